@@ -1,0 +1,22 @@
+"""``chainer.functions`` with the LSTM family replaced; every other name is Chainer's own."""
+from __future__ import annotations
+
+from typing import Any
+
+import chainer.functions as _chainer_functions
+
+from chainer_lstm.functions.lstm import lstm
+from chainer_lstm.functions.lstm import lstm_step
+from chainer_lstm.functions.lstm import peephole_lstm_step
+from chainer_lstm.functions.n_step_lstm import n_step_bilstm
+from chainer_lstm.functions.n_step_lstm import n_step_lstm
+
+__all__ = ['lstm', 'lstm_step', 'n_step_bilstm', 'n_step_lstm', 'peephole_lstm_step']
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_chainer_functions, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *dir(_chainer_functions)})

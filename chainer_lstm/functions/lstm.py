@@ -1,0 +1,142 @@
+"""One time step: ``lstm`` on pre-activations, as Chainer's, and whole steps with their matrix products."""
+from __future__ import annotations
+
+from typing import Any
+from typing import Optional
+from typing import Union
+
+import chainer
+import chainer.functions as F
+import numpy
+from chainer.utils import type_check
+
+from chainer_lstm import kernels
+from chainer_lstm.functions.node import StepNode
+
+Input = Union[chainer.Variable, numpy.ndarray, Any]  # Any: cupy.ndarray, where there is CuPy
+State = tuple[chainer.Variable, chainer.Variable]
+
+
+class LSTM(StepNode):
+    """Inputs c_prev (B0, H), x (B, 4H)."""
+
+    step = kernels.LSTM
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ('c', 'x'))
+        c, x = in_types
+        type_check.expect(
+            c.dtype.kind == 'f',
+            x.dtype == c.dtype,
+            c.ndim >= 2,
+            x.ndim == c.ndim,
+            x.shape[0] <= c.shape[0],
+            x.shape[1] == 4 * c.shape[1],
+        )
+        for axis in range(2, type_check.eval(c.ndim)):
+            type_check.expect(x.shape[axis] == c.shape[axis])
+
+
+class LSTMStep(StepNode):
+    """Inputs c_prev (B0, H), x (B, I), W (4H, I), b (4H,) and, after the first step, h (B, H), U (4H, H)."""
+
+    step = kernels.LSTM_STEP
+    peepholes: tuple[str, ...] = ()
+
+    def check_type_forward(self, in_types):
+        peepholes = len(self.peepholes)
+        type_check._argname(in_types, ('c', 'x', 'W', 'b', *self.peepholes, 'h', 'U')[:max(len(in_types), 4 + peepholes)])
+        c, x, W, b, *others = in_types
+        type_check.expect(
+            x.dtype.kind == 'f',
+            W.dtype.kind == 'f',
+            b.dtype == x.dtype,
+            c.dtype == x.dtype,
+            x.ndim == 2,
+            W.ndim == 2,
+            b.ndim == 1,
+            c.ndim == 2,
+            x.shape[1] == W.shape[1],
+            W.shape[0] == 4 * c.shape[1],
+            b.shape[0] == W.shape[0],
+            x.shape[0] <= c.shape[0],
+        )
+        for P in others[:peepholes]:
+            type_check.expect(P.dtype.kind == 'f', P.ndim == 2, P.shape[0] == c.shape[1], P.shape[1] == c.shape[1])
+        if len(others) > peepholes:
+            h, U = others[peepholes:]
+            type_check.expect(
+                h.dtype == x.dtype,
+                U.dtype.kind == 'f',
+                h.ndim == 2,
+                U.ndim == 2,
+                h.shape[0] == x.shape[0],
+                h.shape[1] == c.shape[1],
+                U.shape[0] == W.shape[0],
+                U.shape[1] == c.shape[1],
+            )
+
+
+class PeepholeLSTMStep(LSTMStep):
+    """Inputs as ``LSTMStep``, with P_i, P_f, P_o (H, H) after b."""
+
+    step = kernels.PEEPHOLE_STEP
+    peepholes = ('P_i', 'P_f', 'P_o')
+
+
+def lstm(c_prev: Input, x: Input) -> State:
+    """(B0, H, ...), (B, 4H, ...) -> c (B0, H, ...), h (B, H, ...), one dtype.  Gers et al. 2000, eq. 1-6.
+
+    The gates of x lie interleaved: gate g of unit u in column 4u + g, in the
+    order a (cell input), i (input), f (forget), o (output).  With B < B0 the
+    first B rows of c advance and the others are carried.  Twice
+    differentiable.  The same as ``chainer.functions.lstm``.
+
+    Raises:
+        chainer.utils.type_check.InvalidType: B > B0, x not four times as wide
+            as c_prev, or different ndim or dtype.
+        TypeError: ChainerX arrays.
+    """
+    shape = c_prev.shape
+    if len(shape) > 2 and x.shape[1:] == (4 * shape[1], *shape[2:]):
+        # the kernels know rows of units only: (B, 4H, R) -> (B, H, R, 4) -> (B, 4HR)
+        units, rest = shape[1], int(numpy.prod(shape[2:]))
+        x = F.transpose(F.reshape(x, (x.shape[0], units, 4, rest)), (0, 1, 3, 2))
+        c, h = LSTM().apply((F.reshape(c_prev, (shape[0], units * rest)),
+                             F.reshape(x, (x.shape[0], 4 * units * rest))))
+        return F.reshape(c, shape), F.reshape(h, (h.shape[0], *shape[1:]))
+    return LSTM().apply((c_prev, x))
+
+
+def lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Input, U: Input) -> State:
+    """A whole time step as one node: ``lstm(c_prev, x Wᵀ + b + h_prev Uᵀ)``.
+
+    c_prev (B0, H), h_prev (B, H) or None for zeros, x (B, I), W (4H, I),
+    b (4H,), U (4H, H) -> c (B0, H), h (B, H) in the dtype of x; gates
+    interleaved and rows carried as in ``lstm``.  W and U may have another
+    float dtype.  float16 is computed in float32.
+
+    Raises:
+        chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
+        TypeError: ChainerX arrays.
+    """
+    return LSTMStep().apply((c_prev, x, W, b, *_lateral(h_prev, U)))
+
+
+def peephole_lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Input, U: Input,
+                       P_i: Input, P_f: Input, P_o: Input) -> State:
+    """A whole time step with peepholes P_i, P_f, P_o (H, H), otherwise as ``lstm_step``.
+
+    i and f also see P_i c_prev and P_f c_prev, o sees P_o c.  Gers and
+    Schmidhuber 2000, with full matrices as in
+    ``chainer.links.StatefulPeepholeLSTM``.
+
+    Raises:
+        chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
+        TypeError: ChainerX arrays.
+    """
+    return PeepholeLSTMStep().apply((c_prev, x, W, b, P_i, P_f, P_o, *_lateral(h_prev, U)))
+
+
+def _lateral(h_prev: Optional[Input], U: Input) -> tuple:
+    return () if h_prev is None else (h_prev, U)

@@ -1,0 +1,59 @@
+"""Initializers for matrices whose rows are the interleaved gates of an LSTM."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from typing import Optional
+
+import chainer
+
+Initializer = Callable[[Any], None]
+
+
+class PerGate:
+    """Applies an initializer to the matrix of each gate.
+
+    Chainer's ``LSTM`` calls an initializer on four consecutive blocks of H
+    rows, in which the four gates are mixed, so with ``Orthogonal`` no gate
+    gets an orthogonal matrix.  ``PerGate(Orthogonal())`` makes each one so:
+
+        >>> LSTM(100, 200, lateral_init=PerGate(chainer.initializers.Orthogonal()))
+
+    Args:
+        initializer: a callable that takes an array (H, I) and sets its values.
+
+    Raises:
+        TypeError: the initializer is not callable.
+    """
+
+    def __init__(self, initializer: Initializer) -> None:
+        if not callable(initializer):
+            raise TypeError(f'expected a callable initializer, got {type(initializer).__name__}')
+        self.initializer = initializer
+
+    def __call__(self, array: Any) -> None:
+        """Sets an array (4H, I) gate by gate, in the order a, i, f, o."""
+        rows = array.reshape(array.shape[0] // 4, 4, *array.shape[1:])  # a view
+        for g in range(4):
+            self.initializer(rows[:, g])
+
+
+class GateBias(chainer.Initializer):
+    """Initializes a bias (4H,) of interleaved gates.
+
+    Args:
+        bias_init: initializer for a, i and o; a number, an array (H,) or a
+            callable.  Default: 0.
+        forget_bias_init: the same for f.  Default: as bias_init.
+    """
+
+    def __init__(self, bias_init: Optional[Any] = None, forget_bias_init: Optional[Any] = None) -> None:
+        super().__init__()
+        bias_init = 0 if bias_init is None else bias_init
+        forget_bias_init = bias_init if forget_bias_init is None else forget_bias_init
+        self._gates = [chainer.initializers._get_initializer(init)
+                       for init in (bias_init, bias_init, forget_bias_init, bias_init)]
+
+    def __call__(self, array: Any) -> None:
+        for g, init in enumerate(self._gates):
+            init(array[g::4])

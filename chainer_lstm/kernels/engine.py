@@ -1,0 +1,88 @@
+"""What a cell is computed with.  A new engine is one subclass and one line in ``engine_of``."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from chainer_lstm.kernels import reference
+
+Array = Any
+
+
+class Engine:
+    """The NumPy engine, and the base of every other: a subclass replaces what it does better.
+
+    ``None`` stands for an input that is not given (no previous ``h``, no bias,
+    no gradient) and passes through ``wide``, ``wide_like`` and ``linear``.
+    """
+
+    xp: Any = numpy
+
+    def cast(self, x: Array, dtype: Any) -> Array:
+        """The array in another dtype; itself where it has that dtype already."""
+        return x.astype(dtype, copy=False)
+
+    def wide_dtype(self, *dtypes: Any) -> numpy.dtype:
+        """The dtype to compute in: float16 is computed in float32."""
+        return numpy.result_type(numpy.float32, *dtypes)
+
+    def wide(self, *arrays: Array) -> list[Array]:
+        """The arrays in one dtype, wide enough for the computation."""
+        dtype = self.wide_dtype(*(x.dtype for x in arrays if x is not None))
+        return [None if x is None else self.cast(x, dtype) for x in arrays]
+
+    def wide_like(self, like: Array, *arrays: Array) -> list[Array]:
+        """The arrays in the dtype of ``like``."""
+        return [None if x is None else self.cast(x, like.dtype) for x in arrays]
+
+    def linear(self, x: Array, W: Array) -> Array:
+        """(B, I), (O, I) -> (B, O)."""
+        return None if x is None else self.xp.matmul(x, W.T)
+
+    def split(self, x: Array) -> tuple[Array, ...]:
+        """(B, 4H) -> a, i, f, o, each (B, H)."""
+        return reference.split(self.xp, x)
+
+    # The cells: as in reference.py, with pre = xw + hu + b given in parts, so that an engine can fuse the sum.
+
+    def lstm_fwd(self, xw: Array, hu: Array, b: Array, c_prev: Array) -> tuple[Array, Array, Array]:
+        return reference.lstm_fwd(self.xp, _sum(xw, b, hu), c_prev)
+
+    def lstm_bwd(self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array) -> tuple[Array, Array]:
+        return reference.lstm_bwd(self.xp, gates, c_prev, c, _zero(gc), _zero(gh))
+
+    def peephole_cell_fwd(self, xw: Array, hu: Array, b: Array, pi: Array, pf: Array,
+                          c_prev: Array) -> tuple[Array, Array]:
+        return reference.peephole_cell_fwd(self.xp, _sum(xw, b, hu), pi, pf, c_prev)
+
+    def peephole_out_fwd(self, gates: Array, po: Array, c: Array) -> tuple[Array, Array]:
+        return reference.peephole_out_fwd(self.xp, gates, po, c)
+
+    def peephole_out_bwd(self, gates: Array, c: Array, gc: Array, gh: Array) -> tuple[Array, Array]:
+        return reference.peephole_out_bwd(self.xp, gates, c, _zero(gc), _zero(gh))
+
+    def peephole_cell_bwd(self, gates: Array, c_prev: Array, gc: Array, go: Array) -> tuple[Array, Array]:
+        return reference.peephole_cell_bwd(self.xp, gates, c_prev, gc, go)
+
+
+def _sum(x: Array, *others: Array) -> Array:
+    for other in others:
+        if other is not None:
+            x = x + other
+    return x
+
+
+def _zero(gradient: Array) -> Array:
+    return 0 if gradient is None else gradient
+
+
+_numpy_engine = Engine()
+
+
+def engine_of(x: Array) -> Engine:
+    """The engine for arrays that live where ``x`` does."""
+    if isinstance(x, numpy.ndarray):
+        return _numpy_engine
+    from chainer_lstm.kernels.cupy_engine import cupy_engine  # needs CuPy, which CPU users do not have
+    return cupy_engine

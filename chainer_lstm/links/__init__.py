@@ -1,0 +1,22 @@
+"""``chainer.links`` with the LSTM family replaced; every other name is Chainer's own."""
+from __future__ import annotations
+
+from typing import Any
+
+import chainer.links as _chainer_links
+
+from chainer_lstm.links.lstm import LSTM
+from chainer_lstm.links.lstm import StatelessLSTM
+from chainer_lstm.links.n_step_lstm import NStepBiLSTM
+from chainer_lstm.links.n_step_lstm import NStepLSTM
+from chainer_lstm.links.peephole import StatefulPeepholeLSTM
+
+__all__ = ['LSTM', 'NStepBiLSTM', 'NStepLSTM', 'StatefulPeepholeLSTM', 'StatelessLSTM']
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(_chainer_links, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *dir(_chainer_links)})

@@ -1,0 +1,150 @@
+"""What the links of the family share."""
+from __future__ import annotations
+
+from typing import Any
+from typing import Optional
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+
+from chainer_lstm.functions.lstm import Input
+from chainer_lstm.links import checks
+
+
+class CheckedLoading(chainer.Link):
+    """A link that a file with missing or misshapen arrays leaves as it was."""
+
+    def serialize(self, serializer: Any) -> None:
+        """Reads or writes the parameters.
+
+        Raises:
+            KeyError: the file misses a parameter; nothing was changed.
+            ValueError: the file has one of another shape; nothing was changed.
+        """
+        if isinstance(serializer, chainer.Deserializer):
+            checks.stored(self, serializer)
+        super().serialize(serializer)
+
+
+class Cell(CheckedLoading):
+    """A link whose input goes through the Linear link ``upward``, made when the first input shows its size."""
+
+    upward: L.Linear
+
+    def _prepare(self, x: chainer.Variable) -> None:
+        """Initializes what waits for the size of the input."""
+        if isinstance(self.upward, L.Linear) and self.upward.W.array is None:
+            checks.fits_deferred(x, self)
+            with chainer.using_device(self.device):
+                self._initialize(chainer.utils.size_of_shape(x.shape[1:]))
+
+    def _initialize(self, in_size: int) -> None:
+        self.upward._initialize_params(in_size)
+
+
+class Stateful(chainer.Link):
+    """A link that keeps the state ``c`` and ``h``, both (B, state_size) or None.
+
+    Attributes:
+        persistent_state: False, as in Chainer, where the state is no part of
+            what is serialized.  Set it to True, and ``c`` and ``h`` are
+            written and read too, so that a run resumed from a snapshot goes
+            on from the same state.  Chainer reads such a file as any other.
+    """
+
+    persistent_state = False
+    state_size: int
+    c: Optional[chainer.Variable]
+    h: Optional[chainer.Variable]
+
+    def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
+        """Sets the state and moves it to the link's device.
+
+        Args:
+            c: (B, state_size) variable or array, or None.
+            h: the same, with the same B if both are given.
+
+        Raises:
+            TypeError: not a variable or array, or not of floats.
+            ValueError: another shape; the state is as before.
+        """
+        c, h = checks.states(c, h, self.state_size)
+        for variable in (c, h):
+            if variable is not None:
+                variable.to_device(self.device)
+        self.c, self.h = c, h
+
+    def serialize(self, serializer: Any) -> None:
+        if not self.persistent_state:
+            super().serialize(serializer)
+        elif isinstance(serializer, chainer.Deserializer):
+            state = self._read_state(serializer)
+            super().serialize(serializer)
+            self.set_state(*state)
+        else:
+            super().serialize(serializer)
+            none = zeros(self, 0, self.state_size, chainer.get_dtype())
+            for name in ('c', 'h'):
+                serializer(name, (getattr(self, name) or none).array)
+
+    def _read_state(self, deserializer: chainer.Deserializer) -> tuple:
+        """The checked state in the file; an array without rows stands for None."""
+        try:
+            c, h = (deserializer(name, None) for name in ('c', 'h'))
+        except KeyError:  # a file of weights alone leaves the state as it is
+            return self.c, self.h
+        if c is None or h is None:  # the same, of a file that is not read strictly
+            return self.c, self.h
+        return checks.states(*(chainer.Variable(s) if len(s) else None for s in (c, h)), self.state_size)
+
+
+def is_plain(*linears: chainer.Link) -> bool:
+    """Nobody has replaced these Linear links, hooked them or taken over their forward.
+
+    Only then may a fused step take their parameters; otherwise they are called.
+    """
+    return not chainer._get_link_hooks() and all(
+        type(linear) is L.Linear and not linear.local_link_hooks and 'forward' not in vars(linear)
+        for linear in linears)
+
+
+def zeros(link: chainer.Link, batch: int, units: int, dtype: Any) -> chainer.Variable:
+    """(batch, units) of zeros on the link's device."""
+    with chainer.using_device(link.device):
+        return chainer.Variable(link.xp.zeros((batch, units), dtype))
+
+
+def flat(x: chainer.Variable) -> chainer.Variable:
+    """(B, …) -> (B, I)."""
+    return x if x.ndim == 2 else F.reshape(x, (len(x), chainer.utils.size_of_shape(x.shape[1:])))
+
+
+def active_rows(h: Optional[chainer.Variable], batch: int) -> tuple:
+    """The rows of h that a batch advances, and those it leaves; None for none.
+
+    Raises:
+        TypeError: the batch is larger than the state.
+    """
+    if h is None or h.shape[0] == batch:
+        return h, None
+    if h.shape[0] < batch:
+        raise TypeError('The batch size of x must be equal to or less than the size of the previous state h. '
+                        f'Expected at most {h.shape[0]}, got {batch}.')
+    if batch == 0:
+        return None, h
+    return F.split_axis(h, [batch], axis=0)
+
+
+def all_rows(y: chainer.Variable, h_rest: Optional[chainer.Variable]) -> chainer.Variable:
+    """The state h after a step: the new rows and those left."""
+    if h_rest is None:
+        return y
+    return F.concat((y, h_rest), axis=0) if len(y) else h_rest
+
+
+def reinitialize(param: chainer.Parameter, initializer: Any) -> None:
+    """Draws a parameter anew, now and whenever it is initialized again."""
+    param.initializer = initializer
+    if param.array is not None:
+        param.initialize(param.shape)

@@ -1,0 +1,127 @@
+"""Checks of what users pass, made before anything is changed."""
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import chainer
+from chainer import initializers
+from chainer.utils import type_check
+
+
+def size(name: str, value: Any, optional: bool = False) -> Any:
+    """A positive integer, or None where that is allowed.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: less than 1.
+    """
+    if value is None and optional:
+        return None
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f'expected {name} to be a positive integer, got {value!r}')
+    if number < 1:
+        raise ValueError(f'expected {name} to be a positive integer, got {number}')
+    return number
+
+
+def initializer(name: str, value: Any) -> None:
+    """None, a number, an array or a callable.
+
+    Raises:
+        TypeError: anything else.
+    """
+    try:
+        initializers._get_initializer(value)
+        valid = not isinstance(value, (str, bytes))  # numpy.isscalar finds strings scalar
+    except TypeError:
+        valid = False
+    if not valid:
+        raise TypeError(f'expected {name} to be None, a number, an array or a callable, got {value!r}')
+
+
+def batch(x: Any) -> chainer.Variable:
+    """A variable of floats with a batch axis and at least one more.
+
+    Raises:
+        TypeError: not a variable or array.
+        chainer.utils.type_check.InvalidType: another dtype or fewer axes.
+    """
+    x = chainer.as_variable(x)
+    if x.array is None:
+        raise ValueError('expected an array as x, got a variable without data')
+    if x.dtype.kind != 'f':
+        raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
+    if x.ndim < 2:
+        raise type_check.InvalidType('x.ndim >= 2 (a batch axis and the input)', f'{x.ndim} (shape {x.shape})')
+    return x
+
+
+def fits_deferred(x: chainer.Variable, link: chainer.Link) -> None:
+    """The first input of a link whose weights wait for it; the rest is checked by the step.
+
+    Raises:
+        TypeError: on another device.
+        chainer.utils.type_check.InvalidType: of another dtype than the link's parameters.
+    """
+    if x.xp is not link.xp:
+        raise TypeError(f'expected x on the device of the link, {link.device}, got {x.device}')
+    dtype = next(param.dtype for param in link.params(include_uninit=False))
+    if x.dtype != dtype:
+        raise type_check.InvalidType(f'x.dtype == {dtype}', str(x.dtype))
+
+
+def states(c: Any, h: Any, units: int) -> tuple:
+    """c and h, each None or a variable of floats of shape (B, units).
+
+    Raises:
+        TypeError: not a variable or array, or not of floats.
+        ValueError: another shape, or two that differ.
+    """
+    c, h = _state('c', c, units), _state('h', h, units)
+    if c is not None and h is not None and c.shape != h.shape:
+        raise ValueError(f'expected c and h of one shape, got {c.shape} and {h.shape}')
+    return c, h
+
+
+def _state(name: str, value: Any, units: int) -> chainer.Variable | None:
+    if value is None:
+        return None
+    value = chainer.as_variable(value)
+    if value.array is None or value.ndim != 2 or value.shape[1] != units:
+        raise ValueError(f'expected {name} of shape (batch, {units}), got {value.shape}')
+    if value.dtype.kind != 'f':
+        raise TypeError(f'expected {name} of a float dtype, got {value.dtype}')
+    return value
+
+
+def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
+    """Every parameter of the link, as stored in the file, has the shape that the link expects.
+
+    Read before the first one is set, so that a wrong file changes nothing;
+    Chainer would broadcast a wrong shape, or stop half-way.
+
+    Raises:
+        KeyError: a parameter is missing (from the deserializer).
+        ValueError: a parameter has another shape.
+    """
+    for path, child in link.namedlinks(skipself=True):
+        place = deserializer
+        for key in path.strip('/').split('/'):
+            place = place[key]
+        for name in sorted(child._params):
+            data = place(name, None)
+            param = getattr(child, name)
+            if data is None:
+                continue
+            if param.array is not None:
+                valid, expected = data.shape == param.shape, param.shape
+            else:
+                valid = data.ndim == 2 and data.shape[0] == child.out_size
+                expected = f'({child.out_size}, in_size)'
+            if not valid:
+                raise ValueError(f'{path.strip("/")}/{name}: expected shape {expected}, got {data.shape}')

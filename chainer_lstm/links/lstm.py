@@ -1,0 +1,145 @@
+"""``LSTM`` and ``StatelessLSTM``."""
+from __future__ import annotations
+
+from typing import Any
+from typing import Optional
+
+import chainer
+import chainer.links as L
+from chainer import initializers
+
+from chainer_lstm import functions
+from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.lstm import State
+from chainer_lstm.initializers import PerGate
+from chainer_lstm.links import base
+from chainer_lstm.links import checks
+
+
+class _LSTM(base.Cell, chainer.Chain):
+    """What both links add to Chainer's: checks, initializers a gate, proper copies and the fused step."""
+
+    lateral: L.Linear
+    state_size: int
+
+    def __init__(self, in_size: Optional[int], out_size: Optional[int] = None, lateral_init: Any = None,
+                 upward_init: Any = None, bias_init: Any = None, forget_bias_init: Any = None) -> None:
+        if out_size is None:
+            in_size, out_size = None, in_size
+        inits = {'lateral_init': lateral_init, 'upward_init': upward_init,
+                 'bias_init': bias_init, 'forget_bias_init': forget_bias_init}
+        for name, value in inits.items():
+            checks.initializer(name, value)
+        super().__init__(checks.size('in_size', in_size, optional=True), checks.size('out_size', out_size), **inits)
+
+    def _initialize(self, in_size: int) -> None:
+        super()._initialize(in_size)
+        self._initialize_params()
+
+    def _initialize_params(self) -> None:
+        units, get = self.state_size, initializers._get_initializer
+        for g in range(4):
+            # the order of the draws is Chainer's: the same seed gives the same weights
+            for init, linear in ((self.lateral_init, self.lateral), (self.upward_init, self.upward)):
+                W = linear.W.array
+                if isinstance(init, PerGate):
+                    init.initializer(W.reshape(units, 4, -1)[:, g])
+                else:
+                    get(init)(W[g * units:(g + 1) * units])
+        biases = self.upward.b.array.reshape(1, units, 4, 1)  # three axes a gate, as Chainer's initializers see them
+        for g, init in enumerate((self.bias_init, self.bias_init, self.forget_bias_init, self.bias_init)):
+            get(init)(biases[:, :, g])
+
+    def copy(self, mode: str = 'share') -> Any:
+        """Chainer's ``copy``, but with 'init' the weights are drawn as a new link's; in Chainer they are zero."""
+        link = super().copy(mode)
+        linears = (link.upward, link.lateral)
+        if mode == 'init' and all(type(linear) is L.Linear and linear.W.array is not None for linear in linears):
+            with chainer.using_device(link.device):
+                link._initialize_params()
+        return link
+
+    def _step(self, c: Optional[Input], h: Optional[Input], x: chainer.Variable) -> State:
+        if c is None:
+            c = base.zeros(self, len(x), self.state_size, x.dtype)
+        upward, lateral = self.upward, self.lateral
+        if base.is_plain(upward, lateral) and upward.b is not None and lateral.b is None:
+            return functions.lstm_step(c, h, base.flat(x), upward.W, upward.b, lateral.W)
+        pre = upward(x)
+        if h is not None:
+            pre += lateral(h)
+        return functions.lstm(c, pre)
+
+
+class StatelessLSTM(_LSTM, L.StatelessLSTM):
+    """One LSTM step without a state of its own, as ``chainer.links.StatelessLSTM``.
+
+    Args:
+        in_size: I, or None to take it from the first input.  With one size
+            alone, that is out_size.
+        out_size: H.
+        lateral_init, upward_init: initializer of the weights, called on four
+            consecutive blocks of H rows, in which the interleaved gates are
+            mixed; ``initializers.PerGate`` for one call a gate.  Default:
+            ``LeCunNormal``.
+        bias_init: initializer of the biases of a, i and o.  Default: 0.
+        forget_bias_init: initializer of the bias of f.  Default: 1.
+
+    Attributes:
+        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,).
+        lateral: ``Linear``, ``W`` (4H, H).
+
+    Raises:
+        TypeError: a size is not an integer, an initializer not callable.
+        ValueError: a size is not positive.
+    """
+
+    def forward(self, c: Optional[Input], h: Optional[Input], x: Input) -> State:
+        """c (B0, H), h (B, H), x (B, I) or (B, …) -> c (B0, H), h (B, H).
+
+        None for c or h stands for zeros.  With B < B0 the other rows of c are
+        carried.
+
+        Raises:
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+        """
+        x = checks.batch(x)
+        self._prepare(x)
+        return self._step(c, h, x)
+
+
+class LSTM(_LSTM, base.Stateful, L.LSTM):
+    """One LSTM step that keeps its state, as ``chainer.links.LSTM``.
+
+    A batch may be smaller than the state: its rows advance, the others stay,
+    so sequences sorted by length, longest first, can be fed as one batch a
+    time step.  ``copy('share')`` gives a link with the same parameters and a
+    state of its own.
+
+    Args:
+        in_size, out_size, lateral_init, upward_init, bias_init, forget_bias_init:
+            as in ``StatelessLSTM``.
+
+    Attributes:
+        upward, lateral: as in ``StatelessLSTM``.
+        c, h: the state, (B, H) variables, or None after ``reset_state``.
+        persistent_state: whether the state is serialized too; see ``Stateful``.
+
+    Raises:
+        TypeError: a size is not an integer, an initializer not callable.
+        ValueError: a size is not positive.
+    """
+
+    def forward(self, x: Input) -> chainer.Variable:
+        """x (B, I) or (B, …) -> h (B, H); advances the state.
+
+        Raises:
+            TypeError: the batch is larger than that of the state.
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+        """
+        x = checks.batch(x)
+        h, h_rest = base.active_rows(self.h, len(x))
+        self._prepare(x)
+        c, y = self._step(self.c, h, x)
+        self.c, self.h = c, base.all_rows(y, h_rest)
+        return y

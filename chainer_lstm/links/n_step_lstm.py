@@ -1,0 +1,143 @@
+"""``NStepLSTM`` and ``NStepBiLSTM``."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from typing import Optional
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+import numpy
+from chainer import initializers
+from chainer.utils import argument
+
+from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.n_step_lstm import layers
+from chainer_lstm.links import base
+from chainer_lstm.links import checks
+
+Result = tuple[chainer.Variable, chainer.Variable, list[chainer.Variable]]
+_FORGET = 1  # w1, b1: the input matrix and bias of f
+
+
+class _NStep(base.CheckedLoading, chainer.ChainList):
+    """What both links add to Chainer's: checks, forget biases, and sequences of any length, zero included."""
+
+    ws: list
+    bs: list
+    n_layers: int
+    direction: int
+    out_size: int
+    dropout: float
+
+    def __init__(self, n_layers: int, in_size: int, out_size: int, dropout: float, *, initialW: Any = None,
+                 initial_bias: Any = None, forget_bias_init: Any = None, **kwargs: Any) -> None:
+        n_layers, in_size, out_size = (
+            checks.size(name, value)
+            for name, value in (('n_layers', n_layers), ('in_size', in_size), ('out_size', out_size)))
+        if not 0 <= dropout < 1:
+            raise ValueError(f'expected dropout to be at least 0 and less than 1, got {dropout}')
+        for name, value in (('initialW', initialW), ('initial_bias', initial_bias),
+                            ('forget_bias_init', forget_bias_init)):
+            checks.initializer(name, value)
+        super().__init__(n_layers, in_size, out_size, dropout, initialW=initialW, initial_bias=initial_bias, **kwargs)
+        if forget_bias_init is not None:
+            for b in self.bs:
+                base.reinitialize(b[_FORGET], initializers._get_initializer(forget_bias_init))
+
+    def forward(self, hx: Optional[Input], cx: Optional[Input], xs: Sequence[Input], **kwargs: Any) -> Result:
+        """Runs all layers over sequences of any lengths, in any order.
+
+        Args:
+            hx, cx: (S, B, H), for both directions (2S, B, H), or None for zeros.
+            xs: B sequences, xs[k] (L_k, I); L_k may be 0.
+
+        Returns:
+            hy, cy of the shape of hx, and ys with ys[k] (L_k, H), for both
+            directions (L_k, 2H).  A sequence of length 0 leaves its state.
+
+        Raises:
+            ValueError: xs is empty, or a shape does not fit.
+            TypeError: xs is no list or tuple, or an argument that Chainer no longer supports.
+        """
+        if kwargs:
+            argument.check_unexpected_kwargs(
+                kwargs, train='train argument is not supported anymore. Use chainer.using_config')
+            argument.assert_kwargs_empty(kwargs)
+        xs = self._sequences(xs)
+        hx, cx = self._state('hx', hx, xs), self._state('cx', cx, xs)
+
+        lengths = numpy.array([len(x) for x in xs])
+        order = numpy.argsort(-lengths, kind='stable').astype(numpy.int32)
+        batches = [int(numpy.sum(lengths > t)) for t in range(lengths.max())]
+        rows = _time_major(lengths, order, batches)
+
+        steps = F.split_axis(_permute(F.concat(xs, axis=0), rows), numpy.cumsum(batches)[:-1], axis=0)
+        hy, cy, ys = layers(
+            self.dropout, F.permutate(hx, order, axis=1), F.permutate(cx, order, axis=1), self.ws, self.bs,
+            steps if batches else (), self.direction)
+        hy, cy = F.permutate(hy, order, axis=1, inv=True), F.permutate(cy, order, axis=1, inv=True)
+        y = F.concat(ys, axis=0) if batches else base.zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
+        return hy, cy, list(F.split_axis(_permute(y, rows, inv=True), numpy.cumsum(lengths)[:-1], axis=0))
+
+    def _sequences(self, xs: Sequence[Input]) -> list[chainer.Variable]:
+        if not isinstance(xs, (list, tuple)):
+            raise TypeError(f'expected xs to be a list or tuple of sequences, got {type(xs).__name__}')
+        if not xs:
+            raise ValueError('expected at least one sequence in xs, got an empty list')
+        xs = [chainer.as_variable(x) for x in xs]
+        in_size = self.ws[0][0].shape[1]
+        for k, x in enumerate(xs):
+            if x.ndim != 2 or x.shape[1] != in_size:
+                raise ValueError(f'expected xs[{k}] of shape (length, {in_size}), got {x.shape}')
+        return xs
+
+    def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable]) -> Input:
+        if value is None:
+            return self.init_hx(xs)
+        shape = (self.n_layers * self.direction, len(xs), self.out_size)
+        if value.shape != shape:
+            raise ValueError(f'expected {name} of shape {shape}, got {value.shape}')
+        return value
+
+
+def _time_major(lengths: numpy.ndarray, order: numpy.ndarray, batches: list[int]) -> numpy.ndarray:
+    """Where the rows of the sequences, one after the other, lie: those of step 0 first, longest sequence first."""
+    starts = (numpy.cumsum(lengths) - lengths)[order]
+    return numpy.concatenate([starts[:0], *(starts[:batch] + t for t, batch in enumerate(batches))]).astype(numpy.int32)
+
+
+def _permute(x: chainer.Variable, rows: numpy.ndarray, inv: bool = False) -> chainer.Variable:
+    return F.permutate(x, rows, axis=0, inv=inv) if len(rows) else x
+
+
+class NStepLSTM(_NStep, L.NStepLSTM):
+    """Stacked LSTMs over a list of sequences, as ``chainer.links.NStepLSTM``.
+
+    Args:
+        n_layers: S.
+        in_size: I.
+        out_size: H.
+        dropout: ratio, between the layers.
+        initialW: initializer of all weights.  Default: ``LeCunNormal``.
+        initial_bias: initializer of all biases.  Default: 0.
+        forget_bias_init: initializer of b1, the input bias of f (its other
+            bias, b5, is added to it).  Default: as initial_bias.
+
+    Attributes:
+        ws, bs: for every layer eight weights (H, I) or (H, H) and eight
+            biases (H,), each four in the order i, f, a, o.
+
+    Raises:
+        TypeError: a size is not an integer, an initializer not callable.
+        ValueError: a size is not positive, or dropout not in [0, 1).
+    """
+
+
+class NStepBiLSTM(_NStep, L.NStepBiLSTM):
+    """``NStepLSTM`` in both directions, as ``chainer.links.NStepBiLSTM``.
+
+    ws and bs have an entry for each layer and direction, index 2s + direction.
+    Arguments and errors as ``NStepLSTM``.
+    """

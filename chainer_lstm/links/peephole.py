@@ -1,0 +1,97 @@
+"""``StatefulPeepholeLSTM``."""
+from __future__ import annotations
+
+from typing import Any
+from typing import Optional
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+from chainer import initializers
+
+from chainer_lstm import functions
+from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.lstm import State
+from chainer_lstm.initializers import GateBias
+from chainer_lstm.kernels import reference
+from chainer_lstm.links import base
+from chainer_lstm.links import checks
+
+
+class StatefulPeepholeLSTM(base.Cell, base.Stateful, L.StatefulPeepholeLSTM):
+    """One step of an LSTM with full peephole matrices, as ``chainer.links.StatefulPeepholeLSTM``.
+
+    i and f also see the old cell state, o the new one.  A batch may be smaller
+    than the state, as in ``LSTM``.
+
+    Args:
+        in_size: I, or None to take it from the first input.
+        out_size: H.
+        lateral_init, upward_init, peep_init: initializers of the weights.
+            Default: ``LeCunNormal``.
+        bias_init: initializer of the biases of a, i and o.  Default: 0.
+        forget_bias_init: initializer of the bias of f.  Default: as bias_init.
+
+    Attributes:
+        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,).
+        lateral: ``Linear``, ``W`` (4H, H).
+        peep_i, peep_f, peep_o: ``Linear``, ``W`` (H, H).
+        c, h: the state, (B, H) variables, or None after ``reset_state``.
+        persistent_state: whether the state is serialized too; see ``Stateful``.
+
+    Raises:
+        TypeError: a size is not an integer, an initializer not callable.
+        ValueError: a size is not positive.
+    """
+
+    def __init__(self, in_size: Optional[int], out_size: int, *, lateral_init: Any = None, upward_init: Any = None,
+                 peep_init: Any = None, bias_init: Any = None, forget_bias_init: Any = None) -> None:
+        in_size, out_size = checks.size('in_size', in_size, optional=True), checks.size('out_size', out_size)
+        inits = {'lateral_init': lateral_init, 'upward_init': upward_init, 'peep_init': peep_init,
+                 'bias_init': bias_init, 'forget_bias_init': forget_bias_init}
+        for name, value in inits.items():
+            checks.initializer(name, value)
+        super().__init__(in_size, out_size)
+        for linear, init in ((self.upward, upward_init), (self.lateral, lateral_init),
+                             *((peep, peep_init) for peep in self._peepholes())):
+            if init is not None:
+                base.reinitialize(linear.W, initializers._get_initializer(init))
+        if bias_init is not None or forget_bias_init is not None:
+            base.reinitialize(self.upward.b, GateBias(bias_init, forget_bias_init))
+
+    def _peepholes(self) -> tuple[L.Linear, L.Linear, L.Linear]:
+        return self.peep_i, self.peep_f, self.peep_o
+
+    def forward(self, x: Input) -> chainer.Variable:
+        """x (B, I) or (B, …) -> h (B, H); advances the state.
+
+        Raises:
+            TypeError: the batch is larger than that of the state.
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+        """
+        x = checks.batch(x)
+        h, h_rest = base.active_rows(self.h, len(x))
+        self._prepare(x)
+        c = base.zeros(self, len(x), self.state_size, x.dtype) if self.c is None else self.c
+        c, y = self._step(c, h, x)
+        self.c, self.h = c, base.all_rows(y, h_rest)
+        return y
+
+    def _step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
+        upward, lateral, peepholes = self.upward, self.lateral, self._peepholes()
+        if (base.is_plain(upward, lateral, *peepholes) and upward.b is not None
+                and all(linear.b is None for linear in (lateral, *peepholes))):
+            return functions.peephole_lstm_step(
+                c, h, base.flat(x), upward.W, upward.b, lateral.W, *(peep.W for peep in peepholes))
+        return self._composed_step(c, h, x)
+
+    def _composed_step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
+        """The step through the links themselves, whatever they have become."""
+        batch = len(x)
+        pre = self.upward(x)
+        if h is not None:
+            pre += self.lateral(h)
+        c, c_rest = (c, None) if len(c) == batch else F.split_axis(c, [batch], axis=0)
+        gates, c_new = reference.peephole_cell_fwd(F, pre, self.peep_i(c), self.peep_f(c), c)
+        _, y = reference.peephole_out_fwd(F, gates, self.peep_o(c_new), c_new)
+        return base.all_rows(c_new, c_rest), y
