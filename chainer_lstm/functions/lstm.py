@@ -45,7 +45,8 @@ class LSTMStep(StepNode):
 
     def check_type_forward(self, in_types):
         peepholes = len(self.peepholes)
-        type_check._argname(in_types, ('c', 'x', 'W', 'b', *self.peepholes, 'h', 'U')[:max(len(in_types), 4 + peepholes)])
+        names = ('c', 'x', 'W', 'b', *self.peepholes, 'h', 'U')
+        type_check._argname(in_types, names if len(in_types) == len(names) else names[:-2])
         c, x, W, b, *others = in_types
         type_check.expect(
             x.dtype.kind == 'f',

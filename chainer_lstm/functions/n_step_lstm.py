@@ -1,6 +1,7 @@
 """Stacked LSTMs over whole sequences, time-major, as ``chainer.functions.n_step_lstm``."""
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ def _check(rows, directions, hx, cx, ws, bs, xs):
     if not len(xs):
         raise ValueError('expected at least one time step in xs, got an empty list')
     batches = [x.shape[0] for x in xs]
-    if any(now < later for now, later in zip(batches, batches[1:])):
+    if any(now < later for now, later in itertools.pairwise(batches)):
         raise ValueError('expected batch sizes in xs that do not grow in time (sort the sequences by length, '
                          f'longest first, before transposing them), got {batches}')
     for name, weights in (('ws', ws), ('bs', bs)):

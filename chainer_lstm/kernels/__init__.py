@@ -6,4 +6,4 @@ from chainer_lstm.kernels.steps import LSTM_STEP
 from chainer_lstm.kernels.steps import PEEPHOLE_STEP
 from chainer_lstm.kernels.steps import Step
 
-__all__ = ['Engine', 'LSTM', 'LSTM_STEP', 'PEEPHOLE_STEP', 'Step', 'engine_of']
+__all__ = ['LSTM', 'LSTM_STEP', 'PEEPHOLE_STEP', 'Engine', 'Step', 'engine_of']

@@ -23,7 +23,7 @@ def options(dtype_char: str) -> tuple[str, ...]:
     return '--std=c++17', f'-DSTORED={stored}', f'-DREAL={real}'
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def kernel(file: str, name: str, dtype_char: str) -> Any:
     """A kernel of a file as a ``cupy.RawKernel``, which CuPy compiles once for each kind of device."""
     import cupy
