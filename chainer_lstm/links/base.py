@@ -86,7 +86,8 @@ class Stateful(chainer.Link):
             super().serialize(serializer)
             none = zeros(self, 0, self.state_size, chainer.get_dtype())
             for name in ('c', 'h'):
-                serializer(name, (getattr(self, name) or none).array)
+                value = getattr(self, name)
+                serializer(name, (none if value is None else value).array)
 
     def _read_state(self, deserializer: chainer.Deserializer) -> tuple:
         """The checked state in the file; an array without rows stands for None."""

@@ -1,0 +1,50 @@
+# make train   trains a small language model on text that comes with Python: about two minutes, no data needed
+# make test    runs the tests
+# Both first make what they need: a virtual environment in .venv with this package in it.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= result
+# more requirements for pip, such as 'numpy==1.24.*'
+WITH ?=
+
+export PIP_CONSTRAINT := $(CURDIR)/build-constraints.txt
+export PIP_BUILD_CONSTRAINT := $(CURDIR)/build-constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PY := $(VENV)/bin/python
+INSTALLED = pyproject.toml setup.py build-constraints.txt
+
+.PHONY: train test lint clean help
+
+help:
+	@sed -n 's/^# \(make \)/\1/p' Makefile
+
+train: $(VENV)/.plot
+	$(PY) examples/ptb/train_ptb.py --data stdlib --preset small --epoch 6 --dropout 0.2 --out $(OUT)
+
+test: $(VENV)/.test
+	$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/.lint
+	$(VENV)/bin/ruff check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(VENV)/.plot $(VENV)/.test: $(VENV)/.%: $(INSTALLED) | $(PY)
+	@echo 'installing chainer-lstm[$*] into $(VENV) (first time only)'
+	@$(PY) -m pip install --quiet --editable '.[$*]' $(if $(WITH),'$(WITH)') || { \
+	  echo 'make: the installation failed; pip says why above. It needs the network, and a Python with wheels of'; \
+	  echo 'make: NumPy; another one is chosen by: make clean; make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
+	@touch $@
+
+$(VENV)/.lint: | $(PY)
+	@$(PY) -m pip install --quiet ruff
+	@touch $@
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo 'make: Python 3.10 or newer is needed; choose one by: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo 'make: python cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv'; exit 1; }

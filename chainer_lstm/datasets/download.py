@@ -1,0 +1,65 @@
+"""Files fetched once into a cache that processes share."""
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import urllib.request
+
+import chainer
+import filelock
+
+_TIMEOUT = 60  # seconds without an answer
+
+
+def cached_download(url: str, sha256: str) -> pathlib.Path:
+    """The path of a file from the web, downloaded unless the cache holds it.
+
+    The cache is a folder of ``chainer.dataset.get_dataset_root()``
+    (``$CHAINER_DATASET_ROOT``, by default ``~/.chainer/dataset``).  Of several
+    processes one downloads, and the others wait for it.  A file appears there
+    whole and checked, or not at all.
+
+    Args:
+        url: an https address; its last part names the file.
+        sha256: what the file's content hashes to, in hexadecimal.
+
+    Raises:
+        ValueError: the address is not https.
+        OSError: the file cannot be fetched or written, or has another hash.
+    """
+    if not url.startswith('https://'):
+        raise ValueError(f'expected an https address, got {url}')
+    folder = pathlib.Path(chainer.dataset.get_dataset_root()) / 'chainer_lstm'
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / url.rsplit('/', 1)[1]
+    with filelock.FileLock(f'{path}.lock'):
+        if not (path.exists() and _hash(path) == sha256):
+            _download(url, sha256, path)
+    return path
+
+
+def _download(url: str, sha256: str, path: pathlib.Path) -> None:
+    print(f'downloading {url}', file=sys.stderr)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        temporary = pathlib.Path(file.name)
+        try:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+                shutil.copyfileobj(response, file)
+            file.close()
+            got = _hash(temporary)
+            if got != sha256:
+                raise OSError(f'expected sha256 {sha256}, got {got} (a cut or altered file)')
+            os.replace(temporary, path)
+        except (OSError, http.client.HTTPException) as error:
+            raise OSError(f'cannot download {url}: {error}') from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _hash(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

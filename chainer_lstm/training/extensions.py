@@ -1,0 +1,130 @@
+"""Extensions of Chainer's ``Trainer`` for language models."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import chainer
+import numpy
+from chainer.training import extension
+from chainer.training import extensions
+
+from chainer_lstm.training.bptt import BPTTUpdater
+
+
+class PerplexityLog:
+    """``postprocess`` of a ``LogReport``: adds ``perplexity``, ``val_perplexity`` and ``words/sec`` of updates.
+
+    Args:
+        updater: the updater whose words and seconds are counted.
+    """
+
+    def __init__(self, updater: BPTTUpdater) -> None:
+        self._updater = updater
+        self._words, self._seconds = updater.words, updater.seconds
+
+    def __call__(self, result: dict[str, Any]) -> None:
+        result['perplexity'] = _exp(result['main/loss'])
+        if 'validation/main/loss' in result:
+            result['val_perplexity'] = _exp(result['validation/main/loss'])
+        words, seconds = self._updater.words, self._updater.seconds
+        if seconds > self._seconds:
+            result['words/sec'] = (words - self._words) / (seconds - self._seconds)
+        self._words, self._seconds = words, seconds
+
+
+def _exp(loss: float) -> float:
+    return math.exp(loss) if loss < 700 else math.inf  # a diverged run goes on to say so
+
+
+class LanguageModelEvaluator(extensions.Evaluator):
+    """Mean loss over a text, every word but the first predicted once, nothing else.
+
+    The text is cut into ``batch_size`` streams of equal length, each read from
+    an empty state.
+
+    Args:
+        words: (n,) word ids.
+        target: a model with a ``predictor`` that has ``reset_state``, such as
+            ``Classifier(RNNForLM(...))``; a copy with a state of its own
+            leaves the training's state alone.
+        batch_size: number of streams.
+
+    Raises:
+        ValueError: fewer than two words.
+    """
+
+    def __init__(self, words: numpy.ndarray, target: chainer.Link, batch_size: int = 20) -> None:
+        super().__init__({}, target)
+        if len(words) < 2:
+            raise ValueError(f'expected at least 2 words to evaluate on, got {len(words)}')
+        self._words = words
+        self._batch_size = min(batch_size, len(words) - 1)
+
+    def evaluate(self) -> dict[str, float]:
+        """-> ``{'main/loss': mean loss}``, under the prefix of the evaluator's name."""
+        model, total = self.get_target('main'), 0.0
+        model.predictor.reset_state()
+        with chainer.no_backprop_mode():
+            for x, t in _streams(self._words, self._batch_size):
+                total += float(model(model.device.send(x), model.device.send(t)).array) * len(x)
+        model.predictor.reset_state()
+        observation: dict[str, float] = {}
+        with chainer.reporter.report_scope(observation):
+            chainer.report({'loss': total / (len(self._words) - 1)}, model)
+        return observation
+
+
+def _streams(words: numpy.ndarray, batch_size: int) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Batches (current words, next words), in which every word but the first is the next word once.
+
+    Where the streams cannot be equally long, the first ones are one longer.
+    """
+    length, longer = divmod(len(words) - 1, batch_size)
+    starts = numpy.arange(batch_size) * length + numpy.minimum(numpy.arange(batch_size), longer)
+    for t in range(length):
+        yield words[starts + t], words[starts + t + 1]
+    if longer:
+        yield words[starts[:longer] + length], words[starts[:longer] + length + 1]
+
+
+class ExponentialDecay(extension.Extension):
+    """Multiplies the learning rate by ``decay`` after each epoch from the ``first``-th on, as Zaremba et al. 2014.
+
+    The rate follows from the number of epochs alone, so a resumed run has the right one.
+
+    Args:
+        decay: factor an epoch.
+        first: number of epochs with the full rate.
+    """
+
+    trigger = (1, 'epoch')
+
+    def __init__(self, decay: float, first: int) -> None:
+        self._decay = decay
+        self._first = first
+
+    def initialize(self, trainer: chainer.training.Trainer) -> None:
+        self._lr = trainer.updater.get_optimizer('main').lr
+        self(trainer)
+
+    def __call__(self, trainer: chainer.training.Trainer) -> None:
+        updater = trainer.updater
+        updater.get_optimizer('main').lr = self._lr * self._decay ** max(0, updater.epoch + 1 - self._first)
+
+
+class RandomState(extension.Extension):
+    """Puts the state of NumPy's global generator into snapshots, so that a resumed run draws on from there."""
+
+    def __call__(self, trainer: chainer.training.Trainer) -> None:
+        pass
+
+    def serialize(self, serializer: Any) -> None:
+        name, keys, position, has_gauss, gauss = numpy.random.get_state()
+        keys = serializer('keys', keys)
+        position = serializer('position', position)
+        has_gauss = serializer('has_gauss', has_gauss)
+        gauss = serializer('gauss', gauss)
+        if isinstance(serializer, chainer.Deserializer):
+            numpy.random.set_state((name, keys, position, has_gauss, gauss))

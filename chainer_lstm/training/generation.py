@@ -1,0 +1,55 @@
+"""Text from a language model."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+
+import chainer
+import numpy
+
+from chainer_lstm.models import RNNForLM
+
+
+def generate(model: RNNForLM, prime: Sequence[int], *, temperature: float = 1.0, sample: bool = True,
+             random: numpy.random.RandomState | None = None) -> Iterator[int]:
+    """Yields word ids that follow ``prime``, without end.
+
+    The prime is read once, from an empty state, and no graph is built.
+
+    Args:
+        model: the language model; its state is reset and advanced.
+        prime: ids of the words to begin after, at least one.
+        temperature: scores are divided by it; below 1 likely words become
+            likelier.
+        sample: draw words; otherwise always take the likeliest.
+        random: what to draw from; None for NumPy's global generator.
+
+    Raises:
+        ValueError: the prime is empty or the temperature not positive.
+    """
+    if not len(prime):
+        raise ValueError('expected at least one word to begin after, got none')
+    if not temperature > 0:
+        raise ValueError(f'expected a positive temperature, got {temperature}')
+    return _words(model, list(prime), temperature, sample, numpy.random if random is None else random)
+
+
+def _words(model, words, temperature, sample, random):
+    model.reset_state()
+    while True:
+        for word in words:
+            scores = _scores(model, word)
+        if sample:
+            p = numpy.exp((scores - scores.max()) / temperature)
+            word = int(random.choice(len(p), p=p / p.sum()))
+        else:
+            word = int(scores.argmax())
+        yield word
+        words = [word]
+
+
+def _scores(model: RNNForLM, word: int) -> numpy.ndarray:
+    """(V,) float64 on the CPU.  The configuration is set for each word: a generator must not leave it set."""
+    with chainer.no_backprop_mode(), chainer.using_config('train', False):
+        x = model.device.send(numpy.array([word], numpy.int32))
+        return chainer.backend.CpuDevice().send(model(x).array)[0].astype(numpy.float64)

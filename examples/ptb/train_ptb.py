@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Trains a recurrent language model: Zaremba et al. 2014, Recurrent Neural Network Regularization.
+
+The options of Chainer's own example work as there, and start from its
+configuration: two layers of 650 units, 39 epochs.  --preset takes one of the
+paper's instead, and any option beside it overrides it.
+
+    train_ptb.py                               Penn Treebank (downloaded), on the CPU
+    train_ptb.py --preset medium --gpu 0       the paper's medium model, on the first GPU
+    train_ptb.py --data FOLDER                 train.txt, valid.txt, test.txt: one sentence a line
+    train_ptb.py --data stdlib --unit 100 -e 4 the documentation inside Python: small, always there
+
+The folder --out gets the log, a plot of the losses, a snapshot after each
+epoch (go on from it with --resume) and the model with its vocabulary, from
+which gentxt.py writes text.
+"""
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import pathlib
+import sys
+import zipfile
+
+import chainer_lstm  # noqa: F401  first: it makes Chainer importable
+
+# isort: split
+import chainer
+import chainer.links as L
+import numpy
+from chainer import training
+from chainer.training import extensions
+
+from chainer_lstm.datasets import Corpus
+from chainer_lstm.datasets import load_corpus
+from chainer_lstm.models import RNNForLM
+from chainer_lstm.training import BPTTUpdater
+from chainer_lstm.training import ExponentialDecay
+from chainer_lstm.training import LanguageModelEvaluator
+from chainer_lstm.training import ParallelSequentialIterator
+from chainer_lstm.training import PerplexityLog
+from chainer_lstm.training import RandomState
+from chainer_lstm.training import generate
+
+PRESETS = {
+    'chainer': dict(layer=2, unit=650, bproplen=35, epoch=39, dropout=.5, init=.1, gradclip=5, decay=1, decay_after=39),
+    'small': dict(layer=2, unit=200, bproplen=20, epoch=13, dropout=0, init=.1, gradclip=5, decay=1 / 2, decay_after=4),
+    'medium': dict(
+        layer=2, unit=650, bproplen=35, epoch=39, dropout=.5, init=.05, gradclip=5, decay=1 / 1.2, decay_after=6),
+    'large': dict(
+        layer=2, unit=1500, bproplen=35, epoch=55, dropout=.65, init=.04, gradclip=10, decay=1 / 1.15, decay_after=14),
+}
+
+
+def number(kind, low, high=math.inf):
+    """An argparse type: a number in [low, high)."""
+    def parse(text):
+        value = kind(text)
+        if not low <= value < high:
+            raise argparse.ArgumentTypeError(f'expected a number from {low} up to {high}, got {text}')
+        return value
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def parser():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    size = number(int, 1)
+    p.add_argument('--data', default='ptb', help="'ptb', 'stdlib' or a folder (default: ptb)")
+    p.add_argument('--preset', choices=PRESETS, default='chainer',
+                   help='what the options below are if not given (default: chainer)')
+    p.add_argument('--layer', type=size, help='LSTM layers')
+    p.add_argument('--unit', '-u', type=size, help='units of each layer')
+    p.add_argument('--bproplen', '-l', type=size, help='words between updates: the length of truncated BPTT')
+    p.add_argument('--epoch', '-e', type=size, help='sweeps over the training text')
+    p.add_argument('--dropout', type=number(float, 0, 1), help='dropout ratio')
+    p.add_argument('--init', type=number(float, 0), help='weights are drawn between -INIT and INIT')
+    p.add_argument('--gradclip', '-c', type=number(float, 0), help='norm to which gradients are clipped')
+    p.add_argument('--decay', type=number(float, 0), help='factor of the learning rate, after each epoch')
+    p.add_argument('--decay-after', type=size, help='epochs before the first decay')
+    p.add_argument('--batchsize', '-b', type=size, default=20, help='places read at once (default: 20)')
+    p.add_argument('--lr', type=number(float, 0), default=1.0, help='learning rate of SGD (default: 1)')
+    p.add_argument('--seed', type=number(int, 0, 2 ** 32), default=0, help='of weights and dropout (default: 0)')
+    p.add_argument('--device', '-d', default='-1', help='-1: CPU; N or @cupy:N: GPU N (default: -1)')
+    p.add_argument('--gpu', '-g', dest='device', nargs='?', const='0', help='the same; without a number, GPU 0')
+    p.add_argument('--out', '-o', type=pathlib.Path, default='result', help='folder for the results (default: result)')
+    p.add_argument('--model', '-m', type=pathlib.Path, help='file for the trained model (default: OUT/model.npz)')
+    p.add_argument('--resume', '-r', nargs='?', const='', metavar='SNAPSHOT',
+                   help='go on from a snapshot; without a name, from the newest in OUT')
+    p.add_argument('--test', action='store_true', help='the first 100 words only, to see that everything works')
+    return p
+
+
+def make_trainer(args, corpus: Corpus) -> training.Trainer:
+    """Model, optimizer and every extension; nothing is computed yet."""
+    device = chainer.get_device(args.device)
+    device.use()
+    numpy.random.seed(args.seed)
+    if device.xp is not numpy:
+        device.xp.random.seed(args.seed)
+
+    rnn = RNNForLM(len(corpus.vocabulary), args.unit, n_layers=args.layer, dropout=args.dropout, init=args.init)
+    for lstm in rnn.lstms:
+        lstm.persistent_state = True  # a resumed run goes on where the snapshot was taken
+    model = L.Classifier(rnn)
+    model.compute_accuracy = False
+    model.to_device(device)
+
+    optimizer = chainer.optimizers.SGD(lr=args.lr)
+    optimizer.setup(model)
+    optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
+
+    updater = BPTTUpdater(
+        ParallelSequentialIterator(corpus.train, args.batchsize), optimizer, args.bproplen, device)
+    trainer = training.Trainer(updater, (args.epoch, 'epoch'), out=str(args.out))
+    log = (10, 'iteration') if args.test else (.25, 'epoch')
+    trainer.extend(LanguageModelEvaluator(corpus.valid, model.copy(), args.batchsize), name='validation')
+    trainer.extend(ExponentialDecay(args.decay, args.decay_after))
+    trainer.extend(RandomState())
+    trainer.extend(extensions.LogReport(postprocess=PerplexityLog(updater), trigger=log))
+    trainer.extend(extensions.PrintReport(
+        ['epoch', 'iteration', 'perplexity', 'val_perplexity', 'words/sec', 'elapsed_time']), trigger=log)
+    if sys.stdout.isatty():
+        trainer.extend(extensions.ProgressBar(update_interval=1 if args.test else 10))
+    if extensions.PlotReport.available():
+        trainer.extend(extensions.PlotReport(
+            ['main/loss', 'validation/main/loss'], 'epoch', trigger=log, filename='loss.png'))
+    trainer.extend(extensions.snapshot(n_retains=2), trigger=(1, 'epoch'))
+    return trainer
+
+
+def snapshot_to_resume(args) -> pathlib.Path:
+    """The snapshot named, or the newest in the folder of results."""
+    if args.resume:
+        return pathlib.Path(args.resume)
+    snapshots = sorted(args.out.glob('snapshot_iter_*'), key=lambda path: int(path.name.rsplit('_', 1)[1]))
+    if not snapshots:
+        raise FileNotFoundError(f'expected a snapshot to resume from in {str(args.out)!r}, found none')
+    return snapshots[-1]
+
+
+def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
+    """The model, and beside it its words, one a line, in the order of their ids."""
+    chainer.serializers.save_npz(str(path), model)
+    path.with_suffix('.vocab.txt').write_text('\n'.join(corpus.vocabulary) + '\n', encoding='utf-8')
+
+
+def sentences(model: RNNForLM, corpus: Corpus, seed: int, count: int = 3, longest: int = 30) -> list[str]:
+    """A few generated sentences."""
+    words, eos = list(corpus.vocabulary), corpus.vocabulary['<eos>']
+    stream = generate(model, [eos], random=numpy.random.RandomState(seed))
+    return [' '.join(words[k] for k in itertools.takewhile(lambda k: k != eos, itertools.islice(stream, longest)))
+            for _ in range(count)]
+
+
+def run(args) -> None:
+    for name, value in PRESETS[args.preset].items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    corpus = load_corpus(args.data)
+    if args.test:
+        corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)
+    model_path = args.model or args.out / 'model.npz'
+    for folder in (args.out, model_path.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    trainer = make_trainer(args, corpus)
+    model = trainer.updater.get_optimizer('main').target
+    if args.resume is not None:
+        snapshot = snapshot_to_resume(args)
+        chainer.serializers.load_npz(str(snapshot), trainer)
+        print(f'resumed from {snapshot}')
+    print(f'words: {len(corpus.train)} train, {len(corpus.valid)} validation, {len(corpus.test)} test; '
+          f'vocabulary: {len(corpus.vocabulary)}')
+    print(f'{args.layer} layers of {args.unit} units, {model.count_params()} parameters, on {model.device}')
+    trainer.run(show_loop_exception_msg=False)
+
+    result = LanguageModelEvaluator(corpus.test, model.copy(), args.batchsize)()
+    print(f'test perplexity: {math.exp(result["main/loss"]):.2f}')
+    save(model, corpus, model_path)
+    for sentence in sentences(model.predictor, corpus, args.seed):
+        print(f'  {sentence}')
+    print(f'saved {model_path}; log and plot are in {args.out}')
+
+
+def main() -> None:
+    p = parser()
+    args = p.parse_args()
+    try:
+        run(args)
+    except KeyboardInterrupt:
+        p.exit(130, f'\ninterrupted; go on with --resume and the same options (snapshots are in {args.out})\n')
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        p.error(str(error))
+
+
+if __name__ == '__main__':
+    main()
