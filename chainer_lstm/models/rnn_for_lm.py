@@ -15,9 +15,10 @@ import numpy
 
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.links import LSTM
+from chainer_lstm.links.base import CheckedLoading
 
 
-class RNNForLM(chainer.Chain):
+class RNNForLM(CheckedLoading, chainer.Chain):
     """Embedding, LSTM layers and a softmax layer, with dropout between them.  Zaremba et al. 2014.
 
     With two layers it has the parameters of the class in Chainer's example,
@@ -65,8 +66,8 @@ class RNNForLM(chainer.Chain):
             ValueError: it is not the file of such a model.
         """
         try:
-            with numpy.load(path, allow_pickle=False) as file:
-                shapes = {key: file[key].shape for key in file.files}
+            with open(path, 'rb') as file, numpy.load(file, allow_pickle=False) as arrays:
+                shapes = {key: arrays[key].shape for key in arrays.files}
         except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, AttributeError) as error:
             raise ValueError(f'expected an npz file of a model in {os.fspath(path)!r}: {error}') from error
         for prefix in ('', 'predictor/'):

@@ -1,0 +1,108 @@
+import chainer
+import chainer.functions as F
+import chainer.links as L
+import numpy
+import pytest
+from chainer import serializers
+
+from chainer_lstm.models import RNNForLM
+
+WORDS, UNITS = 11, 6
+X = numpy.array([3, 1, 10, 0], numpy.int32)
+
+
+class ChainerModel(chainer.Chain):
+    """The model as people have it in their scripts, from Chainer's own links."""
+
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.embed = L.EmbedID(WORDS, UNITS)
+            self.l1 = L.LSTM(UNITS, UNITS)
+            self.l2 = L.LSTM(UNITS, UNITS)
+            self.l3 = L.Linear(UNITS, WORDS)
+        for param in self.params():
+            param.array[...] = numpy.random.uniform(-0.1, 0.1, param.shape)
+
+    def __call__(self, x):
+        h = self.embed(x)
+        for layer in (self.l1, self.l2, self.l3):
+            h = layer(F.dropout(h))
+        return h
+
+
+def seeded(make):
+    numpy.random.seed(0)
+    return make()
+
+
+@pytest.fixture
+def pair():
+    return seeded(ChainerModel), seeded(lambda: RNNForLM(WORDS, UNITS))
+
+
+def test_weights_of_chainers_example_under_one_seed(pair):
+    expected, model = (dict(link.namedparams()) for link in pair)
+    assert sorted(model) == sorted(expected)
+    for name, param in model.items():
+        numpy.testing.assert_array_equal(param.array, expected[name].array)
+
+
+@pytest.mark.parametrize('train', [True, False])
+def test_steps_of_chainers_example_with_the_same_dropout(pair, train):
+    with chainer.using_config('train', train):
+        results = [seeded(lambda link=link: [link(X).array for _ in range(3)]) for link in pair]
+    for expected, y in zip(*results):
+        numpy.testing.assert_array_equal(y, expected)
+
+
+def test_v1_train_flag_warns_and_decides(pair):
+    with pytest.warns(DeprecationWarning, match='the train flag of RNNForLM is that of Chainer v1'):
+        model = RNNForLM(WORDS, UNITS, train=False)
+    first = model(X).array
+    model.reset_state()
+    numpy.testing.assert_array_equal(model(X).array, first)  # no dropout, though chainer.config.train
+    model.train = True
+    model.reset_state()
+    assert (model(X).array != first).any()
+
+
+def test_reset_state_forgets():
+    model = RNNForLM(WORDS, UNITS, dropout=0)
+    first = model(X).array
+    assert (model(X).array != first).any()
+    model.reset_state()
+    numpy.testing.assert_array_equal(model(X).array, first)
+
+
+def test_layers_and_init():
+    model = RNNForLM(WORDS, UNITS, n_layers=3, init=0.01)
+    assert [lstm.name for lstm in model.lstms] == ['l1', 'l2', 'l3']
+    assert model.l4.W.shape == (WORDS, UNITS)
+    assert all(abs(param.array).max() <= 0.01 for param in model.params())
+
+
+@pytest.mark.parametrize('n_layers', [1, 2])
+@pytest.mark.parametrize('wrap', [lambda model: model, L.Classifier], ids=['alone', 'in a classifier'])
+def test_from_npz_finds_sizes_and_weights(tmp_path, n_layers, wrap):
+    model = RNNForLM(WORDS, UNITS, n_layers=n_layers)
+    path = tmp_path / 'model.npz'
+    serializers.save_npz(str(path), wrap(model))
+    loaded = RNNForLM.from_npz(path)
+    with chainer.using_config('train', False):
+        numpy.testing.assert_array_equal(loaded(X).array, model(X).array)
+
+
+def test_from_npz_of_something_else(tmp_path):
+    path = tmp_path / 'model.npz'
+    serializers.save_npz(str(path), L.Linear(2, 3))
+    with pytest.raises(ValueError, match=r"expected the weights of an RNNForLM in .*, got \['W', 'b'\]"):
+        RNNForLM.from_npz(path)
+
+
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut', b'no archive'])
+def test_from_npz_of_a_damaged_file(tmp_path, content):
+    path = tmp_path / 'model.npz'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='expected an npz file of a model in'):
+        RNNForLM.from_npz(path)

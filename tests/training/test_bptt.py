@@ -1,0 +1,91 @@
+import chainer
+import chainer.links as L
+import numpy
+import pytest
+from chainer import serializers
+
+from chainer_lstm.models import RNNForLM
+from chainer_lstm.training import BPTTUpdater
+from chainer_lstm.training import ParallelSequentialIterator
+
+
+def test_iterator_reads_from_equally_distant_places_and_wraps():
+    iterator = ParallelSequentialIterator(numpy.arange(7), 3)
+    batches = [next(iterator) for _ in range(4)]
+    assert batches[0] == [(0, 1), (2, 3), (4, 5)]
+    assert batches[1] == [(1, 2), (3, 4), (5, 6)]
+    assert batches[3] == [(3, 4), (5, 6), (0, 1)]
+
+
+def test_iterator_counts_epochs():
+    iterator = ParallelSequentialIterator(numpy.arange(6), 3)
+    seen = []
+    for _ in range(4):
+        assert iterator.previous_epoch_detail == (seen[-2][1] if len(seen) > 1 else 0 if seen else None)
+        next(iterator)
+        seen.append((iterator.epoch, iterator.epoch_detail, iterator.is_new_epoch))
+    assert seen == [(0, .5, False), (1, 1., True), (1, 1.5, False), (2, 2., True)]
+
+
+def test_iterator_without_repeat_ends():
+    assert len(list(ParallelSequentialIterator(numpy.arange(7), 3, repeat=False))) == 3
+
+
+@pytest.mark.parametrize('batch_size', [0, 6])
+def test_iterator_with_an_impossible_batch_size(batch_size):
+    with pytest.raises(ValueError, match=f'between 1 and the 5 words, got {batch_size}'):
+        ParallelSequentialIterator(numpy.arange(5), batch_size)
+
+
+def test_iterator_goes_on_where_it_was_saved(tmp_path):
+    path = str(tmp_path / 'iterator.npz')
+    saved, loaded = (ParallelSequentialIterator(numpy.arange(50), 4) for _ in range(2))
+    for _ in range(20):
+        next(saved)
+    serializers.save_npz(path, saved)
+    serializers.load_npz(path, loaded)
+    assert (loaded.epoch, loaded.previous_epoch_detail) == (saved.epoch, saved.previous_epoch_detail)
+    assert next(loaded) == next(saved)
+
+
+def make(words, n_words=9):
+    numpy.random.seed(0)
+    model = L.Classifier(RNNForLM(n_words, 5, dropout=0))
+    model.compute_accuracy = False
+    optimizer = chainer.optimizers.SGD(lr=0.5).setup(model)
+    return model, optimizer, ParallelSequentialIterator(words, 2)
+
+
+def test_updater_trains_as_a_loop_over_chunks_does():
+    words = numpy.random.RandomState(1).randint(0, 9, 40).astype(numpy.int32)
+    model, optimizer, iterator = make(words)
+    updater = BPTTUpdater(iterator, optimizer, 3, chainer.get_device('@numpy'))
+    for _ in range(4):
+        updater.update()
+    assert (updater.words, updater.iteration) == (4 * 3 * 2, 4)
+    assert updater.seconds > 0
+
+    expected, optimizer, iterator = make(words)
+    for _ in range(4):
+        loss = 0
+        for _ in range(3):
+            x, t = numpy.array(next(iterator)).T
+            loss += expected(numpy.ascontiguousarray(x), numpy.ascontiguousarray(t))
+        expected.cleargrads()
+        loss.backward()
+        loss.unchain_backward()
+        optimizer.update()
+    for param, other in zip(model.params(), expected.params()):
+        numpy.testing.assert_array_equal(param.array, other.array)
+
+
+def test_updater_keeps_no_graph_between_chunks():
+    model, optimizer, iterator = make(numpy.arange(9, dtype=numpy.int32))
+    BPTTUpdater(iterator, optimizer, 2, chainer.get_device('@numpy')).update()
+    assert all(state.creator is None for lstm in model.predictor.lstms for state in (lstm.c, lstm.h))
+
+
+def test_updater_with_an_empty_chunk():
+    _, optimizer, iterator = make(numpy.arange(9, dtype=numpy.int32))
+    with pytest.raises(ValueError, match='at least 1 step a chunk, got 0'):
+        BPTTUpdater(iterator, optimizer, 0, chainer.get_device('@numpy'))
