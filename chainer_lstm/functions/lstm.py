@@ -30,6 +30,8 @@ class LSTM(StepNode):
             x.dtype == c.dtype,
             c.ndim >= 2,
             x.ndim == c.ndim,
+        )
+        type_check.expect(
             x.shape[0] <= c.shape[0],
             x.shape[1] == 4 * c.shape[1],
         )
@@ -57,13 +59,16 @@ class LSTMStep(StepNode):
             W.ndim == 2,
             b.ndim == 1,
             c.ndim == 2,
+        )
+        type_check.expect(
             x.shape[1] == W.shape[1],
             W.shape[0] == 4 * c.shape[1],
             b.shape[0] == W.shape[0],
             x.shape[0] <= c.shape[0],
         )
         for P in others[:peepholes]:
-            type_check.expect(P.dtype.kind == 'f', P.ndim == 2, P.shape[0] == c.shape[1], P.shape[1] == c.shape[1])
+            type_check.expect(P.dtype.kind == 'f', P.ndim == 2)
+            type_check.expect(P.shape[0] == c.shape[1], P.shape[1] == c.shape[1])
         if len(others) > peepholes:
             h, U = others[peepholes:]
             type_check.expect(
@@ -71,6 +76,8 @@ class LSTMStep(StepNode):
                 U.dtype.kind == 'f',
                 h.ndim == 2,
                 U.ndim == 2,
+            )
+            type_check.expect(
                 h.shape[0] == x.shape[0],
                 h.shape[1] == c.shape[1],
                 U.shape[0] == W.shape[0],

@@ -9,6 +9,7 @@ import chainer.functions as F
 import chainer.links as L
 
 from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.lstm import State
 from chainer_lstm.links import checks
 
 
@@ -43,8 +44,8 @@ class Cell(CheckedLoading):
         self.upward._initialize_params(in_size)
 
 
-class Stateful(chainer.Link):
-    """A link that keeps the state ``c`` and ``h``, both (B, state_size) or None.
+class Stateful(Cell):
+    """A cell that keeps the state ``c`` and ``h``, both (B, state_size) or None.
 
     Attributes:
         persistent_state: False, as in Chainer, where the state is no part of
@@ -74,6 +75,25 @@ class Stateful(chainer.Link):
             if variable is not None:
                 variable.to_device(self.device)
         self.c, self.h = c, h
+
+    def forward(self, x: Input) -> chainer.Variable:
+        """x (B, I) or (B, …) -> h (B, H); advances the state.
+
+        Raises:
+            TypeError: the batch is larger than that of the state.
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+        """
+        x = checks.batch(x)
+        h, h_rest = _active_rows(self.h, len(x))
+        self._prepare(x)
+        c = zeros(self, len(x), self.state_size, x.dtype) if self.c is None else self.c
+        c, y = self._step(c, h, x)
+        self.c, self.h = c, all_rows(y, h_rest)
+        return y
+
+    def _step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
+        """c (B0, H), h (B, H) or None, x (B, …) -> c (B0, H), h (B, H)."""
+        raise NotImplementedError
 
     def serialize(self, serializer: Any) -> None:
         if not self.persistent_state:
@@ -121,7 +141,7 @@ def flat(x: chainer.Variable) -> chainer.Variable:
     return x if x.ndim == 2 else F.reshape(x, (len(x), chainer.utils.size_of_shape(x.shape[1:])))
 
 
-def active_rows(h: Optional[chainer.Variable], batch: int) -> tuple:
+def _active_rows(h: Optional[chainer.Variable], batch: int) -> tuple:
     """The rows of h that a batch advances, and those it leaves; None for none.
 
     Raises:

@@ -59,9 +59,7 @@ class _LSTM(base.Cell, chainer.Chain):
                 link._initialize_params()
         return link
 
-    def _step(self, c: Optional[Input], h: Optional[Input], x: chainer.Variable) -> State:
-        if c is None:
-            c = base.zeros(self, len(x), self.state_size, x.dtype)
+    def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
         upward, lateral = self.upward, self.lateral
         if base.is_plain(upward, lateral) and upward.b is not None and lateral.b is None:
             return functions.lstm_step(c, h, base.flat(x), upward.W, upward.b, lateral.W)
@@ -105,6 +103,7 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
         """
         x = checks.batch(x)
         self._prepare(x)
+        c = base.zeros(self, len(x), self.state_size, x.dtype) if c is None else c
         return self._step(c, h, x)
 
 
@@ -129,17 +128,3 @@ class LSTM(_LSTM, base.Stateful, L.LSTM):
         TypeError: a size is not an integer, an initializer not callable.
         ValueError: a size is not positive.
     """
-
-    def forward(self, x: Input) -> chainer.Variable:
-        """x (B, I) or (B, …) -> h (B, H); advances the state.
-
-        Raises:
-            TypeError: the batch is larger than that of the state.
-            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
-        """
-        x = checks.batch(x)
-        h, h_rest = base.active_rows(self.h, len(x))
-        self._prepare(x)
-        c, y = self._step(self.c, h, x)
-        self.c, self.h = c, base.all_rows(y, h_rest)
-        return y

@@ -10,7 +10,6 @@ import chainer.links as L
 from chainer import initializers
 
 from chainer_lstm import functions
-from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.initializers import GateBias
 from chainer_lstm.kernels import reference
@@ -18,7 +17,7 @@ from chainer_lstm.links import base
 from chainer_lstm.links import checks
 
 
-class StatefulPeepholeLSTM(base.Cell, base.Stateful, L.StatefulPeepholeLSTM):
+class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
     """One step of an LSTM with full peephole matrices, as ``chainer.links.StatefulPeepholeLSTM``.
 
     i and f also see the old cell state, o the new one.  A batch may be smaller
@@ -61,21 +60,6 @@ class StatefulPeepholeLSTM(base.Cell, base.Stateful, L.StatefulPeepholeLSTM):
 
     def _peepholes(self) -> tuple[L.Linear, L.Linear, L.Linear]:
         return self.peep_i, self.peep_f, self.peep_o
-
-    def forward(self, x: Input) -> chainer.Variable:
-        """x (B, I) or (B, …) -> h (B, H); advances the state.
-
-        Raises:
-            TypeError: the batch is larger than that of the state.
-            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
-        """
-        x = checks.batch(x)
-        h, h_rest = base.active_rows(self.h, len(x))
-        self._prepare(x)
-        c = base.zeros(self, len(x), self.state_size, x.dtype) if self.c is None else self.c
-        c, y = self._step(c, h, x)
-        self.c, self.h = c, base.all_rows(y, h_rest)
-        return y
 
     def _step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
         upward, lateral, peepholes = self.upward, self.lateral, self._peepholes()
