@@ -105,6 +105,8 @@ def lstm(c_prev: Input, x: Input) -> State:
             as c_prev, or different ndim or dtype.
         TypeError: ChainerX arrays.
     """
+    if _is_static():
+        return F.lstm(c_prev, x)
     shape = c_prev.shape
     if len(shape) > 2 and x.shape[1:] == (4 * shape[1], *shape[2:]):
         # the kernels know rows of units only: (B, 4H, R) -> (B, H, R, 4) -> (B, 4HR)
@@ -128,6 +130,9 @@ def lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Inp
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: ChainerX arrays.
     """
+    if _is_static():
+        pre = F.linear(x, W, b)
+        return lstm(c_prev, pre if h_prev is None else pre + F.linear(h_prev, U))
     return LSTMStep().apply((c_prev, x, W, b, *_lateral(h_prev, U)))
 
 
@@ -144,6 +149,11 @@ def peephole_lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Inpu
         TypeError: ChainerX arrays.
     """
     return PeepholeLSTMStep().apply((c_prev, x, W, b, P_i, P_f, P_o, *_lateral(h_prev, U)))
+
+
+def _is_static() -> bool:
+    """Inside ``chainer.static_graph``, which replays functions, and knows Chainer's own only."""
+    return chainer.config.schedule_func is not None
 
 
 def _lateral(h_prev: Optional[Input], U: Input) -> tuple:

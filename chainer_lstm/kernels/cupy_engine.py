@@ -42,6 +42,7 @@ class CupyEngine(Engine):
 
     def peephole_out_fwd(self, gates, po, c):
         h, = self._empty(c, 1)
+        gates = self._argument(gates)
         self._launch('peephole_out_fwd', c, gates, po, c, h)
         return gates, h
 

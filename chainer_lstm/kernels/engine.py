@@ -45,6 +45,7 @@ class Engine:
         return reference.split(self.xp, x)
 
     # The cells: as in reference.py, with pre = xw + hu + b given in parts, so that an engine can fuse the sum.
+    # peephole_out_fwd may overwrite its gates: they come from peephole_cell_fwd and nobody else has them.
 
     def lstm_fwd(self, xw: Array, hu: Array, b: Array, c_prev: Array) -> tuple[Array, Array, Array]:
         return reference.lstm_fwd(self.xp, _sum(xw, b, hu), c_prev)

@@ -121,11 +121,11 @@ class Stateful(Cell):
 
 
 def is_plain(*linears: chainer.Link) -> bool:
-    """Nobody has replaced these Linear links, hooked them or taken over their forward.
+    """Nobody has replaced these Linear links, hooked them, taken over their forward or records a static graph.
 
     Only then may a fused step take their parameters; otherwise they are called.
     """
-    return not chainer._get_link_hooks() and all(
+    return not chainer._get_link_hooks() and chainer.config.schedule_func is None and all(
         type(linear) is L.Linear and not linear.local_link_hooks and 'forward' not in vars(linear)
         for linear in linears)
 

@@ -66,20 +66,23 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
                 kwargs, train='train argument is not supported anymore. Use chainer.using_config')
             argument.assert_kwargs_empty(kwargs)
         xs = self._sequences(xs)
-        hx, cx = self._state('hx', hx, xs), self._state('cx', cx, xs)
-
         lengths = numpy.array([len(x) for x in xs])
-        order = numpy.argsort(-lengths, kind='stable').astype(numpy.int32)
+        order = numpy.argsort(-lengths).astype(numpy.int32)  # as Chainer sorts: the order decides who gets which dropout
+        hx, cx = self._state('hx', hx, xs, order), self._state('cx', cx, xs, order)
         batches = [int(numpy.sum(lengths > t)) for t in range(lengths.max())]
         rows = _time_major(lengths, order, batches)
 
         steps = F.split_axis(_permute(F.concat(xs, axis=0), rows), numpy.cumsum(batches)[:-1], axis=0)
-        hy, cy, ys = layers(
-            self.dropout, F.permutate(hx, order, axis=1), F.permutate(cx, order, axis=1), self.ws, self.bs,
-            steps if batches else (), self.direction)
+        hy, cy, ys = self.rnn(
+            self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps if batches else ())
         hy, cy = F.permutate(hy, order, axis=1, inv=True), F.permutate(cy, order, axis=1, inv=True)
         y = F.concat(ys, axis=0) if batches else base.zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
         return hy, cy, list(F.split_axis(_permute(y, rows, inv=True), numpy.cumsum(lengths)[:-1], axis=0))
+
+    def rnn(self, n_layers: int, dropout: float, hx: Input, cx: Input, ws: list, bs: list,
+            xs: Sequence[Input]) -> tuple:
+        """``n_step_lstm`` or ``n_step_bilstm`` on sorted, time-major sequences, as in Chainer's links."""
+        return layers(dropout, hx, cx, ws, bs, xs, self.direction)
 
     def _sequences(self, xs: Sequence[Input]) -> list[chainer.Variable]:
         if not isinstance(xs, (list, tuple)):
@@ -93,13 +96,13 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
                 raise ValueError(f'expected xs[{k}] of shape (length, {in_size}), got {x.shape}')
         return xs
 
-    def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable]) -> Input:
+    def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray) -> Input:
         if value is None:
             return self.init_hx(xs)
         shape = (self.n_layers * self.direction, len(xs), self.out_size)
         if value.shape != shape:
             raise ValueError(f'expected {name} of shape {shape}, got {value.shape}')
-        return value
+        return F.permutate(value, order, axis=1)
 
 
 def _time_major(lengths: numpy.ndarray, order: numpy.ndarray, batches: list[int]) -> numpy.ndarray:

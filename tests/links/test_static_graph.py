@@ -1,0 +1,49 @@
+"""Inside chainer.static_graph, which records the functions of the first call and replays them."""
+import chainer
+import chainer.links
+import numpy
+import pytest
+
+import chainer_lstm.links
+
+SIZES = {'NStepLSTM': (1, 4, 5, 0.), 'NStepBiLSTM': (1, 4, 5, 0.)}
+
+
+class Net(chainer.Chain):
+    def __init__(self, module, name):
+        super().__init__()
+        numpy.random.seed(0)
+        with self.init_scope():
+            self.cell = getattr(module, name)(*SIZES.get(name, (4, 5)))
+
+    @chainer.static_graph(verbosity_level=0)
+    def __call__(self, *xs):
+        name = type(self.cell).__name__
+        if name in SIZES:
+            return self.cell(None, None, list(xs))[0]
+        if name == 'StatelessLSTM':
+            c = h = None
+            for x in xs:
+                c, h = self.cell(c, h, x)
+            return h
+        self.cell.reset_state()
+        return [self.cell(x) for x in xs][-1]
+
+
+def gradients(module, name, length):
+    net, random = Net(module, name), numpy.random.RandomState(1)
+    for _ in range(3):  # recorded once, replayed twice
+        y = net(*(random.randn(2, 4).astype('f') for _ in range(length)))
+        net.cleargrads()
+        y.grad = numpy.ones_like(y.array)
+        y.backward()
+        yield {key: param.grad.copy() for key, param in net.namedparams() if param.grad is not None}
+
+
+@pytest.mark.parametrize('length', [1, 3])
+@pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'])
+def test_gradients_are_chainers(name, length):
+    for ours, expected in zip(*(gradients(module, name, length) for module in (chainer_lstm.links, chainer.links))):
+        assert sorted(ours) == sorted(expected)
+        for key, gradient in ours.items():
+            numpy.testing.assert_allclose(gradient, expected[key], rtol=1e-5, atol=1e-6, err_msg=key)

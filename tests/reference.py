@@ -1,0 +1,82 @@
+"""The cells as loops over rows and units in float64: slow, plain NumPy, and independent of the package."""
+import numpy
+
+
+def sigmoid(x):
+    return 1 / (1 + numpy.exp(-x))
+
+
+def lstm(c_prev, x):
+    """(B0, H, ...), (B, 4H, ...) -> c (B0, H, ...), h (B, H, ...); gates interleaved a, i, f, o."""
+    c_prev, x = _wide(c_prev, x)
+    c, h = c_prev.copy(), numpy.zeros((len(x), *c_prev.shape[1:]))
+    for row, unit, *rest in numpy.ndindex(*h.shape):
+        at = (row, unit, *rest)
+        a, i, f, o = (x[(row, 4 * unit + gate, *rest)] for gate in range(4))
+        c[at] = numpy.tanh(a) * sigmoid(i) + c_prev[at] * sigmoid(f)
+        h[at] = numpy.tanh(c[at]) * sigmoid(o)
+    return c, h
+
+
+def lstm_step(c_prev, h_prev, x, W, b, U):
+    """c_prev (B0, H), h_prev (B, H) or None, x (B, I) -> c, h."""
+    return lstm(c_prev, _pre(h_prev, x, W, b, U))
+
+
+def peephole_step(c_prev, h_prev, x, W, b, U, P_i, P_f, P_o):
+    """As ``lstm_step``; i and f also see the old cell, o sees the new one."""
+    pre = _pre(h_prev, x, W, b, U)
+    c_prev, P_i, P_f, P_o = _wide(c_prev, P_i, P_f, P_o)
+    c, h = c_prev.copy(), numpy.zeros((len(x), c_prev.shape[1]))
+    for row, unit in numpy.ndindex(*h.shape):
+        a, i, f = pre[row, 4 * unit:4 * unit + 3]
+        i += numpy.dot(P_i[unit], c_prev[row])
+        f += numpy.dot(P_f[unit], c_prev[row])
+        c[row, unit] = numpy.tanh(a) * sigmoid(i) + c_prev[row, unit] * sigmoid(f)
+    for row, unit in numpy.ndindex(*h.shape):  # o needs the whole row of the new cell
+        o = pre[row, 4 * unit + 3] + numpy.dot(P_o[unit], c[row])
+        h[row, unit] = numpy.tanh(c[row, unit]) * sigmoid(o)
+    return c, h
+
+
+def n_step(hx, cx, ws, bs, xs, directions=1):
+    """Stacked layers, one sequence after the other.
+
+    hx, cx (S * directions, B, H), xs[k] (L_k, I) -> hy, cy, ys with ys[k]
+    (L_k, H * directions).  ws, bs: the matrices and biases of a layer and
+    direction in the order i, f, a, o for the input, then for h.
+    """
+    hy, cy = _wide(hx.copy(), cx.copy())
+    ys = []
+    for k, x in enumerate(xs):
+        y, = _wide(x)
+        for first in range(0, len(hy), directions):
+            outputs = []
+            for layer in range(first, first + directions):
+                backward = layer > first
+                hy[layer, k], cy[layer, k], hs = _sequence(
+                    hy[layer, k], cy[layer, k], _wide(*ws[layer]), _wide(*bs[layer]), y[::-1] if backward else y)
+                outputs.append(hs[::-1] if backward else hs)
+            y = numpy.concatenate(outputs, axis=1)
+        ys.append(y)
+    return hy, cy, ys
+
+
+def _sequence(h, c, w, b, x):
+    """h, c (H,), x (L, I) -> h, c after the last step, all h (L, H)."""
+    hs = numpy.zeros((len(x), len(h)))
+    for t in range(len(x)):
+        i, f, a, o = (w[g] @ x[t] + w[4 + g] @ h + b[g] + b[4 + g] for g in range(4))
+        c = numpy.tanh(a) * sigmoid(i) + c * sigmoid(f)
+        h = hs[t] = numpy.tanh(c) * sigmoid(o)
+    return h, c, hs
+
+
+def _pre(h_prev, x, W, b, U):
+    x, W, b, U = _wide(x, W, b, U)
+    pre = x @ W.T + b
+    return pre if h_prev is None else pre + _wide(h_prev)[0] @ U.T
+
+
+def _wide(*arrays):
+    return [numpy.asarray(x).astype(numpy.float64) for x in arrays]
