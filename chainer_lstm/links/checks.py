@@ -119,9 +119,10 @@ def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
             if data is None:
                 continue
             if param.array is not None:
-                valid, expected = data.shape == param.shape, param.shape
+                expected = param.shape
+            elif isinstance(child, chainer.links.Linear):
+                expected = (child.out_size, *data.shape[-1:])  # any in_size
             else:
-                valid = data.ndim == 2 and data.shape[0] == child.out_size
-                expected = f'({child.out_size}, in_size)'
-            if not valid:
+                expected = data.shape  # a link that the user has put there takes its shapes from the file
+            if data.shape != expected:
                 raise ValueError(f'{path.strip("/")}/{name}: expected shape {expected}, got {data.shape}')

@@ -1,6 +1,7 @@
 """The scripts as a user runs them, in this process, on a text of a few hundred words."""
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def test_resume_with_another_size_is_refused(trained, train):
 
 def test_help_teaches():
     printed = subprocess.run([sys.executable, EXAMPLES / 'train_ptb.py', '--help'], text=True, capture_output=True,
-                             check=True).stdout
+                             check=True, env={**os.environ, 'PYTHONPATH': str(EXAMPLES.parents[1])}).stdout
     assert '--preset medium --gpu 0' in printed
 
 
