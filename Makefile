@@ -40,7 +40,7 @@ $(VENV)/.plot $(VENV)/.test: $(VENV)/.%: $(INSTALLED) | $(PY)
 	@touch $@
 
 $(VENV)/.lint: | $(PY)
-	@$(PY) -m pip install --quiet ruff
+	@$(PY) -m pip install --quiet ruff==0.17.6
 	@touch $@
 
 $(PY):

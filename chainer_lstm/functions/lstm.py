@@ -107,6 +107,7 @@ def lstm(c_prev: Input, x: Input) -> State:
     """
     if _is_static():
         return F.lstm(c_prev, x)
+    c_prev, x = chainer.as_variable(c_prev), chainer.as_variable(x)
     shape = c_prev.shape
     if len(shape) > 2 and x.shape[1:] == (4 * shape[1], *shape[2:]):
         # the kernels know rows of units only: (B, 4H, R) -> (B, H, R, 4) -> (B, 4HR)

@@ -59,6 +59,8 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
             kwargs, train='train argument is not supported anymore. Use chainer.using_config',
             use_cudnn='use_cudnn argument is not supported anymore. Use chainer.using_config')
         argument.assert_kwargs_empty(kwargs)
+    if n_layers < 1:
+        raise ValueError(f'expected n_layers of at least 1, got {n_layers}')
     _check(n_layers * directions, directions, hx, cx, ws, bs, xs)
     return layers(dropout_ratio, hx, cx, ws, bs, xs, directions)
 
@@ -85,7 +87,8 @@ def layers(dropout_ratio: float, hx: Input, cx: Input, ws: Weights, bs: Weights,
 def _layer(h, c, w, b, xs):
     """h, c (B, H), xs in the order of computation -> h, c, outputs."""
     W, U = layout.interleave(F, w[:4]), layout.interleave(F, w[4:])
-    bias = layout.interleave(F, b[:4]) + layout.interleave(F, b[4:])
+    # the product gives the two biases gradients of their own: optimizer hooks work on them in place
+    bias = layout.interleave(F, b[:4]) + layout.interleave(F, b[4:]) * 1
     outputs = []
     for x in xs:
         batch = x.shape[0]
@@ -107,7 +110,11 @@ def _check(rows, directions, hx, cx, ws, bs, xs):
         if len(weights) != rows or any(len(layer) != 8 for layer in weights):
             raise ValueError(f'expected {name} to be {rows} lists of 8 arrays, '
                              f'got lists of {[len(layer) for layer in weights]}')
-    units, in_size = ws[0][0].shape
+    if hx.ndim != 3 or not ws[0][0].ndim:
+        raise ValueError(f'expected hx of shape ({rows}, batch, units) and matrices in ws, '
+                         f'got shapes {hx.shape} and {ws[0][0].shape}')
+    units, in_size = hx.shape[2], ws[0][0].shape[-1]
+    _check_weights(directions, units, in_size, ws, bs)
     for name, state in (('hx', hx), ('cx', cx)):
         if state.ndim != 3 or state.shape[0] != rows or state.shape[1] < batches[0] or state.shape[2] != units:
             raise ValueError(f'expected {name} of shape ({rows}, at least {batches[0]}, {units}), got {state.shape}')
@@ -117,7 +124,6 @@ def _check(rows, directions, hx, cx, ws, bs, xs):
         if x.ndim != 2 or x.shape[1] != in_size:
             raise ValueError('Inconsistent input size in input values and weight parameters: '
                              f'expected xs[{t}] of shape (batch, {in_size}), got {x.shape}')
-    _check_weights(directions, units, in_size, ws, bs)
 
 
 def _check_weights(directions, units, in_size, ws, bs):

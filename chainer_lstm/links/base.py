@@ -1,6 +1,8 @@
 """What the links of the family share."""
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 from typing import Optional
 
@@ -33,12 +35,23 @@ class Cell(CheckedLoading):
 
     upward: L.Linear
 
-    def _prepare(self, x: chainer.Variable) -> None:
-        """Initializes what waits for the size of the input."""
-        if isinstance(self.upward, L.Linear) and self.upward.W.array is None:
-            checks.fits_deferred(x, self)
+    @contextlib.contextmanager
+    def _prepared(self, x: chainer.Variable) -> Iterator[None]:
+        """Initializes what waits for the size of the input; after an error in the block it waits again."""
+        upward = self.upward
+        if not isinstance(upward, L.Linear) or upward.W.array is not None:
+            yield
+            return
+        before = [(param, param.array.copy()) for param in self.params(include_uninit=False)]
+        try:
             with chainer.using_device(self.device):
                 self._initialize(chainer.utils.size_of_shape(x.shape[1:]))
+            yield
+        except BaseException:
+            upward.W.grad = upward.W.array = None
+            for param, array in before:
+                param.array[...] = array
+            raise
 
     def _initialize(self, in_size: int) -> None:
         self.upward._initialize_params(in_size)
@@ -85,10 +98,10 @@ class Stateful(Cell):
         """
         x = checks.batch(x)
         h, h_rest = _active_rows(self.h, len(x))
-        self._prepare(x)
         c = zeros(self, len(x), self.state_size, x.dtype) if self.c is None else self.c
-        c, y = self._step(c, h, x)
-        self.c, self.h = c, all_rows(y, h_rest)
+        with self._prepared(x):
+            c, y = self._step(c, h, x)
+            self.c, self.h = c, all_rows(y, h_rest)
         return y
 
     def _step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:

@@ -58,21 +58,9 @@ def batch(x: Any) -> chainer.Variable:
         raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
     if x.ndim < 2:
         raise type_check.InvalidType('x.ndim >= 2 (a batch axis and the input)', f'{x.ndim} (shape {x.shape})')
+    if 0 in x.shape[1:]:
+        raise type_check.InvalidType('x.shape == (batch, at least 1, ...)', f'{x.shape}')
     return x
-
-
-def fits_deferred(x: chainer.Variable, link: chainer.Link) -> None:
-    """The first input of a link whose weights wait for it; the rest is checked by the step.
-
-    Raises:
-        TypeError: on another device.
-        chainer.utils.type_check.InvalidType: of another dtype than the link's parameters.
-    """
-    if x.xp is not link.xp:
-        raise TypeError(f'expected x on the device of the link, {link.device}, got {x.device}')
-    dtype = next(param.dtype for param in link.params(include_uninit=False))
-    if x.dtype != dtype:
-        raise type_check.InvalidType(f'x.dtype == {dtype}', str(x.dtype))
 
 
 def states(c: Any, h: Any, units: int) -> tuple:
@@ -92,8 +80,9 @@ def _state(name: str, value: Any, units: int) -> chainer.Variable | None:
     if value is None:
         return None
     value = chainer.as_variable(value)
-    if value.array is None or value.ndim != 2 or value.shape[1] != units:
-        raise ValueError(f'expected {name} of shape (batch, {units}), got {value.shape}')
+    shape = None if value.array is None else value.shape
+    if shape is None or len(shape) != 2 or shape[1] != units:
+        raise ValueError(f'expected {name} of shape (batch, {units}), got {shape}')
     if value.dtype.kind != 'f':
         raise TypeError(f'expected {name} of a float dtype, got {value.dtype}')
     return value

@@ -102,9 +102,9 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         x = checks.batch(x)
-        self._prepare(x)
         c = base.zeros(self, len(x), self.state_size, x.dtype) if c is None else c
-        return self._step(c, h, x)
+        with self._prepared(x):
+            return self._step(c, h, x)
 
 
 class LSTM(_LSTM, base.Stateful, L.LSTM):

@@ -67,7 +67,8 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
             argument.assert_kwargs_empty(kwargs)
         xs = self._sequences(xs)
         lengths = numpy.array([len(x) for x in xs])
-        order = numpy.argsort(-lengths).astype(numpy.int32)  # as Chainer sorts: the order decides who gets which dropout
+        # sorted as in Chainer: the order of equal lengths decides which dropout each gets
+        order = numpy.argsort(-lengths).astype(numpy.int32)
         hx, cx = self._state('hx', hx, xs, order), self._state('cx', cx, xs, order)
         batches = [int(numpy.sum(lengths > t)) for t in range(lengths.max())]
         rows = _time_major(lengths, order, batches)
@@ -99,6 +100,7 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
     def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray) -> Input:
         if value is None:
             return self.init_hx(xs)
+        value = chainer.as_variable(value)
         shape = (self.n_layers * self.direction, len(xs), self.out_size)
         if value.shape != shape:
             raise ValueError(f'expected {name} of shape {shape}, got {value.shape}')

@@ -44,12 +44,14 @@ from chainer_lstm.training import RandomState
 from chainer_lstm.training import generate
 
 PRESETS = {
-    'chainer': dict(layer=2, unit=650, bproplen=35, epoch=39, dropout=.5, init=.1, gradclip=5, decay=1, decay_after=39),
-    'small': dict(layer=2, unit=200, bproplen=20, epoch=13, dropout=0, init=.1, gradclip=5, decay=1 / 2, decay_after=4),
-    'medium': dict(
-        layer=2, unit=650, bproplen=35, epoch=39, dropout=.5, init=.05, gradclip=5, decay=1 / 1.2, decay_after=6),
-    'large': dict(
-        layer=2, unit=1500, bproplen=35, epoch=55, dropout=.65, init=.04, gradclip=10, decay=1 / 1.15, decay_after=14),
+    name: dict(zip(
+        ('layer', 'unit', 'bproplen', 'epoch', 'dropout', 'init', 'gradclip', 'decay', 'decay_after'), values))
+    for name, values in {
+        'chainer': (2, 650, 35, 39, .5, .1, 5, 1, 39),
+        'small': (2, 200, 20, 13, 0, .1, 5, 1 / 2, 4),
+        'medium': (2, 650, 35, 39, .5, .05, 5, 1 / 1.2, 6),
+        'large': (2, 1500, 35, 55, .65, .04, 10, 1 / 1.15, 14),
+    }.items()
 }
 
 
