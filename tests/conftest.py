@@ -52,17 +52,21 @@ def _no_gpu():
     return None
 
 
-@pytest.fixture(params=['numpy', pytest.param('cupy', marks=pytest.mark.gpu)])
-def xp(request):
-    """numpy, and cupy where there is a GPU."""
-    if request.param == 'numpy':
-        return numpy
+@pytest.fixture
+def cupy():
+    """For tests marked ``gpu``."""
     reason = _no_gpu()
     if reason is not None:
         pytest.skip(reason)
     import cupy
     cupy.random.seed(0)
     return cupy
+
+
+@pytest.fixture(params=['numpy', pytest.param('cupy', marks=pytest.mark.gpu)])
+def xp(request):
+    """numpy, and cupy where there is a GPU."""
+    return numpy if request.param == 'numpy' else request.getfixturevalue('cupy')
 
 
 @pytest.fixture(autouse=True)

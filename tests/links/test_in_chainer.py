@@ -1,0 +1,495 @@
+"""The links inside Chainer's machinery: hooks, replaced children, graphs, optimizers, the trainer, the namespaces."""
+import itertools
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+import numpy
+import pytest
+from chainer import function_hooks
+from chainer import link_hooks
+from chainer import optimizer_hooks
+from chainer import optimizers
+from chainer import serializers
+from chainer import training
+from chainer.training import extensions
+
+import chainer_lstm.functions
+import chainer_lstm.links
+from chainer_lstm.functions.lstm import LSTM
+from chainer_lstm.functions.lstm import LSTMStep
+from chainer_lstm.functions.lstm import PeepholeLSTMStep
+from tests.conftest import BATCHES
+from tests.conftest import INPUT
+from tests.conftest import UNITS
+from tests.conftest import assert_close
+from tests.conftest import assert_same
+from tests.conftest import contents
+from tests.conftest import gradients
+from tests.conftest import inputs
+from tests.conftest import outputs_and_states
+from tests.conftest import outputs_states_and_gradients
+from tests.conftest import pair
+from tests.conftest import uniform
+from tests.conftest import uniforms
+from tests.conftest import weighted_sum
+
+CHILDREN = {'LSTM': ('upward', 'lateral'),
+            'StatefulPeepholeLSTM': ('upward', 'lateral', 'peep_i', 'peep_f', 'peep_o')}
+NAMES_AND_CHILDREN = [(name, child) for name, children in CHILDREN.items() for child in children]
+STATEFUL = pytest.mark.parametrize('name', CHILDREN)
+OF_BOTH = pytest.mark.parametrize('name, child', NAMES_AND_CHILDREN)
+
+
+def new(name):
+    return getattr(chainer_lstm.links, name)(INPUT, UNITS)
+
+
+# Replaced children and hooks: the children themselves are called
+
+class Negative(L.Linear):
+    """Counts the calls of all its kind."""
+
+    calls = 0
+
+    def forward(self, x):
+        Negative.calls += 1
+        return -super().forward(x)
+
+
+@OF_BOTH
+def test_child_of_a_subclass_is_used(name, child):
+    Negative.calls = 0
+    results = []
+    for link in pair(name, INPUT, UNITS):
+        old = getattr(link, child)
+        setattr(link, child, Negative.from_params(old.W, old.b))
+        results.append(outputs_states_and_gradients(link, inputs((3, 3))))
+    assert_close(results[1], results[0])
+    assert Negative.calls == (2 if child == 'lateral' else 4)
+
+
+@OF_BOTH
+def test_child_with_another_bias_is_used(name, child):
+    """The ``upward`` has one and loses it, all others get one."""
+    results = []
+    for link in pair(name, INPUT, UNITS):
+        W = getattr(link, child).W
+        setattr(link, child, L.Linear.from_params(W, None if child == 'upward' else uniform(len(W), 'f'),
+                                                  nobias=child == 'upward'))
+        results.append(outputs_states_and_gradients(link, inputs((3, 3))))
+    assert_close(results[1], results[0])
+    plain = outputs_and_states(pair(name, INPUT, UNITS)[1], inputs((3, 3)))
+    assert child == 'upward' or abs(plain[3].array - results[1][3].array).max() > 1e-3
+
+
+@OF_BOTH
+def test_forward_of_a_child_taken_over(name, child):
+    results, calls = [], []
+    for link in pair(name, INPUT, UNITS):
+        linear = getattr(link, child)
+
+        def forward(x, original=linear.forward):
+            calls.append(x)
+            return 2 * original(x)
+
+        linear.forward = forward
+        results.append(outputs_states_and_gradients(link, inputs((3, 3))))
+    assert_close(results[1], results[0])
+    assert len(calls) == (2 if child == 'lateral' else 4)
+
+
+@pytest.mark.parametrize('make', [lambda: Negative(4 * UNITS), lambda: L.Linear(None, 4 * UNITS, initial_bias=1)],
+                         ids=['a subclass', 'plain'])
+def test_deferred_child_is_initialized_by_the_link(make):
+    """As Chainer's: the initializers are those of the LSTM."""
+    results = []
+    for link in pair('LSTM', INPUT, UNITS, upward_init=0.5, bias_init=0.25):
+        link.upward = make()
+        numpy.random.seed(2)
+        results.append(outputs_states_and_gradients(link, inputs((3, 2))))
+        assert (link.upward.W.array == 0.5).all()
+    assert_close(results[1], results[0])
+
+
+@STATEFUL
+def test_upward_that_is_no_linear(name):
+    """More than Chainer's LSTM can."""
+    link, other = new(name), new(name)
+    other.copyparams(link)
+    layers = L.Linear(INPUT, 5), L.Linear(5, 4 * UNITS)
+    link.upward = chainer.Sequential(layers[0], F.tanh, layers[1])
+    other.upward = layers[1]
+    xs = inputs((3, 2))
+    results = [outputs_and_states(other, [F.tanh(layers[0](x)) for x in xs]), outputs_and_states(link, xs)]
+    assert_close(results[1], results[0])
+    params = [param for layer in layers for param in layer.params()]
+    assert_close(gradients(results[1], params), gradients(results[0], params))
+
+
+class Recorder(chainer.LinkHook):
+    """Changes nothing, and remembers which links were called."""
+
+    name = 'Recorder'
+
+    def __init__(self):
+        self.called = []
+
+    def forward_preprocess(self, args):
+        self.called.append(args.link.name)
+
+
+@OF_BOTH
+@pytest.mark.parametrize('batches', BATCHES.values(), ids=BATCHES.keys())
+def test_hook_on_a_child_is_called(name, child, batches):
+    """And the composed path computes the same as the fused one."""
+    link = new(name)
+    xs = inputs(batches)
+    expected = outputs_states_and_gradients(link, xs)
+    link.reset_state()
+    hook = Recorder()
+    getattr(link, child).add_hook(hook)
+    assert_close(outputs_states_and_gradients(link, xs), expected)
+    with_h = [batch for batch in batches[1:] if batch or not batches[0]]  # a batch of 0 looks at no h
+    assert hook.called == [child] * (len(with_h) if child == 'lateral' else len(batches))
+    getattr(link, child).delete_hook('Recorder')
+    hook.called.clear()
+    link(xs[-1])
+    assert not hook.called
+
+
+@STATEFUL
+@pytest.mark.parametrize('make_hook', [Recorder, link_hooks.TimerHook])
+def test_hook_as_context_sees_the_children(name, make_hook):
+    seen, results = [], []
+    for link in pair(name, INPUT, UNITS):
+        with make_hook() as hook:
+            results.append(outputs_and_states(link, inputs((3, 3))))
+        seen.append(hook.called if make_hook is Recorder else [called for called, _ in hook.call_history])
+    assert sorted(map(str, seen[1])) == sorted(map(str, seen[0]))
+    assert len(seen[1]) == 2 + 2 * len(CHILDREN[name]) - 1  # itself and its children, twice; no lateral at first
+    assert_close(results[1], results[0])
+
+
+@OF_BOTH
+def test_spectral_normalization_equals_chainer(name, child):
+    results = []
+    for link in pair(name, INPUT, UNITS):
+        numpy.random.seed(4)
+        getattr(link, child).add_hook(link_hooks.SpectralNormalization())
+        results.append(outputs_states_and_gradients(link, inputs((3, 3, 3))))
+    assert_close(results[1], results[0])
+    plain = outputs_and_states(pair(name, INPUT, UNITS)[1], inputs((3, 3, 3)))
+    assert abs(plain[3].array - results[1][3].array).max() > 1e-3
+
+
+# In the graph
+
+@STATEFUL
+def test_truncated_backpropagation(name):
+    results = []
+    for link in pair(name, INPUT, UNITS):
+        xs = inputs((3, 3, 3, 3))
+        link.cleargrads()
+        for window in (xs[:2], xs[2:]):
+            loss = weighted_sum([link(x) for x in window])
+            loss.backward()
+            loss.unchain_backward()
+        results.append([variable.grad for variable in (*link.params(), *xs)])
+        assert chainer.grad([F.sum(link(xs[3]))], [xs[1]]) == [None]
+    assert_close(results[1], results[0])
+
+
+@STATEFUL
+def test_gradient_by_each_input_and_parameter_alone(name):
+    link = new(name)
+    xs = inputs((3, 2))
+    ys = outputs_and_states(link, xs)
+    targets = [*link.params(), *xs]
+    for target, expected in zip(targets, gradients(ys, targets)):
+        assert_close(gradients(ys, [target]), [expected])
+
+
+@pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'])
+def test_gradients_share_no_memory(name):
+    """Optimizer hooks change them in place, and would change a shared one twice."""
+    model = make_model(chainer_lstm.links, name)
+    model.cleargrads()
+    model.forward(*batch(0)).backward()
+    grads = {path: param.grad for path, param in model.namedparams()}
+    shared = [paths for paths in itertools.combinations(grads, 2)
+              if numpy.shares_memory(*(grads[path] for path in paths))]
+    assert shared == []
+
+
+@STATEFUL
+def test_enable_double_backprop(name):
+    """A gradient penalty: the gradient of the gradient's norm reaches the parameters."""
+    results = []
+    for link in pair(name, INPUT, UNITS):
+        xs = inputs((3, 3))
+        weighted_sum(outputs_and_states(link, xs)).backward(enable_double_backprop=True)
+        penalty = sum(F.sum(F.square(x.grad_var)) for x in (*xs, link.lateral.W))
+        link.cleargrads()
+        penalty.backward()
+        results.append([param.grad for param in link.params()])
+    assert_close(results[1], results[0])
+
+
+@STATEFUL
+@pytest.mark.parametrize('share', ['children', 'copy'])
+def test_parameters_shared_by_two_links(name, share):
+    results = []
+    for link in pair(name, UNITS, UNITS):
+        if share == 'copy':
+            other = link.copy('share')
+        else:
+            other = type(link)(UNITS, UNITS)
+            for child in CHILDREN[name]:
+                setattr(other, child, getattr(link, child))
+        xs = inputs((3, 3), width=UNITS)
+        ys = [other(link(x)) for x in xs]
+        results.append([*ys, *gradients(ys, [*link.params(), *other.params(), *xs])])
+    assert_close(results[1], results[0])
+
+
+@STATEFUL
+def test_no_backprop_mode(name):
+    link = new(name)
+    xs = inputs((3, 2))
+    expected = outputs_and_states(link, xs)
+    link.reset_state()
+    with chainer.no_backprop_mode():
+        actual = outputs_and_states(link, xs)
+    assert_close(actual, expected)
+    assert all(y.creator is None for y in actual)
+
+
+def test_forget_recomputes():
+    c, x = inputs((3,), width=UNITS) + inputs((3,), width=4 * UNITS)
+    expected = chainer_lstm.functions.lstm(c, x)
+    actual = F.forget(chainer_lstm.functions.lstm, c, x)
+    assert_close([*actual, *gradients(actual, [c, x])], [*expected, *gradients(expected, [c, x])])
+
+
+@STATEFUL
+def test_function_hook_sees_the_step(name):
+    hook = function_hooks.TimerHook()
+    with hook:
+        new(name)(*inputs((3,)))
+    assert 'Step' in ' '.join(label for label, _ in hook.call_history)
+
+
+# Parameters of Chainer's own links
+
+@pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM'])
+@pytest.mark.parametrize('into_ours', [True, False], ids=["from Chainer's", "into Chainer's"])
+def test_copyparams_and_addgrads(name, into_ours):
+    theirs, ours = pair(name, INPUT, UNITS)
+    target, source = (ours, theirs) if into_ours else (theirs, ours)
+    for seed, param in enumerate(source.params()):
+        param.array[...] = uniform(param.shape, 'f', seed=seed)
+        param.grad = uniform(param.shape, 'f', seed=seed + 10)
+    target.copyparams(source)
+    target.cleargrads()
+    target.addgrads(source)
+    assert_same(contents(target), contents(source))
+    assert_close([param.grad for param in target.params()], [param.grad for param in source.params()])
+
+
+# Optimizers and the trainer
+
+class Model(chainer.Chain):
+    """Classifies sequences x (B, T, I) by the last output."""
+
+    def __init__(self, module, name, carry_state=False, in_size=INPUT):
+        super().__init__()
+        self.carry_state = carry_state
+        with self.init_scope():
+            make = getattr(module, name)
+            self.rnn = make(2, INPUT, UNITS, 0.2) if name.startswith('NStep') else make(in_size, UNITS)
+            self.out = L.Linear(None, 3)
+
+    def forward(self, x, t):
+        return F.softmax_cross_entropy(self.out(self.last_output(x)), t)
+
+    def last_output(self, x):
+        rnn = self.rnn
+        if isinstance(rnn, (L.NStepLSTM, L.NStepBiLSTM)):
+            return F.stack([y[-1] for y in rnn(None, None, list(x))[2]])
+        if isinstance(rnn, L.StatelessLSTM):
+            c = h = None
+            for t in range(x.shape[1]):
+                c, h = rnn(c, h, x[:, t])
+            return h
+        if not self.carry_state or rnn.c is None:
+            rnn.reset_state()
+        else:
+            rnn.c.unchain_backward()
+            rnn.h.unchain_backward()
+        for t in range(x.shape[1]):
+            y = rnn(x[:, t])
+        return y
+
+
+def make_model(module, name, **kwargs):
+    numpy.random.seed(5)
+    return Model(module, name, **kwargs)
+
+
+def batch(seed, dtype='f'):
+    return uniform((6, 4, INPUT), dtype, seed=seed), numpy.random.RandomState(seed).randint(0, 3, 6).astype('i')
+
+
+OPTIMIZERS = {
+    'SGD': (lambda: optimizers.SGD(0.5), ()),
+    'SGD, clipping and decay': (lambda: optimizers.SGD(0.5), (
+        lambda: optimizer_hooks.GradientClipping(0.1), lambda: optimizer_hooks.WeightDecay(0.01))),
+    'MomentumSGD, hard clipping and Lasso': (lambda: optimizers.MomentumSGD(0.1), (
+        lambda: optimizer_hooks.GradientHardClipping(-0.1, 0.1), lambda: optimizer_hooks.Lasso(0.001))),
+    'Adam': (optimizers.Adam, ()),
+    'Adam, clipping and decay': (lambda: optimizers.Adam(0.01), (
+        lambda: optimizer_hooks.GradientClipping(1), lambda: optimizer_hooks.WeightDecay(0.01))),
+}
+
+
+def make_optimizer(kind, model):
+    make, hooks = OPTIMIZERS[kind]
+    optimizer = make().setup(model)
+    for hook in hooks:
+        optimizer.add_hook(hook())
+    return optimizer
+
+
+@pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'])
+@pytest.mark.parametrize('kind', OPTIMIZERS)
+@pytest.mark.parametrize('dtype', ['f', 'd'])
+def test_trained_weights_equal_chainer(name, kind, dtype):
+    results = []
+    with chainer.using_config('dtype', numpy.dtype(dtype)):
+        for module in (L, chainer_lstm.links):
+            model = make_model(module, name)
+            optimizer = make_optimizer(kind, model)
+            losses = []
+            for seed in range(5):
+                x, t = batch(seed, dtype)
+                numpy.random.seed(seed)  # of dropout and of deferred weights
+                optimizer.update(model, x, t)
+                losses.append(model.forward(x, t))
+            results.append([*losses, *model.params()])
+    assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM', 'NStepLSTM'])
+def test_trained_weights_in_mixed16_equal_chainer(name):
+    results = []
+    with chainer.using_config('dtype', chainer.mixed16):
+        for module in (L, chainer_lstm.links):
+            model = make_model(module, name)
+            optimizer = make_optimizer('SGD', model)
+            optimizer.use_fp32_update()
+            optimizer.loss_scaling(scale=8)
+            for seed in range(5):
+                numpy.random.seed(seed)
+                optimizer.update(model, *batch(seed, 'e'))
+            results.append(list(model.params()))
+    assert {param.dtype.char for param in results[1]} == {'e'}
+    assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM', 'NStepLSTM'])
+def test_disable_update(name):
+    model = make_model(chainer_lstm.links, name)
+    optimizer = make_optimizer('Adam, clipping and decay', model)
+    model.rnn.disable_update()
+    params, out = list(model.rnn.params()), model.out.b.array.copy()
+    before = [param.array.copy() for param in params]
+    optimizer.update(model, *batch(0))
+    assert all((param.array == old).all() for param, old in zip(params, before))
+    assert (model.out.b.array != out).all()
+    model.rnn.enable_update()
+    optimizer.update(model, *batch(0))
+    assert all((param.array != old).any() for param, old in zip(params, before))
+
+
+def make_trainer(module, name, folder, iterations, persistent=False, in_size=INPUT):
+    """Without shuffling: Chainer's iterator would draw its order from NumPy's generator."""
+    model = make_model(module, name, carry_state=True, in_size=in_size)
+    model.rnn.persistent_state = persistent
+    optimizer = make_optimizer('Adam, clipping and decay', model)
+    x, t = (numpy.concatenate(arrays) for arrays in zip(*(batch(seed) for seed in range(3))))
+    iterator = chainer.iterators.SerialIterator(chainer.datasets.TupleDataset(x, t), 6, shuffle=False)
+    updater = training.StandardUpdater(iterator, optimizer)
+    trainer = training.Trainer(updater, (iterations, 'iteration'), out=str(folder))
+    trainer.extend(extensions.snapshot(filename='snapshot_{.updater.iteration}'), trigger=(3, 'iteration'))
+    return trainer, model
+
+
+@STATEFUL
+@pytest.mark.parametrize('in_size', [INPUT, None], ids=['initialized', 'deferred'])
+@pytest.mark.parametrize('persistent', [True, False], ids=['persistent state', 'state lost'])
+def test_trainer_snapshot_and_resume(tmp_path, name, in_size, persistent):
+    """With the state in the snapshot, a resumed run ends bit for bit as an uninterrupted one."""
+    whole, model = make_trainer(chainer_lstm.links, name, tmp_path, 5, persistent, in_size)
+    whole.run()
+    resumed, other = make_trainer(chainer_lstm.links, name, tmp_path / 'resumed', 5, persistent, in_size)
+    serializers.load_npz(str(tmp_path / 'snapshot_3'), resumed)
+    assert resumed.updater.iteration == 3
+    resumed.run()
+    if persistent:
+        assert_same(contents(other), contents(model))
+        assert_same(contents(other.rnn), contents(model.rnn))
+    else:
+        assert (other.rnn.upward.W.array != model.rnn.upward.W.array).any()
+
+
+@STATEFUL
+@pytest.mark.parametrize('to_ours', [True, False], ids=["Chainer's to ours", "ours to Chainer's"])
+def test_trainer_snapshot_of_the_other_package(tmp_path, name, to_ours):
+    """A run goes on in the other package; ours writes the state too, which Chainer does not read."""
+    modules = [L, chainer_lstm.links] if to_ours else [chainer_lstm.links, L]
+    first, _ = make_trainer(modules[0], name, tmp_path, 3, persistent=True)
+    first.run()
+    results = []
+    for module in modules:
+        trainer, model = make_trainer(module, name, tmp_path / 'resumed', 5)
+        serializers.load_npz(str(tmp_path / 'snapshot_3'), trainer)
+        trainer.run()
+        results.append(list(model.params()))
+    assert_close(results[1], results[0])
+
+
+# Namespaces
+
+@pytest.mark.parametrize('ours, theirs, replaced', [
+    (chainer_lstm.links, chainer.links,
+     {'LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'}),
+    (chainer_lstm.functions, chainer.functions,
+     {'lstm', 'lstm_step', 'peephole_lstm_step', 'n_step_lstm', 'n_step_bilstm'}),
+], ids=['links', 'functions'])
+def test_every_other_name_is_chainers_own(ours, theirs, replaced):
+    public = {name for name in dir(theirs) if not name.startswith('_')}
+    assert public <= set(dir(ours))
+    for name in public - replaced:
+        assert getattr(ours, name) is getattr(theirs, name), name
+    for name in replaced:
+        assert getattr(ours, name) is not getattr(theirs, name, None)
+    assert set(ours.__all__) >= replaced & public
+
+
+def test_linear_is_chainers_linear():
+    assert chainer_lstm.links.Linear is chainer.links.Linear
+    assert chainer_lstm.functions.relu is chainer.functions.relu
+
+
+@pytest.mark.parametrize('module', [chainer_lstm.links, chainer_lstm.functions])
+def test_unknown_name(module):
+    with pytest.raises(AttributeError, match='NoSuchName'):
+        module.NoSuchName  # noqa: B018
+
+
+@pytest.mark.parametrize('node', [LSTM, LSTMStep, PeepholeLSTMStep])
+def test_chainerx_array_raises(node):
+    """Called as Chainer calls a node that is given ChainerX arrays; the wheel has no ChainerX."""
+    with pytest.raises(TypeError, match='computes on NumPy and CuPy arrays; got ChainerX arrays'):
+        node().forward_chainerx(tuple(uniforms([(2, UNITS), (2, 4 * UNITS)])))
