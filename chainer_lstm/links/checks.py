@@ -5,6 +5,7 @@ import operator
 from typing import Any
 
 import chainer
+import numpy
 from chainer import initializers
 from chainer.utils import type_check
 
@@ -19,10 +20,10 @@ def size(name: str, value: Any, optional: bool = False) -> Any:
     if value is None and optional:
         return None
     try:
-        number = operator.index(value)
+        number = None if isinstance(value, (bool, numpy.bool_)) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool):
+    if number is None:
         raise TypeError(f'expected {name} to be a positive integer, got {value!r}')
     if number < 1:
         raise ValueError(f'expected {name} to be a positive integer, got {number}')
