@@ -1,6 +1,7 @@
 """The autograd node of one time step, the same for every cell."""
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import chainer
@@ -29,9 +30,18 @@ class StepNode(function_node.FunctionNode):
     Backward runs on arrays, unless the gradients are to be differentiated
     again (``chainer.config.enable_backprop``): then the step is computed once
     more, on variables.
+
+    Steps are chained through c.  If the step before has the same weights, it
+    will run in the same backward pass, because it receives the gradient of its
+    c from here; so it is handed what the gradients by the weights are made of,
+    and the first step of the chain makes them of all steps in one product.
     """
 
     step: kernels.Step
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handed: dict[int, list[dict]] = {}  # rows of the steps after this one, by the step that handed them
 
     def forward_chainerx(self, inputs: tuple) -> tuple:
         raise TypeError('chainer_lstm computes on NumPy and CuPy arrays; got ChainerX arrays '
@@ -52,7 +62,8 @@ class StepNode(function_node.FunctionNode):
         inputs, (c,) = self.get_retained_inputs(), self.get_retained_outputs()
         gc, gh = grad_outputs
         batch = inputs[1].shape[0]
-        if chainer.config.enable_backprop:
+        double = chainer.config.enable_backprop
+        if double:
             engine: kernels.Engine = _variable_engine
             head = (inputs[0][:batch], *inputs[1:])
             saved, c, _ = self.step.forward(engine, *head)
@@ -60,14 +71,31 @@ class StepNode(function_node.FunctionNode):
             inputs, (c, gc, gh) = _arrays(inputs), _arrays((c, gc, gh))
             engine, saved, c = kernels.engine_of(inputs[1]), self.saved, c[:batch]
             head = (inputs[0][:batch], *inputs[1:])
-        gradients = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh)
-        return tuple(self._gradient(engine, gradients, i, inputs[i], gc) for i in indexes)
+        gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh)
 
-    def _gradient(self, engine: kernels.Engine, gradients: list, index: int, x: Any, gc: Any) -> variable.Variable:
-        gx = engine.cast(gradients[index](), x.dtype)
-        if index == 0 and len(gx) < len(x):
-            gx = self._carry(gx, x, gc)
-        return chainer.as_variable(gx)
+        chain = [rows, *itertools.chain.from_iterable(self._handed.values())]
+        self._handed = {}
+        before = None if double or 0 not in indexes else self._step_before()
+        result = []
+        for i in indexes:
+            name = self.step.names[i]
+            if name in gradients:
+                gx = engine.cast(gradients[name](), inputs[i].dtype)
+                result.append(self._carry(gx, inputs[0], gc) if i == 0 and len(gx) < len(inputs[0]) else gx)
+            elif before is not None and i < len(before.inputs):
+                before._handed[id(self)] = chain
+                result.append(None)
+            else:
+                result.append(engine.cast(self.step.weights[name](engine, _Joined(engine, chain)), inputs[i].dtype))
+        return tuple(None if gx is None else chainer.as_variable(gx) for gx in result)
+
+    def _step_before(self) -> StepNode | None:
+        """The step that made c_prev, if it has the weights of this one; the first of a chain may lack h and U."""
+        before = self.inputs[0].creator_node
+        if type(before) is not type(self) or len(before.inputs) > len(self.inputs):
+            return None
+        pairs = zip(self.step.names, self.inputs, before.inputs)
+        return before if all(mine is its for name, mine, its in pairs if name in self.step.weights) else None
 
     def _carry(self, gc_prev: Any, c_prev: Any, gc: Any) -> variable.Variable:
         """The gradient of all rows of c_prev: those that were not updated pass theirs through."""
@@ -78,6 +106,18 @@ class StepNode(function_node.FunctionNode):
         else:
             rest = gc[batch:]
         return F.concat((gc_prev, rest), axis=0)
+
+
+class _Joined:
+    """The rows of all steps of a chain by name, joined when asked for."""
+
+    def __init__(self, engine: kernels.Engine, chain: list[dict]) -> None:
+        self._engine = engine
+        self._chain = chain
+
+    def __getitem__(self, name: str) -> Any:
+        arrays = [rows[name] for rows in self._chain]
+        return arrays[0] if len(arrays) == 1 else self._engine.xp.concatenate(arrays)
 
 
 def _arrays(variables: tuple) -> tuple:

@@ -1,12 +1,13 @@
 """One time step of each cell, matrix products included, over any engine.
 
-A ``Step`` is a pair of functions.  Its inputs start with ``c_prev`` and ``x``;
-``forward(engine, c_prev, x, ...) -> saved, c, h`` and
-``backward(engine, saved, inputs, c, gc, gh) -> one function per input``, which
-computes that input's gradient when called, so nobody pays for a gradient that
-is not wanted.  ``c_prev`` has as many rows as ``x`` here.
+A ``Step`` says how its outputs and its gradients are computed.  Gradients by
+weights are sums over rows, so they are computed from ``rows``, the arrays that
+they need of one step or of many, one after the other: that is how a chain of
+steps pays for them once.  Other gradients are functions that compute them when
+called, so nobody pays for one that is not wanted.
 
 Shapes: x (B, I), c_prev and h (B, H), W (4H, I), b (4H,), U (4H, H), P_i, P_f, P_o (H, H).
+c_prev has as many rows as x here.
 """
 from __future__ import annotations
 
@@ -15,14 +16,23 @@ from typing import Any
 from typing import NamedTuple
 
 Array = Any
-Gradient = Callable[[], Array]
 
 
 class Step(NamedTuple):
-    """The forward and backward functions of one time step."""
+    """A time step.
 
+    Attributes:
+        names: of the inputs; the last two, h and U, may be left out.
+        forward: (engine, *inputs) -> saved, c, h.
+        backward: (engine, saved, inputs, c, gc, gh) -> gradient functions by
+            the names c, x and h, and rows by name.
+        weights: by name, (engine, rows) -> gradient.
+    """
+
+    names: tuple[str, ...]
     forward: Callable[..., tuple[Array, Array, Array]]
-    backward: Callable[..., list[Gradient]]
+    backward: Callable[..., tuple[dict[str, Callable[[], Array]], dict[str, Array]]]
+    weights: dict[str, Callable[..., Array]]
 
 
 def _lstm_forward(e, c_prev, x):
@@ -32,9 +42,8 @@ def _lstm_forward(e, c_prev, x):
 
 
 def _lstm_backward(e, gates, inputs, c, gc, gh):
-    c_prev, _ = inputs
-    gpre, gc_prev = e.lstm_bwd(gates, *e.wide_like(gates, c_prev, c, gc, gh))
-    return [lambda: gc_prev, lambda: gpre]
+    gpre, gc_prev = e.lstm_bwd(gates, *e.wide_like(gates, inputs[0], c, gc, gh))
+    return {'c': lambda: gc_prev, 'x': lambda: gpre}, {}
 
 
 def _lstm_step_forward(e, c_prev, x, W, b, h=None, U=None):
@@ -47,7 +56,8 @@ def _lstm_step_forward(e, c_prev, x, W, b, h=None, U=None):
 def _lstm_step_backward(e, gates, inputs, c, gc, gh):
     c_prev, c, gc, gh = e.wide_like(gates, inputs[0], c, gc, gh)
     gpre, gc_prev = e.lstm_bwd(gates, c_prev, c, gc, gh)
-    return [lambda: gc_prev, *_linear_backward(e, gpre, *inputs[1:])]
+    gradients, rows = _linear_backward(e, gpre, *inputs[1:])
+    return {'c': lambda: gc_prev, **gradients}, rows
 
 
 def _peephole_step_forward(e, c_prev, x, W, b, P_i, P_f, P_o, h=None, U=None):
@@ -66,27 +76,38 @@ def _peephole_step_backward(e, gates, inputs, c, gc, gh):
     gc = gc + e.xp.matmul(go, P_o)
     gpre, gc_prev = e.peephole_cell_bwd(gates, c_prev, gc, go)
     _, gi, gf, _ = e.split(gpre)
-    gx, gW, gb, *glateral = _linear_backward(e, gpre, x, W, b, *lateral)
-    return [
-        lambda: gc_prev + e.xp.matmul(gi, P_i) + e.xp.matmul(gf, P_f),
-        gx, gW, gb,
-        lambda: e.xp.matmul(gi.T, c_prev),
-        lambda: e.xp.matmul(gf.T, c_prev),
-        lambda: e.xp.matmul(go.T, c),
-        *glateral]
+    gradients, rows = _linear_backward(e, gpre, x, W, b, *lateral)
+    gradients['c'] = lambda: gc_prev + e.xp.matmul(gi, P_i) + e.xp.matmul(gf, P_f)
+    return gradients, {**rows, 'c_prev': c_prev, 'c': c}
 
 
 def _linear_backward(e, gpre, x, W, b, h=None, U=None):
-    """Gradients of pre = x Wᵀ + b + h Uᵀ by x, W, b and, where given, h and U."""
-    def product(a, b):
-        return lambda: e.xp.matmul(*e.wide_like(gpre, a, b))
-
-    gradients = [product(gpre, W), product(gpre.T, x), lambda: e.xp.sum(gpre, axis=0)]
-    if h is not None:
-        gradients += [product(gpre, U), product(gpre.T, h)]
-    return gradients
+    """Gradients of pre = x Wᵀ + b + h Uᵀ by x and h, and the rows for those by the weights."""
+    gradients = {'x': lambda: e.xp.matmul(gpre, *e.wide_like(gpre, W)),
+                 'h': lambda: e.xp.matmul(gpre, *e.wide_like(gpre, U))}
+    return gradients, {'gpre': gpre, 'x': x, 'h': h}
 
 
-LSTM = Step(_lstm_forward, _lstm_backward)
-LSTM_STEP = Step(_lstm_step_forward, _lstm_step_backward)
-PEEPHOLE_STEP = Step(_peephole_step_forward, _peephole_step_backward)
+def _gW(e, rows):
+    return e.xp.matmul(rows['gpre'].T, *e.wide_like(rows['gpre'], rows['x']))
+
+
+def _gU(e, rows):
+    return e.xp.matmul(rows['gpre'].T, *e.wide_like(rows['gpre'], rows['h']))
+
+
+def _gb(e, rows):
+    return e.xp.sum(rows['gpre'], axis=0)
+
+
+def _gP(gate, cell):
+    return lambda e, rows: e.xp.matmul(e.split(rows['gpre'])[gate].T, rows[cell])
+
+
+_LINEAR = {'W': _gW, 'b': _gb, 'U': _gU}
+_PEEPHOLES = {'P_i': _gP(1, 'c_prev'), 'P_f': _gP(2, 'c_prev'), 'P_o': _gP(3, 'c')}
+
+LSTM = Step(('c', 'x'), _lstm_forward, _lstm_backward, {})
+LSTM_STEP = Step(('c', 'x', 'W', 'b', 'h', 'U'), _lstm_step_forward, _lstm_step_backward, _LINEAR)
+PEEPHOLE_STEP = Step(('c', 'x', 'W', 'b', 'P_i', 'P_f', 'P_o', 'h', 'U'),
+                     _peephole_step_forward, _peephole_step_backward, {**_LINEAR, **_PEEPHOLES})

@@ -142,7 +142,9 @@ def run_step(engine, case, inputs, gc, gh):
     """-> c, h and the gradients of all inputs."""
     step = getattr(kernels, case.name)
     saved, c, h = step.forward(engine, *inputs)
-    return [c, h, *(gradient() for gradient in step.backward(engine, saved, inputs, c, gc, gh))]
+    gradients, rows = step.backward(engine, saved, inputs, c, gc, gh)
+    return [c, h, *(gradients[name]() if name in gradients else step.weights[name](engine, rows)
+                    for name, _ in zip(step.names, inputs))]
 
 
 def check_step(engine, xp, case, dtype, none=(), layout='dense', **sizes):
