@@ -10,8 +10,9 @@ from chainer_lstm.functions.lstm import lstm_step
 from chainer_lstm.functions.lstm import peephole_lstm_step
 from chainer_lstm.functions.n_step_lstm import n_step_bilstm
 from chainer_lstm.functions.n_step_lstm import n_step_lstm
+from chainer_lstm.functions.sequence import lstm_sequence
 
-__all__ = ['lstm', 'lstm_step', 'n_step_bilstm', 'n_step_lstm', 'peephole_lstm_step']
+__all__ = ['lstm', 'lstm_sequence', 'lstm_step', 'n_step_bilstm', 'n_step_lstm', 'peephole_lstm_step']
 
 
 def __getattr__(name: str) -> Any:

@@ -105,7 +105,7 @@ def lstm(c_prev: Input, x: Input) -> State:
             as c_prev, or different ndim or dtype.
         TypeError: ChainerX arrays.
     """
-    if _is_static():
+    if is_static():
         return F.lstm(c_prev, x)
     c_prev, x = chainer.as_variable(c_prev), chainer.as_variable(x)
     shape = c_prev.shape
@@ -131,7 +131,7 @@ def lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Inp
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: ChainerX arrays.
     """
-    if _is_static():
+    if is_static():
         pre = F.linear(x, W, b)
         return lstm(c_prev, pre if h_prev is None else pre + F.linear(h_prev, U))
     return LSTMStep().apply((c_prev, x, W, b, *_lateral(h_prev, U)))
@@ -152,7 +152,7 @@ def peephole_lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Inpu
     return PeepholeLSTMStep().apply((c_prev, x, W, b, P_i, P_f, P_o, *_lateral(h_prev, U)))
 
 
-def _is_static() -> bool:
+def is_static() -> bool:
     """Inside ``chainer.static_graph``, which replays functions, and knows Chainer's own only."""
     return chainer.config.schedule_func is not None
 

@@ -1,7 +1,6 @@
 """Stacked LSTMs over whole sequences, time-major, as ``chainer.functions.n_step_lstm``."""
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,11 @@ import chainer.functions as F
 from chainer.utils import argument
 
 from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.lstm import lstm_step
+from chainer_lstm.functions.sequence import Plan
+from chainer_lstm.functions.sequence import apply
+from chainer_lstm.functions.sequence import check_states
+from chainer_lstm.functions.sequence import check_steps
+from chainer_lstm.functions.sequence import split_steps
 from chainer_lstm.kernels import layout
 
 Weights = Sequence[Sequence[Input]]
@@ -61,69 +64,27 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
         argument.assert_kwargs_empty(kwargs)
     if n_layers < 1:
         raise ValueError(f'expected n_layers of at least 1, got {n_layers}')
-    _check(n_layers * directions, directions, hx, cx, ws, bs, xs)
+    batches, in_size = check_steps(xs)
+    rows = n_layers * directions
+    for name, weights in (('ws', ws), ('bs', bs)):
+        if len(weights) != rows or any(len(layer) != 8 for layer in weights):
+            raise ValueError(f'expected {name} to be {rows} lists of 8 arrays, '
+                             f'got lists of {[len(layer) for layer in weights]}')
+    units = hx.shape[2] if hx.ndim == 3 else bs[0][0].shape[0]
+    _check_weights(directions, units, in_size, ws, bs)
+    check_states(hx, cx, rows, batches, units)
     return layers(dropout_ratio, hx, cx, ws, bs, xs, directions)
 
 
 def layers(dropout_ratio: float, hx: Input, cx: Input, ws: Weights, bs: Weights,
            xs: Sequence[Input], directions: int) -> Result:
     """As ``n_step_lstm``, unchecked; xs may be empty, which leaves hx and cx as they are."""
-    hx, cx = F.separate(hx), F.separate(cx)
-    hy, cy, ys = [], [], list(xs)
-    for first in range(0, len(hx), directions):
-        outputs = []
-        for k in range(first, first + directions):
-            # as in Chainer, each direction has a dropout mask of its own
-            inputs = ys if first == 0 else [F.dropout(x, dropout_ratio) for x in ys]
-            backward = k > first
-            h, c, hs = _layer(hx[k], cx[k], ws[k], bs[k], inputs[::-1] if backward else inputs)
-            outputs.append(hs[::-1] if backward else hs)
-            hy.append(h)
-            cy.append(c)
-        ys = outputs[0] if directions == 1 else [F.concat(pair, axis=1) for pair in zip(*outputs)]
-    return F.stack(hy), F.stack(cy), tuple(ys)
-
-
-def _layer(h, c, w, b, xs):
-    """h, c (B, H), xs in the order of computation -> h, c, outputs."""
-    W, U = layout.interleave(F, w[:4]), layout.interleave(F, w[4:])
-    # the product gives the two biases gradients of their own: optimizer hooks work on them in place
-    bias = layout.interleave(F, b[:4]) + layout.interleave(F, b[4:]) * 1
-    outputs = []
-    for x in xs:
-        batch = x.shape[0]
-        h_now, h_rest = (h, None) if batch == h.shape[0] else F.split_axis(h, [batch], axis=0)
-        c, y = lstm_step(c, h_now, x, W, bias, U)
-        h = y if h_rest is None else F.concat((y, h_rest), axis=0)
-        outputs.append(y)
-    return h, c, outputs
-
-
-def _check(rows, directions, hx, cx, ws, bs, xs):
     if not len(xs):
-        raise ValueError('expected at least one time step in xs, got an empty list')
-    batches = [x.shape[0] for x in xs]
-    if any(now < later for now, later in itertools.pairwise(batches)):
-        raise ValueError('expected batch sizes in xs that do not grow in time (sort the sequences by length, '
-                         f'longest first, before transposing them), got {batches}')
-    for name, weights in (('ws', ws), ('bs', bs)):
-        if len(weights) != rows or any(len(layer) != 8 for layer in weights):
-            raise ValueError(f'expected {name} to be {rows} lists of 8 arrays, '
-                             f'got lists of {[len(layer) for layer in weights]}')
-    if hx.ndim != 3 or not ws[0][0].ndim:
-        raise ValueError(f'expected hx of shape ({rows}, batch, units) and matrices in ws, '
-                         f'got shapes {hx.shape} and {ws[0][0].shape}')
-    units, in_size = hx.shape[2], ws[0][0].shape[-1]
-    _check_weights(directions, units, in_size, ws, bs)
-    for name, state in (('hx', hx), ('cx', cx)):
-        if state.ndim != 3 or state.shape[0] != rows or state.shape[1] < batches[0] or state.shape[2] != units:
-            raise ValueError(f'expected {name} of shape ({rows}, at least {batches[0]}, {units}), got {state.shape}')
-    if hx.shape != cx.shape:
-        raise ValueError(f'expected hx and cx of one shape, got {hx.shape} and {cx.shape}')
-    for t, x in enumerate(xs):
-        if x.ndim != 2 or x.shape[1] != in_size:
-            raise ValueError('Inconsistent input size in input values and weight parameters: '
-                             f'expected xs[{t}] of shape (batch, {in_size}), got {x.shape}')
+        return chainer.as_variable(hx), chainer.as_variable(cx), ()
+    batches = tuple(x.shape[0] for x in xs)
+    plan = Plan(batches, directions, dropout_ratio, layout.N_STEP, 16)
+    hy, cy, y = apply(plan, hx, cx, F.concat(xs, axis=0), [w for group in zip(ws, bs) for w in (*group[0], *group[1])])
+    return hy, cy, split_steps(y, batches)
 
 
 def _check_weights(directions, units, in_size, ws, bs):
@@ -132,6 +93,8 @@ def _check_weights(directions, units, in_size, ws, bs):
         for j in range(8):
             shape = (units, width if j < 4 else units)
             if w[j].shape != shape:
-                raise ValueError(f'expected ws[{k}][{j}] of shape {shape}, got {w[j].shape}')
+                wrong_input = k < directions and j < 4 and w[j].ndim == 2 and w[j].shape[0] == units
+                raise ValueError(('Inconsistent input size in input values and weight parameters: ' if wrong_input
+                                  else '') + f'expected ws[{k}][{j}] of shape {shape}, got {w[j].shape}')
             if b[j].shape != (units,):
                 raise ValueError(f'expected bs[{k}][{j}] of shape {(units,)}, got {b[j].shape}')

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from typing import NoReturn
 
 import chainer
 import chainer.functions as F
@@ -44,8 +45,7 @@ class StepNode(function_node.FunctionNode):
         self._handed: dict[int, list[dict]] = {}  # rows of the steps after this one, by the step that handed them
 
     def forward_chainerx(self, inputs: tuple) -> tuple:
-        raise TypeError('chainer_lstm computes on NumPy and CuPy arrays; got ChainerX arrays '
-                        '(bring them over with to_device("@numpy") or to_device("@cupy:0"))')
+        refuse_chainerx()
 
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
@@ -68,7 +68,7 @@ class StepNode(function_node.FunctionNode):
             head = (inputs[0][:batch], *inputs[1:])
             saved, c, _ = self.step.forward(engine, *head)
         else:
-            inputs, (c, gc, gh) = _arrays(inputs), _arrays((c, gc, gh))
+            inputs, (c, gc, gh) = arrays(inputs), arrays((c, gc, gh))
             engine, saved, c = kernels.engine_of(inputs[1]), self.saved, c[:batch]
             head = (inputs[0][:batch], *inputs[1:])
         gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh)
@@ -120,5 +120,12 @@ class _Joined:
         return arrays[0] if len(arrays) == 1 else self._engine.xp.concatenate(arrays)
 
 
-def _arrays(variables: tuple) -> tuple:
+def arrays(variables: tuple) -> tuple:
+    """The arrays of variables; None for None."""
     return tuple(None if v is None else v.array for v in variables)
+
+
+def refuse_chainerx() -> NoReturn:
+    """Raises a TypeError that says what is supported."""
+    raise TypeError('chainer_lstm computes on NumPy and CuPy arrays; got ChainerX arrays '
+                    '(bring them over with to_device("@numpy") or to_device("@cupy:0"))')

@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 
 from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels import layout
 from chainer_lstm.kernels.engine import Engine
 
 Array = Any
@@ -42,7 +43,7 @@ class CupyEngine(Engine):
 
     def peephole_out_fwd(self, gates, po, c):
         h, = self._empty(c, 1)
-        gates = self._argument(gates)
+        gates = self._argument(gates, gates.shape[1])
         self._launch('peephole_out_fwd', c, gates, po, c, h)
         return gates, h
 
@@ -56,6 +57,30 @@ class CupyEngine(Engine):
         self._launch('peephole_cell_bwd', c_prev, gates, c_prev, gc, go, gpre, gc_prev)
         return gpre, gc_prev
 
+    layout = layout.INTERLEAVED
+
+    def gates(self, x):
+        return self.split(x)
+
+    def lstm_fwd_(self, pre, hu, c_prev, c, h):
+        self._launch('lstm_fwd', c, pre, hu, None, c_prev, pre, c, h, c.shape[1])
+
+    def lstm_bwd_(self, gates, c_prev, c, gc, gh, work):
+        self._launch('lstm_bwd', c, gates, c_prev, c, gc, gh, gates, gc)
+
+    def peephole_cell_fwd_(self, pre, hu, pi, pf, c_prev, c, h):
+        self._launch('peephole_cell_fwd', c, pre, hu, None, pi, pf, c_prev, pre, c, c.shape[1])
+
+    def peephole_out_fwd_(self, gates, po, c, h):
+        self._launch('peephole_out_fwd', c, gates, po, c, h)
+
+    def peephole_out_bwd_(self, gates, c, gc, gh, work):
+        self._launch('peephole_out_bwd', c, gates, c, gc, gh, work[0], gc)
+        return work[0]
+
+    def peephole_cell_bwd_(self, gates, c_prev, gc, go, work):
+        self._launch('peephole_cell_bwd', c_prev, gates, c_prev, gc, go, gates, gc)
+
     def _empty(self, like: Array, *widths: int) -> list[Array]:
         batch, units = like.shape
         return [self.xp.empty((batch, width * units), like.dtype) for width in widths]
@@ -65,18 +90,19 @@ class CupyEngine(Engine):
         n = like.size
         if n == 0:
             return
-        arguments = [self._argument(arg) for arg in args]
+        arguments = [self._argument(arg, 4 * like.shape[1]) for arg in args]
         cuda.kernel('cells.cu', kernel, like.dtype.char)(
             (min(-(-n // _THREADS), _MAX_BLOCKS),), (_THREADS,), (*arguments, numpy.int64(n)))
 
-    def _argument(self, arg: Array) -> Array:
-        """What a kernel takes: null for None, and arrays dense and aligned for loads of four words."""
+    def _argument(self, arg: Array, width: int) -> Array:
+        """What a kernel takes: null for None, dense arrays, and gates, as wide as given, aligned for loads of four."""
         if arg is None:
             return numpy.uint64(0)
         if isinstance(arg, int):
             return numpy.int64(arg)
         arg = self.xp.ascontiguousarray(arg)
-        return arg if self._address(arg) % (4 * arg.itemsize) == 0 else arg.copy()
+        aligned = arg.shape[-1] != width or self._address(arg) % (4 * arg.itemsize) == 0
+        return arg if aligned else arg.copy()
 
     def _address(self, x: Array) -> int:
         return x.data.ptr

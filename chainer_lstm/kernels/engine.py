@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy
 
+from chainer_lstm.kernels import layout
 from chainer_lstm.kernels import reference
 
 Array = Any
@@ -65,6 +66,93 @@ class Engine:
 
     def peephole_cell_bwd(self, gates: Array, c_prev: Array, gc: Array, go: Array) -> tuple[Array, Array]:
         return reference.peephole_cell_bwd(self.xp, gates, c_prev, gc, go)
+
+
+    # The cells inside a sequence: as above, but in place.  pre (n, 4H) becomes gates, gates become gpre, gc (n, H)
+    # becomes gc_prev, c and h are written, work (2, n, H) is scratch.  The gates are in the engine's own order.
+
+    layout = layout.PLANAR
+
+    def gates(self, x: Array) -> tuple[Array, ...]:
+        """(n, 4H) in the engine's order -> a, i, f, o, each (n, H): views."""
+        units = x.shape[1] // 4
+        return tuple(x[:, g * units:(g + 1) * units] for g in range(4))
+
+    def lstm_fwd_(self, pre: Array, hu: Array, c_prev: Array, c: Array, h: Array) -> None:
+        pre += hu
+        a, i, f, o = self.gates(pre)
+        numpy.tanh(a, out=a)
+        _sigmoid_(pre[:, a.shape[1]:])
+        _new_cell_(a, i, f, c_prev, c, h)
+        numpy.tanh(c, out=h)
+        h *= o
+
+    def lstm_bwd_(self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array, work: Array) -> None:
+        go = self.peephole_out_bwd_(gates, c, gc, gh, work)
+        self.peephole_cell_bwd_(gates, c_prev, gc, go, work)
+
+    def peephole_cell_fwd_(self, pre: Array, hu: Array, pi: Array, pf: Array, c_prev: Array, c: Array,
+                           h: Array) -> None:
+        """h is scratch."""
+        pre += hu
+        a, i, f, _ = self.gates(pre)
+        i += pi
+        f += pf
+        numpy.tanh(a, out=a)
+        _sigmoid_(pre[:, a.shape[1]:3 * a.shape[1]])
+        _new_cell_(a, i, f, c_prev, c, h)
+
+    def peephole_out_fwd_(self, gates: Array, po: Array, c: Array, h: Array) -> None:
+        o = self.gates(gates)[3]
+        o += po
+        _sigmoid_(o)
+        numpy.tanh(c, out=h)
+        h *= o
+
+    def peephole_out_bwd_(self, gates: Array, c: Array, gc: Array, gh: Array, work: Array) -> Array:
+        """-> go, in its place among the gates; gc gets what comes through h, without what comes through P_o."""
+        o, (t, p) = self.gates(gates)[3], work
+        numpy.tanh(c, out=t)
+        numpy.multiply(gh, o, out=p)
+        gc += p
+        p *= t
+        p *= t
+        gc -= p
+        t *= gh
+        numpy.multiply(o, o, out=p)
+        o -= p
+        o *= t
+        return o
+
+    def peephole_cell_bwd_(self, gates: Array, c_prev: Array, gc: Array, go: Array, work: Array) -> None:
+        """gc_prev is without the parts through P_i and P_f."""
+        (a, i, f, _), (p, q) = self.gates(gates), work
+        numpy.multiply(gc, a, out=p)
+        numpy.multiply(gc, i, out=q)
+        numpy.multiply(a, a, out=a)
+        numpy.subtract(1, a, out=a)
+        a *= q
+        numpy.multiply(i, i, out=q)
+        i -= q
+        i *= p
+        numpy.multiply(gc, c_prev, out=p)
+        gc *= f
+        numpy.multiply(f, f, out=q)
+        f -= q
+        f *= p
+
+
+def _sigmoid_(x: Array) -> None:
+    x *= 0.5
+    numpy.tanh(x, out=x)
+    x *= 0.5
+    x += 0.5
+
+
+def _new_cell_(a: Array, i: Array, f: Array, c_prev: Array, c: Array, scratch: Array) -> None:
+    numpy.multiply(f, c_prev, out=c)
+    numpy.multiply(a, i, out=scratch)
+    c += scratch
 
 
 def _sum(x: Array, *others: Array) -> Array:

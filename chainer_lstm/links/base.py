@@ -3,13 +3,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 from typing import Optional
+from typing import Union
 
 import chainer
 import chainer.functions as F
 import chainer.links as L
 
+from chainer_lstm import functions
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.links import checks
@@ -103,6 +106,53 @@ class Stateful(Cell):
             c, y = self._step(c, h, x)
             self.c, self.h = c, all_rows(y, h_rest)
         return y
+
+    def forward_sequence(self, xs: Union[Input, Sequence[Input]]) -> Union[chainer.Variable, tuple]:
+        """The outputs of all steps, and the state as after calling the link with each of them, in one node.
+
+        Args:
+            xs: (T, B, I), or T steps (B_t, I) or (B_t, …) whose batches do not grow.
+
+        Returns:
+            (T, B, H), or a tuple of T (B_t, H).
+
+        Raises:
+            TypeError: the first batch is larger than that of the state.
+            ValueError: batches grow in time, or xs is no such array or an empty list.
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+        """
+        dense = not isinstance(xs, (list, tuple))
+        if dense:
+            xs = chainer.as_variable(xs)
+            if xs.ndim < 3:
+                raise ValueError(f'expected xs of shape (time, batch, inputs) or a list of steps, got {xs.shape}')
+            if not len(xs):
+                with chainer.using_device(self.device):
+                    return chainer.Variable(self.xp.zeros((0, xs.shape[1], self.state_size), xs.dtype))
+        elif not len(xs):
+            raise ValueError('expected at least one time step in xs, got an empty list')
+        steps = [flat(checks.batch(x)) for x in (xs[:1] if dense else xs)]
+        batch = len(steps[0])
+        if self.h is not None:
+            _active_rows(self.h, batch)
+            batch = len(self.h)
+        if not self._is_plain():
+            ys = [self(x) for x in xs]
+            return F.stack(ys) if dense else tuple(ys)
+        with self._prepared(steps[0]):
+            c, h = (zeros(self, batch, self.state_size, steps[0].dtype) if s is None else s for s in (self.c, self.h))
+            hy, cy, ys = functions.lstm_sequence(
+                h[None], c[None], F.reshape(xs, (*xs.shape[:2], -1)) if dense else steps, [self._weights()])
+            self.c, self.h = cy[0], hy[0]
+        return ys
+
+    def _is_plain(self) -> bool:
+        """Whether the weights may be taken from the links inside; otherwise they are called."""
+        raise NotImplementedError
+
+    def _weights(self) -> tuple[chainer.Parameter, ...]:
+        """W, b, U and, if there are any, the peepholes."""
+        raise NotImplementedError
 
     def _step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
         """c (B0, H), h (B, H) or None, x (B, …) -> c (B0, H), h (B, H)."""

@@ -60,13 +60,19 @@ class _LSTM(base.Cell, chainer.Chain):
         return link
 
     def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
-        upward, lateral = self.upward, self.lateral
-        if base.is_plain(upward, lateral) and upward.b is not None and lateral.b is None:
-            return functions.lstm_step(c, h, base.flat(x), upward.W, upward.b, lateral.W)
-        pre = upward(x)
+        if self._is_plain():
+            return functions.lstm_step(c, h, base.flat(x), *self._weights())
+        pre = self.upward(x)
         if h is not None:
-            pre += lateral(h)
+            pre += self.lateral(h)
         return functions.lstm(c, pre)
+
+    def _is_plain(self) -> bool:
+        upward, lateral = self.upward, self.lateral
+        return base.is_plain(upward, lateral) and upward.b is not None and lateral.b is None
+
+    def _weights(self) -> tuple[chainer.Parameter, ...]:
+        return self.upward.W, self.upward.b, self.lateral.W
 
 
 class StatelessLSTM(_LSTM, L.StatelessLSTM):

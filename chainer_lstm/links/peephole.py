@@ -62,12 +62,17 @@ class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
         return self.peep_i, self.peep_f, self.peep_o
 
     def _step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
-        upward, lateral, peepholes = self.upward, self.lateral, self._peepholes()
-        if (base.is_plain(upward, lateral, *peepholes) and upward.b is not None
-                and all(linear.b is None for linear in (lateral, *peepholes))):
-            return functions.peephole_lstm_step(
-                c, h, base.flat(x), upward.W, upward.b, lateral.W, *(peep.W for peep in peepholes))
+        if self._is_plain():
+            return functions.peephole_lstm_step(c, h, base.flat(x), *self._weights())
         return self._composed_step(c, h, x)
+
+    def _is_plain(self) -> bool:
+        nobias = (self.lateral, *self._peepholes())
+        return (base.is_plain(self.upward, *nobias) and self.upward.b is not None
+                and all(linear.b is None for linear in nobias))
+
+    def _weights(self) -> tuple[chainer.Parameter, ...]:
+        return (self.upward.W, self.upward.b, self.lateral.W, *(peep.W for peep in self._peepholes()))
 
     def _composed_step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
         """The step through the links themselves, whatever they have become."""

@@ -296,7 +296,7 @@ FUNCTIONS = [
     ('n_step_lstm cx two axes', call_n_step(cx=zeros(2, UNITS)), ValueError, r'expected cx of shape .* got \(2, 4\)'),
     ('n_step_lstm hx and cx differ', call_n_step(hx=zeros(1, 3, UNITS)), ValueError, 'expected hx and cx of one shape'),
     ('n_step_lstm x other width', call_n_step(xs=[zeros(2, 4)]), ValueError,
-     r'Inconsistent input size .* got \(2, 4\)'),
+     r'Inconsistent input size .* expected ws\[0\]\[0\] of shape \(4, 4\), got \(4, 3\)'),
     ('n_step_lstm x one axis', call_n_step(xs=[zeros(INPUT)], hx=zeros(1, 3, 4), cx=zeros(1, 3, 4)),
      ValueError, r'expected xs\[0\] of shape \(batch, 3\), got \(3,\)'),
     ('n_step_lstm x integers', call_n_step(xs=[zeros(2, INPUT, dtype='i')]), InvalidType, r'x\.dtype\.kind == f'),

@@ -1,0 +1,321 @@
+"""Stacked layers over whole sequences as one autograd node, the same for every cell and order of weights."""
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+from typing import Union
+
+import chainer
+import chainer.functions as F
+from chainer import function_node
+from chainer.utils import type_check
+
+from chainer_lstm import kernels
+from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.lstm import is_static
+from chainer_lstm.functions.lstm import lstm_step
+from chainer_lstm.functions.lstm import peephole_lstm_step
+from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import refuse_chainerx
+from chainer_lstm.kernels import layout
+from chainer_lstm.kernels import sequence
+from chainer_lstm.kernels.packing import Rows
+
+Array = Any
+
+
+class Plan(NamedTuple):
+    """What a sequence is computed by, besides arrays.
+
+    Attributes:
+        batches: rows of each time step, not growing.
+        directions: 1 or 2.
+        dropout: ratio, on the inputs of every layer but the first.
+        order: of the gates in the weights; ``layout.INTERLEAVED`` for W, b, U
+            and three peepholes if there are any, ``layout.N_STEP`` for eight
+            matrices and eight biases.
+        n_weights: arrays of each layer and direction.
+    """
+
+    batches: tuple[int, ...]
+    directions: int
+    dropout: float
+    order: str
+    n_weights: int
+
+    def groups(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
+        """The weights of each layer and direction."""
+        return [weights[k:k + self.n_weights] for k in range(0, len(weights), self.n_weights)]
+
+    def rows(self, batch: int, group: int) -> Rows:
+        """Where the rows of a layer and direction lie."""
+        return Rows(self.batches, batch, reverse=group % self.directions == 1)
+
+
+class LSTMSequence(function_node.FunctionNode):
+    """Inputs hx, cx (S * D, B, H), x (P, I), weights -> hy, cy (S * D, B, H), y (P, D * H).
+
+    Backward runs on arrays and consumes what forward has saved; a second one
+    runs forward again.  Gradients that are to be differentiated go through the
+    single steps, which are differentiable themselves.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._plan = plan
+        self._drops = plan.dropout > 0 and chainer.config.train
+        self._masks: dict[int, Array] = {}
+
+    def check_type_forward(self, in_types):
+        hx, cx, x, *weights = in_types
+        type_check._argname((hx, cx, x), ('hx', 'cx', 'x'))
+        type_check.expect(x.dtype.kind == 'f', hx.dtype == x.dtype, cx.dtype == x.dtype)
+        for w in weights:
+            type_check.expect(w.dtype.kind == 'f')
+            if type_check.eval(w.ndim) == 1:
+                type_check.expect(w.dtype == x.dtype)
+
+    def forward_chainerx(self, inputs):
+        refuse_chainerx()
+
+    def forward(self, inputs):
+        self.retain_inputs(range(len(inputs)))
+        self._saved, outputs = self._run(inputs)
+        return outputs
+
+    def _run(self, inputs):
+        engine, plan = kernels.engine_of(inputs[2]), self._plan
+        dtype = inputs[2].dtype
+        hx, cx, x, *weights = engine.wide(*inputs)
+        xp, saved, outputs = engine.xp, [], []
+        hy, cy = xp.empty_like(hx), xp.empty_like(cx)
+        for k, group in enumerate(plan.groups(weights)):
+            rows = plan.rows(hx.shape[1], k)
+            packed = _pack(engine, group, plan.order)
+            h, kept = sequence.forward(engine, self._dropped(engine, x, k), packed, hx[k], cx[k], rows)
+            hy[k], cy[k] = rows.last(xp, kept.h), rows.last(xp, kept.c)
+            saved.append((rows, packed, kept))
+            outputs.append(h)
+            if len(outputs) == plan.directions:
+                x = h if plan.directions == 1 else xp.concatenate(outputs, axis=1)
+                outputs = []
+        return (engine, saved), tuple(engine.cast(y, dtype) for y in (hy, cy, x))
+
+    def _dropped(self, engine, x, k):
+        """The input of a layer and direction; each has a mask of its own, drawn once, as Chainer draws it."""
+        if k < self._plan.directions or not self._drops:
+            return x
+        if k not in self._masks:
+            scale = x.dtype.type(1 / (1 - self._plan.dropout))
+            self._masks[k] = (engine.xp.random.rand(*x.shape) >= self._plan.dropout) * scale
+        return x * engine.cast(self._masks[k], x.dtype)
+
+    def backward(self, indexes, grad_outputs):
+        inputs = self.get_retained_inputs()
+        if chainer.config.enable_backprop:
+            return self._differentiable(inputs, indexes, grad_outputs)
+        inputs, grad_outputs = arrays(inputs), arrays(grad_outputs)
+        if self._saved is None:
+            self._saved, _ = self._run(inputs)
+        (engine, saved), self._saved = self._saved, None
+        plan, xp = self._plan, engine.xp
+        hx, _, _, *weights = inputs
+        wide = saved[0][2].gates.dtype
+        ghx, gcx = (_or_zeros(xp, g, hx.shape, wide) for g in grad_outputs[:2])
+        gy = grad_outputs[2]
+        gweights: list = [None] * len(weights)
+        for first in reversed(range(0, len(saved), plan.directions)):
+            gx = None
+            for k in range(first, first + plan.directions):
+                rows, packed, kept = saved[k]
+                units = hx.shape[2]
+                gh = None if gy is None else gy[:, (k - first) * units:(k - first + 1) * units]
+                ghx[k], gcx[k], gpre = sequence.backward(engine, kept, packed, rows, gh, ghx[k], gcx[k])
+                at = 3 + k * plan.n_weights
+                if any(i in indexes for i in range(at, at + plan.n_weights)):
+                    found = sequence.weight_gradients(engine, kept, gpre, packed, rows)
+                    gweights[at - 3:at - 3 + plan.n_weights] = _unpack(engine, found, plan.order)
+                if first or 2 in indexes:
+                    part = xp.matmul(gpre, packed.W)
+                    if k in self._masks:
+                        part *= self._masks[k]
+                    gx = part if gx is None else gx + part
+            gy = gx
+        gradients = (ghx, gcx, gy, *gweights)
+        return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype)) for i in indexes)
+
+    def _differentiable(self, inputs, indexes, grad_outputs):
+        outputs = composed(self._plan, inputs, lambda x, k: self._dropped(kernels.engine_of(x.array), x, k))
+        given = [(y, gy) for y, gy in zip(outputs, grad_outputs) if gy is not None]
+        return chainer.grad([y for y, _ in given], [inputs[i] for i in indexes], [gy for _, gy in given],
+                            enable_double_backprop=True)
+
+
+def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> tuple:
+    """The same, step by step on variables.  ``drop(x, k)`` drops from the input of the k-th layer and direction."""
+    hx, cx, x, *weights = inputs
+    starts = [sum(plan.batches[:t]) for t in range(1, len(plan.batches))]
+    hy, cy, outputs = [], [], []
+    for k, group in enumerate(plan.groups(weights)):
+        xs = F.split_axis(drop(x, k), starts, axis=0) if plan.batches else ()
+        backward = plan.rows(0, k).reverse
+        h, c, hs = _layer(hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if backward else xs)
+        hy.append(h)
+        cy.append(c)
+        outputs.append(F.concat(hs[::-1] if backward else hs, axis=0) if hs else x[:, :0])
+        if len(outputs) == plan.directions:
+            x = outputs[0] if plan.directions == 1 else F.concat(outputs, axis=1)
+            outputs = []
+    return F.stack(hy), F.stack(cy), x
+
+
+def _layer(h, c, weights, xs):
+    """h, c (B, H), xs in the order of computation -> h, c, outputs."""
+    step = lstm_step if len(weights) == 3 else peephole_lstm_step
+    outputs = []
+    for x in xs:
+        batch = x.shape[0]
+        h_now, h_rest = (h, None) if batch == h.shape[0] else F.split_axis(h, [batch], axis=0)
+        c, y = step(c, h_now, x, *weights)
+        h = y if h_rest is None else F.concat((y, h_rest), axis=0)
+        outputs.append(y)
+    return h, c, outputs
+
+
+def _interleaved(group, order):
+    """Variables W, b, U and peepholes for the single steps."""
+    if order == layout.INTERLEAVED:
+        return group
+    W, U, b_x, b_h = (layout.convert(F, group[k:k + 4], order, layout.INTERLEAVED) for k in range(0, 16, 4))
+    return W, b_x + b_h, U
+
+
+def _pack(engine, group, order):
+    def convert(x):
+        return layout.convert(engine.xp, x, order, engine.layout)
+
+    if order == layout.INTERLEAVED:
+        W, b, U, *peepholes = group
+        return sequence.Weights(convert(W), convert(b), convert(U), tuple(peepholes))
+    W, U, b_x, b_h = (convert(group[k:k + 4]) for k in range(0, 16, 4))
+    return sequence.Weights(W, b_x + b_h, U)
+
+
+def _unpack(engine, gradients, order):
+    W, b, U = (layout.convert(engine.xp, x, engine.layout, order) for x in gradients[:3])
+    if order == layout.INTERLEAVED:
+        return [W, b, U, *gradients.peepholes]
+    # optimizer hooks work on gradients in place: the two biases need one each
+    return [*W, *U, *b, *(x.copy() for x in b)]
+
+
+def _or_zeros(xp, gradient, shape, dtype):
+    return xp.zeros(shape, dtype) if gradient is None else gradient.astype(dtype)  # a copy: it is overwritten
+
+
+def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) -> tuple:
+    """hx, cx (S * D, B, H), packed x (P, I) -> hy, cy, packed y (P, D * H); shapes are not checked."""
+    if not 0 <= plan.dropout < 1:
+        raise ValueError(f'expected a dropout ratio of at least 0 and less than 1, got {plan.dropout}')
+    inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
+    if is_static():
+        return composed(plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x)
+    return LSTMSequence(plan).apply(inputs)
+
+
+def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weights: Sequence[Sequence[Input]], *,
+                  bidirectional: bool = False, dropout: float = 0.0) -> tuple:
+    """Stacked LSTM layers, with or without peepholes, over whole sequences, as one node.
+
+    Args:
+        hx, cx: (S * D, B, H), the initial state of each layer and direction
+            (index ``D * layer + direction``).
+        xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
+        weights: for each layer and direction W (4H, I), b (4H,), U (4H, H),
+            and for peepholes P_i, P_f, P_o (H, H); gates interleaved as in
+            ``lstm``.  Later layers take D * H inputs.
+        bidirectional: D = 2 instead of 1.
+        dropout: ratio, on the inputs of every layer but the first.
+
+    Returns:
+        hy, cy (S * D, B, H), and ys as xs, (T, B, D * H) or a tuple of
+        (B_t, D * H).  Rows that a step does not have keep their state.
+
+    Raises:
+        ValueError: shapes do not fit, or batches grow in time.
+        chainer.utils.type_check.InvalidType: dtypes do not fit.
+        TypeError: ChainerX arrays.
+    """
+    directions = 2 if bidirectional else 1
+    dense = not isinstance(xs, (list, tuple))
+    if dense:
+        xs = chainer.as_variable(xs)
+        if xs.ndim != 3:
+            raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
+        batches, in_size = (xs.shape[1],) * xs.shape[0], xs.shape[2]
+        x = F.reshape(xs, (xs.shape[0] * xs.shape[1], in_size))
+    else:
+        batches, in_size = check_steps(xs)
+        x = F.concat(xs, axis=0)
+    _check_layers(directions, hx, cx, batches, in_size, weights)
+    plan = Plan(batches, directions, dropout, layout.INTERLEAVED, len(weights[0]))
+    hy, cy, y = apply(plan, hx, cx, x, [w for group in weights for w in group])
+    if dense:
+        return hy, cy, F.reshape(y, (*xs.shape[:2], y.shape[1]))
+    return hy, cy, split_steps(y, batches)
+
+
+def split_steps(y: chainer.Variable, batches: tuple[int, ...]) -> tuple[chainer.Variable, ...]:
+    """Packed rows (P, N) -> a variable (B_t, N) for each time step."""
+    starts = [sum(batches[:t]) for t in range(1, len(batches))]
+    return tuple(F.split_axis(y, starts, axis=0)) if batches else ()
+
+
+def check_steps(xs: Sequence[Input]) -> tuple[tuple[int, ...], int]:
+    """-> the batch size of each time step, and the number of inputs.
+
+    Raises:
+        ValueError: xs is empty, its batches grow in time, or its widths differ.
+    """
+    if not len(xs):
+        raise ValueError('expected at least one time step in xs, got an empty list')
+    for t, x in enumerate(xs):
+        if x.ndim != 2 or x.shape[1] != xs[0].shape[1]:
+            raise ValueError(f'expected xs[{t}] of shape (batch, {xs[0].shape[-1]}), got {x.shape}')
+    batches = tuple(x.shape[0] for x in xs)
+    if any(now < later for now, later in itertools.pairwise(batches)):
+        raise ValueError('expected batch sizes in xs that do not grow in time (sort the sequences by length, '
+                         f'longest first, before transposing them), got {list(batches)}')
+    return batches, xs[0].shape[1]
+
+
+def check_states(hx: Input, cx: Input, layers: int, batches: tuple[int, ...], units: int) -> None:
+    """hx and cx are (layers, B, units) with B at least as large as the first batch.
+
+    Raises:
+        ValueError: they are not.
+    """
+    least = batches[0] if batches else 0
+    for name, state in (('hx', hx), ('cx', cx)):
+        if state.ndim != 3 or state.shape[0] != layers or state.shape[1] < least or state.shape[2] != units:
+            raise ValueError(f'expected {name} of shape ({layers}, at least {least}, {units}), got {state.shape}')
+    if hx.shape != cx.shape:
+        raise ValueError(f'expected hx and cx of one shape, got {hx.shape} and {cx.shape}')
+
+
+def _check_layers(directions, hx, cx, batches, in_size, weights):
+    if not len(weights) or len(weights) % directions:
+        raise ValueError(f'expected weights of each layer and direction, {directions} a layer, got {len(weights)}')
+    units = weights[0][1].shape[0] // 4
+    check_states(hx, cx, len(weights), batches, units)
+    for k, group in enumerate(weights):
+        width = in_size if k < directions else directions * units
+        shapes = [(4 * units, width), (4 * units,), (4 * units, units)]
+        if len(group) == 6:
+            shapes += [(units, units)] * 3
+        got = [w.shape for w in group]
+        if got != shapes or len(group) != len(weights[0]):
+            raise ValueError(f'expected weights[{k}] of shapes {shapes}, got {got}')

@@ -1,0 +1,73 @@
+"""Ragged sequences as packed rows: those of time step 0 first, the longest sequence first in each step."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+Array = Any
+
+
+class Rows:
+    """Where the rows of packed sequences lie, in the order in which one direction computes them.
+
+    States are kept in buffers (P + B, H) that hold the initial state too, on
+    the side of the first step, so that the rows before a step are mostly a
+    view.
+
+    Args:
+        batches: number of rows of each time step, not growing.
+        batch: B, number of sequences; those beyond ``batches[0]`` are empty.
+        reverse: whether the last time step is computed first.
+    """
+
+    def __init__(self, batches: Sequence[int], batch: int, reverse: bool = False) -> None:
+        starts = numpy.cumsum([0, *batches])
+        self.total = int(starts[-1])  # P
+        self.batch = batch
+        self.reverse = reverse
+        self.steps = [(int(start), n) for start, n in zip(starts, batches)]
+        if reverse:
+            self.steps.reverse()
+        self._equal = all(n == batch for n in batches)
+        self._first = 0 if reverse else batch  # where the rows begin in a buffer
+        self._initial = self.total if reverse else 0
+
+    def buffer(self, xp: Any, initial: Array) -> tuple[Array, Array]:
+        """A buffer that holds the initial state (B, H), and its packed rows (P, H)."""
+        buffer = xp.empty((self.total + self.batch, initial.shape[1]), initial.dtype)
+        buffer[self._initial:self._initial + self.batch] = initial
+        return buffer, self.inner(buffer)
+
+    def inner(self, buffer: Array) -> Array:
+        """The packed rows (P, H) of a buffer."""
+        return buffer[self._first:self._first + self.total]
+
+    def previous(self, xp: Any, buffer: Array, k: int) -> Array:
+        """The rows (n, H) before the k-th step in order; from the initial state where a sequence begins."""
+        _, n = self.steps[k]
+        known = min(n, self.steps[k - 1][1]) if k else 0
+        start = self._first + self.steps[k - 1][0]
+        if known == n:
+            return buffer[start:start + n]
+        initial = buffer[self._initial + known:self._initial + n]
+        return xp.concatenate((buffer[start:start + known], initial)) if known else initial
+
+    def all_previous(self, xp: Any, buffer: Array) -> Array:
+        """The rows (P, H) before all rows."""
+        if self._equal:
+            return buffer[self.batch:] if self.reverse else buffer[:self.total]
+        index = numpy.empty(self.total, numpy.intp)
+        for k, (start, n) in enumerate(self.steps):
+            before = self._first + self.steps[k - 1][0] + numpy.arange(n)
+            known = min(n, self.steps[k - 1][1]) if k else 0
+            index[start:start + n] = numpy.where(numpy.arange(n) < known, before, self._initial + numpy.arange(n))
+        return buffer[xp.asarray(index)]
+
+    def last(self, xp: Any, buffer: Array) -> Array:
+        """The state (B, H) after the last step of each sequence; the initial one of an empty sequence."""
+        index = self._initial + numpy.arange(self.batch)
+        for start, n in self.steps:
+            index[:n] = self._first + start + numpy.arange(n)
+        return buffer[xp.asarray(index)]

@@ -1,0 +1,97 @@
+"""One layer in one direction over whole sequences, over any engine.
+
+The product of the input is made for all steps at once, then the time loop
+runs with one small product a step, and the gradients of the weights are one
+product each.  ``pre``, gates and ``gpre`` share one buffer, in the engine's
+order of gates.  With I inputs, H units, P packed rows of B sequences:
+x (P, I), W (4H, I), b (4H,), U (4H, H), peepholes (H, H), h0 and c0 (B, H).
+"""
+from __future__ import annotations
+
+from typing import Any
+from typing import NamedTuple
+
+from chainer_lstm.kernels.packing import Rows
+
+Array = Any
+
+
+class Weights(NamedTuple):
+    """W, b, U with rows in the engine's order of gates, and the peepholes P_i, P_f, P_o if there are any."""
+
+    W: Array
+    b: Array
+    U: Array
+    peepholes: tuple[Array, ...] = ()
+
+
+class Saved(NamedTuple):
+    """What backward needs; it consumes the gates."""
+
+    x: Array
+    gates: Array
+    h: Array  # buffers, see Rows
+    c: Array
+
+
+def forward(e: Any, x: Array, weights: Weights, h0: Array, c0: Array, rows: Rows) -> tuple[Array, Saved]:
+    """-> h (P, H), saved; states at the ends by ``rows.last(xp, saved.h)``."""
+    xp = e.xp
+    pre = xp.matmul(x, weights.W.T)
+    pre += weights.b
+    h_buffer, h = rows.buffer(xp, h0)
+    c_buffer, c = rows.buffer(xp, c0)
+    hu = xp.empty((rows.batch, pre.shape[1]), pre.dtype)
+    UT = weights.U.T
+    for k, (start, n) in enumerate(rows.steps):
+        now = slice(start, start + n)
+        xp.matmul(rows.previous(xp, h_buffer, k), UT, out=hu[:n])
+        c_prev = rows.previous(xp, c_buffer, k)
+        if weights.peepholes:
+            P_i, P_f, P_o = weights.peepholes
+            e.peephole_cell_fwd_(pre[now], hu[:n], xp.matmul(c_prev, P_i.T), xp.matmul(c_prev, P_f.T), c_prev, c[now],
+                                 h[now])
+            e.peephole_out_fwd_(pre[now], xp.matmul(c[now], P_o.T), c[now], h[now])
+        else:
+            e.lstm_fwd_(pre[now], hu[:n], c_prev, c[now], h[now])
+    return h, Saved(x, pre, h_buffer, c_buffer)
+
+
+def backward(e: Any, saved: Saved, weights: Weights, rows: Rows, gh: Array, gh_last: Array, gc_last: Array
+             ) -> tuple[Array, Array, Array]:
+    """gh (P, H) or None, gh_last and gc_last (B, H), overwritten -> gh0, gc0 (B, H), gpre (P, 4H) over the gates."""
+    xp = e.xp
+    c = rows.inner(saved.c)
+    gh_now, gc = gh_last, gc_last
+    work = xp.empty((2, rows.batch, c.shape[1]), c.dtype)
+    for k in reversed(range(len(rows.steps))):
+        start, n = rows.steps[k]
+        now = slice(start, start + n)
+        gates, c_prev = saved.gates[now], rows.previous(xp, saved.c, k)
+        if gh is not None:
+            gh_now[:n] += gh[now]
+        if weights.peepholes:
+            P_i, P_f, P_o = weights.peepholes
+            go = e.peephole_out_bwd_(gates, c[now], gc[:n], gh_now[:n], work[:, :n])
+            gc[:n] += xp.matmul(go, P_o)
+            e.peephole_cell_bwd_(gates, c_prev, gc[:n], go, work[:, :n])
+            _, gi, gf, _ = e.gates(gates)
+            gc[:n] += xp.matmul(gi, P_i)
+            gc[:n] += xp.matmul(gf, P_f)
+        else:
+            e.lstm_bwd_(gates, c_prev, c[now], gc[:n], gh_now[:n], work[:, :n])
+        xp.matmul(gates, weights.U, out=gh_now[:n])
+    return gh_now, gc, saved.gates
+
+
+def weight_gradients(e: Any, saved: Saved, gpre: Array, weights: Weights, rows: Rows) -> Weights:
+    """Gradients of the weights from gpre of all rows."""
+    xp = e.xp
+    peepholes: tuple[Array, ...] = ()
+    if weights.peepholes:
+        _, gi, gf, go = e.gates(gpre)
+        c_prev = rows.all_previous(xp, saved.c)
+        c = rows.inner(saved.c)
+        peepholes = (xp.matmul(gi.T, c_prev), xp.matmul(gf.T, c_prev), xp.matmul(go.T, c))
+    return Weights(xp.matmul(gpre.T, saved.x), gpre.sum(axis=0), xp.matmul(gpre.T, rows.all_previous(xp, saved.h)),
+                   peepholes)
