@@ -3,8 +3,20 @@
 ``import chainer_lstm`` first, and Chainer 7.8.1 imports again; take
 ``chainer_lstm.links`` for ``chainer.links``.
 """
+import importlib
+from types import ModuleType
+
 from chainer_lstm import compat
 
 compat.install()
 
 __version__ = '0.1.0'
+
+_MODULES = ('datasets', 'functions', 'initializers', 'kernels', 'links', 'models', 'training')
+
+
+def __getattr__(name: str) -> ModuleType:
+    # imported when first asked for: with `import chainer_lstm` alone, Chainer is not loaded yet
+    if name in _MODULES:
+        return importlib.import_module(f'chainer_lstm.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -11,6 +11,7 @@ from chainer import function_node
 from chainer import variable
 
 from chainer_lstm import kernels
+from chainer_lstm.functions.config import engine_of
 
 
 class _VariableEngine(kernels.Engine):
@@ -52,7 +53,7 @@ class StepNode(function_node.FunctionNode):
         self.retain_outputs((0,))
         c_prev, x, *others = inputs
         batch = len(x)
-        engine = kernels.engine_of(x)
+        engine = engine_of(x)
         self.saved, c, h = self.step.forward(engine, c_prev[:batch], x, *others)
         if batch < len(c_prev):
             c = engine.xp.concatenate((c, c_prev[batch:]))
@@ -69,7 +70,7 @@ class StepNode(function_node.FunctionNode):
             saved, c, _ = self.step.forward(engine, *head)
         else:
             inputs, (c, gc, gh) = arrays(inputs), arrays((c, gc, gh))
-            engine, saved, c = kernels.engine_of(inputs[1]), self.saved, c[:batch]
+            engine, saved, c = engine_of(inputs[1]), self.saved, c[:batch]
             head = (inputs[0][:batch], *inputs[1:])
         gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh)
 

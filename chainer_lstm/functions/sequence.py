@@ -13,7 +13,7 @@ import chainer.functions as F
 from chainer import function_node
 from chainer.utils import type_check
 
-from chainer_lstm import kernels
+from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.lstm import lstm_step
@@ -87,7 +87,7 @@ class LSTMSequence(function_node.FunctionNode):
         return outputs
 
     def _run(self, inputs):
-        engine, plan = kernels.engine_of(inputs[2]), self._plan
+        engine, plan = engine_of(inputs[2]), self._plan
         dtype = inputs[2].dtype
         hx, cx, x, *weights = engine.wide(*inputs)
         xp, saved, outputs = engine.xp, [], []
@@ -148,7 +148,7 @@ class LSTMSequence(function_node.FunctionNode):
         return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype)) for i in indexes)
 
     def _differentiable(self, inputs, indexes, grad_outputs):
-        outputs = composed(self._plan, inputs, lambda x, k: self._dropped(kernels.engine_of(x.array), x, k))
+        outputs = composed(self._plan, inputs, lambda x, k: self._dropped(engine_of(x.array), x, k))
         given = [(y, gy) for y, gy in zip(outputs, grad_outputs) if gy is not None]
         return chainer.grad([y for y, _ in given], [inputs[i] for i in indexes], [gy for _, gy in given],
                             enable_double_backprop=True)

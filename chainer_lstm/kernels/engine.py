@@ -167,11 +167,25 @@ def _zero(gradient: Array) -> Array:
 
 
 _numpy_engine = Engine()
+ENGINES = ('numpy', 'cupy')
 
 
-def engine_of(x: Array) -> Engine:
-    """The engine for arrays that live where ``x`` does."""
-    if isinstance(x, numpy.ndarray):
+def engine_of(x: Array, name: str = 'auto') -> Engine:
+    """The engine for arrays that live where ``x`` does.
+
+    Args:
+        x: an array.
+        name: 'auto', or the name of an engine that must be used.
+
+    Raises:
+        ValueError: there is no such engine, or it cannot compute such arrays.
+    """
+    place = 'numpy' if isinstance(x, numpy.ndarray) else 'cupy'
+    if name not in ('auto', place):
+        reason = f'it cannot compute {type(x).__module__} arrays' if name in ENGINES else 'there is no such engine'
+        raise ValueError(f'expected chainer.config.lstm_engine to be one of {("auto", *ENGINES)}, '
+                         f'got {name!r}: {reason}')
+    if place == 'numpy':
         return _numpy_engine
     from chainer_lstm.kernels.cupy_engine import cupy_engine  # needs CuPy, which CPU users do not have
     return cupy_engine

@@ -53,19 +53,16 @@ def test_join_undoes_split(batch):
 
 
 @pytest.mark.parametrize('shape', [(H,), (H, 3), (H, 3, 2)])
-@pytest.mark.parametrize('order', [layout.N_STEP, (3, 1, 0, 2)])
-def test_interleave_order(shape, order):
-    blocks = list(numpy.random.RandomState(0).uniform(size=(4, *shape)))
-    y = layout.interleave(numpy, blocks, order)
-    assert y.shape == (4 * H, *shape[1:])
-    for unit in range(H):
-        for gate in range(4):  # a, i, f, o
-            numpy.testing.assert_array_equal(y[4 * unit + gate], blocks[order[gate]][unit])
-
-
-def test_interleave_default_order():
-    blocks = [numpy.array([gate]) for gate in 'ifao']
-    assert ''.join(layout.interleave(numpy, blocks)) == 'aifo'
+def test_layouts_convert_into_each_other(shape):
+    gates = list(numpy.random.RandomState(0).uniform(size=(4, *shape)))  # a, i, f, o
+    orders = {
+        layout.INTERLEAVED: numpy.array([gates[row % 4][row // 4] for row in range(4 * H)]),
+        layout.PLANAR: numpy.array([gates[row // H][row % H] for row in range(4 * H)]),
+        layout.N_STEP: [gates['aifo'.index(gate)] for gate in 'ifao'],
+    }
+    for source, x in orders.items():
+        for target, expected in orders.items():
+            numpy.testing.assert_array_equal(layout.convert(numpy, x, source, target), expected)
 
 
 def test_lstm_fwd():

@@ -1,0 +1,33 @@
+"""The package's entries in ``chainer.config``.
+
+``lstm_engine``: 'auto' (the default), or the engine that must be used, 'numpy'
+or 'cupy'.  ``lstm_matmul_precision``: how exact float32 products have to be, in
+PyTorch's words: 'highest' (the default), 'high' (TF32 will do) or 'medium'
+(bfloat16 will do).  Both engines compute at 'highest', whatever is allowed.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import chainer
+
+from chainer_lstm import kernels
+
+PRECISIONS = ('highest', 'high', 'medium')
+
+for _name, _value in (('lstm_engine', 'auto'), ('lstm_matmul_precision', 'highest')):
+    if not hasattr(chainer.global_config, _name):
+        setattr(chainer.global_config, _name, _value)
+
+
+def engine_of(x: Any) -> kernels.Engine:
+    """The engine for an array under the present configuration.
+
+    Raises:
+        ValueError: an entry of ``chainer.config`` has an unknown value, or
+            names an engine that cannot compute the array.
+    """
+    precision = chainer.config.lstm_matmul_precision
+    if precision not in PRECISIONS:
+        raise ValueError(f'expected chainer.config.lstm_matmul_precision to be one of {PRECISIONS}, got {precision!r}')
+    return kernels.engine_of(x, chainer.config.lstm_engine)
