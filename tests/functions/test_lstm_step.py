@@ -131,6 +131,27 @@ def test_backward_is_the_same_when_differentiable(xp, step, shapes):
     assert_close(outputs_and_gradients(step.function, arrays, order=2)[:len(once)], once)
 
 
+class CalledFunctions(chainer.FunctionHook):
+    """The names of the functions that compute forward."""
+
+    name = 'CalledFunctions'
+
+    def __init__(self):
+        self.called = set()
+
+    def forward_preprocess(self, function, in_data):
+        self.called.add(function.label)
+
+
+@pytest.mark.parametrize('again', [False, True], ids=['once', 'to be differentiated again'])
+def test_backward_computes_the_step_anew_only_to_be_differentiated_again(step, again):
+    inputs = variables(uniforms(shapes_of(step, 3, 3)))
+    loss = weighted_sum(step.function(*inputs))
+    with CalledFunctions() as hook:
+        loss.backward(enable_double_backprop=again)
+    assert ('Tanh' in hook.called) == again
+
+
 def test_float16_no_worse_than_chainer(xp, step):
     """On average, over outputs and gradients: float16 is computed in float32."""
     shapes = shapes_of(step, 40, 40)
