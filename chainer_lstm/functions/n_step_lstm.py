@@ -35,8 +35,8 @@ def n_step_lstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: W
 
     Raises:
         ValueError: xs is empty or grows in time, hx or cx has the wrong
-            shape, or the number or size of the weights does not fit.
-        TypeError: an argument that Chainer no longer supports.
+            shape, the number or size of the weights does not fit, or an
+            argument is one that Chainer no longer supports.
     """
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 1, kwargs)
 
@@ -51,7 +51,7 @@ def n_step_bilstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws:
     -> hy, cy (2S, B, H), ys with ys[t] (B_t, 2H).
 
     Raises:
-        ValueError, TypeError: as ``n_step_lstm``.
+        ValueError: as ``n_step_lstm``.
     """
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 2, kwargs)
 

@@ -25,7 +25,7 @@ class CheckedLoading(chainer.Link):
         """Reads or writes the parameters.
 
         Raises:
-            KeyError: the file misses a parameter; nothing was changed.
+            KeyError: the file misses a parameter (from HDF5, for a whole link, a ValueError); nothing was changed.
             ValueError: the file has one of another shape; nothing was changed.
         """
         if isinstance(serializer, chainer.Deserializer):

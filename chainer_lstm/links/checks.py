@@ -99,9 +99,9 @@ def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
         KeyError: a parameter is missing (from the deserializer).
         ValueError: a parameter has another shape.
     """
-    for path, child in link.namedlinks(skipself=True):
+    for path, child in link.namedlinks():
         place = deserializer
-        for key in path.strip('/').split('/'):
+        for key in path.strip('/').split('/') if path != '/' else ():
             place = place[key]
         for name in sorted(child._params):
             data = place(name, None)
@@ -115,4 +115,5 @@ def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
             else:
                 expected = data.shape  # a link that the user has put there takes its shapes from the file
             if data.shape != expected:
-                raise ValueError(f'{path.strip("/")}/{name}: expected shape {expected}, got {data.shape}')
+                key = f'{path}/{name}'.strip('/')
+                raise ValueError(f'{key}: expected shape {expected}, got {data.shape}')

@@ -11,6 +11,7 @@ import chainer.links as L
 import numpy
 from chainer import initializers
 from chainer.utils import argument
+from chainer.utils import type_check
 
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.n_step_lstm import layers
@@ -58,8 +59,9 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
             directions (L_k, 2H).  A sequence of length 0 leaves its state.
 
         Raises:
-            ValueError: xs is empty, or a shape does not fit.
-            TypeError: xs is no list or tuple, or an argument that Chainer no longer supports.
+            ValueError: xs is empty, a shape does not fit, or an argument is one that Chainer no longer supports.
+            TypeError: xs is no list or tuple.
+            chainer.utils.type_check.InvalidType: a dtype does not fit.
         """
         if kwargs:
             argument.check_unexpected_kwargs(
@@ -95,6 +97,8 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         for k, x in enumerate(xs):
             if x.ndim != 2 or x.shape[1] != in_size:
                 raise ValueError(f'expected xs[{k}] of shape (length, {in_size}), got {x.shape}')
+            if x.dtype.kind != 'f':
+                raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
         return xs
 
     def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray) -> Input:

@@ -80,22 +80,25 @@ class Kernel:
 
     def __init__(self, text, name, options, backwards=False):
         self._run = _library(text, options)['run_' + name]
+        parameters = re.search(rf'__global__ void {name}\(([^{{]*)', text).group(1)
+        # each pointer of the signature, and whether its comment says that it points to gates: (B, 4H) or (4H,)
+        self._words = [4 if gates else 1 for gates in re.findall(r'STORED\* \w+ ?(?:/\*\((B, 4H|4H))?', parameters)]
         self._run.argtypes = (ctypes.c_uint, ctypes.c_uint, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_bool)
         self._backwards = backwards
 
     def __call__(self, grid, block, args):
         (blocks,), (threads,) = grid, block
-        kinds, words = zip(*map(_argument, args))
+        kinds, words = zip(*map(_argument, args, [*self._words, *[1] * len(args)]))
         pointers = (ctypes.c_void_p * len(words))(*(ctypes.addressof(word) for word in words))
         place = self._run(blocks, threads, ''.join(kinds).encode(), pointers, self._backwards)
         if place >= 0:
             raise TypeError(f'argument {place} of {[type(arg).__name__ for arg in args]} does not fit the kernel')
 
 
-def _argument(arg):
-    """Its kind and the eight bytes which the kernel gets, as in ``cuda_on_cpu.hpp``."""
+def _argument(arg, words):
+    """Its kind and the eight bytes which the kernel gets, as in ``cuda_on_cpu.hpp``; aligned for loads of words."""
     if isinstance(arg, numpy.ndarray):
-        if not arg.flags.c_contiguous or arg.ctypes.data % (4 * arg.itemsize):
+        if not arg.flags.c_contiguous or arg.ctypes.data % (words * arg.itemsize):
             raise ValueError('an array is not dense and aligned')
         return 'a', ctypes.c_uint64(arg.ctypes.data)
     if type(arg) is numpy.uint64 and arg == 0:
@@ -123,6 +126,9 @@ class GuardedNumpy:
         y = self.empty(x.shape, x.dtype)
         y[...] = x
         return y
+
+    def matmul(self, a, b, out=None):
+        return self.array(numpy.matmul(a, b)) if out is None else numpy.matmul(a, b, out=out)
 
     def ascontiguousarray(self, x):
         return (x if x.flags.c_contiguous else self.array(x)).view(_DeviceArray)

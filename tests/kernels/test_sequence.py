@@ -10,7 +10,7 @@ from tests import reference as loops
 from tests.kernels import cases
 from tests.kernels import cuda_on_cpu
 
-I, H = 3, 5
+INPUT, H = 3, 5
 BATCHES = {
     'equal': ((2, 2, 2), 2), 'one step': ((3,), 3), 'shrinking': ((4, 3, 3, 1), 4), 'empty sequences': ((2, 1), 4),
     'empty steps': ((2, 0, 0), 2), 'no steps': ((), 2), 'nothing': ((), 0),
@@ -61,7 +61,7 @@ def make(batches, peepholes, dtype='d'):
     """x, h0, c0, W, b, U, peepholes interleaved."""
     steps, batch = batches
     random = numpy.random.RandomState(0)
-    shapes = [(sum(steps), I), (batch, H), (batch, H), (4 * H, I), (4 * H,), (4 * H, H), *[(H, H)] * peepholes]
+    shapes = [(sum(steps), INPUT), (batch, H), (batch, H), (4 * H, INPUT), (4 * H,), (4 * H, H), *[(H, H)] * peepholes]
     return [random.uniform(-1, 1, shape).astype(dtype) for shape in shapes]
 
 

@@ -388,3 +388,19 @@ def test_persistent_state_stays_with_copies(name):
     link.persistent_state = True
     assert all(link.copy(mode).persistent_state for mode in ('share', 'copy', 'init'))
     assert not new(name).persistent_state
+
+
+def test_own_parameter_of_a_subclass_is_checked_too(tmp_path):
+    class Scaled(chainer_lstm.links.LSTM):
+        def __init__(self, size):
+            super().__init__(INPUT, UNITS)
+            with self.init_scope():
+                self.scale = chainer.Parameter(numpy.ones(size, 'f'))
+
+    path = str(tmp_path / 'link.npz')
+    serializers.save_npz(path, Scaled(1))
+    link = Scaled(UNITS)
+    before = contents(link)
+    with pytest.raises(ValueError, match=r'^scale: expected shape \(4,\), got \(1,\)$'):
+        serializers.load_npz(path, link)
+    assert_same(contents(link), before)

@@ -1,0 +1,173 @@
+"""forward_sequence against calling the link step by step, which is tested against Chainer."""
+import chainer
+import chainer.functions as F
+import numpy
+import pytest
+from chainer.utils.type_check import InvalidType
+
+from chainer_lstm import links
+from tests.conftest import BATCHES
+from tests.conftest import INPUT
+from tests.conftest import UNITS
+from tests.conftest import assert_close
+from tests.conftest import assert_same
+from tests.conftest import contents
+from tests.conftest import gradients
+from tests.conftest import inputs
+from tests.conftest import uniform
+
+NAMES = ['LSTM', 'StatefulPeepholeLSTM']
+FALLING = {name: batches for name, batches in BATCHES.items() if list(batches) == sorted(batches, reverse=True)}
+
+
+def make(name, xp=numpy, in_size=INPUT):
+    numpy.random.seed(1)
+    link = getattr(links, name)(in_size, UNITS)
+    link.to_device('@numpy' if xp is numpy else '@cupy:0')
+    return link
+
+
+def check(name, xp, xs, prepare=lambda link: None, order=1, in_size=INPUT):
+    results = []
+    for call in (lambda link: link.forward_sequence(xs), lambda link: [link(x) for x in xs]):
+        link = make(name, xp, in_size)
+        prepare(link)
+        outputs = [*call(link), link.c, link.h]
+        results.append([*outputs, *gradients(outputs, [*link.params(), *xs], order)])
+    assert_close(*results)
+
+
+@pytest.mark.parametrize('order', [1, 2], ids=['gradients', 'second gradients'])
+@pytest.mark.parametrize('batches', FALLING)
+@pytest.mark.parametrize('name', NAMES)
+def test_list_of_steps(name, batches, order, xp):
+    check(name, xp, inputs(FALLING[batches], xp=xp), order=order)
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('rows', [3, 5])
+def test_from_a_state(name, rows, xp):
+    state = uniform((rows, UNITS), 'f', xp), uniform((rows, UNITS), 'f', xp, 1)
+    check(name, xp, inputs((3, 3, 2), xp=xp), lambda link: link.set_state(*(s.copy() for s in state)))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_array_is_the_list_of_its_steps(name, xp):
+    xs = inputs((3, 3, 3), xp=xp)
+    link = make(name, xp)
+    expected = [*link.forward_sequence(xs), link.c, link.h]
+    link.reset_state()
+    y = link.forward_sequence(F.stack(xs))
+    assert y.shape == (3, 3, UNITS)
+    assert_close([*F.separate(y), link.c, link.h], expected)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_steps_with_more_axes_are_flattened(name):
+    xs = [F.reshape(x, (3, 1, INPUT)) for x in inputs((3, 3))]
+    link = make(name)
+    expected = link.forward_sequence([F.reshape(x, (3, INPUT)) for x in xs])
+    link.reset_state()
+    assert_close(link.forward_sequence(xs), expected)
+    link.reset_state()
+    assert_close(F.separate(link.forward_sequence(F.stack(xs))), expected)
+
+
+def functions_behind(variable):
+    functions, found = [variable.creator_node], set()
+    while functions:
+        function = functions.pop()
+        if function is not None and function not in found:
+            found.add(function)
+            functions += [x.creator_node for x in function.inputs]
+    return len(found)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_chunks_of_truncated_backpropagation(name):
+    weights = []
+    for chunked in (True, False):
+        link = make(name)
+        optimizer = chainer.optimizers.SGD(0.1).setup(link)
+        for _ in range(3):
+            xs = inputs((3, 3), width=INPUT)
+            ys = link.forward_sequence(xs) if chunked else [link(x) for x in xs]
+            loss = sum(F.sum(y * y) for y in ys)
+            link.cleargrads()
+            loss.backward()
+            loss.unchain_backward()
+            assert functions_behind(link.c) <= 1  # the state of the chunk out of the node, and nothing of the chunk
+            assert functions_behind(link.h) <= 1
+            optimizer.update()
+        weights.append([*link.params(), link.c, link.h])
+    assert_close(*weights)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_deferred(name):
+    check(name, numpy, inputs((3, 2)), in_size=None)
+
+
+class Counting(chainer.LinkHook):
+    name = 'Counting'
+    calls = 0
+
+    def forward_postprocess(self, args):
+        self.calls += 1
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_hooked_link_is_called_for_each_step(name):
+    xs, hook = inputs((3, 2, 2)), Counting()
+    link = make(name)
+    expected = link.forward_sequence(xs)
+    link.reset_state()
+    link.lateral.add_hook(hook)
+    assert_close(link.forward_sequence(xs), expected)
+    assert hook.calls == 2  # there is no h at the first step
+    link.reset_state()
+    assert link.forward_sequence(F.stack([xs[0]] * 2)).shape == (2, 3, UNITS)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_no_steps_in_an_array_leave_the_state(name):
+    link = make(name)
+    link(inputs((2,))[0])
+    before = contents(link)
+    assert link.forward_sequence(numpy.zeros((0, 2, INPUT), 'f')).shape == (0, 2, UNITS)
+    assert_same(contents(link), before)
+
+
+def zeros(*shape, dtype='f'):
+    return numpy.zeros(shape, dtype)
+
+
+WRONG = {
+    'empty list': ([], ValueError, 'at least one time step'),
+    'growing': ([zeros(1, INPUT), zeros(2, INPUT)], ValueError, r'do not grow in time .* got \[1, 2\]'),
+    'larger than the state': ([zeros(3, INPUT)], TypeError, 'The batch size of x must be equal to or less'),
+    'array larger than the state': (zeros(2, 3, INPUT), TypeError, 'The batch size of x must be equal to or less'),
+    'two axes': (zeros(2, INPUT), ValueError, r'expected xs of shape \(time, batch, inputs\) or a list'),
+    'other width': ([zeros(2, INPUT + 1)], ValueError, r'expected weights\[0\] of shapes'),
+    'widths differ': ([zeros(2, INPUT), zeros(2, 1)], ValueError, r'expected xs\[1\] of shape'),
+    'integers': (zeros(2, 2, INPUT, dtype='i'), InvalidType, r'i \(int32\)'),
+    'float64': (zeros(2, 2, INPUT, dtype='d'), InvalidType, 'dtype'),
+    'one axis in a step': ([zeros(2, INPUT), zeros(2)], InvalidType, 'x.ndim >= 2'),
+    'no list': (3, TypeError, 'int'),
+    'list of lists': ([[0.]], TypeError, 'list'),
+}
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('in_size', [INPUT, None], ids=['initialized', 'deferred'])
+@pytest.mark.parametrize('wrong', WRONG)
+def test_bad_input_changes_nothing(name, in_size, wrong):
+    if in_size is None and wrong == 'other width':
+        return  # there is no width yet
+    link = make(name, in_size=in_size)
+    link.set_state(zeros(2, UNITS), zeros(2, UNITS))
+    before = contents(link)
+    xs, error, message = WRONG[wrong]
+    with pytest.raises(error, match=message):
+        link.forward_sequence(xs)
+    assert_same(contents(link), before)
