@@ -10,8 +10,9 @@ from chainer_lstm.links.lstm import StatelessLSTM
 from chainer_lstm.links.n_step_lstm import NStepBiLSTM
 from chainer_lstm.links.n_step_lstm import NStepLSTM
 from chainer_lstm.links.peephole import StatefulPeepholeLSTM
+from chainer_lstm.links.sequence_lstm import SequenceLSTM
 
-__all__ = ['LSTM', 'NStepBiLSTM', 'NStepLSTM', 'StatefulPeepholeLSTM', 'StatelessLSTM']
+__all__ = ['LSTM', 'NStepBiLSTM', 'NStepLSTM', 'SequenceLSTM', 'StatefulPeepholeLSTM', 'StatelessLSTM']
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,599 @@
+"""``links.SequenceLSTM`` beside the float64 loop, steps of ``links.LSTM`` and finite differences."""
+import copy
+import pickle
+
+import chainer
+import chainer.functions as F
+import numpy
+import pytest
+from chainer import gradient_check
+from chainer.backends import cuda
+from chainer.link_hooks import TimerHook
+from chainer.utils.type_check import InvalidType
+
+from chainer_lstm import links
+from chainer_lstm.functions.sequence import LSTMSequence
+from tests import reference
+from tests.conftest import INPUT
+from tests.conftest import UNITS
+from tests.conftest import assert_close
+from tests.conftest import assert_same
+from tests.conftest import contents
+from tests.conftest import gradients
+from tests.conftest import uniform
+from tests.conftest import uniforms
+from tests.conftest import variables
+
+BATCH, TIME = 4, 5
+LAYERS = {'one layer': (1, False), 'both directions': (1, True), 'three layers': (3, False),
+          'two layers in both directions': (2, True)}
+MASKS = {
+    'no mask': {},
+    'lengths': {'lengths': [3, 5, 0, 1]},
+    'equal lengths': {'lengths': numpy.array([2] * 4, numpy.uint8)},
+    'full lengths': {'lengths': (5,) * 4},
+    'lengths 0': {'lengths': [0] * 4},
+    'holes': {'mask': [[0, 1, 0, 1, 1], [1, 0, 0, 0, 1], [0, 0, 1, 0, 0], [1, 1, 1, 1, 1]]},
+    'left padding': {'mask': numpy.arange(TIME) >= numpy.array([[2], [0], [5], [4]])},
+    'floats with an axis more': {'mask': numpy.array([[0, 1, 1, 0, 0]] * 4, 'f')[..., None]},
+}
+SHAPES = pytest.mark.parametrize(('n_layers', 'bidirectional'), LAYERS.values(), ids=LAYERS)
+
+
+def make(in_size=INPUT, out_size=UNITS, dtype='d', xp=numpy, **kwargs):
+    with chainer.using_config('dtype', numpy.dtype(dtype)):
+        link = links.SequenceLSTM(in_size, out_size, bias_init=chainer.initializers.Uniform(1), **kwargs)
+    link.to_device('@numpy' if xp is numpy else '@cupy:0')
+    return link
+
+
+def full(**kwargs):
+    return make(return_sequences=True, return_state=True, **kwargs)
+
+
+def valid_steps(lengths=None, mask=None, time=TIME, batch=BATCH):
+    if lengths is not None:
+        return numpy.arange(time) < numpy.array(lengths)[:, None]
+    return numpy.ones((batch, time), bool) if mask is None else numpy.array(mask).reshape(batch, time) == 1
+
+
+def expected(link, x, valid, c0, h0):
+    """The slow loop over the valid steps of each sequence -> y (B, T, D * H), last y, c, h."""
+    cells = [getattr(link, name) for name in sorted(link._children)]
+    directions = 2 if hasattr(link, 'l0_reverse') else 1
+    gates = (1, 2, 0, 3)
+    ws = [[cuda.to_cpu(m.array)[g::4] for m in (cell.upward.W, cell.lateral.W) for g in gates] for cell in cells]
+    bs = [[b if k < 4 else 0 * b for k in range(8) for b in [cuda.to_cpu(cell.upward.b.array)[gates[k % 4]::4]]]
+          for cell in cells]
+    h, c, ys = reference.n_step(h0, c0, ws, bs, [row[steps] for row, steps in zip(x, valid)], directions)
+    outputs = numpy.zeros((*valid.shape, directions, h0.shape[2]))
+    for b, y in enumerate(ys):
+        for d in range(directions):
+            now, rest = h0[len(h0) - directions + d, b], list(y.reshape(len(y), directions, h0.shape[2])[:, d])
+            for t in (range(valid.shape[1]) if d == 0 else reversed(range(valid.shape[1]))):
+                if valid[b, t]:
+                    now = rest.pop(0 if d == 0 else -1)
+                outputs[b, t, d] = now
+    return outputs.reshape(*valid.shape, -1), numpy.concatenate(h[-directions:], axis=1), c, h
+
+
+def samples(groups, dtype='d', xp=numpy):
+    """x, c, h."""
+    return uniforms([(BATCH, TIME, INPUT), (groups, BATCH, UNITS), (groups, BATCH, UNITS)], dtype, xp)
+
+
+# Values
+
+@pytest.mark.parametrize('given', MASKS.values(), ids=MASKS)
+@SHAPES
+def test_outputs_and_states(n_layers, bidirectional, given, xp):
+    link = full(n_layers=n_layers, bidirectional=bidirectional, xp=xp)
+    x, c, h = samples(n_layers * (1 + bidirectional))
+    y, last, c1, h1 = expected(link, x, valid_steps(**given), c, h)
+    dx, *state = (xp.asarray(v) for v in (x, c, h))
+    one = [v[0] if len(c) == 1 else v for v in (c1, h1)]
+    assert_close(link(dx, state, **given), (y, *one))
+    link.return_sequences = False
+    assert_close(link(dx, state, **given), (last, *one))
+    link.return_state = False
+    assert_close([link(dx, state, **given)], [last])
+    link.batch_first = False
+    assert_close([link(dx.swapaxes(0, 1), state, **given)], [last])
+    link.return_sequences = True
+    assert_close([link(dx.swapaxes(0, 1), state, **given)], [y.swapaxes(0, 1)])
+
+
+@pytest.mark.parametrize('given', [MASKS['no mask'], MASKS['holes']], ids=['no mask', 'holes'])
+@pytest.mark.parametrize('dtype', ['e', 'f'])
+def test_dtypes(dtype, given, xp):
+    link = full(n_layers=2, dtype=dtype, xp=xp)
+    x, c, h = samples(2, dtype)
+    y, _, c, h = expected(link, x, valid_steps(**given), 0 * c, 0 * h)
+    assert_close(link(xp.asarray(x), **given), [v.astype(dtype) for v in (y, c, h)])
+
+
+@pytest.mark.parametrize('kind', [numpy.array, list, chainer.Variable])
+def test_lengths_are_right_padding(kind, xp):
+    link, lengths = full(bidirectional=True, xp=xp), [3, 0, 5, 1]
+    x, c, h = samples(2, xp=xp)
+    mask = valid_steps(lengths)
+    expected = link(x, (c, h), mask=mask)
+    given = kind(xp.asarray(lengths)) if kind is chainer.Variable else kind(lengths)
+    assert_close(link(x, (c, h), lengths=given), expected)
+    for same in (mask.tolist(), mask[..., None], mask.astype('d'), chainer.Variable(xp.asarray(mask, 'f'))):
+        assert_close(link(x, (c, h), mask=same), expected)
+
+
+def test_garbage_in_masked_steps_is_not_read():
+    link, valid = full(n_layers=2, bidirectional=True), valid_steps(**MASKS['holes'])
+    x, c, h = samples(4)
+    expected = link(x, (c, h), mask=valid)
+    assert_close(link(numpy.where(valid[..., None], x, numpy.nan), (c, h), mask=valid), expected)
+
+
+def test_without_any_valid_step_before_outputs_are_the_initial_state():
+    link, (x, c, h) = full(), samples(1)
+    assert_close([link(x, mask=MASKS['holes']['mask'])[0][0, 0]], [numpy.zeros(UNITS)])
+    y, c1, h1 = link(x, (c, h), lengths=[0, 1, 2, 3])
+    assert_close([y[0, 0], c1[0], h1[0]], [h[0, 0], c[0, 0], h[0, 0]])
+
+
+@pytest.mark.parametrize('given', [{}, {'lengths': [0] * BATCH}, {'mask': numpy.ones((BATCH, 0))}])
+def test_no_steps(given):
+    link, (x, c, h) = full(n_layers=2, bidirectional=True), samples(4)
+    assert_close(link(x[:, :0], (c, h), **given), (numpy.zeros((BATCH, 0, 2 * UNITS)), c, h))
+    link.return_sequences = False
+    assert_close([link(x[:, :0], (c, h), **given)[0]], [numpy.concatenate((h[2], h[3]), axis=1)])
+
+
+@pytest.mark.parametrize('given', [{}, {'lengths': []}, {'mask': numpy.ones((0, TIME))}])
+def test_empty_batch(given):
+    y, c, h = full(bidirectional=True)(numpy.zeros((0, TIME, INPUT)), **given)
+    assert (y.shape, c.shape, h.shape) == ((0, TIME, 2 * UNITS), (2, 0, UNITS), (2, 0, UNITS))
+
+
+@pytest.mark.parametrize('batch_first', [True, False])
+def test_steps_of_lstm_give_the_same(batch_first, xp):
+    link = make(return_sequences=True, batch_first=batch_first, xp=xp)
+    cell = links.LSTM(INPUT, UNITS)
+    cell.to_device(link.device)
+    cell.upward, cell.lateral = link.l0.upward, link.l0.lateral
+    x = chainer.Variable(uniform((BATCH, TIME, INPUT), xp=xp))
+    y = link(x if batch_first else F.transpose(x, (1, 0, 2)))
+    expected = F.stack([cell(x[:, t]) for t in range(TIME)], axis=1 if batch_first else 0)
+    params = list(link.params())
+    assert_close([y, *gradients([y], [x, *params])], [expected, *gradients([expected], [x, *params])])
+
+
+def test_as_nstep_with_the_same_weights():
+    link, theirs = make(n_layers=2, bidirectional=True, return_sequences=True), links.NStepBiLSTM(2, INPUT, UNITS, 0.)
+    for name, ws, bs in zip(('l0', 'l0_reverse', 'l1', 'l1_reverse'), theirs.ws, theirs.bs):
+        cell = getattr(link, name)
+        for k, g in enumerate((1, 2, 0, 3)):
+            for param, array in ((ws[k], cell.upward.W), (ws[k + 4], cell.lateral.W), (bs[k], cell.upward.b)):
+                param.array = array.array[g::4].copy()
+            bs[k + 4].array = numpy.zeros(UNITS)
+    x, lengths = uniform((3, TIME, INPUT)), [2, 5, 4]
+    y = link(x, lengths=lengths)
+    _, _, ys = theirs(None, None, [row[:n] for row, n in zip(x, lengths)])
+    assert_close([row[:n] for row, n in zip(y, lengths)], ys)
+
+
+# Gradients
+
+@pytest.mark.parametrize('name', ['no mask', 'lengths', 'lengths 0', 'holes'])
+@SHAPES
+def test_finite_differences(n_layers, bidirectional, name):
+    if name == 'lengths 0' and bidirectional:
+        pytest.skip('the same way as with one direction')
+    link = full(n_layers=n_layers, bidirectional=bidirectional)
+    x, c, h = samples(n_layers * (1 + bidirectional))
+
+    def run(x, c, h, *_):
+        y, c, h = link(x, (c, h), **MASKS[name])
+        return y, F.sin(c), F.sin(h)
+
+    grads = [uniform(y.shape, seed=9) for y in run(x, c, h)]
+    gradient_check.check_backward(run, (x, c, h), grads, list(link.params()), dtype='d', eps=1e-4, atol=1e-6,
+                                  rtol=1e-5)
+
+
+@pytest.mark.parametrize('return_sequences', [False, True])
+@pytest.mark.parametrize('name', ['no mask', 'holes'])
+def test_double_backprop(name, return_sequences):
+    link = make(n_layers=2, bidirectional=True, return_sequences=return_sequences)
+    x, c, h = samples(4)
+
+    def run(x, c, h):
+        return link(x, (c, h), **MASKS[name])
+
+    gradient_check.check_double_backward(
+        run, (x, c, h), uniform(run(x, c, h).shape), [uniform(v.shape, seed=7) for v in (x, c, h)],
+        dtype='d', eps=1e-4, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.gpu
+def test_gradients_on_a_gpu(cupy):
+    results = []
+    for xp in (numpy, cupy):
+        numpy.random.seed(0)
+        link = full(n_layers=2, bidirectional=True, dtype='f', xp=xp)
+        given = variables(samples(4, 'f', xp))
+        outputs = link(given[0], given[1:], **MASKS['holes'])
+        results.append([*outputs, *gradients(outputs, [*given, *link.params()], order=2)])
+    assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize('given', MASKS.values(), ids=MASKS)
+def test_one_node(given):
+    y = make(n_layers=3, bidirectional=True, return_sequences=True)(uniform((BATCH, TIME, INPUT)), **given)
+    nodes, todo = set(), [y.creator_node]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in nodes:
+            nodes.add(node)
+            todo += [variable.creator_node for variable in node.inputs]
+    assert sum(isinstance(node, LSTMSequence) for node in nodes) == 1
+
+
+# State
+
+@pytest.mark.parametrize(('n_layers', 'bidirectional'), [(1, False), (3, False)])
+def test_stateful_halves_are_the_whole(n_layers, bidirectional, xp):
+    link = full(n_layers=n_layers, stateful=True, xp=xp)
+    x = chainer.Variable(uniform((BATCH, TIME, INPUT), xp=xp))
+    y, c, h = link(x)
+    whole = [y, c, h, *gradients([y, c, h], [x, *link.params()])]
+    assert link.c.shape == link.h.shape == (n_layers, BATCH, UNITS)
+    link.reset_state()
+    assert link.c is None and link.h is None
+    first, (second, c, h) = link(x[:, :2])[0], link(x[:, 2:])
+    y = F.concat((first, second))
+    assert_close([y, c, h, *gradients([y, c, h], [x, *link.params()])], whole)
+
+
+def test_stateful_carries_through_masks():
+    link, x = make(stateful=True), uniform((2, TIME, INPUT))
+    link(x, lengths=[0, 2])
+    before = link.h.array[0]
+    assert_close([before[0]], [numpy.zeros(UNITS)])
+    assert_close([link(x, lengths=[0, 0])], [before])
+
+
+def test_state_is_kept_only_when_stateful():
+    link, x = make(), uniform((2, TIME, INPUT))
+    first = link(x)
+    assert link.c is None and link.h is None
+    assert_close([link(x)], [first])
+
+
+def test_set_state_is_an_initial_state():
+    link, (x, c, h) = make(stateful=True), samples(1)
+    expected = link(x, (c, h))
+    link.set_state(c, h)
+    assert_close([link(x)], [expected])
+    link.set_state(c[0], chainer.Variable(h[0]))
+    assert link.c.shape == link.h.shape == c.shape
+    assert_close([link(x)], [expected])
+
+
+def test_initial_state_before_the_kept_one():
+    link, (x, c, h) = make(stateful=True), samples(1)
+    link(x)
+    given = link(x, (c, h))
+    assert_close([link.h[0]], [given])
+    link.reset_state()
+    assert_close([link(x, [c[0], h[0]])], [given])
+
+
+@pytest.mark.gpu
+def test_state_moves_with_the_link(cupy):
+    link, x = make(stateful=True), uniform((BATCH, TIME, INPUT))
+    link(x)
+    link.c.unchain(), link.h.unchain()
+    expected = link.copy()(x)
+    link.to_device('@cupy:0')
+    assert isinstance(link.c.array, cupy.ndarray) and isinstance(link.h.array, cupy.ndarray)
+    assert_close([link(cupy.asarray(x))], [expected])
+
+
+def test_return_state_is_y_c_h():
+    link = make(return_state=True)
+    y, c, h = link(uniform((BATCH, TIME, INPUT)))
+    assert y.shape == c.shape == h.shape == (BATCH, UNITS)
+    assert_close([y], [h])
+    assert numpy.abs(c.array - h.array).max() > 0.01
+    y, c, h = make(return_state=True, bidirectional=True)(uniform((BATCH, TIME, INPUT)))
+    assert (y.shape, c.shape, h.shape) == ((BATCH, 2 * UNITS), (2, BATCH, UNITS), (2, BATCH, UNITS))
+    assert_close([y], [F.concat((h[0], h[1]))])
+
+
+@pytest.mark.parametrize('name', ['no mask', 'holes'])
+def test_learned_initial_state(name, xp):
+    link = full(n_layers=2, bidirectional=True, learn_initial_state=True, xp=xp)
+    x = uniform((BATCH, TIME, INPUT), xp=xp)
+    assert_close([link.c0, link.h0], [numpy.zeros((4, UNITS))] * 2)
+    link.c0.array[...], link.h0.array[...] = uniforms([(4, UNITS)] * 2, xp=xp)
+    state = [chainer.Variable(xp.repeat(v.array[:, None], BATCH, axis=1)) for v in (link.c0, link.h0)]
+    outputs, expected = link(x, **MASKS[name]), link(x, state, **MASKS[name])
+    assert_close(outputs, expected)
+    assert_close(gradients(outputs, [link.c0, link.h0]), [g.array.sum(axis=1) for g in gradients(expected, state)])
+
+
+def test_kept_state_before_the_learned_one():
+    link, x = make(stateful=True, learn_initial_state=True), uniform((BATCH, TIME, INPUT))
+    link.h0.array[...] = 0.5
+    first, second = link(x).array, link(x).array
+    assert numpy.abs(first - second).max() > 1e-3
+    link.reset_state()
+    assert_close([link(x)], [first])
+
+
+# Parameters
+
+def test_parameters_by_layer_and_direction():
+    link = make(n_layers=2, bidirectional=True, learn_initial_state=True, forget_bias_init=3)
+    shapes = {path: param.shape for path, param in link.namedparams()}
+    expected = {'/c0': (4, UNITS), '/h0': (4, UNITS)}
+    for name, width in (('l0', INPUT), ('l0_reverse', INPUT), ('l1', 2 * UNITS), ('l1_reverse', 2 * UNITS)):
+        expected.update({f'/{name}/upward/W': (4 * UNITS, width), f'/{name}/upward/b': (4 * UNITS,),
+                         f'/{name}/lateral/W': (4 * UNITS, UNITS)})
+        assert (getattr(link, name).upward.b.array[2::4] == 3).all()
+    assert shapes == expected
+
+
+@pytest.mark.parametrize('given', [{}, {'lengths': [1, 0, 3, 5]}])
+def test_deferred_in_size(given):
+    x, link = uniform((BATCH, TIME, INPUT), 'f'), links.SequenceLSTM(None, UNITS, bidirectional=True)
+    numpy.random.seed(4)
+    y = link(x, **given)
+    numpy.random.seed(4)
+    assert_close([y], [links.SequenceLSTM(INPUT, UNITS, bidirectional=True)(x, **given)])
+    assert link.l0.upward.W.shape == link.l0_reverse.upward.W.shape == (4 * UNITS, INPUT)
+    assert numpy.abs(link.l0.upward.W.array - link.l0_reverse.upward.W.array).max() > 0.01
+    with pytest.raises(ValueError, match=r'expected x of shape \(batch, time, 3\), got \(4, 5, 4\)'):
+        link(uniform((BATCH, TIME, INPUT + 1), 'f'))
+
+
+def test_deferred_link_waits_after_an_error():
+    link = links.SequenceLSTM(None, UNITS, bidirectional=True, stateful=True)
+    for x in (uniform((BATCH, TIME, INPUT), 'd'), uniform((BATCH, TIME, 0), 'f')):
+        before = contents(link)
+        with pytest.raises((ValueError, InvalidType)):
+            link(x)
+        assert_same(contents(link), before)
+        assert link.l0.upward.W.array is None and link.l0_reverse.upward.W.array is None
+    assert link(uniform((BATCH, TIME, INPUT + 1), 'f')).shape == (BATCH, 2 * UNITS)
+
+
+def test_copies():
+    link, x = make(n_layers=2, stateful=True, learn_initial_state=True), uniform((BATCH, TIME, INPUT))
+    link.h0.array[...] = 0.25
+    link(x)
+    for other in (link.copy(), link.copy('copy'), copy.deepcopy(link), pickle.loads(pickle.dumps(link))):
+        link.reset_state(), other.reset_state()
+        assert_close([other(x)], [link(x)])
+        kept = link.h
+        other(x)
+        assert link.h is kept
+    fresh = link.copy('init')
+    assert (fresh.h0.array == 0).all()
+    for name in ('l0', 'l1'):
+        ours, theirs = (getattr(one, name) for one in (fresh, link))
+        for linear in ('upward', 'lateral'):
+            W = getattr(ours, linear).W.array
+            assert numpy.abs(W).max() > 0.05 and numpy.abs(W - getattr(theirs, linear).W.array).max() > 0.05
+        assert (ours.upward.b.array[2::4] == 1).all()
+
+
+@pytest.mark.parametrize('in_size', [INPUT, None])
+def test_npz_round_trip(tmp_path, in_size):
+    sizes = {'n_layers': 2, 'bidirectional': True, 'learn_initial_state': True}
+    link, x = make(**sizes), uniform((BATCH, TIME, INPUT))
+    link.c0.array[...], link.h0.array[...] = uniforms([(4, UNITS)] * 2)
+    chainer.serializers.save_npz(tmp_path / 'link.npz', link)
+    with numpy.load(tmp_path / 'link.npz') as file:
+        assert {'c0', 'l0/upward/W', 'l0/upward/b', 'l0/lateral/W', 'l1_reverse/lateral/W'} <= {*file}
+    other = make(in_size, **sizes)
+    with chainer.using_config('dtype', numpy.dtype('d')):
+        chainer.serializers.load_npz(tmp_path / 'link.npz', other)
+    assert_close([other(x)], [link(x)])
+
+
+@pytest.mark.parametrize('name', ['c0', 'h0', 'l0/upward/b', 'l1_reverse/lateral/W'])
+def test_wrong_file_changes_nothing(tmp_path, name):
+    sizes = {'n_layers': 2, 'bidirectional': True, 'learn_initial_state': True}
+    link, other = make(**sizes), make(**sizes)
+    other.c0.array[...] = other.h0.array[...] = 1
+    chainer.serializers.save_npz(tmp_path / 'link.npz', link)
+    with numpy.load(tmp_path / 'link.npz') as file:
+        arrays = dict(file)
+    arrays[name] = arrays[name][:1]
+    before = contents(other)
+    for wrong, error in ((arrays, ValueError), ({k: v for k, v in arrays.items() if k != name}, KeyError)):
+        numpy.savez(tmp_path / 'wrong.npz', **wrong)
+        with pytest.raises(error, match=name):
+            chainer.serializers.load_npz(tmp_path / 'wrong.npz', other)
+        assert_same(contents(other), before)
+
+
+@pytest.mark.parametrize('given', [{}, {'lengths': [3, 1, 0, 5]}])
+def test_dropout_between_layers_in_training_only(given, xp):
+    link, x = make(n_layers=2, dropout=0.5, xp=xp), uniform((BATCH, TIME, INPUT), xp=xp)
+    assert numpy.abs(cuda.to_cpu((link(x, **given) - link(x, **given)).array)).max() > 1e-3
+    with chainer.using_config('train', False):
+        first = link(x, **given)
+    link.dropout = 0
+    assert_close([link(x, **given)], [first])
+    single = make(dropout=0.5, xp=xp)
+    assert_close([single(x, **given)], [single(x, **given)])
+
+
+def test_learns_to_remember_the_first_input():
+    link = links.SequenceLSTM(1, 8, bidirectional=True)
+    head = chainer.links.Linear(16, 1)
+    model = chainer.ChainList(link, head)
+    optimizer = chainer.optimizers.Adam(0.02).setup(model)
+    x = uniform((32, 6, 1), 'f')
+    lengths = numpy.random.RandomState(0).randint(1, 7, 32)
+    losses = []
+    for _ in range(60):
+        loss = F.mean_squared_error(head(link(x, lengths=lengths)), x[:, 0])
+        model.cleargrads()
+        loss.backward()
+        optimizer.update()
+        losses.append(float(loss.array))
+    assert losses[-1] < 0.1 * losses[0]
+
+
+class Recorded(chainer.Chain):
+    def __init__(self):
+        super().__init__()
+        numpy.random.seed(0)
+        with self.init_scope():
+            self.rnn = links.SequenceLSTM(INPUT, UNITS, n_layers=2, return_sequences=True)
+
+    @chainer.static_graph(verbosity_level=0)
+    def __call__(self, x):
+        return self.rnn(x)
+
+
+def test_in_a_static_graph():
+    net = Recorded()
+    for seed in range(3):
+        x = uniform((BATCH, TIME, INPUT), 'f', seed=seed)
+        assert_close([net(x)], [net.rnn(x)])
+
+
+# Bad input
+
+def zeros(*shape, dtype='d'):
+    return numpy.zeros(shape, dtype)
+
+
+X = (BATCH, TIME, INPUT)
+STATE = (2, BATCH, UNITS)
+CALLS = {
+    'x None': ((None,), {}, ValueError, r'expected x of shape \(batch, time, 3\), got None'),
+    'x a list': (([[[0., 0., 0.]]],), {}, TypeError, 'list'),
+    'x of one axis': ((zeros(INPUT),), {}, ValueError, r'\(batch, time, 3\), got \(3,\)'),
+    'x of two axes': ((zeros(BATCH, INPUT),), {}, ValueError, r'\(batch, time, 3\), got \(4, 3\)'),
+    'x of four axes': ((zeros(BATCH, TIME, INPUT, 1),), {}, ValueError, r'got \(4, 5, 3, 1\)'),
+    'x too wide': ((zeros(BATCH, TIME, 4),), {}, ValueError, r'\(batch, time, 3\), got \(4, 5, 4\)'),
+    'x without inputs': ((zeros(BATCH, TIME, 0),), {}, ValueError, r'\(batch, time, 3\), got \(4, 5, 0\)'),
+    'x integers': ((zeros(*X, dtype='i'),), {}, TypeError, 'expected x of a float dtype, got int32'),
+    'x complex': ((zeros(*X, dtype='D'),), {}, TypeError, 'expected x of a float dtype, got complex128'),
+    'x of another float dtype': ((zeros(*X, dtype='f'),), {}, InvalidType, 'float32'),
+    'another batch than the kept state': ((zeros(3, TIME, INPUT),), {}, ValueError,
+                                          r'expected a batch of 4, .*got 3'),
+    'state an array': ((zeros(*X), zeros(2, *STATE)), {}, TypeError, 'pair .*got ndarray'),
+    'state of one': ((zeros(*X), (zeros(*STATE),)), {}, ValueError, 'pair .*got 1 items'),
+    'state of three': ((zeros(*X), [zeros(*STATE)] * 3), {}, ValueError, 'pair .*got 3 items'),
+    'state with None': ((zeros(*X), (zeros(*STATE), None)), {}, ValueError, r'h of shape \(2, 4, 4\), got None'),
+    'state of a list': ((zeros(*X), ([[0.]], zeros(*STATE))), {}, TypeError, 'list'),
+    'c of two axes': ((zeros(*X), (zeros(BATCH, UNITS), zeros(*STATE))), {}, ValueError,
+                      r'expected c of shape \(2, 4, 4\), got \(4, 4\)'),
+    'c of one layer': ((zeros(*X), (zeros(1, BATCH, UNITS), zeros(*STATE))), {}, ValueError, r'got \(1, 4, 4\)'),
+    'h of another batch': ((zeros(*X), (zeros(*STATE), zeros(2, 5, UNITS))), {}, ValueError,
+                           r'expected h of shape \(2, 4, 4\), got \(2, 5, 4\)'),
+    'h of other units': ((zeros(*X), (zeros(*STATE), zeros(2, BATCH, 3))), {}, ValueError, r'got \(2, 4, 3\)'),
+    'h of another dtype': ((zeros(*X), (zeros(*STATE), zeros(*STATE, dtype='f'))), {}, TypeError,
+                           'expected h of dtype float64, got float32'),
+    'c of integers': ((zeros(*X), (zeros(*STATE, dtype='i'), zeros(*STATE))), {}, TypeError,
+                      'expected c of dtype float64, got int32'),
+    'lengths and mask': ((zeros(*X),), {'lengths': [1] * 4, 'mask': zeros(4, 5)}, ValueError, 'got both'),
+    'lengths floats': ((zeros(*X),), {'lengths': [1., 2., 3., 4.]}, TypeError, 'integers, got float64'),
+    'lengths booleans': ((zeros(*X),), {'lengths': [True] * 4}, TypeError, 'integers, got bool'),
+    'lengths strings': ((zeros(*X),), {'lengths': ['1'] * 4}, TypeError, 'integers, got <U1'),
+    'lengths a number': ((zeros(*X),), {'lengths': 3}, ValueError, r'shape \(4,\), got \(\)'),
+    'lengths too few': ((zeros(*X),), {'lengths': [1, 2, 3]}, ValueError, r'shape \(4,\), got \(3,\)'),
+    'lengths of two axes': ((zeros(*X),), {'lengths': [[1]] * 4}, ValueError, r'shape \(4,\), got \(4, 1\)'),
+    'lengths negative': ((zeros(*X),), {'lengths': [1, 2, -1, 4]}, ValueError, r'0 to 5, got \[1, 2, -1, 4\]'),
+    'lengths too long': ((zeros(*X),), {'lengths': [1, 2, 6, 4]}, ValueError, r'0 to 5, got \[1, 2, 6, 4\]'),
+    'mask of time first': ((zeros(*X),), {'mask': zeros(5, 4)}, ValueError,
+                           r'expected mask of shape \(4, 5\) or \(4, 5, 1\), got \(5, 4\)'),
+    'mask as wide as x': ((zeros(*X),), {'mask': zeros(*X)}, ValueError, r'got \(4, 5, 3\)'),
+    'mask of one axis': ((zeros(*X),), {'mask': zeros(5)}, ValueError, r'got \(5,\)'),
+    'mask of 2': ((zeros(*X),), {'mask': zeros(4, 5, dtype='i') + 2}, ValueError, 'of 0 and 1, got 2'),
+    'mask of -1': ((zeros(*X),), {'mask': zeros(4, 5) - 1}, ValueError, 'of 0 and 1, got -1'),
+    'mask of halves': ((zeros(*X),), {'mask': zeros(4, 5, 1) + 0.5}, ValueError, 'of 0 and 1, got 0.5'),
+    'mask of NaN': ((zeros(*X),), {'mask': zeros(4, 5) + numpy.nan}, ValueError, 'of 0 and 1, got nan'),
+    'mask of strings': ((zeros(*X),), {'mask': zeros(4, 5, dtype='U1')}, TypeError, 'got <U1'),
+    'mask as third argument': ((zeros(*X), None, zeros(4, 5)), {}, TypeError, 'positional'),
+}
+
+
+@pytest.mark.parametrize('name', CALLS)
+def test_bad_call_changes_nothing(name):
+    args, kwargs, error, message = CALLS[name]
+    link = make(bidirectional=True, stateful=True)
+    link(uniform(X))
+    before, state = contents(link), (link.c, link.h)
+    with pytest.raises(error, match=message):
+        link(*args, **kwargs)
+    assert_same(contents(link), before)
+    assert (link.c, link.h) == state
+
+
+@pytest.mark.parametrize(('state', 'error', 'message'), [
+    ((zeros(*STATE), zeros(2, 5, UNITS)), ValueError, r'one shape, got \(2, 4, 4\) and \(2, 5, 4\)'),
+    ((zeros(*STATE), zeros(2, BATCH, 3)), ValueError, r'expected h of shape \(2, batch, 4\), got \(2, 4, 3\)'),
+    ((zeros(BATCH, UNITS), zeros(BATCH, UNITS)), ValueError, r'\(2, batch, 4\), got \(4, 4\)'),
+    ((None, None), ValueError, r'\(2, batch, 4\), got None'),
+    (([0.], [0.]), TypeError, 'list'),
+    ((zeros(*STATE), zeros(*STATE, dtype='i')), TypeError, 'expected h of dtype float, got int32'),
+])
+def test_bad_set_state_changes_nothing(state, error, message):
+    link = make(bidirectional=True, stateful=True)
+    link(uniform(X))
+    before = contents(link)
+    with pytest.raises(error, match=message):
+        link.set_state(*state)
+    assert_same(contents(link), before)
+
+
+def test_set_state_of_a_link_that_keeps_none():
+    with pytest.raises(ValueError, match='stateful=True'):
+        make().set_state(zeros(1, BATCH, UNITS), zeros(1, BATCH, UNITS))
+
+
+def test_wrong_shape_of_time_major_input():
+    with pytest.raises(ValueError, match=r'expected x of shape \(time, batch, 3\), got \(5, 4\)'):
+        make(batch_first=False)(zeros(TIME, BATCH))
+
+
+@pytest.mark.parametrize('change', [
+    lambda link: setattr(link.l0, 'upward', chainer.Sequential(link.l0.upward.copy())),
+    lambda link: setattr(link.l0, 'lateral', chainer.links.Linear(UNITS, 4 * UNITS)),
+    lambda link: setattr(link, 'l0', chainer.links.StatelessLSTM(INPUT, UNITS)),
+    lambda link: link.l0.upward.add_hook(TimerHook()),
+], ids=['upward', 'lateral with a bias', 'the cell', 'hooked'])
+def test_links_that_would_not_be_called_are_refused(change):
+    link = make(stateful=True)
+    change(link)
+    with pytest.raises(TypeError, match='expected l0 as it was made'):
+        link(uniform(X))
+    assert link.c is None
+
+
+@pytest.mark.parametrize(('kwargs', 'error', 'message'), [
+    ({'in_size': 0}, ValueError, 'expected in_size to be a positive integer, got 0'),
+    ({'in_size': 2.}, TypeError, 'expected in_size'),
+    ({'out_size': None}, TypeError, 'expected out_size'),
+    ({'out_size': -1}, ValueError, 'expected out_size .* got -1'),
+    ({'n_layers': 0}, ValueError, 'expected n_layers .* got 0'),
+    ({'n_layers': True}, TypeError, 'expected n_layers .* got True'),
+    ({'dropout': 1}, ValueError, 'expected dropout .* got 1'),
+    ({'dropout': -0.1}, ValueError, 'expected dropout .* got -0.1'),
+    ({'dropout': numpy.nan}, ValueError, 'expected dropout .* got nan'),
+    ({'dropout': '0'}, TypeError, "expected dropout to be a number, got '0'"),
+    ({'dropout': None}, TypeError, 'expected dropout to be a number, got None'),
+    ({'lateral_init': 'Normal'}, TypeError, 'expected lateral_init'),
+    ({'upward_init': [1]}, TypeError, 'expected upward_init'),
+    ({'bias_init': {}}, TypeError, 'expected bias_init'),
+    ({'forget_bias_init': b'1'}, TypeError, 'expected forget_bias_init'),
+    ({'units': 3}, TypeError, 'units'),
+])
+def test_bad_constructor(kwargs, error, message):
+    with pytest.raises(error, match=message):
+        links.SequenceLSTM(**{'in_size': INPUT, 'out_size': UNITS, **kwargs})
