@@ -486,7 +486,7 @@ CALLS = {
     'x of another float dtype': ((zeros(*X, dtype='f'),), {}, InvalidType, 'float32'),
     'another batch than the kept state': ((zeros(3, TIME, INPUT),), {}, ValueError,
                                           r'expected a batch of 4, .*got 3'),
-    'state an array': ((zeros(*X), zeros(2, *STATE)), {}, TypeError, 'pair .*got ndarray'),
+    'state an array': ((zeros(*X), zeros(2, *STATE)), {}, ValueError, 'pair .*got ndarray'),
     'state of one': ((zeros(*X), (zeros(*STATE),)), {}, ValueError, 'pair .*got 1 items'),
     'state of three': ((zeros(*X), [zeros(*STATE)] * 3), {}, ValueError, 'pair .*got 3 items'),
     'state with None': ((zeros(*X), (zeros(*STATE), None)), {}, ValueError, r'h of shape \(2, 4, 4\), got None'),
