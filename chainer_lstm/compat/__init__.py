@@ -1,11 +1,11 @@
 """Lets Chainer 7.8.1 be imported on today's Python, NumPy and CuPy.
 
-Six of Chainer's modules refer to things that are gone: ``numpy.sctypes`` and
+Seven of Chainer's modules refer to things that are gone: ``numpy.sctypes`` and
 ``numpy.float`` (NumPy 2), ``numpy.distutils`` (Python 3.12), ``pkg_resources``
-(setuptools 82), and a cuDNN that CuPy no longer has.  These modules, and no
-others, are read with the few words of ``EDITS`` replaced when they are
-imported.  Nothing is added to NumPy, to ``sys.modules`` or to the warning
-filters, and no file is changed.
+(setuptools 82), and CuPy's cuDNN and NCCL, about which they warn.  These
+modules, and no others, are read with the few words of ``EDITS`` replaced when
+they are imported.  Nothing is added to NumPy, to ``sys.modules`` or to the
+warning filters, and no file is changed.
 """
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     'chainer.functions.array.resize_images': (
         ('dtype=numpy.float)', 'dtype=float)'),
+    ),
+    'chainer.training.updaters.multiprocess_parallel_updater': (
+        ('from cupy.cuda import nccl\n', 'from chainer_lstm.compat.quiet_nccl import nccl\n'),
     ),
     'chainer.testing.doctest_helper': (_REQUIREMENTS,),
     'chainer.testing.helper': (_REQUIREMENTS,),

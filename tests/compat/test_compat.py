@@ -31,7 +31,10 @@ def run(*code, options=(), path=()):
     text = f'import sys; sys.path[:0] = {paths!r}\n' + '\n'.join(map(textwrap.dedent, code))
     result = subprocess.run([sys.executable, '-W', 'error', *options, '-c', text],
                             capture_output=True, text=True, timeout=120)
-    return (result.stdout if result.returncode == 0 else result.stderr).strip()
+    if result.returncode == 0:
+        assert result.stderr == ''
+        return result.stdout.strip()
+    return result.stderr.strip()
 
 
 def test_chainer_imports_quietly_and_computes():
@@ -87,7 +90,7 @@ def test_requirement_decorator_skips_and_runs():
             def test_unmet(self): print('unmet')
             @chainer.testing.with_requires('no-such-distribution')
             def test_absent(self): print('absent')
-        unittest.TextTestRunner(stream=open(__import__("os").devnull, "w")).run(
+        unittest.TextTestRunner(stream=__import__("io").StringIO()).run(
             unittest.defaultTestLoader.loadTestsFromTestCase(Case))
         ''') == 'met'
 
@@ -197,3 +200,9 @@ def test_cupy_without_cudnn_is_available_and_no_reinstallation_is_advised(tmp_pa
         chainer.backends.cuda.check_cuda_available()
         print(chainer.backends.cuda.available, chainer.backends.cuda.cudnn_enabled)
         ''', path=[tmp_path]) == 'True False'
+
+
+@pytest.mark.parametrize('options', [(), ('-W', 'default')], ids=['warnings are errors', 'warnings are shown'])
+def test_with_the_cupy_that_is_installed_here(options):
+    pytest.importorskip('cupyx')
+    assert run(IMPORT, 'print(chainer.__version__)', options=options) == compat.SUPPORTED
