@@ -22,6 +22,9 @@ class _VariableEngine(kernels.Engine):
     def cast(self, x: Any, dtype: Any) -> Any:
         return F.cast(x, dtype)
 
+    def linear(self, x: Any, W: Any) -> Any:
+        return None if x is None else F.linear(x, W)
+
 
 _variable_engine = _VariableEngine()
 

@@ -194,18 +194,20 @@ def _interleaved(group, order):
 
 
 def _pack(engine, group, order):
+    target = engine.order(order)
+
     def convert(x):
-        return layout.convert(engine.xp, x, order, engine.layout)
+        return layout.convert(engine.xp, x, order, target)
 
     if order == layout.INTERLEAVED:
         W, b, U, *peepholes = group
-        return sequence.Weights(convert(W), convert(b), convert(U), tuple(peepholes))
+        return sequence.Weights(convert(W), convert(b), convert(U), tuple(peepholes), target)
     W, U, b_x, b_h = (convert(group[k:k + 4]) for k in range(0, 16, 4))
-    return sequence.Weights(W, b_x + b_h, U)
+    return sequence.Weights(W, b_x + b_h, U, (), target)
 
 
 def _unpack(engine, gradients, order):
-    W, b, U = (layout.convert(engine.xp, x, engine.layout, order) for x in gradients[:3])
+    W, b, U = (layout.convert(engine.xp, x, gradients.order, order) for x in gradients[:3])
     if order == layout.INTERLEAVED:
         return [W, b, U, *gradients.peepholes]
     # optimizer hooks work on gradients in place: the two biases need one each

@@ -57,28 +57,32 @@ class CupyEngine(Engine):
         self._launch('peephole_cell_bwd', c_prev, gates, c_prev, gc, go, gpre, gc_prev)
         return gpre, gc_prev
 
-    layout = layout.INTERLEAVED
+    def linear(self, x, W):
+        return None if x is None else self.xp.matmul(x, W.T)
 
-    def gates(self, x):
-        return self.split(x)
+    def order(self, order):
+        return layout.INTERLEAVED
 
-    def lstm_fwd_(self, pre, hu, c_prev, c, h):
+    def recur(self, h, U, out):
+        return self.xp.matmul(h, U.T, out=out[:len(h)])
+
+    def lstm_fwd_(self, pre, hu, c_prev, c, h, order):
         self._launch('lstm_fwd', c, pre, hu, None, c_prev, pre, c, h, c.shape[1])
 
-    def lstm_bwd_(self, gates, c_prev, c, gc, gh, work):
+    def lstm_bwd_(self, gates, c_prev, c, gc, gh, work, order):
         self._launch('lstm_bwd', c, gates, c_prev, c, gc, gh, gates, gc)
 
-    def peephole_cell_fwd_(self, pre, hu, pi, pf, c_prev, c, h):
+    def peephole_cell_fwd_(self, pre, hu, pi, pf, c_prev, c, h, order):
         self._launch('peephole_cell_fwd', c, pre, hu, None, pi, pf, c_prev, pre, c, c.shape[1])
 
-    def peephole_out_fwd_(self, gates, po, c, h):
+    def peephole_out_fwd_(self, gates, po, c, h, order):
         self._launch('peephole_out_fwd', c, gates, po, c, h)
 
-    def peephole_out_bwd_(self, gates, c, gc, gh, work):
+    def peephole_out_bwd_(self, gates, c, gc, gh, work, order):
         self._launch('peephole_out_bwd', c, gates, c, gc, gh, work[0], gc)
         return work[0]
 
-    def peephole_cell_bwd_(self, gates, c_prev, gc, go, work):
+    def peephole_cell_bwd_(self, gates, c_prev, gc, go, work, order):
         self._launch('peephole_cell_bwd', c_prev, gates, c_prev, gc, go, gates, gc)
 
     def _empty(self, like: Array, *widths: int) -> list[Array]:

@@ -24,6 +24,11 @@ def split(x: Union[Array, Sequence[Array]], order: str) -> list[Array]:
     return [x[g::4] for g in range(4)]
 
 
+def gates(x: Array, order: str) -> list[Array]:
+    """(n, 4H) -> a, i, f, o, each (n, H): views."""
+    return [gate.T for gate in split(x.T, order)]
+
+
 def join(xp: Any, gates: Sequence[Array], order: str) -> Any:
     """The inverse of ``split``."""
     if order == N_STEP:

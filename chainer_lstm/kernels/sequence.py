@@ -11,18 +11,20 @@ from __future__ import annotations
 from typing import Any
 from typing import NamedTuple
 
+from chainer_lstm.kernels import layout
 from chainer_lstm.kernels.packing import Rows
 
 Array = Any
 
 
 class Weights(NamedTuple):
-    """W, b, U with rows in the engine's order of gates, and the peepholes P_i, P_f, P_o if there are any."""
+    """W, b, U with rows in an order of gates, and the peepholes P_i, P_f, P_o if there are any."""
 
     W: Array
     b: Array
     U: Array
-    peepholes: tuple[Array, ...] = ()
+    peepholes: tuple[Array, ...]
+    order: str
 
 
 class Saved(NamedTuple):
@@ -41,19 +43,18 @@ def forward(e: Any, x: Array, weights: Weights, h0: Array, c0: Array, rows: Rows
     pre += weights.b
     h_buffer, h = rows.buffer(xp, h0)
     c_buffer, c = rows.buffer(xp, c0)
-    hu = xp.empty((rows.batch, pre.shape[1]), pre.dtype)
-    UT = weights.U.T
+    room = xp.empty((rows.batch, pre.shape[1]), pre.dtype)
     for k, (start, n) in enumerate(rows.steps):
         now = slice(start, start + n)
-        xp.matmul(rows.previous(xp, h_buffer, k), UT, out=hu[:n])
+        hu = e.recur(rows.previous(xp, h_buffer, k), weights.U, room)
         c_prev = rows.previous(xp, c_buffer, k)
         if weights.peepholes:
             P_i, P_f, P_o = weights.peepholes
-            e.peephole_cell_fwd_(pre[now], hu[:n], xp.matmul(c_prev, P_i.T), xp.matmul(c_prev, P_f.T), c_prev, c[now],
-                                 h[now])
-            e.peephole_out_fwd_(pre[now], xp.matmul(c[now], P_o.T), c[now], h[now])
+            e.peephole_cell_fwd_(pre[now], hu, xp.matmul(c_prev, P_i.T), xp.matmul(c_prev, P_f.T), c_prev, c[now],
+                                 h[now], weights.order)
+            e.peephole_out_fwd_(pre[now], xp.matmul(c[now], P_o.T), c[now], h[now], weights.order)
         else:
-            e.lstm_fwd_(pre[now], hu[:n], c_prev, c[now], h[now])
+            e.lstm_fwd_(pre[now], hu, c_prev, c[now], h[now], weights.order)
     return h, Saved(x, pre, h_buffer, c_buffer)
 
 
@@ -72,14 +73,14 @@ def backward(e: Any, saved: Saved, weights: Weights, rows: Rows, gh: Array, gh_l
             gh_now[:n] += gh[now]
         if weights.peepholes:
             P_i, P_f, P_o = weights.peepholes
-            go = e.peephole_out_bwd_(gates, c[now], gc[:n], gh_now[:n], work[:, :n])
+            go = e.peephole_out_bwd_(gates, c[now], gc[:n], gh_now[:n], work[:, :n], weights.order)
             gc[:n] += xp.matmul(go, P_o)
-            e.peephole_cell_bwd_(gates, c_prev, gc[:n], go, work[:, :n])
-            _, gi, gf, _ = e.gates(gates)
+            e.peephole_cell_bwd_(gates, c_prev, gc[:n], go, work[:, :n], weights.order)
+            _, gi, gf, _ = layout.gates(gates, weights.order)
             gc[:n] += xp.matmul(gi, P_i)
             gc[:n] += xp.matmul(gf, P_f)
         else:
-            e.lstm_bwd_(gates, c_prev, c[now], gc[:n], gh_now[:n], work[:, :n])
+            e.lstm_bwd_(gates, c_prev, c[now], gc[:n], gh_now[:n], work[:, :n], weights.order)
         xp.matmul(gates, weights.U, out=gh_now[:n])
     return gh_now, gc, saved.gates
 
@@ -89,9 +90,9 @@ def weight_gradients(e: Any, saved: Saved, gpre: Array, weights: Weights, rows: 
     xp = e.xp
     peepholes: tuple[Array, ...] = ()
     if weights.peepholes:
-        _, gi, gf, go = e.gates(gpre)
+        _, gi, gf, go = layout.gates(gpre, weights.order)
         c_prev = rows.all_previous(xp, saved.c)
         c = rows.inner(saved.c)
         peepholes = (xp.matmul(gi.T, c_prev), xp.matmul(gf.T, c_prev), xp.matmul(go.T, c))
     return Weights(xp.matmul(gpre.T, saved.x), gpre.sum(axis=0), xp.matmul(gpre.T, rows.all_previous(xp, saved.h)),
-                   peepholes)
+                   peepholes, weights.order)

@@ -65,10 +65,11 @@ def make(batches, peepholes, dtype='d'):
     return [random.uniform(-1, 1, shape).astype(dtype) for shape in shapes]
 
 
-def run(engine, batches, reverse, x, h0, c0, *weights):
+def run(engine, batches, reverse, x, h0, c0, *weights, source=layout.INTERLEAVED):
+    order = engine.order(source)
     rows = Rows(*batches, reverse)
-    packed = sequence.Weights(*(layout.convert(engine.xp, w, layout.INTERLEAVED, engine.layout) for w in weights[:3]),
-                              weights[3:])
+    packed = sequence.Weights(*(layout.convert(engine.xp, w, layout.INTERLEAVED, order) for w in weights[:3]),
+                              weights[3:], order)
     h, saved = sequence.forward(engine, x, packed, h0, c0, rows)
     return rows, packed, saved, (h, rows.last(engine.xp, saved.h), rows.last(engine.xp, saved.c))
 
@@ -88,16 +89,18 @@ def by_loops(batches, reverse, x, h0, c0, W, b, U, *peepholes):
 @pytest.mark.parametrize('dtype', 'fd')
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('peepholes', [0, 3])
-def test_forward(engine, batches, reverse, peepholes, dtype):
+@pytest.mark.parametrize('source', [layout.INTERLEAVED, layout.N_STEP])
+def test_forward(engine, batches, reverse, peepholes, dtype, source):
     inputs = make(batches, peepholes, dtype)
-    *_, outputs = run(engine, batches, reverse, *(engine.xp.asarray(x) for x in inputs))
+    *_, outputs = run(engine, batches, reverse, *(engine.xp.asarray(x) for x in inputs), source=source)
     cases.assert_close(outputs, by_loops(batches, reverse, *cases.cast(inputs, 'd')), cases.STEP_TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('peepholes', [0, 3])
+@pytest.mark.parametrize('source', [layout.INTERLEAVED, layout.N_STEP])
 @pytest.mark.parametrize('outputs_used', ['all', 'last only'])
-def test_gradients(engine, batches, reverse, peepholes, outputs_used):
+def test_gradients(engine, batches, reverse, peepholes, outputs_used, source):
     inputs = make(batches, peepholes)
     random = numpy.random.RandomState(1)
     shapes = [(sum(batches[0]), H), (batches[1], H), (batches[1], H)]
@@ -109,10 +112,11 @@ def test_gradients(engine, batches, reverse, peepholes, outputs_used):
         return sum(float((y * g).sum()) for y, g in zip(
             run(kernels.Engine(), batches, reverse, *inputs)[3], (gh, gh_last, gc_last)))
 
-    rows, weights, saved, _ = run(engine, batches, reverse, *(engine.xp.asarray(x) for x in inputs))
+    rows, weights, saved, _ = run(
+        engine, batches, reverse, *(engine.xp.asarray(x) for x in inputs), source=source)
     gh0, gc0, gpre = sequence.backward(engine, saved, weights, rows, None if outputs_used == 'last only' else gh,
                                        engine.xp.asarray(gh_last.copy()), engine.xp.asarray(gc_last.copy()))
     found = sequence.weight_gradients(engine, saved, gpre, weights, rows)
     gradients = [gpre @ weights.W, gh0, gc0,
-                 *(layout.convert(numpy, g, engine.layout, layout.INTERLEAVED) for g in found[:3]), *found.peepholes]
+                 *(layout.convert(numpy, g, weights.order, layout.INTERLEAVED) for g in found[:3]), *found.peepholes]
     cases.assert_close(gradients, cases.numerical_gradients(loss, inputs), (1e-6, 1e-6))
