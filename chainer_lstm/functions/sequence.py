@@ -157,10 +157,9 @@ class LSTMSequence(function_node.FunctionNode):
 def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> tuple:
     """The same, step by step on variables.  ``drop(x, k)`` drops from the input of the k-th layer and direction."""
     hx, cx, x, *weights = inputs
-    starts = [sum(plan.batches[:t]) for t in range(1, len(plan.batches))]
     hy, cy, outputs = [], [], []
     for k, group in enumerate(plan.groups(weights)):
-        xs = F.split_axis(drop(x, k), starts, axis=0) if plan.batches else ()
+        xs = split_steps(drop(x, k), plan.batches)
         backward = plan.rows(0, k).reverse
         h, c, hs = _layer(hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if backward else xs)
         hy.append(h)
@@ -190,7 +189,8 @@ def _interleaved(group, order):
     if order == layout.INTERLEAVED:
         return group
     W, U, b_x, b_h = (layout.convert(F, group[k:k + 4], order, layout.INTERLEAVED) for k in range(0, 16, 4))
-    return W, b_x + b_h, U
+    # the product gives the two biases gradients of their own: optimizer hooks work on them in place
+    return W, b_x + b_h * 1, U
 
 
 def _pack(engine, group, order):
@@ -272,8 +272,7 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
 
 def split_steps(y: chainer.Variable, batches: tuple[int, ...]) -> tuple[chainer.Variable, ...]:
     """Packed rows (P, N) -> a variable (B_t, N) for each time step."""
-    starts = [sum(batches[:t]) for t in range(1, len(batches))]
-    return tuple(F.split_axis(y, starts, axis=0)) if batches else ()
+    return tuple(F.split_axis(y, list(itertools.accumulate(batches[:-1])), axis=0)) if batches else ()
 
 
 def check_steps(xs: Sequence[Input]) -> tuple[tuple[int, ...], int]:

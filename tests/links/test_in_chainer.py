@@ -211,11 +211,12 @@ def test_gradient_by_each_input_and_parameter_alone(name):
 
 
 @pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'])
-def test_gradients_share_no_memory(name):
+@pytest.mark.parametrize('double', [False, True], ids=['once', 'twice differentiable'])
+def test_gradients_share_no_memory(name, double):
     """Optimizer hooks change them in place, and would change a shared one twice."""
     model = make_model(chainer_lstm.links, name)
     model.cleargrads()
-    model.forward(*batch(0)).backward()
+    model.forward(*batch(0)).backward(enable_double_backprop=double)
     grads = {path: param.grad for path, param in model.namedparams()}
     shared = [paths for paths in itertools.combinations(grads, 2)
               if numpy.shares_memory(*(grads[path] for path in paths))]
