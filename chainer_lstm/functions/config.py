@@ -30,4 +30,4 @@ def engine_of(x: Any) -> kernels.Engine:
     precision = chainer.config.lstm_matmul_precision
     if precision not in PRECISIONS:
         raise ValueError(f'expected chainer.config.lstm_matmul_precision to be one of {PRECISIONS}, got {precision!r}')
-    return kernels.engine_of(x, chainer.config.lstm_engine)
+    return kernels.engine_of(x, chainer.config.lstm_engine, precision)

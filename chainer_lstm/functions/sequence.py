@@ -133,13 +133,13 @@ class LSTMSequence(function_node.FunctionNode):
                 rows, packed, kept = saved[k]
                 units = hx.shape[2]
                 gh = None if gy is None else gy[:, (k - first) * units:(k - first + 1) * units]
-                ghx[k], gcx[k], gpre = sequence.backward(engine, kept, packed, rows, gh, ghx[k], gcx[k])
+                ghx[k], gcx[k], gpre = engine.recur_backward(kept, packed, rows, gh, ghx[k], gcx[k])
                 at = 3 + k * plan.n_weights
                 if any(i in indexes for i in range(at, at + plan.n_weights)):
                     found = sequence.weight_gradients(engine, kept, gpre, packed, rows)
                     gweights[at - 3:at - 3 + plan.n_weights] = _unpack(engine, found, plan.order)
                 if first or 2 in indexes:
-                    part = xp.matmul(gpre, packed.W)
+                    part = engine.matmul(gpre, packed.W)
                     if k in self._masks:
                         part *= self._masks[k]
                     gx = part if gx is None else gx + part

@@ -7,6 +7,7 @@ import numpy
 
 from chainer_lstm.kernels import layout
 from chainer_lstm.kernels import reference
+from chainer_lstm.kernels import sequence
 
 Array = Any
 
@@ -41,6 +42,16 @@ class Engine:
         """(B, I), (O, I) -> (B, O), of a small batch: W xᵀ takes two thirds of OpenBLAS's time for x Wᵀ."""
         return None if x is None else self.xp.matmul(W, x.T).T
 
+    def matmul(self, a: Array, b: Array) -> Array:
+        """(M, K), (K, N) -> (M, N), both in one dtype and any memory order."""
+        return self.xp.matmul(a, b)
+
+    def affine(self, x: Array, W: Array, b: Array) -> Array:
+        """(P, I), (O, I), (O,) -> (P, O), of all rows of a sequence."""
+        y = self.xp.matmul(x, W.T)
+        y += b
+        return y
+
     def split(self, x: Array) -> tuple[Array, ...]:
         """(B, 4H) -> a, i, f, o, each (B, H)."""
         return reference.split(self.xp, x)
@@ -67,6 +78,15 @@ class Engine:
     def peephole_cell_bwd(self, gates: Array, c_prev: Array, gc: Array, go: Array) -> tuple[Array, Array]:
         return reference.peephole_cell_bwd(self.xp, gates, c_prev, gc, go)
 
+    # The recurrence of a layer in one direction, its matrix product of all inputs made: see sequence.py for the
+    # arguments.  Engines that run it as a whole replace these two, the others what the loop there calls.
+
+    def recur_forward(self, pre: Array, weights: Any, h: Array, c: Array, rows: Any) -> None:
+        sequence.recur_forward(self, pre, weights, h, c, rows)
+
+    def recur_backward(self, saved: Any, weights: Any, rows: Any, gh: Array, gh_last: Array, gc_last: Array
+                       ) -> tuple[Array, Array, Array]:
+        return sequence.recur_backward(self, saved, weights, rows, gh, gh_last, gc_last)
 
     # The cells inside a sequence: as above, but in place.  pre (n, 4H) becomes gates, gates become gpre, gc (n, H)
     # becomes gc_prev, c and h are written, work (2, n, H) is scratch.
@@ -173,12 +193,14 @@ _numpy_engine = Engine()
 ENGINES = ('numpy', 'cupy')
 
 
-def engine_of(x: Array, name: str = 'auto') -> Engine:
+def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engine:
     """The engine for arrays that live where ``x`` does.
 
     Args:
         x: an array.
         name: 'auto', or the name of an engine that must be used.
+        precision: of float32 products, 'highest', 'high' or 'medium'; an
+            engine may be more exact.
 
     Raises:
         ValueError: there is no such engine, or it cannot compute such arrays.

@@ -1,9 +1,10 @@
 """One layer in one direction over whole sequences, over any engine.
 
-The product of the input is made for all steps at once, then the time loop
+The product of the input is made for all steps at once, then the recurrence
 runs with one small product a step, and the gradients of the weights are one
-product each.  ``pre``, gates and ``gpre`` share one buffer, in the engine's
-order of gates.  With I inputs, H units, P packed rows of B sequences:
+product each.  ``recur_forward`` and ``recur_backward`` are the recurrence as a
+loop over an engine's steps, for engines that have nothing better.  ``pre``,
+gates and ``gpre`` share one buffer, in the engine's order of gates.  With I inputs, H units, P packed rows of B sequences:
 x (P, I), W (4H, I), b (4H,), U (4H, H), peepholes (H, H), h0 and c0 (B, H).
 """
 from __future__ import annotations
@@ -38,11 +39,17 @@ class Saved(NamedTuple):
 
 def forward(e: Any, x: Array, weights: Weights, h0: Array, c0: Array, rows: Rows) -> tuple[Array, Saved]:
     """-> h (P, H), saved; states at the ends by ``rows.last(xp, saved.h)``."""
+    pre = e.affine(x, weights.W, weights.b)
+    h_buffer, h = rows.buffer(e.xp, h0)
+    c_buffer, _ = rows.buffer(e.xp, c0)
+    e.recur_forward(pre, weights, h_buffer, c_buffer, rows)
+    return h, Saved(x, pre, h_buffer, c_buffer)
+
+
+def recur_forward(e: Any, pre: Array, weights: Weights, h_buffer: Array, c_buffer: Array, rows: Rows) -> None:
+    """pre (P, 4H) becomes gates, the rows of the buffers are written after the initial states in them."""
     xp = e.xp
-    pre = xp.matmul(x, weights.W.T)
-    pre += weights.b
-    h_buffer, h = rows.buffer(xp, h0)
-    c_buffer, c = rows.buffer(xp, c0)
+    h, c = rows.inner(h_buffer), rows.inner(c_buffer)
     room = xp.empty((rows.batch, pre.shape[1]), pre.dtype)
     for k, (start, n) in enumerate(rows.steps):
         now = slice(start, start + n)
@@ -55,10 +62,9 @@ def forward(e: Any, x: Array, weights: Weights, h0: Array, c0: Array, rows: Rows
             e.peephole_out_fwd_(pre[now], xp.matmul(c[now], P_o.T), c[now], h[now], weights.order)
         else:
             e.lstm_fwd_(pre[now], hu, c_prev, c[now], h[now], weights.order)
-    return h, Saved(x, pre, h_buffer, c_buffer)
 
 
-def backward(e: Any, saved: Saved, weights: Weights, rows: Rows, gh: Array, gh_last: Array, gc_last: Array
+def recur_backward(e: Any, saved: Saved, weights: Weights, rows: Rows, gh: Array, gh_last: Array, gc_last: Array
              ) -> tuple[Array, Array, Array]:
     """gh (P, H) or None, gh_last and gc_last (B, H), overwritten -> gh0, gc0 (B, H), gpre (P, 4H) over the gates."""
     xp = e.xp
@@ -93,6 +99,6 @@ def weight_gradients(e: Any, saved: Saved, gpre: Array, weights: Weights, rows: 
         _, gi, gf, go = layout.gates(gpre, weights.order)
         c_prev = rows.all_previous(xp, saved.c)
         c = rows.inner(saved.c)
-        peepholes = (xp.matmul(gi.T, c_prev), xp.matmul(gf.T, c_prev), xp.matmul(go.T, c))
-    return Weights(xp.matmul(gpre.T, saved.x), gpre.sum(axis=0), xp.matmul(gpre.T, rows.all_previous(xp, saved.h)),
+        peepholes = (e.matmul(gi.T, c_prev), e.matmul(gf.T, c_prev), e.matmul(go.T, c))
+    return Weights(e.matmul(gpre.T, saved.x), gpre.sum(axis=0), e.matmul(gpre.T, rows.all_previous(xp, saved.h)),
                    peepholes, weights.order)

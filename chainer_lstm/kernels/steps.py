@@ -73,27 +73,27 @@ def _peephole_step_backward(e, gates, inputs, c, gc, gh):
     c_prev, x, W, b, P_i, P_f, P_o, *lateral = inputs
     c_prev, c, gc, gh, P_i, P_f, P_o = e.wide_like(gates, c_prev, c, gc, gh, P_i, P_f, P_o)
     go, gc = e.peephole_out_bwd(gates, c, gc, gh)
-    gc = gc + e.xp.matmul(go, P_o)
+    gc = gc + e.matmul(go, P_o)
     gpre, gc_prev = e.peephole_cell_bwd(gates, c_prev, gc, go)
     _, gi, gf, _ = e.split(gpre)
     gradients, rows = _linear_backward(e, gpre, x, W, b, *lateral)
-    gradients['c'] = lambda: gc_prev + e.xp.matmul(gi, P_i) + e.xp.matmul(gf, P_f)
+    gradients['c'] = lambda: gc_prev + e.matmul(gi, P_i) + e.matmul(gf, P_f)
     return gradients, {**rows, 'c_prev': c_prev, 'c': c}
 
 
 def _linear_backward(e, gpre, x, W, b, h=None, U=None):
     """Gradients of pre = x Wᵀ + b + h Uᵀ by x and h, and the rows for those by the weights."""
-    gradients = {'x': lambda: e.xp.matmul(gpre, *e.wide_like(gpre, W)),
-                 'h': lambda: e.xp.matmul(gpre, *e.wide_like(gpre, U))}
+    gradients = {'x': lambda: e.matmul(gpre, *e.wide_like(gpre, W)),
+                 'h': lambda: e.matmul(gpre, *e.wide_like(gpre, U))}
     return gradients, {'gpre': gpre, 'x': x, 'h': h}
 
 
 def _gW(e, rows):
-    return e.xp.matmul(rows['gpre'].T, *e.wide_like(rows['gpre'], rows['x']))
+    return e.matmul(rows['gpre'].T, *e.wide_like(rows['gpre'], rows['x']))
 
 
 def _gU(e, rows):
-    return e.xp.matmul(rows['gpre'].T, *e.wide_like(rows['gpre'], rows['h']))
+    return e.matmul(rows['gpre'].T, *e.wide_like(rows['gpre'], rows['h']))
 
 
 def _gb(e, rows):
@@ -101,7 +101,7 @@ def _gb(e, rows):
 
 
 def _gP(gate, cell):
-    return lambda e, rows: e.xp.matmul(e.split(rows['gpre'])[gate].T, rows[cell])
+    return lambda e, rows: e.matmul(e.split(rows['gpre'])[gate].T, rows[cell])
 
 
 _LINEAR = {'W': _gW, 'b': _gb, 'U': _gU}

@@ -114,7 +114,7 @@ def test_gradients(engine, batches, reverse, peepholes, outputs_used, source):
 
     rows, weights, saved, _ = run(
         engine, batches, reverse, *(engine.xp.asarray(x) for x in inputs), source=source)
-    gh0, gc0, gpre = sequence.backward(engine, saved, weights, rows, None if outputs_used == 'last only' else gh,
+    gh0, gc0, gpre = engine.recur_backward(saved, weights, rows, None if outputs_used == 'last only' else gh,
                                        engine.xp.asarray(gh_last.copy()), engine.xp.asarray(gc_last.copy()))
     found = sequence.weight_gradients(engine, saved, gpre, weights, rows)
     gradients = [gpre @ weights.W, gh0, gc0,
