@@ -6,15 +6,14 @@ from typing import Any
 import numpy
 
 from chainer_lstm.kernels import cuda
-from chainer_lstm.kernels import layout
-from chainer_lstm.kernels.engine import Engine
+from chainer_lstm.kernels.fused_engine import FusedEngine
 
 Array = Any
 _THREADS = 256
 _MAX_BLOCKS = 1024  # threads stride over what is left
 
 
-class CupyEngine(Engine):
+class CupyEngine(FusedEngine):
     """float16 stays float16 in memory; the kernels compute it in float32."""
 
     @property
@@ -26,68 +25,14 @@ class CupyEngine(Engine):
     def wide_dtype(self, *dtypes: Any) -> numpy.dtype:
         return numpy.result_type(*dtypes)
 
-    def lstm_fwd(self, xw, hu, b, c_prev):
-        gates, c, h = self._empty(c_prev, 4, 1, 1)
-        self._launch('lstm_fwd', c_prev, xw, hu, b, c_prev, gates, c, h, c_prev.shape[1])
-        return gates, c, h
-
-    def lstm_bwd(self, gates, c_prev, c, gc, gh):
-        gpre, gc_prev = self._empty(c, 4, 1)
-        self._launch('lstm_bwd', c, gates, c_prev, c, gc, gh, gpre, gc_prev)
-        return gpre, gc_prev
-
-    def peephole_cell_fwd(self, xw, hu, b, pi, pf, c_prev):
-        gates, c = self._empty(c_prev, 4, 1)
-        self._launch('peephole_cell_fwd', c_prev, xw, hu, b, pi, pf, c_prev, gates, c, c_prev.shape[1])
-        return gates, c
-
-    def peephole_out_fwd(self, gates, po, c):
-        h, = self._empty(c, 1)
-        gates = self._argument(gates, gates.shape[1])
-        self._launch('peephole_out_fwd', c, gates, po, c, h)
-        return gates, h
-
-    def peephole_out_bwd(self, gates, c, gc, gh):
-        go, gc_sum = self._empty(c, 1, 1)
-        self._launch('peephole_out_bwd', c, gates, c, gc, gh, go, gc_sum)
-        return go, gc_sum
-
-    def peephole_cell_bwd(self, gates, c_prev, gc, go):
-        gpre, gc_prev = self._empty(c_prev, 4, 1)
-        self._launch('peephole_cell_bwd', c_prev, gates, c_prev, gc, go, gpre, gc_prev)
-        return gpre, gc_prev
-
     def linear(self, x, W):
         return None if x is None else self.xp.matmul(x, W.T)
-
-    def order(self, order):
-        return layout.INTERLEAVED
 
     def recur(self, h, U, out):
         return self.xp.matmul(h, U.T, out=out[:len(h)])
 
-    def lstm_fwd_(self, pre, hu, c_prev, c, h, order):
-        self._launch('lstm_fwd', c, pre, hu, None, c_prev, pre, c, h, c.shape[1])
-
-    def lstm_bwd_(self, gates, c_prev, c, gc, gh, work, order):
-        self._launch('lstm_bwd', c, gates, c_prev, c, gc, gh, gates, gc)
-
-    def peephole_cell_fwd_(self, pre, hu, pi, pf, c_prev, c, h, order):
-        self._launch('peephole_cell_fwd', c, pre, hu, None, pi, pf, c_prev, pre, c, c.shape[1])
-
-    def peephole_out_fwd_(self, gates, po, c, h, order):
-        self._launch('peephole_out_fwd', c, gates, po, c, h)
-
-    def peephole_out_bwd_(self, gates, c, gc, gh, work, order):
-        self._launch('peephole_out_bwd', c, gates, c, gc, gh, work[0], gc)
-        return work[0]
-
-    def peephole_cell_bwd_(self, gates, c_prev, gc, go, work, order):
-        self._launch('peephole_cell_bwd', c_prev, gates, c_prev, gc, go, gates, gc)
-
-    def _empty(self, like: Array, *widths: int) -> list[Array]:
-        batch, units = like.shape
-        return [self.xp.empty((batch, width * units), like.dtype) for width in widths]
+    def _dense(self, x: Array) -> Array:
+        return self._argument(x, x.shape[1])
 
     def _launch(self, kernel: str, like: Array, *args: Array) -> None:
         """Runs a kernel of cells.cu with a thread per element of ``like``; its last argument is their number."""

@@ -1,7 +1,9 @@
 """What a cell is computed with.  A new engine is one subclass and one line in ``engine_of``."""
 from __future__ import annotations
 
+import functools
 from typing import Any
+from typing import Optional
 
 import numpy
 
@@ -42,9 +44,9 @@ class Engine:
         """(B, I), (O, I) -> (B, O), of a small batch: W xᵀ takes two thirds of OpenBLAS's time for x Wᵀ."""
         return None if x is None else self.xp.matmul(W, x.T).T
 
-    def matmul(self, a: Array, b: Array) -> Array:
-        """(M, K), (K, N) -> (M, N), both in one dtype and any memory order."""
-        return self.xp.matmul(a, b)
+    def matmul(self, a: Array, b: Array, out: Array = None) -> Array:
+        """(M, K), (K, N) -> (M, N), in any memory order; out is dense and may be given."""
+        return self.xp.matmul(a, b) if out is None else self.xp.matmul(a, b, out=out)
 
     def affine(self, x: Array, W: Array, b: Array) -> Array:
         """(P, I), (O, I), (O,) -> (P, O), of all rows of a sequence."""
@@ -189,8 +191,7 @@ def _zero(gradient: Array) -> Array:
     return 0 if gradient is None else gradient
 
 
-_numpy_engine = Engine()
-ENGINES = ('numpy', 'cupy')
+ENGINES = ('numpy', 'native', 'cupy')
 
 
 def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engine:
@@ -205,12 +206,34 @@ def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engin
     Raises:
         ValueError: there is no such engine, or it cannot compute such arrays.
     """
-    place = 'numpy' if isinstance(x, numpy.ndarray) else 'cupy'
-    if name not in ('auto', place):
-        reason = f'it cannot compute {type(x).__module__} arrays' if name in ENGINES else 'there is no such engine'
-        raise ValueError(f'expected chainer.config.lstm_engine to be one of {("auto", *ENGINES)}, '
-                         f'got {name!r}: {reason}')
-    if place == 'numpy':
-        return _numpy_engine
-    from chainer_lstm.kernels.cupy_engine import cupy_engine  # needs CuPy, which CPU users do not have
-    return cupy_engine
+    on_cpu = isinstance(x, numpy.ndarray)
+    if name not in ('auto', *ENGINES):
+        raise _refused(name, 'there is no such engine')
+    if name != 'auto' and (name != 'cupy') != on_cpu:
+        raise _refused(name, f'it cannot compute {type(x).__module__} arrays')
+    if not on_cpu:
+        from chainer_lstm.kernels.cupy_engine import cupy_engine  # needs CuPy, which CPU users do not have
+        return cupy_engine
+    native = None if name == 'numpy' else _native_engine()
+    if native is not None and x.dtype.char in 'efd':
+        return native
+    if name == 'native':
+        raise _refused(name, 'it was not built when the package was installed; a C++ compiler was missing or failed'
+                       if native is None else f'it computes float16, float32 and float64, not {x.dtype}')
+    return _numpy_engine
+
+
+def _refused(name: str, reason: str) -> ValueError:
+    return ValueError(f'expected chainer.config.lstm_engine to be one of {("auto", *ENGINES)}, got {name!r}: {reason}')
+
+
+_numpy_engine = Engine()
+
+
+@functools.cache
+def _native_engine() -> Optional[Engine]:
+    """With the best instruction set of this processor; None where the library was not built."""
+    from chainer_lstm.kernels import native
+    from chainer_lstm.kernels.native_engine import NativeEngine  # a subclass of the class above
+    sets = native.instruction_sets()
+    return NativeEngine(sets[0]) if sets else None

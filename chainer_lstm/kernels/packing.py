@@ -31,27 +31,27 @@ class Rows:
         if reverse:
             self.steps.reverse()
         self._equal = all(n == batch for n in batches)
-        self._first = 0 if reverse else batch  # where the rows begin in a buffer
-        self._initial = self.total if reverse else 0
+        self.first = 0 if reverse else batch  # where the packed rows begin in a buffer
+        self.initial = self.total if reverse else 0  # where the initial state does
 
     def buffer(self, xp: Any, initial: Array) -> tuple[Array, Array]:
         """A buffer that holds the initial state (B, H), and its packed rows (P, H)."""
         buffer = xp.empty((self.total + self.batch, initial.shape[1]), initial.dtype)
-        buffer[self._initial:self._initial + self.batch] = initial
+        buffer[self.initial:self.initial + self.batch] = initial
         return buffer, self.inner(buffer)
 
     def inner(self, buffer: Array) -> Array:
         """The packed rows (P, H) of a buffer."""
-        return buffer[self._first:self._first + self.total]
+        return buffer[self.first:self.first + self.total]
 
     def previous(self, xp: Any, buffer: Array, k: int) -> Array:
         """The rows (n, H) before the k-th step in order; from the initial state where a sequence begins."""
         _, n = self.steps[k]
         known = min(n, self.steps[k - 1][1]) if k else 0
-        start = self._first + self.steps[k - 1][0]
+        start = self.first + self.steps[k - 1][0]
         if known == n:
             return buffer[start:start + n]
-        initial = buffer[self._initial + known:self._initial + n]
+        initial = buffer[self.initial + known:self.initial + n]
         return xp.concatenate((buffer[start:start + known], initial)) if known else initial
 
     def all_previous(self, xp: Any, buffer: Array) -> Array:
@@ -60,14 +60,14 @@ class Rows:
             return buffer[self.batch:] if self.reverse else buffer[:self.total]
         index = numpy.empty(self.total, numpy.intp)
         for k, (start, n) in enumerate(self.steps):
-            before = self._first + self.steps[k - 1][0] + numpy.arange(n)
+            before = self.first + self.steps[k - 1][0] + numpy.arange(n)
             known = min(n, self.steps[k - 1][1]) if k else 0
-            index[start:start + n] = numpy.where(numpy.arange(n) < known, before, self._initial + numpy.arange(n))
+            index[start:start + n] = numpy.where(numpy.arange(n) < known, before, self.initial + numpy.arange(n))
         return buffer[xp.asarray(index)]
 
     def last(self, xp: Any, buffer: Array) -> Array:
         """The state (B, H) after the last step of each sequence; the initial one of an empty sequence."""
-        index = self._initial + numpy.arange(self.batch)
+        index = self.initial + numpy.arange(self.batch)
         for start, n in self.steps:
-            index[:n] = self._first + start + numpy.arange(n)
+            index[:n] = self.first + start + numpy.arange(n)
         return buffer[xp.asarray(index)]

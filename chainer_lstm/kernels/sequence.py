@@ -59,9 +59,9 @@ def recur_forward(e: Any, pre: Array, weights: Weights, h_buffer: Array, c_buffe
         c_prev = rows.previous(xp, c_buffer, k)
         if weights.peepholes:
             P_i, P_f, P_o = weights.peepholes
-            e.peephole_cell_fwd_(pre[now], hu, xp.matmul(c_prev, P_i.T), xp.matmul(c_prev, P_f.T), c_prev, c[now],
+            e.peephole_cell_fwd_(pre[now], hu, e.matmul(c_prev, P_i.T), e.matmul(c_prev, P_f.T), c_prev, c[now],
                                  h[now], weights.order)
-            e.peephole_out_fwd_(pre[now], xp.matmul(c[now], P_o.T), c[now], h[now], weights.order)
+            e.peephole_out_fwd_(pre[now], e.matmul(c[now], P_o.T), c[now], h[now], weights.order)
         else:
             e.lstm_fwd_(pre[now], hu, c_prev, c[now], h[now], weights.order)
 
@@ -82,14 +82,14 @@ def recur_backward(e: Any, saved: Saved, weights: Weights, rows: Rows, gh: Array
         if weights.peepholes:
             P_i, P_f, P_o = weights.peepholes
             go = e.peephole_out_bwd_(gates, c[now], gc[:n], gh_now[:n], work[:, :n], weights.order)
-            gc[:n] += xp.matmul(go, P_o)
+            gc[:n] += e.matmul(go, P_o)
             e.peephole_cell_bwd_(gates, c_prev, gc[:n], go, work[:, :n], weights.order)
             _, gi, gf, _ = layout.gates(gates, weights.order)
-            gc[:n] += xp.matmul(gi, P_i)
-            gc[:n] += xp.matmul(gf, P_f)
+            gc[:n] += e.matmul(gi, P_i)
+            gc[:n] += e.matmul(gf, P_f)
         else:
             e.lstm_bwd_(gates, c_prev, c[now], gc[:n], gh_now[:n], work[:, :n], weights.order)
-        xp.matmul(gates, weights.U, out=gh_now[:n])
+        e.matmul(gates, weights.U, gh_now[:n])
     return gh_now, gc, saved.gates
 
 

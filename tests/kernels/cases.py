@@ -2,8 +2,11 @@
 from typing import NamedTuple
 
 import numpy
+import pytest
 
 from chainer_lstm import kernels
+from chainer_lstm.kernels import native
+from chainer_lstm.kernels.native_engine import NativeEngine
 
 # by dtype: relative and absolute error of one kernel, then of a whole step; float16 is stored, not computed in
 TOLERANCE = {'e': (5e-4, 2e-6), 'f': (2e-6, 2e-6), 'd': (1e-13, 1e-13)}
@@ -21,6 +24,14 @@ METHODS = {
     'peephole_out_bwd': ('gates', 'c', 'gc?', 'gh?'),
     'peephole_cell_bwd': ('gates', 'c_prev', 'gc', 'go'),
 }
+
+
+def native_engine(instruction_set):
+    """The native engine with one of its instruction sets; skips the test where it cannot run."""
+    if instruction_set not in native.instruction_sets():
+        pytest.skip('the native engine was not built' if native.library() is None
+                    else f'this processor has no {instruction_set}')
+    return NativeEngine(instruction_set)
 
 
 class Call(NamedTuple):

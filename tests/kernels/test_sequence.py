@@ -11,9 +11,10 @@ from tests.kernels import cases
 from tests.kernels import cuda_on_cpu
 
 INPUT, H = 3, 5
+INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
 BATCHES = {
     'equal': ((2, 2, 2), 2), 'one step': ((3,), 3), 'shrinking': ((4, 3, 3, 1), 4), 'empty sequences': ((2, 1), 4),
-    'empty steps': ((2, 0, 0), 2), 'no steps': ((), 2), 'nothing': ((), 0),
+    'empty steps': ((2, 0, 0), 2), 'no steps': ((), 2), 'nothing': ((), 0), 'longer': ((3, 3, 2, 2, 1, 0), 4),
 }
 
 
@@ -24,10 +25,12 @@ def sequences(batches, reverse):
     return [rows[::-1] for rows in found] if reverse else found
 
 
-@pytest.fixture(params=['numpy', 'cuda on cpu'])
+@pytest.fixture(params=['numpy', 'cuda on cpu', *INSTRUCTION_SETS])
 def engine(request, monkeypatch):
     if request.param == 'numpy':
         return kernels.Engine()
+    if request.param in INSTRUCTION_SETS:
+        return cases.native_engine(request.param)
     reason = cuda_on_cpu.missing()
     if reason:
         pytest.skip(reason)

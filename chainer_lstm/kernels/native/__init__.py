@@ -1,0 +1,120 @@
+"""The C++ library of the native engine: loaded if it was built, with its kernels as functions.
+
+Built by setup.py, and called through ctypes, which needs no binding code, is part of Python and lets other threads
+run during a call.  Threads: as many as ``OMP_NUM_THREADS`` says, or as the process may use cores;
+``threadpoolctl`` limits them.
+"""
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+from importlib import machinery
+from typing import Optional
+
+_N, _P = ctypes.c_ssize_t, ctypes.c_void_p
+_SEQUENCE = (_N, _P, _P, _N, _N, _N, _N, _P, _P, _P, _P)
+_ARGUMENTS = {
+    'matmul': (_N, _N, _N, _P, _N, _N, _P, _N, _N, _P, _N, _P),
+    'recur_forward': (*_SEQUENCE, _P, _P, _P),
+    'recur_backward': (*_SEQUENCE, _P, _P, _P, _N, _P, _P),
+    'lstm_fwd': (_P,) * 7 + (_N, _N),
+    'lstm_bwd': (_P,) * 7 + (_N,),
+    'peephole_cell_fwd': (_P,) * 8 + (_N, _N),
+    'peephole_out_fwd': (_P,) * 4 + (_N,),
+    'peephole_out_bwd': (_P,) * 6 + (_N,),
+    'peephole_cell_bwd': (_P,) * 6 + (_N,),
+}
+
+
+def _file() -> Optional[pathlib.Path]:
+    folder = pathlib.Path(__file__).parent
+    return next((path for suffix in machinery.EXTENSION_SUFFIXES if (path := folder / f'_native{suffix}').exists()),
+                None)
+
+
+@functools.cache
+def library() -> Optional[ctypes.CDLL]:
+    """The library; None where it was not built or cannot be loaded."""
+    file = _file()
+    try:
+        found = None if file is None else ctypes.CDLL(str(file))
+    except OSError:
+        return None
+    if found is not None:
+        found.chainer_lstm_kernel.restype = _P
+        found.chainer_lstm_kernel.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char)
+        found.chainer_lstm_instruction_set.restype = ctypes.c_char_p
+        found.chainer_lstm_set_num_threads(_threads())
+        _register()
+    return found
+
+
+def instruction_sets() -> list[str]:
+    """Those that this processor has and the library was built for, the best first."""
+    found, names = library(), []
+    while found is not None and (name := found.chainer_lstm_instruction_set(len(names))) is not None:
+        names.append(name.decode())
+    return names
+
+
+@functools.cache
+def kernel(instruction_set: str, name: str, dtype_char: str) -> Callable[..., None]:
+    """A function of the library for arrays of a dtype, 'f' or 'd'.  It takes addresses and sizes.
+
+    Raises (the function, when called):
+        MemoryError: there is none left.
+    """
+    address = library().chainer_lstm_kernel(instruction_set.encode(), name.encode(), dtype_char.encode())
+    function = ctypes.CFUNCTYPE(ctypes.c_int, *_ARGUMENTS[name])(address)
+
+    def call(*args):
+        if function(*args):
+            raise MemoryError('no memory for the packed weights of a recurrence')
+    return call
+
+
+def _threads() -> int:
+    """OMP_NUM_THREADS, or the number of cores this process may run on: their second threads would not help."""
+    setting = os.environ.get('OMP_NUM_THREADS', '').split(',')[0].strip()
+    if setting.isdigit() and int(setting):
+        return int(setting)
+    if not hasattr(os, 'sched_getaffinity'):
+        return os.cpu_count() or 1
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        try:
+            cores.add(pathlib.Path(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list').read_text())
+        except OSError:
+            cores.add(str(cpu))
+    return len(cores)
+
+
+def _register() -> None:
+    """Tells threadpoolctl, where it is installed, of the library."""
+    try:
+        import threadpoolctl
+    except ImportError:
+        return
+
+    class Controller(threadpoolctl.LibController):
+        user_api = 'chainer_lstm'
+        internal_api = 'chainer_lstm'
+        filename_prefixes = ('_native',)
+        check_symbols = ('chainer_lstm_get_num_threads',)
+
+        def get_num_threads(self):
+            return self.dynlib.chainer_lstm_get_num_threads()
+
+        def set_num_threads(self, num_threads):
+            self.dynlib.chainer_lstm_set_num_threads(num_threads)
+
+        def get_version(self):
+            return None
+
+        def set_additional_attributes(self):
+            self.instruction_sets = instruction_sets()
+
+    threadpoolctl.register(Controller)

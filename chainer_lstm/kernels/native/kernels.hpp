@@ -1,0 +1,138 @@
+// The kernels of one instruction set, by name.  They return 0, or 1 where there was no memory.
+
+#include "simd.hpp"
+
+#include "product.hpp"
+
+#include "cells.hpp"
+
+#include "recurrence.hpp"
+
+namespace SIMD {
+
+template <typename F>
+int guarded(const F& f) {
+    try {
+        f();
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+// c (M, N), rows dense = a (M, K) b (K, N) + bias (N,) or null; or, if add, c += a b
+template <typename T>
+int matmul(isize M, isize N, isize K, const T* a, isize a_row, isize a_col, const T* b, isize b_row, isize b_col,
+           const T* bias, isize add, T* c) {
+    product<T>(M, N, K, {a, a_row, a_col}, {b, b_row, b_col}, bias, add, c);
+    return 0;
+}
+
+template <typename T>
+Sequence<T> sequence(isize steps, const std::int64_t* start, const std::int64_t* n, isize batch, isize units,
+                     isize first, isize initial, const T* U, const T* P_i, const T* P_f, const T* P_o) {
+    return {steps, start, n, batch, units, first, initial,
+            {U, units, 1}, {P_i, units, 1}, {P_f, units, 1}, {P_o, units, 1}};
+}
+
+template <typename T>
+int recur_forward(isize steps, const std::int64_t* start, const std::int64_t* n, isize batch, isize units, isize first,
+                  isize initial, const T* U, const T* P_i, const T* P_f, const T* P_o, T* pre, T* h, T* c) {
+    return guarded([&] {
+        forward(sequence(steps, start, n, batch, units, first, initial, U, P_i, P_f, P_o), pre, h, c);
+    });
+}
+
+template <typename T>
+int recur_backward(isize steps, const std::int64_t* start, const std::int64_t* n, isize batch, isize units, isize first,
+                   isize initial, const T* U, const T* P_i, const T* P_f, const T* P_o, T* gates, const T* c,
+                   const T* gh /*or null*/, isize gh_row, T* gh_now, T* gc) {
+    return guarded([&] {
+        backward(sequence(steps, start, n, batch, units, first, initial, U, P_i, P_f, P_o), gates, c, gh, gh_row,
+                 gh_now, gc);
+    });
+}
+
+// the stages of a step, with the arguments of the CUDA kernels of the same names; n = B * H
+
+constexpr double work_of_a_unit = 100;
+
+// f(row) for rows of units
+template <typename F>
+int each_row(isize units, isize n, const F& f) {
+    const isize rows = n / units;
+    Team::run(work_of_a_unit * n, [&](Worker& worker) {
+        for (isize r = rows * worker.id / worker.count; r < rows * (worker.id + 1) / worker.count; r++) f(r * units);
+    });
+    return 0;
+}
+
+// f(first, last) for all units as if they were of one row
+template <typename T, typename F>
+int each_part(isize n, const F& f) {
+    Team::run(work_of_a_unit * n, [&](Worker& worker) {
+        const Share mine(n, lanes<T>, worker);
+        f(mine.first, mine.last);
+    });
+    return 0;
+}
+
+template <typename T>
+int lstm_fwd(const T* xw, const T* hu, const T* b, const T* c_prev, T* gates, T* c, T* h, isize units, isize n) {
+    return each_row(units, n, [=](isize k) {
+        lstm_fwd_row<T>(0, units, xw + 4 * k, hu ? hu + 4 * k : hu, b, c_prev + k, gates + 4 * k, c + k, h + k);
+    });
+}
+
+template <typename T>
+int lstm_bwd(const T* gates, const T* c_prev, const T* c, const T* gc, const T* gh, T* gpre, T* gc_prev, isize n) {
+    return each_part<T>(n, [=](isize first, isize last) {
+        lstm_bwd_row<T>(first, last, gates, c_prev, c, gc, gh, nullptr, gpre, gc_prev);
+    });
+}
+
+template <typename T>
+int peephole_cell_fwd(const T* xw, const T* hu, const T* b, const T* pi, const T* pf, const T* c_prev, T* gates, T* c,
+                      isize units, isize n) {
+    return each_row(units, n, [=](isize k) {
+        peephole_cell_fwd_row<T>(0, units, xw + 4 * k, hu ? hu + 4 * k : hu, b, pi + k, pf + k, c_prev + k,
+                                 gates + 4 * k, c + k);
+    });
+}
+
+template <typename T>
+int peephole_out_fwd(T* gates, const T* po, const T* c, T* h, isize n) {
+    return each_part<T>(n, [=](isize first, isize last) { peephole_out_fwd_row<T>(first, last, gates, po, c, h); });
+}
+
+template <typename T>
+int peephole_out_bwd(T* gates, const T* c, const T* gc, const T* gh, T* go, T* gc_sum, isize n) {
+    return each_part<T>(n, [=](isize first, isize last) {
+        peephole_out_bwd_row<T>(first, last, gates, c, gc, gh, nullptr, go, gc_sum);
+    });
+}
+
+template <typename T>
+int peephole_cell_bwd(const T* gates, const T* c_prev, const T* gc, const T* go, T* gpre, T* gc_prev, isize n) {
+    return each_part<T>(n, [=](isize first, isize last) {
+        peephole_cell_bwd_row<T>(first, last, gates, c_prev, gc, go, gpre, gc_prev);
+    });
+}
+
+#define CHAINER_LSTM_KERNEL(name) \
+    if (!std::strcmp(wanted, #name)) return dtype == 'd' ? (void*)&name<double> : (void*)&name<float>;
+
+void* find(const char* wanted, char dtype) {
+    CHAINER_LSTM_KERNEL(matmul)
+    CHAINER_LSTM_KERNEL(recur_forward)
+    CHAINER_LSTM_KERNEL(recur_backward)
+    CHAINER_LSTM_KERNEL(lstm_fwd)
+    CHAINER_LSTM_KERNEL(lstm_bwd)
+    CHAINER_LSTM_KERNEL(peephole_cell_fwd)
+    CHAINER_LSTM_KERNEL(peephole_out_fwd)
+    CHAINER_LSTM_KERNEL(peephole_out_bwd)
+    CHAINER_LSTM_KERNEL(peephole_cell_bwd)
+    return nullptr;
+}
+
+}  // namespace SIMD

@@ -1,0 +1,148 @@
+// Vectors of T in the GCC and Clang vector extensions, and the functions cells.cuh needs of them.
+// Included once an instruction set: SIMD names its namespace, VECTOR_BYTES its vectors.
+
+#include "../cuda/cells.cuh"  // here, where the instruction set is selected
+
+#define UNROLL _Pragma("GCC unroll 16")
+
+namespace SIMD {
+
+// never shorter than the gates of one unit
+constexpr int vector_bytes(int size) { return VECTOR_BYTES < 4 * size ? 4 * size : VECTOR_BYTES; }
+
+template <typename T>
+struct Native;
+
+template <>
+struct Native<float> {
+    typedef float reals __attribute__((vector_size(vector_bytes(4))));
+    typedef float unaligned __attribute__((vector_size(vector_bytes(4)), aligned(4), may_alias));
+    typedef std::int32_t integers __attribute__((vector_size(vector_bytes(4))));
+};
+
+template <>
+struct Native<double> {
+    typedef double reals __attribute__((vector_size(vector_bytes(8))));
+    typedef double unaligned __attribute__((vector_size(vector_bytes(8)), aligned(8), may_alias));
+    typedef std::int64_t integers __attribute__((vector_size(vector_bytes(8))));
+};
+
+template <typename T>
+struct Vec {
+    static constexpr int lanes = vector_bytes(sizeof(T)) / sizeof(T);
+    typedef typename Native<T>::reals native;
+    typedef typename Native<T>::unaligned unaligned;
+    typedef typename Native<T>::integers integers;
+
+    native v;
+
+    Vec() = default;
+    Vec(native x) : v(x) {}
+    Vec(T x) : v(x - native{}) {}
+
+    static Vec load(const T* p) { return Vec(native(*reinterpret_cast<const unaligned*>(p))); }
+    void store(T* p) const { *reinterpret_cast<unaligned*>(p) = v; }
+
+    friend Vec operator+(Vec a, Vec b) { return Vec(a.v + b.v); }
+    friend Vec operator-(Vec a, Vec b) { return Vec(a.v - b.v); }
+    friend Vec operator*(Vec a, Vec b) { return Vec(a.v * b.v); }
+    friend Vec operator/(Vec a, Vec b) { return Vec(a.v / b.v); }
+    Vec& operator+=(Vec x) { v += x.v; return *this; }
+};
+
+// q(r) = (exp(r) - 1 - r) / r^2 by its power series, from the last term on
+template <typename T, int K = 2>
+inline Vec<T> exp_rest(Vec<T> r) {
+    if constexpr (K == Real<T>::terms)
+        return T(1) / factorial(K);
+    else
+        return exp_rest<T, K + 1>(r) * r + T(1) / factorial(K);
+}
+
+// e = exp(2 |x|) - 1 without cancellation, tanh |x| = e / (e + 2); a few units in the last place, NaN stays NaN
+template <typename T>
+inline Vec<T> tanh(Vec<T> x) {
+    typedef typename Vec<T>::integers integers;
+    typedef typename Vec<T>::native native;
+    const integers sign = (integers)x.v & (integers)Vec<T>(T(-0.0)).v;
+    const native size = (native)((integers)x.v ^ sign);
+    const Vec<T> limit(Real<T>::tanh_is_one), twice = Vec<T>(size > limit.v ? limit.v : size) * T(2);
+    const Vec<T> shifted = twice * Real<T>::log2_e + Vec<T>(Real<T>::round), n = shifted - Real<T>::round;
+    const Vec<T> r = (twice - n * Real<T>::ln2_high) - n * Real<T>::ln2_low;
+    const Vec<T> power((native)(((integers)shifted.v + Real<T>::exponent_bias) << Real<T>::mantissa));
+    const Vec<T> e = power * (exp_rest<T>(r) * r * r + r) + (power - T(1));
+    return Vec<T>((native)((integers)(e / (e + T(2))).v ^ sign));
+}
+
+// elements K... of the 2 * lanes elements of a and b
+template <typename T, int... K>
+inline Vec<T> pick(Vec<T> a, Vec<T> b, std::integer_sequence<int, K...>) {
+#if CHAINER_LSTM_HAS_SHUFFLEVECTOR
+    return Vec<T>(__builtin_shufflevector(a.v, b.v, K...));
+#else
+    return Vec<T>(__builtin_shuffle(a.v, b.v, typename Vec<T>::integers{K...}));
+#endif
+}
+
+template <typename T>
+struct Order {
+    template <int... K>
+    static auto even(std::integer_sequence<int, K...>) -> std::integer_sequence<int, 2 * K...>;
+    template <int... K>
+    static auto odd(std::integer_sequence<int, K...>) -> std::integer_sequence<int, 2 * K + 1 ...>;
+    template <int... K>
+    static auto low(std::integer_sequence<int, K...>)
+        -> std::integer_sequence<int, (K / 2 + K % 2 * Vec<T>::lanes)...>;
+    template <int... K>
+    static auto high(std::integer_sequence<int, K...>)
+        -> std::integer_sequence<int, ((K + Vec<T>::lanes) / 2 + K % 2 * Vec<T>::lanes)...>;
+    typedef std::make_integer_sequence<int, Vec<T>::lanes> all;
+    typedef decltype(even(all{})) Even;
+    typedef decltype(odd(all{})) Odd;
+    typedef decltype(low(all{})) Low;    // the first halves of a and b, zipped
+    typedef decltype(high(all{})) High;  // the second halves
+};
+
+// the columns of as many rows as a vector has lanes, in place: row i and row i + lanes / 2 zipped, until all are
+template <typename T>
+inline void transpose(Vec<T> (&rows)[Vec<T>::lanes]) {
+    constexpr int half = Vec<T>::lanes / 2;
+    for (int done = 1; done < Vec<T>::lanes; done *= 2) {
+        Vec<T> zipped[Vec<T>::lanes];
+        UNROLL
+        for (int k = 0; k < half; k++) {
+            zipped[2 * k] = pick(rows[k], rows[k + half], typename Order<T>::Low{});
+            zipped[2 * k + 1] = pick(rows[k], rows[k + half], typename Order<T>::High{});
+        }
+        UNROLL
+        for (int k = 0; k < Vec<T>::lanes; k++) rows[k] = zipped[k];
+    }
+}
+
+// gates of as many units as a vector has lanes; in memory a, i, f, o of one unit after the other
+template <typename T>
+inline Gates<Vec<T>> load_gates(const T* p) {
+    typedef typename Order<T>::Even Even;
+    typedef typename Order<T>::Odd Odd;
+    constexpr int n = Vec<T>::lanes;
+    const Vec<T> v0 = Vec<T>::load(p), v1 = Vec<T>::load(p + n), v2 = Vec<T>::load(p + 2 * n),
+                 v3 = Vec<T>::load(p + 3 * n);
+    const Vec<T> af0 = pick(v0, v1, Even{}), af1 = pick(v2, v3, Even{});
+    const Vec<T> io0 = pick(v0, v1, Odd{}), io1 = pick(v2, v3, Odd{});
+    return {pick(af0, af1, Even{}), pick(io0, io1, Even{}), pick(af0, af1, Odd{}), pick(io0, io1, Odd{})};
+}
+
+template <typename T>
+inline void store_gates(T* p, const Gates<Vec<T>>& g) {
+    typedef typename Order<T>::Low Low;
+    typedef typename Order<T>::High High;
+    constexpr int n = Vec<T>::lanes;
+    const Vec<T> af0 = pick(g.a, g.f, Low{}), af1 = pick(g.a, g.f, High{});
+    const Vec<T> io0 = pick(g.i, g.o, Low{}), io1 = pick(g.i, g.o, High{});
+    pick(af0, io0, Low{}).store(p);
+    pick(af0, io0, High{}).store(p + n);
+    pick(af1, io1, Low{}).store(p + 2 * n);
+    pick(af1, io1, High{}).store(p + 3 * n);
+}
+
+}  // namespace SIMD

@@ -1,0 +1,100 @@
+"""The native engine: products, recurrences and stages in C++, in threads of its own.
+
+BLAS's threads go on spinning after a product and halve the speed of others,
+so all products of a call are made here.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from chainer_lstm.kernels import native
+from chainer_lstm.kernels.fused_engine import FusedEngine
+
+Array = Any
+_FEW_STEPS = 3  # for which packing the weights does not pay
+
+
+class NativeEngine(FusedEngine):
+    """float32 and float64, in vectors of an instruction set of ``native.instruction_sets()``."""
+
+    def __init__(self, instruction_set: str) -> None:
+        self.instruction_set = instruction_set
+
+    def matmul(self, a, b, out=None):
+        return self._product(a, b, None, out)
+
+    def affine(self, x, W, b):
+        return self._product(x, W.T, b)
+
+    def linear(self, x, W):
+        return None if x is None else self._product(x, W.T, None)
+
+    def recur(self, h, U, out):
+        return self._product(h, U.T, None, out[:len(h)])
+
+    def recur_forward(self, pre, weights, h, c, rows):
+        if len(rows.steps) <= _FEW_STEPS:
+            super().recur_forward(pre, weights, h, c, rows)
+        elif pre.size:
+            where, keep = self._sequence(weights, rows)
+            self._kernel('recur_forward', pre.dtype)(*where, *map(_address, (pre, h, c)))
+
+    def recur_backward(self, saved, weights, rows, gh, gh_last, gc_last):
+        gates = saved.gates
+        if len(rows.steps) <= _FEW_STEPS:
+            return super().recur_backward(saved, weights, rows, gh, gh_last, gc_last)
+        if gates.size:
+            where, keep = self._sequence(weights, rows)
+            gh = None if gh is None else _rows(numpy.asarray(gh, gates.dtype))
+            self._kernel('recur_backward', gates.dtype)(
+                *where, _address(gates), _address(saved.c), _address(gh),
+                0 if gh is None else gh.strides[0] // gh.itemsize, _address(gh_last), _address(gc_last))
+        return gh_last, gc_last, gates
+
+    def _sequence(self, weights, rows):
+        """The arguments that both recurrences begin with, and the arrays that they point into."""
+        steps = numpy.array(rows.steps, numpy.int64)
+        arrays = [numpy.ascontiguousarray(x) for x in (
+            steps[:, 0], steps[:, 1], weights.U, *weights.peepholes)]
+        start, n, U, *peepholes = map(_address, arrays)
+        return (len(steps), start, n, rows.batch, weights.U.shape[1], rows.first, rows.initial,
+                U, *(peepholes or (None, None, None))), arrays
+
+    def _product(self, a, b, bias, out=None, add=False):
+        dtype = numpy.result_type(a, b)
+        a, b = (_strided(x if x.dtype == dtype else x.astype(dtype)) for x in (a, b))
+        out = numpy.empty((a.shape[0], b.shape[1]), dtype) if out is None else out
+        (a_row, a_col), (b_row, b_col) = ([stride // dtype.itemsize for stride in x.strides] for x in (a, b))
+        if bias is not None:
+            bias = numpy.ascontiguousarray(bias)
+        self._kernel('matmul', dtype)(
+            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b), b_row, b_col, _address(bias), add, _address(out))
+        return out
+
+    def _launch(self, kernel, like, *args):
+        if like.size:
+            arrays = [numpy.ascontiguousarray(x) if isinstance(x, numpy.ndarray) else x for x in args]
+            self._kernel(kernel, like.dtype)(
+                *(_address(x) if isinstance(x, numpy.ndarray) else x for x in arrays), like.size)
+
+    def _kernel(self, name, dtype):
+        if dtype.char not in 'fd':
+            raise TypeError(f'expected arrays of float32 or float64, got {dtype}')
+        return native.kernel(self.instruction_set, name, dtype.char)
+
+
+def _address(x):
+    return None if x is None else x.__array_interface__['data'][0]
+
+
+def _strided(x):
+    """The array, dense if it is not aligned or its strides are no whole numbers of elements."""
+    whole = x.flags.aligned and not any(stride % x.itemsize for stride in x.strides)
+    return x if whole else numpy.ascontiguousarray(x)
+
+
+def _rows(x):
+    """The array with dense rows, the rows themselves anywhere."""
+    return x if x.strides[1] == x.itemsize and _strided(x) is x else numpy.ascontiguousarray(x)
