@@ -6,9 +6,10 @@ gradients are compared: what differs by more than 1e-4 is an error, and is not
 timed.  Then they take turns, each in a process of its own.  Leave the machine
 alone meanwhile: a busy core changes the ratios too.
 
-    layers.py                                 the usual shapes, about four minutes on two cores
+    layers.py                                 the usual shapes, about six minutes on two cores
     layers.py --shapes 20/35/650/2 --runs 9   one shape: batch 20, 35 steps, 650 units, 2 layers
     layers.py --peers torch                   without Chainer
+    layers.py --engine numpy                  ours without the native engine
     layers.py --quick                         seconds: whether it works; the times tell nothing
 
 torch is no dependency: it takes part where it is installed.  The folder --out
@@ -27,12 +28,13 @@ from typing import Any
 
 import numpy
 import report
+from contestants import ENGINES
 from contestants import FAMILIES
 from contestants import Shape
 from worker import Worker
 
 SHAPES = [Shape(20, 35, 200, 2), Shape(20, 35, 650, 2), Shape(32, 35, 256, 1), Shape(64, 100, 512, 1),
-          Shape(1, 35, 650, 2)]
+          Shape(1, 35, 650, 2), Shape(20, 35, 1500, 2)]
 QUICK_SHAPES = [Shape(4, 6, 16, 2), Shape(1, 5, 32, 1)]
 RAGGED = Shape(20, 35, 650, 2)  # for sequences of different lengths; the first shape where this is not asked for
 REFERENCES = ('chainer NStepLSTM', 'torch LSTM', 'ours NStepLSTM')  # the first that takes part is the one
@@ -74,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument('--runs', type=count, metavar='N',
                    help=f'turns of each; slow ones stop after {BUDGET} seconds (default: 5)')
     p.add_argument('--peers', type=peers, default='chainer,torch', help='chainer, torch, both or none (default: both)')
+    p.add_argument('--engine', choices=('auto', *ENGINES), default='auto', help='of ours (default: auto)')
     p.add_argument('--out', type=pathlib.Path, default='result', metavar='FOLDER', help='(default: result)')
     p.add_argument('--quick', action='store_true', help='tiny shapes unless --shapes, one turn unless --runs')
     return p
@@ -92,14 +95,14 @@ def parse(argv: Any) -> argparse.Namespace:
     return args
 
 
-def start(stack: contextlib.ExitStack, wanted: list[str]) -> tuple[dict[str, Worker], dict[str, Any]]:
+def start(stack: contextlib.ExitStack, args: argparse.Namespace) -> tuple[dict[str, Worker], dict[str, Any]]:
     """The workers by the names of their contestants, in the order of turns, and the facts of each family."""
     workers, facts = {}, {}
-    for family in ('ours', *wanted):
+    for family in ('ours', *args.peers):
         worker = Worker(FAMILIES[family])
         stack.callback(worker.close)
         try:
-            facts[family] = worker.call('facts')
+            facts[family] = worker.call('facts', args.engine)
         except ImportError as error:
             print(f'{family} is left out: {error}')
             continue
@@ -176,13 +179,13 @@ def run(args: argparse.Namespace) -> int:
     machine = report.machine()
     print(f'{machine["cpu"]}, {machine["cores usable"] or machine["cores"]} cores, load {machine["load before"]}')
     with contextlib.ExitStack() as stack:
-        workers, facts = start(stack, args.peers)
+        workers, facts = start(stack, args)
         shapes = [measure(at, workers, args) for at in args.shapes]
         print('sequences of different lengths')
         ragged = workers['ours NStepLSTM'].call(
             'ragged', RAGGED if RAGGED in args.shapes else args.shapes[0], args.runs, args.seconds)
     results = {'machine': machine, 'families': facts, 'shapes': shapes, 'ragged': ragged,
-               'options': {'runs': args.runs, 'quick': args.quick, 'seconds of a turn': args.seconds}}
+               'options': {'engine': args.engine, 'runs': args.runs, 'quick': args.quick, 'seconds of a turn': args.seconds}}
     print(f'\n{report.tables(results)}')
     write(results, args.out)
     wrong = [f'{entry["name"]}: {name} and {found["reference"]} differ by {found["difference"]:.1e} in {found["where"]}'
@@ -199,7 +202,7 @@ def main(argv: Any = None) -> int:
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
         return 130
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         print(f'\nerror: {error}', file=sys.stderr)
         return 1
 

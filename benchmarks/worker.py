@@ -21,6 +21,7 @@ import chainer
 import numpy
 
 import chainer_lstm.links
+from chainer_lstm import kernels
 
 
 class Worker:
@@ -71,8 +72,8 @@ def _serve(pipe: multiprocessing.connection.Connection, classes: tuple[type, ...
             return
         try:
             answer = None, getattr(family, method)(*args)
-        except ImportError as error:
-            answer = ImportError, str(error)
+        except (ImportError, ValueError) as error:
+            answer = type(error), str(error)
         except Exception:
             answer = RuntimeError, traceback.format_exc()
         pipe.send(answer)
@@ -85,12 +86,15 @@ class Family:
         self._classes = classes
         self._contestants: dict[str, Any] = {}
 
-    def facts(self) -> dict[str, Any]:
-        """Versions and thread pools.
+    def facts(self, engine: str) -> dict[str, Any]:
+        """Versions and thread pools; from now on ours computes with this engine.
 
         Raises:
             ImportError: the library is not installed.
+            ValueError: the engine cannot be had.
         """
+        chainer.global_config.lstm_engine = engine
+        kernels.engine_of(numpy.ones(1), engine)
         facts = {'numpy': numpy.__version__, **self._classes[0].versions()}
         try:
             from threadpoolctl import threadpool_info

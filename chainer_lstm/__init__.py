@@ -4,7 +4,7 @@
 ``chainer_lstm.links`` for ``chainer.links``.
 """
 import importlib
-from types import ModuleType
+from typing import Any
 
 from chainer_lstm import compat
 
@@ -15,8 +15,10 @@ __version__ = '0.1.0'
 _MODULES = ('datasets', 'functions', 'initializers', 'kernels', 'links', 'models', 'training')
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     # imported when first asked for: with `import chainer_lstm` alone, Chainer is not loaded yet
     if name in _MODULES:
         return importlib.import_module(f'chainer_lstm.{name}')
+    if name == 'show_config':
+        return importlib.import_module('chainer_lstm.configuration').show_config
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

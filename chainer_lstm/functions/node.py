@@ -79,6 +79,7 @@ class StepNode(function_node.FunctionNode):
 
         chain = [rows, *itertools.chain.from_iterable(self._handed.values())]
         self._handed = {}
+        joined = _Joined(engine, chain)
         before = None if double or 0 not in indexes else self._step_before()
         result = []
         for i in indexes:
@@ -90,7 +91,7 @@ class StepNode(function_node.FunctionNode):
                 before._handed[id(self)] = chain
                 result.append(None)
             else:
-                result.append(engine.cast(self.step.weights[name](engine, _Joined(engine, chain)), inputs[i].dtype))
+                result.append(engine.cast(self.step.weights[name](engine, joined), inputs[i].dtype))
         return tuple(None if gx is None else chainer.as_variable(gx) for gx in result)
 
     def _step_before(self) -> StepNode | None:
@@ -118,10 +119,13 @@ class _Joined:
     def __init__(self, engine: kernels.Engine, chain: list[dict]) -> None:
         self._engine = engine
         self._chain = chain
+        self._joined: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        arrays = [rows[name] for rows in self._chain]
-        return arrays[0] if len(arrays) == 1 else self._engine.xp.concatenate(arrays)
+        if name not in self._joined:
+            arrays = [rows[name] for rows in self._chain]
+            self._joined[name] = arrays[0] if len(arrays) == 1 else self._engine.xp.concatenate(arrays)
+        return self._joined[name]
 
 
 def arrays(variables: tuple) -> tuple:

@@ -215,7 +215,7 @@ def _unpack(engine, gradients, order):
 
 
 def _or_zeros(xp, gradient, shape, dtype):
-    return xp.zeros(shape, dtype) if gradient is None else gradient.astype(dtype)  # a copy: it is overwritten
+    return xp.zeros(shape, dtype) if gradient is None else gradient.astype(dtype, 'C')  # a copy: it is overwritten
 
 
 def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) -> tuple:

@@ -64,6 +64,11 @@ class Engine:
     def lstm_fwd(self, xw: Array, hu: Array, b: Array, c_prev: Array) -> tuple[Array, Array, Array]:
         return reference.lstm_fwd(self.xp, _sum(xw, b, hu), c_prev)
 
+    def lstm_step_fwd(self, c_prev: Array, x: Array, W: Array, b: Array, h: Array, U: Array
+                      ) -> tuple[Array, Array, Array]:
+        """``lstm_fwd`` and the products before it."""
+        return self.lstm_fwd(self.linear(x, W), self.linear(h, U), b, c_prev)
+
     def lstm_bwd(self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array) -> tuple[Array, Array]:
         return reference.lstm_bwd(self.xp, gates, c_prev, c, _zero(gc), _zero(gh))
 

@@ -31,6 +31,14 @@ class NativeEngine(FusedEngine):
     def linear(self, x, W):
         return None if x is None else self._product(x, W.T, None)
 
+    def lstm_step_fwd(self, c_prev, x, W, b, h, U):
+        gates = self._product(x, W.T, b)
+        if h is not None:
+            self._product(h, U.T, None, gates, add=True)
+        c, h = self._empty(c_prev, 1, 1)
+        self.lstm_fwd_(gates, None, c_prev, c, h, self.order(''))
+        return gates, c, h
+
     def recur(self, h, U, out):
         return self._product(h, U.T, None, out[:len(h)])
 

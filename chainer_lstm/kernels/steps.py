@@ -49,7 +49,7 @@ def _lstm_backward(e, gates, inputs, c, gc, gh):
 def _lstm_step_forward(e, c_prev, x, W, b, h=None, U=None):
     dtype = x.dtype
     c_prev, x, W, b, h, U = e.wide(c_prev, x, W, b, h, U)
-    gates, c, h = e.lstm_fwd(e.linear(x, W), e.linear(h, U), b, c_prev)
+    gates, c, h = e.lstm_step_fwd(c_prev, x, W, b, h, U)
     return gates, e.cast(c, dtype), e.cast(h, dtype)
 
 

@@ -11,14 +11,6 @@ inline void each_vector(isize first, isize last, const F& f) {
 }
 
 template <typename T>
-inline Vec<T> load(const T* p, isize n) {
-    if (n == lanes<T>) return Vec<T>::load(p);
-    T part[lanes<T>] = {};
-    std::memcpy(part, p, n * sizeof(T));
-    return Vec<T>::load(part);
-}
-
-template <typename T>
 inline Vec<T> load_or_zero(const T* p, isize u, isize n) { return p ? load(p + u, n) : Vec<T>(T(0)); }
 
 template <typename T>

@@ -6,10 +6,10 @@ constexpr int tile_rows = VECTOR_BYTES == 64 ? 6 : 3;  // rows and vectors of C 
 constexpr int tile_vectors = 4;
 constexpr isize block = 256;   // rows of a panel that the nearest caches hold,
 constexpr isize high = 192;    // rows of A with them
+constexpr isize few = 32, very_few = 4, few_block = 64;
 constexpr isize most_panels = 6;  // and panels packed at once
 
-template <typename T>
-constexpr isize lanes = Vec<T>::lanes;
+inline isize least(isize a, isize b) { return a < b ? a : b; }
 
 inline isize up(isize n, isize step) { return (n + step - 1) / step * step; }
 
@@ -27,25 +27,20 @@ template <typename T>
 Matrix<const T> transposed(Matrix<const T> m) { return {m.data, m.col, m.row}; }
 
 // a piece of C (R rows, V vectors of which `width` elements are there) += A B, or = A B
-template <typename T, int R, int V>
+template <typename T, int R, int V, int AHEAD>
 void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add) {
     Vec<T> sum[R][V];
-    const bool whole = width == V * lanes<T>;
-    T edge[V * lanes<T>] = {};
     UNROLL
-    for (int r = 0; r < R; r++) {
-        const T* from = c + r * c_row;
-        if (add && !whole) {
-            std::memcpy(edge, from, width * sizeof(T));
-            from = edge;
-        }
+    for (int r = 0; r < R; r++)
         UNROLL
-        for (int v = 0; v < V; v++) sum[r][v] = add ? Vec<T>::load(from + v * lanes<T>) : Vec<T>(T(0));
-    }
+        for (int v = 0; v < V; v++) sum[r][v] = T(0);
     for (isize k = 0; k < K; k++) {
         Vec<T> row[V];
         UNROLL
-        for (int v = 0; v < V; v++) row[v] = Vec<T>::load(b + k * b_row + v * lanes<T>);
+        for (int v = 0; v < V; v++) {
+            row[v] = Vec<T>::load(b + k * b_row + v * lanes<T>);
+            if (AHEAD) __builtin_prefetch(b + (k + AHEAD) * b_row + v * lanes<T>);
+        }
         UNROLL
         for (int r = 0; r < R; r++) {
             const Vec<T> x(a.data[r * a.row + k * a.col]);
@@ -53,40 +48,46 @@ void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row
             for (int v = 0; v < V; v++) sum[r][v] += x * row[v];
         }
     }
+    // what is there is added last: a sum of short sums has the smaller error
     UNROLL
     for (int r = 0; r < R; r++) {
-        T* to = whole ? c + r * c_row : edge;
+        T edge[V * lanes<T>] = {};
+        T *const there = c + r * c_row, *const to = width == V * lanes<T> ? there : edge;
+        if (add && to == edge) std::memcpy(edge, there, width * sizeof(T));
         UNROLL
-        for (int v = 0; v < V; v++) sum[r][v].store(to + v * lanes<T>);
-        if (!whole) std::memcpy(c + r * c_row, edge, width * sizeof(T));
+        for (int v = 0; v < V; v++) {
+            if (add) sum[r][v] += Vec<T>::load(to + v * lanes<T>);
+            sum[r][v].store(to + v * lanes<T>);
+        }
+        if (to == edge) std::memcpy(there, edge, width * sizeof(T));
     }
 }
 
-template <typename T, int V, int... R>
+template <typename T, int AHEAD, int V, int... R>
 auto tile_of(isize rows, std::integer_sequence<int, R...>) {
-    static constexpr decltype(&tile<T, 1, V>) tiles[] = {tile<T, R + 1, V>...};
+    static constexpr decltype(&tile<T, 1, V, AHEAD>) tiles[] = {tile<T, R + 1, V, AHEAD>...};
     return tiles[rows - 1];
 }
 
-template <typename T>
+template <typename T, int AHEAD>
 auto tile_of(isize rows, isize vectors) {
     typedef std::make_integer_sequence<int, tile_rows> All;
     switch (vectors) {
-        case 1: return tile_of<T, 1>(rows, All{});
-        case 2: return tile_of<T, 2>(rows, All{});
-        case 3: return tile_of<T, 3>(rows, All{});
-        default: return tile_of<T, 4>(rows, All{});
+        case 1: return tile_of<T, AHEAD, 1>(rows, All{});
+        case 2: return tile_of<T, AHEAD, 2>(rows, All{});
+        case 3: return tile_of<T, AHEAD, 3>(rows, All{});
+        default: return tile_of<T, AHEAD, 4>(rows, All{});
     }
 }
 
-// C (M, width) of one panel of at most tile_vectors vectors
-template <typename T>
+// C (M, width) of one panel of at most tile_vectors vectors; AHEAD rows of B before they are needed they are asked for
+template <typename T, int AHEAD = 0>
 void panel_product(isize M, isize K, isize width, Matrix<const T> a, const T* b, isize b_row, T* c, isize c_row,
                    bool add) {
     const isize vectors = up(width, lanes<T>) / lanes<T>, tiles = up(M, tile_rows) / tile_rows;
     for (isize t = 0; t < tiles; t++) {  // as equally high as they can be: low tiles wait for memory
         const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
-        tile_of<T>(rows, vectors)(a.from(m, 0), b, b_row, K, c + m * c_row, c_row, width, add);
+        tile_of<T, AHEAD>(rows, vectors)(a.from(m, 0), b, b_row, K, c + m * c_row, c_row, width, add);
     }
 }
 
@@ -105,7 +106,7 @@ void copy(Matrix<const T> from, isize rows, isize cols, T* to, isize to_row) {
             UNROLL
             for (int r = 0; r < n; r++) {
                 square[r] = Vec<T>::load(from.at(k, c + r));
-                __builtin_prefetch(from.at(k + 8 * n, c + r));
+                __builtin_prefetch(from.at(k, c + n + r));  // of the next rows of squares
             }
             transpose(square);
             UNROLL
@@ -115,18 +116,17 @@ void copy(Matrix<const T> from, isize rows, isize cols, T* to, isize to_row) {
         for (isize c = k < whole_rows ? whole_cols : 0; c < cols; c++) to[k * to_row + c] = *from.at(k, c);
 }
 
-// where the panels of the columns [first, last) begin: as equally wide as they can be
+// where the panels of the columns [first, last) begin: as equally wide as they can be, none empty
 template <typename T>
 struct Panels {
     isize first, last, vectors, count;
 
     Panels(isize first, isize last, isize multiple = 1)
         : first(first), last(last), vectors(up(last - first, lanes<T>) / lanes<T>),
-          count(up(up(vectors, tile_vectors) / tile_vectors, multiple)) {}
+          count(least(up(up(vectors, tile_vectors) / tile_vectors, multiple), vectors)) {}
 
     isize begin(isize p) const {
-        const isize column = first + vectors * p / count * lanes<T>;
-        return column < last ? column : last;
+        return count ? least(first + vectors * p / count * lanes<T>, last) : first;
     }
     isize width(isize p) const { return begin(p + 1) - begin(p); }
 };
@@ -167,7 +167,7 @@ public:
             const isize width = panels.width(p), row = up(width, lanes<T>);
             const T* b = room + (panels.begin(p) - panels.first) * K;
             for (isize k = 0; k < K; k += block)
-                panel_product(M, K - k < block ? K - k : block, width, a.from(0, k), b + k * row, row,
+                panel_product(M, least(K - k, block), width, a.from(0, k), b + k * row, row,
                               c + panels.begin(p), c_row, add || k > 0);
         }
     }
@@ -178,10 +178,88 @@ private:
     T* room;
 };
 
+// a piece of C (R, 4) = A Bᵀ, or += A Bᵀ, of rows in which the elements lie side by side
+template <typename T, int R>
+void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add) {
+    Vec<T> sum[R][4];
+    UNROLL
+    for (int r = 0; r < R; r++)
+        UNROLL
+        for (int n = 0; n < 4; n++) sum[r][n] = T(0);
+    const auto step = [&](isize k, isize left) __attribute__((always_inline)) {
+        Vec<T> row[4];
+        UNROLL
+        for (int n = 0; n < 4; n++) row[n] = load(b + n * b_row + k, left);
+        UNROLL
+        for (int r = 0; r < R; r++) {
+            const Vec<T> x = load(a + r * a_row + k, left);
+            UNROLL
+            for (int n = 0; n < 4; n++) sum[r][n] += x * row[n];
+        }
+    };
+    isize k = 0;
+    for (; k + lanes<T> <= K; k += lanes<T>) step(k, lanes<T>);
+    if (k < K) step(k, K - k);
+    for (int r = 0; r < R; r++) {
+        T parts[lanes<T>];
+        sum_of_four(sum[r]).store(parts);
+        for (isize n = 0; n < width; n++) {
+            T total = parts[n];
+            for (int j = 4; j < lanes<T>; j += 4) total += parts[j + n];
+            c[r * c_row + n] = add ? c[r * c_row + n] + total : total;
+        }
+    }
+}
+
+template <typename T, int... R>
+auto dots_of(isize rows, std::integer_sequence<int, R...>) {
+    static constexpr decltype(&dots<T, 1>) all[] = {dots<T, R + 1>...};
+    return all[rows - 1];
+}
+
+// the same as product for so few rows of A that packing B would take longer than multiplying by it
+template <typename T>
+void product_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c) {
+    const isize threads = Team::limit();
+    const Panels<T> panels(0, N, threads);
+    Team::run(2.0 * M * N * K, [&](Worker& w) {
+        const isize first = panels.count * w.id / w.count, last = panels.count * (w.id + 1) / w.count;
+        if (b.col == 1) {
+            for (isize k = 0; k < K; k += few_block)
+                for (isize p = first; p < last; p++) {
+                    const isize n = panels.begin(p), depth = least(K - k, few_block);
+                    const isize width = panels.width(p), row = up(width, lanes<T>);
+                    T* const to = c + n;
+                    if (width == row) {
+                        panel_product<T, 16>(M, depth, width, a.from(0, k), b.at(k, n), b.row, to, N, add || k);
+                    } else {  // a vector would reach beyond the end of B
+                        alignas(64) T packed[few_block * tile_vectors * lanes<T>];
+                        pack(panels, p, p + 1, b.from(k, 0), depth, packed);
+                        panel_product(M, depth, width, a.from(0, k), packed, row, to, N, add || k);
+                    }
+                }
+            return;
+        }
+        typedef std::make_integer_sequence<int, tile_rows> All;
+        const isize tiles = up(M, tile_rows) / tile_rows;
+        for (isize n = panels.begin(first); n < panels.begin(last);) {
+            const isize width = panels.begin(last) - n < 4 ? 1 : 4;
+            for (isize t = 0; t < tiles; t++) {
+                const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
+                dots_of<T>(rows, All{})(a.at(m, 0), a.row, b.at(0, n), width == 4 ? b.col : 0, K, c + m * N + n, N, width,
+                                        add);
+            }
+            n += width;
+        }
+    });
+}
+
 // C (M, N) = A (M, K) B (K, N) + bias (N,), or without bias, or C += A B
 template <typename T>
 void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c) {
     if (M == 0 || N == 0) return;
+    if (M <= few && K && !bias && a.col == 1 && (b.col == 1 || (b.row == 1 && M <= very_few)))
+        return product_of_few(M, N, K, a, b, add, c);
     // rows of A that do not lie in rows are copied: their lines would drive each other out of the caches
     const bool copy_a = a.col != 1 && K > 1;
     const isize threads = Team::limit(), blocks = up(K, block) / block;
@@ -211,7 +289,7 @@ void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, co
                     rows_of_a = {copied_a, 1, rows};
                 }
                 for (isize p = first; p < last; p++) {
-                    const isize n = panels.begin(p), next = p + most_panels < last ? p + most_panels : last;
+                    const isize n = panels.begin(p), next = least(p + most_panels, last);
                     if ((p - first) % most_panels == 0) pack(panels, p, next, b.from(k, 0), depth, packed_b);
                     const isize done = panels.begin(p - (p - first) % most_panels);
                     const isize width = panels.width(p);

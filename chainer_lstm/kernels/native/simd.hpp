@@ -50,6 +50,18 @@ struct Vec {
     Vec& operator+=(Vec x) { v += x.v; return *this; }
 };
 
+template <typename T>
+constexpr isize lanes = Vec<T>::lanes;
+
+// the first n lanes
+template <typename T>
+inline Vec<T> load(const T* p, isize n) {
+    if (n == lanes<T>) return Vec<T>::load(p);
+    T part[lanes<T>] = {};
+    std::memcpy(part, p, n * sizeof(T));
+    return Vec<T>::load(part);
+}
+
 // q(r) = (exp(r) - 1 - r) / r^2 by its power series, from the last term on
 template <typename T, int K = 2>
 inline Vec<T> exp_rest(Vec<T> r) {
@@ -117,6 +129,16 @@ inline void transpose(Vec<T> (&rows)[Vec<T>::lanes]) {
         UNROLL
         for (int k = 0; k < Vec<T>::lanes; k++) rows[k] = zipped[k];
     }
+}
+
+// element k + 4 j is part j of the sum of vector k
+template <typename T>
+inline Vec<T> sum_of_four(const Vec<T> (&x)[4]) {
+    typedef typename Order<T>::Low Low;
+    typedef typename Order<T>::High High;
+    const Vec<T> x02 = pick(x[0], x[2], Low{}) + pick(x[0], x[2], High{});
+    const Vec<T> x13 = pick(x[1], x[3], Low{}) + pick(x[1], x[3], High{});
+    return pick(x02, x13, Low{}) + pick(x02, x13, High{});
 }
 
 // gates of as many units as a vector has lanes; in memory a, i, f, o of one unit after the other

@@ -1,0 +1,49 @@
+"""What this installation computes with."""
+from __future__ import annotations
+
+import importlib.util
+import platform
+from importlib import metadata
+
+import chainer_lstm
+from chainer_lstm.kernels import native
+
+_LIBRARIES = ('chainer', 'numpy', 'cupy', 'torch', 'matplotlib')
+
+
+def show_config() -> None:
+    """Prints a table of versions, engines, devices, threads and instruction sets."""
+    rows = {'chainer_lstm': chainer_lstm.__version__,
+            'Python': f'{platform.python_version()} on {platform.system()} {platform.machine()}',
+            **{name: _version(name) for name in _LIBRARIES},
+            'engine numpy': 'ready', 'engine native': _native(), 'engine cupy': _cupy()}
+    width = max(map(len, rows))
+    print('\n'.join(f'{name:{width}}  {value}' for name, value in rows.items()))
+
+
+def _version(name: str) -> str:
+    if importlib.util.find_spec(name) is None:
+        return 'not installed'
+    distributions = metadata.packages_distributions().get(name, [name])
+    return ', '.join(f'{metadata.version(each)} ({each})' if each != name else metadata.version(each)
+                     for each in dict.fromkeys(distributions))
+
+
+def _native() -> str:
+    library = native.library()
+    if library is None:
+        return 'not built: a C++ compiler was missing, or failed, when the package was installed; numpy is used'
+    return f'ready: {" > ".join(native.instruction_sets())}, {library.chainer_lstm_get_num_threads()} threads'
+
+
+def _cupy() -> str:
+    if importlib.util.find_spec('cupy') is None:
+        return 'CuPy is not installed'
+    import cupy
+
+    try:
+        devices = [cupy.cuda.runtime.getDeviceProperties(k) for k in range(cupy.cuda.runtime.getDeviceCount())]
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f'no GPU: {error}'
+    return 'ready: ' + ', '.join(
+        f'{device["name"].decode()} (compute capability {device["major"]}.{device["minor"]})' for device in devices)

@@ -1,0 +1,266 @@
+"""The C++ engine: every kernel with every instruction set of this processor, its threads, and life without it."""
+import concurrent.futures
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import numpy
+import pytest
+
+from chainer_lstm import kernels
+from chainer_lstm.kernels import layout
+from chainer_lstm.kernels import native
+from chainer_lstm.kernels import sequence
+from chainer_lstm.kernels.packing import Rows
+from tests.kernels import cases
+
+INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
+SHAPES = [(1, 1, 1), (1, 70, 33), (3, 5, 7), (5, 66, 17), (20, 65, 33), (33, 3, 2), (7, 200, 300), (200, 130, 513),
+          (400, 9, 5), (1, 1, 600), (2, 3, 0), (0, 3, 2), (2, 0, 3)]
+LENGTHS = {'equal': ((9,) * 6, 9), 'ragged': ((13, 13, 8, 8, 5, 1, 1), 13), 'empty sequences': ((4, 4, 2, 1), 6)}
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def engine(request):
+    return cases.native_engine(request.param)
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads for one test."""
+    library = native.library()
+    before = library.chainer_lstm_get_num_threads()
+    yield library.chainer_lstm_set_num_threads
+    library.chainer_lstm_set_num_threads(before)
+
+
+@pytest.mark.parametrize('layout', cases.LAYOUTS)
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('call', cases.CALLS, ids=str)
+def test_call(engine, call, dtype, layout):
+    cases.check_call(engine, numpy, call, dtype, layout)
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 16), (7, 1), (3, 86), (0, 5)], ids=str)
+@pytest.mark.parametrize('call', cases.CALLS, ids=str)
+def test_call_shapes(engine, call, shape):
+    cases.check_call(engine, numpy, call, 'f', shape=shape)
+
+
+@pytest.mark.parametrize('call', cases.CALLS, ids=str)
+def test_call_in_threads(engine, threads, call):
+    threads(3)
+    cases.check_call(engine, numpy, call, 'f', shape=(67, 131))
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('case', cases.STEPS, ids=str)
+def test_step(engine, case, dtype):
+    cases.check_step(engine, numpy, case, dtype)
+    cases.check_step(engine, numpy, case, dtype, B=21, I=37, H=50)
+    cases.check_step(engine, numpy, case, dtype, layout='strided')
+
+
+@pytest.mark.parametrize('case', cases.STEPS, ids=str)
+def test_step_gradients(engine, case):
+    cases.check_step_gradients(engine, numpy, case)
+
+
+def orders(x):
+    """The same matrix, wherever its elements lie."""
+    room = numpy.zeros((x.shape[0] + 2, 2 * x.shape[1] + 3), x.dtype)
+    part = room[1:-1, 3:3 + x.shape[1]]
+    every_other = room.copy()[1:-1, 3::2]
+    part[...] = x
+    every_other[...] = x
+    yield from (x, numpy.asfortranarray(x), part, every_other)
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('shape', SHAPES, ids=str)
+def test_matmul(engine, shape, dtype):
+    M, N, K = shape
+    random = numpy.random.RandomState(0)
+    a, b = random.uniform(-1, 1, (M, K)).astype(dtype), random.uniform(-1, 1, (K, N)).astype(dtype)
+    bias, start = random.uniform(-1, 1, N).astype(dtype), random.uniform(-1, 1, (M, N)).astype(dtype)
+    exact = a.astype('d') @ b.astype('d')
+    tolerance = max(K, 1) * numpy.finfo(dtype).eps
+    for x in orders(a):
+        for y in orders(b):
+            numpy.testing.assert_allclose(engine.matmul(x, y), exact, rtol=0, atol=tolerance)
+    numpy.testing.assert_allclose(engine.affine(a, numpy.asfortranarray(b).T, bias), exact + bias, rtol=0, atol=tolerance)
+    out = start.copy()
+    engine.matmul(a, b, out)
+    numpy.testing.assert_allclose(out, exact, rtol=0, atol=tolerance)
+    engine._product(a, b, None, out, add=True)
+    numpy.testing.assert_allclose(out, 2 * exact, rtol=0, atol=2 * tolerance)
+
+
+def test_matmul_refuses_other_dtypes(engine):
+    x = numpy.ones((2, 2), numpy.longdouble)
+    with pytest.raises(TypeError, match='expected arrays of float32 or float64, got'):
+        engine.matmul(x, x)
+
+
+def recurrence(engine, batches, reverse, peepholes, dtype, units=37):
+    """Everything that a layer computes from fixed numbers: h, states, gradients."""
+    steps, batch = batches
+    random = numpy.random.RandomState(0)
+
+    def draw(*shape, scale=1.0):
+        return random.uniform(-scale, scale, shape).astype('f').astype(dtype)
+
+    rows, width = Rows(steps, batch, reverse), 11
+    x, h0, c0 = draw(sum(steps), width), draw(batch, units), draw(batch, units)
+    weights = sequence.Weights(draw(4 * units, width), draw(4 * units), draw(4 * units, units, scale=2 * units ** -.5),
+                               tuple(draw(units, units, scale=2 * units ** -.5) for _ in range(peepholes)), layout.INTERLEAVED)
+    gradients = draw(sum(steps), 2 * units)[:, :units], draw(batch, units), draw(batch, units)  # gh is a part of rows
+    h, saved = sequence.forward(engine, x, weights, h0, c0, rows)
+    results = [h.copy(), rows.last(numpy, saved.h), rows.last(numpy, saved.c), saved.gates.copy()]
+    gh0, gc0, gpre = engine.recur_backward(saved, weights, rows, *gradients)
+    found = sequence.weight_gradients(engine, saved, gpre, weights, rows)
+    return [*results, gh0, gc0, gpre, *found[:3], *found.peepholes]
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('peepholes', [0, 3])
+@pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
+@pytest.mark.parametrize('batches', LENGTHS.values(), ids=LENGTHS)
+def test_recurrence(engine, threads, batches, reverse, peepholes, dtype):
+    expected = recurrence(kernels.Engine(), batches, reverse, peepholes, 'd')
+    first = None
+    for count in (1, 2, 5):
+        threads(count)
+        found = recurrence(engine, batches, reverse, peepholes, dtype)
+        tolerance = {'f': 2e-5, 'd': 1e-13}[dtype]
+        cases.assert_close(found, expected, (tolerance, tolerance))
+        first = first or found
+        for x, y in zip(found, first):
+            numpy.testing.assert_array_equal(x, y, err_msg=f'{count} threads')
+
+
+def test_recurrence_is_as_exact_as_with_numpy(engine):
+    batches = (20,) * 30, 20
+    exact, by_numpy, found = (recurrence(e, batches, False, 0, dtype, 200)
+                              for e, dtype in ((kernels.Engine(), 'd'), (kernels.Engine(), 'f'), (engine, 'f')))
+    for x, y, z in zip(exact, by_numpy, found):
+        assert numpy.abs(z - x).max() <= 2 * numpy.abs(y - x).max()
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+def test_tanh(engine, dtype):
+    """Within three units in the last place everywhere; infinities, zeros, subnormal numbers and NaN as they should be."""
+    tiny = numpy.finfo(dtype).tiny
+    x = numpy.concatenate([numpy.linspace(-30, 30, 20001), numpy.geomspace(tiny, 1, 2000), -numpy.geomspace(tiny, 1, 2000),
+                           [0, -0.0, tiny / 4, -tiny / 4, numpy.inf, -numpy.inf, numpy.nan, 700, -700]]).astype(dtype)
+    pre = numpy.zeros((len(x), 4), dtype)
+    pre[:, 0] = x
+    gates, _, _ = engine.lstm_fwd(pre, None, None, numpy.zeros((len(x), 1), dtype))
+    expected = numpy.tanh(x.astype(numpy.longdouble)).astype(dtype)
+    spacing = numpy.spacing(numpy.abs(numpy.where(numpy.isnan(expected), 1, expected)))
+    numpy.testing.assert_array_equal(numpy.isnan(gates[:, 0]), numpy.isnan(x))
+    assert numpy.nanmax(numpy.abs(gates[:, 0] - expected) / spacing) <= 3
+    numpy.testing.assert_array_equal(numpy.signbit(gates[:-3, 0]), numpy.signbit(x[:-3]))
+
+
+def test_nan_and_infinity_go_where_they_go_with_numpy(engine):
+    inputs = cases.call_inputs(cases.CALLS[0], 'f', 6, 5)
+    inputs[0][0, 0], inputs[0][1, 5], inputs[-1][2, 3], inputs[-1][3, 1] = numpy.nan, numpy.inf, numpy.nan, -numpy.inf
+    found, expected = engine.lstm_fwd(*inputs), kernels.Engine().lstm_fwd(*inputs)
+    cases.assert_close(found, expected, cases.TOLERANCE['f'])
+
+
+def test_two_python_threads_compute_what_one_does():
+    engine = cases.native_engine(native.instruction_sets()[0] if native.library() else 'baseline')
+    expected = recurrence(engine, LENGTHS['ragged'], False, 0, 'f', 90)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: recurrence(engine, LENGTHS['ragged'], False, 0, 'f', 90), range(40)):
+            for x, y in zip(found, expected):
+                numpy.testing.assert_array_equal(x, y)
+
+
+def _in_child(pipe):
+    pipe.send(recurrence(kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, 0, 'f', 90)[0])
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system does not fork')
+@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
+def test_after_a_fork(threads):
+    threads(2)
+    expected = recurrence(kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, 0, 'f', 90)[0]
+    context = multiprocessing.get_context('fork')
+    for _ in range(3):
+        mine, theirs = context.Pipe()
+        child = context.Process(target=_in_child, args=(theirs,), daemon=True)
+        child.start()
+        assert mine.poll(60), 'the child computes nothing'
+        numpy.testing.assert_array_equal(mine.recv(), expected)
+        child.join()
+
+
+def answer(code, **env):
+    """What a fresh interpreter prints."""
+    env = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
+    return subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
+THREADS = 'from chainer_lstm.kernels import native; print(native.library().chainer_lstm_get_num_threads())'
+
+
+@pytest.mark.parametrize(('setting', 'expected'), [('1', '1'), ('3', '3'), ('4,2', '4')])
+def test_omp_num_threads(setting, expected):
+    cases.native_engine('baseline')
+    assert answer(THREADS, OMP_NUM_THREADS=setting) == expected
+
+
+@pytest.mark.parametrize('setting', [None, '', '0', 'many'])
+def test_as_many_threads_as_cores(setting):
+    cases.native_engine('baseline')
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    assert 1 <= int(answer(THREADS, OMP_NUM_THREADS=setting)) <= cores
+
+
+def test_threadpoolctl_limits_the_threads():
+    threadpoolctl = pytest.importorskip('threadpoolctl')
+    cases.native_engine('baseline')
+    library = native.library()
+    before = library.chainer_lstm_get_num_threads()
+    assert any(pool['user_api'] == 'chainer_lstm' for pool in threadpoolctl.threadpool_info())
+    with threadpoolctl.threadpool_limits(1):
+        assert library.chainer_lstm_get_num_threads() == 1
+    assert library.chainer_lstm_get_num_threads() == before
+
+
+def test_the_best_instruction_set_is_chosen():
+    cases.native_engine('baseline')
+    assert kernels.engine_of(numpy.ones(1)).instruction_set == native.instruction_sets()[0]
+    assert native.instruction_sets()[-1] == 'baseline'
+
+
+WITHOUT = """
+from chainer_lstm.kernels import native
+native._file = lambda: {file}
+import numpy
+from chainer_lstm import kernels
+print(type(kernels.engine_of(numpy.ones(1))).__name__, native.instruction_sets())
+try:
+    kernels.engine_of(numpy.ones(1), 'native')
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize('file', ['None', '__import__("pathlib").Path(__import__("chainer_lstm").__file__)'],
+                         ids=['not built', 'cannot be loaded'])
+def test_without_the_library_numpy_computes(file):
+    first, second = answer(WITHOUT.format(file=file)).splitlines()
+    assert first == 'Engine []'
+    assert "got 'native': it was not built when the package was installed" in second
+
+
+def test_dtypes_that_it_cannot_compute_are_left_to_numpy():
+    assert type(kernels.engine_of(numpy.ones(1, numpy.longdouble))) is kernels.Engine
+    if native.library() is not None:
+        with pytest.raises(ValueError, match='it computes float16, float32 and float64'):
+            kernels.engine_of(numpy.ones(1, numpy.longdouble), 'native')
