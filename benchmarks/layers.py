@@ -185,7 +185,8 @@ def run(args: argparse.Namespace) -> int:
         ragged = workers['ours NStepLSTM'].call(
             'ragged', RAGGED if RAGGED in args.shapes else args.shapes[0], args.runs, args.seconds)
     results = {'machine': machine, 'families': facts, 'shapes': shapes, 'ragged': ragged,
-               'options': {'engine': args.engine, 'runs': args.runs, 'quick': args.quick, 'seconds of a turn': args.seconds}}
+               'options': {'engine': args.engine, 'runs': args.runs, 'quick': args.quick,
+                           'seconds of a turn': args.seconds}}
     print(f'\n{report.tables(results)}')
     write(results, args.out)
     wrong = [f'{entry["name"]}: {name} and {found["reference"]} differ by {found["difference"]:.1e} in {found["where"]}'

@@ -46,7 +46,7 @@ class NativeEngine(FusedEngine):
         if len(rows.steps) <= _FEW_STEPS:
             super().recur_forward(pre, weights, h, c, rows)
         elif pre.size:
-            where, keep = self._sequence(weights, rows)
+            where, _keep = self._sequence(weights, rows)
             self._kernel('recur_forward', pre.dtype)(*where, *map(_address, (pre, h, c)))
 
     def recur_backward(self, saved, weights, rows, gh, gh_last, gc_last):
@@ -54,7 +54,7 @@ class NativeEngine(FusedEngine):
         if len(rows.steps) <= _FEW_STEPS:
             return super().recur_backward(saved, weights, rows, gh, gh_last, gc_last)
         if gates.size:
-            where, keep = self._sequence(weights, rows)
+            where, _keep = self._sequence(weights, rows)
             gh = None if gh is None else _rows(numpy.asarray(gh, gates.dtype))
             self._kernel('recur_backward', gates.dtype)(
                 *where, _address(gates), _address(saved.c), _address(gh),
@@ -78,7 +78,8 @@ class NativeEngine(FusedEngine):
         if bias is not None:
             bias = numpy.ascontiguousarray(bias)
         self._kernel('matmul', dtype)(
-            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b), b_row, b_col, _address(bias), add, _address(out))
+            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b), b_row, b_col, _address(bias), add,
+            _address(out))
         return out
 
     def _launch(self, kernel, like, *args):

@@ -89,7 +89,8 @@ def test_matmul(engine, shape, dtype):
     for x in orders(a):
         for y in orders(b):
             numpy.testing.assert_allclose(engine.matmul(x, y), exact, rtol=0, atol=tolerance)
-    numpy.testing.assert_allclose(engine.affine(a, numpy.asfortranarray(b).T, bias), exact + bias, rtol=0, atol=tolerance)
+    y = engine.affine(a, numpy.asfortranarray(b).T, bias)
+    numpy.testing.assert_allclose(y, exact + bias, rtol=0, atol=tolerance)
     out = start.copy()
     engine.matmul(a, b, out)
     numpy.testing.assert_allclose(out, exact, rtol=0, atol=tolerance)
@@ -113,8 +114,9 @@ def recurrence(engine, batches, reverse, peepholes, dtype, units=37):
 
     rows, width = Rows(steps, batch, reverse), 11
     x, h0, c0 = draw(sum(steps), width), draw(batch, units), draw(batch, units)
-    weights = sequence.Weights(draw(4 * units, width), draw(4 * units), draw(4 * units, units, scale=2 * units ** -.5),
-                               tuple(draw(units, units, scale=2 * units ** -.5) for _ in range(peepholes)), layout.INTERLEAVED)
+    W, b, U, *P = (draw(*shape, scale=2 * units ** -.5) for shape in (
+        (4 * units, width), (4 * units,), (4 * units, units), *[(units, units)] * peepholes))
+    weights = sequence.Weights(W, b, U, tuple(P), layout.INTERLEAVED)
     gradients = draw(sum(steps), 2 * units)[:, :units], draw(batch, units), draw(batch, units)  # gh is a part of rows
     h, saved = sequence.forward(engine, x, weights, h0, c0, rows)
     results = [h.copy(), rows.last(numpy, saved.h), rows.last(numpy, saved.c), saved.gates.copy()]
@@ -150,9 +152,10 @@ def test_recurrence_is_as_exact_as_with_numpy(engine):
 
 @pytest.mark.parametrize('dtype', 'fd')
 def test_tanh(engine, dtype):
-    """Within three units in the last place everywhere; infinities, zeros, subnormal numbers and NaN as they should be."""
+    """Within three units in the last place; infinities, zeros, subnormal numbers and NaN are what they should be."""
     tiny = numpy.finfo(dtype).tiny
-    x = numpy.concatenate([numpy.linspace(-30, 30, 20001), numpy.geomspace(tiny, 1, 2000), -numpy.geomspace(tiny, 1, 2000),
+    small = numpy.geomspace(tiny, 1, 2000)
+    x = numpy.concatenate([numpy.linspace(-30, 30, 20001), small, -small,
                            [0, -0.0, tiny / 4, -tiny / 4, numpy.inf, -numpy.inf, numpy.nan, 700, -700]]).astype(dtype)
     pre = numpy.zeros((len(x), 4), dtype)
     pre[:, 0] = x
@@ -202,7 +205,8 @@ def test_after_a_fork(threads):
 def answer(code, **env):
     """What a fresh interpreter prints."""
     env = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
-    return subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 THREADS = 'from chainer_lstm.kernels import native; print(native.library().chainer_lstm_get_num_threads())'
