@@ -1,4 +1,4 @@
-"""``chainer.functions`` with the LSTM family replaced; every other name is Chainer's own."""
+"""``chainer.functions`` with the LSTM family and a loss replaced; every other name is Chainer's own."""
 from __future__ import annotations
 
 from typing import Any
@@ -11,8 +11,10 @@ from chainer_lstm.functions.lstm import peephole_lstm_step
 from chainer_lstm.functions.n_step_lstm import n_step_bilstm
 from chainer_lstm.functions.n_step_lstm import n_step_lstm
 from chainer_lstm.functions.sequence import lstm_sequence
+from chainer_lstm.functions.loss import softmax_cross_entropy
 
-__all__ = ['lstm', 'lstm_sequence', 'lstm_step', 'n_step_bilstm', 'n_step_lstm', 'peephole_lstm_step']
+__all__ = ['lstm', 'lstm_sequence', 'lstm_step', 'n_step_bilstm', 'n_step_lstm', 'peephole_lstm_step',
+           'softmax_cross_entropy']
 
 
 def __getattr__(name: str) -> Any:

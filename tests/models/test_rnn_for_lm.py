@@ -75,6 +75,20 @@ def test_reset_state_forgets():
     numpy.testing.assert_array_equal(model(X).array, first)
 
 
+def test_chunk_is_its_steps():
+    steps, chunk = (seeded(lambda: RNNForLM(WORDS, UNITS, dropout=0)) for _ in range(2))
+    x = numpy.array([[3, 1], [10, 0], [3, 3]], numpy.int32)
+    for part in (x, x[:2, :1]):  # a batch may shrink
+        expected = numpy.concatenate([steps(words).array for words in part])
+        numpy.testing.assert_allclose(chunk(part).array, expected, rtol=1e-5, atol=1e-7)
+        numpy.testing.assert_allclose(chunk.l2.h.array, steps.l2.h.array, rtol=1e-5, atol=1e-7)
+
+
+def test_words_with_three_axes():
+    with pytest.raises(ValueError, match=r'of shape \(batch,\) or \(time, batch\), got \(1, 1, 1\)'):
+        RNNForLM(WORDS, UNITS)(numpy.zeros((1, 1, 1), numpy.int32))
+
+
 def test_layers_and_init():
     model = RNNForLM(WORDS, UNITS, n_layers=3, init=0.01)
     assert [lstm.name for lstm in model.lstms] == ['l1', 'l2', 'l3']
