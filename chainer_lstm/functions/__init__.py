@@ -5,13 +5,13 @@ from typing import Any
 
 import chainer.functions as _chainer_functions
 
+from chainer_lstm.functions.loss import softmax_cross_entropy
 from chainer_lstm.functions.lstm import lstm
 from chainer_lstm.functions.lstm import lstm_step
 from chainer_lstm.functions.lstm import peephole_lstm_step
 from chainer_lstm.functions.n_step_lstm import n_step_bilstm
 from chainer_lstm.functions.n_step_lstm import n_step_lstm
 from chainer_lstm.functions.sequence import lstm_sequence
-from chainer_lstm.functions.loss import softmax_cross_entropy
 
 __all__ = ['lstm', 'lstm_sequence', 'lstm_step', 'n_step_bilstm', 'n_step_lstm', 'peephole_lstm_step',
            'softmax_cross_entropy']
