@@ -1,5 +1,6 @@
 # make train   trains a small language model on text that comes with Python: about two minutes, no data needed
 # make test    runs the tests
+# make examples runs every example for a few seconds, without any download
 # make bench   measures the layers beside Chainer's, and torch's where it is in .venv: about four minutes
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
@@ -16,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PY := $(VENV)/bin/python
 INSTALLED = pyproject.toml setup.py build-constraints.txt
 
-.PHONY: train test bench lint clean help
+.PHONY: train test examples bench lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -26,6 +27,14 @@ train: $(VENV)/.plot
 
 test: $(VENV)/.test
 	$(PY) -m pytest $(ARGS)
+
+examples: $(VENV)/.plot
+	$(PY) examples/ptb/train_ptb.py --test --data stdlib --preset small --epoch 2 --out $(OUT)/ptb
+	$(PY) examples/ptb/gentxt.py -m $(OUT)/ptb/model.npz
+	$(PY) examples/time_machine/train_time_machine.py --test --data README.md --out $(OUT)/time_machine
+	$(PY) examples/time_machine/train_time_machine.py --test --data README.md --scratch --out $(OUT)/scratch
+	$(PY) examples/reber/train_reber.py --test --out $(OUT)/reber
+	$(PY) examples/adding/train_adding.py --test --out $(OUT)/adding
 
 bench: $(VENV)/.bench
 	$(PY) benchmarks/layers.py --out $(OUT) $(ARGS)
