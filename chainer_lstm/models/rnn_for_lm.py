@@ -13,9 +13,11 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 
+from chainer_lstm import functions
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.links import LSTM
 from chainer_lstm.links.base import CheckedLoading
+from chainer_lstm.links.base import is_plain
 
 
 class RNNForLM(CheckedLoading, chainer.Chain):
@@ -114,7 +116,8 @@ class RNNForLM(CheckedLoading, chainer.Chain):
                 h = lstm(h) if x.ndim == 1 else lstm.forward_sequence(h)
             if x.ndim == 2:
                 h = F.reshape(h, (-1, h.shape[2]))
-            return self[f'l{self.n_layers + 1}'](self._drop(h))
+            h, out = self._drop(h), self[f'l{self.n_layers + 1}']
+            return functions.linear(h, out.W, out.b) if is_plain(out) else out(h)
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
         return F.dropout(h, self.dropout) if self.dropout else h  # Chainer draws numbers for a ratio of 0 too

@@ -18,9 +18,9 @@ import chainer_lstm  # noqa: F401  first: it makes Chainer importable
 
 # isort: split
 import chainer
-import chainer.functions as F
 import numpy
 
+import chainer_lstm.functions as F
 import chainer_lstm.links as L
 from chainer_lstm.datasets import load_time_machine
 from chainer_lstm.datasets import time_machine
@@ -50,9 +50,9 @@ class CharacterModel(chainer.Chain):
     def forward(self, x: numpy.ndarray) -> chainer.Variable:
         """Character ids (T, B) -> (T * B, V), or one step (B,) -> (B, V); advances the state."""
         x = self.xp.eye(self.out.W.shape[0], dtype=numpy.float32)[x]
-        if x.ndim == 2:
-            return self.out(self.lstm(x))
-        return self.out(F.reshape(self.lstm.forward_sequence(x), (-1, self.lstm.state_size)))
+        h = self.lstm(x) if x.ndim == 2 else self.lstm.forward_sequence(x)
+        h = F.reshape(h, (-1, self.lstm.state_size))
+        return F.linear(h, self.out.W, self.out.b)
 
 
 def parser():

@@ -3,6 +3,7 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 import pytest
+from chainer import link_hooks
 from chainer import serializers
 
 from chainer_lstm.models import RNNForLM
@@ -50,7 +51,7 @@ def test_weights_of_chainers_example_under_one_seed(pair):
 
 @pytest.mark.parametrize('train', [True, False])
 def test_steps_of_chainers_example_with_the_same_dropout(pair, train):
-    with chainer.using_config('train', train):
+    with chainer.using_config('train', train), chainer.using_config('lstm_engine', 'numpy'):
         results = [seeded(lambda link=link: [link(X).array for _ in range(3)]) for link in pair]
     for expected, y in zip(*results):
         numpy.testing.assert_array_equal(y, expected)
@@ -82,6 +83,18 @@ def test_chunk_is_its_steps():
         expected = numpy.concatenate([steps(words).array for words in part])
         numpy.testing.assert_allclose(chunk(part).array, expected, rtol=1e-5, atol=1e-7)
         numpy.testing.assert_allclose(chunk.l2.h.array, steps.l2.h.array, rtol=1e-5, atol=1e-7)
+
+
+def test_output_layer_that_was_hooked_or_replaced_is_called():
+    model = RNNForLM(WORDS, UNITS, dropout=0)
+    expected = model(X).array
+    model.reset_state()
+    hook = link_hooks.TimerHook()
+    model.l3.add_hook(hook)
+    numpy.testing.assert_allclose(model(X).array, expected, rtol=1e-5, atol=1e-7)
+    assert [link for link, _ in hook.call_history] == ['Linear']
+    model.l3 = L.Linear(UNITS, 2, nobias=True)
+    assert model(X).shape == (4, 2)
 
 
 def test_words_with_three_axes():
