@@ -1,7 +1,12 @@
 # make train   trains a small language model on text that comes with Python: about two minutes, no data needed
 # make test    runs the tests
+<<<<<<< HEAD
 # make bench   measures the layers beside Chainer's, and torch's where it is in .venv: about six minutes
 # make sanitize   runs the tests of the C++ engine under AddressSanitizer and UBSan
+=======
+# make examples runs every example for a few seconds, without any download
+# make bench   measures the layers beside Chainer's, and torch's where it is in .venv: about four minutes
+>>>>>>> examples
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
 PYTHON ?= python3
@@ -18,7 +23,11 @@ PY := $(VENV)/bin/python
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
 INSTALLED = pyproject.toml setup.py build-constraints.txt $(NATIVE)
 
+<<<<<<< HEAD
 .PHONY: train test bench sanitize lint clean help
+=======
+.PHONY: train test examples bench lint clean help
+>>>>>>> examples
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -28,6 +37,14 @@ train: $(VENV)/.plot
 
 test: $(VENV)/.test
 	$(PY) -m pytest $(ARGS)
+
+examples: $(VENV)/.plot
+	$(PY) examples/ptb/train_ptb.py --test --data stdlib --preset small --epoch 2 --out $(OUT)/ptb
+	$(PY) examples/ptb/gentxt.py -m $(OUT)/ptb/model.npz
+	$(PY) examples/time_machine/train_time_machine.py --test --data README.md --out $(OUT)/time_machine
+	$(PY) examples/time_machine/train_time_machine.py --test --data README.md --scratch --out $(OUT)/scratch
+	$(PY) examples/reber/train_reber.py --test --out $(OUT)/reber
+	$(PY) examples/adding/train_adding.py --test --out $(OUT)/adding
 
 bench: $(VENV)/.bench
 	$(PY) benchmarks/layers.py --out $(OUT) $(ARGS)

@@ -7,6 +7,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
+EXAMPLES = [path.read_text(encoding='utf-8') for path in sorted(ROOT.glob('examples/*/README.md'))]
+COMMANDS = [command for text in (README, *EXAMPLES)
+            for command in re.findall(r'^\$ python examples/(\S+)(.*?)(?:  +#.*)?$', text, re.MULTILINE)]
 
 
 def test_python_blocks_run(tmp_path, monkeypatch):
@@ -18,13 +21,18 @@ def test_python_blocks_run(tmp_path, monkeypatch):
     assert (tmp_path / 'lstm.npz').exists()
 
 
-@pytest.mark.parametrize('line', re.findall(r'^\$ python examples/ptb/(.*?)(?:  +#.*)?$', README, re.MULTILINE))
-def test_commands_have_the_options_shown(line):
-    script, *args = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", line)]
-    spec = importlib.util.spec_from_file_location('script', ROOT / 'examples' / 'ptb' / script)
+@pytest.mark.parametrize(('script', 'line'), COMMANDS)
+def test_commands_have_the_options_shown(script, line):
+    args = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", line)]
+    spec = importlib.util.spec_from_file_location('script', ROOT / 'examples' / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.parser().parse_args(args)
+
+
+def test_every_example_has_a_readme_with_a_command():
+    assert len(EXAMPLES) == sum(folder.is_dir() for folder in (ROOT / 'examples').iterdir()) == 4
+    assert all('$ python examples/' in text for text in EXAMPLES)
 
 
 @pytest.mark.parametrize('target', re.findall(r'\]\((?!http)([^)#]+)', README))

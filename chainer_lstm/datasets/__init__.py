@@ -1,6 +1,8 @@
-"""Text as arrays of word ids."""
+"""Text as arrays of ids, and sequences made by rule."""
 from chainer_lstm.datasets.corpus import Corpus
 from chainer_lstm.datasets.corpus import load_corpus
 from chainer_lstm.datasets.download import cached_download
+from chainer_lstm.datasets.reber import embedded_reber
+from chainer_lstm.datasets.time_machine import load_time_machine
 
-__all__ = ['Corpus', 'cached_download', 'load_corpus']
+__all__ = ['Corpus', 'cached_download', 'embedded_reber', 'load_corpus', 'load_time_machine']

@@ -13,9 +13,11 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 
+from chainer_lstm import functions
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.links import LSTM
 from chainer_lstm.links.base import CheckedLoading
+from chainer_lstm.links.base import is_plain
 
 
 class RNNForLM(CheckedLoading, chainer.Chain):
@@ -91,14 +93,31 @@ class RNNForLM(CheckedLoading, chainer.Chain):
             lstm.reset_state()
 
     def forward(self, x: Input) -> chainer.Variable:
-        """Word ids x (B,) int -> scores of the next word (B, V); advances the state.
+        """Word ids -> scores of the word after each; advances the state.
+
+        Args:
+            x: (B,) int, one step, or (T, B), a chunk: all its steps are one
+                node a layer and one product for all scores.
+
+        Returns:
+            (B, V), or (T * B, V), the rows of step 0 first.
 
         Raises:
             TypeError: the batch is larger than that of the state.
+            ValueError: x has another number of axes.
         """
+        if x.ndim not in (1, 2):
+            raise ValueError(f'expected word ids of shape (batch,) or (time, batch), got {x.shape}')
         train = chainer.config.train if self.train is None else self.train
         with chainer.using_config('train', train):
             h = self.embed(x)
             for lstm in self.lstms:
-                h = lstm(F.dropout(h, self.dropout))
-            return self[f'l{self.n_layers + 1}'](F.dropout(h, self.dropout))
+                h = self._drop(h)
+                h = lstm(h) if x.ndim == 1 else lstm.forward_sequence(h)
+            if x.ndim == 2:
+                h = F.reshape(h, (-1, h.shape[2]))
+            h, out = self._drop(h), self[f'l{self.n_layers + 1}']
+            return functions.linear(h, out.W, out.b) if is_plain(out) else out(h)
+
+    def _drop(self, h: chainer.Variable) -> chainer.Variable:
+        return F.dropout(h, self.dropout) if self.dropout else h  # Chainer draws numbers for a ratio of 0 too

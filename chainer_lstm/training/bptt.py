@@ -10,10 +10,10 @@ import numpy
 
 
 class ParallelSequentialIterator(chainer.dataset.Iterator):
-    """Reads a long sequence at ``batch_size`` places, equally far apart, one step a batch.
+    """Reads a long sequence at ``batch_size`` places, equally far apart, one step or one chunk a batch.
 
-    A batch is a list of pairs (current word, next word), one for each place,
-    as in Chainer's example.  An epoch is over when every word was read once.
+    A step is a list of pairs (current word, next word), one for each place,
+    as in Chainer's example; ``chunk`` gives several as arrays.  An epoch is over when every word was read once.
 
     Args:
         dataset: (n,) word ids.
@@ -27,7 +27,7 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
     def __init__(self, dataset: Any, batch_size: int, repeat: bool = True) -> None:
         if not 1 <= batch_size <= len(dataset):
             raise ValueError(f'expected a batch size between 1 and the {len(dataset)} words, got {batch_size}')
-        self.dataset = dataset
+        self.dataset = numpy.asarray(dataset)
         self.batch_size = batch_size
         self.repeat = repeat
         self.epoch = 0
@@ -37,19 +37,27 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         self._offsets = numpy.arange(batch_size) * len(dataset) // batch_size
 
     def __next__(self) -> list[tuple[Any, Any]]:
-        if not self.repeat and self.iteration * self.batch_size >= len(self.dataset):
-            raise StopIteration
-        current = self._words()
+        (x,), (t,) = self.chunk(1)
+        return list(zip(x, t))
+
+    def chunk(self, length: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+        """The next ``length`` steps at once: current words and next words, each (length, B).
+
+        Raises:
+            StopIteration: the epoch is over and there is no other; the last chunk of it may be shorter.
+        """
+        if not self.repeat:
+            length = min(length, -(-len(self.dataset) // self.batch_size) - self.iteration)
+            if length < 1:
+                raise StopIteration
+        steps = self.iteration + numpy.arange(length + 1)[:, None]
+        words = self.dataset[(self._offsets + steps) % len(self.dataset)]
         self._previous_epoch_detail = self.epoch_detail
-        self.iteration += 1
+        self.iteration += length
         epoch = int(self.epoch_detail)
         self.is_new_epoch = self.epoch < epoch
         self.epoch = epoch
-        return list(zip(current, self._words()))
-
-    def _words(self) -> list[Any]:
-        length = len(self.dataset)
-        return [self.dataset[k] for k in (self._offsets + self.iteration) % length]
+        return words[:-1], words[1:]
 
     @property
     def epoch_detail(self) -> float:
@@ -58,7 +66,7 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
 
     @property
     def previous_epoch_detail(self) -> Optional[float]:
-        """``epoch_detail`` before the last batch."""
+        """``epoch_detail`` before the last step or chunk."""
         return None if self._previous_epoch_detail < 0 else self._previous_epoch_detail
 
     def serialize(self, serializer: Any) -> None:
@@ -72,9 +80,12 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
 
     Args:
         train_iter: a ``ParallelSequentialIterator``.
-        optimizer: set up with a model that takes (x, t) and returns a loss.
+        optimizer: set up with a model that takes (x, t) and returns the mean
+            loss: x (T, B) and t (T * B,), or both (B,) with ``stepwise``.
         bprop_len: steps a chunk.
         device: where the words are sent.
+        stepwise: call the model with one step at a time, as Chainer's example
+            does; the losses and gradients are the same.
 
     Attributes:
         words: number of words trained on.
@@ -82,24 +93,37 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
     """
 
     def __init__(self, train_iter: ParallelSequentialIterator, optimizer: chainer.Optimizer, bprop_len: int,
-                 device: Any) -> None:
+                 device: Any, stepwise: bool = False) -> None:
         super().__init__(train_iter, optimizer, device=device)
         if bprop_len < 1:
             raise ValueError(f'expected at least 1 step a chunk, got {bprop_len}')
         self.bprop_len = bprop_len
+        self.stepwise = stepwise
         self.words = 0
         self.seconds = 0.0
 
     def update_core(self) -> None:
         start = time.perf_counter()
-        iterator, optimizer = self.get_iterator('main'), self.get_optimizer('main')
-        loss = 0
-        for _ in range(self.bprop_len):
-            batch = next(iterator)
-            loss += optimizer.target(*self.converter(batch, self.device))
-            self.words += len(batch)
+        optimizer = self.get_optimizer('main')
+        x, t = (self.device.send(words) for words in self.get_iterator('main').chunk(self.bprop_len))
+        if self.stepwise:
+            loss = sum(optimizer.target(*step) for step in zip(x, t))
+        else:
+            loss = optimizer.target(x, t.ravel()) * len(x)
+        # of the whole chunk; the model has reported that of its last call
+        chainer.report({'loss': loss.array / len(x)}, optimizer.target)
         optimizer.target.cleargrads()
         loss.backward()
         loss.unchain_backward()
+        _unchain_states(optimizer.target)
         optimizer.update()
+        self.words += x.size
         self.seconds += time.perf_counter() - start
+
+
+def _unchain_states(model: chainer.Link) -> None:
+    """The states after a chunk are no part of its loss, which alone ``unchain_backward`` cuts off."""
+    for link in model.links():
+        for state in (getattr(link, name, None) for name in ('c', 'h')):
+            if isinstance(state, chainer.Variable):
+                state.unchain()

@@ -42,33 +42,36 @@ class LanguageModelEvaluator(extensions.Evaluator):
     """Mean loss over a text, every word but the first predicted once, nothing else.
 
     The text is cut into ``batch_size`` streams of equal length, each read from
-    an empty state.
+    an empty state, a chunk at a time.
 
     Args:
         words: (n,) word ids.
-        target: a model with a ``predictor`` that has ``reset_state``, such as
+        target: a model that takes chunks, x (T, B) and t (T * B,), with a
+            ``predictor`` that has ``reset_state``, such as
             ``Classifier(RNNForLM(...))``; a copy with a state of its own
             leaves the training's state alone.
         batch_size: number of streams.
+        length: steps a chunk; only memory and speed depend on it.
 
     Raises:
         ValueError: fewer than two words.
     """
 
-    def __init__(self, words: numpy.ndarray, target: chainer.Link, batch_size: int = 20) -> None:
+    def __init__(self, words: numpy.ndarray, target: chainer.Link, batch_size: int = 20, length: int = 35) -> None:
         super().__init__({}, target)
         if len(words) < 2:
             raise ValueError(f'expected at least 2 words to evaluate on, got {len(words)}')
         self._words = words
         self._batch_size = min(batch_size, len(words) - 1)
+        self._length = length
 
     def evaluate(self) -> dict[str, float]:
         """-> ``{'main/loss': mean loss}``, under the prefix of the evaluator's name."""
         model, total = self.get_target('main'), 0.0
         model.predictor.reset_state()
         with chainer.no_backprop_mode():
-            for x, t in _streams(self._words, self._batch_size):
-                total += float(model(model.device.send(x), model.device.send(t)).array) * len(x)
+            for x, t in _chunks(self._words, self._batch_size, self._length):
+                total += float(model(model.device.send(x), model.device.send(t.ravel())).array) * x.size
         model.predictor.reset_state()
         observation: dict[str, float] = {}
         with chainer.reporter.report_scope(observation):
@@ -76,17 +79,19 @@ class LanguageModelEvaluator(extensions.Evaluator):
         return observation
 
 
-def _streams(words: numpy.ndarray, batch_size: int) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-    """Batches (current words, next words), in which every word but the first is the next word once.
+def _chunks(words: numpy.ndarray, batch_size: int, most: int) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+    """Chunks (current words, next words), in which every word but the first is the next word once.
 
     Where the streams cannot be equally long, the first ones are one longer.
     """
     length, longer = divmod(len(words) - 1, batch_size)
     starts = numpy.arange(batch_size) * length + numpy.minimum(numpy.arange(batch_size), longer)
-    for t in range(length):
-        yield words[starts + t], words[starts + t + 1]
+    for t in range(0, length, most):
+        steps = starts + numpy.arange(t, min(t + most, length))[:, None]
+        yield words[steps], words[steps + 1]
     if longer:
-        yield words[starts[:longer] + length], words[starts[:longer] + length + 1]
+        steps = starts[None, :longer] + length
+        yield words[steps], words[steps + 1]
 
 
 class ExponentialDecay(extension.Extension):

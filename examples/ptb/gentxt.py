@@ -23,6 +23,7 @@ import numpy
 from chainer_lstm.datasets import load_corpus
 from chainer_lstm.models import RNNForLM
 from chainer_lstm.training import generate
+from chainer_lstm.training import script
 
 EOS = '<eos>'
 
@@ -40,8 +41,7 @@ def parser():
                    help='below 1: likelier words, above: more surprising ones (default: 1)')
     p.add_argument('--seed', '-s', type=int, default=123, help='of the draws (default: 123)')
     p.add_argument('--unit', '-u', type=int, help='units, as for Chainer; read from the model file anyway')
-    p.add_argument('--device', '-d', default='-1', help='-1: CPU; N or @cupy:N: GPU N (default: -1)')
-    p.add_argument('--gpu', '-g', dest='device', nargs='?', const='0', help='the same; without a number, GPU 0')
+    script.add_device(p)
     return p
 
 
@@ -78,12 +78,7 @@ def run(args) -> None:
 
 
 def main() -> None:
-    p = parser()
-    args = p.parse_args()
-    try:
-        run(args)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        p.error(str(error))
+    script.main(parser(), run)
 
 
 if __name__ == '__main__':

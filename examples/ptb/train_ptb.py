@@ -16,12 +16,10 @@ which gentxt.py writes text.
 """
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import pathlib
 import sys
-import zipfile
 
 import chainer_lstm  # noqa: F401  first: it makes Chainer importable
 
@@ -32,6 +30,7 @@ import numpy
 from chainer import training
 from chainer.training import extensions
 
+from chainer_lstm import functions
 from chainer_lstm.datasets import Corpus
 from chainer_lstm.datasets import load_corpus
 from chainer_lstm.models import RNNForLM
@@ -42,6 +41,7 @@ from chainer_lstm.training import ParallelSequentialIterator
 from chainer_lstm.training import PerplexityLog
 from chainer_lstm.training import RandomState
 from chainer_lstm.training import generate
+from chainer_lstm.training import script
 
 PRESETS = {
     name: dict(zip(
@@ -55,20 +55,9 @@ PRESETS = {
 }
 
 
-def number(kind, low, high=math.inf):
-    """An argparse type: a number in [low, high)."""
-    def parse(text):
-        value = kind(text)
-        if not low <= value < high:
-            raise argparse.ArgumentTypeError(f'expected a number from {low} up to {high}, got {text}')
-        return value
-    parse.__name__ = kind.__name__
-    return parse
-
-
 def parser():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    size = number(int, 1)
+    p = script.parser(__doc__)
+    size, number = script.number(int, 1), script.number
     p.add_argument('--data', default='ptb', help="'ptb', 'stdlib' or a folder (default: ptb)")
     p.add_argument('--preset', choices=PRESETS, default='chainer',
                    help='what the options below are if not given (default: chainer)')
@@ -83,29 +72,21 @@ def parser():
     p.add_argument('--decay-after', type=size, help='epochs before the first decay')
     p.add_argument('--batchsize', '-b', type=size, default=20, help='places read at once (default: 20)')
     p.add_argument('--lr', type=number(float, 0), default=1.0, help='learning rate of SGD (default: 1)')
-    p.add_argument('--seed', type=number(int, 0, 2 ** 32), default=0, help='of weights and dropout (default: 0)')
-    p.add_argument('--device', '-d', default='-1', help='-1: CPU; N or @cupy:N: GPU N (default: -1)')
-    p.add_argument('--gpu', '-g', dest='device', nargs='?', const='0', help='the same; without a number, GPU 0')
-    p.add_argument('--out', '-o', type=pathlib.Path, default='result', help='folder for the results (default: result)')
     p.add_argument('--model', '-m', type=pathlib.Path, help='file for the trained model (default: OUT/model.npz)')
     p.add_argument('--resume', '-r', nargs='?', const='', metavar='SNAPSHOT',
                    help='go on from a snapshot; without a name, from the newest in OUT')
-    p.add_argument('--test', action='store_true', help='the first 100 words only, to see that everything works')
+    p.add_argument('--stepwise', action='store_true',
+                   help="feed one word at a time, as Chainer's example does: the same losses, slower")
     return p
 
 
 def make_trainer(args, corpus: Corpus) -> training.Trainer:
     """Model, optimizer and every extension; nothing is computed yet."""
-    device = chainer.get_device(args.device)
-    device.use()
-    numpy.random.seed(args.seed)
-    if device.xp is not numpy:
-        device.xp.random.seed(args.seed)
-
+    device = script.start(args)
     rnn = RNNForLM(len(corpus.vocabulary), args.unit, n_layers=args.layer, dropout=args.dropout, init=args.init)
     for lstm in rnn.lstms:
         lstm.persistent_state = True  # a resumed run goes on where the snapshot was taken
-    model = L.Classifier(rnn)
+    model = L.Classifier(rnn, functions.softmax_cross_entropy)
     model.compute_accuracy = False
     model.to_device(device)
 
@@ -113,8 +94,8 @@ def make_trainer(args, corpus: Corpus) -> training.Trainer:
     optimizer.setup(model)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
 
-    updater = BPTTUpdater(
-        ParallelSequentialIterator(corpus.train, args.batchsize), optimizer, args.bproplen, device)
+    words = ParallelSequentialIterator(corpus.train, args.batchsize)
+    updater = BPTTUpdater(words, optimizer, args.bproplen, device, args.stepwise)
     trainer = training.Trainer(updater, (args.epoch, 'epoch'), out=str(args.out))
     log = (10, 'iteration') if args.test else (.25, 'epoch')
     trainer.extend(LanguageModelEvaluator(corpus.valid, model.copy(), args.batchsize), name='validation')
@@ -164,8 +145,7 @@ def run(args) -> None:
     if args.test:
         corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)
     model_path = args.model or args.out / 'model.npz'
-    for folder in (args.out, model_path.parent):
-        folder.mkdir(parents=True, exist_ok=True)
+    model_path.parent.mkdir(parents=True, exist_ok=True)
 
     trainer = make_trainer(args, corpus)
     model = trainer.updater.get_optimizer('main').target
@@ -187,14 +167,7 @@ def run(args) -> None:
 
 
 def main() -> None:
-    p = parser()
-    args = p.parse_args()
-    try:
-        run(args)
-    except KeyboardInterrupt:
-        p.exit(130, f'\ninterrupted; go on with --resume and the same options (snapshots are in {args.out})\n')
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        p.error(str(error))
+    script.main(parser(), run, 'go on with --resume and the same options (snapshots are in {out})')
 
 
 if __name__ == '__main__':

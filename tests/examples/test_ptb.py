@@ -1,8 +1,6 @@
-"""The scripts as a user runs them, in this process, on a text of a few hundred words."""
-import importlib.util
+"""The scripts on a text of a few hundred words."""
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -10,15 +8,10 @@ import chainer
 import numpy
 import pytest
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / 'examples' / 'ptb'
+from tests.examples.conftest import EXAMPLES
+from tests.examples.conftest import load
+
 SMALL = ['--unit', '8', '--bproplen', '5', '--batchsize', '4']
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -32,17 +25,8 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def script(monkeypatch, capsys):
-    """Runs a script's main; -> exit status, what it printed, what it complained."""
-    def run(name, *args):
-        monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, args)])
-        try:
-            load(name).main()
-            status = 0
-        except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
-    return run
+def script(run):
+    return lambda name, *args: run(f'ptb/{name}.py', *args)
 
 
 @pytest.fixture
@@ -84,8 +68,23 @@ def test_resumed_run_ends_with_the_same_bits(train, tmp_path):
             numpy.testing.assert_array_equal(resumed[key], expected[key])
 
 
+@pytest.mark.parametrize('options', [[], ['--bproplen', 7]], ids=['chunks of 5', 'chunks of 7'])
+def test_stepwise_gives_the_same_losses(train, tmp_path, options):
+    logs = []
+    for name, args in (('chunks', []), ('steps', ['--stepwise'])):
+        status, _, _ = train('--epoch', 3, '--dropout', 0, *options, *args, out=tmp_path / name)
+        assert status == 0
+        logs.append(json.loads((tmp_path / name / 'log').read_text()))
+    assert len(logs[0]) == len(logs[1]) > 3
+    for chunks, steps in zip(*logs):
+        assert chunks.keys() == steps.keys()
+        for key in chunks.keys() & {'iteration', 'main/loss', 'validation/main/loss'}:
+            assert chunks[key] == pytest.approx(steps[key], rel=1e-5)
+    assert 'validation/main/loss' in logs[0][-1]
+
+
 def test_presets_are_those_of_zaremba():
-    module = load('train_ptb')
+    module = load('ptb/train_ptb.py')
     found = {name: (p['unit'], p['bproplen'], p['epoch'], p['dropout'], p['init'], p['gradclip'],
                     1 / p['decay'], p['decay_after']) for name, p in module.PRESETS.items()}
     assert found == {
@@ -102,9 +101,9 @@ def test_options_of_chainers_example_are_taken(script, data, tmp_path):
     assert status == 0
     assert (tmp_path / 'here.npz').exists()
     assert (tmp_path / 'here.vocab.txt').exists()
-    args = load('train_ptb').parser().parse_args(['--gpu', '-r', 'snapshot'])
+    args = load('ptb/train_ptb.py').parser().parse_args(['--gpu', '-r', 'snapshot'])
     assert (args.device, args.resume) == ('0', 'snapshot')
-    assert load('train_ptb').parser().parse_args(['-g', '3']).device == '3'
+    assert load('ptb/train_ptb.py').parser().parse_args(['-g', '3']).device == '3'
 
 
 @pytest.mark.parametrize(('args', 'message'), [
@@ -140,8 +139,8 @@ def test_resume_with_another_size_is_refused(trained, train):
 
 
 def test_help_teaches():
-    printed = subprocess.run([sys.executable, EXAMPLES / 'train_ptb.py', '--help'], text=True, capture_output=True,
-                             check=True, env={**os.environ, 'PYTHONPATH': str(EXAMPLES.parents[1])}).stdout
+    printed = subprocess.run([sys.executable, EXAMPLES / 'ptb' / 'train_ptb.py', '--help'], text=True, check=True,
+                             capture_output=True, env={**os.environ, 'PYTHONPATH': str(EXAMPLES.parent)}).stdout
     assert '--preset medium --gpu 0' in printed
 
 

@@ -3,6 +3,7 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 import pytest
+from chainer import link_hooks
 from chainer import serializers
 
 from chainer_lstm.models import RNNForLM
@@ -74,6 +75,32 @@ def test_reset_state_forgets():
     assert (model(X).array != first).any()
     model.reset_state()
     numpy.testing.assert_array_equal(model(X).array, first)
+
+
+def test_chunk_is_its_steps():
+    steps, chunk = (seeded(lambda: RNNForLM(WORDS, UNITS, dropout=0)) for _ in range(2))
+    x = numpy.array([[3, 1], [10, 0], [3, 3]], numpy.int32)
+    for part in (x, x[:2, :1]):  # a batch may shrink
+        expected = numpy.concatenate([steps(words).array for words in part])
+        numpy.testing.assert_allclose(chunk(part).array, expected, rtol=1e-5, atol=1e-7)
+        numpy.testing.assert_allclose(chunk.l2.h.array, steps.l2.h.array, rtol=1e-5, atol=1e-7)
+
+
+def test_output_layer_that_was_hooked_or_replaced_is_called():
+    model = RNNForLM(WORDS, UNITS, dropout=0)
+    expected = model(X).array
+    model.reset_state()
+    hook = link_hooks.TimerHook()
+    model.l3.add_hook(hook)
+    numpy.testing.assert_allclose(model(X).array, expected, rtol=1e-5, atol=1e-7)
+    assert [link for link, _ in hook.call_history] == ['Linear']
+    model.l3 = L.Linear(UNITS, 2, nobias=True)
+    assert model(X).shape == (4, 2)
+
+
+def test_words_with_three_axes():
+    with pytest.raises(ValueError, match=r'of shape \(batch,\) or \(time, batch\), got \(1, 1, 1\)'):
+        RNNForLM(WORDS, UNITS)(numpy.zeros((1, 1, 1), numpy.int32))
 
 
 def test_layers_and_init():

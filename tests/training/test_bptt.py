@@ -17,6 +17,19 @@ def test_iterator_reads_from_equally_distant_places_and_wraps():
     assert batches[3] == [(3, 4), (5, 6), (0, 1)]
 
 
+def test_chunks_are_the_steps_at_once_and_end_with_the_epoch():
+    chunks, steps = (ParallelSequentialIterator(numpy.arange(7), 3, repeat=False) for _ in range(2))
+    x, t = chunks.chunk(2)
+    assert [list(zip(*pair)) for pair in zip(x, t)] == [next(steps), next(steps)]
+    assert (chunks.epoch_detail, chunks.previous_epoch_detail, chunks.is_new_epoch) == (6 / 7, 0, False)
+    x, t = chunks.chunk(2)
+    assert [list(zip(*pair)) for pair in zip(x, t)] == [next(steps)]
+    assert chunks.is_new_epoch
+    for ended in (lambda: chunks.chunk(2), lambda: next(steps)):
+        with pytest.raises(StopIteration):
+            ended()
+
+
 def test_iterator_counts_epochs():
     iterator = ParallelSequentialIterator(numpy.arange(6), 3)
     seen = []
@@ -56,17 +69,18 @@ def make(words, n_words=9):
     return model, optimizer, ParallelSequentialIterator(words, 2)
 
 
-def test_updater_trains_as_a_loop_over_chunks_does():
+@pytest.mark.parametrize('stepwise', [True, False])
+def test_updater_trains_as_a_loop_over_steps_does(stepwise):
     words = numpy.random.RandomState(1).randint(0, 9, 40).astype(numpy.int32)
     model, optimizer, iterator = make(words)
-    updater = BPTTUpdater(iterator, optimizer, 3, chainer.get_device('@numpy'))
+    updater = BPTTUpdater(iterator, optimizer, 3, chainer.get_device('@numpy'), stepwise)
+    expected, expected_optimizer, iterator = make(words)
+    reporter = chainer.Reporter()
+    reporter.add_observer('main', model)
     for _ in range(4):
-        updater.update()
-    assert (updater.words, updater.iteration) == (4 * 3 * 2, 4)
-    assert updater.seconds > 0
-
-    expected, optimizer, iterator = make(words)
-    for _ in range(4):
+        observation = {}
+        with reporter.scope(observation):
+            updater.update()
         loss = 0
         for _ in range(3):
             x, t = numpy.array(next(iterator)).T
@@ -74,14 +88,21 @@ def test_updater_trains_as_a_loop_over_chunks_does():
         expected.cleargrads()
         loss.backward()
         loss.unchain_backward()
-        optimizer.update()
+        expected_optimizer.update()
+        assert observation['main/loss'] == pytest.approx(float(loss.array) / 3, rel=1e-6)
+    assert (updater.words, updater.iteration) == (4 * 3 * 2, 4)
+    assert updater.seconds > 0
     for param, other in zip(model.params(), expected.params()):
-        numpy.testing.assert_array_equal(param.array, other.array)
+        if stepwise:
+            numpy.testing.assert_array_equal(param.array, other.array)
+        else:
+            numpy.testing.assert_allclose(param.array, other.array, rtol=1e-4, atol=1e-7)
 
 
-def test_updater_keeps_no_graph_between_chunks():
+@pytest.mark.parametrize('stepwise', [True, False])
+def test_updater_keeps_no_graph_between_chunks(stepwise):
     model, optimizer, iterator = make(numpy.arange(9, dtype=numpy.int32))
-    BPTTUpdater(iterator, optimizer, 2, chainer.get_device('@numpy')).update()
+    BPTTUpdater(iterator, optimizer, 2, chainer.get_device('@numpy'), stepwise).update()
     assert all(state.creator is None for lstm in model.predictor.lstms for state in (lstm.c, lstm.h))
 
 

@@ -29,7 +29,7 @@ def words(n):
 @pytest.mark.parametrize(('n', 'batch_size'), [(2, 1), (20, 1), (20, 19), (20, 30), (21, 4), (23, 4), (24, 7)])
 def test_evaluation_predicts_every_word_but_the_first_once(model, n, batch_size):
     text = words(n)
-    loss = LanguageModelEvaluator(text, model, batch_size)()['main/loss']
+    loss = LanguageModelEvaluator(text, model, batch_size, 3)()['main/loss']
 
     length, longer = divmod(n - 1, min(batch_size, n - 1))
     total, targets, start = 0.0, 0, 0

@@ -1,0 +1,55 @@
+"""Strings of the embedded Reber grammar: a long-range dependency that a recurrent net has to keep in mind.
+
+    B T <Reber string> T E      the last symbol but one
+    B P <Reber string> P E      repeats the second
+
+Reber 1967; embedded by Fahlman 1991; the task as in Hochreiter and Schmidhuber 1997.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy
+
+SYMBOLS = 'BTPSXVE'
+
+# from each state: the symbol that may follow, and the state it leads to; None: the string is over
+_GRAMMAR: tuple[dict[str, int | None], ...] = (
+    {'B': 1}, {'T': 2, 'P': 3}, {'S': 2, 'X': 4}, {'T': 3, 'V': 5}, {'X': 3, 'S': 6}, {'P': 4, 'V': 6}, {'E': None})
+
+Example = tuple[numpy.ndarray, numpy.ndarray]
+
+
+def embedded_reber_string(random: numpy.random.RandomState) -> tuple[str, list[str]]:
+    """A string, and for each of its symbols but the last the symbols that may follow.
+
+    Choices are equally likely.
+    """
+    outer = 'TP'[random.randint(2)]
+    inner, follow = _reber_string(random)
+    # between the inner string's last symbol and the end stands the outer symbol again
+    return f'B{outer}{inner}{outer}E', ['TP', 'B', *follow, outer, 'E']
+
+
+def _reber_string(random):
+    string, follow, state = 'B', [], _GRAMMAR[0]['B']
+    while state is not None:
+        follow.append(''.join(_GRAMMAR[state]))
+        symbol = follow[-1][random.randint(len(follow[-1]))]
+        string += symbol
+        state = _GRAMMAR[state][symbol]
+    return string, follow
+
+
+def encode(symbols: Sequence[str]) -> numpy.ndarray:
+    """n symbols, or sets of symbols -> (n, 7) float32, ones for those that are in."""
+    return numpy.array([[symbol in some for symbol in SYMBOLS] for some in symbols], numpy.float32)
+
+
+def embedded_reber(n: int, random: numpy.random.RandomState) -> list[Example]:
+    """n examples: x (T, 7) float32, the string without its end, and t (T, 7) int32, ones for all that may follow."""
+    examples = []
+    for _ in range(n):
+        string, follow = embedded_reber_string(random)
+        examples.append((encode(string[:-1]), encode(follow).astype(numpy.int32)))
+    return examples

@@ -1,0 +1,61 @@
+"""``linear`` with the engine's products: threads of BLAS that go on spinning would slow down the LSTM after it."""
+from __future__ import annotations
+
+from typing import Optional
+
+import chainer
+import chainer.functions as F
+import numpy
+from chainer import function_node
+from chainer.utils import type_check
+
+from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.lstm import is_static
+from chainer_lstm.functions.node import arrays
+
+
+class Linear(function_node.FunctionNode):
+    """Inputs x (N, I), W (O, I), b (O,) -> x Wᵀ + b (N, O)."""
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ('x', 'W', 'b'))
+        x, W, b = in_types
+        type_check.expect(x.dtype.kind == 'f', W.dtype == x.dtype, b.dtype == x.dtype,
+                          x.ndim == 2, W.ndim == 2, b.ndim == 1,
+                          x.shape[1] == W.shape[1], b.shape[0] == W.shape[0])
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1, 2))
+        return engine_of(inputs[0]).affine(*inputs),
+
+    def backward(self, indexes, grad_outputs):
+        inputs = self.get_retained_inputs()
+        if chainer.config.enable_backprop:
+            return chainer.grad([F.linear(*inputs)], [inputs[i] for i in indexes], grad_outputs,
+                                enable_double_backprop=True)
+        x, W, gy = arrays((*inputs[:2], *grad_outputs))
+        engine = engine_of(x)
+        gradients = (lambda: engine.matmul(gy, W), lambda: engine.matmul(gy.T, x), lambda: gy.sum(axis=0))
+        return tuple(chainer.as_variable(gradients[i]()) for i in indexes)
+
+
+def linear(x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1) -> chainer.Variable:
+    """``chainer.functions.linear``, on the CPU with the products of the LSTM's engine.
+
+    Whatever else than two axes, a bias and one dtype, float32 or float64, is given (a GPU, too) goes to Chainer's own.
+
+    Args:
+        x: (N, I).
+        W: (O, I).
+        b: (O,).
+        n_batch_axes: as in Chainer.
+
+    Raises:
+        ValueError: an entry of ``chainer.config`` names an engine that cannot compute such arrays.
+        chainer.utils.type_check.InvalidType: a shape does not fit.
+    """
+    if (b is not None and n_batch_axes == 1 and not is_static() and isinstance(chainer.as_array(x), numpy.ndarray)
+            and x.ndim == 2 and x.dtype.char in 'fd' and all(other.dtype == x.dtype for other in (W, b))):
+        return Linear().apply((x, W, b))[0]
+    return F.linear(x, W, b, n_batch_axes)

@@ -1,0 +1,116 @@
+"""Softmax cross entropy over many classes: one pass over the scores, a few rows at a time."""
+from __future__ import annotations
+
+from typing import Any
+
+import chainer
+import chainer.functions as F
+import numpy
+from chainer import function_node
+from chainer.functions.loss import softmax_cross_entropy as chainers
+from chainer.utils import type_check
+
+from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.lstm import is_static
+from chainer_lstm.functions.node import arrays
+
+_BLOCK = 2 ** 18  # scores at a time: they stay in the cache
+
+
+class SoftmaxCrossEntropy(function_node.FunctionNode):
+    """Inputs x (N, V) float32 or float64, t (N,) integers -> loss () for reduce='mean', (N,) for 'no'.
+
+    Forward keeps exp(x - max) and its sums; backward makes the gradient in
+    their place, and a second one computes them again.
+    """
+
+    def __init__(self, normalize: bool, ignore_label: int, reduce: str) -> None:
+        super().__init__()
+        chainers._check_reduce_option(reduce)
+        self._normalize, self._ignore_label, self._reduce = normalize, ignore_label, reduce
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, ('x', 't'))
+        x, t = in_types
+        type_check.expect(x.dtype.kind == 'f', t.dtype.kind == 'i', x.ndim == 2, t.ndim == 1,
+                          x.shape[0] == t.shape[0])
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1))
+        x, t = inputs
+        if chainer.is_debug():
+            chainers._check_input_values(x, t, self._ignore_label)
+        self._saved, maxima = _exponentials(x, chainer.config.enable_backprop)
+        valid = t != self._ignore_label
+        losses = numpy.log(self._saved[1])
+        losses -= x[numpy.arange(len(t)), t * valid] - maxima
+        losses *= valid
+        if self._reduce == 'no':
+            return losses,
+        self._coefficient = 1 / max(int(valid.sum()) if self._normalize else len(t), 1)
+        return numpy.asarray(losses.sum() * self._coefficient, x.dtype),
+
+    def backward(self, indexes, grad_outputs):
+        x, t = self.get_retained_inputs()
+        if chainer.config.enable_backprop:
+            loss = chainers.softmax_cross_entropy(x, t.array, self._normalize, ignore_label=self._ignore_label,
+                                                  reduce=self._reduce, enable_double_backprop=True)
+            return *chainer.grad([loss], [x], grad_outputs, enable_double_backprop=True), None
+        x, t, gy = arrays((x, t, *grad_outputs))
+        if self._saved is None:
+            self._saved, _ = _exponentials(x, True)
+        (gx, sums), self._saved = self._saved, None
+        valid = t != self._ignore_label
+        scale = (gy if self._reduce == 'no' else gy * self._coefficient) * valid.astype(x.dtype)
+        gx *= (scale / sums)[:, None]
+        gx[numpy.arange(len(t)), t * valid] -= scale
+        return chainer.as_variable(gx), None
+
+
+def _exponentials(x, keep):
+    """-> (exp(x - max) (N, V) or None, its sums (N,)), the maxima (N,) of the rows."""
+    exponentials = numpy.empty_like(x) if keep else None
+    maxima, sums = numpy.empty((2, len(x)), x.dtype)
+    height = max(_BLOCK // x.shape[1], 1)
+    scratch = None if keep else numpy.empty((height, x.shape[1]), x.dtype)
+    for k in range(0, len(x), height):
+        rows = slice(k, k + height)
+        part = x[rows]
+        out = exponentials[rows] if keep else scratch[:len(part)]
+        part.max(axis=1, out=maxima[rows])
+        numpy.subtract(part, maxima[rows, None], out=out)
+        numpy.exp(out, out=out)
+        out.sum(axis=1, out=sums[rows])
+    return (exponentials, sums), maxima
+
+
+def softmax_cross_entropy(x: Input, t: Input, normalize: bool = True, cache_score: bool = True,
+                          class_weight: Any = None, ignore_label: int = -1, reduce: str = 'mean',
+                          enable_double_backprop: bool = False, soft_target_loss: str = 'cross-entropy'
+                          ) -> chainer.Variable:
+    """``chainer.functions.softmax_cross_entropy``, on the CPU in half of its time and memory.
+
+    Whatever else than scores of that kind is given (a GPU, float16, more axes,
+    weights of the classes, soft targets) goes to Chainer's own.
+
+    Args:
+        x: (N, V) scores, float32 or float64.
+        t: (N,) the right classes, integers.
+        normalize: divide the sum of the losses by the number of targets that
+            are not ignored, instead of N.
+        ignore_label: targets equal to it have the loss 0.
+        reduce: 'mean' for one loss, 'no' for (N,).
+        cache_score, class_weight, enable_double_backprop, soft_target_loss: as in Chainer.  Second gradients are
+            there in any case.
+
+    Raises:
+        ValueError: another ``reduce``; in Chainer's debug mode, a class that is not there.
+        chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+    """
+    x, t = chainer.as_variable(x), chainer.as_variable(t)
+    if (isinstance(x.array, numpy.ndarray) and x.dtype.char in 'fd' and x.ndim == 2 and x.shape[1]
+            and t.dtype.kind == 'i' and class_weight is None and not enable_double_backprop
+            and not is_static()):
+        return SoftmaxCrossEntropy(normalize, ignore_label, reduce).apply((x, t))[0]
+    return F.softmax_cross_entropy(x, t, normalize, cache_score, class_weight, ignore_label, reduce,
+                                   enable_double_backprop, soft_target_loss)

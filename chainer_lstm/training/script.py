@@ -1,0 +1,108 @@
+"""What the example scripts share: options, seeds, results in files, and how they end."""
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+from typing import Optional
+
+import chainer
+import numpy
+
+_INTERVAL = 0.2  # seconds between two states of a progress line
+
+
+def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], Any]:
+    """An argparse type: a number in [low, high)."""
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not low <= value < high:
+            raise argparse.ArgumentTypeError(f'expected a number from {low} up to {high}, got {text}')
+        return value
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def parser(doc: Optional[str], out: str = 'result') -> argparse.ArgumentParser:
+    """A parser with the options that every training script has: --seed, --device, --gpu, --out, --test."""
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--seed', type=number(int, 0, 2 ** 32), default=0, help='of everything random (default: 0)')
+    add_device(p)
+    p.add_argument('--out', '-o', type=pathlib.Path, default=out, help=f'folder for the results (default: {out})')
+    p.add_argument('--test', action='store_true', help='a few seconds only, to see that everything works')
+    return p
+
+
+def add_device(p: argparse.ArgumentParser) -> None:
+    """--device, and --gpu as Chainer's examples have it."""
+    p.add_argument('--device', '-d', default='-1', help='-1: CPU; N or @cupy:N: GPU N (default: -1)')
+    p.add_argument('--gpu', '-g', dest='device', nargs='?', const='0', help='the same; without a number, GPU 0')
+
+
+def start(args: argparse.Namespace) -> chainer.backend.Device:
+    """Makes the folder --out, uses the device and seeds its generator and NumPy's."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    device = chainer.get_device(args.device)
+    device.use()
+    numpy.random.seed(args.seed)
+    if device.xp is not numpy:
+        device.xp.random.seed(args.seed)
+    return device
+
+
+def main(p: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], after_interrupt: str = '') -> None:
+    """Runs a script: what is wrong with its input ends it with one line and status 2, Ctrl-C with status 130."""
+    args = p.parse_args()
+    try:
+        run(args)
+    except KeyboardInterrupt:
+        p.exit(130, f'\ninterrupted{after_interrupt and "; "}{after_interrupt.format(**vars(args))}\n')
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        p.error(str(error))
+
+
+def progress(items: Iterable, total: int) -> Iterator:
+    """Passes the items on; on a terminal, with a line that says how many of them are done."""
+    shown = 0.0
+    for k, item in enumerate(items):
+        yield item
+        if sys.stderr.isatty() and (k + 1 == total or time.monotonic() - shown > _INTERVAL):
+            shown = time.monotonic()
+            done = 40 * (k + 1) // total
+            end = '\r\033[K' if k + 1 == total else ''
+            print(f'\r[{"#" * done}{"." * (40 - done)}] {k + 1}/{total} {end}', end='', file=sys.stderr, flush=True)
+
+
+def save_results(out: pathlib.Path, args: argparse.Namespace, results: dict[str, Any]) -> None:
+    """Writes the options and the results to results.json."""
+    options = {name: value if isinstance(value, (int, float, type(None))) else str(value)
+               for name, value in vars(args).items()}
+    (out / 'results.json').write_text(json.dumps({'options': options, **results}, indent=1) + '\n', encoding='utf-8')
+
+
+def save_plot(path: pathlib.Path, curves: dict[str, Sequence[float]], xlabel: str, ylabel: str,
+              log: bool = False) -> None:
+    """Draws curves over 1, 2, … into a PNG; without matplotlib, says so instead."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print(f'no {path.name}: it needs matplotlib (pip install matplotlib)')
+        return
+    figure = Figure(figsize=(7, 4), layout='constrained')
+    axes = figure.subplots()
+    for name, values in curves.items():
+        axes.plot(range(1, len(values) + 1), values, label=name)
+    axes.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear')
+    axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        axes.legend()
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,30 @@
+"""Examples run as a user runs them, in this process."""
+import importlib.util
+import pathlib
+import sys
+
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / 'examples'
+
+
+def load(path):
+    """The module of a script, by its path among the examples."""
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, EXAMPLES / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a script's main; -> exit status, what it printed, what it complained."""
+    def run(path, *args):
+        monkeypatch.setattr(sys, 'argv', [path, *map(str, args)])
+        try:
+            load(path).main()
+            status = 0
+        except SystemExit as error:
+            status = error.code
+        return status, *capsys.readouterr()
+    return run

@@ -1,0 +1,114 @@
+"""--test of every example but the PTB's, which has tests of its own: a few seconds, all files, and what they say."""
+import json
+
+import numpy
+import pytest
+
+from tests.examples.conftest import load
+
+TEXT = 'The time traveller went on through the time machine; it went with him.\n' * 30
+TIME_MACHINE = 'time_machine/train_time_machine.py'
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / 'text.txt'
+    path.write_text(TEXT)
+    return path
+
+
+def results(folder):
+    return json.loads((folder / 'results.json').read_text())
+
+
+@pytest.mark.parametrize('sampling', ['sequential', 'random'])
+def test_time_machine(run, text, tmp_path, sampling):
+    status, printed, _ = run(TIME_MACHINE, '--test', '--data', text, '--sampling', sampling, '-o', tmp_path)
+    assert status == 0
+    found = results(tmp_path)
+    assert len(found['perplexity']) == 10
+    assert found['perplexity'][-1] < found['perplexity'][0] < 40
+    assert printed.splitlines()[-3].startswith(f'perplexity {found["perplexity"][-1]:.2f}, ')
+    assert [len(line) for line in printed.splitlines()[-2:]] == [len('time traveller') + 50, len('traveller') + 50]
+    assert (tmp_path / 'perplexity.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_time_machine_from_the_weights_of_the_gates(run, text, tmp_path):
+    status, printed, _ = run(TIME_MACHINE, '--test', '--data', text, '--scratch', '-o', tmp_path)
+    assert status == 0
+    differences = [float(line.split()[6]) for line in printed.splitlines() if line.startswith('link and tutorial')]
+    assert len(differences) == 2
+    assert max(differences) < 1e-5
+    assert results(tmp_path)['perplexity'][-1] < 20
+
+
+def test_reber(run, tmp_path):
+    status, printed, _ = run('reber/train_reber.py', '--test', '-o', tmp_path)
+    assert status == 0
+    found = results(tmp_path)
+    assert found['error'][-1] < found['error'][0]
+    assert 0 <= found['exact'] <= found['legal'] <= 1
+    assert sum(' after B' in line for line in printed.splitlines()) == 10
+    assert (tmp_path / 'error.png').exists()
+
+
+def test_success_on_strings_counts_strings_and_not_symbols():
+    module = load('reber/train_reber.py')
+    examples = module.embedded_reber(50, numpy.random.RandomState(0))
+    module.predict = lambda model, xs: [0.9 * t for _, t in module.longest_first(examples)]
+    assert module.success(None, examples) == {'legal': 1, 'exact': 1, 'long-range': 1}
+
+    def one_string_wrong(model, xs):
+        found = [0.9 * t for _, t in module.longest_first(examples)]
+        found[7][-2] = found[7][-2, [0, 2, 1, 3, 4, 5, 6]]  # T for P, or P for T
+        found[8][3] *= 0.5  # the likeliest is legal, though below 0.5
+        return found
+    module.predict = one_string_wrong
+    assert module.success(None, examples) == {'legal': 0.98, 'exact': 0.96, 'long-range': 0.98}
+
+
+def test_predictions_of_reber_belong_to_their_strings():
+    module = load('reber/train_reber.py')
+    model = module.ReberModel(3)
+    xs = [x for x, _ in module.longest_first(module.embedded_reber(6, numpy.random.RandomState(0)))]
+    for x, p in zip(xs, module.predict(model, xs)):
+        numpy.testing.assert_allclose(p, module.predict(model, [x])[0], rtol=1e-5)
+
+
+def test_initial_cell_of_reber_is_learned():
+    module = load('reber/train_reber.py')
+    model = module.ReberModel(3)
+    (x, _), = module.embedded_reber(1, numpy.random.RandomState(0))
+    loss = module.F.sum(model(list(x[:, None])))
+    model.cleargrads()
+    loss.backward()
+    assert abs(model.c0.grad).min() > 0
+
+
+def test_adding(run, tmp_path):
+    status, printed, _ = run('adding/train_adding.py', '--test', '-o', tmp_path)
+    assert status == 0
+    found = results(tmp_path)
+    assert len(found['error']) == 20
+    assert found['test error'] < found['error'][0]
+    assert 'always 1: 0.16667' in printed
+
+
+def test_sums_of_the_adding_problem():
+    x, t = load('adding/train_adding.py').draw(40, 7)
+    assert (x[:, :3, 1].sum(axis=1) == 1).all()
+    assert (x[:, 3:, 1].sum(axis=1) == 1).all()
+    numpy.testing.assert_allclose(t[:, 0], [sum(a for a, marked in row if marked) for row in x], rtol=1e-6)
+
+
+@pytest.mark.parametrize(('script', 'args', 'message'), [
+    (TIME_MACHINE, ['--data', 'no/such/file'], 'No such file'),
+    (TIME_MACHINE, ['--unit', '0'], 'expected a number from 1'),
+    ('reber/train_reber.py', ['--device', 'native'], 'native'),
+    ('adding/train_adding.py', ['--length', '1'], 'expected a number from 2'),
+])
+def test_wrong_options_end_with_one_line_and_status_2(run, tmp_path, script, args, message):
+    status, _, complaint = run(script, '-o', tmp_path, *args)
+    assert status == 2
+    assert message in complaint.splitlines()[-1]
+    assert 'Traceback' not in complaint

@@ -1,0 +1,88 @@
+"""Against Chainer's, values and gradients of both orders, with every engine there is."""
+import chainer
+import chainer.functions as F
+import numpy
+import pytest
+from chainer.utils import type_check
+
+from chainer_lstm.functions import linear
+from chainer_lstm.kernels.engine import ENGINES
+from chainer_lstm.kernels.engine import engine_of
+from tests.conftest import LAYOUTS
+from tests.conftest import assert_close
+from tests.conftest import gradients
+from tests.conftest import uniform
+from tests.conftest import uniforms
+from tests.conftest import variables
+
+SHAPES = [(6, 3), (4, 3), (4,)]
+
+
+def results(function, inputs, order=1):
+    inputs = variables(inputs)
+    y = function(*inputs)
+    return [y, *gradients([y], inputs, order)]
+
+
+@pytest.fixture(params=[name for name in ENGINES if name != 'cupy'])
+def _engine(request):
+    with chainer.using_config('lstm_engine', request.param):
+        try:
+            engine_of(numpy.zeros(1, 'f'), request.param)
+        except ValueError as error:
+            pytest.skip(str(error))
+        yield
+
+
+@pytest.mark.usefixtures('_engine')
+@pytest.mark.parametrize('dtype', ['f', 'd'])
+@pytest.mark.parametrize('order', [1, 2])
+def test_values_and_gradients_of_chainer(dtype, order):
+    inputs = uniforms(SHAPES, dtype)
+    assert_close(results(linear, inputs, order), results(F.linear, inputs, order))
+
+
+@pytest.mark.usefixtures('_engine')
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_memory_orders(layout):
+    x, W, b = uniforms(SHAPES)
+    moved = [LAYOUTS[layout](numpy, a) for a in (x, W)]
+    assert_close(results(linear, [*moved, b]), results(F.linear, [x, W, b]))
+
+
+@pytest.mark.usefixtures('_engine')
+def test_no_rows():
+    inputs = [numpy.zeros((0, 3)), *uniforms(SHAPES)[1:]]
+    assert_close(results(linear, inputs), results(F.linear, inputs))
+
+
+@pytest.mark.parametrize('wanted', [[0], [1], [2], [2, 0]])
+def test_gradients_by_some_inputs(wanted):
+    found = []
+    for function in (linear, F.linear):
+        inputs = variables(uniforms(SHAPES))
+        found.append(chainer.grad([F.sum(function(*inputs) ** 2)], [inputs[i] for i in wanted]))
+    assert_close(*found)
+
+
+@pytest.mark.parametrize(('inputs', 'options'), [
+    (uniforms(SHAPES, 'e'), {}),
+    (uniforms(SHAPES[:2], 'f'), {}),
+    (uniforms([(2, 3, 3), *SHAPES[1:]], 'f'), {'n_batch_axes': 2}),
+    ([uniform((6, 3), 'f'), uniform((4, 3), 'd', seed=1), uniform((4,), 'f', seed=2)], {}),
+], ids=['float16', 'no bias', 'more axes', 'two dtypes'])
+def test_what_goes_to_chainer(inputs, options):
+    found = [function(*inputs, **options) for function in (linear, F.linear)]
+    assert_close(*[[y] for y in found])
+    assert type(found[0].creator) is type(found[1].creator)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(cupy):
+    inputs = uniforms(SHAPES, 'f', cupy)
+    assert_close(results(linear, inputs), results(F.linear, inputs))
+
+
+def test_shapes_that_do_not_fit():
+    with pytest.raises(type_check.InvalidType, match=r'x.shape\[1\] == W.shape\[1\]'):
+        linear(*uniforms([(6, 2), *SHAPES[1:]]))
