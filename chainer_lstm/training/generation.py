@@ -7,17 +7,16 @@ from collections.abc import Sequence
 import chainer
 import numpy
 
-from chainer_lstm.models import RNNForLM
 
-
-def generate(model: RNNForLM, prime: Sequence[int], *, temperature: float = 1.0, sample: bool = True,
+def generate(model: chainer.Link, prime: Sequence[int], *, temperature: float = 1.0, sample: bool = True,
              random: numpy.random.RandomState | None = None) -> Iterator[int]:
     """Yields word ids that follow ``prime``, without end.
 
     The prime is read once, from an empty state, and no graph is built.
 
     Args:
-        model: the language model; its state is reset and advanced.
+        model: a language model such as ``RNNForLM``, of word ids (B,), with
+            ``reset_state``; its state is reset and advanced.
         prime: ids of the words to begin after, at least one.
         temperature: scores are divided by it; below 1 likely words become
             likelier.
@@ -48,7 +47,7 @@ def _words(model, words, temperature, sample, random):
         words = [word]
 
 
-def _scores(model: RNNForLM, word: int) -> numpy.ndarray:
+def _scores(model: chainer.Link, word: int) -> numpy.ndarray:
     """(V,) float64 on the CPU.  The configuration is set for each word: a generator must not leave it set."""
     with chainer.no_backprop_mode(), chainer.using_config('train', False):
         x = model.device.send(numpy.array([word], numpy.int32))

@@ -77,9 +77,10 @@ def progress(items: Iterable, total: int) -> Iterator:
         yield item
         if sys.stderr.isatty() and (k + 1 == total or time.monotonic() - shown > _INTERVAL):
             shown = time.monotonic()
-            done = 40 * (k + 1) // total
-            end = '\r\033[K' if k + 1 == total else ''
-            print(f'\r[{"#" * done}{"." * (40 - done)}] {k + 1}/{total} {end}', end='', file=sys.stderr, flush=True)
+            done = 20 * (k + 1) // total
+            # short, and the cursor at its beginning: what the script prints next covers it
+            line = f'[{"#" * done:.<20}] {k + 1}/{total}' + ('\r\033[K' if k + 1 == total else '\r')
+            print(line, end='', file=sys.stderr, flush=True)
 
 
 def save_results(out: pathlib.Path, args: argparse.Namespace, results: dict[str, Any]) -> None:
