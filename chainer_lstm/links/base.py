@@ -131,7 +131,7 @@ class Stateful(Cell):
                     return chainer.Variable(self.xp.zeros((0, xs.shape[1], self.state_size), xs.dtype))
         elif not len(xs):
             raise ValueError('expected at least one time step in xs, got an empty list')
-        steps = [flat(checks.batch(x)) for x in (xs[:1] if dense else xs)]
+        steps = [flat(checks.batch(x)) for x in ([xs[0]] if dense else xs)]
         batch = len(steps[0])
         if self.h is not None:
             _active_rows(self.h, batch)

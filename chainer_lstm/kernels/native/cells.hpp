@@ -4,17 +4,17 @@ namespace SIMD {
 
 // f(u, n, whole) for the units [first, last), a vector of them at a time; the last may be fewer
 template <typename T, typename F>
-inline void each_vector(isize first, isize last, const F& f) {
+INLINE void each_vector(isize first, isize last, const F& f) {
     isize u = first;
     for (; u + lanes<T> <= last; u += lanes<T>) f(u, lanes<T>);
     if (u < last) f(u, last - u);
 }
 
 template <typename T>
-inline Vec<T> load_or_zero(const T* p, isize u, isize n) { return p ? load(p + u, n) : Vec<T>(T(0)); }
+INLINE Vec<T> load_or_zero(const T* p, isize u, isize n) { return p ? load(p + u, n) : Vec<T>(T(0)); }
 
 template <typename T>
-inline void store(T* p, Vec<T> x, isize n) {
+INLINE void store(T* p, Vec<T> x, isize n) {
     if (n == lanes<T>) return x.store(p);
     T part[lanes<T>];
     x.store(part);
@@ -22,7 +22,7 @@ inline void store(T* p, Vec<T> x, isize n) {
 }
 
 template <typename T>
-inline Gates<Vec<T>> load_gates(const T* p, isize n) {
+INLINE Gates<Vec<T>> load_gates(const T* p, isize n) {
     if (n == lanes<T>) return load_gates(p);
     T part[4 * lanes<T>] = {};
     std::memcpy(part, p, 4 * n * sizeof(T));
@@ -30,7 +30,7 @@ inline Gates<Vec<T>> load_gates(const T* p, isize n) {
 }
 
 template <typename T>
-inline void store_gates(T* p, const Gates<Vec<T>>& g, isize n) {
+INLINE void store_gates(T* p, const Gates<Vec<T>>& g, isize n) {
     if (n == lanes<T>) return store_gates(p, g);
     T part[4 * lanes<T>];
     store_gates(part, g);
@@ -38,14 +38,14 @@ inline void store_gates(T* p, const Gates<Vec<T>>& g, isize n) {
 }
 
 template <typename R>
-inline Gates<R> operator+(const Gates<R>& g, const Gates<R>& r) { return {g.a + r.a, g.i + r.i, g.f + r.f, g.o + r.o}; }
+INLINE Gates<R> operator+(const Gates<R>& g, const Gates<R>& r) { return {g.a + r.a, g.i + r.i, g.f + r.f, g.o + r.o}; }
 
 // units [first, last) of one row; every pointer is to the row's unit 0
 
 template <typename T>
 void lstm_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/, const T* b /*or null*/,
                   const T* c_prev, T* gates, T* c, T* h) {
-    each_vector<T>(first, last, [&](isize u, isize n) {
+    each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         Gates<Vec<T>> g = load_gates(xw + 4 * u, n);
         if (hu) g = g + load_gates(hu + 4 * u, n);
         if (b) g = g + load_gates(b + 4 * u, n);
@@ -60,7 +60,7 @@ void lstm_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/,
 template <typename T>
 void lstm_bwd_row(isize first, isize last, const T* gates, const T* c_prev, const T* c, const T* gc /*or null*/,
                   const T* gh /*or null*/, const T* gh_more /*or null*/, T* gpre, T* gc_prev) {
-    each_vector<T>(first, last, [&](isize u, isize n) {
+    each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         const Gates<Vec<T>> g = load_gates(gates + 4 * u, n);
         Vec<T> gc_sum = load_or_zero(gc, u, n), go, gc_out;
         out_bwd(g, load(c + u, n), load_or_zero(gh, u, n) + load_or_zero(gh_more, u, n), gc_sum, go);
@@ -72,7 +72,7 @@ void lstm_bwd_row(isize first, isize last, const T* gates, const T* c_prev, cons
 template <typename T>
 void peephole_cell_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/, const T* b /*or null*/,
                            const T* pi, const T* pf, const T* c_prev, T* gates, T* c) {
-    each_vector<T>(first, last, [&](isize u, isize n) {
+    each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         Gates<Vec<T>> g = load_gates(xw + 4 * u, n);
         if (hu) g = g + load_gates(hu + 4 * u, n);
         if (b) g = g + load_gates(b + 4 * u, n);
@@ -85,7 +85,7 @@ void peephole_cell_fwd_row(isize first, isize last, const T* xw, const T* hu /*o
 
 template <typename T>
 void peephole_out_fwd_row(isize first, isize last, T* gates, const T* po, const T* c, T* h) {
-    each_vector<T>(first, last, [&](isize u, isize n) {
+    each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         Gates<Vec<T>> g = load_gates(gates + 4 * u, n);
         g.o = sigmoid(g.o + load(po + u, n));
         store_gates(gates + 4 * u, g, n);
@@ -97,7 +97,7 @@ void peephole_out_fwd_row(isize first, isize last, T* gates, const T* po, const 
 template <typename T>
 void peephole_out_bwd_row(isize first, isize last, T* gates, const T* c, const T* gc /*or null*/,
                           const T* gh /*or null*/, const T* gh_more /*or null*/, T* go, T* gc_sum) {
-    each_vector<T>(first, last, [&](isize u, isize n) {
+    each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         Gates<Vec<T>> g = load_gates(gates + 4 * u, n);
         Vec<T> gc_out = load_or_zero(gc, u, n), go_out;
         out_bwd(g, load(c + u, n), load_or_zero(gh, u, n) + load_or_zero(gh_more, u, n), gc_out, go_out);
@@ -115,7 +115,7 @@ void peephole_out_bwd_row(isize first, isize last, T* gates, const T* c, const T
 template <typename T>
 void peephole_cell_bwd_row(isize first, isize last, const T* gates, const T* c_prev, const T* gc, const T* go, T* gpre,
                            T* gc_prev) {
-    each_vector<T>(first, last, [&](isize u, isize n) {
+    each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         const Gates<Vec<T>> g = load_gates(gates + 4 * u, n);
         Vec<T> gc_out;
         const Vec<T> go_in = go ? load(go + u, n) : g.o;

@@ -10,7 +10,8 @@
 
 #include "team.hpp"
 
-#define __device__
+#define __device__ __attribute__((always_inline))
+#define INLINE __attribute__((always_inline)) inline
 
 #ifdef __has_builtin
 #if __has_builtin(__builtin_shufflevector)

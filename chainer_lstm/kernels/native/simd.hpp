@@ -43,10 +43,10 @@ struct Vec {
     static Vec load(const T* p) { return Vec(native(*reinterpret_cast<const unaligned*>(p))); }
     void store(T* p) const { *reinterpret_cast<unaligned*>(p) = v; }
 
-    friend Vec operator+(Vec a, Vec b) { return Vec(a.v + b.v); }
-    friend Vec operator-(Vec a, Vec b) { return Vec(a.v - b.v); }
-    friend Vec operator*(Vec a, Vec b) { return Vec(a.v * b.v); }
-    friend Vec operator/(Vec a, Vec b) { return Vec(a.v / b.v); }
+    friend INLINE Vec operator+(Vec a, Vec b) { return Vec(a.v + b.v); }
+    friend INLINE Vec operator-(Vec a, Vec b) { return Vec(a.v - b.v); }
+    friend INLINE Vec operator*(Vec a, Vec b) { return Vec(a.v * b.v); }
+    friend INLINE Vec operator/(Vec a, Vec b) { return Vec(a.v / b.v); }
     Vec& operator+=(Vec x) { v += x.v; return *this; }
 };
 
@@ -55,7 +55,7 @@ constexpr isize lanes = Vec<T>::lanes;
 
 // the first n lanes
 template <typename T>
-inline Vec<T> load(const T* p, isize n) {
+INLINE Vec<T> load(const T* p, isize n) {
     if (n == lanes<T>) return Vec<T>::load(p);
     T part[lanes<T>] = {};
     std::memcpy(part, p, n * sizeof(T));
@@ -64,7 +64,7 @@ inline Vec<T> load(const T* p, isize n) {
 
 // q(r) = (exp(r) - 1 - r) / r^2 by its power series, from the last term on
 template <typename T, int K = 2>
-inline Vec<T> exp_rest(Vec<T> r) {
+INLINE Vec<T> exp_rest(Vec<T> r) {
     if constexpr (K == Real<T>::terms)
         return T(1) / factorial(K);
     else
@@ -73,7 +73,7 @@ inline Vec<T> exp_rest(Vec<T> r) {
 
 // e = exp(2 |x|) - 1 without cancellation, tanh |x| = e / (e + 2); a few units in the last place, NaN stays NaN
 template <typename T>
-inline Vec<T> tanh(Vec<T> x) {
+INLINE Vec<T> tanh(Vec<T> x) {
     typedef typename Vec<T>::integers integers;
     typedef typename Vec<T>::native native;
     const integers sign = (integers)x.v & (integers)Vec<T>(T(-0.0)).v;
@@ -88,7 +88,7 @@ inline Vec<T> tanh(Vec<T> x) {
 
 // elements K... of the 2 * lanes elements of a and b
 template <typename T, int... K>
-inline Vec<T> pick(Vec<T> a, Vec<T> b, std::integer_sequence<int, K...>) {
+INLINE Vec<T> pick(Vec<T> a, Vec<T> b, std::integer_sequence<int, K...>) {
 #if CHAINER_LSTM_HAS_SHUFFLEVECTOR
     return Vec<T>(__builtin_shufflevector(a.v, b.v, K...));
 #else
@@ -117,7 +117,7 @@ struct Order {
 
 // the columns of as many rows as a vector has lanes, in place: row i and row i + lanes / 2 zipped, until all are
 template <typename T>
-inline void transpose(Vec<T> (&rows)[Vec<T>::lanes]) {
+INLINE void transpose(Vec<T> (&rows)[Vec<T>::lanes]) {
     constexpr int half = Vec<T>::lanes / 2;
     for (int done = 1; done < Vec<T>::lanes; done *= 2) {
         Vec<T> zipped[Vec<T>::lanes];
@@ -133,7 +133,7 @@ inline void transpose(Vec<T> (&rows)[Vec<T>::lanes]) {
 
 // element k + 4 j is part j of the sum of vector k
 template <typename T>
-inline Vec<T> sum_of_four(const Vec<T> (&x)[4]) {
+INLINE Vec<T> sum_of_four(const Vec<T> (&x)[4]) {
     typedef typename Order<T>::Low Low;
     typedef typename Order<T>::High High;
     const Vec<T> x02 = pick(x[0], x[2], Low{}) + pick(x[0], x[2], High{});
@@ -143,7 +143,7 @@ inline Vec<T> sum_of_four(const Vec<T> (&x)[4]) {
 
 // gates of as many units as a vector has lanes; in memory a, i, f, o of one unit after the other
 template <typename T>
-inline Gates<Vec<T>> load_gates(const T* p) {
+INLINE Gates<Vec<T>> load_gates(const T* p) {
     typedef typename Order<T>::Even Even;
     typedef typename Order<T>::Odd Odd;
     constexpr int n = Vec<T>::lanes;
@@ -155,7 +155,7 @@ inline Gates<Vec<T>> load_gates(const T* p) {
 }
 
 template <typename T>
-inline void store_gates(T* p, const Gates<Vec<T>>& g) {
+INLINE void store_gates(T* p, const Gates<Vec<T>>& g) {
     typedef typename Order<T>::Low Low;
     typedef typename Order<T>::High High;
     constexpr int n = Vec<T>::lanes;
