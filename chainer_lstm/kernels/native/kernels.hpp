@@ -2,6 +2,8 @@
 
 #include "simd.hpp"
 
+#include "tiles.hpp"
+
 #include "product.hpp"
 
 #include "cells.hpp"

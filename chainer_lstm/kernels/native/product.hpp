@@ -1,120 +1,9 @@
-// Matrix products of few rows: C = A B, with B in panels that lie in memory as the innermost loop reads them.
+// Matrix products C = A B, made panel by panel of the columns of B.
 
 namespace SIMD {
 
-constexpr int tile_rows = VECTOR_BYTES == 64 ? 6 : 3;  // rows and vectors of C that the registers hold
-constexpr int tile_vectors = 4;
-constexpr isize block = 256;   // rows of a panel that the nearest caches hold,
-constexpr isize high = 192;    // rows of A with them
-constexpr isize few = 32, very_few = 4, few_block = 64;
-constexpr isize most_panels = 6;  // and panels packed at once
-
-inline isize least(isize a, isize b) { return a < b ? a : b; }
-
-inline isize up(isize n, isize step) { return (n + step - 1) / step * step; }
-
-// elements (k, n) of a matrix at data[k * row + n * col]
-template <typename T>
-struct Matrix {
-    T* data;
-    isize row, col;
-
-    T* at(isize k, isize n) const { return data + k * row + n * col; }
-    Matrix from(isize k, isize n) const { return {at(k, n), row, col}; }
-};
-
-template <typename T>
-Matrix<const T> transposed(Matrix<const T> m) { return {m.data, m.col, m.row}; }
-
-// a piece of C (R rows, V vectors of which `width` elements are there) += A B, or = A B
-template <typename T, int R, int V, int AHEAD>
-void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add) {
-    Vec<T> sum[R][V];
-    UNROLL
-    for (int r = 0; r < R; r++)
-        UNROLL
-        for (int v = 0; v < V; v++) sum[r][v] = T(0);
-    for (isize k = 0; k < K; k++) {
-        Vec<T> row[V];
-        UNROLL
-        for (int v = 0; v < V; v++) {
-            row[v] = Vec<T>::load(b + k * b_row + v * lanes<T>);
-            if (AHEAD) __builtin_prefetch(b + (k + AHEAD) * b_row + v * lanes<T>);
-        }
-        UNROLL
-        for (int r = 0; r < R; r++) {
-            const Vec<T> x(a.data[r * a.row + k * a.col]);
-            UNROLL
-            for (int v = 0; v < V; v++) sum[r][v] += x * row[v];
-        }
-    }
-    // what is there is added last: a sum of short sums has the smaller error
-    UNROLL
-    for (int r = 0; r < R; r++) {
-        T edge[V * lanes<T>] = {};
-        T *const there = c + r * c_row, *const to = width == V * lanes<T> ? there : edge;
-        if (add && to == edge) std::memcpy(edge, there, width * sizeof(T));
-        UNROLL
-        for (int v = 0; v < V; v++) {
-            if (add) sum[r][v] += Vec<T>::load(to + v * lanes<T>);
-            sum[r][v].store(to + v * lanes<T>);
-        }
-        if (to == edge) std::memcpy(there, edge, width * sizeof(T));
-    }
-}
-
-template <typename T, int AHEAD, int V, int... R>
-auto tile_of(isize rows, std::integer_sequence<int, R...>) {
-    static constexpr decltype(&tile<T, 1, V, AHEAD>) tiles[] = {tile<T, R + 1, V, AHEAD>...};
-    return tiles[rows - 1];
-}
-
-template <typename T, int AHEAD>
-auto tile_of(isize rows, isize vectors) {
-    typedef std::make_integer_sequence<int, tile_rows> All;
-    switch (vectors) {
-        case 1: return tile_of<T, AHEAD, 1>(rows, All{});
-        case 2: return tile_of<T, AHEAD, 2>(rows, All{});
-        case 3: return tile_of<T, AHEAD, 3>(rows, All{});
-        default: return tile_of<T, AHEAD, 4>(rows, All{});
-    }
-}
-
-// C (M, width) of one panel of at most tile_vectors vectors; AHEAD rows of B before they are needed they are asked for
-template <typename T, int AHEAD = 0>
-void panel_product(isize M, isize K, isize width, Matrix<const T> a, const T* b, isize b_row, T* c, isize c_row,
-                   bool add) {
-    const isize vectors = up(width, lanes<T>) / lanes<T>, tiles = up(M, tile_rows) / tile_rows;
-    for (isize t = 0; t < tiles; t++) {  // as equally high as they can be: low tiles wait for memory
-        const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
-        tile_of<T, AHEAD>(rows, vectors)(a.from(m, 0), b, b_row, K, c + m * c_row, c_row, width, add);
-    }
-}
-
-// (rows, cols) of a matrix to dense rows of to_row elements
-template <typename T>
-void copy(Matrix<const T> from, isize rows, isize cols, T* to, isize to_row) {
-    constexpr isize n = lanes<T>;
-    if (from.col == 1) {
-        for (isize k = 0; k < rows; k++) std::memcpy(to + k * to_row, from.at(k, 0), cols * sizeof(T));
-        return;
-    }
-    const isize whole_rows = from.row == 1 ? rows / n * n : 0, whole_cols = cols / n * n;
-    for (isize c = 0; c < whole_cols; c += n)
-        for (isize k = 0; k < whole_rows; k += n) {
-            Vec<T> square[n];
-            UNROLL
-            for (int r = 0; r < n; r++) {
-                square[r] = Vec<T>::load(from.at(k, c + r));
-                __builtin_prefetch(from.at(k, c + n + r));  // of the next rows of squares
-            }
-            transpose(square);
-            UNROLL
-            for (int r = 0; r < n; r++) square[r].store(to + (k + r) * to_row + c);
-        }
-    for (isize k = 0; k < rows; k++)
-        for (isize c = k < whole_rows ? whole_cols : 0; c < cols; c++) to[k * to_row + c] = *from.at(k, c);
-}
+constexpr isize block = 256, high = 192, most_panels = 6;  // of K, of M, and panels of N that the caches hold together
+constexpr isize few = 32, few_block = 64;                  // the most rows of A, and the block of K, without packing
 
 // where the panels of the columns [first, last) begin: as equally wide as they can be, none empty
 template <typename T>
@@ -178,7 +67,7 @@ private:
     T* room;
 };
 
-// a piece of C (R, 4) = A Bᵀ, or += A Bᵀ, of rows in which the elements lie side by side
+// a piece of C (R, width), width at most 4, = A Bᵀ or += A Bᵀ, for rows of A and B whose elements lie side by side
 template <typename T, int R>
 void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add) {
     Vec<T> sum[R][4];
@@ -240,17 +129,10 @@ void product_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
                 }
             return;
         }
-        typedef std::make_integer_sequence<int, tile_rows> All;
-        const isize tiles = up(M, tile_rows) / tile_rows;
-        for (isize n = panels.begin(first); n < panels.begin(last);) {
-            const isize width = panels.begin(last) - n < 4 ? 1 : 4;
-            for (isize t = 0; t < tiles; t++) {
-                const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
-                dots_of<T>(rows, All{})(a.at(m, 0), a.row, b.at(0, n), width == 4 ? b.col : 0, K, c + m * N + n, N, width,
-                                        add);
-            }
-            n += width;
-        }
+        const auto dots = dots_of<T>(M, std::make_integer_sequence<int, tile_rows>{});
+        isize n = panels.begin(first);
+        for (; n + 4 <= panels.begin(last); n += 4) dots(a.data, a.row, b.at(0, n), b.col, K, c + n, N, 4, add);
+        for (; n < panels.begin(last); n++) dots(a.data, a.row, b.at(0, n), 0, K, c + n, N, 1, add);
     });
 }
 
@@ -258,7 +140,7 @@ void product_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
 template <typename T>
 void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c) {
     if (M == 0 || N == 0) return;
-    if (M <= few && K && !bias && a.col == 1 && (b.col == 1 || (b.row == 1 && M <= very_few)))
+    if (M <= few && K && !bias && a.col == 1 && (b.col == 1 || (b.row == 1 && M <= tile_rows)))
         return product_of_few(M, N, K, a, b, add, c);
     // rows of A that do not lie in rows are copied: their lines would drive each other out of the caches
     const bool copy_a = a.col != 1 && K > 1;
