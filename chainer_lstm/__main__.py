@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import runpy
 import sys
@@ -30,6 +31,8 @@ def main(argv: list[str]) -> None:
         parser.error('expected a script or -m and a module')
     if args.script is not None and not os.path.exists(args.script):
         parser.error(f'expected a script, but there is no file {args.script!r}')
+    if args.module is not None and not _exists(args.module):
+        parser.error(f'expected a module, but there is no {args.module!r}')
     _install(parser, args)
     sys.excepthook = _without_our_frames(sys.excepthook)
     if args.module is not None:
@@ -57,6 +60,13 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
             k += 1
             break
     return argv[:k], argv[k:]
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package it should be in
+        return False
 
 
 def _install(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -19,7 +19,6 @@ from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.links import checks
 
-
 _STATE = ('c', 'h')
 
 

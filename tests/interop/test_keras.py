@@ -84,9 +84,9 @@ def replaced(k, array, layers=2, directions=1):
 
 @pytest.mark.parametrize('weights, into, error, message', [
     (weights_of(2, 1), ours.LSTM, ValueError, 'layers: expected 1 for LSTM, got 2'),
-    (weights_of(3, 1), ours.NStepBiLSTM, ValueError, r'arrays\[3\] \(kernel\): expected shape \(7, 20\), got \(5, 20\)'),
+    (weights_of(3, 1), ours.NStepBiLSTM, ValueError, r'arrays\[3\] \(kernel\): .*\(7, 20\), got \(5, 20\)'),
     (weights_of(1, 1), ours.NStepBiLSTM, ValueError, 'arrays: expected 6 for every layer, got 3'),
-    (weights_of(1, 2), ours.NStepLSTM, ValueError, r'arrays\[3\] \(kernel\): expected shape \(5, 20\), got \(7, 20\)'),
+    (weights_of(1, 2), ours.NStepLSTM, ValueError, r'arrays\[3\] \(kernel\): .*\(5, 20\), got \(7, 20\)'),
     (weights_of(1, 1)[:2] + weights_of(1, 1), ours.NStepLSTM, ValueError, 'bias of every layer, got 5 arrays'),
     ([], ours.LSTM, ValueError, 'bias of every layer, got 0 arrays'),
     (replaced(3, numpy.zeros((4, 20), 'f')), ours.NStepLSTM, ValueError, r'arrays\[3\] .*\(5, 20\), got \(4, 20\)'),
