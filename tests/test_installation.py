@@ -4,7 +4,6 @@ import pickle
 import sys
 
 import chainer
-import chainer.functions as F
 import chainer.links as L
 import numpy
 import pytest
@@ -170,12 +169,3 @@ def test_npz_of_chainers_link(name, tmp_path):
         link = getattr(L, name)(*ARGUMENTS[name])
         chainer.serializers.load_npz(tmp_path / 'link.npz', link)
     assert_same(contents(link), contents(theirs))
-
-
-@pytest.mark.usefixtures('installed')
-def test_static_graph_runs_chainers_function():
-    """Inside it ours hands over to Chainer's, which must not be ours again."""
-    with chainer.using_config('schedule_func', object()):
-        c, h = F.lstm(*(numpy.ones((2, n), 'f') for n in (UNITS, 4 * UNITS)))
-    assert c.creator.label == 'LSTM' and type(c.creator).__module__ == 'chainer.functions.rnn.lstm'
-    assert h.shape == (2, UNITS)
