@@ -59,6 +59,19 @@ def test_into_a_deferred_link(name):
     assert_close(cases.run(deferred, *args), cases.run(link, *args))
 
 
+def test_links_on_a_device(xp):
+    """Weights are read from any device and go to the one that the link is on."""
+    device = '@numpy' if xp is numpy else '@cupy:0'
+    link, new = cases.make('LSTM'), cases.make('NStepLSTM')
+    expected, args = interop.to_keras(link), cases.arguments(1, 1)
+    link.to_device(device)
+    new.to_device(device)
+    interop.convert(link, new)
+    assert all(isinstance(param.array, xp.ndarray) for param in new.params())
+    assert_same(dict(enumerate(interop.to_keras(new))), dict(enumerate(expected)))
+    assert_close(cases.run(interop.convert(new, ours.LSTM), *args), cases.run(cases.make('LSTM'), *args))
+
+
 def test_dropout_goes_along():
     link = ours.NStepLSTM(2, cases.INPUT, cases.UNITS, 0.3)
     assert interop.convert(link, ours.SequenceLSTM).dropout == 0.3
