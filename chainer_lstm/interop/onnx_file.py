@@ -30,11 +30,11 @@ def export_onnx(model: chainer.Link, path: Union[str, os.PathLike[str]], example
     states as h0 and c0.  B and T are free.
 
     Args:
-        model: and its example, x and y of the file are, with x (T, B, I) for
-            all steps or (B, I) for one:
+        model: one of these, with x and y of the file:
 
             - ``LSTM``, ``StatelessLSTM``, ``StatefulPeepholeLSTM`` (peepholes
-              have to be diagonal): x -> y (T, B, H) or (B, H)
+              have to be diagonal): x (T, B, I) or, for one step, (B, I), as
+              the example is -> y (T, B, H) or (B, H)
             - ``NStepLSTM``, ``NStepBiLSTM``: a list of sequences; x (T, B, I)
               -> y (T, B, D * H), with 0 after the end of a sequence
             - ``SequenceLSTM``: x and y as the link's, no lengths
@@ -109,8 +109,7 @@ def _language(graph: _Graph, embed: L.EmbedID, lstms: Sequence[chainer.Link], ou
         raise ValueError(f'example: expected word ids, (batch,) or (time, batch), got {example.dtype} {example.shape}')
     axes = ('time', 'batch')[2 - example.ndim:]
     layers = [layer for lstm in lstms for layer in weights.read(lstm).layers]
-    W, b = (graph.weight(weights.checked(f'{out.name}/{name}', param.array, shape))
-            for name, param, shape in (('W', out.W, (None, None)), ('b', out.b, (None,))))
+    W = graph.weight(weights.checked(f'{out.name}/W', out.W.array, (None, None)))
     x = graph.node('Gather', graph.weight(weights.checked('embed/W', embed.W.array, (None, None))),
                    graph.input('x', axes, numpy.int32 if example.dtype == numpy.int32 else numpy.int64))
     if len(axes) == 1:
@@ -118,7 +117,9 @@ def _language(graph: _Graph, embed: L.EmbedID, lstms: Sequence[chainer.Link], ou
     y, _ = _layers(graph, layers, 1, x, '')
     if len(axes) == 1:
         y = graph.node('Squeeze', y, graph.constant([0]))
-    y = graph.node('Add', graph.node('MatMul', y, graph.node('Transpose', W, perm=[1, 0])), b)
+    y = graph.node('MatMul', y, graph.node('Transpose', W, perm=[1, 0]))
+    if out.b is not None:
+        y = graph.node('Add', y, graph.weight(weights.checked(f'{out.name}/b', out.b.array, (None,))))
     graph.output(y, 'y', (*axes, out.W.shape[0]))
 
 

@@ -102,13 +102,13 @@ def test_full_peepholes(tmp_path, peephole):
 class Example(chainer.Chain):
     """The language model of Chainer's PTB example, with Chainer's own links."""
 
-    def __init__(self, n_vocab, n_units):
+    def __init__(self, n_vocab, n_units, nobias=False):
         super().__init__()
         with self.init_scope():
             self.embed = L.EmbedID(n_vocab, n_units)
             self.l1 = L.LSTM(n_units, n_units)
             self.l2 = L.LSTM(n_units, n_units)
-            self.l3 = L.Linear(n_units, n_vocab)
+            self.l3 = L.Linear(n_units, n_vocab, nobias=nobias)
 
     def reset_state(self):
         self.l1.reset_state()
@@ -121,7 +121,8 @@ class Example(chainer.Chain):
 @pytest.mark.parametrize('make, layers', [
     (lambda: RNNForLM(11, cases.UNITS, n_layers=1), 1), (lambda: RNNForLM(11, cases.UNITS), 2),
     (lambda: RNNForLM(11, cases.UNITS, n_layers=3), 3), (lambda: Example(11, cases.UNITS), 2),
-], ids=['RNNForLM of 1', 'of 2', 'of 3', "Chainer's"])
+    (lambda: Example(11, cases.UNITS, nobias=True), 2),
+], ids=['RNNForLM of 1', 'of 2', 'of 3', "Chainer's", 'without bias'])
 @pytest.mark.parametrize('dtype', [numpy.int32, numpy.int64])
 def test_language_model(export, make, layers, dtype):
     model = cases.randomize(make())

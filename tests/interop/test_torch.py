@@ -94,7 +94,9 @@ def test_state(name):
     step = (lambda x: ours.LSTM.forward_sequence(link, x)) if name == 'LSTM' else link
     step(x)
     with torch.no_grad():
-        _, state = lstm(torch.from_numpy(x), interop.state_to_torch(link))
+        y, state = lstm(torch.from_numpy(x), interop.state_to_torch(link))
+    assert_close([step(x)], [y.numpy()])
+    link.reset_state()
     interop.state_from_torch(state, link)
     assert_close([link.h.array.reshape(h0.shape), link.c.array.reshape(c0.shape)], [s.numpy() for s in state])
     assert_close([step(x)], [lstm(torch.from_numpy(x), state)[0].detach().numpy()])

@@ -128,6 +128,7 @@ def test_unreadable_link(link, error, message):
     ('StatefulPeepholeLSTM', 1, ours.LSTM, ValueError, 'peepholes: expected none for LSTM, got P_i'),
     ('LSTM', 1, ours.LSTM(cases.INPUT + 1, cases.UNITS), ValueError,
      r'upward/W: expected shape \(20, 8\), got \(20, 7\)'),
+    ('LSTM', 1, chainer.links.LSTM(cases.INPUT, 4), ValueError, r'lateral/W: expected shape \(16, 4\), got \(20, 5\)'),
     ('LSTM', 1, ours.NStepLSTM(1, cases.INPUT, 4, 0.), ValueError, r'0/b0: expected shape \(4,\), got \(5,\)'),
     ('LSTM', 1, ours.LSTM(None, 4), ValueError, r'lateral/W: expected shape \(16, 4\), got \(20, 5\)'),
     ('LSTM', 1, Normalized(), KeyError, 'scale: expected a Normalized as it was made'),
