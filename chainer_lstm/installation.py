@@ -17,9 +17,8 @@ from typing import Any
 from chainer_lstm import functions
 from chainer_lstm import links
 
-# where Chainer has the family, and what is taken there
-_PACKAGES = {'chainer.links': links, 'chainer.functions': functions}
-_MODULES = {
+# the modules that define Chainer's family, and what takes its place there and in chainer.links or chainer.functions
+_REPLACEMENTS = {
     'chainer.links.rnn.lstm': (links.LSTM, links.StatelessLSTM),
     'chainer.links.rnn.n_step_lstm': (links.NStepLSTM, links.NStepBiLSTM),
     'chainer.links.rnn.peephole': (links.StatefulPeepholeLSTM,),
@@ -60,13 +59,11 @@ def install() -> None:
     """
     if _replaced:
         return
-    for name, source in _PACKAGES.items():
-        package = importlib.import_module(name)
-        for public in source.__all__:
-            if hasattr(package, public):
-                _replace(package, public, getattr(source, public))
-    for name, objects in _MODULES.items():
-        module = _Module(importlib.import_module(name), {each.__name__: each for each in objects})
+    for name, objects in _REPLACEMENTS.items():
+        names = {each.__name__: each for each in objects}
+        module = _Module(importlib.import_module(name), names)
+        for public, value in names.items():
+            _replace(sys.modules[name.partition('.rnn.')[0]], public, value)
         package, _, last = name.rpartition('.')
         _replace(sys.modules[package], last, module)
         _replaced.append((sys.modules, name, sys.modules[name]))
