@@ -20,6 +20,7 @@ import itertools
 import math
 import pathlib
 import sys
+import zipfile
 
 import chainer_lstm  # noqa: F401  first: it makes Chainer importable
 
