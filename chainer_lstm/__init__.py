@@ -1,7 +1,7 @@
 """Chainer's LSTM family on today's Python, NumPy, CuPy and GPUs.
 
 ``import chainer_lstm`` first, and Chainer 7.8.1 imports again; take
-``chainer_lstm.links`` for ``chainer.links``.
+``chainer_lstm.links`` for ``chainer.links``, or ``install()`` them there.
 """
 import importlib
 from typing import Any
@@ -12,11 +12,14 @@ compat.install()
 
 __version__ = '0.1.0'
 
-_MODULES = ('datasets', 'functions', 'initializers', 'kernels', 'links', 'models', 'training')
+_MODULES = ('datasets', 'functions', 'initializers', 'interop', 'kernels', 'links', 'models', 'training')
+_INSTALLATION = ('install', 'installed', 'uninstall')
 
 
 def __getattr__(name: str) -> Any:
     # imported when first asked for: with `import chainer_lstm` alone, Chainer is not loaded yet
+    if name in _INSTALLATION:
+        return getattr(importlib.import_module('chainer_lstm.installation'), name)
     if name in _MODULES:
         return importlib.import_module(f'chainer_lstm.{name}')
     if name == 'show_config':

@@ -4,6 +4,8 @@
 or 'cupy'.  ``lstm_matmul_precision``: how exact float32 products have to be, in
 PyTorch's words: 'highest' (the default), 'high' (TF32 will do) or 'medium'
 (bfloat16 will do).  Both engines compute at 'highest', whatever is allowed.
+``lstm_forget_bias``: the default of ``forget_bias_init`` in ``links.LSTM`` and
+``StatelessLSTM``, 1 as in Chainer from v2 on; 0 was that of Chainer v1.
 """
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from chainer_lstm import kernels
 
 PRECISIONS = ('highest', 'high', 'medium')
 
-for _name, _value in (('lstm_engine', 'auto'), ('lstm_matmul_precision', 'highest')):
+for _name, _value in (('lstm_engine', 'auto'), ('lstm_matmul_precision', 'highest'), ('lstm_forget_bias', 1)):
     if not hasattr(chainer.global_config, _name):
         setattr(chainer.global_config, _name, _value)
 

@@ -8,6 +8,7 @@ from typing import Union
 import chainer
 import chainer.functions as F
 import numpy
+from chainer.functions.rnn import lstm as chainers
 from chainer.utils import type_check
 
 from chainer_lstm import kernels
@@ -106,7 +107,7 @@ def lstm(c_prev: Input, x: Input) -> State:
         TypeError: ChainerX arrays.
     """
     if is_static():
-        return F.lstm(c_prev, x)
+        return chainers.lstm(c_prev, x)  # not F.lstm: that may be this function (see installation.py)
     c_prev, x = chainer.as_variable(c_prev), chainer.as_variable(x)
     shape = c_prev.shape
     if len(shape) > 2 and x.shape[1:] == (4 * shape[1], *shape[2:]):

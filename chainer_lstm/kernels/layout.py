@@ -8,20 +8,24 @@ from typing import Union
 Array = Any
 
 INTERLEAVED = 'interleaved'  # (4H, …), row 4u + g for gate g of unit u
-PLANAR = 'planar'  # (4H, …), row gH + u
 N_STEP = 'n_step'  # four (H, …) in the order i, f, a, o: Chainer's NStepLSTM (its docstring says i, f, o, a, wrongly)
+# (4H, …), one gate's rows after the other's
+PLANAR = 'planar'  # a, i, f, o
+TORCH = 'torch'  # i, f, a, o: torch, and Keras, which writes c for a and lays its matrices transposed
+ONNX = 'onnx'  # i, o, f, a: ONNX, which writes c for a
 
-_IN_N_STEP = (2, 0, 1, 3)  # where a, i, f, o are in it
+# where a, i, f, o are
+_PLACES = {N_STEP: (2, 0, 1, 3), PLANAR: (0, 1, 2, 3), TORCH: (2, 0, 1, 3), ONNX: (3, 0, 2, 1)}
 
 
 def split(x: Union[Array, Sequence[Array]], order: str) -> list[Array]:
     """-> the parts of a, i, f, o, each (H, …); views where x is an array."""
+    if order == INTERLEAVED:
+        return [x[g::4] for g in range(4)]
     if order == N_STEP:
-        return [x[k] for k in _IN_N_STEP]
+        return [x[k] for k in _PLACES[order]]
     units = x.shape[0] // 4
-    if order == PLANAR:
-        return [x[g * units:(g + 1) * units] for g in range(4)]
-    return [x[g::4] for g in range(4)]
+    return [x[k * units:(k + 1) * units] for k in _PLACES[order]]
 
 
 def gates(x: Array, order: str) -> list[Array]:
@@ -31,12 +35,11 @@ def gates(x: Array, order: str) -> list[Array]:
 
 def join(xp: Any, gates: Sequence[Array], order: str) -> Any:
     """The inverse of ``split``."""
-    if order == N_STEP:
-        return [gates[_IN_N_STEP.index(k)] for k in range(4)]
-    a = gates[0]
-    if order == PLANAR:
-        return xp.concatenate(gates)
-    return xp.reshape(xp.stack(gates, axis=1), (4 * a.shape[0], *a.shape[1:]))
+    if order == INTERLEAVED:
+        a = gates[0]
+        return xp.reshape(xp.stack(gates, axis=1), (4 * a.shape[0], *a.shape[1:]))
+    parts = [gates[_PLACES[order].index(k)] for k in range(4)]
+    return parts if order == N_STEP else xp.concatenate(parts)
 
 
 def convert(xp: Any, x: Union[Array, Sequence[Array]], source: str, target: str) -> Any:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import Optional
@@ -11,11 +12,14 @@ from typing import Union
 import chainer
 import chainer.functions as F
 import chainer.links as L
+import numpy
 
 from chainer_lstm import functions
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.links import checks
+
+_STATE = ('c', 'h')
 
 
 class CheckedLoading(chainer.Link):
@@ -60,7 +64,30 @@ class Cell(CheckedLoading):
         self.upward._initialize_params(in_size)
 
 
-class Stateful(Cell):
+class KeepsState:
+    """``c`` and ``h`` as a plain dictionary, to be kept in any file."""
+
+    def save_state(self) -> dict[str, numpy.ndarray]:
+        """Copies of ``c`` and ``h`` on the CPU, under these names; what is None is left out."""
+        states = {name: getattr(self, name) for name in _STATE}
+        return {name: chainer.get_device('@numpy').send(s.array).copy() for name, s in states.items() if s is not None}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Sets what ``save_state`` gave; a state that is left out becomes None.
+
+        Raises:
+            KeyError: another key.
+            TypeError, ValueError: as ``set_state``; the state is as before.
+        """
+        for key in state.keys() - set(_STATE):
+            raise KeyError(f'{key}: expected c and h, got {sorted(state)}')
+        if state:
+            self.set_state(*(chainer.as_array(state[name]).copy() if name in state else None for name in _STATE))
+        else:
+            self.reset_state()
+
+
+class Stateful(KeepsState, Cell):
     """A cell that keeps the state ``c`` and ``h``, both (B, state_size) or None.
 
     Attributes:
@@ -168,14 +195,14 @@ class Stateful(Cell):
         else:
             super().serialize(serializer)
             none = zeros(self, 0, self.state_size, chainer.get_dtype())
-            for name in ('c', 'h'):
+            for name in _STATE:
                 value = getattr(self, name)
                 serializer(name, (none if value is None else value).array)
 
     def _read_state(self, deserializer: chainer.Deserializer) -> tuple:
         """The checked state in the file; an array without rows stands for None."""
         try:
-            c, h = (deserializer(name, None) for name in ('c', 'h'))
+            c, h = (deserializer(name, None) for name in _STATE)
         except KeyError:  # a file of weights alone leaves the state as it is
             return self.c, self.h
         if c is None or h is None:  # the same, of a file that is not read strictly

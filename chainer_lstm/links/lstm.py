@@ -26,6 +26,8 @@ class _LSTM(base.Cell, chainer.Chain):
                  upward_init: Any = None, bias_init: Any = None, forget_bias_init: Any = None) -> None:
         if out_size is None:
             in_size, out_size = None, in_size
+        if forget_bias_init is None:
+            forget_bias_init = chainer.config.lstm_forget_bias
         inits = {'lateral_init': lateral_init, 'upward_init': upward_init,
                  'bias_init': bias_init, 'forget_bias_init': forget_bias_init}
         for name, value in inits.items():
@@ -87,7 +89,8 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
             mixed; ``initializers.PerGate`` for one call a gate.  Default:
             ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
-        forget_bias_init: initializer of the bias of f.  Default: 1.
+        forget_bias_init: initializer of the bias of f.  Default:
+            ``chainer.config.lstm_forget_bias``, which is 1.
 
     Attributes:
         upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,).

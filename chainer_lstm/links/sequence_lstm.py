@@ -21,7 +21,7 @@ from chainer_lstm.links import checks
 from chainer_lstm.links.lstm import StatelessLSTM
 
 
-class SequenceLSTM(base.CheckedLoading, chainer.Chain):
+class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
     """Stacked LSTM layers in one or both directions over (B, T, I), the whole call one node.
 
     A state is a pair in the order c, h, each (S * D, B, H) with index

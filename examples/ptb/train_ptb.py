@@ -20,6 +20,7 @@ import itertools
 import math
 import pathlib
 import sys
+import zipfile
 
 import chainer_lstm  # noqa: F401  first: it makes Chainer importable
 
@@ -53,6 +54,8 @@ PRESETS = {
         'large': (2, 1500, 35, 55, .65, .04, 10, 1 / 1.15, 14),
     }.items()
 }
+
+SNAPSHOT = 'snapshot_iter_'  # and the number of updates: the names that Chainer gives
 
 
 def parser():
@@ -113,14 +116,15 @@ def make_trainer(args, corpus: Corpus) -> training.Trainer:
     return trainer
 
 
-def snapshot_to_resume(args) -> pathlib.Path:
-    """The snapshot named, or the newest in the folder of results."""
+def snapshot_to_resume(args) -> pathlib.Path | None:
+    """The snapshot named, or the newest whole one in the folder of results; None for a run that has none yet."""
     if args.resume:
         return pathlib.Path(args.resume)
-    snapshots = sorted(args.out.glob('snapshot_iter_*'), key=lambda path: int(path.name.rsplit('_', 1)[1]))
-    if not snapshots:
-        raise FileNotFoundError(f'expected a snapshot to resume from in {str(args.out)!r}, found none')
-    return snapshots[-1]
+    if not args.out.is_dir():
+        raise FileNotFoundError(f'expected the folder of a run to resume in {str(args.out)!r}, found none')
+    snapshots = {int(path.name.removeprefix(SNAPSHOT)): path for path in args.out.glob(f'{SNAPSHOT}*')
+                 if path.name.removeprefix(SNAPSHOT).isdigit() and zipfile.is_zipfile(path)}
+    return snapshots[max(snapshots)] if snapshots else None
 
 
 def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
@@ -144,15 +148,17 @@ def run(args) -> None:
     corpus = load_corpus(args.data)
     if args.test:
         corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)
+    snapshot = None if args.resume is None else snapshot_to_resume(args)
     model_path = args.model or args.out / 'model.npz'
     model_path.parent.mkdir(parents=True, exist_ok=True)
 
     trainer = make_trainer(args, corpus)
     model = trainer.updater.get_optimizer('main').target
-    if args.resume is not None:
-        snapshot = snapshot_to_resume(args)
+    if snapshot is not None:
         chainer.serializers.load_npz(str(snapshot), trainer)
         print(f'resumed from {snapshot}')
+    elif args.resume is not None:
+        print(f'no snapshot in {args.out} yet: from the beginning')
     print(f'words: {len(corpus.train)} train, {len(corpus.valid)} validation, {len(corpus.test)} test; '
           f'vocabulary: {len(corpus.vocabulary)}')
     print(f'{args.layer} layers of {args.unit} units, {model.count_params()} parameters, on {model.device}')

@@ -113,7 +113,7 @@ def test_options_of_chainers_example_are_taken(script, data, tmp_path):
     (['--dropout', '1'], 'expected a number from 0 up to 1'),
     (['--preset', 'huge'], "invalid choice: 'huge'"),
     (['--batchsize', '100000'], 'expected a batch size between 1 and'),
-    (['--resume'], 'expected a snapshot to resume from in'),
+    (['--resume', '--out', 'no/such/folder'], 'expected the folder of a run to resume in'),
     (['--resume', 'no_such_snapshot'], 'no_such_snapshot'),
     (['--device', 'native'], 'native'),
 ])

@@ -1,0 +1,74 @@
+"""The matrices of tutorials such as Dive into Deep Learning, one for each gate: ``x @ W_xi + h @ W_hi + b_i``."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from typing import Optional
+
+import chainer
+import numpy
+
+from chainer_lstm import links
+from chainer_lstm.interop import weights
+from chainer_lstm.kernels import layout
+
+_GATES = 'cifo'  # a, i, f, o in the package's words
+_PEEPHOLES = ('W_ci', 'W_cf', 'W_co')
+
+
+def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) -> chainer.Link:
+    """A link with the weights of separate gates.
+
+    Args:
+        gates: ``W_xi, W_xf, W_xo, W_xc`` (I, H), ``W_hi, …`` (H, H) and
+            ``b_i, …`` (H,), with c for the cell's input; for a peephole link
+            also ``W_ci, W_cf, W_co``, (H, H) for ``c @ W_ci`` or (H,) for
+            ``c * W_ci``.  Arrays, torch tensors or variables.
+        into: a class for a new link, or a link, whose weights are set.
+            Default: ``StatefulPeepholeLSTM`` if there are peepholes, else ``LSTM``.
+
+    Raises:
+        KeyError: a key is missing, or one is none of these; nothing was changed.
+        TypeError, ValueError: an array has another shape or no floats, or
+            does not fit into; nothing was changed.
+    """
+    with_peepholes = any(key in gates for key in _PEEPHOLES)
+    expected = [f'{kind}{g}' for kind in ('W_x', 'W_h', 'b_') for g in _GATES]
+    expected += _PEEPHOLES if with_peepholes else ()
+    for key in sorted(gates.keys() ^ set(expected)):
+        problem = f'got only {sorted(gates)}' if key in expected else 'got this one too'
+        raise KeyError(f'{key}: expected the keys {", ".join(expected)}, {problem}')
+    units = weights.checked('b_i', gates['b_i'], (None,)).shape[0]
+    in_size = weights.checked('W_xi', gates['W_xi'], (None, units)).shape[0]
+    W, U, b = (
+        layout.join(numpy, [weights.checked(f'{kind}{g}', gates[f'{kind}{g}'], shape).T for g in _GATES],
+                    layout.INTERLEAVED)
+        for kind, shape in (('W_x', (in_size, units)), ('W_h', (units, units)), ('b_', (units,))))
+    peepholes = tuple(_matrix(key, gates[key], units) for key in _PEEPHOLES) if with_peepholes else ()
+    default = links.StatefulPeepholeLSTM if with_peepholes else links.LSTM
+    layer = weights.Layer(W, U, b, peepholes=peepholes)
+    return weights.write(weights.Weights([layer]), default if into is None else into)
+
+
+def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
+    """The inverse of ``from_gates``, for a link of one layer in one direction; peepholes are (H, H).
+
+    Raises:
+        TypeError: no link of the LSTM family.
+        ValueError: more layers or directions, or the size of the input is not known yet.
+    """
+    found = weights.read(link)
+    if len(found.layers) != 1:
+        raise ValueError(f'layers: expected 1 in 1 direction, got {found.sizes[0]} in {found.directions}')
+    layer, = found.layers
+    gates = {f'{kind}{g}': part.T.copy()
+             for kind, x in (('W_x', layer.W), ('W_h', layer.U), ('b_', layer.bias))
+             for g, part in zip(_GATES, layout.split(x, layout.INTERLEAVED))}
+    return {**gates, **{key: P.T.copy() for key, P in zip(_PEEPHOLES, layer.peepholes)}}
+
+
+def _matrix(key: str, value: Any, units: int) -> numpy.ndarray:
+    """(H, H) for ``c @ W``, or (H,) for ``c * W`` -> (H, H) for W c."""
+    if len(numpy.shape(value)) == 1:
+        return numpy.diag(weights.checked(key, value, (units,)))
+    return weights.checked(key, value, (units, units)).T

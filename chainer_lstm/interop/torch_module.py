@@ -1,0 +1,123 @@
+"""``torch.nn.LSTM``; torch is imported when it is asked for."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Optional
+
+import chainer
+import numpy
+
+from chainer_lstm.interop import weights
+from chainer_lstm.kernels import layout
+from chainer_lstm.links import SequenceLSTM
+
+if TYPE_CHECKING:
+    import torch
+
+
+def to_torch(link: chainer.Link) -> torch.nn.LSTM:
+    """A ``torch.nn.LSTM`` with the weights of a link, on the CPU, of its dtype, layers, directions and dropout.
+
+    It takes (T, B, I), and (B, T, I) where the link is a ``SequenceLSTM``
+    that does; ragged sequences as ``torch.nn.utils.rnn`` packs them.  hx and
+    cx of NStep links are torch's h0 and c0.
+
+    Raises:
+        TypeError: no link of the LSTM family.
+        ValueError: peepholes, which torch has not, or the size of the input is not known yet.
+    """
+    import torch
+
+    found = weights.read(link)
+    if any(P.any() for layer in found.layers for P in layer.peepholes):
+        raise ValueError('peepholes: expected none for torch.nn.LSTM, got P_i, P_f, P_o')
+    layers, in_size, units = found.sizes
+    with torch.random.fork_rng(devices=[]):  # its weights are overwritten, and draw nothing from the user's numbers
+        module = torch.nn.LSTM(
+            in_size, units, layers, batch_first=isinstance(link, SequenceLSTM) and link.batch_first,
+            dropout=found.dropout if layers > 1 else 0.,  # torch warns of a dropout that has no layers to lie between
+            bidirectional=found.directions == 2, dtype=torch.from_numpy(found.layers[0].W).dtype)
+    state = {}
+    for end, layer in zip(_ends(layers, found.directions), found.layers):
+        b_h = numpy.zeros_like(layer.b) if layer.b_h is None else layer.b_h
+        for name, x in zip(_NAMES, (layer.W, layer.U, layer.b, b_h)):
+            state[name + end] = torch.from_numpy(layout.convert(numpy, x, layout.INTERLEAVED, layout.TORCH))
+    module.load_state_dict(state)
+    return module
+
+
+def from_torch(module: torch.nn.LSTM, into: weights.Into) -> chainer.Link:
+    """A link with the weights of a ``torch.nn.LSTM``.
+
+    Args:
+        module: the LSTM.
+        into: a class for a new link, or a link, whose weights are set.
+            ``LSTM`` and ``SequenceLSTM`` have one bias: the sum of torch's two.
+
+    Raises:
+        TypeError: no torch.nn.LSTM, or of a dtype that NumPy has not.
+        ValueError: projections, or weights that do not fit into; nothing was changed.
+    """
+    import torch
+
+    if not isinstance(module, torch.nn.LSTM):
+        raise TypeError(f'expected a torch.nn.LSTM, got {type(module).__name__}')
+    if module.proj_size:
+        raise ValueError(f'proj_size: expected 0, got {module.proj_size}')
+    state, units = module.state_dict(), module.hidden_size
+    directions = 2 if module.bidirectional else 1
+    layers = []
+    for k, end in enumerate(_ends(module.num_layers, directions)):
+        width = module.input_size if k < directions else directions * units
+        shapes = ((4 * units, width), (4 * units, units), (4 * units,), (4 * units,))
+        layers.append(weights.Layer(*(
+            layout.convert(numpy, _array(state, name + end, shape), layout.TORCH, layout.INTERLEAVED)
+            for name, shape in zip(_NAMES[:4 if module.bias else 2], shapes)), *([] if module.bias else [
+                numpy.zeros(4 * units, _array(state, _NAMES[0] + end, shapes[0]).dtype)])))
+    link = weights.write(weights.Weights(layers, directions, module.dropout), into)
+    if isinstance(into, type) and isinstance(link, SequenceLSTM):
+        link.batch_first, link.return_sequences = module.batch_first, True  # as torch's: all outputs
+    return link
+
+
+def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Tensor]]:
+    """The state that a stateful link keeps as torch's (h0, c0), each (S * D, B, H); None where there is none."""
+    import torch
+
+    if link.c is None or link.h is None:
+        return None
+    h, c = (chainer.get_device('@numpy').send(s.array) for s in (link.h, link.c))
+    return tuple(torch.from_numpy(s.copy().reshape(-1, *s.shape[-2:])) for s in (h, c))
+
+
+def state_from_torch(state: Any, link: chainer.Link) -> None:
+    """Gives a stateful link the state (h, c) that torch returned, each (S * D, B, H), or resets it where that is None.
+
+    Raises:
+        ValueError: another shape; the state is as before.
+    """
+    if state is None:
+        link.reset_state()
+        return
+    h, c = (weights.checked(name, s, (None, None, None)) for name, s in zip('hc', state))
+    if isinstance(link, SequenceLSTM):
+        link.set_state(c, h)
+        return
+    for name, s in (('h', h), ('c', c)):
+        weights.checked(name, s, (1, None, link.state_size))
+    link.set_state(c[0], h[0])
+
+
+_NAMES = ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')
+
+
+def _ends(layers: int, directions: int) -> list[str]:
+    return [f'_l{k}{reverse}' for k in range(layers) for reverse in ('', '_reverse')[:directions]]
+
+
+def _array(state: dict[str, torch.Tensor], key: str, shape: tuple[int, ...]) -> numpy.ndarray:
+    try:
+        return weights.checked(key, state[key], shape)
+    except TypeError:  # bfloat16
+        raise TypeError(f'{key}: expected float16, float32 or float64, got {state[key].dtype}') from None

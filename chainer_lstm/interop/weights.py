@@ -1,0 +1,236 @@
+"""The weights of any link of the family in one form, which every converter reads from and writes to."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+from typing import Optional
+from typing import Union
+
+import chainer
+import numpy
+from chainer import serializers
+from chainer.backends import cuda
+
+from chainer_lstm import links
+from chainer_lstm.kernels import layout
+from chainer_lstm.links import checks
+
+Array = numpy.ndarray
+Into = Union[type, chainer.Link]
+
+_PEEPHOLES = ('peep_i', 'peep_f', 'peep_o')
+# of a link's own arrays, those that are no weights of the layers
+_STATE = {'c', 'h', 'c0', 'h0'}
+
+
+class Layer(NamedTuple):
+    """One layer in one direction, gates interleaved a, i, f, o, on the CPU.
+
+    W (4H, I), U (4H, H), b (4H,); b_h (4H,), a second bias that is added to
+    b, or None; peepholes P_i, P_f, P_o (H, H), or none.
+    """
+
+    W: Array
+    U: Array
+    b: Array
+    b_h: Optional[Array] = None
+    peepholes: tuple[Array, ...] = ()
+
+    @property
+    def bias(self) -> Array:
+        """The sum of both biases."""
+        return self.b if self.b_h is None else self.b + self.b_h
+
+
+class Weights(NamedTuple):
+    """``layers`` has index ``directions * layer + direction``."""
+
+    layers: Sequence[Layer]
+    directions: int = 1
+    dropout: float = 0.
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """S, I, H."""
+        units, in_size = self.layers[0].U.shape[1], self.layers[0].W.shape[1]
+        return len(self.layers) // self.directions, in_size, units
+
+
+def chainers(cls: type) -> type:
+    """The class of Chainer that one of ours replaces; ``chainer.links`` may have ours under its name."""
+    return next(base for base in cls.__mro__ if base.__module__.startswith('chainer.links.'))
+
+
+_CELLS = (chainers(links.LSTM), chainers(links.StatelessLSTM), chainers(links.StatefulPeepholeLSTM))
+_PEEPHOLE = _CELLS[2]
+_UNIDIRECTIONAL, _BIDIRECTIONAL = chainers(links.NStepLSTM), chainers(links.NStepBiLSTM)
+_N_STEP = (_UNIDIRECTIONAL, _BIDIRECTIONAL)
+FAMILY = (*_CELLS, *_N_STEP, links.SequenceLSTM)
+
+
+def convert(link: chainer.Link, into: Into) -> chainer.Link:
+    """Moves weights between the links of the family, Chainer's own among them.
+
+    Args:
+        link: where the weights come from.
+        into: a class, for a new link; or a link, whose weights are set.
+
+    Returns:
+        The new link, or into.
+
+    Raises:
+        TypeError: link or into is none of the family.
+        ValueError, KeyError: into cannot have such weights, or link has none yet; nothing was changed.
+    """
+    return write(read(link), into)
+
+
+def read(link: chainer.Link) -> Weights:
+    """The weights of a link.
+
+    Raises:
+        TypeError: no link of the family.
+        ValueError: its input size is not known yet, or it begins with a learned state, which has no place elsewhere.
+        KeyError: parts of it were replaced.
+    """
+    if not isinstance(link, FAMILY):
+        raise TypeError(f'expected a link of the LSTM family, got {type(link).__name__}')
+    arrays = _arrays(link)
+    for key, value in arrays.items():
+        if value.dtype == object:
+            raise ValueError(f'{key}: expected weights, got none: the size of the input shows at the first call')
+    if any(arrays[key].any() for key in ('c0', 'h0') if key in arrays):
+        raise ValueError('c0, h0: expected zeros (a learned initial state has no place elsewhere), got a learned state')
+    count, directions, dropout = _shape(link)
+    try:
+        if isinstance(link, _N_STEP):
+            layers = [_n_step_layer(arrays, f'{k}/') for k in range(count)]
+        else:
+            layers = [_cell_layer(arrays, prefix) for prefix in _prefixes(link)]
+    except KeyError as error:
+        raise KeyError(f'{error.args[0]}: expected in a {type(link).__name__}, got only {sorted(arrays)}') from None
+    return Weights(layers, directions, dropout)
+
+
+def write(weights: Weights, into: Into) -> chainer.Link:
+    """A new link of the class into, or the link into, with the weights.
+
+    Raises:
+        TypeError: into is no link or class of the family.
+        ValueError, KeyError: it cannot have such weights; nothing was changed.
+    """
+    cls = into if isinstance(into, type) else type(into)
+    if not issubclass(cls, FAMILY):
+        raise TypeError(f'expected a link of the LSTM family or its class, got {cls.__name__}')
+    _check_fit(weights, into, cls)
+    link = _new(weights, cls) if isinstance(into, type) else into
+    arrays = _chainer_arrays(weights, link)
+    own = _arrays(link)
+    for key in sorted((own.keys() ^ arrays.keys()) - _STATE):
+        where = 'the link has' if key in own else 'its weights have'
+        raise KeyError(f'{key}: expected a {cls.__name__} as it was made, got one where only {where} it')
+    deserializer = serializers.NpzDeserializer({**own, **arrays})
+    checks.stored(link, deserializer)
+    deserializer.load(link)
+    return link
+
+
+def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> Array:
+    """The value as an array of floats on the CPU; None in the shape for any size.
+
+    Raises:
+        TypeError: not of floats.
+        ValueError: another shape.
+    """
+    if hasattr(value, 'detach'):  # torch's, without importing it
+        value = value.detach().cpu().numpy()
+    value = chainer.as_array(value)
+    array = numpy.asarray(cuda.to_cpu(value) if isinstance(value, cuda.ndarray) else value)
+    if array.dtype.kind != 'f':
+        raise TypeError(f'{name}: expected floats, got {array.dtype}')
+    if array.ndim != len(shape) or any(e not in (None, got) for e, got in zip(shape, array.shape)):
+        expected = ', '.join('any' if size is None else str(size) for size in shape)
+        raise ValueError(f'{name}: expected shape ({expected}{"," if len(shape) == 1 else ""}), got {array.shape}')
+    return array
+
+
+def _arrays(link: chainer.Link) -> dict[str, Array]:
+    """What a file of the link holds."""
+    serializer = serializers.DictionarySerializer()
+    serializer.save(link)
+    return dict(serializer.target)
+
+
+def _cell_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
+    names = _PEEPHOLES if f'{prefix}peep_i/W' in arrays else ()
+    return Layer(*(arrays[prefix + key] for key in ('upward/W', 'lateral/W', 'upward/b')),
+                 peepholes=tuple(arrays[f'{prefix}{name}/W'] for name in names))
+
+
+def _n_step_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
+    return Layer(*(
+        layout.convert(numpy, [arrays[f'{prefix}{kind}{first + k}'] for k in range(4)],
+                       layout.N_STEP, layout.INTERLEAVED)
+        for kind, first in (('w', 0), ('w', 4), ('b', 0), ('b', 4))))
+
+
+def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, Array]:
+    """The weights under the keys and in the order that the link has."""
+    arrays = {}
+    if isinstance(link, _N_STEP):
+        for k, (W, U, b, b_h, _) in enumerate(weights.layers):
+            for kind, first, x in (('w', 0, W), ('w', 4, U), ('b', 0, b),
+                                   ('b', 4, numpy.zeros_like(b) if b_h is None else b_h)):
+                parts = layout.convert(numpy, x, layout.INTERLEAVED, layout.N_STEP)
+                arrays.update({f'{k}/{kind}{first + j}': part for j, part in enumerate(parts)})
+        return arrays
+    for prefix, layer in zip(_prefixes(link), weights.layers):
+        arrays.update({f'{prefix}upward/W': layer.W, f'{prefix}upward/b': layer.bias, f'{prefix}lateral/W': layer.U})
+        if isinstance(link, _PEEPHOLE):
+            units = layer.U.shape[1]
+            peepholes = layer.peepholes or [numpy.zeros((units, units), layer.U.dtype)] * 3
+            arrays.update({f'{prefix}{name}/W': P for name, P in zip(_PEEPHOLES, peepholes)})
+    return arrays
+
+
+def _prefixes(link: chainer.Link) -> list[str]:
+    """Where the keys of each layer and direction begin, in a link made of cells."""
+    return [f'{name}/' for name in link._names] if isinstance(link, links.SequenceLSTM) else ['']
+
+
+def _shape(link: chainer.Link) -> tuple[int, int, float]:
+    """-> number of layers times directions, directions, dropout."""
+    if isinstance(link, links.SequenceLSTM):
+        return len(link._names), link._directions, link.dropout
+    if isinstance(link, _N_STEP):
+        return len(link), 2 if isinstance(link, _BIDIRECTIONAL) else 1, link.dropout
+    return 1, 1, 0.
+
+
+def _new(weights: Weights, cls: type) -> chainer.Link:
+    layers, in_size, units = weights.sizes
+    with chainer.using_config('dtype', weights.layers[0].W.dtype):
+        if issubclass(cls, _N_STEP):
+            return cls(layers, in_size, units, weights.dropout)
+        if issubclass(cls, links.SequenceLSTM):
+            return cls(in_size, units, n_layers=layers, bidirectional=weights.directions == 2, dropout=weights.dropout)
+        return cls(in_size, units)
+
+
+def _check_fit(weights: Weights, into: Into, cls: type) -> None:
+    """Layers and directions are those of into, where it has a fixed number of them."""
+    layers, directions = weights.sizes[0], weights.directions
+    if not isinstance(into, type):
+        count, expected_directions, _ = _shape(into)
+        expected_layers = count // expected_directions
+    else:
+        expected_layers = 1 if issubclass(cls, _CELLS) else layers
+        expected_directions = (
+            directions if issubclass(cls, links.SequenceLSTM) else 2 if issubclass(cls, _BIDIRECTIONAL) else 1)
+    for name, expected, got in (('directions', expected_directions, directions), ('layers', expected_layers, layers)):
+        if expected != got:
+            raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {got}')
+    if not issubclass(cls, _PEEPHOLE) and any(P.any() for layer in weights.layers for P in layer.peepholes):
+        raise ValueError(f'peepholes: expected none for {cls.__name__}, got P_i, P_f, P_o')
