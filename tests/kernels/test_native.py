@@ -189,8 +189,9 @@ def _in_child(pipe):
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system does not fork')
 @pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
-def test_after_a_fork(threads):
-    threads(2)
+def test_after_a_fork(request):
+    cases.native_engine('baseline')
+    request.getfixturevalue('threads')(2)
     expected = recurrence(kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, 0, 'f', 90)[0]
     context = multiprocessing.get_context('fork')
     for _ in range(3):

@@ -15,7 +15,7 @@ OPTIONS = [{}, {'normalize': False}, {'ignore_label': 2}, {'reduce': 'no'}, {'re
 
 @pytest.fixture(params=[1, 7, 2 ** 18], ids=lambda n: f'blocks of {n}')
 def _blocks(request, monkeypatch):
-    monkeypatch.setattr('chainer_lstm.functions.loss._BLOCK', request.param)
+    monkeypatch.setattr('chainer_lstm.functions.cross_entropy._BLOCK', request.param)
 
 
 def targets(ignore_label=-1, **_):
