@@ -5,8 +5,8 @@ from typing import Any
 
 import chainer.functions as _chainer_functions
 
-from chainer_lstm.functions.linear import linear
 from chainer_lstm.functions.cross_entropy import softmax_cross_entropy
+from chainer_lstm.functions.linear import linear
 from chainer_lstm.functions.lstm import lstm
 from chainer_lstm.functions.lstm import lstm_step
 from chainer_lstm.functions.lstm import peephole_lstm_step
