@@ -125,3 +125,19 @@ def test_stacked_bidirectional_sequences(monkeypatch, used):
     assert launches == [f'lstm_sequence_{way}{stage}' for way in ('fwd', 'bwd') for _ in range(2)
                         for stage in ('_prepare', '')]
     assert not engine.error[0]
+
+
+@pytest.mark.parametrize('engine', ['persistent', 'cupy'])
+def test_gradients_of_states_in_another_memory_order(monkeypatch, engine):
+    """Engines that work in place must work on what is returned, not on a copy."""
+    def both_ways(engine):
+        monkeypatch.setattr(functions.sequence, 'engine_of', lambda x: engine)
+        shapes = [(4 * UNITS, inputs) for inputs in (2, UNITS)]
+        shapes = [(2, 3, UNITS), (2, 3, UNITS), (4, 3, 2), *(s for W in shapes for s in (W, W[:1], (4 * UNITS, UNITS)))]
+        inputs = variables(uniforms(shapes, 'f'))
+        hy, cy, y = functions.lstm_sequence(*inputs[:3], [inputs[3:6], inputs[6:]])
+        outputs = [hy.transpose(2, 1, 0), cy.transpose(2, 1, 0), y]
+        return [y.array for y in gradients(outputs, inputs)]
+
+    made = fibres.engine(monkeypatch) if engine == 'persistent' else cuda_on_cpu.engine(monkeypatch)
+    cases.assert_close(both_ways(made), both_ways(kernels.Engine()), (0, 1e-4))
