@@ -28,9 +28,9 @@ _JOB = numpy.dtype([
                                 'exchange', 'error')),
     ('exchange_size', 'i8'),
     *((name, 'i4') for name in ('batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride'))])
-_MOST_JOBS = 2
-_JOBS = numpy.dtype([('job', _JOB, _MOST_JOBS)])
+_JOBS = numpy.dtype([('job', _JOB, plans.MOST_JOBS)])
 _PREPARE_BLOCKS = 256
+_plan = functools.cache(plans.plan)
 
 
 class PersistentEngine(CupyEngine):
@@ -99,7 +99,7 @@ class PersistentEngine(CupyEngine):
     @contextlib.contextmanager
     def _products(self) -> Iterator[None]:
         """Lets CuPy use TF32 where the precision allows it, besides what CUPY_TF32 says."""
-        if self._precision == 'highest':
+        if self._precision == 'highest' or self._device().capability < plans.MIN_CAPABILITY:
             yield
             return
         core = self.xp._core  # CuPy has no public name for this
@@ -123,7 +123,7 @@ class PersistentEngine(CupyEngine):
                 raise ValueError(f'it computes float32 only, got {gates.dtype}')
             if weights.peepholes:
                 raise ValueError('it has no peepholes')
-            return plans.plan(direction, gates.shape[1] // 4, self._precision, rows.batch, jobs, self._device())
+            return _plan(direction, gates.shape[1] // 4, self._precision, rows.batch, jobs, self._device())
         except ValueError as error:
             if self._forced:
                 raise ValueError(f"chainer.config.lstm_engine is 'persistent', but {error}") from None
@@ -156,14 +156,8 @@ class PersistentEngine(CupyEngine):
             for job in jobs:
                 job['begin'], job['end'] = begin, min(begin + kernel.steps(groups), steps)
             arguments = self._arguments(jobs)
-            for name, cooperative, blocks, shared_bytes in (
-                    (f'lstm_sequence_{kernel.direction}_prepare', False, (_PREPARE_BLOCKS, 1), 0),
-                    (f'lstm_sequence_{kernel.direction}', True, (kernel.blocks, grid.rows), grid.shared_bytes)):
-                compiled = cuda.sequence_kernel(f'persistent_{kernel.direction}.cu', name,
-                                                cuda.sequence_options(kernel.constants), cooperative)
-                if shared_bytes:
-                    compiled.max_dynamic_shared_size_bytes = shared_bytes
-                compiled((*blocks, len(jobs)), (plans.THREADS,), (arguments,), shared_mem=shared_bytes)
+            _launch(kernel, '_prepare', (_PREPARE_BLOCKS, 1, len(jobs)), arguments)
+            _launch(kernel, '', (kernel.blocks, grid.rows, len(jobs)), arguments, grid.shared_bytes)
             for job in jobs:
                 job['U'] = None  # packed now
 
@@ -171,9 +165,9 @@ class PersistentEngine(CupyEngine):
         """struct Jobs: numbers as they are, arrays by their addresses."""
         arguments = numpy.zeros((), _JOBS)
         for k, job in enumerate(jobs):
-            for name, value in job.items():
-                if value is not None:
-                    arguments['job'][name][k] = value if isinstance(value, int) else self._address(value)
+            values = (job.get(name) for name in _JOB.names)
+            arguments['job'][k] = tuple(
+                0 if value is None else value if isinstance(value, int) else self._address(value) for value in values)
         return arguments
 
     def _dense(self, x: Array) -> Array:
@@ -188,6 +182,16 @@ class PersistentEngine(CupyEngine):
 
     def _address(self, x: Array) -> int:
         return x.ctypes.data if isinstance(x, numpy.ndarray) else super()._address(x)
+
+
+def _launch(kernel: plans.Kernel, stage: str, blocks: tuple[int, int, int], arguments: numpy.ndarray,
+            shared_bytes: int = 0) -> None:
+    """The kernel itself, which needs shared memory and all of its blocks at once, or a stage before it."""
+    compiled = cuda.sequence_kernel(f'persistent_{kernel.direction}.cu', f'lstm_sequence_{kernel.direction}{stage}',
+                                    cuda.sequence_options(kernel.constants), cooperative=not stage)
+    if shared_bytes:
+        compiled.max_dynamic_shared_size_bytes = shared_bytes
+    compiled(blocks, (plans.THREADS,), (arguments,), shared_mem=shared_bytes)
 
 
 def _layout(rows: Rows) -> dict[str, int]:

@@ -1,6 +1,8 @@
 """How a recurrence is laid over a GPU: which blocks do what, and whether they fit.  Pure arithmetic, no CuPy."""
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import NamedTuple
 from typing import Optional
 
@@ -9,6 +11,7 @@ MIN_CAPABILITY = 80  # asynchronous copies, tf32 and bf16
 THREADS = 256
 TILE = 16  # units of a block
 GROUP = 8  # rows of a product
+MOST_JOBS = 2  # of a launch
 _WARPS = THREADS // 32
 _OWNERS = TILE * GROUP
 _MAX_GROUPS = 16  # of a block; beyond that a large product a step is as fast
@@ -33,7 +36,8 @@ class Device(NamedTuple):
     shared_memory: int
 
 
-class Kernel(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Kernel:
     """A kernel compiled for a number of units.
 
     Attributes:
@@ -48,17 +52,17 @@ class Kernel(NamedTuple):
     precision: str
     split: int = 1
 
-    @property
+    @functools.cached_property
     def blocks(self) -> int:
         """Blocks that a group of rows needs."""
         return _parts(self.units, TILE * self.split) * self.split
 
-    @property
+    @functools.cached_property
     def weights(self) -> int:
         """Packed weights of all blocks, in 16 bytes."""
         return self.blocks * self._chunks * self._chunk
 
-    @property
+    @functools.cached_property
     def shared_bytes(self) -> int:
         """The fixed part of a block's shared memory; ``sizeof(Shared)`` in the source."""
         operands = (16 if self.direction == 'fwd' else 28) * _OWNERS
@@ -79,37 +83,37 @@ class Kernel(NamedTuple):
         """Time steps of one launch."""
         return max(1, _EXCHANGE_BYTES // (16 * groups * self._slot))
 
-    @property
+    @functools.cached_property
     def constants(self) -> dict[str, int]:
         """What the source has to be compiled with."""
         return {'UNITS': self.units, 'PRECISION': PRECISIONS.index(self.precision), 'SPLIT': self.split,
                 'REGISTER_CHUNKS': self._register_chunks, 'SHARED_BYTES': self.shared_bytes}
 
-    @property
+    @functools.cached_property
     def _planes(self) -> int:
         return 1 if self.precision == 'medium' else 2
 
-    @property
+    @functools.cached_property
     def _tiles(self) -> int:
         return 4 if self.direction == 'fwd' else self.split
 
-    @property
+    @functools.cached_property
     def _chunks(self) -> int:
         """Of 16 numbers, in the sum of a block."""
         return _parts(self.units, TILE) if self.direction == 'fwd' else _parts(_parts(self.units, 4), self.split)
 
-    @property
+    @functools.cached_property
     def _chunk(self) -> int:
         """Weights of a chunk, in 16 bytes."""
         return self._planes * self._tiles * 32
 
-    @property
+    @functools.cached_property
     def _register_chunks(self) -> int:
         chunks = _parts(self._chunks, _WARPS)
         registers = min(_WEIGHT_REGISTERS, _OPERAND_REGISTERS - 2 * self._planes * chunks)
         return min(chunks, registers // (4 * self._planes * self._tiles))
 
-    @property
+    @functools.cached_property
     def _slot(self) -> int:
         """What a group exchanges in a time step, in 16 bytes."""
         chunks = self.blocks * (1 if self.direction == 'fwd' else 4)
@@ -151,7 +155,7 @@ def plan(direction: str, units: int, precision: str, batch: int, jobs: int, devi
     if device.capability < MIN_CAPABILITY:
         raise ValueError(f'it needs compute capability {MIN_CAPABILITY / 10}, this device has '
                          f'{device.capability / 10}')
-    found = [candidate for kernel in kernels(direction, units, precision) for together in range(1, jobs + 1)
+    found = [candidate for kernel in kernels(direction, units, precision) for together in range(1, min(jobs, MOST_JOBS) + 1)
              if (candidate := grid(kernel, batch, together, device)) is not None]
     if not found:
         raise ValueError(f'{units} units and a batch of {batch} at precision {precision!r} do not fit into the '
