@@ -57,9 +57,8 @@ class PersistentEngine(CupyEngine):
         gates, weights, _, _, rows = jobs[0]
         grid = self._grid('fwd', gates, weights, rows, len(jobs))
         if grid is None:
-            with self._products():
-                for job in jobs:
-                    super().recur_forward(*job)
+            for job in jobs:
+                super().recur_forward(*job)
             return
         self._run(grid, rows, [
             {'U': self._dense(weights.U), 'gates': gates, 'h': h, 'c': c, **_layout(rows)}
@@ -69,8 +68,7 @@ class PersistentEngine(CupyEngine):
         saved, weights, rows, *_ = jobs[0]
         grid = self._grid('bwd', saved.gates, weights, rows, len(jobs))
         if grid is None:
-            with self._products():
-                return [super(PersistentEngine, self).recur_backward(*job) for job in jobs]
+            return [super(PersistentEngine, self).recur_backward(*job) for job in jobs]
         results, arguments = [], []
         for saved, weights, rows, gh, gh_last, gc_last in jobs:
             gh_last, gc_last = self._dense(gh_last), self._dense(gc_last)  # become gh0 and gc0
@@ -82,11 +80,15 @@ class PersistentEngine(CupyEngine):
         self._run(grid, rows, arguments)
         return results
 
-    # The products outside of the recurrence
+    # The products that are CuPy's
 
-    def matmul(self, a, b):
+    def matmul(self, a, b, out=None):
         with self._products():
-            return super().matmul(a, b)
+            return super().matmul(a, b, out)
+
+    def recur(self, h, U, out):
+        with self._products():
+            return super().recur(h, U, out)
 
     def affine(self, x, W, b):
         with self._products():

@@ -155,7 +155,8 @@ def plan(direction: str, units: int, precision: str, batch: int, jobs: int, devi
     if device.capability < MIN_CAPABILITY:
         raise ValueError(f'it needs compute capability {MIN_CAPABILITY / 10}, this device has '
                          f'{device.capability / 10}')
-    found = [candidate for kernel in kernels(direction, units, precision) for together in range(1, min(jobs, MOST_JOBS) + 1)
+    found = [candidate for kernel in kernels(direction, units, precision)
+             for together in range(1, min(jobs, MOST_JOBS) + 1)
              if (candidate := grid(kernel, batch, together, device)) is not None]
     if not found:
         raise ValueError(f'{units} units and a batch of {batch} at precision {precision!r} do not fit into the '

@@ -120,7 +120,7 @@ def test_stacked_bidirectional_sequences(monkeypatch, used):
     launches = []
     engine = fibres.engine(monkeypatch)
     kernel = cuda.sequence_kernel
-    monkeypatch.setattr(cuda, 'sequence_kernel', lambda *args: launches.append(args[1]) or kernel(*args))
+    monkeypatch.setattr(cuda, 'sequence_kernel', lambda *args, **how: launches.append(args[1]) or kernel(*args, **how))
     cases.assert_close(both_ways(engine), both_ways(kernels.Engine()), (0, 1e-4))
     assert launches == [f'lstm_sequence_{way}{stage}' for way in ('fwd', 'bwd') for _ in range(2)
                         for stage in ('_prepare', '')]
