@@ -42,6 +42,8 @@ CASES = {
                                          {'steps': 3, 'multiprocessors': 4}),
     'a launch for each step': (Case(20, (4, 4, 1)), {'steps': 1, 'split': 2}),
     'more units than one round of warps': (Case(333, (3, 3, 2), 'high'), {}),
+    'all multiprocessors of an H100': (Case(650, (2,) * 16 + (1,), 'high'), {}),
+    '1024 units': (Case(1024, (2, 2, 1)), {}),
 }
 
 # name -> what stands in the source, what is put there, and what shows it
