@@ -73,6 +73,10 @@ class Ours:
         self._gy = self._xp.ones(self._x.shape, 'f')
         self._plan = node.Plan(case.batches, 1, 0.0, layout.INTERLEAVED, 3)
 
+    def take_turn(self) -> None:
+        """Sets what is global; before any other call."""
+        chainer.config.lstm_matmul_precision = self._precision
+
     def infer(self) -> Any:
         with chainer.no_backprop_mode():
             return self._forward()
@@ -82,8 +86,7 @@ class Ours:
             variable.cleargrad()
         y = self._forward()
         y.grad = self._gy
-        with chainer.using_config('lstm_matmul_precision', self._precision):
-            y.backward()
+        y.backward()
         return y
 
     def results(self) -> dict[str, numpy.ndarray]:
@@ -96,8 +99,7 @@ class Ours:
         return {name: _torchs(x) if name.startswith('weight') else x for name, x in found.items()}
 
     def _forward(self) -> Any:
-        with chainer.using_config('lstm_matmul_precision', self._precision):
-            return node.apply(self._plan, self._state, self._state, self._x, self._weights)[2]
+        return node.apply(self._plan, self._state, self._state, self._x, self._weights)[2]
 
     def _variable(self, x: numpy.ndarray) -> chainer.Variable:
         return chainer.Variable(self._xp.asarray(x))
@@ -119,6 +121,10 @@ class Torch:
         self._x = torch.from_numpy(case.packed()).to(device.torch_name).requires_grad_()
         self._gy = torch.ones_like(self._x)
 
+    def take_turn(self) -> None:
+        backends = self._torch.backends
+        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = self._tf32
+
     def infer(self) -> Any:
         with self._torch.inference_mode():
             return self._forward()
@@ -137,11 +143,9 @@ class Torch:
         return {name: x.cpu().numpy() for name, x in found.items()}
 
     def _forward(self) -> Any:
-        torch = self._torch
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self._tf32
         if self._shape:
             return self._lstm(self._x.reshape(self._shape))[0].reshape(self._x.shape)
-        return self._lstm(torch.nn.utils.rnn.PackedSequence(self._x, self._batches))[0].data
+        return self._lstm(self._torch.nn.utils.rnn.PackedSequence(self._x, self._batches))[0].data
 
 
 class Recurrence:

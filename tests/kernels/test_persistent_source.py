@@ -66,7 +66,7 @@ MUTANTS = {
     'boxes of one parity': ('(t & 1)', '0', 'split in 4'),
     'no look at the tag': ('(word)(found[away] >> 32) != tag', '!~found[away]', 'split in 4'),
     'boxes of another mate': ('(part + away) % SPLIT * OWNERS', 'away * OWNERS', 'split in 4'),
-    'sums of another mate': ('sum += partial[w][mate]', 'sum += partial[w][part]', 'split in 4'),
+    'sums of another mate': ('s.partial[turn][w][mate]', 's.partial[turn][w][part]', 'split in 4'),
     'rows of fragments swapped': ('lane / 4 + 8 * (i % 2), k', 'lane / 4 + 8 * (i / 2), k', 'one group'),
     'k of fragments in mma order': ('k = 16 * chunk + 4 * (lane % 4)', 'k = 16 * chunk + 2 * (lane % 4)', 'one group'),
     'words of fragments swapped': ('sums[m], a[0][m], b.x, b.y', 'sums[m], a[0][m], b.y, b.x', 'one group'),

@@ -17,7 +17,7 @@ struct Shared {
     float c[OWNERS], c_prev[OWNERS], gh[OWNERS];
     float partial[2][WARPS][SPLIT][TILE][GROUP];
     uint4 weights[Recurrent::SHARED_SIZE + 1];
-};  // and for each group of this block float gc[OWNERS]
+};  // and for each group of this block float gc_next[OWNERS]
 static_assert(sizeof(Shared) == SHARED_BYTES, "persistent_plan.py computes another size");
 static_assert(WARPS * 32 == 2 * OWNERS, "both halves of a block hand out sums");
 
@@ -44,8 +44,7 @@ __device__ inline Quad quad_of(const Gates<float>& g) {
 
 // Adds up the warps' sums, hands those of the mates over and waits for theirs.
 // -> of an owner, the sum of all parts for its unit and row
-__device__ inline float exchange_sums(const float (&partial)[WARPS][SPLIT][TILE][GROUP], tagged* boxes, word tag,
-                                      int* error) {
+__device__ inline float exchange_sums(const Shared& s, int turn, tagged* boxes, word tag, int* error) {
     const int half = threadIdx.x / OWNERS, own = threadIdx.x % OWNERS, u = own / GROUP, n = own % GROUP;
     const int part = blockIdx.x % SPLIT, team = blockIdx.x / SPLIT * SPLIT;
     float sum = 0.f;
@@ -57,7 +56,7 @@ __device__ inline float exchange_sums(const float (&partial)[WARPS][SPLIT][TILE]
         sum = 0.f;
 #pragma unroll
         for (int w = 0; w < WARPS; w++)
-            sum += partial[w][mate][u][n];
+            sum += s.partial[turn][w][mate][u][n];
         if (away > 0)
             store_relaxed(boxes + ((team + mate) * SPLIT + part) * OWNERS + own, (tagged)tag << 32 | as_word(sum));
     }
@@ -124,8 +123,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) lstm_sequence_bwd(const
                 U.multiply(slot + (groups + g) * SLOT + blockIdx.x % SPLIT * PART * CHUNK, s.weights,
                            s.partial[turn][warp], warp, lane, job.error);
                 __syncthreads();
-                gh = exchange_sums(s.partial[turn], boxes + ((t & 1) * (long long)groups + g) * BOXES, t + 1,
-                                   job.error);
+                gh = exchange_sums(s, turn, boxes + ((t & 1) * (long long)groups + g) * BOXES, t + 1, job.error);
             }
             if (!owner)
                 continue;
