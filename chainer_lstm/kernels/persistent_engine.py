@@ -23,11 +23,11 @@ from chainer_lstm.kernels.packing import Rows
 Array = Any
 
 # struct Job in persistent.cuh
-_JOB = numpy.dtype([
+_JOB = [
     *((name, 'u8') for name in ('U', 'weights', 'gates', 'h', 'c', 'gh', 'gh_last', 'gc_last', 'starts', 'lengths',
                                 'exchange', 'error')),
     ('exchange_size', 'i8'),
-    *((name, 'i4') for name in ('batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride'))])
+    *((name, 'i4') for name in ('batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride'))]
 _JOBS = numpy.dtype([('job', _JOB, plans.MOST_JOBS)])
 _PREPARE_BLOCKS = 256
 _plan = functools.cache(plans.plan)
@@ -167,7 +167,7 @@ class PersistentEngine(CupyEngine):
         """struct Jobs: numbers as they are, arrays by their addresses."""
         arguments = numpy.zeros((), _JOBS)
         for k, job in enumerate(jobs):
-            values = (job.get(name) for name in _JOB.names)
+            values = (job.get(name) for name, _ in _JOB)
             arguments['job'][k] = tuple(
                 0 if value is None else value if isinstance(value, int) else self._address(value) for value in values)
         return arguments
