@@ -50,12 +50,12 @@ def tables(results: dict[str, Any]) -> str:
                    for ours, peer in PAIRS if peer in names]
     memory = ['peak memory of forward_sequence / what it needs',
               *(f'{entry["memory"]["ratio"]:.2f}' for entry in shapes)]
-    parts = ['Milliseconds a call: median (fastest-slowest)', _table([head, *times])]
+    parts = ['Milliseconds a call: median (fastest-slowest)', table([head, *times])]
     if ratios:
-        parts += ['Times as ratios: below 1 ours is the faster', _table([head, *ratios])]
+        parts += ['Times as ratios: below 1 ours is the faster', table([head, *ratios])]
     ragged = results['ragged']
     most = ragged['shape']['time']
-    parts += ['One layer', _table([head, memory]),
+    parts += ['One layer', table([head, memory]),
               f'ours NStepLSTM at {"/".join(map(str, ragged["shape"].values()))}, lengths drawn from 1 to {most}: '
               f'{ragged["ratio"]:.2f} times the time a token as with all lengths {most}']
     return '\n\n'.join(parts)
@@ -73,7 +73,7 @@ def _ratio(value: Optional[float]) -> str:
     return '-' if value is None else f'{value:.2f}'
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
     first, *others = ([len(max(column, key=len)) for column in zip(*rows)])
     return '\n'.join('  '.join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others))])
                      for row in rows)

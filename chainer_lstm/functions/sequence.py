@@ -90,18 +90,19 @@ class LSTMSequence(function_node.FunctionNode):
         engine, plan = engine_of(inputs[2]), self._plan
         dtype = inputs[2].dtype
         hx, cx, x, *weights = engine.wide(*inputs)
-        xp, saved, outputs = engine.xp, [], []
+        xp, saved = engine.xp, []
         hy, cy = xp.empty_like(hx), xp.empty_like(cx)
-        for k, group in enumerate(plan.groups(weights)):
-            rows = plan.rows(hx.shape[1], k)
-            packed = _pack(engine, group, plan.order)
-            h, kept = sequence.forward(engine, self._dropped(engine, x, k), packed, hx[k], cx[k], rows)
-            hy[k], cy[k] = rows.last(xp, kept.h), rows.last(xp, kept.c)
-            saved.append((rows, packed, kept))
-            outputs.append(h)
-            if len(outputs) == plan.directions:
-                x = h if plan.directions == 1 else xp.concatenate(outputs, axis=1)
-                outputs = []
+        groups = plan.groups(weights)
+        for first in range(0, len(groups), plan.directions):
+            layer = range(first, first + plan.directions)
+            jobs = [(self._dropped(engine, x, k), _pack(engine, groups[k], plan.order), hx[k], cx[k],
+                     plan.rows(hx.shape[1], k)) for k in layer]
+            outputs = []
+            for k, (_, packed, _, _, rows), (h, kept) in zip(layer, jobs, sequence.forward_all(engine, jobs)):
+                hy[k], cy[k] = rows.last(xp, kept.h), rows.last(xp, kept.c)
+                saved.append((rows, packed, kept))
+                outputs.append(h)
+            x = outputs[0] if plan.directions == 1 else xp.concatenate(outputs, axis=1)
         return (engine, saved), tuple(engine.cast(y, dtype) for y in (hy, cy, x))
 
     def _dropped(self, engine, x, k):
@@ -129,11 +130,14 @@ class LSTMSequence(function_node.FunctionNode):
         gweights: list = [None] * len(weights)
         for first in reversed(range(0, len(saved), plan.directions)):
             gx = None
-            for k in range(first, first + plan.directions):
+            layer, units = range(first, first + plan.directions), hx.shape[2]
+            jobs = []
+            for k in layer:
                 rows, packed, kept = saved[k]
-                units = hx.shape[2]
                 gh = None if gy is None else gy[:, (k - first) * units:(k - first + 1) * units]
-                ghx[k], gcx[k], gpre = engine.recur_backward(kept, packed, rows, gh, ghx[k], gcx[k])
+                jobs.append((kept, packed, rows, gh, ghx[k], gcx[k]))
+            for k, job, (gh0, gc0, gpre) in zip(layer, jobs, engine.recur_backward_all(jobs)):
+                (kept, packed, rows, *_), ghx[k], gcx[k] = job, gh0, gc0
                 at = 3 + k * plan.n_weights
                 if any(i in indexes for i in range(at, at + plan.n_weights)):
                     found = sequence.weight_gradients(engine, kept, gpre, packed, rows)

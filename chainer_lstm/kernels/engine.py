@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 from typing import Optional
 
@@ -94,6 +95,17 @@ class Engine:
     def recur_backward(self, saved: Any, weights: Any, rows: Any, gh: Array, gh_last: Array, gc_last: Array
                        ) -> tuple[Array, Array, Array]:
         return sequence.recur_backward(self, saved, weights, rows, gh, gh_last, gc_last)
+
+    # Several of them, independent of each other and of one shape, such as the two directions of a layer.
+
+    def recur_forward_all(self, jobs: Sequence[tuple]) -> None:
+        """jobs: arguments of ``recur_forward``."""
+        for job in jobs:
+            self.recur_forward(*job)
+
+    def recur_backward_all(self, jobs: Sequence[tuple]) -> list[tuple[Array, Array, Array]]:
+        """jobs: arguments of ``recur_backward``; -> what it returns, for each."""
+        return [self.recur_backward(*job) for job in jobs]
 
     # The cells inside a sequence: as above, but in place.  pre (n, 4H) becomes gates, gates become gpre, gc (n, H)
     # becomes gc_prev, c and h are written, work (2, n, H) is scratch.
@@ -196,7 +208,7 @@ def _zero(gradient: Array) -> Array:
     return 0 if gradient is None else gradient
 
 
-ENGINES = ('numpy', 'native', 'cupy')
+ENGINES = ('numpy', 'native', 'cupy', 'persistent')
 
 
 def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engine:
@@ -214,11 +226,11 @@ def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engin
     on_cpu = isinstance(x, numpy.ndarray)
     if name not in ('auto', *ENGINES):
         raise _refused(name, 'there is no such engine')
-    if name != 'auto' and (name != 'cupy') != on_cpu:
+    if name != 'auto' and (name not in ('cupy', 'persistent')) != on_cpu:
         raise _refused(name, f'it cannot compute {type(x).__module__} arrays')
     if not on_cpu:
-        from chainer_lstm.kernels.cupy_engine import cupy_engine  # needs CuPy, which CPU users do not have
-        return cupy_engine
+        from chainer_lstm.kernels import persistent_engine  # needs CuPy, which CPU users do not have
+        return persistent_engine.engine_of(name, precision)
     native = None if name == 'numpy' else _native_engine()
     if native is not None and x.dtype.char in 'efd':
         return native

@@ -30,9 +30,18 @@ class Rows:
         self.steps = [(int(start), n) for start, n in zip(starts, batches)]
         if reverse:
             self.steps.reverse()
-        self._equal = all(n == batch for n in batches)
-        self.first = 0 if reverse else batch  # where the packed rows begin in a buffer
-        self.initial = self.total if reverse else 0  # where the initial state does
+        self.equal = all(n == batch for n in batches)  # whether each sequence has every step
+        self.first = 0 if reverse else batch  # where the rows begin in a buffer
+        self.initial = self.total if reverse else 0  # and the initial state
+
+    def starts(self) -> Array:
+        """The first row of each time step."""
+        return numpy.array([start for start, _ in self.steps[::-1 if self.reverse else 1]], numpy.int32)
+
+    def lengths(self) -> Array:
+        """The number of steps of each sequence, not growing."""
+        counts = numpy.array([n for _, n in self.steps], numpy.intp)
+        return (counts > numpy.arange(self.batch)[:, None]).sum(axis=1, dtype=numpy.int32)
 
     def buffer(self, xp: Any, initial: Array) -> tuple[Array, Array]:
         """A buffer that holds the initial state (B, H), and its packed rows (P, H)."""
@@ -56,7 +65,7 @@ class Rows:
 
     def all_previous(self, xp: Any, buffer: Array) -> Array:
         """The rows (P, H) before all rows."""
-        if self._equal:
+        if self.equal:
             return buffer[self.batch:] if self.reverse else buffer[:self.total]
         index = numpy.empty(self.total, numpy.intp)
         for k, (start, n) in enumerate(self.steps):

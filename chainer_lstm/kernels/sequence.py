@@ -11,6 +11,7 @@ With I inputs, H units, P packed rows of B sequences: x (P, I), W (4H, I), b (4H
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
 
@@ -41,11 +42,20 @@ class Saved(NamedTuple):
 
 def forward(e: Any, x: Array, weights: Weights, h0: Array, c0: Array, rows: Rows) -> tuple[Array, Saved]:
     """-> h (P, H), saved; states at the ends by ``rows.last(xp, saved.h)``."""
-    pre = e.affine(x, weights.W, weights.b)
-    h_buffer, h = rows.buffer(e.xp, h0)
-    c_buffer, _ = rows.buffer(e.xp, c0)
-    e.recur_forward(pre, weights, h_buffer, c_buffer, rows)
-    return h, Saved(x, pre, h_buffer, c_buffer)
+    return forward_all(e, [(x, weights, h0, c0, rows)])[0]
+
+
+def forward_all(e: Any, inputs: Sequence[tuple]) -> list[tuple[Array, Saved]]:
+    """``forward`` of independent sequences, such as both directions of a layer, which an engine may run together."""
+    jobs, outputs = [], []
+    for x, weights, h0, c0, rows in inputs:
+        pre = e.affine(x, weights.W, weights.b)
+        h_buffer, h = rows.buffer(e.xp, h0)
+        c_buffer, _ = rows.buffer(e.xp, c0)
+        jobs.append((pre, weights, h_buffer, c_buffer, rows))
+        outputs.append((h, Saved(x, pre, h_buffer, c_buffer)))
+    e.recur_forward_all(jobs)
+    return outputs
 
 
 def recur_forward(e: Any, pre: Array, weights: Weights, h_buffer: Array, c_buffer: Array, rows: Rows) -> None:

@@ -24,7 +24,8 @@ def test_engines_and_precisions_for_numpy(engine, precision):
 
 @pytest.mark.parametrize(('entry', 'value', 'message'), [
     ('lstm_engine', 'cupy', "got 'cupy': it cannot compute numpy arrays"),
-    ('lstm_engine', 'fast', r"lstm_engine to be one of \('auto', 'numpy', 'native', 'cupy'\), got 'fast': there is no"),
+    ('lstm_engine', 'persistent', "got 'persistent': it cannot compute numpy arrays"),
+    ('lstm_engine', 'fast', r"one of \('auto', 'numpy', 'native', 'cupy', 'persistent'\), got 'fast': there is no"),
     ('lstm_matmul_precision', 'low', r"one of \('highest', 'high', 'medium'\), got 'low'"),
 ])
 def test_what_cannot_be_done_is_refused(entry, value, message):

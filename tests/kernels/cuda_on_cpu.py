@@ -56,7 +56,7 @@ def _sanitized():
 
 
 @functools.cache
-def _folder():
+def folder():
     return tempfile.TemporaryDirectory(prefix='chainer_lstm_cuda_on_cpu_')  # removed when Python ends
 
 
@@ -64,7 +64,7 @@ def _folder():
 def _library(text, options):
     """A shared library with ``run_<kernel>`` for every kernel in the text."""
     launchers = ''.join(f'LAUNCHER({name})\n' for name in _KERNEL.findall(text))
-    path = pathlib.Path(_folder().name, hashlib.sha256(repr((text, options)).encode()).hexdigest() + '.so')
+    path = pathlib.Path(folder().name, hashlib.sha256(repr((text, options)).encode()).hexdigest() + '.so')
     subprocess.run(['g++', *_OPTIONS, *(_SANITIZERS if _sanitized() else ()), *options, '-o', path, '-'],
                    input=f'#include "{_HEADER}"\n{text}\n{launchers}', text=True, check=True)
     return ctypes.CDLL(os.fspath(path))

@@ -76,11 +76,13 @@ def run(name, device, dtype='f', order=2):
 
 @pytest.fixture
 def engine(xp):
-    return kernels.engine_of(xp.zeros(1))
+    return kernels.engine_of(xp.zeros(1), 'cupy')
 
 
-def test_engine_of_cupy(engine):
-    assert type(engine).__name__ == 'CupyEngine'
+@pytest.mark.parametrize(('name', 'expected'), [
+    ('auto', 'PersistentEngine'), ('persistent', 'PersistentEngine'), ('cupy', 'CupyEngine')])
+def test_engine_of_cupy(xp, name, expected):
+    assert type(kernels.engine_of(xp.zeros(1), name)).__name__ == expected
 
 
 @pytest.mark.parametrize('layout', cases.LAYOUTS)

@@ -29,3 +29,16 @@ def kernel(file: str, name: str, dtype_char: str) -> Any:
     import cupy
 
     return cupy.RawKernel(source(file), name, options(dtype_char))
+
+
+def sequence_options(constants: dict[str, int]) -> tuple[str, ...]:
+    """Compiler options for a file of the persistent engine."""
+    return '--std=c++17', *(f'-D{name}={value}' for name, value in constants.items())
+
+
+@functools.cache
+def sequence_kernel(file: str, name: str, options: tuple[str, ...], cooperative: bool) -> Any:
+    """A kernel of such a file; if cooperative, all its blocks run at the same time or none does."""
+    import cupy
+
+    return cupy.RawKernel(source(file), name, options, enable_cooperative_groups=cooperative)

@@ -1,0 +1,182 @@
+"""What gpu.py measures: whole sequences, ours and torch's, on the same numbers; and our recurrence alone."""
+from __future__ import annotations
+
+import contestants  # isort: skip  (lets Chainer be imported)
+import importlib
+from typing import Any
+from typing import NamedTuple
+
+import chainer
+import numpy
+from contestants import Shape
+
+from chainer_lstm import kernels
+from chainer_lstm.functions import sequence as node
+from chainer_lstm.kernels import layout
+from chainer_lstm.kernels import sequence
+from chainer_lstm.kernels.packing import Rows
+
+
+class Case(NamedTuple):
+    """Attributes:
+        shape: of the sequences and layers; inputs have as many numbers as units.
+        ragged: whether lengths are drawn from 1 to T.
+        target: how many times faster than torch training should be.
+    """
+
+    shape: Shape
+    ragged: bool
+    target: float
+
+    def __str__(self) -> str:
+        return f'{self.shape}{" ragged" * self.ragged}'
+
+    @property
+    def lengths(self) -> list[int]:
+        """Not growing; the first is T."""
+        batch, time = self.shape.batch, self.shape.time
+        if not self.ragged:
+            return [time] * batch
+        drawn = numpy.random.RandomState(0).randint(1, time + 1, batch - 1).tolist()
+        return sorted([time, *drawn], reverse=True)
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Sequences that have each time step."""
+        return tuple(sum(length > t for length in self.lengths) for t in range(self.shape.time))
+
+    @property
+    def steps(self) -> int:
+        """Time steps of all layers."""
+        return self.shape.time * self.shape.layers
+
+    def packed(self) -> numpy.ndarray:
+        """-> inputs (P, H)"""
+        x = contestants.inputs(self.shape)
+        return numpy.concatenate([x[t, :n] for t, n in enumerate(self.batches)])
+
+
+class Ours:
+    """The autograd node that ``NStepLSTM`` and ``forward_sequence`` are made of."""
+
+    name = 'ours'
+
+    def __init__(self, device: Any, case: Case, precision: str) -> None:
+        self._xp, self._case, self._precision = device.xp, case, precision
+        values, self._weights = contestants.weights(case.shape), []
+        for layer in range(case.shape.layers):
+            bias = values[f'bias_ih_l{layer}'] + values[f'bias_hh_l{layer}']
+            self._weights += [self._variable(_ours(w)) for w in (
+                values[f'weight_ih_l{layer}'], bias, values[f'weight_hh_l{layer}'])]
+        self._x = self._variable(case.packed())
+        self._state = self._xp.zeros((case.shape.layers, case.shape.batch, case.shape.units), 'f')
+        self._gy = self._xp.ones(self._x.shape, 'f')
+        self._plan = node.Plan(case.batches, 1, 0.0, layout.INTERLEAVED, 3)
+
+    def take_turn(self) -> None:
+        """Sets what is global; before any other call."""
+        chainer.config.lstm_matmul_precision = self._precision
+
+    def infer(self) -> Any:
+        with chainer.no_backprop_mode():
+            return self._forward()
+
+    def train(self) -> Any:
+        for variable in (self._x, *self._weights):
+            variable.cleargrad()
+        y = self._forward()
+        y.grad = self._gy
+        y.backward()
+        return y
+
+    def results(self) -> dict[str, numpy.ndarray]:
+        inferred, trained = self.infer(), self.train()
+        found = {'inferred y': inferred.array, 'y': trained.array, 'gradient of x': self._x.grad}
+        for layer in range(self._case.shape.layers):
+            gW, _, gU = (w.grad for w in self._weights[3 * layer:3 * layer + 3])
+            found[f'weight_ih_l{layer}'], found[f'weight_hh_l{layer}'] = gW, gU
+        found = {name: chainer.backends.cuda.to_cpu(x) for name, x in found.items()}
+        return {name: _torchs(x) if name.startswith('weight') else x for name, x in found.items()}
+
+    def _forward(self) -> Any:
+        return node.apply(self._plan, self._state, self._state, self._x, self._weights)[2]
+
+    def _variable(self, x: numpy.ndarray) -> chainer.Variable:
+        return chainer.Variable(self._xp.asarray(x))
+
+
+class Torch:
+    """``torch.nn.LSTM`` over a tensor, or a packed sequence where lengths differ."""
+
+    name = 'torch'
+
+    def __init__(self, device: Any, case: Case, precision: str) -> None:
+        self._torch = torch = importlib.import_module('torch')
+        self._tf32 = precision != 'highest'
+        self._lstm = torch.nn.LSTM(case.shape.units, case.shape.units, case.shape.layers).to(device.torch_name)
+        self._lstm.load_state_dict({name: torch.from_numpy(value)
+                                    for name, value in contestants.weights(case.shape).items()})
+        self._shape = None if case.ragged else (case.shape.time, case.shape.batch, case.shape.units)
+        self._batches = torch.tensor(case.batches)
+        self._x = torch.from_numpy(case.packed()).to(device.torch_name).requires_grad_()
+        self._gy = torch.ones_like(self._x)
+
+    def take_turn(self) -> None:
+        backends = self._torch.backends
+        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = self._tf32
+
+    def infer(self) -> Any:
+        with self._torch.inference_mode():
+            return self._forward()
+
+    def train(self) -> Any:
+        self._lstm.zero_grad(set_to_none=True)
+        self._x.grad = None
+        y = self._forward()
+        y.backward(self._gy)
+        return y
+
+    def results(self) -> dict[str, numpy.ndarray]:
+        inferred, trained = self.infer(), self.train()
+        found = {'inferred y': inferred, 'y': trained.detach(), 'gradient of x': self._x.grad,
+                 **{name: p.grad for name, p in self._lstm.named_parameters() if name.startswith('weight')}}
+        return {name: x.cpu().numpy() for name, x in found.items()}
+
+    def _forward(self) -> Any:
+        if self._shape:
+            return self._lstm(self._x.reshape(self._shape))[0].reshape(self._x.shape)
+        return self._lstm(self._torch.nn.utils.rnn.PackedSequence(self._x, self._batches))[0].data
+
+
+class Recurrence:
+    """One layer of a case without the products of its inputs and gradients: what is left to a time step."""
+
+    def __init__(self, device: Any, case: Case, engine: str, precision: str) -> None:
+        xp, (batch, _, units, _) = device.xp, case.shape
+        rows, U = Rows(case.batches, batch), _ours(contestants.weights(case.shape)['weight_hh_l0'])
+        gates = xp.asarray(numpy.random.RandomState(0).randn(rows.total, 4 * units).astype('f'))
+        (h, _), (c, _) = (rows.buffer(xp, xp.zeros((batch, units), 'f')) for _ in range(2))
+        self._engine = kernels.engine_of(gates, engine, precision)
+        self._weights = sequence.Weights(None, None, xp.asarray(U), (), layout.INTERLEAVED)
+        self._rows, self._saved = rows, sequence.Saved(None, gates, h, c)
+        self._gh = xp.ones((rows.total, units), 'f')
+        self._last = [xp.zeros((batch, units), 'f') for _ in range(2)]
+        # what has to be read and written of gates, h, c and their gradients
+        self.bytes = {'forward': rows.total * units * 4 * (4 + 4 + 2), 'backward': rows.total * units * 4 * (4 + 4 + 3)}
+        self.operations = 2 * rows.total * 4 * units * units
+
+    def forward(self) -> None:
+        _, gates, h, c = self._saved
+        self._engine.recur_forward(gates, self._weights, h, c, self._rows)
+
+    def backward(self) -> None:
+        self._engine.recur_backward(self._saved, self._weights, self._rows, self._gh, *self._last)
+
+
+def _ours(x: numpy.ndarray) -> numpy.ndarray:
+    """torch's four blocks of rows -> rows interleaved"""
+    return layout.convert(numpy, numpy.split(x, 4), layout.N_STEP, layout.INTERLEAVED)
+
+
+def _torchs(x: numpy.ndarray) -> numpy.ndarray:
+    return numpy.concatenate(layout.convert(numpy, x, layout.INTERLEAVED, layout.N_STEP))

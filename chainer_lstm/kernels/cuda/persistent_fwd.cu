@@ -1,0 +1,104 @@
+// A whole sequence of one layer and direction in one launch, forward:  pre[t] += U h[t-1], then the cell.
+// Block (x, y, z) owns units 16x … 16x + 15 with all their gates, groups y, y + gridDim.y, … of 8 rows, of job z.
+#include "persistent.cuh"
+
+constexpr int TILES = (H + TILE - 1) / TILE;
+constexpr int SLOT = TILES * CHUNK;  // quads
+
+typedef Product<4, TILES> Recurrent;  // a tile for each gate
+
+struct Shared {
+    float4 pre[OWNERS];
+    float partial[2][WARPS][4][TILE][GROUP];
+    uint4 weights[Recurrent::SHARED_SIZE + 1];
+};  // and for each group of this block float c[OWNERS]
+static_assert(sizeof(Shared) == SHARED_BYTES, "persistent_plan.py computes another size");
+
+extern "C" __global__ void lstm_sequence_fwd_prepare(const __grid_constant__ Jobs jobs) {
+    const Job& job = jobs.job[blockIdx.z];
+    Recurrent::prepare(job, TILES, [&](int block, int gate, int r, int k) {
+        const int unit = block * TILE + r;
+        return unit < H && k < H ? job.U[(4 * unit + gate) * H + k] : 0.f;
+    });
+}
+
+// h of this thread's unit and row, into the chunk of this block; a whole warp calls it
+__device__ inline void publish(Quad* chunk, int unit, int row, float h) {
+    word* quad = reinterpret_cast<word*>(chunk + row * 4 + unit / 4);
+#if PRECISION == HIGH
+    store_relaxed(quad + unit % 4, set(to_tf32(h)));
+#else
+    const float other = from_lane_xor(h, GROUP);  // of the neighbour unit
+    const bool odd = unit % 2;
+    const float x = odd ? other : h, y = odd ? h : other;
+    const word pair = to_bf16_pair(x, y);
+    if (!odd)
+        store_relaxed(quad + unit / 2 % 2, set(pair));
+#if PRECISION == HIGHEST
+    else
+        store_relaxed(quad + 2 + unit / 2 % 2, set(rest_of_pair(x, y, pair)));
+#endif
+#endif
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1) lstm_sequence_fwd(const __grid_constant__ Jobs jobs) {
+    const Job& job = jobs.job[blockIdx.z];
+    Shared& s = *reinterpret_cast<Shared*>(shared_memory);
+    float(*c)[OWNERS] = reinterpret_cast<float(*)[OWNERS]>(&s + 1);
+    const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, groups = groups_of(job);
+    const int u = thread / GROUP, n = thread % GROUP, unit = blockIdx.x * TILE + u;
+    const bool owner = thread < OWNERS;
+    Quad* const slots = reinterpret_cast<Quad*>(job.exchange);
+
+    Recurrent U;
+    U.load(job.weights + (long long)blockIdx.x * Recurrent::SIZE, s.weights, warp, lane);
+    for (int g = blockIdx.y, k = 0; owner && g < groups; g += gridDim.y, k++) {
+        const int row = g * GROUP + n, length = length_of(job, row);
+        const bool live = unit < H && job.begin < length;
+        const long long at = live ? place(job, row, length, job.begin - 1) * (long long)H + unit : 0;
+        c[k][thread] = live ? job.c[at] : 0.f;
+        publish(slots + (long long)g * SLOT + blockIdx.x * CHUNK, u, n, live ? job.h[at] : 0.f);
+    }
+    __syncthreads();
+
+    int turn = 0;
+    for (int t = job.begin; t < job.end; t++) {
+        Quad* const slot = slots + (long long)(t - job.begin) * groups * SLOT;
+        for (int g = blockIdx.y, k = 0; g < groups && t < length_of(job, g * GROUP); g += gridDim.y, k++) {
+            const int row = g * GROUP + n, length = length_of(job, row);
+            const bool live = owner && unit < H && t < length;
+            const long long at = live ? place(job, row, length, t) * (long long)H + unit : 0;
+            float4* const gates = reinterpret_cast<float4*>(job.gates) + at - (long long)job.first * H;
+            if (live)
+                prefetch(&s.pre[thread], gates);
+            // two buffers of partial sums: with one barrier a turn, nobody is further ahead than that
+            turn ^= 1;
+            U.multiply(slot + g * SLOT, s.weights, s.partial[turn][warp], warp, lane, job.error);
+            __syncthreads();
+            if (!owner)
+                continue;
+            Gates<float> z = {0.f, 0.f, 0.f, 0.f};
+            float c_new = 0.f, h = 0.f;
+            if (live) {
+                wait_for_prefetches();
+                z = {s.pre[thread].x, s.pre[thread].y, s.pre[thread].z, s.pre[thread].w};
+#pragma unroll
+                for (int w = 0; w < WARPS; w++) {
+                    z.a += s.partial[turn][w][0][u][n];
+                    z.i += s.partial[turn][w][1][u][n];
+                    z.f += s.partial[turn][w][2][u][n];
+                    z.o += s.partial[turn][w][3][u][n];
+                }
+                lstm_cell_fwd(z, c[k][thread], c_new, h);
+            }
+            if (t + 1 < job.end)  // before anything else is stored: others wait for it
+                publish(slot + (groups + g) * SLOT + blockIdx.x * CHUNK, u, n, h);
+            if (live) {
+                c[k][thread] = c_new;
+                job.h[at] = h;
+                job.c[at] = c_new;
+                *gates = float4{z.a, z.i, z.f, z.o};
+            }
+        }
+    }
+}

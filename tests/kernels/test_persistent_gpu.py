@@ -1,0 +1,141 @@
+"""The persistent engine on a GPU, against NumPy in float64, the CuPy engine and itself."""
+import time
+
+import chainer
+import numpy
+import pytest
+
+from chainer_lstm import kernels
+from chainer_lstm import links
+from chainer_lstm.kernels import persistent_plan as plans
+from tests.conftest import assert_close
+from tests.conftest import gradients
+from tests.conftest import uniforms
+from tests.conftest import variables
+from tests.kernels import cases
+from tests.kernels import persistent_cases
+from tests.kernels.persistent_cases import Case
+from tests.kernels.persistent_cases import ragged
+
+pytestmark = [pytest.mark.gpu, pytest.mark.parametrize('xp', ['cupy'], indirect=True)]
+
+BOTH = (False, True)
+CASES = [
+    Case(1, (1,)), Case(37, ragged(11, 9), directions=BOTH), Case(200, (20,) * 20, directions=BOTH),
+    Case(256, (35,) * 32), Case(257, ragged(33, 12), directions=(True,)), Case(333, ragged(9, 7), with_gh=False),
+    Case(512, ragged(64, 100)), Case(650, (35,) * 20), Case(650, ragged(20, 35), directions=BOTH, apart=650),
+    Case(800, ragged(12, 6)), Case(300, (400,) * 3),
+]
+LINKS = {
+    'LSTM': lambda: links.LSTM(5, 40),
+    'NStepLSTM': lambda: links.NStepLSTM(2, 5, 40, 0),
+    'NStepBiLSTM': lambda: links.NStepBiLSTM(2, 5, 40, 0),
+}
+STRESS_SECONDS = 90
+
+
+def forced(xp, case):
+    """The persistent engine; skips the test where the case does not fit this GPU."""
+    engine = kernels.engine_of(xp.zeros(1), 'persistent', case.precision)
+    try:
+        for direction in 'fwd', 'bwd':
+            plans.plan(direction, case.units, case.precision, len(case.lengths), len(case.directions),
+                       engine._device())
+    except ValueError as error:
+        pytest.skip(str(error))
+    return engine
+
+
+def check(xp, case, seed=0):
+    engine = forced(xp, case)
+    found = persistent_cases.check(engine, xp, case, seed)
+    assert not engine._error()[0], 'a kernel gave up'
+    return found
+
+
+@pytest.mark.parametrize('precision', plans.PRECISIONS)
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_agrees_with_float64(xp, case, precision):
+    check(xp, case._replace(precision=precision))
+
+
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_engines_agree(xp, case):
+    inputs = persistent_cases.make(case)
+    engines = forced(xp, case), kernels.engine_of(xp.zeros(1), 'cupy')
+    found, expected = (persistent_cases.run(engine, xp, case, inputs) for engine in engines)
+    for actual, other in zip(found, expected):
+        for name, a, e in zip(persistent_cases.RESULTS, actual, other):
+            numpy.testing.assert_allclose(a, e, rtol=0, atol=3e-5 * abs(e).max(initial=0), err_msg=name)
+
+
+@pytest.mark.parametrize('precision', plans.PRECISIONS)
+def test_same_bits_every_time(xp, precision):
+    case = Case(650, ragged(20, 35), precision)
+    engine, inputs = forced(xp, case), persistent_cases.make(case)
+    first = persistent_cases.run(engine, xp, case, inputs)
+    for _ in range(19):
+        numpy.testing.assert_equal(persistent_cases.run(engine, xp, case, inputs), first)
+
+
+def test_two_streams(xp):
+    """Launches that may overlap: each has buffers of its own, and all of its blocks or none on the device."""
+    case = Case(200, (50,) * 20)
+    engine = forced(xp, case)
+    answers = [persistent_cases.run(engine, xp, case, persistent_cases.make(case, seed)) for seed in range(2)]
+    jobs = [persistent_cases.jobs(xp, case, persistent_cases.make(case, seed)) for seed in range(2)]
+    streams = [xp.cuda.Stream(non_blocking=True) for _ in jobs]
+    xp.cuda.Device().synchronize()
+    for stream, (forward, backward) in zip(streams, jobs):
+        with stream:
+            engine.recur_forward_all(forward)
+            engine.recur_backward_all(backward)
+    for stream, (forward, backward), (answer,) in zip(streams, jobs, answers):
+        stream.synchronize()
+        (gates, _, h, c, _), (_, _, _, _, gh0, gc0) = forward[0], backward[0]
+        numpy.testing.assert_equal([cases.to_numpy(x) for x in (h, c, gh0, gc0, gates)], answer[1:])
+
+
+def test_random_shapes(xp):
+    """As many as there is time for."""
+    end, seed = time.monotonic() + STRESS_SECONDS, 0
+    while time.monotonic() < end:
+        seed += 1
+        random = numpy.random.RandomState(seed)
+        units = int(random.choice([1, 16, 37, 100, 200, 256, 300, 500, 650, 800, 1024]))
+        batch, steps = random.randint(1, 70), random.randint(1, 40)
+        lengths = ragged(batch, steps, seed) if random.rand() < 0.6 else (steps,) * batch
+        directions = [(False,), (True,), BOTH][random.randint(3)]
+        case = Case(units, lengths, str(random.choice(plans.PRECISIONS)), directions, bool(random.randint(2)))
+        try:
+            check(xp, case, seed)
+        except pytest.skip.Exception:
+            continue
+        except Exception as error:
+            raise AssertionError(f'seed {seed}: {case}') from error
+
+
+def run(name, engine, order):
+    """-> outputs of a link, their gradients by inputs and parameters, and with order 2 the gradients of these."""
+    numpy.random.seed(0)
+    link = LINKS[name]()
+    link.to_device('@numpy' if engine == 'numpy' else '@cupy:0')
+    with chainer.using_config('lstm_engine', engine):
+        if name == 'LSTM':
+            xs = variables(uniforms([(6, 11, 5)], 'f', link.xp))
+            outputs = [link.forward_sequence(xs[0]), link.c, link.h]
+        else:
+            xs = variables(uniforms([(n, 5) for n in (6, 5, 5, 2)], 'f', link.xp))
+            hy, cy, ys = link(None, None, xs)
+            outputs = [hy, cy, *ys]
+        parameters = [parameter for _, parameter in sorted(link.namedparams())]
+        return [*outputs, *gradients(outputs, [*xs, *parameters], order)]
+
+
+@pytest.mark.parametrize('order', [1, 2])
+@pytest.mark.parametrize('engine', ['auto', 'persistent', 'cupy'])
+@pytest.mark.parametrize('name', LINKS)
+def test_links(xp, name, engine, order):
+    found, expected = run(name, engine, order), run(name, 'numpy', order)
+    scale = max(1.0, *(float(abs(y.array).max()) for y in expected))  # sums over steps and rows
+    assert_close([y / scale for y in found], [y / scale for y in expected])
