@@ -1,12 +1,8 @@
 # make train   trains a small language model on text that comes with Python: about two minutes, no data needed
 # make test    runs the tests
-<<<<<<< HEAD
-# make bench   measures the layers beside Chainer's, and torch's where it is in .venv: about six minutes
-# make sanitize   runs the tests of the C++ engine under AddressSanitizer and UBSan
-=======
 # make examples runs every example for a few seconds, without any download
-# make bench   measures the layers beside Chainer's, and torch's where it is in .venv: about four minutes
->>>>>>> examples
+# make bench   measures layers and a language model beside Chainer's, and torch's where it is in .venv: eight minutes
+# make sanitize   runs the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
 PYTHON ?= python3
@@ -23,11 +19,7 @@ PY := $(VENV)/bin/python
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
 INSTALLED = pyproject.toml setup.py build-constraints.txt $(NATIVE)
 
-<<<<<<< HEAD
-.PHONY: train test bench sanitize lint clean help
-=======
-.PHONY: train test examples bench lint clean help
->>>>>>> examples
+.PHONY: train test examples bench sanitize lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -48,6 +40,7 @@ examples: $(VENV)/.plot
 
 bench: $(VENV)/.bench
 	$(PY) benchmarks/layers.py --out $(OUT) $(ARGS)
+	$(PY) benchmarks/language_model.py --out $(OUT)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \

@@ -50,6 +50,22 @@ def quick(out, *args):
     return layers.main(['--quick', '--out', str(out), *args])
 
 
+def test_language_model(tmp_path, capsys):
+    import language_model
+    assert language_model.main(['--quick', '--peers', 'chainer', '--out', str(tmp_path)]) == 0
+    entry, = json.loads((tmp_path / 'language_model.json').read_text())['shapes']
+    assert {*entry['words/sec']} == {'ours', 'chainer'}
+    assert entry['ratios']['chainer'] == pytest.approx(entry['words/sec']['ours'] / entry['words/sec']['chainer'])
+    assert 'words a second' in capsys.readouterr().out
+
+
+def test_language_models_that_differ_are_not_timed(tmp_path, capsys, monkeypatch):
+    import language_model
+    monkeypatch.setattr(language_model, 'measure', lambda *args: (_ for _ in ()).throw(RuntimeError('other losses')))
+    assert language_model.main(['--quick', '--peers', 'none', '--out', str(tmp_path)]) == 1
+    assert 'error: other losses' in capsys.readouterr().err
+
+
 def test_table_files_and_chart(tmp_path):
     args = ['--quick', '--shapes', '3/4/5/2', '1/1/2/1', '--peers', 'chainer', '--out', 'new/out']
     done = subprocess.run([*SCRIPT, *args], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)

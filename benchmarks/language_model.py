@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""Measures whole updates of the PTB example's model: ours, Chainer's and torch's, float32 on the CPU.
+
+An update is what training repeats: embedding, two LSTM layers and a softmax
+over 10,000 words for a chunk of truncated BPTT, gradients, clipping, SGD.  All
+start from the same weights and read the same words; the losses of the first
+updates have to agree, then they take turns, each in a process of its own.
+
+    language_model.py                     20 steps of 200 units and 35 of 650: about two minutes on two cores
+    language_model.py --peers torch       without Chainer
+    language_model.py --quick             seconds: whether it works; the figures tell nothing
+
+The folder --out gets language_model.json.
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import pathlib
+import sys
+from typing import Any
+
+import contestants  # isort: skip  (lets Chainer be imported)
+import chainer
+import chainer.functions as F
+import chainer.links as L
+import layers
+import numpy
+import report
+from contestants import Shape
+from worker import Worker
+
+from chainer_lstm.kernels import layout
+from chainer_lstm.models import RNNForLM
+
+SHAPES = [Shape(20, 20, 200, 2), Shape(20, 35, 650, 2)]
+QUICK_SHAPES = [Shape(3, 4, 8, 2)]
+WORDS, CLIP, RATE, CHECKED = 10000, 5.0, 1.0, 3  # updates whose losses are compared
+
+
+class Model:
+    """Reads words drawn as those of a text are: few of them often."""
+
+    def __init__(self, shape: Shape) -> None:
+        random = numpy.random.RandomState(0)
+        self._text = numpy.minimum(random.zipf(1.3, (64 * shape.time + 1, shape.batch)) - 1, WORDS - 1).astype('i')
+        self._time, self._at = shape.time, 0
+        self._make(shape)
+
+    def train(self) -> float:
+        """One update; -> its mean loss."""
+        at = self._at
+        self._at = (at + self._time) % (len(self._text) - 1)
+        return self._update(self._text[at:at + self._time], self._text[at + 1:at + 1 + self._time])
+
+    def results(self) -> dict[str, numpy.ndarray]:
+        return {'losses': numpy.array([self.train() for _ in range(CHECKED)])}
+
+    def _make(self, shape: Shape) -> None:
+        raise NotImplementedError
+
+    def _update(self, x: numpy.ndarray, t: numpy.ndarray) -> float:
+        raise NotImplementedError
+
+
+def weights(shape: Shape) -> RNNForLM:
+    """The weights of all."""
+    numpy.random.seed(0)
+    return RNNForLM(WORDS, shape.units, n_layers=shape.layers, dropout=0)
+
+
+class Ours(Model):
+    name = 'ours'
+    versions = staticmethod(contestants.Links.versions)
+
+    def _make(self, shape: Shape) -> None:
+        self._set_up(weights(shape))
+
+    def _set_up(self, model: chainer.Chain) -> None:
+        self._model = L.Classifier(model)
+        self._model.compute_accuracy = False
+        self._optimizer = chainer.optimizers.SGD(lr=RATE).setup(self._model)
+        self._optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(CLIP))
+
+    def _loss(self, x: numpy.ndarray, t: numpy.ndarray) -> chainer.Variable:
+        return self._model(x, t.ravel()) * len(x)
+
+    def _update(self, x: numpy.ndarray, t: numpy.ndarray) -> float:
+        loss = self._loss(x, t)
+        self._model.cleargrads()
+        loss.backward()
+        loss.unchain_backward()
+        self._optimizer.update()
+        return float(loss.array) / len(x)
+
+
+class Chainers(Ours):
+    """Chainer's example: its links, a word at a time."""
+
+    name = 'chainer'
+
+    def _make(self, shape: Shape) -> None:
+        ours = weights(shape)
+        names = [f'l{k}' for k in range(1, shape.layers + 1)]
+        model = chainer.Chain(embed=L.EmbedID(WORDS, shape.units), out=L.Linear(shape.units, WORDS),
+                              **{name: L.LSTM(shape.units, shape.units) for name in names})
+        model.embed.copyparams(ours.embed)
+        model.out.copyparams(ours[f'l{shape.layers + 1}'])
+        for name in names:
+            model[name].copyparams(ours[name])
+        self._layers = [model[name] for name in names]
+        self._set_up(model)
+
+    def _loss(self, x: numpy.ndarray, t: numpy.ndarray) -> chainer.Variable:
+        model, loss = self._model.predictor, 0
+        for words, following in zip(x, t):
+            h = model.embed(words)
+            for lstm in self._layers:
+                h = lstm(F.dropout(h, 0.0))
+            loss += F.softmax_cross_entropy(model.out(F.dropout(h, 0.0)), following)
+        return loss
+
+
+class Torchs(Model):
+    name = 'torch'
+    versions = staticmethod(contestants.TorchLSTM.versions)
+
+    def _make(self, shape: Shape) -> None:
+        self._torch = torch = importlib.import_module('torch')
+        ours = weights(shape)
+        self._embed = torch.nn.Embedding(WORDS, shape.units)
+        self._lstm = torch.nn.LSTM(shape.units, shape.units, shape.layers)
+        self._out = torch.nn.Linear(shape.units, WORDS)
+        values = {self._embed.weight: ours.embed.W, self._out.weight: ours[f'l{shape.layers + 1}'].W,
+                  self._out.bias: ours[f'l{shape.layers + 1}'].b}
+        for k, lstm in enumerate(ours.lstms):
+            for name, param in (('ih', lstm.upward.W), ('hh', lstm.lateral.W)):
+                values[getattr(self._lstm, f'weight_{name}_l{k}')] = param
+            values[getattr(self._lstm, f'bias_ih_l{k}')] = lstm.upward.b
+            # the others have one bias; a second one that learns too would learn twice as fast
+            torch.nn.init.zeros_(getattr(self._lstm, f'bias_hh_l{k}').requires_grad_(False))
+        with torch.no_grad():
+            for to, param in values.items():
+                value = param.array
+                if any(to is each for each in self._lstm.parameters()):
+                    value = numpy.concatenate(layout.convert(numpy, value, layout.INTERLEAVED, layout.N_STEP))
+                to.copy_(torch.from_numpy(value))
+        self._parameters = [p for module in (self._embed, self._lstm, self._out) for p in module.parameters()
+                            if p.requires_grad]
+        self._optimizer = torch.optim.SGD(self._parameters, lr=RATE)
+        self._state = None
+
+    def _update(self, x: numpy.ndarray, t: numpy.ndarray) -> float:
+        torch = self._torch
+        h, state = self._lstm(self._embed(torch.from_numpy(x)), self._state)
+        self._state = [s.detach() for s in state]
+        loss = torch.nn.functional.cross_entropy(self._out(h).flatten(0, 1), torch.from_numpy(t.ravel()).long())
+        self._optimizer.zero_grad()
+        (loss * len(x)).backward()
+        torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
+        self._optimizer.step()
+        return float(loss.detach())
+
+
+MODELS = {'ours': Ours, 'chainer': Chainers, 'torch': Torchs}
+
+
+def parse(argv: Any) -> argparse.Namespace:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--runs', type=layers.count, default=7, metavar='N', help='turns of each (default: 7)')
+    p.add_argument('--peers', type=layers.peers, default='chainer,torch', help='(default: both)')
+    p.add_argument('--out', type=pathlib.Path, default='result', metavar='FOLDER', help='(default: result)')
+    p.add_argument('--quick', action='store_true', help='a tiny shape, one turn')
+    args = p.parse_args(argv)
+    args.shapes, args.seconds = (QUICK_SHAPES, 0) if args.quick else (SHAPES, layers.TURN)
+    args.runs = 1 if args.quick else args.runs
+    args.out.mkdir(parents=True, exist_ok=True)
+    return args
+
+
+def measure(shape: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> dict[str, Any]:
+    """Words a second of each, and ratios to ours.
+
+    Raises:
+        RuntimeError: losses differ.
+    """
+    print(f'{shape} ', end='', flush=True)
+    for worker in workers.values():
+        worker.call('prepare', shape)
+    losses = {name: worker.call('results', name)['losses'] for name, worker in workers.items()}
+    for name, values in losses.items():
+        if not numpy.allclose(values, losses['ours'], rtol=1e-4):
+            raise RuntimeError(f'{name} and ours have other losses: {values} and {losses["ours"]}')
+    times = layers.take_turns(workers, 'train', args.runs, args.seconds)
+    print()
+    words = {name: shape.batch * shape.time / found['median'] for name, found in times.items()}
+    return {'shape': shape._asdict(), 'losses': losses['ours'].tolist(), 'times': times, 'words/sec': words,
+            'ratios': {name: words['ours'] / value for name, value in words.items() if name != 'ours'}}
+
+
+def run(args: argparse.Namespace) -> None:
+    results: dict[str, Any] = {'machine': report.machine(), 'facts': {}, 'shapes': []}
+    with contextlib.ExitStack() as stack:
+        workers = {}
+        for name in ('ours', *args.peers):
+            worker = Worker((MODELS[name],))
+            stack.callback(worker.close)
+            try:
+                results['facts'][name] = worker.call('facts', 'auto')
+            except ImportError as error:
+                print(f'{name} is left out: {error}')
+                continue
+            workers[name] = worker
+        results['shapes'] = [measure(shape, workers, args) for shape in args.shapes]
+    for entry in results['shapes']:
+        figures = ', '.join(f'{name} {value:.0f}' for name, value in entry['words/sec'].items())
+        ratios = ', '.join(f'{value:.2f} times {name}' for name, value in entry['ratios'].items())
+        print(f'{"/".join(map(str, entry["shape"].values()))}: words a second: {figures}; ours {ratios or "alone"}')
+    (args.out / 'language_model.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
+
+
+def main(argv: Any = None) -> int:
+    args = parse(argv)
+    try:
+        run(args)
+    except KeyboardInterrupt:
+        print('\ninterrupted', file=sys.stderr)
+        return 130
+    except (RuntimeError, OSError) as error:
+        print(f'\nerror: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
