@@ -16,7 +16,7 @@ def show_config() -> None:
     rows = {'chainer_lstm': chainer_lstm.__version__,
             'Python': f'{platform.python_version()} on {platform.system()} {platform.machine()}',
             **{name: _version(name) for name in _LIBRARIES},
-            'engine numpy': 'ready', 'engine native': _native(), 'engine cupy': _cupy()}
+            'engine numpy': 'ready', 'engine native': _native(), 'engines cupy, persistent': _cupy()}
     width = max(map(len, rows))
     print('\n'.join(f'{name:{width}}  {value}' for name, value in rows.items()))
 
