@@ -146,8 +146,9 @@ void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, co
     const bool copy_a = a.col != 1 && K > 1;
     const isize threads = Team::limit(), blocks = up(K, block) / block;
     const Panels<T> panels(0, N, threads);
-    const isize parts = M <= high ? 1 : up(up(M, high) / high, threads);
-    const isize groups = parts > 1 ? 1 : up(up(panels.count, most_panels) / most_panels, threads);
+    // a task is a part of the rows and, where these are too few for all threads, a group of the panels
+    const isize wanted = up(M, high) / high, parts = wanted < threads ? wanted : up(wanted, threads);
+    const isize groups = parts < threads ? least(up(2 * threads, parts) / parts, panels.count) : 1;
     Tasks tasks(parts * groups);
     Team::run(2.0 * M * N * K, [&](Worker&) {
         alignas(64) static thread_local T packed_b[block * most_panels * tile_vectors * lanes<T>];

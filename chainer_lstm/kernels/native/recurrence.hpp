@@ -1,5 +1,5 @@
 // One layer in one direction over all time steps, its input's product made.  Each thread owns some units: their part of
-// the weights is packed once and stays in its caches, and threads wait for each other once a step (with peepholes twice).
+// the weights is packed once and stays in its caches. Threads wait for each other once a step, with peepholes twice.
 //
 // Where rows lie is packing.Rows: step k has n[k] rows from start[k] on, in the order of computation; buffers of states
 // begin with `first` rows before the packed ones and hold the initial states from row `initial` on.
@@ -52,7 +52,8 @@ struct Share {
 template <typename T>
 class Room {
 public:
-    explicit Room(isize size) : next_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t(64)))), all_(next_) {}
+    explicit Room(isize size)
+        : next_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t(64)))), all_(next_) {}
     ~Room() { ::operator delete(all_, std::align_val_t(64)); }
     Room(const Room&) = delete;
 
@@ -94,8 +95,8 @@ void forward(const Sequence<T>& s, T* pre, T* h, T* c) {
             for (isize r = 0; r < s.n[k]; r++) {
                 T *const row = gates + r * 4 * H, *const c_prev = c + s.row_before(k, r) * H;
                 if (s.peepholes())
-                    peephole_cell_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr, pi + r * H, pf + r * H, c_prev,
-                                             row, c_now + r * H);
+                    peephole_cell_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr, pi + r * H, pf + r * H,
+                                             c_prev, row, c_now + r * H);
                 else
                     lstm_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr, c_prev, row, c_now + r * H,
                                     h_now + r * H);
@@ -104,13 +105,14 @@ void forward(const Sequence<T>& s, T* pre, T* h, T* c) {
             if (!s.peepholes()) continue;
             P_o.multiply(s.n[k], {c_now, H, 1}, po, H, false);
             for (isize r = 0; r < s.n[k]; r++)
-                peephole_out_fwd_row<T>(mine.first, mine.last, gates + r * 4 * H, po + r * H, c_now + r * H, h_now + r * H);
+                peephole_out_fwd_row<T>(mine.first, mine.last, gates + r * 4 * H, po + r * H, c_now + r * H,
+                                        h_now + r * H);
             worker.wait_for_all();
         }
     });
 }
 
-// gates (P, 4H) become gpre; gh (P, H) or null; gh_now and gc (B, H): of the last states, become those of the initial ones
+// gates (P, 4H) become gpre; gh (P, H) or null; gh_now and gc (B, H), of the last states, become those of the first
 template <typename T>
 void backward(const Sequence<T>& s, T* gates, const T* c, const T* gh, isize gh_row, T* gh_now, T* gc) {
     const isize H = s.units, padded = up(H, lanes<T>), K = s.peepholes() ? H : 0;
