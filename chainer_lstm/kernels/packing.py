@@ -76,6 +76,9 @@ class Rows:
 
     def last(self, xp: Any, buffer: Array) -> Array:
         """The state (B, H) after the last step of each sequence; the initial one of an empty sequence."""
+        if self.equal and self.steps:
+            start, n = self.steps[-1]
+            return buffer[self.first + start:self.first + start + n]
         index = self.initial + numpy.arange(self.batch)
         for start, n in self.steps:
             index[:n] = self.first + start + numpy.arange(n)
