@@ -24,6 +24,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the package need not be installed
+
 import gpu_contestants  # isort: skip  (lets Chainer be imported)
 import chainer
 import gpu_report
@@ -33,7 +35,7 @@ import report
 from gpu_contestants import Case
 from gpu_contestants import Shape
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 CASES = [Case(Shape(20, 35, 650, 2), False, 1.5), Case(Shape(20, 20, 200, 2), False, 2.0),
          Case(Shape(32, 35, 256, 1), False, 2.0), Case(Shape(64, 100, 512, 1), True, 2.0),
          Case(Shape(64, 100, 1024, 1), False, 1.0)]

@@ -18,7 +18,9 @@ from chainer_lstm.kernels.packing import Rows
 
 
 class Case(NamedTuple):
-    """Attributes:
+    """What is measured.
+
+    Attributes:
         shape: of the sequences and layers; inputs have as many numbers as units.
         ragged: whether lengths are drawn from 1 to T.
         target: how many times faster than torch training should be.

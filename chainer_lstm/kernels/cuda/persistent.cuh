@@ -254,11 +254,10 @@ struct Product {
     // weight(block, tile, r, k) is what the block multiplies number k of its part with, for row r of the tile.
     template <typename Weight>
     __device__ static void prepare(const Job& job, int blocks, Weight weight) {
-        const long long thread = blockIdx.x * (long long)blockDim.x + threadIdx.x,
-                        threads = gridDim.x * (long long)blockDim.x;
+        const int thread = blockIdx.x * blockDim.x + threadIdx.x, threads = gridDim.x * blockDim.x;
         for (long long j = thread; j < job.exchange_size; j += threads)
             job.exchange[j] = uint4{UNSET, UNSET, UNSET, UNSET};
-        for (long long j = thread; job.U && j < (long long)blocks * SIZE; j += threads) {
+        for (int j = thread; job.U && j < blocks * SIZE; j += threads) {
             const int lane = j % 32, m = j / 32 % TILES, p = j / (32 * TILES) % PLANES, chunk = j / CHUNK_SIZE % NK,
                       block = j / SIZE;
             const auto of_tile = [&](int r, int k) { return weight(block, m, r, k); };
