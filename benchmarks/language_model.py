@@ -37,7 +37,8 @@ from chainer_lstm.models import RNNForLM
 
 SHAPES = [Shape(20, 20, 200, 2), Shape(20, 35, 650, 2)]
 QUICK_SHAPES = [Shape(3, 4, 8, 2)]
-WORDS, CLIP, RATE, CHECKED = 10000, 5.0, 1.0, 3  # updates whose losses are compared
+# at the example's rate of 1 the first losses of such words jump, and any rounding with them
+WORDS, CLIP, RATE, CHECKED = 10000, 5.0, 0.1, 3  # updates whose losses are compared
 
 
 class Model:

@@ -140,8 +140,10 @@ void product_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
 template <typename T>
 void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c) {
     if (M == 0 || N == 0) return;
-    if (M <= few && K && !bias && a.col == 1 && (b.col == 1 || (b.row == 1 && M <= tile_rows)))
-        return product_of_few(M, N, K, a, b, add, c);
+    if (M <= few && K && a.col == 1 && (b.col == 1 || (b.row == 1 && M <= tile_rows))) {
+        for (isize m = 0; bias && m < M; m++) std::memcpy(c + m * N, bias, N * sizeof(T));
+        return product_of_few(M, N, K, a, b, add || bias, c);
+    }
     // rows of A that do not lie in rows are copied: their lines would drive each other out of the caches
     const bool copy_a = a.col != 1 && K > 1;
     const isize threads = Team::limit(), blocks = up(K, block) / block;
