@@ -24,6 +24,8 @@ import chainer_lstm.functions as F
 import chainer_lstm.links as L
 from chainer_lstm.datasets import load_time_machine
 from chainer_lstm.datasets import time_machine
+from chainer_lstm.interop import from_gates
+from chainer_lstm.interop import to_gates
 from chainer_lstm.training import generate
 from chainer_lstm.training import script
 
@@ -98,7 +100,6 @@ def tutorial_lstm(x: numpy.ndarray, w: dict[str, numpy.ndarray]) -> numpy.ndarra
 
 def difference(lstm: L.LSTM) -> float:
     """The largest difference between the outputs of the link and of the tutorial's equations with its weights."""
-    from chainer_lstm.interop import to_gates
     n_vocab = lstm.upward.W.shape[1]
     x = numpy.eye(n_vocab, dtype='f')[numpy.random.RandomState(0).randint(n_vocab, size=(35, 4))]
     expected = tutorial_lstm(x, to_gates(lstm))
@@ -112,7 +113,6 @@ def difference(lstm: L.LSTM) -> float:
 def make_model(args, n_vocab: int) -> CharacterModel:
     model = CharacterModel(n_vocab, args.unit)
     if args.scratch:
-        from chainer_lstm.interop import from_gates
         model.lstm = from_gates(gate_weights(n_vocab, args.unit))
         model.out.W.array[...] = 0.01 * numpy.random.randn(*model.out.W.shape)
     return model
