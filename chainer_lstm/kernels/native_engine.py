@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 
+from chainer_lstm.kernels import layout
 from chainer_lstm.kernels import native
 from chainer_lstm.kernels.fused_engine import FusedEngine
 
@@ -36,7 +37,7 @@ class NativeEngine(FusedEngine):
         if h is not None:
             self._product(h, U.T, None, gates, add=True)
         c, h = self._empty(c_prev, 1, 1)
-        self.lstm_fwd_(gates, None, c_prev, c, h, self.order(''))
+        self.lstm_fwd_(gates, None, c_prev, c, h, layout.INTERLEAVED)
         return gates, c, h
 
     def recur(self, h, U, out):

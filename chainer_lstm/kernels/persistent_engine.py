@@ -61,7 +61,7 @@ class PersistentEngine(CupyEngine):
                 super().recur_forward(*job)
             return
         self._run(grid, rows, [
-            {'U': self._dense(weights.U), 'gates': gates, 'h': h, 'c': c, **_layout(rows)}
+            {'U': self.xp.ascontiguousarray(weights.U), 'gates': gates, 'h': h, 'c': c, **_layout(rows)}
             for gates, weights, h, c, rows in jobs])
 
     def recur_backward_all(self, jobs: Sequence[tuple]) -> list[tuple[Array, Array, Array]]:
@@ -71,9 +71,9 @@ class PersistentEngine(CupyEngine):
             return [super(PersistentEngine, self).recur_backward(*job) for job in jobs]
         results, arguments = [], []
         for saved, weights, rows, gh, gh_last, gc_last in jobs:
-            gh_last, gc_last = self._dense(gh_last), self._dense(gc_last)  # become gh0 and gc0
+            gh_last, gc_last = map(self.xp.ascontiguousarray, (gh_last, gc_last))  # become gh0 and gc0
             gh = None if gh is None else _strided(self.xp, gh)
-            arguments.append({'U': self._dense(weights.U), 'gates': saved.gates, 'c': saved.c, 'gh': gh,
+            arguments.append({'U': self.xp.ascontiguousarray(weights.U), 'gates': saved.gates, 'c': saved.c, 'gh': gh,
                               'gh_last': gh_last, 'gc_last': gc_last, **_layout(rows),
                               'gh_stride': 0 if gh is None else gh.strides[0] // gh.itemsize})
             results.append((gh_last, gc_last, saved.gates))
@@ -171,9 +171,6 @@ class PersistentEngine(CupyEngine):
             arguments['job'][k] = tuple(
                 0 if value is None else value if isinstance(value, int) else self._address(value) for value in values)
         return arguments
-
-    def _dense(self, x: Array) -> Array:
-        return self.xp.ascontiguousarray(x)
 
     def _device(self) -> plans.Device:
         return _device_of(self.xp.cuda.Device().id)

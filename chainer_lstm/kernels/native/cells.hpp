@@ -2,7 +2,7 @@
 
 namespace SIMD {
 
-// f(u, n, whole) for the units [first, last), a vector of them at a time; the last may be fewer
+// f(u, n) for the n units from u on, of the units [first, last), a vector of them at a time; the last may be fewer
 template <typename T, typename F>
 INLINE void each_vector(isize first, isize last, const F& f) {
     isize u = first;
@@ -40,15 +40,22 @@ INLINE void store_gates(T* p, const Gates<Vec<T>>& g, isize n) {
 template <typename R>
 INLINE Gates<R> operator+(const Gates<R>& g, const Gates<R>& r) { return {g.a + r.a, g.i + r.i, g.f + r.f, g.o + r.o}; }
 
+// pre-activation of units: x part, recurrent part and bias
+template <typename T>
+INLINE Gates<Vec<T>> load_pre(const T* xw, const T* hu /*or null*/, const T* b /*or null*/, isize u, isize n) {
+    Gates<Vec<T>> g = load_gates(xw + 4 * u, n);
+    if (hu) g = g + load_gates(hu + 4 * u, n);
+    if (b) g = g + load_gates(b + 4 * u, n);
+    return g;
+}
+
 // units [first, last) of one row; every pointer is to the row's unit 0
 
 template <typename T>
 void lstm_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/, const T* b /*or null*/,
                   const T* c_prev, T* gates, T* c, T* h) {
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
-        Gates<Vec<T>> g = load_gates(xw + 4 * u, n);
-        if (hu) g = g + load_gates(hu + 4 * u, n);
-        if (b) g = g + load_gates(b + 4 * u, n);
+        Gates<Vec<T>> g = load_pre(xw, hu, b, u, n);
         Vec<T> c_new, h_new;
         lstm_cell_fwd(g, load(c_prev + u, n), c_new, h_new);
         store_gates(gates + 4 * u, g, n);
@@ -73,9 +80,7 @@ template <typename T>
 void peephole_cell_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/, const T* b /*or null*/,
                            const T* pi, const T* pf, const T* c_prev, T* gates, T* c) {
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
-        Gates<Vec<T>> g = load_gates(xw + 4 * u, n);
-        if (hu) g = g + load_gates(hu + 4 * u, n);
-        if (b) g = g + load_gates(b + 4 * u, n);
+        Gates<Vec<T>> g = load_pre(xw, hu, b, u, n);
         Vec<T> c_new;
         peephole_cell_fwd_unit(g, load(pi + u, n), load(pf + u, n), load(c_prev + u, n), c_new);
         store_gates(gates + 4 * u, g, n);

@@ -48,8 +48,6 @@ public:
         pack(panels, 0, panels.count, b, K, room);
     }
 
-    static isize size(isize K, isize columns) { return K * up(columns, lanes<T>); }
-
     // columns [first, last) of C (M, N) = A B, or += A B; c points to column 0
     void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add) const {
         for (isize p = 0; p < panels.count; p++) {
@@ -173,13 +171,15 @@ void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, co
                     copy(transposed(rows_of_a), depth, rows, copied_a, rows);
                     rows_of_a = {copied_a, 1, rows};
                 }
-                for (isize p = first; p < last; p++) {
-                    const isize n = panels.begin(p), next = least(p + most_panels, last);
-                    if ((p - first) % most_panels == 0) pack(panels, p, next, b.from(k, 0), depth, packed_b);
-                    const isize done = panels.begin(p - (p - first) % most_panels);
-                    const isize width = panels.width(p);
-                    panel_product(rows, depth, width, rows_of_a, packed_b + (n - done) * depth, up(width, lanes<T>),
-                                  c + m * N + n, N, add || bias || j);
+                for (isize some = first; some < last; some += most_panels) {
+                    const isize end = least(some + most_panels, last);
+                    pack(panels, some, end, b.from(k, 0), depth, packed_b);
+                    for (isize p = some; p < end; p++) {
+                        const isize n = panels.begin(p), width = panels.width(p);
+                        const T* const packed = packed_b + (n - panels.begin(some)) * depth;
+                        panel_product(rows, depth, width, rows_of_a, packed, up(width, lanes<T>), c + m * N + n, N,
+                                      add || bias || j);
+                    }
                 }
             }
         }

@@ -18,7 +18,7 @@ struct Sequence {
     // the rows before step k: f(r, rows, at) for those from r on, which lie in a buffer from row `at` on
     template <typename F>
     void previous(isize k, const F& f) const {
-        const isize known = k == 0 ? 0 : n[k - 1] < n[k] ? n[k - 1] : n[k];
+        const isize known = k ? least(n[k - 1], n[k]) : 0;
         if (known) f(0, known, first + start[k - 1]);
         if (known < n[k]) f(known, n[k] - known, initial + known);
     }
@@ -40,12 +40,9 @@ struct Share {
 
     Share(isize units, isize step, const Worker& w) {
         const isize parts = up(units, step) / step;
-        first = parts * w.id / w.count * step;
-        last = parts * (w.id + 1) / w.count * step;
-        if (last > units) last = units;
-        if (first > units) first = units;
+        first = least(parts * w.id / w.count * step, units);
+        last = least(parts * (w.id + 1) / w.count * step, units);
     }
-    isize count() const { return last - first; }
 };
 
 // the weights of all threads, each in its owner's part
