@@ -3,7 +3,8 @@
 namespace SIMD {
 
 constexpr isize block = 256, high = 192, most_panels = 6;  // of K, of M, and panels of N that the caches hold together
-constexpr isize few = 32, few_block = 64;                  // the most rows of A, and the block of K, without packing
+// without packing: the most rows of A, the block of K, and the K from which on sums across vectors do not matter
+constexpr isize few = 32, few_block = 128, few_long = 300;
 
 // where the panels of the columns [first, last) begin: as equally wide as they can be, none empty
 template <typename T>
@@ -65,36 +66,47 @@ private:
     T* room;
 };
 
-// a piece of C (R, width), width at most 4, = A Bᵀ or += A Bᵀ, for rows of A and B whose elements lie side by side
+// a piece of C (R, width), width 4 or 1, = A Bᵀ or += A Bᵀ, for rows of A and B whose elements lie side by side; a row
+// of B to come is brought nearer meanwhile
 template <typename T, int R>
-void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add) {
+void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add,
+          const T* next) {
+    typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    constexpr isize n = lanes<T>;
     Vec<T> sum[R][4];
     UNROLL
     for (int r = 0; r < R; r++)
         UNROLL
-        for (int n = 0; n < 4; n++) sum[r][n] = T(0);
-    const auto step = [&](isize k, isize left) __attribute__((always_inline)) {
+        for (int j = 0; j < 4; j++) sum[r][j] = T(0);
+    const auto step = [&](isize k, const auto& at) __attribute__((always_inline)) {
         Vec<T> row[4];
+        bring_nearer(next + k);
         UNROLL
-        for (int n = 0; n < 4; n++) row[n] = load(b + n * b_row + k, left);
+        for (int j = 0; j < 4; j++) row[j] = at(b + j * b_row + k);
         UNROLL
         for (int r = 0; r < R; r++) {
-            const Vec<T> x = load(a + r * a_row + k, left);
+            const Vec<T> x = at(a + r * a_row + k);
             UNROLL
-            for (int n = 0; n < 4; n++) sum[r][n] += x * row[n];
+            for (int j = 0; j < 4; j++) sum[r][j] += x * row[j];
         }
     };
-    isize k = 0;
-    for (; k + lanes<T> <= K; k += lanes<T>) step(k, lanes<T>);
-    if (k < K) step(k, K - k);
+    for (isize k = 0; k + n <= K; k += n)
+        step(k, [](const T* p) __attribute__((always_inline)) { return Vec<T>::load(p); });
+    if (K < n)
+        step(0, [K](const T* p) { return load(p, K); });
+    else if (K % n)
+        step(K - n, [K](const T* p) __attribute__((always_inline)) { return load_last(p, K % n); });
+    UNROLL
     for (int r = 0; r < R; r++) {
-        T parts[lanes<T>];
+        T parts[n];
         sum_of_four(sum[r]).store(parts);
-        for (isize n = 0; n < width; n++) {
-            T total = parts[n];
-            for (int j = 4; j < lanes<T>; j += 4) total += parts[j + n];
-            c[r * c_row + n] = add ? c[r * c_row + n] + total : total;
-        }
+        Four total = *reinterpret_cast<Four*>(parts);
+        for (int j = 4; j < n; j += 4) total += *reinterpret_cast<Four*>(parts + j);
+        T* const to = c + r * c_row;
+        if (width == 4)
+            *reinterpret_cast<Four*>(to) = add ? *reinterpret_cast<Four*>(to) + total : total;
+        else
+            *to = add ? *to + total[0] : total[0];
     }
 }
 
@@ -104,33 +116,60 @@ auto dots_of(isize rows, std::integer_sequence<int, R...>) {
     return all[rows - 1];
 }
 
-// the same as product for so few rows of A that packing B would take longer than multiplying by it
+// columns of panels [first, last) of C = A B or += A B for few rows of A and rows of B that lie in rows
+template <typename T>
+void rows_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c,
+                 const Panels<T>& panels, isize first, isize last) {
+    // summed up in the thread's own memory: lines of C with parts of two threads would go to and fro
+    constexpr isize most = tile_vectors * lanes<T>, sum_row = most_panels * most;
+    alignas(64) static thread_local T sum[few * sum_row], packed[few_block * most];
+    for (isize some = first; some < last; some += most_panels) {
+        const isize end = least(some + most_panels, last), begin = panels.begin(some);
+        for (isize k = 0; k < K; k += few_block)
+            for (isize p = some; p < end; p++) {
+                const isize n = panels.begin(p), width = panels.width(p), row = up(width, lanes<T>);
+                const isize depth = least(K - k, few_block);
+                T* const to = sum + n - begin;
+                if (width == row) {
+                    panel_product<T, true>(M, depth, width, a.from(0, k), b.at(k, n), b.row, to, sum_row, k,
+                                           b.at(k + few_block, n));
+                } else {  // a vector would reach beyond the end of B
+                    pack(panels, p, p + 1, b.from(k, 0), depth, packed);
+                    panel_product(M, depth, row, a.from(0, k), packed, row, to, sum_row, k);
+                }
+            }
+        for (isize m = 0; m < M; m++)
+            for (isize n = begin; n < panels.begin(end); n++)
+                c[m * N + n] = sum[m * sum_row + n - begin] + (add ? c[m * N + n] : T(0));
+    }
+}
+
+// columns [first, last) of C = A B or += A B for few rows of A and columns of B that lie in rows
+template <typename T>
+void columns_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c, isize first,
+                    isize last) {
+    const isize tiles = up(M, tile_rows) / tile_rows;
+    for (isize n = first, width; n < last; n += width) {
+        width = n + 4 <= last ? 4 : 1;
+        for (isize t = 0; t < tiles; t++) {
+            const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
+            dots_of<T>(rows, std::make_integer_sequence<int, tile_rows>{})(
+                a.at(m, 0), a.row, b.at(0, n), width == 4 ? b.col : 0, K, c + m * N + n, N, width, add,
+                b.at(0, n + 4 + 4 * t / tiles));
+        }
+    }
+}
+
+// C = A B or += A B for so few rows of A that packing B would take longer than multiplying by it
 template <typename T>
 void product_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c) {
-    const isize threads = Team::limit();
-    const Panels<T> panels(0, N, threads);
+    const Panels<T> panels(0, N, Team::limit());
     Team::run(2.0 * M * N * K, [&](Worker& w) {
         const isize first = panels.count * w.id / w.count, last = panels.count * (w.id + 1) / w.count;
-        if (b.col == 1) {
-            for (isize k = 0; k < K; k += few_block)
-                for (isize p = first; p < last; p++) {
-                    const isize n = panels.begin(p), depth = least(K - k, few_block);
-                    const isize width = panels.width(p), row = up(width, lanes<T>);
-                    T* const to = c + n;
-                    if (width == row) {
-                        panel_product<T, 16>(M, depth, width, a.from(0, k), b.at(k, n), b.row, to, N, add || k);
-                    } else {  // a vector would reach beyond the end of B
-                        alignas(64) T packed[few_block * tile_vectors * lanes<T>];
-                        pack(panels, p, p + 1, b.from(k, 0), depth, packed);
-                        panel_product(M, depth, width, a.from(0, k), packed, row, to, N, add || k);
-                    }
-                }
-            return;
-        }
-        const auto dots = dots_of<T>(M, std::make_integer_sequence<int, tile_rows>{});
-        isize n = panels.begin(first);
-        for (; n + 4 <= panels.begin(last); n += 4) dots(a.data, a.row, b.at(0, n), b.col, K, c + n, N, 4, add);
-        for (; n < panels.begin(last); n++) dots(a.data, a.row, b.at(0, n), 0, K, c + n, N, 1, add);
+        if (b.col == 1)
+            rows_of_few(M, N, K, a, b, add, c, panels, first, last);
+        else
+            columns_of_few(M, N, K, a, b, add, c, panels.begin(first), panels.begin(last));
     });
 }
 
@@ -138,7 +177,7 @@ void product_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
 template <typename T>
 void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c) {
     if (M == 0 || N == 0) return;
-    if (M <= few && K && a.col == 1 && (b.col == 1 || (b.row == 1 && M <= tile_rows))) {
+    if (M <= few && K && a.col == 1 && (b.col == 1 || (b.row == 1 && (M <= tile_rows || K >= few_long)))) {
         for (isize m = 0; bias && m < M; m++) std::memcpy(c + m * N, bias, N * sizeof(T));
         return product_of_few(M, N, K, a, b, add || bias, c);
     }

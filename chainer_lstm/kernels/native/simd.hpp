@@ -62,6 +62,16 @@ INLINE Vec<T> load(const T* p, isize n) {
     return Vec<T>::load(part);
 }
 
+// a whole vector of which the last n lanes stay, and the others become 0
+template <typename T>
+INLINE Vec<T> load_last(const T* p, isize n) {
+    typedef typename Vec<T>::integers integers;
+    integers lane;
+    for (int k = 0; k < lanes<T>; k++) lane[k] = k;
+    const integers there = lane >= integers{} + decltype(+lane[0])(lanes<T> - n);
+    return Vec<T>((typename Vec<T>::native)((integers)Vec<T>::load(p).v & there));
+}
+
 // q(r) = (exp(r) - 1 - r) / r^2 by its power series, from the last term on
 template <typename T, int K = 2>
 INLINE Vec<T> exp_rest(Vec<T> r) {

@@ -22,9 +22,14 @@ struct Matrix {
 template <typename T>
 Matrix<const T> transposed(Matrix<const T> m) { return {m.data, m.col, m.row}; }
 
-// a piece of C (R rows, V vectors of which `width` elements are there) += A B, or = A B
-template <typename T, int R, int V, int AHEAD>
-void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add) {
+// from memory into the second cache: the first has no room for what is not needed yet
+INLINE void bring_nearer(const void* p) { __builtin_prefetch(p, 0, 2); }
+
+// a piece of C (R rows, V vectors of which `width` elements are there) += A B, or = A B; if AHEAD, `vectors` of each row
+// from next on, as far apart as those of B, are brought nearer
+template <typename T, int R, int V, bool AHEAD>
+void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add, const T* next,
+          isize vectors) {
     Vec<T> sum[R][V];
     UNROLL
     for (int r = 0; r < R; r++)
@@ -33,10 +38,8 @@ void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row
     for (isize k = 0; k < K; k++) {
         Vec<T> row[V];
         UNROLL
-        for (int v = 0; v < V; v++) {
-            row[v] = Vec<T>::load(b + k * b_row + v * lanes<T>);
-            if (AHEAD) __builtin_prefetch(b + (k + AHEAD) * b_row + v * lanes<T>);
-        }
+        for (int v = 0; v < V; v++) row[v] = Vec<T>::load(b + k * b_row + v * lanes<T>);
+        for (isize v = 0; AHEAD && v < vectors; v++) bring_nearer(next + k * b_row + v * lanes<T>);
         UNROLL
         for (int r = 0; r < R; r++) {
             const Vec<T> x(a.data[r * a.row + k * a.col]);
@@ -59,13 +62,13 @@ void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row
     }
 }
 
-template <typename T, int AHEAD, int V, int... R>
+template <typename T, bool AHEAD, int V, int... R>
 auto tile_of(isize rows, std::integer_sequence<int, R...>) {
     static constexpr decltype(&tile<T, 1, V, AHEAD>) tiles[] = {tile<T, R + 1, V, AHEAD>...};
     return tiles[rows - 1];
 }
 
-template <typename T, int AHEAD>
+template <typename T, bool AHEAD>
 auto tile_of(isize rows, isize vectors) {
     typedef std::make_integer_sequence<int, tile_rows> All;
     switch (vectors) {
@@ -76,14 +79,16 @@ auto tile_of(isize rows, isize vectors) {
     }
 }
 
-// C (M, width) of one panel of at most tile_vectors vectors; AHEAD rows of B before they are needed they are asked for
-template <typename T, int AHEAD = 0>
+// C (M, width) of one panel of at most tile_vectors vectors; if AHEAD, a panel of B to come is brought nearer meanwhile
+template <typename T, bool AHEAD = false>
 void panel_product(isize M, isize K, isize width, Matrix<const T> a, const T* b, isize b_row, T* c, isize c_row,
-                   bool add) {
+                   bool add, const T* next = nullptr) {
     const isize vectors = up(width, lanes<T>) / lanes<T>, tiles = up(M, tile_rows) / tile_rows;
     for (isize t = 0; t < tiles; t++) {  // as equally high as they can be: low tiles wait for memory
         const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
-        tile_of<T, AHEAD>(rows, vectors)(a.from(m, 0), b, b_row, K, c + m * c_row, c_row, width, add);
+        const isize begin = vectors * t / tiles, end = vectors * (t + 1) / tiles;
+        tile_of<T, AHEAD>(rows, vectors)(a.from(m, 0), b, b_row, K, c + m * c_row, c_row, width, add,
+                                         next + begin * lanes<T>, end - begin);
     }
 }
 
