@@ -2,7 +2,7 @@
 
 namespace SIMD {
 
-constexpr isize block = 256, high = 192, most_panels = 6;  // of K, of M, and panels of N that the caches hold together
+constexpr isize block = 256, high = 384, most_panels = 6;  // of K, of M, and panels of N that the caches hold together
 // without packing: the most rows of A, the block of K, and the K from which on sums across vectors do not matter
 constexpr isize few = 32, few_block = 128, few_long = 300;
 
@@ -54,9 +54,11 @@ public:
         for (isize p = 0; p < panels.count; p++) {
             const isize width = panels.width(p), row = up(width, lanes<T>);
             const T* b = room + (panels.begin(p) - panels.first) * K;
-            for (isize k = 0; k < K; k += block)
-                panel_product(M, least(K - k, block), width, a.from(0, k), b + k * row, row,
-                              c + panels.begin(p), c_row, add || k > 0);
+            for (isize k = 0; k < K; k += block) {
+                const isize depth = least(K - k, block);
+                panel_product<T, true>(M, depth, width, a.from(0, k), b + k * row, row, c + panels.begin(p), c_row,
+                                       add || k > 0, b + (k + depth) * row);
+            }
         }
     }
 

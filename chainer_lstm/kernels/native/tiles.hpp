@@ -35,6 +35,10 @@ void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row
     for (int r = 0; r < R; r++)
         UNROLL
         for (int v = 0; v < V; v++) sum[r][v] = T(0);
+    UNROLL
+    for (int r = 0; r < R && add; r++)  // what is added to at the end comes from memory meanwhile
+        UNROLL
+        for (int v = 0; v < V; v++) __builtin_prefetch(c + r * c_row + v * lanes<T>, 1);
     for (isize k = 0; k < K; k++) {
         Vec<T> row[V];
         UNROLL
