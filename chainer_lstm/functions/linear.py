@@ -13,6 +13,7 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import own
 
 
 class Linear(function_node.FunctionNode):
@@ -32,6 +33,7 @@ class Linear(function_node.FunctionNode):
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
         if chainer.config.enable_backprop:
+            inputs = own(inputs)
             return chainer.grad([F.linear(*inputs)], [inputs[i] for i in indexes], grad_outputs,
                                 enable_double_backprop=True)
         x, W, gy = arrays((*inputs[:2], *grad_outputs))

@@ -127,8 +127,12 @@ class Stateful(KeepsState, Cell):
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         x = checks.batch(x)
-        h, h_rest = _active_rows(self.h, len(x))
-        c = zeros(self, len(x), self.state_size, x.dtype) if self.c is None else self.c
+        rows, c, h = self._rows(len(x)), self.c, self.h
+        if c is None:
+            c = zeros(self, rows, self.state_size, x.dtype)
+        if h is None and rows > len(x):
+            h = zeros(self, rows, self.state_size, x.dtype)
+        h, h_rest = _active_rows(h, len(x))
         with self._prepared(x):
             c, y = self._step(c, h, x)
             self.c, self.h = c, all_rows(y, h_rest)
@@ -159,19 +163,24 @@ class Stateful(KeepsState, Cell):
         elif not len(xs):
             raise ValueError('expected at least one time step in xs, got an empty list')
         steps = [flat(checks.batch(x)) for x in ([xs[0]] if dense else xs)]
-        batch = len(steps[0])
         if self.h is not None:
-            _active_rows(self.h, batch)
-            batch = len(self.h)
+            _active_rows(self.h, len(steps[0]))
         if not self._is_plain():
             ys = [self(x) for x in xs]
             return F.stack(ys) if dense else tuple(ys)
         with self._prepared(steps[0]):
-            c, h = (zeros(self, batch, self.state_size, steps[0].dtype) if s is None else s for s in (self.c, self.h))
-            hy, cy, ys = functions.lstm_sequence(
-                h[None], c[None], F.reshape(xs, (*xs.shape[:2], -1)) if dense else steps, [self._weights()])
+            rows = self._rows(len(steps[0]))
+            c, h = (zeros(self, rows, self.state_size, steps[0].dtype) if s is None else s for s in (self.c, self.h))
+            if dense:
+                steps = F.reshape(xs, (*xs.shape[:2], steps[0].shape[1]))
+            hy, cy, ys = functions.lstm_sequence(h[None], c[None], steps, [self._weights()])
             self.c, self.h = cy[0], hy[0]
         return ys
+
+    def _rows(self, batch: int) -> int:
+        """Of the state; one of c and h alone says it for both."""
+        given = self.h if self.h is not None else self.c
+        return batch if given is None else len(given)
 
     def _is_plain(self) -> bool:
         """Whether the weights may be taken from the links inside; otherwise they are called."""
