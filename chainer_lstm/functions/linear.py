@@ -58,6 +58,6 @@ def linear(x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1)
         chainer.utils.type_check.InvalidType: a shape does not fit.
     """
     if (b is not None and n_batch_axes == 1 and not is_static() and isinstance(chainer.as_array(x), numpy.ndarray)
-            and x.ndim == 2 and x.dtype.char in 'fd' and all(other.dtype == x.dtype for other in (W, b))):
+            and x.ndim == 2 and x.dtype in ('f', 'd') and all(other.dtype == x.dtype for other in (W, b))):
         return Linear().apply((x, W, b))[0]
     return F.linear(x, W, b, n_batch_axes)

@@ -11,7 +11,7 @@ from typing import Optional
 
 import numpy
 
-SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33)  # around the widths of vectors and tiles
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 65, 130)  # around the widths of vectors and tiles
 
 
 class Case:
@@ -39,7 +39,7 @@ class Case:
         return self.choices[name]
 
     def size(self, name: str, least: int = 1) -> int:
-        return self.one(name, (*range(least, 1), *SIZES))
+        return self.one(name, (1, *range(least, 1), *SIZES[1:]))
 
     def some(self, name: str, options: tuple, longest: int = 6, least: int = 0) -> tuple:
         """A tuple of options."""

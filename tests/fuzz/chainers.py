@@ -212,7 +212,7 @@ class RNNForLM(chainer.Chain):
 
     def __init__(self, n_vocab, n_units, *, n_layers, dropout):
         super().__init__()
-        self.n_layers = n_layers
+        self.n_layers, self.dropout = n_layers, dropout
         with self.init_scope():
             self.embed = L.EmbedID(n_vocab, n_units)
             for k in range(n_layers):
@@ -228,7 +228,7 @@ class RNNForLM(chainer.Chain):
             return F.concat([self(step) for step in x], axis=0) if len(x) else numpy.zeros((0, self.embed.W.shape[0]))
         h = self.embed(x) if x.size else numpy.zeros((0, self.embed.W.shape[1]))
         for k in range(self.n_layers + 1):
-            h = self[f'l{k + 1}'](h)
+            h = self[f'l{k + 1}'](F.dropout(h, self.dropout) if self.dropout else h)
         return h
 
 

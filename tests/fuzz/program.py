@@ -7,9 +7,11 @@ import tempfile
 from typing import Any
 
 import chainer
+import chainer.functions as F
 import numpy
 
 from tests.fuzz.case import Case
+from tests.fuzz.sides import LAYOUTS
 from tests.fuzz.sides import LENGTHS
 from tests.fuzz.sides import Ours
 from tests.fuzz.sides import Side
@@ -22,12 +24,16 @@ def batches(case: Case, growing: bool) -> tuple[int, ...]:
     return sizes if growing else tuple(sorted(sizes, reverse=True))
 
 
+class _Hook(chainer.LinkHook):
+    name = 'does nothing'
+
+
 class Program:
     """Calls of two links with a state, between them what scripts do with links."""
 
     ACTIONS = ('step', 'steps', 'chunk', 'reset', 'other link', 'unchain', 'set_state', 'set c', 'set h', 'share',
                'clone', 'deepcopy', 'pickle', 'npz', 'npz with state', 'to_cpu', 'call of no rows', 'image',
-               'no_backprop', 'state again')
+               'no_backprop', 'state again', 'hooked step', 'train')
 
     def __init__(self, side: Side, name: str) -> None:
         case = side.case
@@ -91,6 +97,26 @@ class Program:
     def _no_backprop(self):
         with chainer.no_backprop_mode():
             self._step()
+
+    def _hooked_step(self):
+        with _Hook():  # the links inside are called one by one
+            self._step()
+
+    def _train(self):
+        """An update on a loss of all outputs so far, which ends their graph."""
+        for link in self.links:
+            link.cleargrads()
+        outputs = [y for y in self.outputs.values() if y.requires_grad and y.creator is not None]
+        if outputs:
+            sum(F.cast(F.sum(y * y), 'd') for y in outputs).backward()
+        read_only = self.side.case.one('weight_layout', tuple(LAYOUTS)) in ('read-only', 'one row')
+        for param in {id(param): param for link in self.links for param in link.params()}.values():
+            if param.grad is not None and not read_only:
+                param.array[...] -= 0.1 * param.grad / max(1, self.batch)
+        for link in self.links:
+            link.set_state(*(None if s is None else s.array for s in (link.c, link.h)))
+        self.outputs = {name: chainer.Variable(y.array) for name, y in self.outputs.items()}
+        self.side.depth *= 2
 
     def _reset(self):
         self.links[0].reset_state()

@@ -14,6 +14,7 @@ from chainer_lstm import kernels
 from chainer_lstm.kernels import native
 from chainer_lstm.kernels.native_engine import NativeEngine
 from tests.fuzz import chainers
+from tests.fuzz import loops
 from tests.fuzz.case import Case
 
 DTYPES = {'float32': numpy.float32, 'float64': numpy.float64, 'float16': numpy.float16, 'mixed16': chainer.mixed16}
@@ -30,6 +31,7 @@ LAYOUTS = {
     'axes moved': lambda xp, x: xp.moveaxis(xp.moveaxis(x, 0, -1).copy(), -1, 0) if x.ndim else x,
     'unaligned': lambda xp, x: _unaligned(xp, x),
     'read-only': lambda xp, x: _read_only(xp, x),
+    'one row': lambda xp, x: xp.broadcast_to(x[:1].copy(), x.shape) if x.ndim > 1 and len(x) else x,
 }
 
 
@@ -61,7 +63,8 @@ class Side:
         functions, links: the modules under comparison, or stand-ins.
         leaves: variables and parameters by name.
         given: arrays that must not change, with copies of them.
-        depth: steps after each other, for the tolerance; ``terms``: of the longest sum in one of them.
+        depth: steps after each other, for the tolerance.
+        terms: of the longest sum in one of them, which goes over units or over the rows of all steps.
         largest: of all numbers given.
     """
 
@@ -73,7 +76,7 @@ class Side:
         self.case = case
         self.leaves: dict[str, chainer.Variable] = {}
         self.given: list[tuple[Any, Any]] = []
-        self.depth, self.terms, self.largest = 1, 10, 1.  # 10: the operations on a unit besides the products
+        self.depth, self.largest, self._width, self._rows = 1, 1., 0, 0
         self._made: dict[tuple, chainer.Variable] = {}
         self._count = 0
 
@@ -83,7 +86,7 @@ class Side:
         alias = case.one('alias', ('nothing', 'variable', 'array'))
         dtype = case_dtype(case) if dtype is None else dtype
         made = self._made.get((shape, weight, dtype))
-        self.terms += max(shape, default=0)
+        self._measure(shape, weight)
         if made is not None and alias == 'variable':
             return made
         array = self._kept(self._numbers(name, shape, weight, dtype) if made is None or alias == 'nothing' else made)
@@ -96,7 +99,8 @@ class Side:
 
     def gradient(self, name: str, y: chainer.Variable) -> chainer.Variable:
         """What an output's gradient is taken to be."""
-        numbers = self.case.numbers(f'gradient {name}', y.shape)
+        ones = self.case.one('gradients', ('random', 'ones')) == 'ones'
+        numbers = numpy.ones(y.shape) if ones else self.case.numbers(f'gradient {name}', y.shape)
         return chainer.Variable(self._kept(self._array(
             numbers, y.dtype, self.case.one('gradient_layout', tuple(LAYOUTS)))))
 
@@ -113,8 +117,16 @@ class Side:
         for path, param in link.namedparams():
             if all(param is not leaf for leaf in self.leaves.values()):
                 self.leaves[f'{name}{path}'] = param
-                self.terms += max(param.shape, default=0)
+                self._measure(param.shape, True)
         return link
+
+    @property
+    def terms(self) -> int:
+        return 10 + self._width + self._rows  # 10: the operations on a unit besides the products
+
+    def _measure(self, shape, weight):
+        self._width = max(self._width, *shape) if shape else self._width
+        self._rows += 0 if weight else max(shape[:-1], default=0)
 
     def _numbers(self, name, shape, weight, dtype):
         layout = self.case.one('weight_layout' if weight else 'layout', tuple(LAYOUTS))
@@ -164,6 +176,7 @@ class Ours(Side):
             if instruction_set:
                 stack.enter_context(mock.patch.object(
                     kernels.engine, '_native_engine', lambda: NativeEngine(*instruction_set)))
+                native.library().chainer_lstm_set_num_threads(self.case.one('threads', (2, 1, 3)))
             yield
 
     def link(self, name, link):
@@ -189,10 +202,17 @@ class Chainers(Side):
             yield
 
     def _array(self, numbers, dtype, layout):
-        return numbers.astype(numpy.float64)
+        numbers = numbers.astype(numpy.float64)
+        return LAYOUTS[layout](numpy, numbers).copy() if layout == 'one row' else numbers
 
     def _constant(self, variable):
         return variable
+
+
+class Loops(Chainers):
+    """Loops in float64, without gradients; they know no dropout."""
+
+    functions = loops.functions
 
 
 def case_dtype(case: Case) -> numpy.dtype:

@@ -119,7 +119,6 @@ def softmax_cross_entropy(side: Side) -> Outputs:
     t = (case.numbers('t', (rows,)) * classes).astype(case.one('label_dtype', ('i', 'l', 'b', 'h')))
     t = numpy.where(t < 0, ignore if case.one('ignored', (False, True)) else -t, t).astype(t.dtype)
     numbers = side.variable('class weight', (classes,), weight=True) if weights else None
-    side.terms += rows
     return {'loss': side.functions.softmax_cross_entropy(
         side.variable('x', (rows, classes)), t, case.one('normalize', (True, False)), ignore_label=ignore,
         class_weight=None if numbers is None else numpy.abs(chainer.as_array(numbers)),
@@ -206,18 +205,19 @@ def SequenceLSTM(side: Side) -> Outputs:
 
 
 def RNNForLM(side: Side) -> Outputs:
-    """Words in a chunk and one by one, in any order of the two."""
+    """Words in chunks and one by one, in any order of the two."""
     case = side.case
+    batches = case_batches(case, growing=False)
+    times = [case.one(f'time{t}', (None, 1, 2, 3)) for t in range(len(batches))]  # None: no chunk
+    stepwise = all(time is None for time in times)  # where it drops the same as in Chainer's example
     model = side.link('model', side.RNNForLM(
-        case.size('vocabulary'), case.size('units'), n_layers=case.one('layers', (1, 2, 3)), dropout=0.))
-    batches, outputs = case_batches(case, growing=False), {}
-    for t, batch in enumerate(batches):
-        time = case.one(f'time{t}', (None, 1, 2, 3))  # None: one step
+        case.size('vocabulary'), case.size('units'), n_layers=case.one('layers', (1, 2, 3)),
+        dropout=case.one('dropout', (0., 0.5, 0.2)) if stepwise else 0.))
+    outputs = {}
+    for t, (batch, time) in enumerate(zip(batches, times)):
         ids = numpy.abs(case.numbers(f'words {t}', (batch,) if time is None else (time, batch)))
-        y = model((ids * len(model.embed.W.array)).astype('i'))
-        outputs[f'y{t}'] = y
+        outputs[f'y{t}'] = model((ids * len(model.embed.W.array)).astype('i'))
         side.depth += model.n_layers * (time or 1)
-        side.terms += y.size
     return outputs
 
 
