@@ -110,6 +110,7 @@ class Side:
         for path, param in sorted(link.namedparams()):
             numbers = self._scaled(self.case.numbers(f'{name}{path}', param.shape), True)
             param.array = self._array(numbers.astype(case_dtype(self.case)), param.dtype, layout)
+        numpy.random.seed(self.case.seed)  # dropout is drawn after the weights
         return self.watch(name, link)
 
     def watch(self, name: str, link: chainer.Link) -> chainer.Link:
