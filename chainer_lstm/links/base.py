@@ -107,7 +107,7 @@ class Stateful(KeepsState, Cell):
 
         Args:
             c: (B, state_size) variable or array, or None.
-            h: the same, with the same B if both are given.
+            h: the same, with the same B if both are given.  If one is None, it is zeros of the shape of the other.
 
         Raises:
             TypeError: not a variable or array, or not of floats.
@@ -163,13 +163,11 @@ class Stateful(KeepsState, Cell):
         elif not len(xs):
             raise ValueError('expected at least one time step in xs, got an empty list')
         steps = [flat(checks.batch(x)) for x in ([xs[0]] if dense else xs)]
-        if self.h is not None:
-            _active_rows(self.h, len(steps[0]))
+        rows = self._rows(len(steps[0]))
         if not self._is_plain():
             ys = [self(x) for x in xs]
             return F.stack(ys) if dense else tuple(ys)
         with self._prepared(steps[0]):
-            rows = self._rows(len(steps[0]))
             c, h = (zeros(self, rows, self.state_size, steps[0].dtype) if s is None else s for s in (self.c, self.h))
             if dense:
                 steps = F.reshape(xs, (*xs.shape[:2], steps[0].shape[1]))
@@ -178,9 +176,17 @@ class Stateful(KeepsState, Cell):
         return ys
 
     def _rows(self, batch: int) -> int:
-        """Of the state; one of c and h alone says it for both."""
-        given = self.h if self.h is not None else self.c
-        return batch if given is None else len(given)
+        """Of the state, which c or h alone says for both.
+
+        Raises:
+            TypeError: the batch is larger.
+        """
+        given = self.c if self.h is None else self.h
+        rows = batch if given is None else len(given)
+        if rows < batch:
+            raise TypeError('The batch size of x must be equal to or less than the size of the previous state h. '
+                            f'Expected at most {rows}, got {batch}.')
+        return rows
 
     def _is_plain(self) -> bool:
         """Whether the weights may be taken from the links inside; otherwise they are called."""
@@ -241,16 +247,9 @@ def flat(x: chainer.Variable) -> chainer.Variable:
 
 
 def _active_rows(h: Optional[chainer.Variable], batch: int) -> tuple:
-    """The rows of h that a batch advances, and those it leaves; None for none.
-
-    Raises:
-        TypeError: the batch is larger than the state.
-    """
+    """The rows of h that a batch advances, and those it leaves; None for none."""
     if h is None or h.shape[0] == batch:
         return h, None
-    if h.shape[0] < batch:
-        raise TypeError('The batch size of x must be equal to or less than the size of the previous state h. '
-                        f'Expected at most {h.shape[0]}, got {batch}.')
     if batch == 0:
         return None, h
     return F.split_axis(h, [batch], axis=0)

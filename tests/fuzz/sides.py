@@ -177,7 +177,9 @@ class Ours(Side):
             if instruction_set:
                 stack.enter_context(mock.patch.object(
                     kernels.engine, '_native_engine', lambda: NativeEngine(*instruction_set)))
-                native.library().chainer_lstm_set_num_threads(self.case.one('threads', (2, 1, 3)))
+                library = native.library()
+                stack.callback(library.chainer_lstm_set_num_threads, library.chainer_lstm_get_num_threads())
+                library.chainer_lstm_set_num_threads(self.case.one('threads', (2, 1, 3)))
             yield
 
     def link(self, name, link):
