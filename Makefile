@@ -2,12 +2,14 @@
 # make test    runs the tests
 # make examples runs every example for a few seconds, without any download
 # make bench   measures layers and a language model beside Chainer's, and torch's where it is in .venv: eight minutes
+# make fuzz    compares random uses with Chainer's own code for SECONDS=60, of a fresh SEED or of a given one
 # make sanitize   runs the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= result
+SECONDS ?= 60
 # more requirements for pip, such as 'numpy==1.24.*'
 WITH ?=
 
@@ -19,7 +21,7 @@ PY := $(VENV)/bin/python
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
 INSTALLED = pyproject.toml setup.py build-constraints.txt $(NATIVE)
 
-.PHONY: train test examples bench sanitize lint clean help
+.PHONY: train test examples bench fuzz sanitize lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -41,6 +43,9 @@ examples: $(VENV)/.plot
 bench: $(VENV)/.bench
 	$(PY) benchmarks/layers.py --out $(OUT) $(ARGS)
 	$(PY) benchmarks/language_model.py --out $(OUT)
+
+fuzz: $(VENV)/.test
+	$(PY) -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \

@@ -13,6 +13,7 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import own
 
 
 class Linear(function_node.FunctionNode):
@@ -32,6 +33,7 @@ class Linear(function_node.FunctionNode):
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
         if chainer.config.enable_backprop:
+            inputs = own(inputs)
             return chainer.grad([F.linear(*inputs)], [inputs[i] for i in indexes], grad_outputs,
                                 enable_double_backprop=True)
         x, W, gy = arrays((*inputs[:2], *grad_outputs))
@@ -56,6 +58,6 @@ def linear(x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1)
         chainer.utils.type_check.InvalidType: a shape does not fit.
     """
     if (b is not None and n_batch_axes == 1 and not is_static() and isinstance(chainer.as_array(x), numpy.ndarray)
-            and x.ndim == 2 and x.dtype.char in 'fd' and all(other.dtype == x.dtype for other in (W, b))):
+            and x.ndim == 2 and x.dtype in ('f', 'd') and all(other.dtype == x.dtype for other in (W, b))):
         return Linear().apply((x, W, b))[0]
     return F.linear(x, W, b, n_batch_axes)

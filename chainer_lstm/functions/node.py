@@ -133,6 +133,14 @@ def arrays(variables: tuple) -> tuple:
     return tuple(None if v is None else v.array for v in variables)
 
 
+def own(variables: tuple) -> list[chainer.Variable]:
+    """The variables under names of their own, for ``chainer.grad`` by each of them.
+
+    It gives total derivatives: one that is given twice, or of which another is made, would be counted twice.
+    """
+    return [F.identity(v) for v in variables]
+
+
 def refuse_chainerx() -> NoReturn:
     """Raises a TypeError that says what is supported."""
     raise TypeError('chainer_lstm computes on NumPy and CuPy arrays; got ChainerX arrays '

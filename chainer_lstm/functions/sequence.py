@@ -19,6 +19,7 @@ from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.lstm import lstm_step
 from chainer_lstm.functions.lstm import peephole_lstm_step
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import own
 from chainer_lstm.functions.node import refuse_chainerx
 from chainer_lstm.kernels import layout
 from chainer_lstm.kernels import sequence
@@ -152,6 +153,7 @@ class LSTMSequence(function_node.FunctionNode):
         return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype)) for i in indexes)
 
     def _differentiable(self, inputs, indexes, grad_outputs):
+        inputs = own(inputs)
         outputs = composed(self._plan, inputs, lambda x, k: self._dropped(engine_of(x.array), x, k))
         given = [(y, gy) for y, gy in zip(outputs, grad_outputs) if gy is not None]
         return chainer.grad([y for y, _ in given], [inputs[i] for i in indexes], [gy for _, gy in given],
@@ -168,7 +170,7 @@ def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> 
         h, c, hs = _layer(hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if backward else xs)
         hy.append(h)
         cy.append(c)
-        outputs.append(F.concat(hs[::-1] if backward else hs, axis=0) if hs else x[:, :0])
+        outputs.append(F.concat(hs[::-1] if backward else hs, axis=0) if hs else h[:0])
         if len(outputs) == plan.directions:
             x = outputs[0] if plan.directions == 1 else F.concat(outputs, axis=1)
             outputs = []

@@ -107,7 +107,7 @@ class Stateful(KeepsState, Cell):
 
         Args:
             c: (B, state_size) variable or array, or None.
-            h: the same, with the same B if both are given.
+            h: the same, with the same B if both are given.  If one is None, it is zeros of the shape of the other.
 
         Raises:
             TypeError: not a variable or array, or not of floats.
@@ -127,8 +127,12 @@ class Stateful(KeepsState, Cell):
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         x = checks.batch(x)
-        h, h_rest = _active_rows(self.h, len(x))
-        c = zeros(self, len(x), self.state_size, x.dtype) if self.c is None else self.c
+        rows, c, h = self._rows(len(x)), self.c, self.h
+        if c is None:
+            c = zeros(self, rows, self.state_size, x.dtype)
+        if h is None and rows > len(x):
+            h = zeros(self, rows, self.state_size, x.dtype)
+        h, h_rest = _active_rows(h, len(x))
         with self._prepared(x):
             c, y = self._step(c, h, x)
             self.c, self.h = c, all_rows(y, h_rest)
@@ -159,19 +163,30 @@ class Stateful(KeepsState, Cell):
         elif not len(xs):
             raise ValueError('expected at least one time step in xs, got an empty list')
         steps = [flat(checks.batch(x)) for x in ([xs[0]] if dense else xs)]
-        batch = len(steps[0])
-        if self.h is not None:
-            _active_rows(self.h, batch)
-            batch = len(self.h)
+        rows = self._rows(len(steps[0]))
         if not self._is_plain():
             ys = [self(x) for x in xs]
             return F.stack(ys) if dense else tuple(ys)
         with self._prepared(steps[0]):
-            c, h = (zeros(self, batch, self.state_size, steps[0].dtype) if s is None else s for s in (self.c, self.h))
-            hy, cy, ys = functions.lstm_sequence(
-                h[None], c[None], F.reshape(xs, (*xs.shape[:2], -1)) if dense else steps, [self._weights()])
+            c, h = (zeros(self, rows, self.state_size, steps[0].dtype) if s is None else s for s in (self.c, self.h))
+            if dense:
+                steps = F.reshape(xs, (*xs.shape[:2], steps[0].shape[1]))
+            hy, cy, ys = functions.lstm_sequence(h[None], c[None], steps, [self._weights()])
             self.c, self.h = cy[0], hy[0]
         return ys
+
+    def _rows(self, batch: int) -> int:
+        """Of the state, which c or h alone says for both.
+
+        Raises:
+            TypeError: the batch is larger.
+        """
+        given = self.c if self.h is None else self.h
+        rows = batch if given is None else len(given)
+        if rows < batch:
+            raise TypeError('The batch size of x must be equal to or less than the size of the previous state h. '
+                            f'Expected at most {rows}, got {batch}.')
+        return rows
 
     def _is_plain(self) -> bool:
         """Whether the weights may be taken from the links inside; otherwise they are called."""
@@ -232,16 +247,9 @@ def flat(x: chainer.Variable) -> chainer.Variable:
 
 
 def _active_rows(h: Optional[chainer.Variable], batch: int) -> tuple:
-    """The rows of h that a batch advances, and those it leaves; None for none.
-
-    Raises:
-        TypeError: the batch is larger than the state.
-    """
+    """The rows of h that a batch advances, and those it leaves; None for none."""
     if h is None or h.shape[0] == batch:
         return h, None
-    if h.shape[0] < batch:
-        raise TypeError('The batch size of x must be equal to or less than the size of the previous state h. '
-                        f'Expected at most {h.shape[0]}, got {batch}.')
     if batch == 0:
         return None, h
     return F.split_axis(h, [batch], axis=0)

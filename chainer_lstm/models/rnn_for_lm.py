@@ -110,7 +110,7 @@ class RNNForLM(CheckedLoading, chainer.Chain):
             raise ValueError(f'expected word ids of shape (batch,) or (time, batch), got {x.shape}')
         train = chainer.config.train if self.train is None else self.train
         with chainer.using_config('train', train):
-            h = self.embed(x)
+            h = self.embed(x) if x.size else self._no_words(x)
             for lstm in self.lstms:
                 h = self._drop(h)
                 h = lstm(h) if x.ndim == 1 else lstm.forward_sequence(h)
@@ -118,6 +118,11 @@ class RNNForLM(CheckedLoading, chainer.Chain):
                 h = F.reshape(h, (-1, h.shape[2]))
             h, out = self._drop(h), self[f'l{self.n_layers + 1}']
             return functions.linear(h, out.W, out.b) if is_plain(out) else out(h)
+
+    def _no_words(self, x: Input) -> chainer.Variable:
+        """In the place of Chainer's embedding, which fails in backward where there are none."""
+        W = self.embed.W
+        return chainer.Variable(self.xp.zeros((*x.shape, W.shape[1]), W.dtype))
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
         return F.dropout(h, self.dropout) if self.dropout else h  # Chainer draws numbers for a ratio of 0 too

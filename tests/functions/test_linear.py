@@ -77,6 +77,20 @@ def test_what_goes_to_chainer(inputs, options):
     assert type(found[0].creator) is type(found[1].creator)
 
 
+def test_second_gradients_where_one_input_is_made_of_another():
+    found = []
+    for function in (linear, F.linear):
+        W, b = variables(uniforms([(3, 3), (3,)]))
+        outputs = [function(function(W, W, b), W, b)]
+        found.append(gradients(outputs, [W, b], 2))
+    assert_close(*found)
+
+
+def test_another_byte_order_is_refused_by_chainer():
+    with pytest.raises(ValueError, match='right datatype'):
+        linear(*(x.astype('>f4') for x in uniforms(SHAPES)))
+
+
 @pytest.mark.gpu
 def test_on_a_gpu(cupy):
     inputs = uniforms(SHAPES, 'f', cupy)

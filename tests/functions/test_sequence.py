@@ -137,6 +137,38 @@ def test_some_outputs_used(use, order):
     assert_close(found, expected)
 
 
+@pytest.mark.parametrize('order', [1, 2])
+def test_gradients_where_the_state_is_made_of_the_weights(order):
+    found = []
+    for peephole in (False, True):
+        case = Case((3, 3), peephole, layers=1)
+        for call in (case.ours, case.expected):
+            hy, cy, *_ = call()
+            hx, cx, case.hx, case.cx = case.hx, case.cx, hy, cy
+            outputs = call()
+            case.hx, case.cx = hx, cx
+            found.append(gradients(outputs, case.variables, order))
+    assert_close(found[0], found[1])
+    assert_close(found[2], found[3])
+
+
+@pytest.mark.parametrize('order', [1, 2])
+def test_one_variable_as_both_states_and_in_both_steps(order):
+    case = Case((2, 2), layers=2, width=2, directions=2)
+    case.cx, case.xs = case.hx, [case.xs[0]] * 2
+    case.weights[1] = case.weights[0]
+    wanted = [case.hx, case.xs[0], *case.weights[0]]
+    assert_close(gradients(case.ours(), wanted, order), gradients(case.expected(), wanted, order))
+
+
+def test_second_gradients_of_no_steps():
+    case = Case((2,), layers=2, directions=2)
+    hy, cy, ys = functions.lstm_sequence(case.hx, case.cx, numpy.zeros((0, 2, 3)), case.weights, bidirectional=True)
+    assert ys.shape == (0, 2, 4)
+    wanted = [case.hx, case.cx]
+    assert_close(gradients([hy * hy, cy, ys], wanted, 2), gradients([case.hx * case.hx, case.cx], wanted, 2))
+
+
 @pytest.mark.parametrize('wanted', [[0], [2], [-2], [1, 4, -1], [5, 6]])
 def test_gradients_by_some_inputs(wanted):
     case = Case((3, 2, 1))

@@ -138,6 +138,39 @@ def test_no_steps_in_an_array_leave_the_state(name):
     assert_same(contents(link), before)
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_array_without_rows(name):
+    link = make(name)
+    link(inputs((2,))[0])
+    before = contents(link)
+    assert link.forward_sequence(numpy.zeros((3, 0, INPUT), 'f')).shape == (3, 0, UNITS)
+    assert_same(contents(link), before)
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('given', ['c', 'h'])
+def test_from_half_a_state_the_other_half_is_zeros(name, given):
+    state, zeros = uniform((3, UNITS), 'f'), numpy.zeros((3, UNITS), 'f')
+    results = []
+    for other in (None, zeros):
+        for call in (lambda link, xs: link.forward_sequence(xs), lambda link, xs: [link(x) for x in xs]):
+            link = make(name)
+            link.set_state(*((state, other) if given == 'c' else (other, state)))
+            results.append([*call(link, inputs((2, 1))), link.c, link.h])
+    assert results[0][-1].shape == results[0][-2].shape == (3, UNITS)
+    for result in results[1:]:
+        assert_close(result, results[0])
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_batch_larger_than_half_a_state(name):
+    link = make(name)
+    link.set_state(numpy.zeros((1, UNITS), 'f'), None)
+    for call in (link, lambda x: link.forward_sequence([x])):
+        with pytest.raises(TypeError, match='Expected at most 1, got 2'):
+            call(inputs((2,))[0])
+
+
 def zeros(*shape, dtype='f'):
     return numpy.zeros(shape, dtype)
 

@@ -134,3 +134,13 @@ def test_from_npz_of_a_damaged_file(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match='expected an npz file of a model in'):
         RNNForLM.from_npz(path)
+
+
+@pytest.mark.parametrize('words', [(0,), (2, 0), (0, 2)])
+def test_no_words(words):
+    model = RNNForLM(WORDS, UNITS)
+    first = model(X[:2])
+    y = model(numpy.zeros(words, 'i'))
+    assert y.shape == (0, WORDS)
+    (F.sum(first) + F.sum(y)).backward()
+    assert model.l1.h.shape == (2, UNITS)

@@ -1,0 +1,227 @@
+"""What a surface runs on: ``Ours`` with everything that a case chooses, ``Chainers`` in float64 without any of it."""
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+from unittest import mock
+
+import chainer
+import numpy
+from chainer.backends import cuda
+
+import chainer_lstm
+from chainer_lstm import kernels
+from chainer_lstm.kernels import native
+from chainer_lstm.kernels.native_engine import NativeEngine
+from tests.fuzz import chainers
+from tests.fuzz import loops
+from tests.fuzz.case import Case
+
+DTYPES = {'float32': numpy.float32, 'float64': numpy.float64, 'float16': numpy.float16, 'mixed16': chainer.mixed16}
+
+LENGTHS = (1, 2, 0, 3, 5, 9)  # of sequences and batches
+
+# the same values elsewhere in memory
+LAYOUTS = {
+    'dense': lambda xp, x: x,
+    'fortran': lambda xp, x: xp.asfortranarray(x),
+    'strided': lambda xp, x: xp.repeat(x, 2, axis=-1)[..., ::2] if x.ndim else x,
+    'reversed': lambda xp, x: x[::-1].copy()[::-1] if x.ndim else x,
+    'rows apart': lambda xp, x: xp.concatenate((x, x), axis=-1)[..., :x.shape[-1]] if x.ndim else x,
+    'axes moved': lambda xp, x: xp.moveaxis(xp.moveaxis(x, 0, -1).copy(), -1, 0) if x.ndim else x,
+    'unaligned': lambda xp, x: _unaligned(xp, x),
+    'read-only': lambda xp, x: _read_only(xp, x),
+    'one row': lambda xp, x: xp.broadcast_to(x[:1].copy(), x.shape) if x.ndim > 1 and len(x) else x,
+}
+
+
+def _unaligned(xp, x):
+    if xp is not numpy:
+        return x
+    result = numpy.empty(x.nbytes + 1, 'b')[1:].view(x.dtype).reshape(x.shape)
+    result[...] = x
+    return result
+
+
+def _read_only(xp, x):
+    if xp is numpy:
+        x.flags.writeable = False
+    return x
+
+
+def engines() -> tuple[str, ...]:
+    """The names of all that can run here."""
+    from tests.conftest import _no_gpu
+    return ('numpy', *(f'native {name}' for name in native.instruction_sets()),
+            *(() if _no_gpu() else ('cupy', 'persistent')))
+
+
+class Side:
+    """Makes variables and links of the case, and remembers what gradients are to be taken by.
+
+    Attributes:
+        functions, links: the modules under comparison, or stand-ins.
+        leaves: variables and parameters by name.
+        given: arrays that must not change, with copies of them.
+        depth: steps after each other, for the tolerance.
+        terms: of the longest sum in one of them, which goes over units or over the rows of all steps.
+        largest: of all numbers given.
+    """
+
+    functions: Any
+    links: Any
+    xp: Any = numpy
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.leaves: dict[str, chainer.Variable] = {}
+        self.given: list[tuple[Any, Any]] = []
+        self.depth, self.largest, self._width, self._rows = 1, 1., 0, 0
+        self._made: dict[tuple, chainer.Variable] = {}
+        self._count = 0
+
+    def variable(self, name: str, shape: tuple[int, ...], weight: bool = False, dtype: Any = None) -> Any:
+        """One with the numbers of that name; under ``alias`` an earlier one of the same shape and dtype."""
+        case = self.case
+        alias = case.one('alias', ('nothing', 'variable', 'array'))
+        dtype = case_dtype(case) if dtype is None else dtype
+        made = self._made.get((shape, weight, dtype))
+        self._measure(shape, weight)
+        if made is not None and alias == 'variable':
+            return made
+        array = self._kept(self._numbers(name, shape, weight, dtype) if made is None or alias == 'nothing' else made)
+        variable = self._made[shape, weight, dtype] = chainer.Variable(array)
+        self._count += 1
+        if self._count - 1 in case.some('constants', tuple(range(6)), 2):
+            return self._constant(variable)
+        self.leaves[name] = variable
+        return variable
+
+    def gradient(self, name: str, y: chainer.Variable) -> chainer.Variable:
+        """What an output's gradient is taken to be."""
+        ones = self.case.one('gradients', ('random', 'ones')) == 'ones'
+        numbers = numpy.ones(y.shape) if ones else self.case.numbers(f'gradient {name}', y.shape)
+        return chainer.Variable(self._kept(self._array(
+            numbers, y.dtype, self.case.one('gradient_layout', tuple(LAYOUTS)))))
+
+    def link(self, name: str, link: chainer.Link) -> chainer.Link:
+        """The link, its parameters set to numbers of that name and shape."""
+        layout = self.case.one('weight_layout', tuple(LAYOUTS))
+        for path, param in sorted(link.namedparams()):
+            numbers = self._scaled(self.case.numbers(f'{name}{path}', param.shape), True)
+            param.array = self._array(numbers.astype(case_dtype(self.case)), param.dtype, layout)
+        numpy.random.seed(self.case.seed)  # dropout is drawn after the weights
+        return self.watch(name, link)
+
+    def watch(self, name: str, link: chainer.Link) -> chainer.Link:
+        """Gradients by the parameters of the link are to be taken."""
+        for path, param in link.namedparams():
+            if all(param is not leaf for leaf in self.leaves.values()):
+                self.leaves[f'{name}{path}'] = param
+                self._measure(param.shape, True)
+        return link
+
+    @property
+    def terms(self) -> int:
+        return 10 + self._width + self._rows  # 10: the operations on a unit besides the products
+
+    def _measure(self, shape, weight):
+        self._width = max(self._width, *shape) if shape else self._width
+        self._rows += 0 if weight else max(shape[:-1], default=0)
+
+    def _numbers(self, name, shape, weight, dtype):
+        layout = self.case.one('weight_layout' if weight else 'layout', tuple(LAYOUTS))
+        return self._array(self._scaled(self.case.numbers(name, shape), weight).astype(dtype), dtype, layout)
+
+    def _scaled(self, numbers, weight):
+        if weight:  # sums of a row stay near 1, so that rounding is not multiplied from step to step
+            return numbers / max(1, numbers.shape[-1] if numbers.ndim > 1 else 1) ** 0.5
+        scale = self.case.one('inputs_up_to', (1, 0, 30))
+        self.largest = max(self.largest, scale)
+        return numbers * scale
+
+    def _kept(self, array):
+        array = array.array if isinstance(array, chainer.Variable) else array
+        self.given.append((array, array.copy()))
+        return array
+
+    def _array(self, numbers, dtype, layout):
+        raise NotImplementedError
+
+    def _constant(self, variable):
+        raise NotImplementedError
+
+
+class Ours(Side):
+    """chainer_lstm under the configuration of the case."""
+
+    functions, links = chainer_lstm.functions, chainer_lstm.links
+    RNNForLM = chainer_lstm.models.RNNForLM
+
+    def __init__(self, case: Case) -> None:
+        super().__init__(case)
+        self.engine = case.one('engine', engines())
+        self.device = '@cupy:0' if self.engine in ('cupy', 'persistent') else '@numpy'
+        self.xp = chainer.get_device(self.device).xp
+
+    @contextlib.contextmanager
+    def configuration(self, engine: str):
+        """One of ``engines()``, and what the case chooses besides."""
+        name, *instruction_set = engine.split()
+        precision = self.case.one('precision', ('highest', 'high', 'medium'))
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(chainer.using_config('lstm_engine', 'auto' if name == 'persistent' else name))
+            stack.enter_context(chainer.using_config('lstm_matmul_precision', precision))
+            stack.enter_context(chainer.using_config('dtype', DTYPES[self.case.one('dtype', tuple(DTYPES))]))
+            stack.enter_context(chainer.using_device(self.device))
+            if instruction_set:
+                stack.enter_context(mock.patch.object(
+                    kernels.engine, '_native_engine', lambda: NativeEngine(*instruction_set)))
+                library = native.library()
+                stack.callback(library.chainer_lstm_set_num_threads, library.chainer_lstm_get_num_threads())
+                library.chainer_lstm_set_num_threads(self.case.one('threads', (2, 1, 3)))
+            yield
+
+    def link(self, name, link):
+        link.to_device(self.device)
+        return super().link(name, link)
+
+    def _array(self, numbers, dtype, layout):
+        return LAYOUTS[layout](self.xp, self.xp.asarray(numbers.astype(dtype)))
+
+    def _constant(self, variable):
+        return variable.array
+
+
+class Chainers(Side):
+    """Chainer's own code in float64; what it lacks, or is documented to differ in, is composed of it."""
+
+    functions, links = chainers.functions, chainers.links
+    RNNForLM = chainers.RNNForLM
+
+    @contextlib.contextmanager
+    def configuration(self, engine: str):
+        with chainer.using_config('dtype', numpy.float64):
+            yield
+
+    def _array(self, numbers, dtype, layout):
+        numbers = numbers.astype(numpy.float64)
+        return LAYOUTS[layout](numpy, numbers).copy() if layout == 'one row' else numbers
+
+    def _constant(self, variable):
+        return variable
+
+
+class Loops(Chainers):
+    """Loops in float64, without gradients; they know no dropout."""
+
+    functions = loops.functions
+
+
+def case_dtype(case: Case) -> numpy.dtype:
+    name = case.one('dtype', tuple(DTYPES))
+    return numpy.dtype('e' if name == 'mixed16' else name)
+
+
+def to_numpy(x: Any) -> numpy.ndarray:
+    return numpy.array(cuda.to_cpu(chainer.as_array(x)), copy=True)

@@ -1,0 +1,242 @@
+"""What is compared: each function calls one surface of the package, on either side, and returns its outputs by name."""
+from __future__ import annotations
+
+from typing import Any
+
+import chainer
+import numpy
+
+from tests.fuzz.program import Program
+from tests.fuzz.program import batches as case_batches
+from tests.fuzz.sides import LENGTHS
+from tests.fuzz.sides import Side
+from tests.fuzz.sides import case_dtype
+
+Outputs = dict[str, Any]
+
+
+def lstm(side: Side) -> Outputs:
+    case = side.case
+    rows, more, units = case.size('batch', 0), case.one('rows_more', (0, 1, 3)), case.size('units')
+    rest = case.one('more_axes', ((), (2,), (3, 2), (1, 1), (0,)))
+    c = side.variable('c', (rows + more, units, *rest))
+    x = side.variable('x', (rows, 4 * units, *rest))
+    return dict(zip('ch', side.functions.lstm(c, x)))
+
+
+def lstm_step(side: Side) -> Outputs:
+    return _steps(side, side.functions.lstm_step, 0)
+
+
+def peephole_lstm_step(side: Side) -> Outputs:
+    return _steps(side, side.functions.peephole_lstm_step, 3)
+
+
+def _steps(side, step, peepholes):
+    """Steps after each other, with the same weights or, now and then, others."""
+    case = side.case
+    batches = case_batches(case, growing=False)
+    in_size, units = case.size('in_size'), case.size('units')
+    weights = [_weights(side, f'weights {k} ', in_size, units, peepholes) for k in range(2)]
+    c = side.variable('c', (batches[0] + case.one('rows_more', (0, 1, 3)), units))
+    h = side.variable('h', (batches[0], units)) if case.one('h', (True, False)) else None
+    outputs, which = {}, case.some('weights_of_step', (0, 1), len(batches))
+    for t, batch in enumerate(batches):
+        W, b, U, *P = weights[which[t % len(which)] if which else 0]
+        c, h = step(c, None if h is None else h[:batch] if batch < len(h) else h,
+                    side.variable(f'x{t}', (batch, in_size)), W, b, U, *P)
+        outputs |= {f'c{t}': c, f'h{t}': h}
+    side.depth = len(batches)
+    return outputs
+
+
+def lstm_sequence(side: Side) -> Outputs:
+    case = side.case
+    directions, layers = _directions(case), case.one('layers', (1, 2, 3))
+    in_size, units, peepholes = case.size('in_size'), case.size('units'), case.one('peepholes', (0, 3))
+    dense = case.one('dense', (False, True))
+    if dense:
+        batches = (case.size('batch', 0),) * case.one('time', (1, 2, 0, 3, 5, 17))
+        rows = case.size('batch', 0)
+    else:
+        batches = case_batches(case, growing=False)
+        rows = batches[0]
+    rows += case.one('rows_more', (0, 1, 3))
+    hx, cx = (side.variable(name, (layers * directions, rows, units)) for name in ('hx', 'cx'))
+    weights = [_weights(side, f'weights {k} ', in_size if k < directions else directions * units, units, peepholes)
+               for k in range(layers * directions)]
+    if dense:
+        xs = side.variable('xs', (len(batches), case.size('batch', 0), in_size))
+    else:
+        xs = [side.variable(f'x{t}', (batch, in_size)) for t, batch in enumerate(batches)]
+    side.depth = layers * max(len(batches), 1)
+    hy, cy, ys = side.functions.lstm_sequence(
+        hx, cx, xs, weights, bidirectional=directions == 2, dropout=case.one('dropout', (0., 0.5, 0.2)))
+    return {'hy': hy, 'cy': cy, **({'ys': ys} if dense else _named('y', ys))}
+
+
+def n_step_lstm(side: Side) -> Outputs:
+    return _n_step_function(side, side.functions.n_step_lstm, 1)
+
+
+def n_step_bilstm(side: Side) -> Outputs:
+    return _n_step_function(side, side.functions.n_step_bilstm, 2)
+
+
+def _n_step_function(side, function, directions):
+    case = side.case
+    layers, in_size, units, batches = (
+        case.one('layers', (1, 2, 3)), case.size('in_size'), case.size('units'), case_batches(case, growing=False))
+    shape = (layers * directions, batches[0] + case.one('rows_more', (0, 1, 3)), units)
+    hx, cx = side.variable('hx', shape), side.variable('cx', shape)
+    ws, bs = [], []
+    for k in range(layers * directions):
+        width = in_size if k < directions else directions * units
+        ws.append([side.variable(f'w{k} {j}', (units, width if j < 4 else units), weight=True) for j in range(8)])
+        bs.append([side.variable(f'b{k} {j}', (units,), weight=True) for j in range(8)])
+    xs = [side.variable(f'x{t}', (batch, in_size)) for t, batch in enumerate(batches)]
+    side.depth = layers * len(batches)
+    hy, cy, ys = function(layers, case.one('dropout', (0., 0.5, 0.2)), hx, cx, ws, bs, xs)
+    return {'hy': hy, 'cy': cy, **_named('y', ys)}
+
+
+def linear(side: Side) -> Outputs:
+    case = side.case
+    axes = case.one('batch_axes', (1, 2))
+    x_shape = (case.size('batch', 0), *((3,) if axes == 2 else ()), case.size('in_size'))
+    x, W = side.variable('x', x_shape), side.variable('W', (case.size('units'), x_shape[-1]), weight=True)
+    b = side.variable('b', (len(W),), weight=True) if case.one('bias', (True, False)) else None
+    return {'y': side.functions.linear(x, W, b, n_batch_axes=axes)}
+
+
+def softmax_cross_entropy(side: Side) -> Outputs:
+    case = side.case
+    rows, classes = case.size('batch'), case.size('classes')
+    weights = case.one('class_weight', (False, True))
+    if not weights and case_dtype(case).char != 'e' and case.one('no_rows', (False, True)):
+        rows = 0
+    ignore = case.one('ignore_label', (-1, 0, 255))
+    t = (case.numbers('t', (rows,)) * classes).astype(case.one('label_dtype', ('i', 'l', 'b', 'h')))
+    t = numpy.where(t < 0, ignore if case.one('ignored', (False, True)) else -t, t).astype(t.dtype)
+    numbers = side.variable('class weight', (classes,), weight=True) if weights else None
+    return {'loss': side.functions.softmax_cross_entropy(
+        side.variable('x', (rows, classes)), t, case.one('normalize', (True, False)), ignore_label=ignore,
+        class_weight=None if numbers is None else numpy.abs(chainer.as_array(numbers)),
+        reduce=case.one('reduce', ('mean', 'no')), enable_double_backprop=True)}
+
+
+def LSTM(side: Side) -> Outputs:
+    return Program(side, 'LSTM').run()
+
+
+def StatefulPeepholeLSTM(side: Side) -> Outputs:
+    return Program(side, 'StatefulPeepholeLSTM').run()
+
+
+def StatelessLSTM(side: Side) -> Outputs:
+    case = side.case
+    in_size, units, batches = case.size('in_size'), case.size('units'), case_batches(case, growing=False)
+    link = side.link('link', side.links.StatelessLSTM(in_size, units))
+    c, h = (side.variable(name, (rows, units)) if case.one(name, (True, False)) else None
+            for name, rows in (('c', batches[0] + case.one('rows_more', (0, 1, 3))), ('h', batches[0])))
+    outputs = {}
+    for t, batch in enumerate(batches):
+        h = None if h is None else h[:batch] if batch < len(h) else h
+        c, h = link(c, h, side.variable(f'x{t}', (batch, in_size)))
+        outputs |= {f'c{t}': c, f'h{t}': h}
+        side.depth += 1
+    return outputs
+
+
+def NStepLSTM(side: Side) -> Outputs:
+    return _n_step_link(side, 'NStepLSTM', 1)
+
+
+def NStepBiLSTM(side: Side) -> Outputs:
+    return _n_step_link(side, 'NStepBiLSTM', 2)
+
+
+def _n_step_link(side, name, directions):
+    case = side.case
+    layers, in_size, units = case.one('layers', (1, 2, 3)), case.size('in_size'), case.size('units')
+    lengths = case.some('lengths', LENGTHS, 5, 1)
+    link = side.link('link', getattr(side.links, name)(layers, in_size, units, case.one('dropout', (0., 0.5, 0.2))))
+    outputs: Outputs = {}
+    for call in range(case.one('calls', (1, 2))):
+        states = [side.variable(f'{state}{call}', (layers * directions, len(lengths), units))
+                  if case.one(state, (True, False)) else None for state in ('hx', 'cx')]
+        if call and case.one('from_last', (False, True)):
+            states = [outputs['hy0'], outputs['cy0']]
+        xs = [side.variable(f'x{call} {k}', (length, in_size)) for k, length in enumerate(lengths)]
+        hy, cy, ys = link(*states, xs)
+        outputs |= {f'hy{call}': hy, f'cy{call}': cy, **_named(f'y{call} ', ys)}
+        side.depth += layers * max(lengths)
+    return outputs
+
+
+def SequenceLSTM(side: Side) -> Outputs:
+    case = side.case
+    directions, layers = _directions(case), case.one('layers', (1, 2, 3))
+    in_size, units, batch = case.size('in_size'), case.size('units'), case.size('batch', 0)
+    options = {name: case.one(name, (False, True))
+               for name in ('return_state', 'return_sequences', 'learn_initial_state', 'stateful')}
+    batch_first = case.one('batch_first', (True, False))
+    link = side.link('link', side.links.SequenceLSTM(
+        in_size, units, n_layers=layers, bidirectional=directions == 2, batch_first=batch_first, **options))
+    outputs: Outputs = {}
+    for call in range(case.one('calls', (1, 2))):
+        time = case.one(f'time{call}', (1, 2, 0, 3, 5))
+        steps: dict[str, Any] = {}
+        masking = case.one('masking', ('none', 'lengths', 'mask'))
+        if masking == 'lengths':
+            steps['lengths'] = (numpy.abs(case.numbers(f'lengths{call}', (batch,))) * (time + 1)).astype('i')
+        elif masking == 'mask':
+            steps['mask'] = case.numbers(f'mask{call}', (batch, time)) < 0.5
+        else:  # what dropout draws for masked steps is the package's own
+            link.dropout = case.one('dropout', (0., 0.5, 0.2))
+        if case.one('initial_state', (False, True)) and not call:
+            steps['initial_state'] = tuple(
+                side.variable(name, (layers * directions, batch, units)) for name in 'ch')
+        x = side.variable(f'x{call}', (batch, time, in_size) if batch_first else (time, batch, in_size))
+        y = link(x, **steps)
+        outputs |= _named(f'y{call} ', y) if options['return_state'] else {f'y{call}': y}
+        side.depth += layers * time
+    return outputs
+
+
+def RNNForLM(side: Side) -> Outputs:
+    """Words in chunks and one by one, in any order of the two."""
+    case = side.case
+    batches = case_batches(case, growing=False)
+    times = [case.one(f'time{t}', (None, 1, 2, 3)) for t in range(len(batches))]  # None: no chunk
+    stepwise = all(time is None for time in times)  # where it drops the same as in Chainer's example
+    model = side.link('model', side.RNNForLM(
+        case.size('vocabulary'), case.size('units'), n_layers=case.one('layers', (1, 2, 3)),
+        dropout=case.one('dropout', (0., 0.5, 0.2)) if stepwise else 0.))
+    outputs = {}
+    for t, (batch, time) in enumerate(zip(batches, times)):
+        ids = numpy.abs(case.numbers(f'words {t}', (batch,) if time is None else (time, batch)))
+        outputs[f'y{t}'] = model((ids * len(model.embed.W.array)).astype('i'))
+        side.depth += model.n_layers * (time or 1)
+    return outputs
+
+
+def _weights(side, name, in_size, units, peepholes):
+    """W, b, U and peepholes; matrices may have a dtype of their own."""
+    shapes = [(4 * units, in_size), (4 * units,), (4 * units, units), *[(units, units)] * peepholes]
+    own = side.case.one('matrix_dtype', (None, 'f', 'd', 'e'))
+    return [side.variable(f'{name}{k}', shape, weight=True, dtype=numpy.dtype(own) if own and len(shape) == 2 else None)
+            for k, shape in enumerate(shapes)]
+
+
+def _directions(case):
+    return 2 if case.one('bidirectional', (False, True)) else 1
+
+
+def _named(prefix, variables):
+    return {f'{prefix}{k}': y for k, y in enumerate(variables)}
+
+
+SURFACES = {function.__name__: function for function in (
+    lstm, lstm_step, peephole_lstm_step, lstm_sequence, n_step_lstm, n_step_bilstm, linear, softmax_cross_entropy,
+    LSTM, StatelessLSTM, StatefulPeepholeLSTM, NStepLSTM, NStepBiLSTM, SequenceLSTM, RNNForLM)}
