@@ -171,8 +171,9 @@ class Stateful(KeepsState, Cell):
             c, h = (zeros(self, rows, self.state_size, steps[0].dtype) if s is None else s for s in (self.c, self.h))
             if dense:
                 steps = F.reshape(xs, (*xs.shape[:2], steps[0].shape[1]))
-            hy, cy, ys = functions.lstm_sequence(h[None], c[None], steps, [self._weights()])
-            self.c, self.h = cy[0], hy[0]
+            h, c = (F.reshape(s, (1, *s.shape)) for s in (h, c))
+            hy, cy, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
+            self.c, self.h = (F.reshape(s, s.shape[1:]) for s in (cy, hy))
         return ys
 
     def _rows(self, batch: int) -> int:
@@ -238,7 +239,7 @@ def is_plain(*linears: chainer.Link) -> bool:
 def zeros(link: chainer.Link, batch: int, units: int, dtype: Any) -> chainer.Variable:
     """(batch, units) of zeros on the link's device."""
     with chainer.using_device(link.device):
-        return chainer.Variable(link.xp.zeros((batch, units), dtype))
+        return chainer.Variable(link.xp.zeros((batch, units), dtype), requires_grad=False)
 
 
 def flat(x: chainer.Variable) -> chainer.Variable:
