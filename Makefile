@@ -2,6 +2,7 @@
 # make test    runs the tests
 # make examples runs every example for a few seconds, without any download
 # make bench   measures layers and a language model beside Chainer's, and torch's where it is in .venv: eight minutes
+# make docs    builds the documentation in build/docs
 # make sanitize   runs the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
@@ -19,7 +20,7 @@ PY := $(VENV)/bin/python
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
 INSTALLED = pyproject.toml setup.py build-constraints.txt $(NATIVE)
 
-.PHONY: train test examples bench sanitize lint clean help
+.PHONY: train test examples bench docs sanitize lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -42,6 +43,9 @@ bench: $(VENV)/.bench
 	$(PY) benchmarks/layers.py --out $(OUT) $(ARGS)
 	$(PY) benchmarks/language_model.py --out $(OUT)
 
+docs: $(VENV)/.docs
+	$(PY) -m sphinx -q -E -W --keep-going docs build/docs
+
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 CHAINER_LSTM_NATIVE=build/_native_sanitized.so \
@@ -58,7 +62,7 @@ lint: $(VENV)/.lint
 clean:
 	rm -rf $(VENV) build *.egg-info chainer_lstm/kernels/native/*.so
 
-$(VENV)/.plot $(VENV)/.test $(VENV)/.bench: $(VENV)/.%: $(INSTALLED) | $(PY)
+$(VENV)/.plot $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(INSTALLED) | $(PY)
 	@echo 'installing chainer-lstm[$*] into $(VENV) (first time only)'
 	@$(PY) -m pip install --quiet --editable '.[$*]' $(if $(WITH),'$(WITH)') || { \
 	  echo 'make: the installation failed; pip says why above. It needs the network, and a Python with wheels of'; \
