@@ -2,14 +2,15 @@
 import chainer_lstm
 
 project = 'chainer-lstm'
-author = 'the chainer-lstm authors'
 release = chainer_lstm.__version__
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 myst_heading_anchors = 3
 html_theme = 'furo'
 html_title = f'{project} {release}'
-html_copy_source = False
+html_static_path = ['_static']
+html_css_files = ['wide.css']
+html_copy_source = html_show_copyright = False
 
 autodoc_default_options = {'members': True, 'inherited-members': True}
 autodoc_inherit_docstrings = False
