@@ -62,6 +62,9 @@ lint: $(VENV)/.lint
 clean:
 	rm -rf $(VENV) build *.egg-info chainer_lstm/kernels/native/*.so
 
+# the documentation needs no compiled engine
+$(VENV)/.docs: export CC = false
+$(VENV)/.docs: export CXX = false
 $(VENV)/.plot $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(INSTALLED) | $(PY)
 	@echo 'installing chainer-lstm[$*] into $(VENV) (first time only)'
 	@$(PY) -m pip install --quiet --editable '.[$*]' $(if $(WITH),'$(WITH)') || { \
