@@ -119,6 +119,10 @@ def is_right(words):
             return done.stdout == f'{args} chainer_lstm.links.lstm\n'
         case ['python', '-m', 'pytest', *files]:
             return all((ROOT / file).exists() for file in files)
+        case ['python', '-m', module, *_]:
+            return importlib.util.find_spec(module)
+        case ['mpiexec', '-n', count, *command]:
+            return count.isdigit() and is_right(command)
         case ['python', 'train.py', *_]:
             return True  # the reader's
         case ['python', script, *args]:
@@ -144,10 +148,16 @@ def load(script):
     return module
 
 
+@pytest.mark.parametrize('path', [*PAGES, *EXAMPLES], ids=name)
+def test_blocks_are_of_a_kind_that_is_tested(path):
+    kinds = {match[1] for match in FENCE.finditer(path.read_text(encoding='utf-8'))}
+    assert kinds <= {'python', 'pycon', 'console', 'text', '{toctree}'}
+
+
 def test_commands_that_are_wrong():
     """What would go unnoticed if the check took everything."""
     for command in ('make tset', 'make test ARGS=tests/lniks', 'python -m pytest tests/lniks',
-                    "pip install '.[cuda42]'", 'rm -r result'):
+                    'python -m tests.nothing', "pip install '.[cuda42]'", 'mpiexec -n two make test', 'rm -r result'):
         assert not is_right(shlex.split(command)), command
     with pytest.raises(SystemExit):
         is_right(['python', 'examples/ptb/train_ptb.py', '--pereset', 'small'])
