@@ -6,6 +6,7 @@ release = chainer_lstm.__version__
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 myst_heading_anchors = 3
+toc_object_entries_show_parents = 'hide'
 html_theme = 'furo'
 html_title = f'{project} {release}'
 html_static_path = ['_static']
@@ -15,6 +16,7 @@ html_copy_source = html_show_copyright = False
 autodoc_default_options = {'members': True, 'inherited-members': True}
 autodoc_inherit_docstrings = False
 autodoc_member_order = 'bysource'
+autodoc_preserve_defaults = True
 autodoc_typehints = 'none'  # the docstrings give shapes and dtypes, which say more
 napoleon_custom_sections = [('Attributes', 'params_style')]
 napoleon_numpy_docstring = False
