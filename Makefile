@@ -3,6 +3,7 @@
 # make examples runs every example for a few seconds, without any download
 # make bench   measures layers and a language model beside Chainer's, and torch's where it is in .venv: eight minutes
 # make fuzz    compares random uses with Chainer's own code for SECONDS=60, of a fresh SEED or of a given one
+# make docs    builds the documentation in build/docs
 # make sanitize   runs the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
@@ -21,7 +22,7 @@ PY := $(VENV)/bin/python
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
 INSTALLED = pyproject.toml setup.py build-constraints.txt $(NATIVE)
 
-.PHONY: train test examples bench fuzz sanitize lint clean help
+.PHONY: train test examples bench fuzz docs sanitize lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -47,6 +48,9 @@ bench: $(VENV)/.bench
 fuzz: $(VENV)/.test
 	$(PY) -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+docs: $(VENV)/.docs
+	$(PY) -m sphinx -q -E -W --keep-going docs build/docs
+
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 CHAINER_LSTM_NATIVE=build/_native_sanitized.so \
@@ -63,7 +67,10 @@ lint: $(VENV)/.lint
 clean:
 	rm -rf $(VENV) build *.egg-info chainer_lstm/kernels/native/*.so
 
-$(VENV)/.plot $(VENV)/.test $(VENV)/.bench: $(VENV)/.%: $(INSTALLED) | $(PY)
+# the documentation needs no compiled engine
+$(VENV)/.docs: export CC = false
+$(VENV)/.docs: export CXX = false
+$(VENV)/.plot $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(INSTALLED) | $(PY)
 	@echo 'installing chainer-lstm[$*] into $(VENV) (first time only)'
 	@$(PY) -m pip install --quiet --editable '.[$*]' $(if $(WITH),'$(WITH)') || { \
 	  echo 'make: the installation failed; pip says why above. It needs the network, and a Python with wheels of'; \

@@ -40,7 +40,7 @@ BATCHES = {
 
 
 @functools.cache
-def _no_gpu():
+def no_gpu():
     """Why there is no GPU to test on, or None."""
     try:
         import cupy
@@ -55,7 +55,7 @@ def _no_gpu():
 @pytest.fixture
 def cupy():
     """For tests marked ``gpu``."""
-    reason = _no_gpu()
+    reason = no_gpu()
     if reason is not None:
         pytest.skip(reason)
     import cupy

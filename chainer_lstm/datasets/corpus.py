@@ -30,9 +30,10 @@ _HELD_OUT = 20  # every 20th of its paragraphs is for validation, every 20th for
 class Corpus(NamedTuple):
     """Three parts of a text and the words their ids stand for.
 
-    ``train``, ``valid`` and ``test`` are (n,) int32; ``vocabulary`` maps words
-    to ids, numbered by their first appearance in the training text, as
-    ``chainer.datasets.get_ptb_words`` does.
+    Attributes:
+        train, valid, test: (n,) int32.
+        vocabulary: maps words to ids, numbered by their first appearance in
+            the training text, as ``chainer.datasets.get_ptb_words`` does.
     """
 
     train: numpy.ndarray

@@ -1,10 +1,4 @@
-"""Strings of the embedded Reber grammar: a long-range dependency that a recurrent net has to keep in mind.
-
-    B T <Reber string> T E      the last symbol but one
-    B P <Reber string> P E      repeats the second
-
-Reber 1967; embedded by Fahlman 1991; the task as in Hochreiter and Schmidhuber 1997.
-"""
+"""Strings of the embedded Reber grammar: a long-range dependency that a recurrent net has to keep in mind."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -47,7 +41,21 @@ def encode(symbols: Sequence[str]) -> numpy.ndarray:
 
 
 def embedded_reber(n: int, random: numpy.random.RandomState) -> list[Example]:
-    """n examples: x (T, 7) float32, the string without its end, and t (T, 7) int32, ones for all that may follow."""
+    """Examples of the embedded Reber grammar, whose next symbols are to be predicted.
+
+    B T <Reber string> T E or B P <Reber string> P E: the last symbol but one
+    repeats the second.  Reber 1967; embedded by Fahlman 1991; the task as in
+    Hochreiter and Schmidhuber 1997.
+
+    Args:
+        n: how many.
+        random: what to draw from; choices are equally likely.
+
+    Returns:
+        n pairs of x (T, 7) float32, the string without its end as one-hot
+        vectors of B, T, P, S, X, V, E, and t (T, 7) int32, ones for all
+        symbols that may follow.
+    """
     examples = []
     for _ in range(n):
         string, follow = embedded_reber_string(random)

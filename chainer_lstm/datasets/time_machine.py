@@ -29,8 +29,8 @@ def load_time_machine(path: Union[str, os.PathLike[str], None] = None, most: Opt
         most: the number of characters; None for all.
 
     Returns:
-        ids (n,) int32, and the vocabulary: ``<unk>``, then the characters, the
-        most frequent first.
+        ids (n,) int32 and the vocabulary, a list of ``<unk>`` and then the
+        characters, the most frequent first.
 
     Raises:
         OSError: the file cannot be read or downloaded.

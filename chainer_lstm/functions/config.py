@@ -1,22 +1,25 @@
-"""The package's entries in ``chainer.config``.
+"""The package's entries in ``chainer.config``; set them like any other of Chainer's.
 
-``lstm_engine``: 'auto' (the default), or the engine that must be used, on the
-CPU 'numpy' or 'native', on a GPU 'cupy' or 'persistent'.  'native' is C++, and
-what 'auto' takes where it was built.  'persistent' runs a
-whole sequence in one launch and is what 'auto' takes for float32 sequences
-without peepholes whose recurrent weights fit into the GPU (compute capability
-8.0; on an H100 up to 1392 units, at 'medium' 2112); everything else is 'cupy'.
-Where 'persistent' must be used and cannot be, a sequence is a ValueError.
+``lstm_engine``
+    'auto' (the default), or the engine that must be used, on the CPU 'numpy'
+    or 'native', on a GPU 'cupy' or 'persistent'.  'native' is C++, and what
+    'auto' takes where it was built.  'persistent' runs a whole sequence in one
+    launch and is what 'auto' takes for float32 sequences without peepholes
+    whose recurrent weights fit into the GPU (compute capability 8.0; on an
+    H100 up to 1392 units, at 'medium' 2112); everything else is 'cupy'.  Where
+    'persistent' must be used and cannot be, a sequence is a ValueError.
 
-``lstm_matmul_precision``: how exact float32 products have to be, in PyTorch's
-words: 'highest' (the default), 'high' (TF32 will do) or 'medium' (bfloat16 will
-do).  'persistent' multiplies by the recurrent weights in bfloat16 three times
-('highest': both numbers in two parts, which leaves 16 bits of each), in TF32
-or in bfloat16; at 'high' and 'medium' the GPU's other products are TF32.  All
-other engines compute at 'highest', whatever is allowed.
+``lstm_matmul_precision``
+    How exact float32 products have to be, in PyTorch's words: 'highest' (the
+    default), 'high' (TF32 will do) or 'medium' (bfloat16 will do).
+    'persistent' multiplies by the recurrent weights in bfloat16 three times
+    ('highest': both numbers in two parts, which leaves 16 bits of each), in
+    TF32 or in bfloat16; at 'high' and 'medium' the GPU's other products are
+    TF32.  All other engines compute at 'highest', whatever is allowed.
 
-``lstm_forget_bias``: the default of ``forget_bias_init`` in ``links.LSTM`` and
-``StatelessLSTM``, 1 as in Chainer from v2 on; 0 was that of Chainer v1.
+``lstm_forget_bias``
+    The default of ``forget_bias_init`` in ``links.LSTM`` and
+    ``StatelessLSTM``, 1 as in Chainer from v2 on; 0 was that of Chainer v1.
 """
 from __future__ import annotations
 

@@ -103,6 +103,9 @@ def softmax_cross_entropy(x: Input, t: Input, normalize: bool = True, cache_scor
         cache_score, class_weight, enable_double_backprop, soft_target_loss: as in Chainer.  Second gradients are
             there in any case.
 
+    Returns:
+        The loss, () or (N,).
+
     Raises:
         ValueError: another ``reduce``; in Chainer's debug mode, a class that is not there.
         chainer.utils.type_check.InvalidType: a shape or dtype does not fit.

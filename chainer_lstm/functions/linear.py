@@ -53,6 +53,9 @@ def linear(x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1)
         b: (O,).
         n_batch_axes: as in Chainer.
 
+    Returns:
+        x Wᵀ + b (N, O).
+
     Raises:
         ValueError: an entry of ``chainer.config`` names an engine that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: a shape does not fit.

@@ -94,12 +94,19 @@ class PeepholeLSTMStep(LSTMStep):
 
 
 def lstm(c_prev: Input, x: Input) -> State:
-    """(B0, H, ...), (B, 4H, ...) -> c (B0, H, ...), h (B, H, ...), one dtype.  Gers et al. 2000, eq. 1-6.
+    """The gates and the new state from pre-activations, as ``chainer.functions.lstm``.  Gers et al. 2000, eq. 1-6.
 
-    The gates of x lie interleaved: gate g of unit u in column 4u + g, in the
-    order a (cell input), i (input), f (forget), o (output).  With B < B0 the
-    first B rows of c advance and the others are carried.  Twice
-    differentiable.  The same as ``chainer.functions.lstm``.
+    Twice differentiable.
+
+    Args:
+        c_prev: (B0, H, …).
+        x: (B, 4H, …), of the same dtype, gates interleaved: gate g of unit u
+            is column 4u + g, in the order a (cell input), i (input), f
+            (forget), o (output).  With B < B0 the first B rows of c_prev
+            advance and the others are carried.
+
+    Returns:
+        c (B0, H, …), h (B, H, …).
 
     Raises:
         chainer.utils.type_check.InvalidType: B > B0, x not four times as wide
@@ -123,10 +130,18 @@ def lstm(c_prev: Input, x: Input) -> State:
 def lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Input, U: Input) -> State:
     """A whole time step as one node: ``lstm(c_prev, x Wᵀ + b + h_prev Uᵀ)``.
 
-    c_prev (B0, H), h_prev (B, H) or None for zeros, x (B, I), W (4H, I),
-    b (4H,), U (4H, H) -> c (B0, H), h (B, H) in the dtype of x; gates
-    interleaved and rows carried as in ``lstm``.  W and U may have another
-    float dtype.  float16 is computed in float32.
+    float16 is computed in float32.
+
+    Args:
+        c_prev: (B0, H); rows are carried as in ``lstm``.
+        h_prev: (B, H), or None for zeros.
+        x: (B, I), of the dtype of c_prev, h_prev and b.
+        W: (4H, I), gates interleaved as in ``lstm``; it may have another float dtype.
+        b: (4H,).
+        U: (4H, H); it may have another float dtype.
+
+    Returns:
+        c (B0, H), h (B, H), in the dtype of x.
 
     Raises:
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
@@ -140,11 +155,17 @@ def lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Inp
 
 def peephole_lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Input, U: Input,
                        P_i: Input, P_f: Input, P_o: Input) -> State:
-    """A whole time step with peepholes P_i, P_f, P_o (H, H), otherwise as ``lstm_step``.
+    """A whole time step with peepholes as one node: i and f also see P_i c_prev and P_f c_prev, o sees P_o c.
 
-    i and f also see P_i c_prev and P_f c_prev, o sees P_o c.  Gers and
-    Schmidhuber 2000, with full matrices as in
+    Gers and Schmidhuber 2000, with full matrices as in
     ``chainer.links.StatefulPeepholeLSTM``.
+
+    Args:
+        c_prev, h_prev, x, W, b, U: as in ``lstm_step``.
+        P_i, P_f, P_o: (H, H); they may have another float dtype.
+
+    Returns:
+        c (B0, H), h (B, H), in the dtype of x.
 
     Raises:
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.

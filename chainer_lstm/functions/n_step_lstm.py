@@ -22,16 +22,23 @@ Result = tuple[chainer.Variable, chainer.Variable, tuple[chainer.Variable, ...]]
 
 def n_step_lstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: Weights, bs: Weights,
                 xs: Sequence[Input], **kwargs: Any) -> Result:
-    """Runs S stacked layers over sequences given as one batch a time step.
+    """Stacked layers over sequences given as one batch a time step, as ``chainer.functions.n_step_lstm``.
 
-    hx, cx (S, B, H); xs[t] (B_t, I) with B >= B_0 >= B_1 >= …; ws[s] eight
-    matrices, bs[s] eight vectors (H,): 0-3 for the input, 4-7 for the hidden
-    state, each in the order i, f, a, o (Chainer's documentation says i, f, o,
-    a, which is not what it computes).  ws[0][0-3] are (H, I), all others
-    (H, H).  -> hy, cy (S, B, H), ys with ys[t] (B_t, H).  Rows that a step
-    does not have keep their state.
+    Args:
+        n_layers: S, the number of layers.
+        dropout_ratio: of the inputs of every layer but the first, in training.
+        hx, cx: (S, B, H).
+        ws: S lists of eight matrices, 0-3 for the input, 4-7 for the hidden
+            state, each in the order i, f, a, o (Chainer's documentation says
+            i, f, o, a, which is not what it computes).  Those for the input
+            of the first layer are (H, I), all others (H, H).
+        bs: S lists of eight vectors (H,), likewise.
+        xs: T steps (B_t, I) with B >= B_0 >= B_1 >= ….
+        **kwargs: none; arguments of Chainer v1 get an error that says so.
 
-    Dropout falls on the inputs of every layer but the first.
+    Returns:
+        hy, cy (S, B, H), and a tuple of T outputs (B_t, H).  Rows that a step
+        does not have keep their state.
 
     Raises:
         ValueError: xs is empty or grows in time, hx or cx has the wrong
@@ -43,12 +50,18 @@ def n_step_lstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: W
 
 def n_step_bilstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: Weights, bs: Weights,
                   xs: Sequence[Input], **kwargs: Any) -> Result:
-    """``n_step_lstm`` in both directions.
+    """``n_step_lstm`` in both directions, as ``chainer.functions.n_step_bilstm``.
 
-    hx, cx, hy, cy (2S, B, H), forward and backward of a layer beside each
-    other: index 2s + direction, also in ws and bs.  Layers after the first
-    take (B_t, 2H), so ws[2], ws[3], … have 2H columns for the input.
-    -> hy, cy (2S, B, H), ys with ys[t] (B_t, 2H).
+    Args:
+        n_layers, dropout_ratio, xs: as in ``n_step_lstm``.
+        hx, cx: (2S, B, H), forward and backward of a layer beside each other,
+            index 2s + direction.
+        ws, bs: 2S lists with the same index.  Layers after the first take
+            (B_t, 2H), so their matrices for the input have 2H columns.
+        **kwargs: none, as in ``n_step_lstm``.
+
+    Returns:
+        hy, cy (2S, B, H), and a tuple of T outputs (B_t, 2H).
 
     Raises:
         ValueError: as ``n_step_lstm``.

@@ -51,7 +51,13 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
 
 
 def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
-    """The inverse of ``from_gates``, for a link of one layer in one direction; peepholes are (H, H).
+    """The inverse of ``from_gates``.
+
+    Args:
+        link: of the LSTM family, of one layer in one direction.
+
+    Returns:
+        The matrices and biases by the names of ``from_gates``; peepholes are (H, H).
 
     Raises:
         TypeError: no link of the LSTM family.

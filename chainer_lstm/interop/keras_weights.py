@@ -13,12 +13,17 @@ from chainer_lstm.kernels import layout
 
 
 def to_keras(link: chainer.Link) -> list[numpy.ndarray]:
-    """The weights of a link for Keras's ``LSTM``: kernel (I, 4H), recurrent_kernel (H, 4H) and bias (4H,).
+    """The weights of a link for ``set_weights()`` of Keras's ``LSTM``.
 
-    For ``Bidirectional`` the three of the forward layer, then of the backward
-    one; for more layers those of the first, then of the second, as
-    ``get_weights()`` of a model of stacked layers gives them.  Gates lie one
-    after the other in the order i, f, c, o.
+    Args:
+        link: of the LSTM family, Chainer's own among them.
+
+    Returns:
+        kernel (I, 4H), recurrent_kernel (H, 4H) and bias (4H,), gates one
+        after the other in the order i, f, c, o.  For ``Bidirectional`` the
+        three of the forward layer, then of the backward one; for more layers
+        those of the first, then of the second, as ``get_weights()`` of a
+        model of stacked layers gives them.
 
     Raises:
         TypeError: no link of the LSTM family.

@@ -23,6 +23,9 @@ def to_torch(link: chainer.Link) -> torch.nn.LSTM:
     that does; ragged sequences as ``torch.nn.utils.rnn`` packs them.  hx and
     cx of NStep links are torch's h0 and c0.
 
+    Args:
+        link: of the LSTM family, Chainer's own among them.
+
     Raises:
         TypeError: no link of the LSTM family.
         ValueError: peepholes, which torch has not, or the size of the input is not known yet.
@@ -82,7 +85,14 @@ def from_torch(module: torch.nn.LSTM, into: weights.Into) -> chainer.Link:
 
 
 def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Tensor]]:
-    """The state that a stateful link keeps as torch's (h0, c0), each (S * D, B, H); None where there is none."""
+    """The state that a stateful link keeps, for ``torch.nn.LSTM``.
+
+    Args:
+        link: ``LSTM``, ``StatefulPeepholeLSTM`` or a stateful ``SequenceLSTM``.
+
+    Returns:
+        (h0, c0), tensors (S * D, B, H) on the CPU; None where there is no state.
+    """
     import torch
 
     if link.c is None or link.h is None:
@@ -92,7 +102,11 @@ def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Ten
 
 
 def state_from_torch(state: Any, link: chainer.Link) -> None:
-    """Gives a stateful link the state (h, c) that torch returned, each (S * D, B, H), or resets it where that is None.
+    """Gives a stateful link the state that ``torch.nn.LSTM`` returned.
+
+    Args:
+        state: (h, c), each (S * D, B, H), or None, which resets the link.
+        link: as in ``state_to_torch``.
 
     Raises:
         ValueError: another shape; the state is as before.

@@ -91,10 +91,7 @@ class Stateful(KeepsState, Cell):
     """A cell that keeps the state ``c`` and ``h``, both (B, state_size) or None.
 
     Attributes:
-        persistent_state: False, as in Chainer, where the state is no part of
-            what is serialized.  Set it to True, and ``c`` and ``h`` are
-            written and read too, so that a run resumed from a snapshot goes
-            on from the same state.  Chainer reads such a file as any other.
+        persistent_state: as in ``LSTM``.
     """
 
     persistent_state = False
@@ -106,7 +103,7 @@ class Stateful(KeepsState, Cell):
         """Sets the state and moves it to the link's device.
 
         Args:
-            c: (B, state_size) variable or array, or None.
+            c: (B, H) variable or array, or None.
             h: the same, with the same B if both are given.  If one is None, it is zeros of the shape of the other.
 
         Raises:
@@ -120,7 +117,13 @@ class Stateful(KeepsState, Cell):
         self.c, self.h = c, h
 
     def forward(self, x: Input) -> chainer.Variable:
-        """x (B, I) or (B, …) -> h (B, H); advances the state.
+        """One time step; advances the state.
+
+        Args:
+            x: (B, I), or (B, …), which is flattened to it.
+
+        Returns:
+            h (B, H).
 
         Raises:
             TypeError: the batch is larger than that of the state.

@@ -53,7 +53,11 @@ class _LSTM(base.Cell, chainer.Chain):
             get(init)(biases[:, :, g])
 
     def copy(self, mode: str = 'share') -> Any:
-        """Chainer's ``copy``, but with 'init' the weights are drawn as a new link's; in Chainer they are zero."""
+        """Chainer's ``copy``, but with 'init' the weights are drawn as a new link's; in Chainer they are zero.
+
+        Args:
+            mode: 'share' for the same parameters, 'copy' for copies of them, 'init' for new ones.
+        """
         link = super().copy(mode)
         linears = (link.upward, link.lateral)
         if mode == 'init' and all(type(linear) is L.Linear and linear.W.array is not None for linear in linears):
@@ -83,7 +87,7 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
     Args:
         in_size: I, or None to take it from the first input.  With one size
             alone, that is out_size.
-        out_size: H.
+        out_size: H, the number of units.
         lateral_init, upward_init: initializer of the weights, called on four
             consecutive blocks of H rows, in which the interleaved gates are
             mixed; ``initializers.PerGate`` for one call a gate.  Default:
@@ -102,10 +106,15 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
     """
 
     def forward(self, c: Optional[Input], h: Optional[Input], x: Input) -> State:
-        """c (B0, H), h (B, H), x (B, I) or (B, …) -> c (B0, H), h (B, H).
+        """Advances a state that the caller keeps.
 
-        None for c or h stands for zeros.  With B < B0 the other rows of c are
-        carried.
+        Args:
+            c: (B0, H), or None for zeros.  With B < B0 the other rows are carried.
+            h: (B, H), or None for zeros.
+            x: (B, I), or (B, …), which is flattened to it.
+
+        Returns:
+            c (B0, H), h (B, H).
 
         Raises:
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
@@ -121,8 +130,8 @@ class LSTM(_LSTM, base.Stateful, L.LSTM):
 
     A batch may be smaller than the state: its rows advance, the others stay,
     so sequences sorted by length, longest first, can be fed as one batch a
-    time step.  ``copy('share')`` gives a link with the same parameters and a
-    state of its own.
+    time step.  ``reset_state()`` forgets the state.  ``copy('share')`` gives a
+    link with the same parameters and a state of its own.
 
     Args:
         in_size, out_size, lateral_init, upward_init, bias_init, forget_bias_init:
@@ -131,7 +140,10 @@ class LSTM(_LSTM, base.Stateful, L.LSTM):
     Attributes:
         upward, lateral: as in ``StatelessLSTM``.
         c, h: the state, (B, H) variables, or None after ``reset_state``.
-        persistent_state: whether the state is serialized too; see ``Stateful``.
+        persistent_state: False, as in Chainer, where the state is no part of
+            what is serialized.  Set it to True, and ``c`` and ``h`` are
+            written and read too, so that a run resumed from a snapshot goes
+            on from the same state.  Chainer reads such a file as any other.
 
     Raises:
         TypeError: a size is not an integer, an initializer not callable.

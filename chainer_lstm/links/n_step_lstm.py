@@ -125,10 +125,10 @@ class NStepLSTM(_NStep, L.NStepLSTM):
     """Stacked LSTMs over a list of sequences, as ``chainer.links.NStepLSTM``.
 
     Args:
-        n_layers: S.
-        in_size: I.
-        out_size: H.
-        dropout: ratio, between the layers.
+        n_layers: S, the number of layers.
+        in_size: I, the size of the input.
+        out_size: H, the number of units.
+        dropout: ratio, between the layers, in training.
         initialW: initializer of all weights.  Default: ``LeCunNormal``.
         initial_bias: initializer of all biases.  Default: 0.
         forget_bias_init: initializer of b1, the input bias of f (its other
@@ -147,6 +147,6 @@ class NStepLSTM(_NStep, L.NStepLSTM):
 class NStepBiLSTM(_NStep, L.NStepBiLSTM):
     """``NStepLSTM`` in both directions, as ``chainer.links.NStepBiLSTM``.
 
-    ws and bs have an entry for each layer and direction, index 2s + direction.
-    Arguments and errors as ``NStepLSTM``.
+    ``ws`` and ``bs`` have an entry for each layer and direction, index
+    2s + direction.  Arguments and errors as ``NStepLSTM``.
     """

@@ -20,12 +20,13 @@ from chainer_lstm.links import checks
 class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
     """One step of an LSTM with full peephole matrices, as ``chainer.links.StatefulPeepholeLSTM``.
 
-    i and f also see the old cell state, o the new one.  A batch may be smaller
-    than the state, as in ``LSTM``.
+    i and f also see the old cell state, o the new one (Gers and Schmidhuber
+    2000, who have vectors where these are matrices).  A batch may be smaller
+    than the state, and ``reset_state()`` forgets it, as in ``LSTM``.
 
     Args:
         in_size: I, or None to take it from the first input.
-        out_size: H.
+        out_size: H, the number of units.
         lateral_init, upward_init, peep_init: initializers of the weights.
             Default: ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
@@ -36,7 +37,7 @@ class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
         lateral: ``Linear``, ``W`` (4H, H).
         peep_i, peep_f, peep_o: ``Linear``, ``W`` (H, H).
         c, h: the state, (B, H) variables, or None after ``reset_state``.
-        persistent_state: whether the state is serialized too; see ``Stateful``.
+        persistent_state: whether the state is serialized too, as in ``LSTM``.
 
     Raises:
         TypeError: a size is not an integer, an initializer not callable.

@@ -29,9 +29,9 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
 
     Args:
         in_size: I, or None to take it from the first input.
-        out_size: H.
-        n_layers: S.
-        bidirectional: D = 2 instead of 1; outputs are forward beside reverse.
+        out_size: H, the number of units.
+        n_layers: S, the number of layers.
+        bidirectional: D = 2 directions instead of 1; outputs are forward beside reverse.
         dropout: ratio, between the layers, in training.
         return_sequences: the outputs of all steps instead of the last one.
         return_state: ``(y, c, h)`` instead of y.

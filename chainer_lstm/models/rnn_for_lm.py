@@ -27,18 +27,18 @@ class RNNForLM(CheckedLoading, chainer.Chain):
     under the same names, and starts from the same weights under the same seed.
 
     Args:
-        n_vocab: V, number of words.
+        n_vocab: V, the number of words.
         n_units: H, of the embedding and every layer.
         train: for scripts written for Chainer v1, where the model held this
             flag; None follows ``chainer.config.train``.
-        n_layers: S, number of LSTM layers.
+        n_layers: S, the number of LSTM layers.
         dropout: ratio on the input of every layer and of the softmax.
         init: weights are drawn uniformly between -init and init.
 
     Attributes:
         embed: ``EmbedID``, ``W`` (V, H).
         l1, …, lS: ``LSTM``.
-        l(S+1): ``Linear``, ``W`` (V, H), ``b`` (V,).
+        l{S+1}: ``Linear``, ``W`` (V, H), ``b`` (V,).
         train: as above; may be set later.
     """
 
@@ -61,7 +61,11 @@ class RNNForLM(CheckedLoading, chainer.Chain):
 
     @classmethod
     def from_npz(cls, path: Union[str, os.PathLike[str]]) -> RNNForLM:
-        """A model with the sizes and weights of a file saved by ``save_npz``, alone or inside a ``Classifier``.
+        """A model with the sizes and weights of a file.
+
+        Args:
+            path: an npz file of ``chainer.serializers.save_npz``, of the
+                model alone or inside a ``Classifier``.
 
         Raises:
             OSError: the file cannot be read.

@@ -41,7 +41,13 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         return list(zip(x, t))
 
     def chunk(self, length: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """The next ``length`` steps at once: current words and next words, each (length, B).
+        """Several steps at once.
+
+        Args:
+            length: how many.
+
+        Returns:
+            The current words and the next words, each (length, B).
 
         Raises:
             StopIteration: the epoch is over and there is no other; the last chunk of it may be shorter.
@@ -90,6 +96,9 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
     Attributes:
         words: number of words trained on.
         seconds: time spent in updates.
+
+    Raises:
+        ValueError: ``bprop_len`` is less than 1.
     """
 
     def __init__(self, train_iter: ParallelSequentialIterator, optimizer: chainer.Optimizer, bprop_len: int,

@@ -66,7 +66,11 @@ class LanguageModelEvaluator(extensions.Evaluator):
         self._length = length
 
     def evaluate(self) -> dict[str, float]:
-        """-> ``{'main/loss': mean loss}``, under the prefix of the evaluator's name."""
+        """Reads the whole text.
+
+        Returns:
+            A dictionary of the mean loss, under the name ``main/loss``.
+        """
         model, total = self.get_target('main'), 0.0
         model.predictor.reset_state()
         with chainer.no_backprop_mode():

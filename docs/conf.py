@@ -1,0 +1,37 @@
+"""How `make docs` builds these pages; docs/reference is made of the docstrings."""
+import chainer_lstm
+
+project = 'chainer-lstm'
+release = chainer_lstm.__version__
+
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+myst_heading_anchors = 3
+toc_object_entries_show_parents = 'hide'
+html_theme = 'furo'
+html_title = f'{project} {release}'
+html_static_path = ['_static']
+html_css_files = ['wide.css']
+html_copy_source = html_show_copyright = False
+
+autodoc_default_options = {'members': True, 'inherited-members': True}
+autodoc_inherit_docstrings = False
+autodoc_member_order = 'bysource'
+autodoc_preserve_defaults = True
+autodoc_typehints = 'none'  # the docstrings give shapes and dtypes, which say more
+napoleon_custom_sections = [('Attributes', 'params_style')]
+napoleon_numpy_docstring = False
+napoleon_use_param = False
+
+# what is named must be there, but for names of other libraries, whose pages are not ours
+nitpicky = True
+nitpick_ignore_regex = [('py:.*', r'(chainer|numpy)\..*')]
+
+
+def _skips(app, what, name, member, skip, options):
+    """Leaves out what is inherited from Chainer and from tuple, and what the pages name themselves."""
+    function = getattr(member, 'fget', getattr(member, '__func__', member))
+    return skip or what == 'module' or not str(getattr(function, '__module__', '')).startswith('chainer_lstm')
+
+
+def setup(app):
+    app.connect('autodoc-skip-member', _skips)
