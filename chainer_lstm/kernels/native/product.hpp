@@ -68,8 +68,8 @@ private:
     T* room;
 };
 
-// a piece of C (R, width), width 4 or 1, = A Bᵀ or += A Bᵀ, for rows of A and B whose elements lie side by side; a row
-// of B to come is brought nearer meanwhile
+// a piece of C (R, width), width 4 or 1, = A Bᵀ or += A Bᵀ, for rows of A and B whose elements lie side by side;
+// meanwhile a row of B to come is brought nearer
 template <typename T, int R>
 void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add,
           const T* next) {
