@@ -30,7 +30,7 @@ class CheckedLoading(chainer.Link):
 
         Raises:
             KeyError: the file misses a parameter (from HDF5, for a whole link, a ValueError); nothing was changed.
-            ValueError: the file has one of another shape; nothing was changed.
+            ValueError: the file has one of another shape, or not of real numbers; nothing was changed.
         """
         if isinstance(serializer, chainer.Deserializer):
             checks.stored(self, serializer)

@@ -90,14 +90,14 @@ def _state(name: str, value: Any, units: int) -> chainer.Variable | None:
 
 
 def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
-    """Every parameter of the link, as stored in the file, has the shape that the link expects.
+    """Every parameter of the link, as stored in the file, is of numbers in the shape that the link expects.
 
     Read before the first one is set, so that a wrong file changes nothing;
-    Chainer would broadcast a wrong shape, or stop half-way.
+    Chainer would broadcast a wrong shape, drop imaginary parts, or stop half-way.
 
     Raises:
         KeyError: a parameter is missing (from the deserializer).
-        ValueError: a parameter has another shape.
+        ValueError: a parameter has another shape, or is not of real numbers.
     """
     for path, child in link.namedlinks():
         place = deserializer
@@ -114,6 +114,8 @@ def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
                 expected = (child.out_size, *data.shape[-1:])  # any in_size
             else:
                 expected = data.shape  # a link that the user has put there takes its shapes from the file
+            key = f'{path}/{name}'.strip('/')
+            if data.dtype.kind not in 'fiub':
+                raise ValueError(f'{key}: expected real numbers, got {data.dtype}')
             if data.shape != expected:
-                key = f'{path}/{name}'.strip('/')
                 raise ValueError(f'{key}: expected shape {expected}, got {data.shape}')

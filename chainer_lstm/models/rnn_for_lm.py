@@ -3,8 +3,6 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
-import zlib
 from typing import Optional
 from typing import Union
 
@@ -68,18 +66,18 @@ class RNNForLM(CheckedLoading, chainer.Chain):
             ValueError: it is not the file of such a model.
         """
         try:
-            with open(path, 'rb') as file, numpy.load(file, allow_pickle=False) as arrays:
-                shapes = {key: arrays[key].shape for key in arrays.files}
-        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, AttributeError) as error:
+            chainer.serializers.load_npz(os.fspath(path), file := _Everything())
+        except ValueError as error:
             raise ValueError(f'expected an npz file of a model in {os.fspath(path)!r}: {error}') from error
+        arrays = file.arrays
         for prefix in ('', 'predictor/'):
-            if f'{prefix}embed/W' in shapes:
+            if f'{prefix}embed/W' in arrays:
                 break
         else:
-            raise ValueError(f'expected the weights of an RNNForLM in {os.fspath(path)!r}, got {sorted(shapes)}')
-        n_layers = sum(key.startswith(f'{prefix}l') and key.endswith('lateral/W') for key in shapes)
-        model = cls(*shapes[f'{prefix}embed/W'], n_layers=n_layers)
-        chainer.serializers.load_npz(path, model, path=prefix)
+            raise ValueError(f'expected the weights of an RNNForLM in {os.fspath(path)!r}, got {sorted(arrays)}')
+        n_layers = sum(key.startswith(f'{prefix}l') and key.endswith('lateral/W') for key in arrays)
+        model = cls(*arrays[f'{prefix}embed/W'].shape, n_layers=n_layers)
+        chainer.serializers.NpzDeserializer(arrays, prefix).load(model)
         return model
 
     @property
@@ -126,3 +124,10 @@ class RNNForLM(CheckedLoading, chainer.Chain):
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
         return F.dropout(h, self.dropout) if self.dropout else h  # Chainer draws numbers for a ratio of 0 too
+
+
+class _Everything:
+    """Takes all arrays of a file that is loaded into it."""
+
+    def serialize(self, deserializer: chainer.serializers.NpzDeserializer) -> None:
+        self.arrays = dict(deserializer.npz)
