@@ -55,6 +55,8 @@ class Arrays(Mapping):
         self._zip.close()
 
     def __getitem__(self, key: str) -> numpy.ndarray:
+        if key not in self._members:
+            raise KeyError(f'{key} is not in the npz file')
         with _explained(key), self._zip.open(self._members[key]) as stream:
             if _header(stream)[1].hasobject:
                 return numpy.asarray(None)

@@ -11,6 +11,7 @@ import numpy
 from chainer_lstm.interop import weights
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import SequenceLSTM
+from chainer_lstm.links.base import KeepsState
 
 if TYPE_CHECKING:
     import torch
@@ -82,9 +83,14 @@ def from_torch(module: torch.nn.LSTM, into: weights.Into) -> chainer.Link:
 
 
 def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Tensor]]:
-    """The state that a stateful link keeps as torch's (h0, c0), each (S * D, B, H); None where there is none."""
+    """The state that a stateful link keeps as torch's (h0, c0), each (S * D, B, H); None where there is none.
+
+    Raises:
+        TypeError: a link that keeps no state.
+    """
     import torch
 
+    _check_stateful(link)
     if link.c is None or link.h is None:
         return None
     h, c = (chainer.get_device('@numpy').send(s.array) for s in (link.h, link.c))
@@ -95,11 +101,15 @@ def state_from_torch(state: Any, link: chainer.Link) -> None:
     """Gives a stateful link the state (h, c) that torch returned, each (S * D, B, H), or resets it where that is None.
 
     Raises:
-        ValueError: another shape; the state is as before.
+        TypeError: a link that keeps no state, or a state that is not of floats.
+        ValueError: no pair, or another shape; the state is as before.
     """
+    _check_stateful(link)
     if state is None:
         link.reset_state()
         return
+    if len(state) != 2:
+        raise ValueError(f'expected a pair (h, c), got {len(state)} items')
     h, c = (weights.checked(name, s, (None, None, None)) for name, s in zip('hc', state))
     if isinstance(link, SequenceLSTM):
         link.set_state(c, h)
@@ -107,6 +117,11 @@ def state_from_torch(state: Any, link: chainer.Link) -> None:
     for name, s in (('h', h), ('c', c)):
         weights.checked(name, s, (1, None, link.state_size))
     link.set_state(c[0], h[0])
+
+
+def _check_stateful(link: Any) -> None:
+    if not isinstance(link, KeepsState):
+        raise TypeError(f'expected a link that keeps a state, got {type(link).__name__}')
 
 
 _NAMES = ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')

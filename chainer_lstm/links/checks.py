@@ -1,60 +1,22 @@
 """Checks of what users pass, made before anything is changed."""
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import chainer
-import numpy
-from chainer import initializers
 from chainer.utils import type_check
 
-
-def size(name: str, value: Any, optional: bool = False) -> Any:
-    """A positive integer, or None where that is allowed.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: less than 1.
-    """
-    if value is None and optional:
-        return None
-    try:
-        number = None if isinstance(value, (bool, numpy.bool_)) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f'expected {name} to be a positive integer, got {value!r}')
-    if number < 1:
-        raise ValueError(f'expected {name} to be a positive integer, got {number}')
-    return number
-
-
-def initializer(name: str, value: Any) -> None:
-    """None, a number, an array or a callable.
-
-    Raises:
-        TypeError: anything else.
-    """
-    try:
-        initializers._get_initializer(value)
-        valid = not isinstance(value, (str, bytes))  # numpy.isscalar finds strings scalar
-    except TypeError:
-        valid = False
-    if not valid:
-        raise TypeError(f'expected {name} to be None, a number, an array or a callable, got {value!r}')
+from chainer_lstm.functions.checks import variable
 
 
 def batch(x: Any) -> chainer.Variable:
     """A variable of floats with a batch axis and at least one more.
 
     Raises:
-        TypeError: not a variable or array.
+        TypeError: not a variable or array, or a variable without data.
         chainer.utils.type_check.InvalidType: another dtype or fewer axes.
     """
-    x = chainer.as_variable(x)
-    if x.array is None:
-        raise ValueError('expected an array as x, got a variable without data')
+    x = variable('x', x)
     if x.dtype.kind != 'f':
         raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
     if x.ndim < 2:
@@ -80,10 +42,9 @@ def states(c: Any, h: Any, units: int) -> tuple:
 def _state(name: str, value: Any, units: int) -> chainer.Variable | None:
     if value is None:
         return None
-    value = chainer.as_variable(value)
-    shape = None if value.array is None else value.shape
-    if shape is None or len(shape) != 2 or shape[1] != units:
-        raise ValueError(f'expected {name} of shape (batch, {units}), got {shape}')
+    value = variable(name, value)
+    if value.ndim != 2 or value.shape[1] != units:
+        raise ValueError(f'expected {name} of shape (batch, {units}), got {value.shape}')
     if value.dtype.kind != 'f':
         raise TypeError(f'expected {name} of a float dtype, got {value.dtype}')
     return value
