@@ -5,6 +5,7 @@ import sys
 from unittest import mock
 
 import chainer
+import numpy
 
 from chainer_lstm import __main__
 from chainer_lstm.models import RNNForLM
@@ -50,6 +51,7 @@ LINES = {
             ('--model words/x', "'words'"), ('--model texts', "expected a file for --model, got the folder 'texts'"),
             ('--resume none', "No such file or directory: 'none'"), ('--resume texts', "Is a directory: 'texts'"),
             ('--resume words', 'expected an npz file: File is not a zip file'),
+            ('--resume hostile.npz', 'x: expected numbers, got pickled objects, which are not loaded'),
             ('--resume model.npz', 'updater/iterator:main/iteration is not in the npz file'),
             ('--resume --out none', "expected the folder of a run to resume in 'none', found none"),
             ('--turbo', 'unrecognized arguments: --turbo'), ('more', 'unrecognized arguments: more'))),
@@ -57,6 +59,7 @@ LINES = {
     GENTXT: [
         ('', 'the following arguments are required: --model/-m'), ('-m none', "No such file or directory: 'none'"),
         ('-m words', "expected an npz file of a model in 'words'"), ('-m texts', "Is a directory: 'texts'"),
+        ('-m hostile.npz', 'x: expected numbers, got pickled objects, which are not loaded'),
         ('-m cut.npz', "expected an npz file of a model in 'cut.npz'"),
         *((' '.join((*MODEL, options)), message) for options, message in (
             ('--vocab none', "'none'"), ('--vocab texts', "Is a directory: 'texts'"), ('--vocab latin', 'utf-8'),
@@ -127,6 +130,7 @@ def files():
         pathlib.Path(name).write_bytes(content)
     pathlib.Path('model.npz').write_bytes(model())
     pathlib.Path('cut.npz').write_bytes(model()[:-40])
+    numpy.savez('hostile.npz', x=numpy.asarray(print))
 
 
 @functools.cache
