@@ -111,7 +111,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         self.bprop_len = checks.size('bprop_len', bprop_len)
         if not hasattr(train_iter, 'chunk'):
             raise TypeError(f'expected a ParallelSequentialIterator, got {type(train_iter).__name__}')
-        if not isinstance(optimizer, chainer.Optimizer):
+        if not hasattr(optimizer, 'target'):  # ChainerMN's are no chainer.Optimizer
             raise TypeError(f'expected an optimizer, got {type(optimizer).__name__}')
         if optimizer.target is None:
             raise ValueError(f'expected an optimizer set up with a model, got a bare {type(optimizer).__name__}')
