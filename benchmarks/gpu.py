@@ -35,6 +35,8 @@ import report
 from gpu_contestants import Case
 from gpu_contestants import Shape
 
+from chainer_lstm.command_line import Parser
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CASES = [Case(Shape(20, 35, 650, 2), False, 1.5), Case(Shape(20, 20, 200, 2), False, 2.0),
          Case(Shape(32, 35, 256, 1), False, 2.0), Case(Shape(64, 100, 512, 1), True, 2.0),
@@ -83,16 +85,13 @@ class Gpu:
 
 
 def parse(argv: Any) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument('--only', choices=['tests', 'benchmark'], help='(default: both)')
     p.add_argument('--quick', action='store_true', help='small shapes, one turn')
     p.add_argument('--out', type=pathlib.Path, default='result', metavar='FOLDER', help='(default: result)')
     args = p.parse_args(argv)
     args.cases, args.runs, args.seconds = (QUICK_CASES, 1, 0) if args.quick else (CASES, 5, 0.1)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        p.error(f'argument --out: {error.strerror}: {args.out}')
+    layers.make_folder(p, args.out)
     return args
 
 

@@ -32,6 +32,7 @@ import report
 from contestants import Shape
 from worker import Worker
 
+from chainer_lstm.command_line import Parser
 from chainer_lstm.kernels import layout
 from chainer_lstm.models import RNNForLM
 
@@ -169,7 +170,7 @@ MODELS = {'ours': Ours, 'chainer': Chainers, 'torch': Torchs}
 
 
 def parse(argv: Any) -> argparse.Namespace:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument('--runs', type=layers.count, default=7, metavar='N', help='turns of each (default: 7)')
     p.add_argument('--peers', type=layers.peers, default='chainer,torch', help='(default: both)')
     p.add_argument('--out', type=pathlib.Path, default='result', metavar='FOLDER', help='(default: result)')
@@ -177,7 +178,7 @@ def parse(argv: Any) -> argparse.Namespace:
     args = p.parse_args(argv)
     args.shapes, args.seconds = (QUICK_SHAPES, 0) if args.quick else (SHAPES, layers.TURN)
     args.runs = 1 if args.quick else args.runs
-    args.out.mkdir(parents=True, exist_ok=True)
+    layers.make_folder(p, args.out)
     return args
 
 

@@ -33,6 +33,8 @@ from contestants import FAMILIES
 from contestants import Shape
 from worker import Worker
 
+from chainer_lstm.command_line import Parser
+
 SHAPES = [Shape(20, 35, 200, 2), Shape(20, 35, 650, 2), Shape(32, 35, 256, 1), Shape(64, 100, 512, 1),
           Shape(1, 35, 650, 2), Shape(20, 35, 1500, 2)]
 QUICK_SHAPES = [Shape(4, 6, 16, 2), Shape(1, 5, 32, 1)]
@@ -69,8 +71,8 @@ def count(text: str) -> int:
     return int(text)
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser() -> Parser:
+    p = Parser(__doc__)
     p.add_argument('--shapes', type=shape, nargs='+', metavar='B/T/H/LAYERS',
                    help=f'batch, time, units and layers (default: {" ".join(map(str, SHAPES))})')
     p.add_argument('--runs', type=count, metavar='N',
@@ -88,11 +90,15 @@ def parse(argv: Any) -> argparse.Namespace:
     args.shapes = list(dict.fromkeys(args.shapes or (QUICK_SHAPES if args.quick else SHAPES)))
     args.runs = args.runs or (1 if args.quick else 5)
     args.seconds = 0 if args.quick else TURN
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        p.error(f'argument --out: {error.strerror}: {args.out}')
+    make_folder(p, args.out)
     return args
+
+
+def make_folder(p: Parser, out: pathlib.Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        p.error(f'argument --out: {error.strerror}: {out}')
 
 
 def start(stack: contextlib.ExitStack, args: argparse.Namespace) -> tuple[dict[str, Worker], dict[str, Any]]:

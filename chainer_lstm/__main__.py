@@ -3,12 +3,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import os
+import pkgutil
 import runpy
 import sys
 import types
 from typing import Any
 from typing import Optional
+
+from chainer_lstm.command_line import Parser
 
 USAGE = '%(prog)s [-h] [--engine NAME] [--forget-bias VALUE] (script.py | -m module) [arguments ...]'
 
@@ -20,7 +24,7 @@ def main(argv: list[str]) -> None:
         SystemExit: as the script's; 2 for wrong arguments of our own.
     """
     own, arguments = _split(argv)
-    parser = argparse.ArgumentParser('python -m chainer_lstm', USAGE, __doc__)
+    parser = Parser(__doc__, prog='python -m chainer_lstm', usage=USAGE)
     parser.add_argument('--engine', default='auto', metavar='NAME', help='chainer.config.lstm_engine (default: auto)')
     parser.add_argument('--forget-bias', type=float, default=1, metavar='VALUE',
                         help='default of forget_bias_init: 0 as in Chainer v1 (default: 1)')
@@ -31,8 +35,12 @@ def main(argv: list[str]) -> None:
         parser.error('expected a script or -m and a module')
     if args.script is not None and not os.path.exists(args.script):
         parser.error(f'expected a script, but there is no file {args.script!r}')
-    if args.module is not None and not _exists(args.module):
-        parser.error(f'expected a module, but there is no {args.module!r}')
+    if args.script is not None and not _has_main(args.script):
+        parser.error(f'expected a script, but there is no __main__.py in {args.script!r}')
+    if args.module is not None and not _can_be_run(args.module):
+        parser.error(f'expected a module, but there is no {args.module!r} to run')
+    if not math.isfinite(args.forget_bias):
+        parser.error(f'expected --forget-bias to be a finite number, got {args.forget_bias}')
     _install(parser, args)
     sys.excepthook = _without_our_frames(sys.excepthook)
     if args.module is not None:
@@ -62,14 +70,25 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
     return argv[:k], argv[k:]
 
 
-def _exists(module: str) -> bool:
+def _has_main(script: str) -> bool:
+    """Whether it is a file, or a folder or an archive with one to run."""
+    importer = pkgutil.get_importer(script)
+    return importer is None or importer.find_spec('__main__') is not None
+
+
+def _can_be_run(module: str) -> bool:
+    if not module or module.startswith('.'):
+        return False
     try:
-        return importlib.util.find_spec(module) is not None
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f'{module}.__main__')
+        return spec is not None
     except ModuleNotFoundError:  # of the package it should be in
         return False
 
 
-def _install(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def _install(parser: Parser, args: argparse.Namespace) -> None:
     import chainer
 
     import chainer_lstm

@@ -12,6 +12,21 @@ __all__ = ['GateBias', 'PerGate']
 Initializer = Callable[[Any], None]
 
 
+def check(name: str, value: Any) -> None:
+    """None, a number, an array or a callable.
+
+    Raises:
+        TypeError: anything else.
+    """
+    try:
+        chainer.initializers._get_initializer(value)
+        valid = not isinstance(value, (str, bytes))  # numpy.isscalar finds strings scalar
+    except TypeError:
+        valid = False
+    if not valid:
+        raise TypeError(f'expected {name} to be None, a number, an array or a callable, got {value!r}')
+
+
 class PerGate:
     """Applies an initializer to the matrix of each gate.
 
@@ -39,7 +54,12 @@ class PerGate:
         self.initializer = initializer
 
     def __call__(self, array: Any) -> None:
-        """Sets an array (4H, I) gate by gate, in the order a, i, f, o."""
+        """Sets an array (4H, I) gate by gate, in the order a, i, f, o.
+
+        Raises:
+            ValueError: no two axes, or rows that are not those of four gates.
+        """
+        _check_gates(array, 2)
         rows = array.reshape(array.shape[0] // 4, 4, *array.shape[1:])  # a view
         for g in range(4):
             self.initializer(rows[:, g])
@@ -52,15 +72,26 @@ class GateBias(chainer.Initializer):
         bias_init: initializer for a, i and o; a number, an array (H,) or a
             callable.  Default: 0.
         forget_bias_init: the same for f.  Default: as bias_init.
+
+    Raises:
+        TypeError: an initializer is none.
     """
 
     def __init__(self, bias_init: Optional[Any] = None, forget_bias_init: Optional[Any] = None) -> None:
         super().__init__()
+        check('bias_init', bias_init)
+        check('forget_bias_init', forget_bias_init)
         bias_init = 0 if bias_init is None else bias_init
         forget_bias_init = bias_init if forget_bias_init is None else forget_bias_init
         self._gates = [chainer.initializers._get_initializer(init)
                        for init in (bias_init, bias_init, forget_bias_init, bias_init)]
 
     def __call__(self, array: Any) -> None:
+        _check_gates(array, 1)
         for g, init in enumerate(self._gates):
             init(array[g::4])
+
+
+def _check_gates(array: Any, ndim: int) -> None:
+    if array.ndim < ndim or array.shape[0] % 4:
+        raise ValueError(f'expected an array of {ndim} axes, the first that of four gates (4H), got {array.shape}')

@@ -150,7 +150,7 @@ def test_gate_bias_of_a_linear(dtype):
 
 @pytest.mark.parametrize('arguments', [([0.],), (None, {})], ids=['bias', 'forget bias'])
 def test_gate_bias_of_no_initializer(arguments):
-    with pytest.raises(TypeError, match='initializer'):
+    with pytest.raises(TypeError, match='bias_init to be None, a number, an array or a callable'):
         GateBias(*arguments)
 
 

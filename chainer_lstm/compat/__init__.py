@@ -2,10 +2,11 @@
 
 Seven of Chainer's modules refer to things that are gone: ``numpy.sctypes`` and
 ``numpy.float`` (NumPy 2), ``numpy.distutils`` (Python 3.12), ``pkg_resources``
-(setuptools 82), and CuPy's cuDNN and NCCL, about which they warn.  These
-modules, and no others, are read with the few words of ``EDITS`` replaced when
-they are imported.  Nothing is added to NumPy, to ``sys.modules`` or to the
-warning filters, and no file is changed.
+(setuptools 82), and CuPy's cuDNN and NCCL, about which they warn; an eighth
+unpickles whatever an npz file holds.  These modules, and no others, are read
+with the few words of ``EDITS`` replaced when they are imported.  Nothing is
+added to NumPy, to ``sys.modules`` or to the warning filters, and no file is
+changed.
 """
 from __future__ import annotations
 
@@ -38,6 +39,12 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     'chainer.functions.array.resize_images': (
         ('dtype=numpy.float)', 'dtype=float)'),
+    ),
+    'chainer.serializers.npz': (
+        # numpy.load(allow_pickle=True) runs what a file tells it to
+        ("_allow_pickle_kwargs = {}\nif numpy.lib.NumpyVersion(numpy.__version__) >= '1.10.0':\n"
+         "    _allow_pickle_kwargs['allow_pickle'] = True\n", 'from chainer_lstm.compat import npz as unpickled\n\n\n'),
+        ('numpy.load(file, **_allow_pickle_kwargs)', 'unpickled.Arrays(file)'),
     ),
     'chainer.training.updaters.multiprocess_parallel_updater': (
         ('from cupy.cuda import nccl\n', 'from chainer_lstm.compat.quiet_nccl import nccl\n'),

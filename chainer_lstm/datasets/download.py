@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -29,11 +30,13 @@ def cached_download(url: str, sha256: str) -> pathlib.Path:
         sha256: what the file's content hashes to, in hexadecimal.
 
     Raises:
-        ValueError: the address is not https.
+        ValueError: the address is not https or names no file, or sha256 is none.
         OSError: the file cannot be fetched or written, or has another hash.
     """
-    if not url.startswith('https://'):
-        raise ValueError(f'expected an https address, got {url}')
+    if not re.fullmatch(r'https://[^/]+/(.*/)?[^/]*[^/.][^/]*', url):
+        raise ValueError(f'expected an https address of a file, got {url}')
+    if not re.fullmatch('[0-9a-f]{64}', sha256):
+        raise ValueError(f'expected 64 hexadecimal digits of sha256, got {sha256!r}')
     folder = pathlib.Path(chainer.dataset.get_dataset_root()) / 'chainer_lstm'
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / url.rsplit('/', 1)[1]

@@ -36,7 +36,14 @@ def _reber_string(random):
 
 
 def encode(symbols: Sequence[str]) -> numpy.ndarray:
-    """n symbols, or sets of symbols -> (n, 7) float32, ones for those that are in."""
+    """n symbols, or sets of symbols -> (n, 7) float32, ones for those that are in.
+
+    Raises:
+        ValueError: one that the grammar has not.
+    """
+    unknown = set().union(*symbols) - set(SYMBOLS)
+    if unknown:
+        raise ValueError(f'expected symbols of {SYMBOLS}, got {sorted(unknown)}')
     return numpy.array([[symbol in some for symbol in SYMBOLS] for some in symbols], numpy.float32)
 
 
@@ -55,7 +62,12 @@ def embedded_reber(n: int, random: numpy.random.RandomState) -> list[Example]:
         n pairs of x (T, 7) float32, the string without its end as one-hot
         vectors of B, T, P, S, X, V, E, and t (T, 7) int32, ones for all
         symbols that may follow.
+
+    Raises:
+        ValueError: n is negative.
     """
+    if n < 0:
+        raise ValueError(f'expected a number of examples from 0 on, got {n}')
     examples = []
     for _ in range(n):
         string, follow = embedded_reber_string(random)

@@ -12,6 +12,7 @@ from typing import Union
 import numpy
 
 from chainer_lstm.datasets.download import cached_download
+from chainer_lstm.functions import checks
 
 UNKNOWN = '<unk>'
 
@@ -34,8 +35,10 @@ def load_time_machine(path: Union[str, os.PathLike[str], None] = None, most: Opt
 
     Raises:
         OSError: the file cannot be read or downloaded.
-        ValueError: it is not UTF-8 or holds no letters.
+        TypeError: most is no integer.
+        ValueError: it is not UTF-8 or holds no letters, or most is not positive.
     """
+    most = checks.size('most', most, optional=True)
     path = cached_download(_URL, _SHA256) if path is None else pathlib.Path(path)
     try:
         lines = path.read_text(encoding='utf-8').split('\n')
@@ -57,7 +60,8 @@ def sequential_chunks(text: numpy.ndarray, batch_size: int, length: int, random:
     chunks of different epochs are cut differently.
 
     Raises:
-        ValueError: the text is too short for one chunk.
+        TypeError: a size is no integer.
+        ValueError: a size is not positive, or the text too short for one chunk.
     """
     text = _from_a_random_start(text, batch_size, length, random)
     n = (len(text) - 1) // batch_size
@@ -71,7 +75,8 @@ def random_chunks(text: numpy.ndarray, batch_size: int, length: int, random: num
     """One epoch of chunks x, t (length, batch_size) from places in random order.
 
     Raises:
-        ValueError: the text is too short for one chunk.
+        TypeError: a size is no integer.
+        ValueError: a size is not positive, or the text too short for one chunk.
     """
     text = _from_a_random_start(text, batch_size, length, random)
     starts = random.permutation((len(text) - 1) // length) * length
@@ -81,7 +86,7 @@ def random_chunks(text: numpy.ndarray, batch_size: int, length: int, random: num
 
 
 def _from_a_random_start(text, batch_size, length, random):
-    least = length * (batch_size + 1)  # one chunk, wherever it starts
+    least = checks.size('length', length) * (checks.size('batch_size', batch_size) + 1)  # one chunk, wherever it starts
     if len(text) < least:
         raise ValueError(f'expected a text of at least {least} characters for chunks of {length} by {batch_size}, '
                          f'got {len(text)}')

@@ -10,6 +10,7 @@ from chainer import function_node
 from chainer.functions.loss import softmax_cross_entropy as chainers
 from chainer.utils import type_check
 
+from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import arrays
@@ -28,12 +29,6 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         super().__init__()
         chainers._check_reduce_option(reduce)
         self._normalize, self._ignore_label, self._reduce = normalize, ignore_label, reduce
-
-    def check_type_forward(self, in_types):
-        type_check._argname(in_types, ('x', 't'))
-        x, t = in_types
-        type_check.expect(x.dtype.kind == 'f', t.dtype.kind == 'i', x.ndim == 2, t.ndim == 1,
-                          x.shape[0] == t.shape[0])
 
     def forward(self, inputs):
         self.retain_inputs((0, 1))
@@ -84,6 +79,19 @@ def _exponentials(x, keep):
     return (exponentials, sums), maxima
 
 
+def _check(x, t, ignore_label):
+    """Chainer finds most of this too, but fails while it says so; negative classes it takes for class 0."""
+    expected = x.shape if t.dtype.kind == 'f' else (*x.shape[:1], *x.shape[2:])
+    if x.ndim < 2 or x.dtype.kind != 'f' or t.dtype.kind not in 'if' or t.shape != expected:
+        raise type_check.InvalidType('x (N, V, ...) of floats and t (N, ...) of integers, or of floats as x',
+                                     f'{x.dtype} {x.shape} and {t.dtype} {t.shape}')
+    if t.dtype.kind == 'i' and isinstance(t.array, numpy.ndarray):
+        wrong = t.array[((t.array < 0) | (t.array >= x.shape[1])) & (t.array != ignore_label)]
+        if wrong.size:
+            raise ValueError(f'expected classes from 0 to {x.shape[1] - 1}, or {ignore_label} for those to ignore, '
+                             f'got {wrong.flat[0]}')
+
+
 def softmax_cross_entropy(x: Input, t: Input, normalize: bool = True, cache_score: bool = True,
                           class_weight: Any = None, ignore_label: int = -1, reduce: str = 'mean',
                           enable_double_backprop: bool = False, soft_target_loss: str = 'cross-entropy'
@@ -107,13 +115,15 @@ def softmax_cross_entropy(x: Input, t: Input, normalize: bool = True, cache_scor
         The loss, () or (N,).
 
     Raises:
-        ValueError: another ``reduce``; in Chainer's debug mode, a class that is not there.
+        TypeError: x or t is no array.
+        ValueError: another ``reduce``, or, on the CPU, a class that is not there.
         chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
     """
-    x, t = chainer.as_variable(x), chainer.as_variable(t)
+    x, t = variable('x', x), variable('t', t)
+    _check(x, t, ignore_label)
     if (isinstance(x.array, numpy.ndarray) and x.dtype.char in 'fd' and x.ndim == 2 and x.shape[1]
-            and t.dtype.kind == 'i' and class_weight is None and not enable_double_backprop
-            and not is_static()):
+            and t.dtype.kind == 'i' and class_weight is None and soft_target_loss == 'cross-entropy'
+            and not enable_double_backprop and not is_static()):
         return SoftmaxCrossEntropy(normalize, ignore_label, reduce).apply((x, t))[0]
     return F.softmax_cross_entropy(x, t, normalize, cache_score, class_weight, ignore_label, reduce,
                                    enable_double_backprop, soft_target_loss)

@@ -9,6 +9,7 @@ import numpy
 from chainer import function_node
 from chainer.utils import type_check
 
+from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
@@ -23,8 +24,8 @@ class Linear(function_node.FunctionNode):
         type_check._argname(in_types, ('x', 'W', 'b'))
         x, W, b = in_types
         type_check.expect(x.dtype.kind == 'f', W.dtype == x.dtype, b.dtype == x.dtype,
-                          x.ndim == 2, W.ndim == 2, b.ndim == 1,
-                          x.shape[1] == W.shape[1], b.shape[0] == W.shape[0])
+                          x.ndim == 2, W.ndim == 2, b.ndim == 1)
+        type_check.expect(x.shape[1] == W.shape[1], b.shape[0] == W.shape[0])
 
     def forward(self, inputs):
         self.retain_inputs((0, 1, 2))
@@ -57,10 +58,12 @@ def linear(x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1)
         x Wᵀ + b (N, O).
 
     Raises:
+        TypeError: something is no array.
         ValueError: an entry of ``chainer.config`` names an engine that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: a shape does not fit.
     """
-    if (b is not None and n_batch_axes == 1 and not is_static() and isinstance(chainer.as_array(x), numpy.ndarray)
+    x, W, b = variable('x', x), variable('W', W), None if b is None else variable('b', b)
+    if (b is not None and n_batch_axes == 1 and not is_static() and isinstance(x.array, numpy.ndarray)
             and x.ndim == 2 and x.dtype in ('f', 'd') and all(other.dtype == x.dtype for other in (W, b))):
         return Linear().apply((x, W, b))[0]
     return F.linear(x, W, b, n_batch_axes)

@@ -12,6 +12,7 @@ from chainer.functions.rnn import lstm as chainers
 from chainer.utils import type_check
 
 from chainer_lstm import kernels
+from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.node import StepNode
 
 Input = Union[chainer.Variable, numpy.ndarray, Any]  # Any: cupy.ndarray, where there is CuPy
@@ -111,11 +112,11 @@ def lstm(c_prev: Input, x: Input) -> State:
     Raises:
         chainer.utils.type_check.InvalidType: B > B0, x not four times as wide
             as c_prev, or different ndim or dtype.
-        TypeError: ChainerX arrays.
+        TypeError: no arrays, or ChainerX arrays.
     """
     if is_static():
         return chainers.lstm(c_prev, x)  # not F.lstm: that may be this function (see installation.py)
-    c_prev, x = chainer.as_variable(c_prev), chainer.as_variable(x)
+    c_prev, x = variable('c_prev', c_prev), variable('x', x)
     shape = c_prev.shape
     if len(shape) > 2 and x.shape[1:] == (4 * shape[1], *shape[2:]):
         # the kernels know rows of units only: (B, 4H, R) -> (B, H, R, 4) -> (B, 4HR)

@@ -8,6 +8,7 @@ import chainer
 import chainer.functions as F
 from chainer.utils import argument
 
+from chainer_lstm.functions import checks
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.sequence import Plan
 from chainer_lstm.functions.sequence import apply
@@ -44,6 +45,7 @@ def n_step_lstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: W
         ValueError: xs is empty or grows in time, hx or cx has the wrong
             shape, the number or size of the weights does not fit, or an
             argument is one that Chainer no longer supports.
+        TypeError: n_layers is no integer, dropout_ratio no number, or what should be lists of arrays is not.
     """
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 1, kwargs)
 
@@ -64,7 +66,7 @@ def n_step_bilstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws:
         hy, cy (2S, B, H), and a tuple of T outputs (B_t, 2H).
 
     Raises:
-        ValueError: as ``n_step_lstm``.
+        TypeError, ValueError: as ``n_step_lstm``.
     """
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 2, kwargs)
 
@@ -75,11 +77,15 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
             kwargs, train='train argument is not supported anymore. Use chainer.using_config',
             use_cudnn='use_cudnn argument is not supported anymore. Use chainer.using_config')
         argument.assert_kwargs_empty(kwargs)
-    if n_layers < 1:
-        raise ValueError(f'expected n_layers of at least 1, got {n_layers}')
+    checks.size('n_layers', n_layers)
+    checks.dropout(dropout_ratio)
+    hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
     batches, in_size = check_steps(xs)
     rows = n_layers * directions
     for name, weights in (('ws', ws), ('bs', bs)):
+        for k, layer in enumerate(checks.sequence(name, weights, 'layers')):
+            for j, w in enumerate(checks.sequence(f'{name}[{k}]', layer, 'arrays')):
+                checks.variable(f'{name}[{k}][{j}]', w)
         if len(weights) != rows or any(len(layer) != 8 for layer in weights):
             raise ValueError(f'expected {name} to be {rows} lists of 8 arrays, '
                              f'got lists of {[len(layer) for layer in weights]}')

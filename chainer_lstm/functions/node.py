@@ -11,6 +11,7 @@ from chainer import function_node
 from chainer import variable
 
 from chainer_lstm import kernels
+from chainer_lstm.functions.checks import variable as checked
 from chainer_lstm.functions.config import engine_of
 
 
@@ -47,6 +48,14 @@ class StepNode(function_node.FunctionNode):
     def __init__(self) -> None:
         super().__init__()
         self._handed: dict[int, list[dict]] = {}  # rows of the steps after this one, by the step that handed them
+
+    def apply(self, inputs: tuple) -> tuple:
+        try:
+            return super().apply(inputs)
+        except (AttributeError, TypeError):
+            for name, x in zip(self.step.names, inputs):  # in Chainer's words it is hard to see which one is no array
+                checked(name, x)
+            raise
 
     def forward_chainerx(self, inputs: tuple) -> tuple:
         refuse_chainerx()

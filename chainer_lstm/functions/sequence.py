@@ -13,6 +13,7 @@ import chainer.functions as F
 from chainer import function_node
 from chainer.utils import type_check
 
+from chainer_lstm.functions import checks
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
@@ -226,8 +227,7 @@ def _or_zeros(xp, gradient, shape, dtype):
 
 def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) -> tuple:
     """hx, cx (S * D, B, H), packed x (P, I) -> hy, cy, packed y (P, D * H); shapes are not checked."""
-    if not 0 <= plan.dropout < 1:
-        raise ValueError(f'expected a dropout ratio of at least 0 and less than 1, got {plan.dropout}')
+    checks.dropout(plan.dropout)
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
     if is_static():
         return composed(plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x)
@@ -253,14 +253,15 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
         (B_t, D * H).  Rows that a step does not have keep their state.
 
     Raises:
-        ValueError: shapes do not fit, or batches grow in time.
+        ValueError: shapes do not fit, batches grow in time, or dropout is out of range.
         chainer.utils.type_check.InvalidType: dtypes do not fit.
-        TypeError: ChainerX arrays.
+        TypeError: no arrays, no lists of arrays, no number for dropout, or ChainerX arrays.
     """
     directions = 2 if bidirectional else 1
     dense = not isinstance(xs, (list, tuple))
+    hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
     if dense:
-        xs = chainer.as_variable(xs)
+        xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
         batches, in_size = (xs.shape[1],) * xs.shape[0], xs.shape[2]
@@ -285,11 +286,13 @@ def check_steps(xs: Sequence[Input]) -> tuple[tuple[int, ...], int]:
     """-> the batch size of each time step, and the number of inputs.
 
     Raises:
+        TypeError: xs is no list or tuple, or not of arrays.
         ValueError: xs is empty, its batches grow in time, or its widths differ.
     """
-    if not len(xs):
+    if not checks.sequence('xs', xs, 'time steps'):
         raise ValueError('expected at least one time step in xs, got an empty list')
     for t, x in enumerate(xs):
+        checks.variable(f'xs[{t}]', x)
         if x.ndim != 2 or x.shape[1] != xs[0].shape[1]:
             raise ValueError(f'expected xs[{t}] of shape (batch, {xs[0].shape[-1]}), got {x.shape}')
     batches = tuple(x.shape[0] for x in xs)
@@ -314,8 +317,16 @@ def check_states(hx: Input, cx: Input, layers: int, batches: tuple[int, ...], un
 
 
 def _check_layers(directions, hx, cx, batches, in_size, weights):
-    if not len(weights) or len(weights) % directions:
+    if not checks.sequence('weights', weights, 'those of each layer') or len(weights) % directions:
         raise ValueError(f'expected weights of each layer and direction, {directions} a layer, got {len(weights)}')
+    for k, group in enumerate(weights):
+        for w in checks.sequence(f'weights[{k}]', group, 'arrays'):
+            checks.variable(f'weights[{k}]', w)
+        if len(group) not in (3, 6) or len(group) != len(weights[0]):
+            raise ValueError(f'expected weights[{k}] to be W, b, U, or these and three peepholes, as many in each '
+                             f'layer and direction; got {len(group)} arrays')
+    if weights[0][1].ndim != 1:
+        raise ValueError(f'expected weights[0][1] (b) of shape (4H,), got {weights[0][1].shape}')
     units = weights[0][1].shape[0] // 4
     check_states(hx, cx, len(weights), batches, units)
     for k, group in enumerate(weights):
@@ -324,5 +335,5 @@ def _check_layers(directions, hx, cx, batches, in_size, weights):
         if len(group) == 6:
             shapes += [(units, units)] * 3
         got = [w.shape for w in group]
-        if got != shapes or len(group) != len(weights[0]):
+        if got != shapes:
             raise ValueError(f'expected weights[{k}] of shapes {shapes}, got {got}')

@@ -32,6 +32,8 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
         TypeError, ValueError: an array has another shape or no floats, or
             does not fit into; nothing was changed.
     """
+    if not isinstance(gates, Mapping):
+        raise TypeError(f'expected a dictionary of gates, got {type(gates).__name__}')
     with_peepholes = any(key in gates for key in _PEEPHOLES)
     expected = [f'{kind}{g}' for kind in ('W_x', 'W_h', 'b_') for g in _GATES]
     expected += _PEEPHOLES if with_peepholes else ()

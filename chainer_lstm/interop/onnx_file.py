@@ -12,6 +12,7 @@ import chainer.links as L
 import numpy
 
 from chainer_lstm import links
+from chainer_lstm.functions.checks import variable
 from chainer_lstm.interop import weights
 from chainer_lstm.kernels import layout
 
@@ -46,13 +47,21 @@ def export_onnx(model: chainer.Link, path: Union[str, os.PathLike[str]], example
         dtype: of the file's floats.  onnxruntime computes LSTMs in float32 only.
 
     Raises:
-        TypeError: the model is none of these.
-        ValueError: full peephole matrices, sizes that are not known yet, or
+        TypeError: the model is none of these, the example no array.
+        ValueError: a dtype of no floats, full peephole matrices, sizes that are not known yet, or
             an example that does not fit; nothing is written.
     """
     import onnx
 
-    example = chainer.as_array(example[0] if isinstance(example, (list, tuple)) else example)
+    if isinstance(example, (list, tuple)):
+        if not example:
+            raise ValueError('example: expected at least one sequence, got an empty list')
+        example = example[0]
+    example = variable('example', example).array
+    if not isinstance(model, chainer.Link):
+        raise TypeError(f'expected a link of the LSTM family or a language model of them, got {type(model).__name__}')
+    if numpy.dtype(dtype).kind != 'f':
+        raise ValueError(f'dtype: expected a float, got {numpy.dtype(dtype)}')
     graph = _Graph(numpy.dtype(dtype))
     if isinstance(model, weights.FAMILY):
         _family(graph, model, example)

@@ -11,6 +11,7 @@ import numpy
 from chainer_lstm.interop import weights
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import SequenceLSTM
+from chainer_lstm.links.base import KeepsState
 
 if TYPE_CHECKING:
     import torch
@@ -92,9 +93,13 @@ def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Ten
 
     Returns:
         (h0, c0), tensors (S * D, B, H) on the CPU; None where there is no state.
+
+    Raises:
+        TypeError: a link that keeps no state.
     """
     import torch
 
+    _check_stateful(link)
     if link.c is None or link.h is None:
         return None
     h, c = (chainer.get_device('@numpy').send(s.array) for s in (link.h, link.c))
@@ -109,11 +114,15 @@ def state_from_torch(state: Any, link: chainer.Link) -> None:
         link: as in ``state_to_torch``.
 
     Raises:
-        ValueError: another shape; the state is as before.
+        TypeError: a link that keeps no state, or a state that is not of floats.
+        ValueError: no pair, or another shape; the state is as before.
     """
+    _check_stateful(link)
     if state is None:
         link.reset_state()
         return
+    if len(state) != 2:
+        raise ValueError(f'expected a pair (h, c), got {len(state)} items')
     h, c = (weights.checked(name, s, (None, None, None)) for name, s in zip('hc', state))
     if isinstance(link, SequenceLSTM):
         link.set_state(c, h)
@@ -121,6 +130,11 @@ def state_from_torch(state: Any, link: chainer.Link) -> None:
     for name, s in (('h', h), ('c', c)):
         weights.checked(name, s, (1, None, link.state_size))
     link.set_state(c[0], h[0])
+
+
+def _check_stateful(link: Any) -> None:
+    if not isinstance(link, KeepsState):
+        raise TypeError(f'expected a link that keeps a state, got {type(link).__name__}')
 
 
 _NAMES = ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')

@@ -15,6 +15,7 @@ import chainer.links as L
 import numpy
 
 from chainer_lstm import functions
+from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.links import checks
@@ -30,7 +31,7 @@ class CheckedLoading(chainer.Link):
 
         Raises:
             KeyError: the file misses a parameter (from HDF5, for a whole link, a ValueError); nothing was changed.
-            ValueError: the file has one of another shape; nothing was changed.
+            ValueError: the file has one of another shape, or not of real numbers; nothing was changed.
         """
         if isinstance(serializer, chainer.Deserializer):
             checks.stored(self, serializer)
@@ -77,12 +78,14 @@ class KeepsState:
 
         Raises:
             KeyError: another key.
-            TypeError, ValueError: as ``set_state``; the state is as before.
+            TypeError, ValueError: no dictionary, or as ``set_state``; the state is as before.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f'expected a dictionary of c and h, got {type(state).__name__}')
         for key in state.keys() - set(_STATE):
             raise KeyError(f'{key}: expected c and h, got {sorted(state)}')
         if state:
-            self.set_state(*(chainer.as_array(state[name]).copy() if name in state else None for name in _STATE))
+            self.set_state(*(variable(name, state[name]).array.copy() if name in state else None for name in _STATE))
         else:
             self.reset_state()
 
@@ -111,9 +114,9 @@ class Stateful(KeepsState, Cell):
             ValueError: another shape; the state is as before.
         """
         c, h = checks.states(c, h, self.state_size)
-        for variable in (c, h):
-            if variable is not None:
-                variable.to_device(self.device)
+        for state in (c, h):
+            if state is not None:
+                state.to_device(self.device)
         self.c, self.h = c, h
 
     def forward(self, x: Input) -> chainer.Variable:
@@ -157,7 +160,7 @@ class Stateful(KeepsState, Cell):
         """
         dense = not isinstance(xs, (list, tuple))
         if dense:
-            xs = chainer.as_variable(xs)
+            xs = variable('xs', xs)
             if xs.ndim < 3:
                 raise ValueError(f'expected xs of shape (time, batch, inputs) or a list of steps, got {xs.shape}')
             if not len(xs):

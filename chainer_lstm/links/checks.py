@@ -1,60 +1,22 @@
 """Checks of what users pass, made before anything is changed."""
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import chainer
-import numpy
-from chainer import initializers
 from chainer.utils import type_check
 
-
-def size(name: str, value: Any, optional: bool = False) -> Any:
-    """A positive integer, or None where that is allowed.
-
-    Raises:
-        TypeError: not an integer.
-        ValueError: less than 1.
-    """
-    if value is None and optional:
-        return None
-    try:
-        number = None if isinstance(value, (bool, numpy.bool_)) else operator.index(value)
-    except TypeError:
-        number = None
-    if number is None:
-        raise TypeError(f'expected {name} to be a positive integer, got {value!r}')
-    if number < 1:
-        raise ValueError(f'expected {name} to be a positive integer, got {number}')
-    return number
-
-
-def initializer(name: str, value: Any) -> None:
-    """None, a number, an array or a callable.
-
-    Raises:
-        TypeError: anything else.
-    """
-    try:
-        initializers._get_initializer(value)
-        valid = not isinstance(value, (str, bytes))  # numpy.isscalar finds strings scalar
-    except TypeError:
-        valid = False
-    if not valid:
-        raise TypeError(f'expected {name} to be None, a number, an array or a callable, got {value!r}')
+from chainer_lstm.functions.checks import variable
 
 
 def batch(x: Any) -> chainer.Variable:
     """A variable of floats with a batch axis and at least one more.
 
     Raises:
-        TypeError: not a variable or array.
+        TypeError: not a variable or array, or a variable without data.
         chainer.utils.type_check.InvalidType: another dtype or fewer axes.
     """
-    x = chainer.as_variable(x)
-    if x.array is None:
-        raise ValueError('expected an array as x, got a variable without data')
+    x = variable('x', x)
     if x.dtype.kind != 'f':
         raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
     if x.ndim < 2:
@@ -80,24 +42,23 @@ def states(c: Any, h: Any, units: int) -> tuple:
 def _state(name: str, value: Any, units: int) -> chainer.Variable | None:
     if value is None:
         return None
-    value = chainer.as_variable(value)
-    shape = None if value.array is None else value.shape
-    if shape is None or len(shape) != 2 or shape[1] != units:
-        raise ValueError(f'expected {name} of shape (batch, {units}), got {shape}')
+    value = variable(name, value)
+    if value.ndim != 2 or value.shape[1] != units:
+        raise ValueError(f'expected {name} of shape (batch, {units}), got {value.shape}')
     if value.dtype.kind != 'f':
         raise TypeError(f'expected {name} of a float dtype, got {value.dtype}')
     return value
 
 
 def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
-    """Every parameter of the link, as stored in the file, has the shape that the link expects.
+    """Every parameter of the link, as stored in the file, is of numbers in the shape that the link expects.
 
     Read before the first one is set, so that a wrong file changes nothing;
-    Chainer would broadcast a wrong shape, or stop half-way.
+    Chainer would broadcast a wrong shape, drop imaginary parts, or stop half-way.
 
     Raises:
         KeyError: a parameter is missing (from the deserializer).
-        ValueError: a parameter has another shape.
+        ValueError: a parameter has another shape, or is not of real numbers.
     """
     for path, child in link.namedlinks():
         place = deserializer
@@ -114,6 +75,8 @@ def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
                 expected = (child.out_size, *data.shape[-1:])  # any in_size
             else:
                 expected = data.shape  # a link that the user has put there takes its shapes from the file
+            key = f'{path}/{name}'.strip('/')
+            if data.dtype.kind not in 'fiub':
+                raise ValueError(f'{key}: expected real numbers, got {data.dtype}')
             if data.shape != expected:
-                key = f'{path}/{name}'.strip('/')
                 raise ValueError(f'{key}: expected shape {expected}, got {data.shape}')

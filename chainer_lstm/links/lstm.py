@@ -9,9 +9,10 @@ import chainer.links as L
 from chainer import initializers
 
 from chainer_lstm import functions
+from chainer_lstm import initializers as ours
+from chainer_lstm.functions.checks import size
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import State
-from chainer_lstm.initializers import PerGate
 from chainer_lstm.links import base
 from chainer_lstm.links import checks
 
@@ -31,8 +32,8 @@ class _LSTM(base.Cell, chainer.Chain):
         inits = {'lateral_init': lateral_init, 'upward_init': upward_init,
                  'bias_init': bias_init, 'forget_bias_init': forget_bias_init}
         for name, value in inits.items():
-            checks.initializer(name, value)
-        super().__init__(checks.size('in_size', in_size, optional=True), checks.size('out_size', out_size), **inits)
+            ours.check(name, value)
+        super().__init__(size('in_size', in_size, optional=True), size('out_size', out_size), **inits)
 
     def _initialize(self, in_size: int) -> None:
         super()._initialize(in_size)
@@ -44,7 +45,7 @@ class _LSTM(base.Cell, chainer.Chain):
             # the order of the draws is Chainer's: the same seed gives the same weights
             for init, linear in ((self.lateral_init, self.lateral), (self.upward_init, self.upward)):
                 W = linear.W.array
-                if isinstance(init, PerGate):
+                if isinstance(init, ours.PerGate):
                     init.initializer(W.reshape(units, 4, -1)[:, g])
                 else:
                     get(init)(W[g * units:(g + 1) * units])

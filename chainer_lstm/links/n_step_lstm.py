@@ -13,10 +13,11 @@ from chainer import initializers
 from chainer.utils import argument
 from chainer.utils import type_check
 
+from chainer_lstm import initializers as ours
+from chainer_lstm.functions import checks
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.n_step_lstm import layers
 from chainer_lstm.links import base
-from chainer_lstm.links import checks
 
 Result = tuple[chainer.Variable, chainer.Variable, list[chainer.Variable]]
 _FORGET = 1  # w1, b1: the input matrix and bias of f
@@ -37,11 +38,10 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         n_layers, in_size, out_size = (
             checks.size(name, value)
             for name, value in (('n_layers', n_layers), ('in_size', in_size), ('out_size', out_size)))
-        if not 0 <= dropout < 1:
-            raise ValueError(f'expected dropout to be at least 0 and less than 1, got {dropout}')
+        checks.dropout(dropout)
         for name, value in (('initialW', initialW), ('initial_bias', initial_bias),
                             ('forget_bias_init', forget_bias_init)):
-            checks.initializer(name, value)
+            ours.check(name, value)
         super().__init__(n_layers, in_size, out_size, dropout, initialW=initialW, initial_bias=initial_bias, **kwargs)
         if forget_bias_init is not None:
             for b in self.bs:
@@ -60,7 +60,7 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
 
         Raises:
             ValueError: xs is empty, a shape does not fit, or an argument is one that Chainer no longer supports.
-            TypeError: xs is no list or tuple.
+            TypeError: xs is no list or tuple, or something in it, hx or cx no array.
             chainer.utils.type_check.InvalidType: a dtype does not fit.
         """
         if kwargs:
@@ -88,11 +88,9 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         return layers(dropout, hx, cx, ws, bs, xs, self.direction)
 
     def _sequences(self, xs: Sequence[Input]) -> list[chainer.Variable]:
-        if not isinstance(xs, (list, tuple)):
-            raise TypeError(f'expected xs to be a list or tuple of sequences, got {type(xs).__name__}')
-        if not xs:
+        if not checks.sequence('xs', xs, 'sequences'):
             raise ValueError('expected at least one sequence in xs, got an empty list')
-        xs = [chainer.as_variable(x) for x in xs]
+        xs = [checks.variable(f'xs[{k}]', x) for k, x in enumerate(xs)]
         in_size = self.ws[0][0].shape[1]
         for k, x in enumerate(xs):
             if x.ndim != 2 or x.shape[1] != in_size:
@@ -104,7 +102,7 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
     def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray) -> Input:
         if value is None:
             return self.init_hx(xs)
-        value = chainer.as_variable(value)
+        value = checks.variable(name, value)
         shape = (self.n_layers * self.direction, len(xs), self.out_size)
         if value.shape != shape:
             raise ValueError(f'expected {name} of shape {shape}, got {value.shape}')
@@ -139,7 +137,7 @@ class NStepLSTM(_NStep, L.NStepLSTM):
             biases (H,), each four in the order i, f, a, o.
 
     Raises:
-        TypeError: a size is not an integer, an initializer not callable.
+        TypeError: a size is not an integer, dropout no number, an initializer not callable.
         ValueError: a size is not positive, or dropout not in [0, 1).
     """
 

@@ -10,11 +10,11 @@ import chainer.links as L
 from chainer import initializers
 
 from chainer_lstm import functions
+from chainer_lstm import initializers as ours
+from chainer_lstm.functions.checks import size
 from chainer_lstm.functions.lstm import State
-from chainer_lstm.initializers import GateBias
 from chainer_lstm.kernels import reference
 from chainer_lstm.links import base
-from chainer_lstm.links import checks
 
 
 class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
@@ -46,18 +46,18 @@ class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
 
     def __init__(self, in_size: Optional[int], out_size: int, *, lateral_init: Any = None, upward_init: Any = None,
                  peep_init: Any = None, bias_init: Any = None, forget_bias_init: Any = None) -> None:
-        in_size, out_size = checks.size('in_size', in_size, optional=True), checks.size('out_size', out_size)
+        in_size, out_size = size('in_size', in_size, optional=True), size('out_size', out_size)
         inits = {'lateral_init': lateral_init, 'upward_init': upward_init, 'peep_init': peep_init,
                  'bias_init': bias_init, 'forget_bias_init': forget_bias_init}
         for name, value in inits.items():
-            checks.initializer(name, value)
+            ours.check(name, value)
         super().__init__(in_size, out_size)
         for linear, init in ((self.upward, upward_init), (self.lateral, lateral_init),
                              *((peep, peep_init) for peep in self._peepholes())):
             if init is not None:
                 base.reinitialize(linear.W, initializers._get_initializer(init))
         if bias_init is not None or forget_bias_init is not None:
-            base.reinitialize(self.upward.b, GateBias(bias_init, forget_bias_init))
+            base.reinitialize(self.upward.b, ours.GateBias(bias_init, forget_bias_init))
 
     def _peepholes(self) -> tuple[L.Linear, L.Linear, L.Linear]:
         return self.peep_i, self.peep_f, self.peep_o

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import numbers
 from typing import Any
 from typing import NamedTuple
 from typing import Optional
@@ -14,10 +13,10 @@ import numpy
 from chainer.backends import cuda
 
 from chainer_lstm import functions
+from chainer_lstm.functions import checks
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.links import base
-from chainer_lstm.links import checks
 from chainer_lstm.links.lstm import StatelessLSTM
 
 
@@ -64,11 +63,8 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
         super().__init__()
         in_size = checks.size('in_size', in_size, optional=True)
         self.out_size, self.n_layers = checks.size('out_size', out_size), checks.size('n_layers', n_layers)
-        if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool):
-            raise TypeError(f'expected dropout to be a number, got {dropout!r}')
-        if not 0 <= dropout < 1:
-            raise ValueError(f'expected dropout to be at least 0 and less than 1, got {dropout}')
-        self.dropout, self.return_sequences, self.return_state = dropout, return_sequences, return_state
+        self.dropout = checks.dropout(dropout)
+        self.return_sequences, self.return_state = return_sequences, return_state
         self.stateful, self.batch_first, self.learn_initial_state = stateful, batch_first, learn_initial_state
         self._directions = 2 if bidirectional else 1
         self._names = [f'l{layer}{end}' for layer in range(self.n_layers)
@@ -192,12 +188,11 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
         return cells
 
     def _time_major(self, x: Any, W: chainer.Parameter) -> chainer.Variable:
-        x = chainer.as_variable(x)
-        shape = None if x.array is None else x.shape
+        x = checks.variable('x', x)
         width = None if W.array is None else W.shape[1]
-        if shape is None or len(shape) != 3 or shape[2] != (width or max(shape[2], 1)):
+        if x.ndim != 3 or x.shape[2] != (width or max(x.shape[2], 1)):
             axes = 'batch, time' if self.batch_first else 'time, batch'
-            raise ValueError(f'expected x of shape ({axes}, {width or "inputs"}), got {shape}')
+            raise ValueError(f'expected x of shape ({axes}, {width or "inputs"}), got {x.shape}')
         if x.dtype.kind != 'f':
             raise TypeError(f'expected x of a float dtype, got {x.dtype}')
         return F.transpose(x, (1, 0, 2)) if self.batch_first else x
@@ -222,14 +217,11 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
     def _state(self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None) -> chainer.Variable:
         """(S * D, B, H), or (B, H) where S * D is 1 -> (S * D, B, H)."""
         groups = len(self._names)
-        value = chainer.as_variable(value)
-        shape = got = None if value.array is None else value.shape
-        if got is not None and len(got) == 2 and groups == 1:
-            shape = (1, *got)
-        if (shape is None or len(shape) != 3 or shape[::2] != (groups, self.out_size)
-                or batch not in (None, shape[1])):
+        value = checks.variable(name, value)
+        shape = (1, *value.shape) if value.ndim == 2 and groups == 1 else value.shape
+        if len(shape) != 3 or shape[::2] != (groups, self.out_size) or batch not in (None, shape[1]):
             batch = 'batch' if batch is None else batch
-            raise ValueError(f'expected {name} of shape ({groups}, {batch}, {self.out_size}), got {got}')
+            raise ValueError(f'expected {name} of shape ({groups}, {batch}, {self.out_size}), got {value.shape}')
         if value.dtype.kind != 'f' or (dtype is not None and value.dtype != dtype):
             raise TypeError(f'expected {name} of dtype {"float" if dtype is None else dtype}, got {value.dtype}')
         return F.reshape(value, shape)

@@ -3,8 +3,6 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
-import zlib
 from typing import Optional
 from typing import Union
 
@@ -14,6 +12,7 @@ import chainer.links as L
 import numpy
 
 from chainer_lstm import functions
+from chainer_lstm.functions import checks
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.links import LSTM
 from chainer_lstm.links.base import CheckedLoading
@@ -40,17 +39,25 @@ class RNNForLM(CheckedLoading, chainer.Chain):
         l1, …, lS: ``LSTM``.
         l{S+1}: ``Linear``, ``W`` (V, H), ``b`` (V,).
         train: as above; may be set later.
+
+    Raises:
+        TypeError: a size is no integer, dropout or init no number.
+        ValueError: a size is not positive, dropout not in [0, 1), init negative or not finite.
     """
 
     def __init__(self, n_vocab: int, n_units: int, train: Optional[bool] = None, *,
                  n_layers: int = 2, dropout: float = 0.5, init: float = 0.1) -> None:
         super().__init__()
+        n_vocab, n_units, n_layers = (
+            checks.size(name, value)
+            for name, value in (('n_vocab', n_vocab), ('n_units', n_units), ('n_layers', n_layers)))
+        checks.number('init', init, 0)
         if train is not None:
             warnings.warn('the train flag of RNNForLM is that of Chainer v1; use chainer.using_config("train", ...)',
                           DeprecationWarning, stacklevel=2)
         self.train = train
         self.n_layers = n_layers
-        self.dropout = dropout
+        self.dropout = checks.dropout(dropout)
         with self.init_scope():
             self.embed = L.EmbedID(n_vocab, n_units)
             for k in range(1, n_layers + 1):
@@ -72,18 +79,19 @@ class RNNForLM(CheckedLoading, chainer.Chain):
             ValueError: it is not the file of such a model.
         """
         try:
-            with open(path, 'rb') as file, numpy.load(file, allow_pickle=False) as arrays:
-                shapes = {key: arrays[key].shape for key in arrays.files}
-        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, AttributeError) as error:
+            chainer.serializers.load_npz(os.fspath(path), file := _Everything())
+        except ValueError as error:
             raise ValueError(f'expected an npz file of a model in {os.fspath(path)!r}: {error}') from error
-        for prefix in ('', 'predictor/'):
-            if f'{prefix}embed/W' in shapes:
-                break
-        else:
-            raise ValueError(f'expected the weights of an RNNForLM in {os.fspath(path)!r}, got {sorted(shapes)}')
-        n_layers = sum(key.startswith(f'{prefix}l') and key.endswith('lateral/W') for key in shapes)
-        model = cls(*shapes[f'{prefix}embed/W'], n_layers=n_layers)
-        chainer.serializers.load_npz(path, model, path=prefix)
+        arrays = file.arrays
+        prefix = 'predictor/' if 'predictor/embed/W' in arrays else ''
+        n_layers = sum(key.startswith(f'{prefix}l') and key.endswith('lateral/W') for key in arrays)
+        try:
+            n_vocab, n_units = arrays[f'{prefix}embed/W'].shape
+            model = cls(n_vocab, n_units, n_layers=n_layers)
+            chainer.serializers.NpzDeserializer(arrays, prefix).load(model)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f'expected the weights of an RNNForLM in {os.fspath(path)!r}, '
+                             f'got {sorted(arrays)}: {error}') from error
         return model
 
     @property
@@ -107,9 +115,11 @@ class RNNForLM(CheckedLoading, chainer.Chain):
             (B, V), or (T * B, V), the rows of step 0 first.
 
         Raises:
-            TypeError: the batch is larger than that of the state.
+            TypeError: x is no array, or the batch is larger than that of the state.
             ValueError: x has another number of axes.
+            chainer.utils.type_check.InvalidType: x is not of integers.
         """
+        x = checks.variable('x', x)
         if x.ndim not in (1, 2):
             raise ValueError(f'expected word ids of shape (batch,) or (time, batch), got {x.shape}')
         train = chainer.config.train if self.train is None else self.train
@@ -130,3 +140,10 @@ class RNNForLM(CheckedLoading, chainer.Chain):
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
         return F.dropout(h, self.dropout) if self.dropout else h  # Chainer draws numbers for a ratio of 0 too
+
+
+class _Everything:
+    """Takes all arrays of a file that is loaded into it."""
+
+    def serialize(self, deserializer: chainer.serializers.NpzDeserializer) -> None:
+        self.arrays = dict(deserializer.npz)

@@ -1,12 +1,15 @@
 """Truncated backpropagation through time over one long sequence, read at several places at once."""
 from __future__ import annotations
 
+import operator
 import time
 from typing import Any
 from typing import Optional
 
 import chainer
 import numpy
+
+from chainer_lstm.functions import checks
 
 
 class ParallelSequentialIterator(chainer.dataset.Iterator):
@@ -21,13 +24,17 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         repeat: whether to begin again after an epoch.
 
     Raises:
-        ValueError: the sequence is shorter than the batch.
+        TypeError: the batch size is no integer.
+        ValueError: the sequence is shorter than the batch, or has another number of axes.
     """
 
     def __init__(self, dataset: Any, batch_size: int, repeat: bool = True) -> None:
-        if not 1 <= batch_size <= len(dataset):
+        dataset = numpy.asarray(dataset)
+        if dataset.ndim != 1:
+            raise ValueError(f'expected words of shape (n,), got {dataset.shape}')
+        if not 1 <= operator.index(batch_size) <= len(dataset):
             raise ValueError(f'expected a batch size between 1 and the {len(dataset)} words, got {batch_size}')
-        self.dataset = numpy.asarray(dataset)
+        self.dataset = dataset
         self.batch_size = batch_size
         self.repeat = repeat
         self.epoch = 0
@@ -50,8 +57,10 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
             The current words and the next words, each (length, B).
 
         Raises:
+            TypeError, ValueError: length is no positive integer.
             StopIteration: the epoch is over and there is no other; the last chunk of it may be shorter.
         """
+        checks.size('length', length)
         if not self.repeat:
             length = min(length, -(-len(self.dataset) // self.batch_size) - self.iteration)
             if length < 1:
@@ -98,15 +107,21 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         seconds: time spent in updates.
 
     Raises:
-        ValueError: ``bprop_len`` is less than 1.
+        TypeError: an iterator that gives no chunks, no optimizer, or a bprop_len that is no integer.
+        ValueError: bprop_len is not positive, or the optimizer is not set up.
     """
 
     def __init__(self, train_iter: ParallelSequentialIterator, optimizer: chainer.Optimizer, bprop_len: int,
                  device: Any, stepwise: bool = False) -> None:
+        # before the model is moved to the device
+        self.bprop_len = checks.size('bprop_len', bprop_len)
+        if not hasattr(train_iter, 'chunk'):
+            raise TypeError(f'expected a ParallelSequentialIterator, got {type(train_iter).__name__}')
+        if not hasattr(optimizer, 'target'):  # ChainerMN's are no chainer.Optimizer
+            raise TypeError(f'expected an optimizer, got {type(optimizer).__name__}')
+        if optimizer.target is None:
+            raise ValueError(f'expected an optimizer set up with a model, got a bare {type(optimizer).__name__}')
         super().__init__(train_iter, optimizer, device=device)
-        if bprop_len < 1:
-            raise ValueError(f'expected at least 1 step a chunk, got {bprop_len}')
-        self.bprop_len = bprop_len
         self.stepwise = stepwise
         self.words = 0
         self.seconds = 0.0

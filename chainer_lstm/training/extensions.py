@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy
 from chainer.training import extension
 from chainer.training import extensions
 
+from chainer_lstm.functions import checks
 from chainer_lstm.training.bptt import BPTTUpdater
 
 
@@ -54,16 +56,20 @@ class LanguageModelEvaluator(extensions.Evaluator):
         length: steps a chunk; only memory and speed depend on it.
 
     Raises:
-        ValueError: fewer than two words.
+        TypeError: a target without such a predictor, or a size that is no integer.
+        ValueError: fewer than two words, or a size that is not positive.
     """
 
     def __init__(self, words: numpy.ndarray, target: chainer.Link, batch_size: int = 20, length: int = 35) -> None:
+        if not hasattr(getattr(target, 'predictor', None), 'reset_state'):
+            raise TypeError(f'expected a target with a predictor that has reset_state, got {type(target).__name__}')
         super().__init__({}, target)
-        if len(words) < 2:
-            raise ValueError(f'expected at least 2 words to evaluate on, got {len(words)}')
+        words = numpy.asarray(words)
+        if words.ndim != 1 or len(words) < 2:
+            raise ValueError(f'expected at least 2 words to evaluate on, (n,), got {words.shape}')
         self._words = words
-        self._batch_size = min(batch_size, len(words) - 1)
-        self._length = length
+        self._batch_size = min(checks.size('batch_size', batch_size), len(words) - 1)
+        self._length = checks.size('length', length)
 
     def evaluate(self) -> dict[str, float]:
         """Reads the whole text.
@@ -106,13 +112,17 @@ class ExponentialDecay(extension.Extension):
     Args:
         decay: factor an epoch.
         first: number of epochs with the full rate.
+
+    Raises:
+        TypeError: no number, or no integer.
+        ValueError: one is negative, or decay not finite.
     """
 
     trigger = (1, 'epoch')
 
     def __init__(self, decay: float, first: int) -> None:
-        self._decay = decay
-        self._first = first
+        self._decay = checks.number('decay', decay, 0)
+        self._first = checks.number('first', operator.index(first), 0)
 
     def initialize(self, trainer: chainer.training.Trainer) -> None:
         self._lr = trainer.updater.get_optimizer('main').lr

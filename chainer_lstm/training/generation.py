@@ -1,6 +1,7 @@
 """Text from a language model."""
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -24,13 +25,17 @@ def generate(model: chainer.Link, prime: Sequence[int], *, temperature: float = 
         random: what to draw from; None for NumPy's global generator.
 
     Raises:
+        TypeError: prime has something else than integers, or the model is none.
         ValueError: the prime is empty or the temperature not positive.
     """
-    if not len(prime):
+    if not hasattr(model, 'reset_state'):
+        raise TypeError(f'expected a model with reset_state, got {type(model).__name__}')
+    prime = [operator.index(word) for word in prime]
+    if not prime:
         raise ValueError('expected at least one word to begin after, got none')
     if not temperature > 0:
         raise ValueError(f'expected a positive temperature, got {temperature}')
-    return _words(model, list(prime), temperature, sample, numpy.random if random is None else random)
+    return _words(model, prime, temperature, sample, numpy.random if random is None else random)
 
 
 def _words(model, words, temperature, sample, random):

@@ -18,6 +18,8 @@ from typing import Optional
 import chainer
 import numpy
 
+from chainer_lstm.command_line import Parser
+
 _INTERVAL = 0.2  # seconds between two states of a progress line
 
 
@@ -34,7 +36,7 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
 
 def parser(doc: Optional[str], out: str = 'result') -> argparse.ArgumentParser:
     """A parser with the options that every training script has: --seed, --device, --gpu, --out, --test."""
-    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(doc)
     p.add_argument('--seed', type=number(int, 0, 2 ** 32), default=0, help='of everything random (default: 0)')
     add_device(p)
     p.add_argument('--out', '-o', type=pathlib.Path, default=out, help=f'folder for the results (default: {out})')
@@ -50,9 +52,9 @@ def add_device(p: argparse.ArgumentParser) -> None:
 
 def start(args: argparse.Namespace) -> chainer.backend.Device:
     """Makes the folder --out, uses the device and seeds its generator and NumPy's."""
-    args.out.mkdir(parents=True, exist_ok=True)
     device = chainer.get_device(args.device)
     device.use()
+    args.out.mkdir(parents=True, exist_ok=True)
     numpy.random.seed(args.seed)
     if device.xp is not numpy:
         device.xp.random.seed(args.seed)

@@ -10,7 +10,6 @@ of the Penn Treebank, which is downloaded once.
 """
 from __future__ import annotations
 
-import argparse
 import itertools
 import pathlib
 
@@ -20,6 +19,7 @@ import chainer_lstm  # noqa: F401  first: it makes Chainer importable
 import chainer
 import numpy
 
+from chainer_lstm.command_line import Parser
 from chainer_lstm.datasets import load_corpus
 from chainer_lstm.models import RNNForLM
 from chainer_lstm.training import generate
@@ -29,17 +29,17 @@ EOS = '<eos>'
 
 
 def parser():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument('--model', '-m', type=pathlib.Path, required=True, help='model.npz, saved by train_ptb.py')
     p.add_argument('--vocab', type=pathlib.Path,
                    help="its words, one a line (default: the .vocab.txt beside it, or else the Penn Treebank's)")
     p.add_argument('--primetext', '-p', default='', help='words to go on from (default: a new sentence)')
-    p.add_argument('--length', type=int, default=20, help='number of words (default: 20)')
+    p.add_argument('--length', type=script.number(int, 0), default=20, help='number of words (default: 20)')
     p.add_argument('--sample', type=int, default=1,
                    help='number of texts; 0 or less: one text of the likeliest words, nothing drawn (default: 1)')
     p.add_argument('--temperature', type=float, default=1.0,
                    help='below 1: likelier words, above: more surprising ones (default: 1)')
-    p.add_argument('--seed', '-s', type=int, default=123, help='of the draws (default: 123)')
+    p.add_argument('--seed', '-s', type=script.number(int, 0, 2 ** 32), default=123, help='of the draws (default: 123)')
     p.add_argument('--unit', '-u', type=int, help='units, as for Chainer; read from the model file anyway')
     script.add_device(p)
     return p

@@ -150,6 +150,8 @@ def run(args) -> None:
         corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)
     snapshot = None if args.resume is None else snapshot_to_resume(args)
     model_path = args.model or args.out / 'model.npz'
+    if model_path.is_dir():
+        raise ValueError(f'expected a file for --model, got the folder {str(model_path)!r}')
     model_path.parent.mkdir(parents=True, exist_ok=True)
 
     trainer = make_trainer(args, corpus)

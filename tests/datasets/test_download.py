@@ -92,6 +92,6 @@ def test_eight_at_once_download_once(web):
 
 
 def test_plain_http_is_refused(web):
-    with pytest.raises(ValueError, match='expected an https address, got http:'):
+    with pytest.raises(ValueError, match='expected an https address of a file, got http:'):
         cached_download('http://example.org/words.txt', SHA256)
     assert web.requests == 0

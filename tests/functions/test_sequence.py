@@ -236,8 +236,8 @@ WRONG = {
     'W of other width': (lambda c: {'weights': [[w[0][:, :2], *w[1:]] for w in c.weights]},
                          r'expected weights\[0\] of shapes \[\(8, 3\), \(8,\), \(8, 2\)\], got \[\(8, 2\)'),
     'two peepholes': (lambda c: {'weights': [[*w, w[2], w[2]] for w in c.weights]}, r'expected weights\[0\]'),
-    'dropout 1': (lambda c: {'dropout': 1.0}, 'expected a dropout ratio .* got 1.0'),
-    'negative dropout': (lambda c: {'dropout': -0.1}, 'expected a dropout ratio .* got -0.1'),
+    'dropout 1': (lambda c: {'dropout': 1.0}, 'expected dropout .* got 1.0'),
+    'negative dropout': (lambda c: {'dropout': -0.1}, 'expected dropout .* got -0.1'),
 }
 
 

@@ -3,7 +3,6 @@ import chainer
 import chainer.functions as F
 import numpy
 import pytest
-from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
 from tests.conftest import BATCHES
@@ -169,38 +168,3 @@ def test_batch_larger_than_half_a_state(name):
     for call in (link, lambda x: link.forward_sequence([x])):
         with pytest.raises(TypeError, match='Expected at most 1, got 2'):
             call(inputs((2,))[0])
-
-
-def zeros(*shape, dtype='f'):
-    return numpy.zeros(shape, dtype)
-
-
-WRONG = {
-    'empty list': ([], ValueError, 'at least one time step'),
-    'growing': ([zeros(1, INPUT), zeros(2, INPUT)], ValueError, r'do not grow in time .* got \[1, 2\]'),
-    'larger than the state': ([zeros(3, INPUT)], TypeError, 'The batch size of x must be equal to or less'),
-    'array larger than the state': (zeros(2, 3, INPUT), TypeError, 'The batch size of x must be equal to or less'),
-    'two axes': (zeros(2, INPUT), ValueError, r'expected xs of shape \(time, batch, inputs\) or a list'),
-    'other width': ([zeros(2, INPUT + 1)], ValueError, r'expected weights\[0\] of shapes'),
-    'widths differ': ([zeros(2, INPUT), zeros(2, 1)], ValueError, r'expected xs\[1\] of shape'),
-    'integers': (zeros(2, 2, INPUT, dtype='i'), InvalidType, r'i \(int32\)'),
-    'float64': (zeros(2, 2, INPUT, dtype='d'), InvalidType, 'dtype'),
-    'one axis in a step': ([zeros(2, INPUT), zeros(2)], InvalidType, 'x.ndim >= 2'),
-    'no list': (3, TypeError, 'int'),
-    'list of lists': ([[0.]], TypeError, 'list'),
-}
-
-
-@pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize('in_size', [INPUT, None], ids=['initialized', 'deferred'])
-@pytest.mark.parametrize('wrong', WRONG)
-def test_bad_input_changes_nothing(name, in_size, wrong):
-    if in_size is None and wrong == 'other width':
-        return  # there is no width yet
-    link = make(name, in_size=in_size)
-    link.set_state(zeros(2, UNITS), zeros(2, UNITS))
-    before = contents(link)
-    xs, error, message = WRONG[wrong]
-    with pytest.raises(error, match=message):
-        link.forward_sequence(xs)
-    assert_same(contents(link), before)

@@ -80,15 +80,6 @@ def test_wrong_state_changes_nothing(link, change, error, message):
     assert_same(contents(link), before)
 
 
-def test_half_a_state_of_a_sequence_lstm_changes_nothing():
-    link = LINKS['SequenceLSTM']()
-    link(uniform((2, 3, INPUT), 'f'))
-    before = contents(link)
-    with pytest.raises(ValueError, match='expected h of shape'):
-        link.load_state({'c': link.c.array})
-    assert_same(contents(link), before)
-
-
 def test_on_a_device(xp):
     link = LINKS['LSTM']()
     link.to_device('@numpy' if xp is numpy else '@cupy:0')

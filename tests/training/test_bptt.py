@@ -108,5 +108,5 @@ def test_updater_keeps_no_graph_between_chunks(stepwise):
 
 def test_updater_with_an_empty_chunk():
     _, optimizer, iterator = make(numpy.arange(9, dtype=numpy.int32))
-    with pytest.raises(ValueError, match='at least 1 step a chunk, got 0'):
+    with pytest.raises(ValueError, match='expected bprop_len to be a positive integer, got 0'):
         BPTTUpdater(iterator, optimizer, 0, chainer.get_device('@numpy'))

@@ -63,7 +63,7 @@ def test_evaluation_of_a_copy_leaves_the_state_of_training_alone(model):
 
 
 def test_evaluation_of_one_word(model):
-    with pytest.raises(ValueError, match='at least 2 words to evaluate on, got 1'):
+    with pytest.raises(ValueError, match=r'at least 2 words to evaluate on, \(n,\), got \(1,\)'):
         LanguageModelEvaluator(words(1), model)
 
 

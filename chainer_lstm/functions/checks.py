@@ -1,0 +1,75 @@
+"""Checks of arguments that functions, links and what is made of them share."""
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from typing import Any
+
+import chainer
+import numpy
+
+
+def variable(name: str, value: Any) -> chainer.Variable:
+    """A variable with data.
+
+    Raises:
+        TypeError: no variable or array, or a variable without data.
+    """
+    if not isinstance(value, chainer.Variable):
+        if not isinstance(value, chainer.get_array_types()):
+            raise TypeError(f'expected {name} to be an array or a variable, got {type(value).__name__}')
+        return chainer.as_variable(value)
+    if value.array is None:
+        raise TypeError(f'expected {name} to be an array or a variable, got a variable without data')
+    return value
+
+
+def size(name: str, value: Any, optional: bool = False) -> Any:
+    """A positive integer, or None where that is allowed.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: less than 1.
+    """
+    if value is None and optional:
+        return None
+    try:
+        number = None if isinstance(value, (bool, numpy.bool_)) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise TypeError(f'expected {name} to be a positive integer, got {value!r}')
+    if number < 1:
+        raise ValueError(f'expected {name} to be a positive integer, got {number}')
+    return number
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf) -> Any:
+    """A number in [low, high).
+
+    Raises:
+        TypeError: not a number.
+        ValueError: out of this range, or NaN.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise TypeError(f'expected {name} to be a number, got {value!r}')
+    if not low <= value < high:
+        raise ValueError(f'expected {name} to be at least {low} and less than {high}, got {value}')
+    return value
+
+
+def dropout(value: Any) -> Any:
+    """A ratio of what is dropped, in [0, 1)."""
+    return number('dropout', value, 0, 1)
+
+
+def sequence(name: str, value: Any, of: str) -> Any:
+    """A list or tuple.
+
+    Raises:
+        TypeError: neither.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f'expected {name} to be a list or tuple of {of}, got {type(value).__name__}')
+    return value

@@ -1,0 +1,66 @@
+"""No line of the package, its examples and its benchmarks runs what a file or the network says, or calls a shell."""
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = sorted(path.relative_to(ROOT) for folder in ('chainer_lstm', 'examples', 'benchmarks')
+               for path in (ROOT / folder).rglob('*.py')) + [pathlib.Path('setup.py')]
+
+# what runs code, programs or libraries, or reads from the network or from pickles
+MODULES = {'code', 'ctypes', 'dill', 'http', 'imp', 'importlib', 'joblib', 'marshal', 'pickle', 'pty', 'requests',
+           'runpy', 'shelve', 'socket', 'subprocess', 'tarfile', 'urllib', 'yaml'}
+BUILTINS = {'eval', 'exec', 'compile', '__import__'}
+METHODS = {'os.system', 'os.popen', '.load', '.loads', '.extract', '.extractall', '.source_to_code', '.exec_module'}
+# of these, what is there, and why
+ALLOWED = {
+    'chainer_lstm/__init__.py': {'importlib': 'modules of this package'},
+    'chainer_lstm/__main__.py': {'runpy': "the user's script or module", 'importlib': 'whether there is such a module'},
+    'chainer_lstm/compat/__init__.py': {'importlib': 'where Chainer is', '.source_to_code': "Chainer's modules"},
+    'chainer_lstm/compat/requirements.py': {'importlib': 'versions'},
+    'chainer_lstm/configuration.py': {'importlib': 'versions'},
+    'chainer_lstm/datasets/download.py': {'urllib': 'https, of files with a known hash', 'http': 'its errors'},
+    'chainer_lstm/installation.py': {'importlib': "Chainer's modules"},
+    'chainer_lstm/interop/weights.py': {'.load': 'arrays of a link'},
+    'chainer_lstm/kernels/native/__init__.py': {
+        'ctypes': 'the library that was installed, and libc', 'importlib': 'the name of that library'},
+    'chainer_lstm/models/rnn_for_lm.py': {'.load': 'arrays that have been read'},
+    'benchmarks/contestants.py': {'importlib': 'torch'},
+    'benchmarks/gpu.py': {'subprocess': 'pytest, without a shell', 'importlib': 'CuPy'},
+    'benchmarks/gpu_contestants.py': {'importlib': 'torch'},
+    'benchmarks/language_model.py': {'importlib': 'torch'},
+}
+
+
+def dangerous(source):
+    """The imports and calls of that kind, and every ``shell=`` and ``allow_pickle=`` that is not False."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [node.module or ''] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            yield from {name.split('.')[0] for name in names} & MODULES
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            yield from {name} & BUILTINS
+            yield from (method for method in METHODS if name.endswith(method))
+            yield from (f'{keyword.arg}=' for keyword in node.keywords
+                        if keyword.arg in ('shell', 'allow_pickle') and ast.unparse(keyword.value) != 'False')
+
+
+@pytest.mark.parametrize('path', FILES, ids=str)
+def test_only_what_is_allowed(path):
+    found = set(dangerous((ROOT / path).read_text(encoding='utf-8')))
+    assert found == set(ALLOWED.get(path.as_posix(), ())), 'say here why a new one is safe, drop those that are gone'
+
+
+def test_allowed_files_are_there():
+    assert set(ALLOWED) <= {path.as_posix() for path in FILES}
+
+
+@pytest.mark.parametrize('source', [
+    'import os; os.system(x)', 'import subprocess\nsubprocess.run(x, shell=True)', 'f(x, shell=flag)', 'eval(x)',
+    'import pickle', 'from pickle import load', 'numpy.load(x)', 'numpy.save(x, y, allow_pickle=True)', 'torch.load(x)',
+    'import numpy.lib, dill', 'tar.extractall()', '__import__(x)',
+])
+def test_what_would_be_found(source):
+    assert list(dangerous(source))
