@@ -24,7 +24,8 @@ def generate(model: chainer.Link, prime: Sequence[int], *, temperature: float = 
         random: what to draw from; None for NumPy's global generator.
 
     Raises:
-        ValueError: the prime is empty or the temperature not positive.
+        ValueError: the prime is empty, the temperature not positive, or a
+            score NaN or infinite.
     """
     if not len(prime):
         raise ValueError('expected at least one word to begin after, got none')
@@ -38,6 +39,8 @@ def _words(model, words, temperature, sample, random):
     while True:
         for word in words:
             scores = _scores(model, word)
+        if not numpy.isfinite(scores.max()):
+            raise ValueError(f'expected finite scores of words, got {scores.max()}: the model has diverged')
         if sample:
             p = numpy.exp((scores - scores.max()) / temperature)
             word = int(random.choice(len(p), p=p / p.sum()))
