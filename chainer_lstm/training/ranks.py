@@ -47,9 +47,8 @@ def communicator(mpi: bool, gpu: bool) -> Any:
             raise ValueError(f'expected --mpi in a job of {ranks} processes, or each would train and write the same')
         return Alone()
     try:
-        import mpi4py.MPI  # noqa: F401
-
         import chainermn
+        import mpi4py.MPI  # noqa: F401
     except (ImportError, RuntimeError) as error:  # no mpi4py; no MPI library
         raise RuntimeError(f"--mpi needs mpi4py and MPI, pip install 'chainer-lstm[mpi]': {error}") from error
     return chainermn.create_communicator('pure_nccl' if gpu else 'naive')

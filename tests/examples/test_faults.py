@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted, or have no room left: what they leave is whole, and what follows is bit for bit."""
+"""Runs that are killed, interrupted, or out of room: what they leave is whole, and going on is bit for bit."""
 import json
 import os
 import random
@@ -56,33 +56,42 @@ def assert_same_model(out, expected):
             numpy.testing.assert_array_equal(resumed[key], expected[key], err_msg=key)
 
 
+def kill(script, draw, seconds, snapshot):
+    """SIGKILL after a random time, or about when a snapshot is begun; -> whether it came before the end."""
+    if snapshot is None:
+        script.process.join(draw.uniform(0, seconds))
+    else:
+        while script.wait_for(snapshot) and draw.random() < 0.5:
+            time.sleep(draw.uniform(0, seconds / 10))
+    killed = script.process.is_alive()
+    script.process.kill()
+    script.process.join()
+    return killed
+
+
 def test_killed_at_twenty_random_moments_resumes_bit_for_bit(train, undisturbed, tmp_path):
     whole, seconds = undisturbed
     seed = time.time_ns()
     print(f'seed {seed}')
     draw = random.Random(seed)
     kills = in_snapshot = runs = 0
-    while kills < KILLS or not (out / 'model.npz').exists():
-        if not kills or (out / 'model.npz').exists():  # a run came to its end: another one
-            out = tmp_path / f'run {runs}'
-            runs += 1
-        script = train(out, *(['--resume'] if out.exists() else []))
-        if kills == KILLS:
-            assert script.finish() == 0, script.complained
-        elif kills % 4 == 3:  # while a snapshot is written, in a folder of its own
-            while script.wait_for(lambda: list(out.glob('tmpsnapshot_iter_*'))) and draw.random() < 0.5:
-                time.sleep(draw.uniform(0, seconds / 30))
-        else:
-            script.process.join(draw.uniform(0, seconds / 4))
-        killed = script.process.is_alive()
-        script.process.kill()
-        script.process.join()
-        kills += killed
-        in_snapshot += bool(killed and list(out.glob('tmpsnapshot_iter_*')))
-        if not killed:
-            assert script.finish() == 0, script.complained
-            assert_same_model(out, whole)
-            assert not list(out.glob('*tmp*'))
+    while kills < KILLS:  # as many runs as it takes
+        out = tmp_path / f'run {runs}'
+        out.mkdir()
+        runs += 1
+
+        def being_written(out=out):
+            return list(out.glob('tmpsnapshot_iter_*'))
+
+        killed = True
+        while killed:
+            script = train(out, '--resume')
+            killed = kills < KILLS and kill(script, draw, seconds / 3, being_written if kills % 4 == 3 else None)
+            kills += killed
+            in_snapshot += bool(killed and being_written())
+        assert script.finish() == 0, script.complained
+        assert_same_model(out, whole)
+        assert not being_written()
     print(f'{kills} kills, {in_snapshot} of them in a snapshot, {runs} runs')
     assert in_snapshot > 0
 
@@ -154,7 +163,8 @@ def test_interrupted_examples_save_what_they_have(tmp_path, path, options, key):
     (tmp_path / 'text').write_text('time traveller went on\n' * 60)
     options = [tmp_path / 'text' if option == 'TEXT' else option for option in options]
     script = Script(tmp_path, path, '--out', tmp_path, *options)
-    assert script.wait_for(lambda: re.search('^epoch 20:|^50 updates:', script.printed, re.MULTILINE)), script.complained
+    first = re.compile('^epoch 20:|^50 updates:', re.MULTILINE)
+    assert script.wait_for(lambda: first.search(script.printed)), script.complained
     os.kill(script.process.pid, signal.SIGINT)
     assert script.finish() == 130, script.complained
     assert script.complained == f'\ninterrupted; what was learned so far is in {tmp_path}\n'
