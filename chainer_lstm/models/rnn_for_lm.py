@@ -74,7 +74,7 @@ class RNNForLM(CheckedLoading, chainer.Chain):
         try:
             with open(path, 'rb') as file, numpy.load(file, allow_pickle=False) as arrays:
                 shapes = {key: arrays[key].shape for key in arrays.files}
-        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, AttributeError) as error:
+        except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, AttributeError, TypeError) as error:
             raise ValueError(f'expected an npz file of a model in {os.fspath(path)!r}: {error}') from error
         for prefix in ('', 'predictor/'):
             if f'{prefix}embed/W' in shapes:

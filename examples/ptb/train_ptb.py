@@ -189,7 +189,8 @@ def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
     content = ranks.from_rank_0(comm, content)
     with ranks.together(comm):
         try:
-            chainer.serializers.load_npz(io.BytesIO(content), trainer)
+            with numpy.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                chainer.serializers.NpzDeserializer(arrays).load(trainer)
         except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f'expected a snapshot of a run with these options in {snapshot}: {error}') from error
 
