@@ -8,7 +8,6 @@ import pathlib
 import re
 import shutil
 import sys
-import tempfile
 import urllib.request
 
 import chainer
@@ -47,21 +46,20 @@ def cached_download(url: str, sha256: str) -> pathlib.Path:
 
 
 def _download(url: str, sha256: str, path: pathlib.Path) -> None:
+    """Under the lock of the path, so that nobody else writes the part."""
     print(f'downloading {url}', file=sys.stderr)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        temporary = pathlib.Path(file.name)
-        try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-                shutil.copyfileobj(response, file)
-            file.close()
-            got = _hash(temporary)
-            if got != sha256:
-                raise OSError(f'expected sha256 {sha256}, got {got} (a cut or altered file)')
-            os.replace(temporary, path)
-        except (OSError, http.client.HTTPException) as error:
-            raise OSError(f'cannot download {url}: {error}') from error
-        finally:
-            temporary.unlink(missing_ok=True)
+    part = path.with_name(f'{path.name}.part')
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, part.open('wb') as file:
+            shutil.copyfileobj(response, file)
+        got = _hash(part)
+        if got != sha256:
+            raise OSError(f'expected sha256 {sha256}, got {got} (a cut or altered file)')
+        os.replace(part, path)
+    except (OSError, http.client.HTTPException) as error:
+        raise OSError(f'cannot download {url}: {error}') from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _hash(path: pathlib.Path) -> str:

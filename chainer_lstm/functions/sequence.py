@@ -217,8 +217,8 @@ def _unpack(engine, gradients, order):
     W, b, U = (layout.convert(engine.xp, x, gradients.order, order) for x in gradients[:3])
     if order == layout.INTERLEAVED:
         return [W, b, U, *gradients.peepholes]
-    # optimizer hooks work on gradients in place: the two biases need one each
-    return [*W, *U, *b, *(x.copy() for x in b)]
+    # dense, for ChainerMN sends their memory; optimizer hooks work on them in place: the two biases need one each
+    return [*(engine.xp.ascontiguousarray(x) for x in (*W, *U, *b)), *(x.copy('C') for x in b)]
 
 
 def _or_zeros(xp, gradient, shape, dtype):

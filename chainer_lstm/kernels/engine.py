@@ -155,11 +155,11 @@ class Engine:
         """-> go, in its place among the gates; gc gets what comes through h, without what comes through P_o."""
         o, (t, p) = layout.gates(gates, order)[3], work
         numpy.tanh(c, out=t)
-        numpy.multiply(gh, o, out=p)
+        numpy.multiply(t, t, out=p)
+        numpy.subtract(1, p, out=p)
+        p *= o
+        p *= gh
         gc += p
-        p *= t
-        p *= t
-        gc -= p
         t *= gh
         numpy.multiply(o, o, out=p)
         o -= p

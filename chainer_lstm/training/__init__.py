@@ -5,6 +5,7 @@ from chainer_lstm.training.extensions import ExponentialDecay
 from chainer_lstm.training.extensions import LanguageModelEvaluator
 from chainer_lstm.training.extensions import PerplexityLog
 from chainer_lstm.training.extensions import RandomState
+from chainer_lstm.training.extensions import perplexity
 from chainer_lstm.training.generation import generate
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     'PerplexityLog',
     'RandomState',
     'generate',
+    'perplexity',
 ]

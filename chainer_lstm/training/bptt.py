@@ -15,6 +15,8 @@ from chainer_lstm.functions import checks
 class ParallelSequentialIterator(chainer.dataset.Iterator):
     """Reads a long sequence at ``batch_size`` places, equally far apart, one step or one chunk a batch.
 
+    With a communicator the places are split over the ranks of a job, of which each has ``batch_size``.
+
     A step is a list of pairs (current word, next word), one for each place,
     as in Chainer's example; ``chunk`` gives several as arrays.  An epoch is over when every word was read once.
 
@@ -22,26 +24,35 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         dataset: (n,) word ids.
         batch_size: number of places.
         repeat: whether to begin again after an epoch.
+        communicator: ChainerMN's, or None for a process that trains alone.
+
+    Attributes:
+        ranks: number of processes.
 
     Raises:
         TypeError: the batch size is no integer.
-        ValueError: the sequence is shorter than the batch, or has another number of axes.
+        ValueError: the sequence is shorter than the batch of all ranks, or has another number of axes.
     """
 
-    def __init__(self, dataset: Any, batch_size: int, repeat: bool = True) -> None:
+    def __init__(self, dataset: Any, batch_size: int, repeat: bool = True, communicator: Any = None) -> None:
+        rank, ranks = (0, 1) if communicator is None else (communicator.rank, communicator.size)
         dataset = numpy.asarray(dataset)
         if dataset.ndim != 1:
             raise ValueError(f'expected words of shape (n,), got {dataset.shape}')
-        if not 1 <= operator.index(batch_size) <= len(dataset):
-            raise ValueError(f'expected a batch size between 1 and the {len(dataset)} words, got {batch_size}')
+        places = operator.index(batch_size) * ranks
+        if not 1 <= places <= len(dataset):
+            of_ranks = f' x {ranks} ranks' if ranks > 1 else ''
+            raise ValueError(
+                f'expected a batch size between 1 and the {len(dataset)} words, got {batch_size}{of_ranks}')
         self.dataset = dataset
         self.batch_size = batch_size
+        self.ranks = ranks
         self.repeat = repeat
         self.epoch = 0
         self.is_new_epoch = False
         self.iteration = 0  # steps read, not updates
         self._previous_epoch_detail = -1.0
-        self._offsets = numpy.arange(batch_size) * len(dataset) // batch_size
+        self._offsets = numpy.arange(rank * batch_size, (rank + 1) * batch_size) * len(dataset) // places
 
     def __next__(self) -> list[tuple[Any, Any]]:
         (x,), (t,) = self.chunk(1)
@@ -62,7 +73,7 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         """
         checks.size('length', length)
         if not self.repeat:
-            length = min(length, -(-len(self.dataset) // self.batch_size) - self.iteration)
+            length = min(length, -(-len(self.dataset) // (self.batch_size * self.ranks)) - self.iteration)
             if length < 1:
                 raise StopIteration
         steps = self.iteration + numpy.arange(length + 1)[:, None]
@@ -77,7 +88,7 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
     @property
     def epoch_detail(self) -> float:
         """How many times the sequence was read, as a fraction."""
-        return self.iteration * self.batch_size / len(self.dataset)
+        return self.iteration * self.batch_size * self.ranks / len(self.dataset)
 
     @property
     def previous_epoch_detail(self) -> Optional[float]:
@@ -85,6 +96,16 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         return None if self._previous_epoch_detail < 0 else self._previous_epoch_detail
 
     def serialize(self, serializer: Any) -> None:
+        """Writes or reads the position.
+
+        Raises:
+            ValueError: one of another batch size or number of ranks.
+        """
+        for name in ('batch_size', 'ranks'):
+            expected = getattr(self, name)
+            found = serializer(name, expected)
+            if found != expected:
+                raise ValueError(f'expected a snapshot of a run with {name} {expected}, got {found}')
         self.iteration = serializer('iteration', self.iteration)
         self.epoch = serializer('epoch', self.epoch)
         self._previous_epoch_detail = serializer('previous_epoch_detail', self._previous_epoch_detail)
@@ -103,7 +124,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
             does; the losses and gradients are the same.
 
     Attributes:
-        words: number of words trained on.
+        words: number of words trained on, in all ranks.
         seconds: time spent in updates.
 
     Raises:
@@ -129,7 +150,8 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
     def update_core(self) -> None:
         start = time.perf_counter()
         optimizer = self.get_optimizer('main')
-        x, t = (self.device.send(words) for words in self.get_iterator('main').chunk(self.bprop_len))
+        iterator = self.get_iterator('main')
+        x, t = (self.device.send(words) for words in iterator.chunk(self.bprop_len))
         if self.stepwise:
             loss = sum(optimizer.target(*step) for step in zip(x, t))
         else:
@@ -141,7 +163,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         loss.unchain_backward()
         _unchain_states(optimizer.target)
         optimizer.update()
-        self.words += x.size
+        self.words += x.size * iterator.ranks
         self.seconds += time.perf_counter() - start
 
 

@@ -27,16 +27,17 @@ class PerplexityLog:
         self._words, self._seconds = updater.words, updater.seconds
 
     def __call__(self, result: dict[str, Any]) -> None:
-        result['perplexity'] = _exp(result['main/loss'])
+        result['perplexity'] = perplexity(result['main/loss'])
         if 'validation/main/loss' in result:
-            result['val_perplexity'] = _exp(result['validation/main/loss'])
+            result['val_perplexity'] = perplexity(result['validation/main/loss'])
         words, seconds = self._updater.words, self._updater.seconds
         if seconds > self._seconds:
             result['words/sec'] = (words - self._words) / (seconds - self._seconds)
         self._words, self._seconds = words, seconds
 
 
-def _exp(loss: float) -> float:
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite where that overflows."""
     return math.exp(loss) if loss < 700 else math.inf  # a diverged run goes on to say so
 
 
@@ -54,13 +55,16 @@ class LanguageModelEvaluator(extensions.Evaluator):
             leaves the training's state alone.
         batch_size: number of streams.
         length: steps a chunk; only memory and speed depend on it.
+        communicator: ChainerMN's, for ``batch_size`` streams in every rank;
+            all ranks evaluate at the same time and get the same result.
 
     Raises:
         TypeError: a target without such a predictor, or a size that is no integer.
         ValueError: fewer than two words, or a size that is not positive.
     """
 
-    def __init__(self, words: numpy.ndarray, target: chainer.Link, batch_size: int = 20, length: int = 35) -> None:
+    def __init__(self, words: numpy.ndarray, target: chainer.Link, batch_size: int = 20, length: int = 35,
+                 communicator: Any = None) -> None:
         if not hasattr(getattr(target, 'predictor', None), 'reset_state'):
             raise TypeError(f'expected a target with a predictor that has reset_state, got {type(target).__name__}')
         super().__init__({}, target)
@@ -68,8 +72,9 @@ class LanguageModelEvaluator(extensions.Evaluator):
         if words.ndim != 1 or len(words) < 2:
             raise ValueError(f'expected at least 2 words to evaluate on, (n,), got {words.shape}')
         self._words = words
-        self._batch_size = min(checks.size('batch_size', batch_size), len(words) - 1)
+        self._batch_size = checks.size('batch_size', batch_size)
         self._length = checks.size('length', length)
+        self._communicator = communicator
 
     def evaluate(self) -> dict[str, float]:
         """Reads the whole text.
@@ -80,28 +85,34 @@ class LanguageModelEvaluator(extensions.Evaluator):
         model, total = self.get_target('main'), 0.0
         model.predictor.reset_state()
         with chainer.no_backprop_mode():
-            for x, t in _chunks(self._words, self._batch_size, self._length):
+            for x, t in self._chunks():
                 total += float(model(model.device.send(x), model.device.send(t.ravel())).array) * x.size
         model.predictor.reset_state()
+        if self._communicator is not None:
+            total = self._communicator.allreduce_obj(total)
         observation: dict[str, float] = {}
         with chainer.reporter.report_scope(observation):
             chainer.report({'loss': total / (len(self._words) - 1)}, model)
         return observation
 
+    def _chunks(self) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+        """Chunks (current words, next words) of this rank; in all of them every word but the first is next once.
 
-def _chunks(words: numpy.ndarray, batch_size: int, most: int) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-    """Chunks (current words, next words), in which every word but the first is the next word once.
-
-    Where the streams cannot be equally long, the first ones are one longer.
-    """
-    length, longer = divmod(len(words) - 1, batch_size)
-    starts = numpy.arange(batch_size) * length + numpy.minimum(numpy.arange(batch_size), longer)
-    for t in range(0, length, most):
-        steps = starts + numpy.arange(t, min(t + most, length))[:, None]
-        yield words[steps], words[steps + 1]
-    if longer:
-        steps = starts[None, :longer] + length
-        yield words[steps], words[steps + 1]
+        Where the streams cannot be equally long, the first ones are one longer.
+        """
+        rank, ranks = (0, 1) if self._communicator is None else (self._communicator.rank, self._communicator.size)
+        streams = min(self._batch_size * ranks, len(self._words) - 1)
+        length, longer = divmod(len(self._words) - 1, streams)
+        own = numpy.arange(streams)[rank * self._batch_size:(rank + 1) * self._batch_size]
+        starts = own * length + numpy.minimum(own, longer)
+        if not len(own):
+            return
+        for t in range(0, length, self._length):
+            steps = starts + numpy.arange(t, min(t + self._length, length))[:, None]
+            yield self._words[steps], self._words[steps + 1]
+        steps = starts[None, own < longer] + length
+        if steps.size:
+            yield self._words[steps], self._words[steps + 1]
 
 
 class ExponentialDecay(extension.Extension):

@@ -26,7 +26,8 @@ def generate(model: chainer.Link, prime: Sequence[int], *, temperature: float = 
 
     Raises:
         TypeError: prime has something else than integers, or the model is none.
-        ValueError: the prime is empty or the temperature not positive.
+        ValueError: the prime is empty, the temperature not positive, or a
+            score NaN or infinite.
     """
     if not hasattr(model, 'reset_state'):
         raise TypeError(f'expected a model with reset_state, got {type(model).__name__}')
@@ -43,6 +44,8 @@ def _words(model, words, temperature, sample, random):
     while True:
         for word in words:
             scores = _scores(model, word)
+        if not numpy.isfinite(scores.max()):
+            raise ValueError(f'expected finite scores of words, got {scores.max()}: the model has diverged')
         if sample:
             p = numpy.exp((scores - scores.max()) / temperature)
             word = int(random.choice(len(p), p=p / p.sum()))

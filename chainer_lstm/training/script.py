@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
+import os
 import pathlib
+import signal
 import sys
 import time
 import zipfile
@@ -19,6 +22,9 @@ import chainer
 import numpy
 
 from chainer_lstm.command_line import Parser
+
+# what is wrong with what a user gives, or with the machine: told in one line
+ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile)
 
 _INTERVAL = 0.2  # seconds between two states of a progress line
 
@@ -61,35 +67,118 @@ def start(args: argparse.Namespace) -> chainer.backend.Device:
     return device
 
 
+def message(error: BaseException) -> str:
+    """What an error says, in one line."""
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error  # str() would quote it
+    return ' '.join(str(text).split()) or type(error).__name__
+
+
 def main(p: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], after_interrupt: str = '') -> None:
-    """Runs a script: what is wrong with its input ends it with one line and status 2, Ctrl-C with status 130."""
+    """Runs a script and says in one line how it ended, if not well.
+
+    What is wrong with its input or the machine (``ERRORS``) ends it with status 2, Ctrl-C with 130, as shells have it.
+
+    Args:
+        p: of the options.
+        run: takes the options.
+        after_interrupt: what to do after Ctrl-C, with options in braces.
+    """
     args = p.parse_args()
     try:
         run(args)
-    except KeyboardInterrupt:
-        p.exit(130, f'\ninterrupted{after_interrupt and "; "}{after_interrupt.format(**vars(args))}\n')
-    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        p.error(str(error))
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        hint = after_interrupt or ('what was learned so far is in {out}' if isinstance(error, Stopped) else '')
+        p.exit(128 + number, f'\n{_ENDED[number]}{hint and "; "}{hint.format(**vars(args))}\n')
+    except ERRORS as error:
+        p.exit(2, f'{p.prog}: error: {message(error)}\n')
 
 
-def progress(items: Iterable, total: int) -> Iterator:
-    """Passes the items on; on a terminal, with a line that says how many of them are done."""
+class Stopped(KeyboardInterrupt):
+    """A loop came to a good end after a signal.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+_ENDED = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
+
+
+class Signals:
+    """Ctrl-C and SIGTERM, noted while this is entered, so that a loop can end where its results are whole.
+
+    A second one acts at once, as it does without.
+
+    Attributes:
+        number: of the signal noted, or 0.
+    """
+
+    number = 0
+
+    def __enter__(self) -> Signals:
+        self._before = {number: signal.signal(number, self._note) for number in _ENDED}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.number = number
+        self.__exit__()
+
+    def raise_noted(self) -> None:
+        """Ends the script, if a signal was noted.
+
+        Raises:
+            Stopped: one was.
+        """
+        if self.number:
+            raise Stopped(self.number)
+
+
+def progress(items: Iterable, total: int, signals: Signals) -> Iterator:
+    """Passes the items on, until a signal is noted; on a terminal, with a line that says how many of them are done."""
     shown = 0.0
-    for k, item in enumerate(items):
-        yield item
-        if sys.stderr.isatty() and (k + 1 == total or time.monotonic() - shown > _INTERVAL):
-            shown = time.monotonic()
-            done = 20 * (k + 1) // total
-            # short, and the cursor at its beginning: what the script prints next covers it
-            line = f'[{"#" * done:.<20}] {k + 1}/{total}' + ('\r\033[K' if k + 1 == total else '\r')
-            print(line, end='', file=sys.stderr, flush=True)
+    with signals:
+        for k, item in enumerate(items):
+            yield item
+            if sys.stderr.isatty() and (k + 1 == total or time.monotonic() - shown > _INTERVAL):
+                shown = time.monotonic()
+                done = 20 * (k + 1) // total
+                # short, and the cursor at its beginning: what the script prints next covers it
+                line = f'[{"#" * done:.<20}] {k + 1}/{total}' + ('\r\033[K' if k + 1 == total else '\r')
+                print(line, end='', file=sys.stderr, flush=True)
+            if signals.number:
+                break
+
+
+@contextlib.contextmanager
+def written(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A path to write to; what stands there becomes the file when it is whole, or else nothing changes."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        yield path  # a device, not to be replaced
+        return
+    temporary = path.with_name(f'{path.name}.part')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def save_results(out: pathlib.Path, args: argparse.Namespace, results: dict[str, Any]) -> None:
     """Writes the options and the results to results.json."""
     options = {name: value if isinstance(value, (int, float, type(None))) else str(value)
                for name, value in vars(args).items()}
-    (out / 'results.json').write_text(json.dumps({'options': options, **results}, indent=1) + '\n', encoding='utf-8')
+    with written(out / 'results.json') as path:
+        path.write_text(json.dumps({'options': options, **results}, indent=1) + '\n', encoding='utf-8')
 
 
 def save_plot(path: pathlib.Path, curves: dict[str, Sequence[float]], xlabel: str, ylabel: str,

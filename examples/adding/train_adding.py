@@ -76,7 +76,8 @@ def run(args) -> None:
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
 
     start, errors = time.perf_counter(), []
-    for k in script.progress(range(1, args.iteration + 1), args.iteration):
+    signals = script.Signals()
+    for k in script.progress(range(1, args.iteration + 1), args.iteration, signals):
         x, t = (device.send(part) for part in draw(args.batchsize, args.length))
         loss = F.mean_squared_error(model(x), t)
         model.cleargrads()
@@ -95,6 +96,7 @@ def run(args) -> None:
           f'{right:.1%} within 0.04; {seconds:.0f} seconds of training on {device}')
     script.save_results(args.out, args, {'error': errors, 'test error': error, 'right': right, 'seconds': seconds})
     script.save_plot(args.out / 'error.png', {'training': errors}, 'update', 'mean squared error', log=True)
+    signals.raise_noted()
 
 
 def main() -> None:

@@ -9,18 +9,21 @@ paper's instead, and any option beside it overrides it.
     train_ptb.py --preset medium --gpu 0       the paper's medium model, on the first GPU
     train_ptb.py --data FOLDER                 train.txt, valid.txt, test.txt: one sentence a line
     train_ptb.py --data stdlib --unit 100 -e 4 the documentation inside Python: small, always there
+    mpiexec -n 2 train_ptb.py --mpi -b 10      two processes with ten places each: the losses of -b 20
 
 The folder --out gets the log, a plot of the losses, a snapshot after each
-epoch (go on from it with --resume) and the model with its vocabulary, from
-which gentxt.py writes text.
+epoch and on Ctrl-C (go on from it with --resume) and the model with its
+vocabulary, from which gentxt.py writes text.
 """
 from __future__ import annotations
 
+import io
 import itertools
-import math
 import pathlib
+import shutil
 import sys
 import zipfile
+import zlib
 
 import chainer_lstm  # noqa: F401  first: it makes Chainer importable
 
@@ -42,6 +45,8 @@ from chainer_lstm.training import ParallelSequentialIterator
 from chainer_lstm.training import PerplexityLog
 from chainer_lstm.training import RandomState
 from chainer_lstm.training import generate
+from chainer_lstm.training import perplexity
+from chainer_lstm.training import ranks
 from chainer_lstm.training import script
 
 PRESETS = {
@@ -73,47 +78,84 @@ def parser():
     p.add_argument('--gradclip', '-c', type=number(float, 0), help='norm to which gradients are clipped')
     p.add_argument('--decay', type=number(float, 0), help='factor of the learning rate, after each epoch')
     p.add_argument('--decay-after', type=size, help='epochs before the first decay')
-    p.add_argument('--batchsize', '-b', type=size, default=20, help='places read at once (default: 20)')
+    p.add_argument('--batchsize', '-b', type=size, default=20,
+                   help='places read at once, by each process (default: 20)')
     p.add_argument('--lr', type=number(float, 0), default=1.0, help='learning rate of SGD (default: 1)')
     p.add_argument('--model', '-m', type=pathlib.Path, help='file for the trained model (default: OUT/model.npz)')
     p.add_argument('--resume', '-r', nargs='?', const='', metavar='SNAPSHOT',
                    help='go on from a snapshot; without a name, from the newest in OUT')
     p.add_argument('--stepwise', action='store_true',
                    help="feed one word at a time, as Chainer's example does: the same losses, slower")
+    p.add_argument('--mpi', action='store_true',
+                   help='one of the processes of mpiexec, which train one model; with --gpu N, on GPU N, N + 1, …')
     return p
 
 
-def make_trainer(args, corpus: Corpus) -> training.Trainer:
-    """Model, optimizer and every extension; nothing is computed yet."""
-    device = script.start(args)
-    rnn = RNNForLM(len(corpus.vocabulary), args.unit, n_layers=args.layer, dropout=args.dropout, init=args.init)
+def become_rank(args, comm) -> None:
+    """Sets what each rank has of its own: dropout, GPU, and rank 0 alone the folder of results."""
+    if len(set(comm.allreduce_obj([repr(vars(args))]))) > 1:
+        raise ValueError('expected the same options in all ranks')
+    if comm.rank > 0:
+        args.out = pathlib.Path()
+        args.seed = (args.seed + comm.rank) % 2 ** 32  # all get the weights of rank 0
+    device = chainer.get_device(args.device)
+    if device.xp is not numpy:
+        args.device = f'@cupy:{device.device.id + comm.intra_rank}'
+
+
+def make_model(args, n_vocab: int) -> chainer.Link:
+    rnn = RNNForLM(n_vocab, args.unit, n_layers=args.layer, dropout=args.dropout, init=args.init)
     for lstm in rnn.lstms:
         lstm.persistent_state = True  # a resumed run goes on where the snapshot was taken
     model = L.Classifier(rnn, functions.softmax_cross_entropy)
     model.compute_accuracy = False
+    return model
+
+
+def make_trainer(args, corpus: Corpus, comm, signals: script.Signals) -> training.Trainer:
+    """Model, optimizer and every extension; nothing is computed yet."""
+    device = script.start(args)
+    model = make_model(args, len(corpus.vocabulary))
     model.to_device(device)
 
     optimizer = chainer.optimizers.SGD(lr=args.lr)
+    if args.mpi:
+        import chainermn  # it needs mpi4py
+        optimizer = chainermn.create_multi_node_optimizer(optimizer, comm)
     optimizer.setup(model)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
 
-    words = ParallelSequentialIterator(corpus.train, args.batchsize)
+    words = ParallelSequentialIterator(corpus.train, args.batchsize, communicator=comm)
     updater = BPTTUpdater(words, optimizer, args.bproplen, device, args.stepwise)
     trainer = training.Trainer(updater, (args.epoch, 'epoch'), out=str(args.out))
-    log = (10, 'iteration') if args.test else (.25, 'epoch')
-    trainer.extend(LanguageModelEvaluator(corpus.valid, model.copy(), args.batchsize), name='validation')
+    trainer.extend(
+        LanguageModelEvaluator(corpus.valid, model.copy(), args.batchsize, communicator=comm), name='validation')
     trainer.extend(ExponentialDecay(args.decay, args.decay_after))
     trainer.extend(RandomState())
-    trainer.extend(extensions.LogReport(postprocess=PerplexityLog(updater), trigger=log))
+    save = []
+    if args.mpi:
+        trainer.extend(chainermn.extensions.ObservationAggregator(comm, 'main/loss'))
+        save.append(ranks.RankStates(comm, model.predictor.lstms))
+    if comm.rank == 0:
+        report(trainer, args.test)
+        save.append(extensions.snapshot(n_retains=2))
+    for extension in save:
+        trainer.extend(extension, trigger=(1, 'epoch'))
+    trainer.extend(ranks.StopOnSignal(signals, save, comm))
+    return trainer
+
+
+def report(trainer: training.Trainer, often: bool) -> None:
+    """Extends it with everything that tells how the training goes."""
+    log = (10, 'iteration') if often else (.25, 'epoch')
+    trainer.extend(extensions.LogReport(postprocess=PerplexityLog(trainer.updater), trigger=log))
     trainer.extend(extensions.PrintReport(
         ['epoch', 'iteration', 'perplexity', 'val_perplexity', 'words/sec', 'elapsed_time']), trigger=log)
     if sys.stdout.isatty():
-        trainer.extend(extensions.ProgressBar(update_interval=1 if args.test else 10))
+        trainer.extend(extensions.ProgressBar(update_interval=1 if often else 10))
     if extensions.PlotReport.available():
         trainer.extend(extensions.PlotReport(
             ['main/loss', 'validation/main/loss'], 'epoch', trigger=log, filename='loss.png'))
-    trainer.extend(extensions.snapshot(n_retains=2), trigger=(1, 'epoch'))
-    return trainer
 
 
 def snapshot_to_resume(args) -> pathlib.Path | None:
@@ -122,15 +164,42 @@ def snapshot_to_resume(args) -> pathlib.Path | None:
         return pathlib.Path(args.resume)
     if not args.out.is_dir():
         raise FileNotFoundError(f'expected the folder of a run to resume in {str(args.out)!r}, found none')
+    for folder in args.out.glob(f'tmp{SNAPSHOT}*'):  # of a run killed while it wrote a snapshot
+        shutil.rmtree(folder)
     snapshots = {int(path.name.removeprefix(SNAPSHOT)): path for path in args.out.glob(f'{SNAPSHOT}*')
-                 if path.name.removeprefix(SNAPSHOT).isdigit() and zipfile.is_zipfile(path)}
-    return snapshots[max(snapshots)] if snapshots else None
+                 if path.name.removeprefix(SNAPSHOT).isdigit()}
+    return next((snapshots[k] for k in sorted(snapshots, reverse=True) if is_whole(snapshots[k])), None)
+
+
+def is_whole(path: pathlib.Path) -> bool:
+    """Whether every array in a snapshot can be read."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        return False
+
+
+def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
+    """Goes on from a snapshot, which only rank 0 needs to have."""
+    content = None
+    with ranks.together(comm):
+        if comm.rank == 0:
+            content = snapshot.read_bytes()
+    content = ranks.from_rank_0(comm, content)
+    with ranks.together(comm):
+        try:
+            chainer.serializers.load_npz(io.BytesIO(content), trainer)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'expected a snapshot of a run with these options in {snapshot}: {error}') from error
 
 
 def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
     """The model, and beside it its words, one a line, in the order of their ids."""
-    chainer.serializers.save_npz(str(path), model)
-    path.with_suffix('.vocab.txt').write_text('\n'.join(corpus.vocabulary) + '\n', encoding='utf-8')
+    with script.written(path) as whole, whole.open('wb') as file:
+        chainer.serializers.save_npz(file, model)
+    with script.written(path.with_suffix('.vocab.txt')) as whole:
+        whole.write_text('\n'.join(corpus.vocabulary) + '\n', encoding='utf-8')
 
 
 def sentences(model: RNNForLM, corpus: Corpus, seed: int, count: int = 3, longest: int = 30) -> list[str]:
@@ -141,37 +210,57 @@ def sentences(model: RNNForLM, corpus: Corpus, seed: int, count: int = 3, longes
             for _ in range(count)]
 
 
+def train(args, comm) -> None:
+    signals, snapshot = script.Signals(), None
+    with ranks.together(comm):
+        become_rank(args, comm)
+        model_path = args.model or args.out / 'model.npz'
+        if comm.rank == 0:
+            snapshot = None if args.resume is None else snapshot_to_resume(args)
+            if model_path.is_dir():
+                raise ValueError(f'expected a file for --model, got the folder {str(model_path)!r}')
+            model_path.parent.mkdir(parents=True, exist_ok=True)
+        corpus = load_corpus(args.data)
+        if args.test:
+            corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)
+        trainer = make_trainer(args, corpus, comm, signals)
+    snapshot = ranks.from_rank_0(comm, snapshot)
+    if snapshot is not None:
+        load(snapshot, trainer, comm)
+    optimizer = trainer.updater.get_optimizer('main')
+    model = optimizer.target
+    if args.mpi:
+        optimizer.update()  # the first one only sends the weights of rank 0
+    if comm.rank == 0:
+        tell_beginning(args, snapshot, corpus, model, comm.size)
+    with signals:
+        trainer.run(show_loop_exception_msg=False)
+
+    result = LanguageModelEvaluator(corpus.test, model.copy(), args.batchsize, communicator=comm)()
+    if comm.rank == 0:
+        print(f'test perplexity: {perplexity(result["main/loss"]):.2f}')
+        save(model, corpus, model_path)
+        for sentence in sentences(model.predictor, corpus, args.seed):
+            print(f'  {sentence}')
+        print(f'saved {model_path}; log and plot are in {args.out}')
+
+
+def tell_beginning(args, snapshot: pathlib.Path | None, corpus: Corpus, model: chainer.Link, size: int) -> None:
+    if args.resume is not None:
+        print(f'resumed from {snapshot}' if snapshot else f'no snapshot in {args.out} yet: from the beginning')
+    print(f'words: {len(corpus.train)} train, {len(corpus.valid)} validation, {len(corpus.test)} test; '
+          f'vocabulary: {len(corpus.vocabulary)}')
+    print(f'{args.layer} layers of {args.unit} units, {model.count_params()} parameters, on {model.device}'
+          + (f', {size} processes' if size > 1 else ''))
+
+
 def run(args) -> None:
     for name, value in PRESETS[args.preset].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    corpus = load_corpus(args.data)
-    if args.test:
-        corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)
-    snapshot = None if args.resume is None else snapshot_to_resume(args)
-    model_path = args.model or args.out / 'model.npz'
-    if model_path.is_dir():
-        raise ValueError(f'expected a file for --model, got the folder {str(model_path)!r}')
-    model_path.parent.mkdir(parents=True, exist_ok=True)
-
-    trainer = make_trainer(args, corpus)
-    model = trainer.updater.get_optimizer('main').target
-    if snapshot is not None:
-        chainer.serializers.load_npz(str(snapshot), trainer)
-        print(f'resumed from {snapshot}')
-    elif args.resume is not None:
-        print(f'no snapshot in {args.out} yet: from the beginning')
-    print(f'words: {len(corpus.train)} train, {len(corpus.valid)} validation, {len(corpus.test)} test; '
-          f'vocabulary: {len(corpus.vocabulary)}')
-    print(f'{args.layer} layers of {args.unit} units, {model.count_params()} parameters, on {model.device}')
-    trainer.run(show_loop_exception_msg=False)
-
-    result = LanguageModelEvaluator(corpus.test, model.copy(), args.batchsize)()
-    print(f'test perplexity: {math.exp(result["main/loss"]):.2f}')
-    save(model, corpus, model_path)
-    for sentence in sentences(model.predictor, corpus, args.seed):
-        print(f'  {sentence}')
-    print(f'saved {model_path}; log and plot are in {args.out}')
+    comm = ranks.communicator(args.mpi, chainer.get_device(args.device).xp is not numpy)
+    with ranks.aborting(comm):
+        train(args, comm)
 
 
 def main() -> None:

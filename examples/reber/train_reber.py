@@ -117,7 +117,8 @@ def run(args) -> None:
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
 
     start, errors = time.perf_counter(), []
-    for epoch in script.progress(range(1, args.epoch + 1), args.epoch):
+    signals = script.Signals()
+    for epoch in script.progress(range(1, args.epoch + 1), args.epoch, signals):
         errors.append(train_epoch(model, optimizer, train, args.batchsize))
         if epoch % max(args.epoch // 10, 1) == 0:
             print(f'epoch {epoch}: mean cross entropy {errors[-1]:.5f}')
@@ -133,6 +134,7 @@ def run(args) -> None:
           + f'; {seconds:.0f} seconds of training on {device}')
     script.save_results(args.out, args, {'error': errors, 'seconds': seconds, **rates})
     script.save_plot(args.out / 'error.png', {'training': errors}, 'epoch', 'mean cross entropy', log=True)
+    signals.raise_noted()
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ The folder --out gets results.json and perplexity.png.
 from __future__ import annotations
 
 import itertools
-import math
 import time
 
 import chainer_lstm  # noqa: F401  first: it makes Chainer importable
@@ -27,6 +26,7 @@ from chainer_lstm.datasets import time_machine
 from chainer_lstm.interop import from_gates
 from chainer_lstm.interop import to_gates
 from chainer_lstm.training import generate
+from chainer_lstm.training import perplexity
 from chainer_lstm.training import script
 
 PREFIXES = ('time traveller', 'traveller')
@@ -157,12 +157,13 @@ def run(args) -> None:
 
     chunks = getattr(time_machine, f'{args.sampling}_chunks')
     random, perplexities, speeds = numpy.random.RandomState(args.seed), [], []
-    for epoch in script.progress(range(1, args.epoch + 1), args.epoch):
+    signals = script.Signals()
+    for epoch in script.progress(range(1, args.epoch + 1), args.epoch, signals):
         start = time.perf_counter()
         total, count = train_epoch(model, optimizer, chunks(text, args.batchsize, args.bproplen, random),
                                    args.sampling == 'sequential')
         speeds.append(count / (time.perf_counter() - start))
-        perplexities.append(math.exp(total / count))
+        perplexities.append(perplexity(total / count))
         if epoch % max(args.epoch // 10, 1) == 0:
             print(f'epoch {epoch}: perplexity {perplexities[-1]:.2f}: {predict(model, PREFIXES[0], vocabulary)}')
 
@@ -175,6 +176,7 @@ def run(args) -> None:
     script.save_results(args.out, args, {
         'perplexity': perplexities, 'tokens/sec': speed, 'predictions': predictions})
     script.save_plot(args.out / 'perplexity.png', {args.sampling: perplexities}, 'epoch', 'perplexity', log=True)
+    signals.raise_noted()
 
 
 def main() -> None:

@@ -44,6 +44,14 @@ def test_chainer_imports_quietly_and_computes():
         ''') == '(2, 4)'
 
 
+def test_chainermn_imports_quietly_and_communicates():
+    pytest.importorskip('mpi4py', reason="no mpi4py in this environment: pip install 'chainer-lstm[mpi]'")
+    assert run(IMPORT, '''
+        import chainermn
+        print(chainermn.create_communicator('naive').allreduce_obj(3))
+        ''') == '3'
+
+
 @pytest.mark.parametrize('gone', [GONE, (*GONE, 'cupy')])
 def test_chainer_imports_without_what_is_gone_from_python(gone):
     assert run(BLOCK.format(gone=gone), IMPORT, 'print(chainer.__version__)') == compat.SUPPORTED

@@ -58,7 +58,7 @@ def test_a_bug_is_no_bad_input(monkeypatch):
 @pytest.mark.parametrize('terminal', [True, False])
 def test_progress_passes_all_on_and_shows_on_terminals_only(monkeypatch, capsys, terminal):
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: terminal, raising=False)
-    assert list(script.progress(iter('abc'), 3)) == ['a', 'b', 'c']
+    assert list(script.progress(iter('abc'), 3, script.Signals())) == ['a', 'b', 'c']
     shown = capsys.readouterr().err
     assert ('3/3' in shown) == terminal
     assert shown.endswith('\r\033[K') or not terminal

@@ -1,0 +1,166 @@
+"""Training in several processes, the ranks of an MPI job, on one machine or more: what ChainerMN leaves to a script."""
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+
+import chainer
+from chainer.training import extension
+
+from chainer_lstm.training import script
+from chainer_lstm.training.extensions import RandomState
+
+# the number of processes, as MPICH and Open MPI tell it
+_SIZES = ('PMI_SIZE', 'OMPI_COMM_WORLD_SIZE')
+
+
+class Alone:
+    """Stands for ChainerMN's communicator in a process that trains alone: the part of it that is used here."""
+
+    rank, size, intra_rank = 0, 1, 0
+
+    def bcast_obj(self, value: Any) -> Any:
+        return value
+
+    def gather_obj(self, value: Any) -> list:
+        return [value]
+
+    def allreduce_obj(self, value: Any) -> Any:
+        return value
+
+
+def communicator(mpi: bool, gpu: bool) -> Any:
+    """ChainerMN's communicator of this job, ``pure_nccl`` for GPUs and ``naive`` for CPUs; ``Alone`` without MPI.
+
+    Raises:
+        RuntimeError: mpi4py or an MPI library is missing; GPUs, and NCCL is missing.
+        ValueError: there are several processes, but mpi is False.
+    """
+    if not mpi:
+        ranks = max(int(os.environ.get(name, 1)) for name in _SIZES)
+        if ranks > 1:
+            raise ValueError(f'expected --mpi in a job of {ranks} processes, or each would train and write the same')
+        return Alone()
+    try:
+        import chainermn
+        import mpi4py.MPI  # noqa: F401
+    except (ImportError, RuntimeError) as error:  # no mpi4py; no MPI library
+        raise RuntimeError(f"--mpi needs mpi4py and MPI, pip install 'chainer-lstm[mpi]': {error}") from error
+    return chainermn.create_communicator('pure_nccl' if gpu else 'naive')
+
+
+class FailedTogether(RuntimeError):
+    """All ranks know that one of them failed."""
+
+
+@contextlib.contextmanager
+def together(communicator: Any) -> Iterator[None]:
+    """Inside, ranks do not wait for each other; what is wrong in one of them ends all when they are through.
+
+    Raises:
+        FailedTogether: with the first rank's error.
+    """
+    error = None
+    try:
+        yield
+    except script.ERRORS as caught:
+        error = caught
+    failed = communicator.allreduce_obj([error and script.message(error)])
+    for rank, text in enumerate(failed):
+        if text:
+            raise FailedTogether(f'rank {rank}: {text}' if rank else text) from error
+
+
+@contextlib.contextmanager
+def aborting(communicator: Any) -> Iterator[None]:
+    """For the whole of a script: an error in one rank ends them all, or they would wait for it for ever.
+
+    Raises:
+        SystemExit: instead of what all ranks know, in every rank but 0.
+    """
+    try:
+        yield
+    except (FailedTogether, script.Stopped) as error:
+        if communicator.rank:
+            raise SystemExit(128 + error.number if isinstance(error, script.Stopped) else 2) from None
+        raise
+    except BaseException as error:
+        if communicator.size == 1:
+            raise
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if interrupted or isinstance(error, script.ERRORS):
+            text = 'interrupted' if interrupted else f'error: {script.message(error)}'
+            print(f'rank {communicator.rank}: {text}', file=sys.stderr, flush=True)
+        else:
+            traceback.print_exc()
+        communicator.mpi_comm.Abort(130 if interrupted else 2)
+
+
+def from_rank_0(communicator: Any, value: Any) -> Any:
+    """The value that rank 0 has."""
+    return communicator.bcast_obj([value] if communicator.rank == 0 else None)[0]
+
+
+class RankStates(extension.Extension):
+    """Puts what differs between ranks into the snapshot that rank 0 writes: links' states, NumPy's generator.
+
+    Every rank has it, and calls it before rank 0 takes the snapshot.
+
+    Args:
+        communicator: ChainerMN's.
+        links: those with a state.
+    """
+
+    trigger = (1, 'epoch')
+
+    def __init__(self, communicator: Any, links: Sequence[chainer.Link]) -> None:
+        self._communicator = communicator
+        self._links = links
+        self._gathered: list[dict[str, Any]] = []
+
+    def __call__(self, trainer: chainer.training.Trainer) -> None:
+        own = chainer.serializers.DictionarySerializer()
+        RandomState().serialize(own['random'])
+        for k, link in enumerate(self._links):
+            for name, state in link.save_state().items():
+                own[str(k)](name, state)
+        self._gathered = self._communicator.gather_obj(own.target) or []
+
+    def serialize(self, serializer: Any) -> None:
+        if isinstance(serializer, chainer.Deserializer):
+            own = serializer[str(self._communicator.rank)]
+            RandomState().serialize(own['random'])
+            for k, link in enumerate(self._links):
+                link.load_state({name: own[str(k)](name, None) for name in ('c', 'h')})
+        for rank, states in enumerate(self._gathered):
+            for key, state in states.items():
+                serializer[str(rank)](key, state)
+
+
+class StopOnSignal(extension.Extension):
+    """Ends the training of all ranks after an update once rank 0 has noted a signal.
+
+    Args:
+        signals: noted while the trainer runs.
+        save: extensions called before: they take a snapshot.
+        communicator: ChainerMN's, or ``Alone``.
+    """
+
+    priority = -200  # after snapshots
+
+    def __init__(self, signals: script.Signals, save: Sequence[extension.Extension], communicator: Any) -> None:
+        self._signals = signals
+        self._save = save
+        self._communicator = communicator
+
+    def __call__(self, trainer: chainer.training.Trainer) -> None:
+        self._signals.number = from_rank_0(self._communicator, self._signals.number)
+        if self._signals.number:
+            for save in self._save:
+                save(trainer)
+        self._signals.raise_noted()
