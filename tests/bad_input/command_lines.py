@@ -52,7 +52,7 @@ LINES = {
             ('--resume none', "No such file or directory: 'none'"), ('--resume texts', "Is a directory: 'texts'"),
             ('--resume words', 'expected an npz file: File is not a zip file'),
             ('--resume hostile.npz', 'x: expected numbers, got pickled objects, which are not loaded'),
-            ('--resume model.npz', 'updater/iterator:main/iteration is not in the npz file'),
+            ('--resume model.npz', 'updater/iterator:main/batch_size is not in the npz file'),
             ('--resume --out none', "expected the folder of a run to resume in 'none', found none"),
             ('--turbo', 'unrecognized arguments: --turbo'), ('more', 'unrecognized arguments: more'))),
     ],
