@@ -51,9 +51,9 @@ def _read_only(xp, x):
 
 def engines() -> tuple[str, ...]:
     """The names of all that can run here."""
-    from tests.conftest import _no_gpu
+    from tests.conftest import no_gpu
     return ('numpy', *(f'native {name}' for name in native.instruction_sets()),
-            *(() if _no_gpu() else ('cupy', 'persistent')))
+            *(() if no_gpu() else ('cupy', 'persistent')))
 
 
 class Side:
