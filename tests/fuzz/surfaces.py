@@ -116,7 +116,7 @@ def softmax_cross_entropy(side: Side) -> Outputs:
     if not weights and case_dtype(case).char != 'e' and case.one('no_rows', (False, True)):
         rows = 0
     ignore = case.one('ignore_label', (-1, 0, 255))
-    t = (case.numbers('t', (rows,)) * classes).astype(case.one('label_dtype', ('i', 'l', 'b', 'h')))
+    t = (case.numbers('t', (rows,)) * classes).astype(case.one('label_dtype', ('i', 'l', 'h')))
     t = numpy.where(t < 0, ignore if case.one('ignored', (False, True)) else -t, t).astype(t.dtype)
     numbers = side.variable('class weight', (classes,), weight=True) if weights else None
     return {'loss': side.functions.softmax_cross_entropy(
