@@ -191,7 +191,8 @@ def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
         try:
             chainer.serializers.load_npz(io.BytesIO(content), trainer)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'expected a snapshot of a run with these options in {snapshot}: {script.message(error)}') from error
+            raise ValueError(f'expected a snapshot of a run with these options in {snapshot}: '
+                             f'{script.message(error)}') from error
 
 
 def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
