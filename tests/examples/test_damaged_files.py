@@ -1,5 +1,6 @@
 """Damaged files given to the scripts: one line that names the file, status 2."""
 import io
+import zipfile
 
 import numpy
 import pytest
@@ -22,8 +23,10 @@ def trained(tmp_path_factory):
 
 
 def flipped(content):
-    """One byte of compressed data is another one."""
-    where = len(content) // 2
+    """One byte of the compressed data of the largest array is another one."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        member = max(file.infolist(), key=lambda member: member.compress_size)
+    where = member.header_offset + 30 + len(member.filename) + member.compress_size // 2
     return content[:where] + bytes([content[where] ^ 0xff]) + content[where + 1:]
 
 

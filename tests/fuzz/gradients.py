@@ -72,9 +72,9 @@ class Gradients:
         for leaf in self.side.leaves.values():
             leaf.cleargrad()
         if ys:
-            # that of a plain sum comes back as one number behind all elements
-            losses = (F.sum(y if (gy.array == 1).all() else y * gy) for y, gy in zip(ys, gys))
-            loss = sum(F.cast(each, 'd') for each in losses)
+            # that of a plain sum comes back as one number behind all elements; sums of float16 may overflow
+            terms = (y if (gy.array == 1).all() else y * gy for y, gy in zip(ys, gys))
+            loss = sum(F.cast(F.sum(F.cast(y, 'f') if y.dtype == 'e' else y), 'd') for y in terms)
             for _ in range(2 if self.how == 'backward twice' and not with_graph else 1):
                 loss.cleargrad()
                 loss.backward(enable_double_backprop=with_graph)

@@ -108,7 +108,7 @@ class Program:
             link.cleargrads()
         outputs = [y for y in self.outputs.values() if y.requires_grad and y.creator is not None]
         if outputs:
-            sum(F.cast(F.sum(y * y), 'd') for y in outputs).backward()
+            sum(F.sum(F.cast(y, 'd') ** 2) for y in outputs).backward()  # float16 would overflow
         read_only = self.side.case.one('weight_layout', tuple(LAYOUTS)) in ('read-only', 'one row')
         for param in {id(param): param for link in self.links for param in link.params()}.values():
             if param.grad is not None and not read_only:
