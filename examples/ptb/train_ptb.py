@@ -197,8 +197,10 @@ def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
 
 def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
     """The model, and beside it its words, one a line, in the order of their ids."""
-    with script.written(path) as whole, whole.open('wb') as file:
-        chainer.serializers.save_npz(file, model)
+    content = io.BytesIO()
+    chainer.serializers.save_npz(content, model)
+    with script.written(path) as whole:
+        whole.write_bytes(content.getvalue())
     with script.written(path.with_suffix('.vocab.txt')) as whole:
         whole.write_text('\n'.join(corpus.vocabulary) + '\n', encoding='utf-8')
 

@@ -1,7 +1,9 @@
 """Examples run as a user runs them, in this process."""
 import importlib.util
+import io
 import pathlib
 import sys
+import zipfile
 
 import pytest
 
@@ -14,6 +16,14 @@ def load(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def flipped(content):
+    """An npz file of which one byte of the compressed data of the largest array is wrong."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        member = max(file.infolist(), key=lambda member: member.compress_size)
+    where = member.header_offset + 30 + len(member.filename) + member.compress_size // 2
+    return content[:where] + bytes([content[where] ^ 0xff]) + content[where + 1:]
 
 
 @pytest.fixture

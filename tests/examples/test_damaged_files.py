@@ -1,9 +1,10 @@
 """Damaged files given to the scripts: one line that names the file, status 2."""
 import io
-import zipfile
 
 import numpy
 import pytest
+
+from tests.examples.conftest import flipped
 
 SMALL = ['--unit', '8', '--bproplen', '5', '--batchsize', '4', '--epoch', '1', '--test']
 
@@ -20,14 +21,6 @@ def trained(tmp_path_factory):
     module.run(module.parser().parse_args(['--data', str(folder), '--out', str(folder), *SMALL]))
     snapshot, = folder.glob('snapshot_iter_*')
     return folder, {'model': (folder / 'model.npz').read_bytes(), 'snapshot': snapshot.read_bytes()}
-
-
-def flipped(content):
-    """One byte of the compressed data of the largest array is another one."""
-    with zipfile.ZipFile(io.BytesIO(content)) as file:
-        member = max(file.infolist(), key=lambda member: member.compress_size)
-    where = member.header_offset + 30 + len(member.filename) + member.compress_size // 2
-    return content[:where] + bytes([content[where] ^ 0xff]) + content[where + 1:]
 
 
 def saved(save, *args, **kwargs):

@@ -9,6 +9,7 @@ import time
 import numpy
 import pytest
 
+from tests.examples.conftest import flipped
 from tests.examples.warm import Script
 
 PTB = 'ptb/train_ptb.py'
@@ -100,11 +101,10 @@ def test_damaged_snapshots_are_passed_over(train, undisturbed, tmp_path):
     out = tmp_path / 'run'
     assert train(out, '--epoch', 8).finish() == 0
     newest = sorted(out.glob('snapshot_iter_*'))[-1]
-    content = bytearray(newest.read_bytes())
+    content = newest.read_bytes()
     (out / 'snapshot_iter_999997').write_bytes(b'')
     (out / 'snapshot_iter_999998').write_bytes(content[:-100])  # as a full disk may leave it
-    content[len(content) // 2] ^= 0xff
-    (out / 'snapshot_iter_999999').write_bytes(content)  # its directory, at its end, is whole
+    (out / 'snapshot_iter_999999').write_bytes(flipped(content))  # its directory, at its end, is whole
     (out / 'snapshot_iter_5.bak').write_bytes(b'')
     script = train(out, '--resume')
     assert script.finish() == 0, script.complained
