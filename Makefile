@@ -1,9 +1,10 @@
 # make train   trains a small language model on text that comes with Python: about two minutes, no data needed
-# make test    runs the tests; with ARGS=--cov it says which lines and branches they do not reach
+# make test    runs the tests
 # make examples runs every example for a few seconds, without any download
 # make bench   measures layers and a language model beside Chainer's, and torch's where it is in .venv: eight minutes
 # make fuzz    compares random uses with Chainer's own code for SECONDS=60, of a fresh SEED or of a given one
 # make docs    builds the documentation in build/docs
+# make coverage   says which lines and branches the tests do not reach, from a sample of their cases
 # make sanitize   runs the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
@@ -22,7 +23,7 @@ PY := $(VENV)/bin/python
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
 INSTALLED = pyproject.toml setup.py build-constraints.txt $(NATIVE)
 
-.PHONY: train test examples bench fuzz docs sanitize lint clean help
+.PHONY: train test examples bench fuzz docs coverage sanitize lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -50,6 +51,12 @@ fuzz: $(VENV)/.test
 
 docs: $(VENV)/.docs
 	$(PY) -m sphinx -q -E -W --keep-going docs build/docs
+
+coverage: $(VENV)/.test
+	$(PY) -m pytest --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop links \
+	  models training kernels/test_persistent_plan.py kernels/test_sequence.py kernels/test_native.py)
+	$(PY) -m pytest --quiet --cov --cov-append $(addprefix tests/test_,bad_input.py configuration.py initializers.py \
+	  installation.py main.py security.py)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \

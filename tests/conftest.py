@@ -1,4 +1,5 @@
 """The array module under test, and what several test modules need."""
+import collections
 import functools
 
 import chainer_lstm  # isort: skip  (lets Chainer be imported)
@@ -37,6 +38,23 @@ BATCHES = {
     'batch 0 at the end': (3, 2, 0, 0),
     'batch 0 only': (0, 0),
 }
+
+
+def pytest_addoption(parser):
+    parser.addoption('--sample', type=int, metavar='N', help='run at most N cases of each parametrized test')
+
+
+def pytest_collection_modifyitems(config, items):
+    most, counts, others = config.getoption('--sample'), collections.Counter(), []
+    for item in items:
+        test = item.nodeid.partition('[')[0]
+        counts[test] += 1
+        if most is not None and counts[test] > most:
+            others.append(item)
+    if others:
+        left_out = set(others)
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=others)
 
 
 @functools.cache
