@@ -32,6 +32,7 @@ import report
 from contestants import Shape
 from worker import Worker
 
+from chainer_lstm import functions
 from chainer_lstm.command_line import Parser
 from chainer_lstm.kernels import layout
 from chainer_lstm.models import RNNForLM
@@ -81,7 +82,7 @@ class Ours(Model):
         self._set_up(weights(shape))
 
     def _set_up(self, model: chainer.Chain) -> None:
-        self._model = L.Classifier(model)
+        self._model = L.Classifier(model, functions.softmax_cross_entropy)  # as in the example
         self._model.compute_accuracy = False
         self._optimizer = chainer.optimizers.SGD(lr=RATE).setup(self._model)
         self._optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(CLIP))

@@ -13,6 +13,7 @@ from chainer_lstm.kernels import reference
 from chainer_lstm.kernels import sequence
 
 Array = Any
+_BLOCK = 2 ** 18  # scores at a time: they stay in the cache
 
 
 class Engine:
@@ -55,6 +56,10 @@ class Engine:
         y += b
         return y
 
+    def column_sums(self, x: Array) -> Array:
+        """(P, N) -> (N,)."""
+        return x.sum(axis=0)
+
     def split(self, x: Array) -> tuple[Array, ...]:
         """(B, 4H) -> a, i, f, o, each (B, H)."""
         return reference.split(self.xp, x)
@@ -85,6 +90,22 @@ class Engine:
 
     def peephole_cell_bwd(self, gates: Array, c_prev: Array, gc: Array, go: Array) -> tuple[Array, Array]:
         return reference.peephole_cell_bwd(self.xp, gates, c_prev, gc, go)
+
+    def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
+        """Of scores (N, V), V > 0: exp(x - maxima) (N, V) or None, the maxima (N,) and its sums (N,), of the rows."""
+        y = numpy.empty_like(x) if keep else None
+        maxima, sums = numpy.empty((2, len(x)), x.dtype)
+        height = max(_BLOCK // x.shape[1], 1)
+        scratch = None if keep else numpy.empty((height, x.shape[1]), x.dtype)
+        for k in range(0, len(x), height):
+            rows = slice(k, k + height)
+            part = x[rows]
+            out = y[rows] if keep else scratch[:len(part)]
+            part.max(axis=1, out=maxima[rows])
+            numpy.subtract(part, maxima[rows, None], out=out)
+            numpy.exp(out, out=out)
+            out.sum(axis=1, out=sums[rows])
+        return y, maxima, sums
 
     # The recurrence of a layer in one direction, its matrix product of all inputs made: see sequence.py for the
     # arguments.  Engines that run it as a whole replace these two, the others what the loop there calls.

@@ -29,6 +29,9 @@ class NativeEngine(FusedEngine):
     def affine(self, x, W, b):
         return self._product(x, W.T, b)
 
+    def column_sums(self, x):
+        return self._product(numpy.ones((1, len(x)), x.dtype), x, None)[0]
+
     def linear(self, x, W):
         return None if x is None else self._product(x, W.T, None)
 
@@ -62,11 +65,19 @@ class NativeEngine(FusedEngine):
                 0 if gh is None else gh.strides[0] // gh.itemsize, _address(gh_last), _address(gc_last))
         return gh_last, gc_last, gates
 
+    def exponentials(self, x, keep):
+        if not x.dtype.isnative:
+            return super().exponentials(x, keep)
+        x = _dense(x)
+        y = numpy.empty_like(x) if keep else None
+        maxima, sums = numpy.empty((2, len(x)), x.dtype)
+        self._kernel('exponentials', x.dtype)(*x.shape, *map(_address, (x, y, maxima, sums)))
+        return y, maxima, sums
+
     def _sequence(self, weights, rows):
         """The arguments that both recurrences begin with, and the arrays that they point into."""
         steps = numpy.array(rows.steps, numpy.int64)
-        arrays = [numpy.ascontiguousarray(x) for x in (
-            steps[:, 0], steps[:, 1], weights.U, *weights.peepholes)]
+        arrays = [_dense(x) for x in (steps[:, 0], steps[:, 1], weights.U, *weights.peepholes)]
         start, n, U, *peepholes = map(_address, arrays)
         return (len(steps), start, n, rows.batch, weights.U.shape[1], rows.first, rows.initial,
                 U, *(peepholes or (None, None, None))), arrays
@@ -77,7 +88,7 @@ class NativeEngine(FusedEngine):
         out = numpy.empty((a.shape[0], b.shape[1]), dtype) if out is None else out
         (a_row, a_col), (b_row, b_col) = ([stride // dtype.itemsize for stride in x.strides] for x in (a, b))
         if bias is not None:
-            bias = numpy.ascontiguousarray(bias)
+            bias = _dense(bias)
         self._kernel('matmul', dtype)(
             *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b), b_row, b_col, _address(bias), add,
             _address(out))
@@ -85,9 +96,12 @@ class NativeEngine(FusedEngine):
 
     def _launch(self, kernel, like, *args):
         if like.size:
-            arrays = [numpy.ascontiguousarray(x) if isinstance(x, numpy.ndarray) else x for x in args]
+            arrays = [_dense(x) if isinstance(x, numpy.ndarray) else x for x in args]
             self._kernel(kernel, like.dtype)(
                 *(_address(x) if isinstance(x, numpy.ndarray) else x for x in arrays), like.size)
+
+    def _dense(self, x):
+        return _dense(x)
 
     def _kernel(self, name, dtype):
         if dtype.char not in 'fd':
@@ -99,12 +113,16 @@ def _address(x):
     return None if x is None else x.__array_interface__['data'][0]
 
 
+def _dense(x):
+    return x if x.flags.c_contiguous and x.flags.aligned else numpy.require(x, requirements='CA')
+
+
 def _strided(x):
     """The array, dense if it is not aligned or its strides are no whole numbers of elements."""
     whole = x.flags.aligned and not any(stride % x.itemsize for stride in x.strides)
-    return x if whole else numpy.ascontiguousarray(x)
+    return x if whole else _dense(x)
 
 
 def _rows(x):
     """The array with dense rows, the rows themselves anywhere."""
-    return x if x.strides[1] == x.itemsize and _strided(x) is x else numpy.ascontiguousarray(x)
+    return x if x.strides[1] == x.itemsize and _strided(x) is x else _dense(x)

@@ -112,5 +112,5 @@ def weight_gradients(e: Any, saved: Saved, gpre: Array, weights: Weights, rows: 
         c_prev = rows.all_previous(xp, saved.c)
         c = rows.inner(saved.c)
         peepholes = (e.matmul(gi.T, c_prev), e.matmul(gf.T, c_prev), e.matmul(go.T, c))
-    return Weights(e.matmul(gpre.T, saved.x), gpre.sum(axis=0), e.matmul(gpre.T, rows.all_previous(xp, saved.h)),
+    return Weights(e.matmul(gpre.T, saved.x), e.column_sums(gpre), e.matmul(gpre.T, rows.all_previous(xp, saved.h)),
                    peepholes, weights.order)

@@ -12,9 +12,14 @@ IGNORED = numpy.array([2, -1, 0, 4, -1, 2], 'i')  # -1: ignored by default
 OPTIONS = [{}, {'normalize': False}, {'ignore_label': 2}, {'reduce': 'no'}, {'reduce': 'no', 'ignore_label': 4}]
 
 
-@pytest.fixture(params=[1, 7, 2 ** 18], ids=lambda n: f'blocks of {n}')
-def _blocks(request, monkeypatch):
-    monkeypatch.setattr('chainer_lstm.functions.cross_entropy._BLOCK', request.param)
+@pytest.fixture(params=['auto', 1, 7, 2 ** 18], ids=lambda n: n if n == 'auto' else f'numpy, blocks of {n}')
+def _engines(request, monkeypatch):
+    if request.param == 'auto':
+        yield
+        return
+    monkeypatch.setattr('chainer_lstm.kernels.engine._BLOCK', request.param)
+    with chainer.using_config('lstm_engine', 'numpy'):
+        yield
 
 
 def targets(ignore_label=-1, **_):
@@ -30,7 +35,7 @@ def results(function, x, t, **options):
     return loss, x.grad_var
 
 
-@pytest.mark.usefixtures('_blocks')
+@pytest.mark.usefixtures('_engines')
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 @pytest.mark.parametrize('dtype', ['f', 'd'])
 def test_loss_and_gradient_of_chainer(options, dtype):
@@ -74,6 +79,13 @@ def test_targets(t):
     assert_close(results(softmax_cross_entropy, x, t), results(F.softmax_cross_entropy, x, t))
 
 
+@pytest.mark.usefixtures('_engines')
+def test_scores_in_the_other_byte_order():
+    x = uniform((6, 5), 'f')  # Chainer's fails there
+    found = results(softmax_cross_entropy, x.astype(x.dtype.newbyteorder()), IGNORED)
+    assert_close([F.cast(y, 'f') for y in found], results(F.softmax_cross_entropy, x, IGNORED))
+
+
 def test_no_rows():
     loss, gx = results(softmax_cross_entropy, numpy.zeros((0, 5), 'f'), IGNORED[:0])  # Chainer's backward fails
     assert (float(loss.array), gx.shape) == (0, (0, 5))
@@ -102,7 +114,7 @@ def test_scores_are_left_alone():
     numpy.testing.assert_array_equal(x, before)
 
 
-@pytest.mark.usefixtures('_blocks')
+@pytest.mark.usefixtures('_engines')
 def test_without_backprop():
     x = uniform((6, 5), 'f')
     with chainer.no_backprop_mode():

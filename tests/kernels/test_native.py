@@ -167,6 +167,55 @@ def test_tanh(engine, dtype):
     numpy.testing.assert_array_equal(numpy.signbit(gates[:-3, 0]), numpy.signbit(x[:-3]))
 
 
+def anywhere(x):
+    """The same array at an odd address."""
+    there = numpy.empty(x.nbytes + 1, numpy.uint8)[1:].view(x.dtype).reshape(x.shape)
+    there[...] = x
+    return there
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+def test_arrays_at_odd_addresses(engine, dtype):
+    for call in cases.CALLS:
+        inputs = cases.call_inputs(call, dtype, 4, 7)
+        odd = [x if x is None else anywhere(x) for x in inputs]
+        cases.assert_close(getattr(engine, call.method)(*odd), getattr(engine, call.method)(*inputs), (0, 0))
+    x, W, b = (numpy.random.RandomState(k).rand(*shape).astype(dtype) for k, shape in enumerate([(4, 7), (7, 7), (7,)]))
+    cases.assert_close(engine.affine(*map(anywhere, (x, W, b))), engine.affine(x, W, b), cases.TOLERANCE[dtype])
+    cases.assert_close(engine.exponentials(anywhere(x), True), engine.exponentials(x, True), (0, 0))
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('shape', [(1, 1), (3, 16), (0, 5), (50, 1001)], ids=str)
+def test_exponentials(engine, threads, shape, dtype):
+    """Within three units in the last place, 0 below the normal numbers, with any number of threads."""
+    limits = numpy.finfo(dtype)
+    x = numpy.linspace(-1.2 * numpy.log(limits.max), 80, shape[0] * shape[1] * 3, dtype=dtype)
+    x = numpy.random.RandomState(0).permutation(x).reshape(shape[0], 3 * shape[1])[:, ::3]
+    expected = numpy.exp((x - x.max(axis=1, keepdims=True)).astype(numpy.longdouble))
+    for count in 1, 3:
+        threads(count)
+        y, maxima, sums = engine.exponentials(x, True)
+        numpy.testing.assert_allclose(y, expected.astype(dtype), rtol=3 * limits.eps, atol=2 * limits.tiny)
+        numpy.testing.assert_array_equal(maxima, x.max(axis=1))
+        numpy.testing.assert_allclose(sums, expected.sum(axis=1).astype(dtype), rtol=10 * limits.eps)
+        nothing, *others = engine.exponentials(x, False)
+        assert nothing is None
+        numpy.testing.assert_array_equal(others, [maxima, sums])
+
+
+@pytest.mark.filterwarnings('ignore:invalid value encountered in subtract')
+def test_exponentials_of_what_is_not_finite(engine):
+    random, values = numpy.random.RandomState(0), [-numpy.inf, -numpy.inf, numpy.inf, numpy.nan, 1, 700]
+    x = numpy.array([[-numpy.inf] * 40, [numpy.inf] * 40, *random.choice(values[:2] + values[4:], (10, 40)),
+                     *random.choice(values, (10, 40))], 'f')
+    (y, _, sums), (expected, _, their_sums) = (e.exponentials(x, True) for e in (engine, kernels.Engine()))
+    numpy.testing.assert_allclose(sums, their_sums, rtol=1e-6)
+    finite = numpy.isfinite(sums)
+    assert finite.any()
+    numpy.testing.assert_allclose(y[finite], expected[finite], rtol=1e-6)
+
+
 def test_no_function_of_the_c_library_is_called_for_each_number():
     cases.native_engine('baseline')
     names = native._file().read_bytes()

@@ -27,6 +27,7 @@ _ARGUMENTS = {
     'peephole_out_fwd': (_P,) * 4 + (_N,),
     'peephole_out_bwd': (_P,) * 6 + (_N,),
     'peephole_cell_bwd': (_P,) * 6 + (_N,),
+    'exponentials': (_N, _N, _P, _P, _P, _P),
 }
 
 

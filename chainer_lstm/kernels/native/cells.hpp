@@ -49,6 +49,25 @@ INLINE Gates<Vec<T>> load_pre(const T* xw, const T* hu /*or null*/, const T* b /
     return g;
 }
 
+// y (n,) or null = exp(x - maximum), of which sum is the sum
+template <typename T>
+void exponentials_row(isize n, const T* x, T* y /*or null*/, T& maximum, T& sum) {
+    constexpr T least = -std::numeric_limits<T>::infinity();  // exp(least) = 0
+    Vec<T> most(least), total(T(0));
+    each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
+        most = greater(load(x + k, width, least), most);
+    });
+    maximum = most.v[0];
+    for (int j = 1; j < lanes<T>; j++) maximum = most.v[j] > maximum ? most.v[j] : maximum;
+    each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
+        const Vec<T> e = exp_of_negative(load(x + k, width, least) - maximum);
+        if (y) store(y + k, e, width);
+        total += e;
+    });
+    sum = 0;
+    for (int j = 0; j < lanes<T>; j++) sum += total.v[j];
+}
+
 // units [first, last) of one row; every pointer is to the row's unit 0
 
 template <typename T>

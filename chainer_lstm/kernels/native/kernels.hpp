@@ -57,7 +57,7 @@ int recur_backward(isize steps, const std::int64_t* start, const std::int64_t* n
 
 // the stages of a step, with the arguments of the CUDA kernels of the same names; n = B * H
 
-constexpr double work_of_a_unit = 100;
+constexpr double work_of_a_unit = 100, work_of_an_exponential = 20;
 
 // f(row) for rows of units
 template <typename F>
@@ -121,6 +121,16 @@ int peephole_cell_bwd(const T* gates, const T* c_prev, const T* gc, const T* go,
     });
 }
 
+// y (N, V) or null = exp(x - maxima), with the maxima and their sums of the rows (N,) of x (N, V)
+template <typename T>
+int exponentials(isize rows, isize classes, const T* x, T* y /*or null*/, T* maxima, T* sums) {
+    Team::run(work_of_an_exponential * rows * classes, [&](Worker& worker) {
+        for (isize r = rows * worker.id / worker.count; r < rows * (worker.id + 1) / worker.count; r++)
+            exponentials_row(classes, x + r * classes, y ? y + r * classes : y, maxima[r], sums[r]);
+    });
+    return 0;
+}
+
 #define CHAINER_LSTM_KERNEL(name) \
     if (!std::strcmp(wanted, #name)) return dtype == 'd' ? (void*)&name<double> : (void*)&name<float>;
 
@@ -134,6 +144,7 @@ void* find(const char* wanted, char dtype) {
     CHAINER_LSTM_KERNEL(peephole_out_fwd)
     CHAINER_LSTM_KERNEL(peephole_out_bwd)
     CHAINER_LSTM_KERNEL(peephole_cell_bwd)
+    CHAINER_LSTM_KERNEL(exponentials)
     return nullptr;
 }
 

@@ -2,7 +2,7 @@
 
 namespace SIMD {
 
-constexpr isize block = 256, high = 384, most_panels = 6;  // of K, of M, and panels of N that the caches hold together
+constexpr isize block = 416, high = 384, most_panels = 6;  // of K, of M, and panels of N that the caches hold together
 // without packing: the most rows of A, the block of K, and the K from which on sums across vectors do not matter
 constexpr isize few = 32, few_block = 128, few_long = 300;
 
@@ -51,11 +51,12 @@ public:
 
     // columns [first, last) of C (M, N) = A B, or += A B; c points to column 0
     void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add) const {
+        const isize blocks = up(K, block) / block;
         for (isize p = 0; p < panels.count; p++) {
             const isize width = panels.width(p), row = up(width, lanes<T>);
             const T* b = room + (panels.begin(p) - panels.first) * K;
-            for (isize k = 0; k < K; k += block) {
-                const isize depth = least(K - k, block);
+            for (isize j = 0; j < blocks; j++) {
+                const isize k = K * j / blocks, depth = K * (j + 1) / blocks - k;
                 panel_product<T, true>(M, depth, width, a.from(0, k), b + k * row, row, c + panels.begin(p), c_row,
                                        add || k > 0, b + (k + depth) * row);
             }

@@ -53,11 +53,12 @@ struct Vec {
 template <typename T>
 constexpr isize lanes = Vec<T>::lanes;
 
-// the first n lanes
+// the first n lanes, the others are `rest`
 template <typename T>
-INLINE Vec<T> load(const T* p, isize n) {
+INLINE Vec<T> load(const T* p, isize n, T rest = 0) {
     if (n == lanes<T>) return Vec<T>::load(p);
-    T part[lanes<T>] = {};
+    T part[lanes<T>];
+    Vec<T>(rest).store(part);
     std::memcpy(part, p, n * sizeof(T));
     return Vec<T>::load(part);
 }
@@ -81,18 +82,42 @@ INLINE Vec<T> exp_rest(Vec<T> r) {
         return exp_rest<T, K + 1>(r) * r + T(1) / factorial(K);
 }
 
-// e = exp(2 |x|) - 1 without cancellation, tanh |x| = e / (e + 2); a few units in the last place, NaN stays NaN
+// exp(x) = power + power * more, a power of two that must be in range; a few units in the last place, NaN stays NaN
+template <typename T>
+struct Exponential {
+    Vec<T> power, more;
+
+    INLINE explicit Exponential(Vec<T> x) {
+        typedef typename Vec<T>::integers integers;
+        const Vec<T> shifted = x * Real<T>::log2_e + Vec<T>(Real<T>::round), n = shifted - Real<T>::round;
+        const Vec<T> r = (x - n * Real<T>::ln2_high) - n * Real<T>::ln2_low;
+        power = Vec<T>(
+            (typename Vec<T>::native)(((integers)shifted.v + Real<T>::exponent_bias) << Real<T>::mantissa));
+        more = exp_rest<T>(r) * r * r + r;
+    }
+};
+
+// for x <= 0
+template <typename T>
+INLINE Vec<T> exp_of_negative(Vec<T> x) {
+    const Exponential<T> e(x);
+    const Vec<T> zero(T(0)), y = e.power * e.more + e.power;
+    return Vec<T>(x.v < Vec<T>(Real<T>::exp_is_zero).v ? zero.v : y.v);
+}
+
+template <typename T>
+INLINE Vec<T> greater(Vec<T> a, Vec<T> b) { return Vec<T>(a.v > b.v ? a.v : b.v); }
+
+// e = exp(2 |x|) - 1 without cancellation, tanh |x| = e / (e + 2)
 template <typename T>
 INLINE Vec<T> tanh(Vec<T> x) {
     typedef typename Vec<T>::integers integers;
     typedef typename Vec<T>::native native;
     const integers sign = (integers)x.v & (integers)Vec<T>(T(-0.0)).v;
     const native size = (native)((integers)x.v ^ sign);
-    const Vec<T> limit(Real<T>::tanh_is_one), twice = Vec<T>(size > limit.v ? limit.v : size) * T(2);
-    const Vec<T> shifted = twice * Real<T>::log2_e + Vec<T>(Real<T>::round), n = shifted - Real<T>::round;
-    const Vec<T> r = (twice - n * Real<T>::ln2_high) - n * Real<T>::ln2_low;
-    const Vec<T> power((native)(((integers)shifted.v + Real<T>::exponent_bias) << Real<T>::mantissa));
-    const Vec<T> e = power * (exp_rest<T>(r) * r * r + r) + (power - T(1));
+    const Vec<T> limit(Real<T>::tanh_is_one);
+    const Exponential<T> twice(Vec<T>(size > limit.v ? limit.v : size) * T(2));
+    const Vec<T> e = twice.power * twice.more + (twice.power - T(1));
     return Vec<T>((native)((integers)(e / (e + T(2))).v ^ sign));
 }
 
