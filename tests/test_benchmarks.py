@@ -151,8 +151,8 @@ def test_difference(actual, expected, apart):
 def test_interrupt_leaves_no_processes(tmp_path):
     process = subprocess.Popen(
         [*SCRIPT, '--shapes', '2/3/4/1', '--runs', '100000', '--peers', 'chainer', '--out', str(tmp_path)],
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True)
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background job ignores it
     try:
         printed = b''
         while b'training' not in printed:
