@@ -34,7 +34,7 @@ def main(args=None):
     given = {} if options.engine is None else {'engine': options.engine, 'engine_of_backward': options.engine}
     surfaces = [options.only] if options.only else list(SURFACES)
     counts, refused = collections.Counter(), 0
-    begin, shown = time.monotonic(), 0.
+    begin = shown = time.monotonic()
     while (now := time.monotonic()) < begin + options.seconds:
         number = counts.total()
         surface = surfaces[number % len(surfaces)]
