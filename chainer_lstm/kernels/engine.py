@@ -58,7 +58,7 @@ class Engine:
 
     def column_sums(self, x: Array) -> Array:
         """(P, N) -> (N,)."""
-        return x.sum(axis=0)
+        return self.xp.sum(x, axis=0)
 
     def split(self, x: Array) -> tuple[Array, ...]:
         """(B, 4H) -> a, i, f, o, each (B, H)."""

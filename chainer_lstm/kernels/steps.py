@@ -97,7 +97,7 @@ def _gU(e, rows):
 
 
 def _gb(e, rows):
-    return e.xp.sum(rows['gpre'], axis=0)
+    return e.column_sums(rows['gpre'])
 
 
 def _gP(gate, cell):
