@@ -23,32 +23,13 @@ from tests.conftest import gradients
 from tests.conftest import uniform
 from tests.conftest import uniforms
 from tests.conftest import variables
-
-BATCH, TIME = 4, 5
-LAYERS = {'one layer': (1, False), 'both directions': (1, True), 'three layers': (3, False),
-          'two layers in both directions': (2, True)}
-MASKS = {
-    'no mask': {},
-    'lengths': {'lengths': [3, 5, 0, 1]},
-    'equal lengths': {'lengths': numpy.array([2] * 4, numpy.uint8)},
-    'full lengths': {'lengths': (5,) * 4},
-    'lengths 0': {'lengths': [0] * 4},
-    'holes': {'mask': [[0, 1, 0, 1, 1], [1, 0, 0, 0, 1], [0, 0, 1, 0, 0], [1, 1, 1, 1, 1]]},
-    'left padding': {'mask': numpy.arange(TIME) >= numpy.array([[2], [0], [5], [4]])},
-    'floats with an axis more': {'mask': numpy.array([[0, 1, 1, 0, 0]] * 4, 'f')[..., None]},
-}
-SHAPES = pytest.mark.parametrize(('n_layers', 'bidirectional'), LAYERS.values(), ids=LAYERS)
-
-
-def make(in_size=INPUT, out_size=UNITS, dtype='d', xp=numpy, **kwargs):
-    with chainer.using_config('dtype', numpy.dtype(dtype)):
-        link = links.SequenceLSTM(in_size, out_size, bias_init=chainer.initializers.Uniform(1), **kwargs)
-    link.to_device('@numpy' if xp is numpy else '@cupy:0')
-    return link
-
-
-def full(**kwargs):
-    return make(return_sequences=True, return_state=True, **kwargs)
+from tests.links.sequence_cases import BATCH
+from tests.links.sequence_cases import MASKS
+from tests.links.sequence_cases import SHAPES
+from tests.links.sequence_cases import TIME
+from tests.links.sequence_cases import full
+from tests.links.sequence_cases import make
+from tests.links.sequence_cases import samples
 
 
 def valid_steps(lengths=None, mask=None, time=TIME, batch=BATCH):
@@ -75,11 +56,6 @@ def expected(link, x, valid, c0, h0):
                     now = rest.pop(0 if d == 0 else -1)
                 outputs[b, t, d] = now
     return outputs.reshape(*valid.shape, -1), numpy.concatenate(h[-directions:], axis=1), c, h
-
-
-def samples(groups, dtype='d', xp=numpy):
-    """x, c, h."""
-    return uniforms([(BATCH, TIME, INPUT), (groups, BATCH, UNITS), (groups, BATCH, UNITS)], dtype, xp)
 
 
 # Values
@@ -234,99 +210,6 @@ def test_one_node(given):
             nodes.add(node)
             todo += [variable.creator_node for variable in node.inputs]
     assert sum(isinstance(node, LSTMSequence) for node in nodes) == 1
-
-
-# State
-
-@pytest.mark.parametrize(('n_layers', 'bidirectional'), [(1, False), (3, False)])
-def test_stateful_halves_are_the_whole(n_layers, bidirectional, xp):
-    link = full(n_layers=n_layers, stateful=True, xp=xp)
-    x = chainer.Variable(uniform((BATCH, TIME, INPUT), xp=xp))
-    y, c, h = link(x)
-    whole = [y, c, h, *gradients([y, c, h], [x, *link.params()])]
-    assert link.c.shape == link.h.shape == (n_layers, BATCH, UNITS)
-    link.reset_state()
-    assert link.c is None and link.h is None
-    first, (second, c, h) = link(x[:, :2])[0], link(x[:, 2:])
-    y = F.concat((first, second))
-    assert_close([y, c, h, *gradients([y, c, h], [x, *link.params()])], whole)
-
-
-def test_stateful_carries_through_masks():
-    link, x = make(stateful=True), uniform((2, TIME, INPUT))
-    link(x, lengths=[0, 2])
-    before = link.h.array[0]
-    assert_close([before[0]], [numpy.zeros(UNITS)])
-    assert_close([link(x, lengths=[0, 0])], [before])
-
-
-def test_state_is_kept_only_when_stateful():
-    link, x = make(), uniform((2, TIME, INPUT))
-    first = link(x)
-    assert link.c is None and link.h is None
-    assert_close([link(x)], [first])
-
-
-def test_set_state_is_an_initial_state():
-    link, (x, c, h) = make(stateful=True), samples(1)
-    expected = link(x, (c, h))
-    link.set_state(c, h)
-    assert_close([link(x)], [expected])
-    link.set_state(c[0], chainer.Variable(h[0]))
-    assert link.c.shape == link.h.shape == c.shape
-    assert_close([link(x)], [expected])
-
-
-def test_initial_state_before_the_kept_one():
-    link, (x, c, h) = make(stateful=True), samples(1)
-    link(x)
-    given = link(x, (c, h))
-    assert_close([link.h[0]], [given])
-    link.reset_state()
-    assert_close([link(x, [c[0], h[0]])], [given])
-
-
-@pytest.mark.gpu
-def test_state_moves_with_the_link(cupy):
-    link, x = make(stateful=True), uniform((BATCH, TIME, INPUT))
-    link(x)
-    link.c.unchain(), link.h.unchain()
-    expected = link.copy()(x)
-    link.to_device('@cupy:0')
-    assert isinstance(link.c.array, cupy.ndarray) and isinstance(link.h.array, cupy.ndarray)
-    assert_close([link(cupy.asarray(x))], [expected])
-
-
-def test_return_state_is_y_c_h():
-    link = make(return_state=True)
-    y, c, h = link(uniform((BATCH, TIME, INPUT)))
-    assert y.shape == c.shape == h.shape == (BATCH, UNITS)
-    assert_close([y], [h])
-    assert numpy.abs(c.array - h.array).max() > 0.01
-    y, c, h = make(return_state=True, bidirectional=True)(uniform((BATCH, TIME, INPUT)))
-    assert (y.shape, c.shape, h.shape) == ((BATCH, 2 * UNITS), (2, BATCH, UNITS), (2, BATCH, UNITS))
-    assert_close([y], [F.concat((h[0], h[1]))])
-
-
-@pytest.mark.parametrize('name', ['no mask', 'holes'])
-def test_learned_initial_state(name, xp):
-    link = full(n_layers=2, bidirectional=True, learn_initial_state=True, xp=xp)
-    x = uniform((BATCH, TIME, INPUT), xp=xp)
-    assert_close([link.c0, link.h0], [numpy.zeros((4, UNITS))] * 2)
-    link.c0.array[...], link.h0.array[...] = uniforms([(4, UNITS)] * 2, xp=xp)
-    state = [chainer.Variable(xp.repeat(v.array[:, None], BATCH, axis=1)) for v in (link.c0, link.h0)]
-    outputs, expected = link(x, **MASKS[name]), link(x, state, **MASKS[name])
-    assert_close(outputs, expected)
-    assert_close(gradients(outputs, [link.c0, link.h0]), [g.array.sum(axis=1) for g in gradients(expected, state)])
-
-
-def test_kept_state_before_the_learned_one():
-    link, x = make(stateful=True, learn_initial_state=True), uniform((BATCH, TIME, INPUT))
-    link.h0.array[...] = 0.5
-    first, second = link(x).array, link(x).array
-    assert numpy.abs(first - second).max() > 1e-3
-    link.reset_state()
-    assert_close([link(x)], [first])
 
 
 # Parameters

@@ -1,11 +1,8 @@
-"""Files: from and to Chainer's own links, wrong ones, and the state in them."""
-import functools
+"""Files: from and to Chainer's own links, and wrong ones."""
 import re
-from typing import NamedTuple
 
 import chainer
 import chainer.links as L
-import h5py
 import numpy
 import pytest
 from chainer import serializers
@@ -17,68 +14,16 @@ from tests.conftest import assert_close
 from tests.conftest import assert_same
 from tests.conftest import contents
 from tests.conftest import inputs
-from tests.conftest import outputs_and_states
 from tests.conftest import pair
 from tests.conftest import uniform
-
-
-class Format(NamedTuple):
-    """How Chainer writes and reads one kind of file; ``load_loosely`` is not strict about missing keys."""
-
-    name: str
-    save: object
-    load: object
-    load_loosely: object
-
-
-def load_hdf5_loosely(path, link):
-    with h5py.File(path, 'r') as opened:
-        serializers.HDF5Deserializer(opened, strict=False).load(link)
-
-
-FORMATS = [
-    Format('npz', serializers.save_npz, serializers.load_npz, functools.partial(serializers.load_npz, strict=False)),
-    Format('hdf5', serializers.save_hdf5, serializers.load_hdf5, load_hdf5_loosely),
-]
-ARGUMENTS = {
-    'LSTM': (INPUT, UNITS),
-    'StatelessLSTM': (INPUT, UNITS),
-    'StatefulPeepholeLSTM': (INPUT, UNITS),
-    'NStepLSTM': (2, INPUT, UNITS, 0.),
-    'NStepBiLSTM': (2, INPUT, UNITS, 0.),
-}
-DEFERRABLE = ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM']
-STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
-MODULES = {'ours': chainer_lstm.links, "Chainer's": L}
-
-
-def new(name, module=chainer_lstm.links, deferred=False):
-    """A link that no other one equals; biases not zero."""
-    link = getattr(module, name)(*((None, UNITS) if deferred else ARGUMENTS[name]))
-    for param in link.params(include_uninit=False):
-        param.array[...] = numpy.random.uniform(-1, 1, param.shape)
-    return link
-
-
-def stored(link):
-    """What a file of the link holds."""
-    serializer = serializers.DictionarySerializer()
-    serializer.save(link)
-    return dict(serializer.target)
-
-
-def with_state(link, batch=2):
-    """The link, its state set where it has one."""
-    if hasattr(link, 'set_state'):
-        link.set_state(uniform((batch, UNITS), 'f', seed=20), uniform((batch, UNITS), 'f', seed=21))
-    return link
-
-
-@pytest.fixture(params=FORMATS, ids=lambda format_: format_.name)
-def file(request, tmp_path):
-    """A file in each format: the functions with the path filled in."""
-    name, *functions = request.param
-    return Format(name, *(functools.partial(function, str(tmp_path / 'file')) for function in functions))
+from tests.links.conftest import ARGUMENTS
+from tests.links.conftest import DEFERRABLE
+from tests.links.conftest import MODULES
+from tests.links.conftest import STATEFUL
+from tests.links.conftest import assert_load_fails
+from tests.links.conftest import new
+from tests.links.conftest import stored
+from tests.links.conftest import with_state
 
 
 @pytest.mark.parametrize('name', ARGUMENTS)
@@ -151,14 +96,6 @@ def test_load_onto_a_device(xp, file, name):
 KEYS = [(name, key) for name in ARGUMENTS for key in stored(new(name))
         if not name.startswith('NStep') or key in ('0/w0', '1/w3', '1/w7', '1/b5')]
 NAMES_AND_KEYS = pytest.mark.parametrize('name, key', KEYS, ids=[f'{name} {key}' for name, key in KEYS])
-
-
-def assert_load_fails(file, link, data, error, message):
-    before = contents(link)
-    file.save(data)
-    with pytest.raises(error, match=message):
-        file.load(link)
-    assert_same(contents(link), before)
 
 
 @NAMES_AND_KEYS
@@ -279,115 +216,6 @@ def test_replaced_upward_round_trip(file, started):
     second.reset_state()
     first.reset_state()
     assert_close([second(x)], [first(x)])
-
-
-# The state
-
-@STATEFUL
-@pytest.mark.parametrize('deferred', [False, True], ids=['into initialized', 'into deferred'])
-@pytest.mark.parametrize('dtype', 'efd')
-def test_persistent_state_round_trip(file, name, deferred, dtype):
-    """The state goes on bit for bit."""
-    with chainer.using_config('dtype', numpy.dtype(dtype)):
-        first, second = new(name), new(name, deferred=deferred)
-        first.persistent_state = second.persistent_state = True
-        xs = inputs((3, 2, 3), dtype)
-        outputs_and_states(first, xs[:2])
-        file.save(first)
-        file.load(second)
-        assert_same(contents(second), contents(first))
-        for one, other in zip(outputs_and_states(second, xs[2:]), outputs_and_states(first, xs[2:])):
-            numpy.testing.assert_array_equal(one.array, other.array)
-    assert first.c.dtype == second.c.dtype == dtype
-
-
-@STATEFUL
-def test_persistent_state_none(file, name):
-    """A link without a state makes the one that reads its file forget its own."""
-    first, second = new(name), with_state(new(name))
-    first.persistent_state = second.persistent_state = True
-    file.save(first)
-    file.load(second)
-    assert second.c is None and second.h is None
-    assert_same(contents(second), contents(first))
-
-
-@STATEFUL
-def test_persistent_state_of_a_deferred_link(file, name):
-    first, second = new(name, deferred=True), with_state(new(name, deferred=True))
-    first.persistent_state = second.persistent_state = True
-    file.save(first)
-    file.load(second)
-    assert second.c is None and second.upward.W.array is None
-
-
-@STATEFUL
-@pytest.mark.parametrize('target', MODULES.values(), ids=MODULES.keys())
-def test_file_with_state_is_read_without_it(file, name, target):
-    first, second = with_state(new(name)), new(name, target)
-    first.persistent_state = True
-    assert {'c', 'h'} <= stored(first).keys()
-    file.save(first)
-    file.load(second)
-    assert second.c is None and second.h is None
-    assert_same({**contents(second), 'c': first.c.array, 'h': first.h.array}, contents(first))
-
-
-@STATEFUL
-@pytest.mark.parametrize('source', MODULES.values(), ids=MODULES.keys())
-def test_file_of_weights_alone_keeps_the_state(file, name, source):
-    first, second = new(name, source), with_state(new(name))
-    second.persistent_state = True
-    state = second.c.array.copy(), second.h.array.copy()
-    file.save(first)
-    file.load(second)
-    assert_close([second.c, second.h], state)
-    numpy.testing.assert_array_equal(second.upward.W.array, first.upward.W.array)
-
-
-@STATEFUL
-@pytest.mark.parametrize('c, h, error, message', [
-    (numpy.zeros((2, UNITS + 1), 'f'), numpy.zeros((2, UNITS), 'f'), ValueError, r'expected c of shape .*got \(2, 5\)'),
-    (numpy.zeros((2, UNITS), 'f'), numpy.zeros((2, 1), 'f'), ValueError, r'expected h of shape .*got \(2, 1\)'),
-    (numpy.zeros((2, UNITS), 'f'), numpy.zeros((3, UNITS), 'f'), ValueError, r'one shape, got \(2, 4\) and \(3, 4\)'),
-    (numpy.zeros((UNITS,), 'f'), numpy.zeros((UNITS,), 'f'), ValueError, r'expected c of shape'),
-    (numpy.zeros((2, UNITS), 'i'), numpy.zeros((2, UNITS), 'i'), TypeError, r'expected c of a float dtype, got int32'),
-], ids=['width of c', 'width of h', 'rows', 'axes', 'dtype'])
-def test_misshapen_state_changes_nothing(file, name, c, h, error, message):
-    data = {**stored(new(name)), 'c': c, 'h': h}
-    link = with_state(new(name))
-    link.persistent_state = True
-    assert_load_fails(file, link, data, error, message)
-
-
-@STATEFUL
-def test_misshapen_parameter_keeps_the_state(file, name):
-    first = with_state(new(name), batch=5)
-    first.persistent_state = True
-    data = stored(first)
-    data['lateral/W'] = data['lateral/W'][:1]
-    link = with_state(new(name))
-    link.persistent_state = True
-    assert_load_fails(file, link, data, ValueError, 'lateral/W: expected shape')
-
-
-@STATEFUL
-def test_state_missing_in_part_keeps_the_state(file, name):
-    link = with_state(new(name))
-    link.persistent_state = True
-    state = link.c.array.copy(), link.h.array.copy()
-    file.save({**stored(new(name)), 'c': numpy.zeros((5, UNITS), 'f')})
-    for load in (file.load, file.load_loosely):
-        load(link)
-        assert_close([link.c, link.h], state)
-
-
-@STATEFUL
-def test_persistent_state_stays_with_copies(name):
-    link = new(name)
-    link.persistent_state = True
-    assert all(link.copy(mode).persistent_state for mode in ('share', 'copy', 'init'))
-    assert not new(name).persistent_state
 
 
 def test_own_parameter_of_a_subclass_is_checked_too(tmp_path):
