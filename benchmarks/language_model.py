@@ -31,6 +31,7 @@ import numpy
 import report
 from contestants import Shape
 from worker import Worker
+from worker import start
 
 from chainer_lstm import functions
 from chainer_lstm.command_line import Parser
@@ -204,18 +205,10 @@ def measure(shape: Shape, workers: dict[str, Worker], args: argparse.Namespace) 
 
 
 def run(args: argparse.Namespace) -> None:
-    results: dict[str, Any] = {'machine': report.machine(), 'facts': {}, 'shapes': []}
+    results: dict[str, Any] = {'machine': report.machine()}
     with contextlib.ExitStack() as stack:
-        workers = {}
-        for name in ('ours', *args.peers):
-            worker = Worker((MODELS[name],))
-            stack.callback(worker.close)
-            try:
-                results['facts'][name] = worker.call('facts', 'auto')
-            except ImportError as error:
-                print(f'{name} is left out: {error}')
-                continue
-            workers[name] = worker
+        families = {name: (MODELS[name],) for name in ('ours', *args.peers)}
+        workers, results['facts'] = start(stack, families, 'auto')
         results['shapes'] = [measure(shape, workers, args) for shape in args.shapes]
     for entry in results['shapes']:
         figures = ', '.join(f'{name} {value:.0f}' for name, value in entry['words/sec'].items())

@@ -32,6 +32,7 @@ from contestants import ENGINES
 from contestants import FAMILIES
 from contestants import Shape
 from worker import Worker
+from worker import start
 
 from chainer_lstm.command_line import Parser
 
@@ -99,21 +100,6 @@ def make_folder(p: Parser, out: pathlib.Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         p.error(f'argument --out: {error.strerror}: {out}')
-
-
-def start(stack: contextlib.ExitStack, args: argparse.Namespace) -> tuple[dict[str, Worker], dict[str, Any]]:
-    """The workers by the names of their contestants, in the order of turns, and the facts of each family."""
-    workers, facts = {}, {}
-    for family in ('ours', *args.peers):
-        worker = Worker(FAMILIES[family])
-        stack.callback(worker.close)
-        try:
-            facts[family] = worker.call('facts', args.engine)
-        except ImportError as error:
-            print(f'{family} is left out: {error}')
-            continue
-        workers.update((kind.name, worker) for kind in FAMILIES[family])
-    return {name: workers[name] for pair in report.PAIRS for name in pair if name in workers}, facts
 
 
 def check(workers: dict[str, Worker]) -> dict[str, dict[str, Any]]:
@@ -185,7 +171,8 @@ def run(args: argparse.Namespace) -> int:
     machine = report.machine()
     print(f'{machine["cpu"]}, {machine["cores usable"] or machine["cores"]} cores, load {machine["load before"]}')
     with contextlib.ExitStack() as stack:
-        workers, facts = start(stack, args)
+        found, facts = start(stack, {name: FAMILIES[name] for name in ('ours', *args.peers)}, args.engine)
+        workers = {name: found[name] for pair in report.PAIRS for name in pair if name in found}  # in turn
         shapes = [measure(at, workers, args) for at in args.shapes]
         print('sequences of different lengths')
         ragged = workers['ours NStepLSTM'].call(

@@ -5,6 +5,7 @@ OpenMP would spin for a while after each call and take cores from the other.
 """
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import multiprocessing.connection
@@ -15,6 +16,7 @@ import traceback
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
+from typing import Optional
 
 import contestants  # isort: skip  (lets Chainer be imported)
 import chainer
@@ -79,6 +81,25 @@ def _serve(pipe: multiprocessing.connection.Connection, classes: tuple[type, ...
         pipe.send(answer)
 
 
+def start(stack: contextlib.ExitStack, families: dict[str, tuple[type, ...]], engine: str
+          ) -> tuple[dict[str, Worker], dict[str, Any]]:
+    """The workers by the names of their contestants, and the facts of each family whose library is installed.
+
+    'ours' computes with this engine.
+    """
+    workers, facts = {}, {}
+    for name, classes in families.items():
+        worker = Worker(classes)
+        stack.callback(worker.close)
+        try:
+            facts[name] = worker.call('facts', engine if name == 'ours' else None)
+        except ImportError as error:
+            print(f'{name} is left out: {error}')
+            continue
+        workers.update((kind.name, worker) for kind in classes)
+    return workers, facts
+
+
 class Family:
     """The contestants of one process, and what the main process can ask of them."""
 
@@ -86,15 +107,18 @@ class Family:
         self._classes = classes
         self._contestants: dict[str, Any] = {}
 
-    def facts(self, engine: str) -> dict[str, Any]:
+    def facts(self, engine: Optional[str]) -> dict[str, Any]:
         """Versions and thread pools; from now on ours computes with this engine.
+
+        Others get None: the native engine also changes how its process keeps freed memory, from which they would gain.
 
         Raises:
             ImportError: the library is not installed.
             ValueError: the engine cannot be had.
         """
-        chainer.global_config.lstm_engine = engine
-        kernels.engine_of(numpy.ones(1), engine)
+        if engine is not None:
+            chainer.global_config.lstm_engine = engine
+            kernels.engine_of(numpy.ones(1), engine)
         facts = {'numpy': numpy.__version__, **self._classes[0].versions()}
         try:
             from threadpoolctl import threadpool_info

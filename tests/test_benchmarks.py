@@ -14,6 +14,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'benchmarks'))
 import contestants
 import layers
 
+from chainer_lstm.kernels import native
+
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = [sys.executable, str(ROOT / 'benchmarks' / 'layers.py')]
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT)}
@@ -38,6 +40,14 @@ class BrokenSteps(contestants.ChainerSteps):
 class DyingSteps(contestants.ChainerSteps):
     def infer(self):
         os._exit(7)
+
+
+class UntouchedSteps(contestants.ChainerSteps):
+    """With the native engine this process would keep freed memory, and a peer in it would be the faster for it."""
+
+    def train(self):
+        assert native.library.cache_info().currsize == 0
+        return super().train()
 
 
 class MissingLSTM(contestants.TorchLSTM):
@@ -116,6 +126,11 @@ def test_contestant_that_fails(kind, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(layers.FAMILIES, 'chainer', (contestants.ChainerNStep, kind))
     assert quick(tmp_path, '--peers', 'chainer') == 1
     assert message in capsys.readouterr().err
+
+
+def test_peers_compute_in_processes_without_our_engine(tmp_path, monkeypatch):
+    monkeypatch.setitem(layers.FAMILIES, 'chainer', (contestants.ChainerNStep, UntouchedSteps))
+    assert quick(tmp_path, '--peers', 'chainer') == 0
 
 
 def test_missing_peer_is_left_out(tmp_path, capsys, monkeypatch):
