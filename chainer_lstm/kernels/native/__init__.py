@@ -77,7 +77,7 @@ def kernel(instruction_set: str, name: str, dtype_char: str) -> Callable[..., No
 
     def call(*args):
         if function(*args):
-            raise MemoryError('no memory for the packed weights of a recurrence')
+            raise MemoryError('no memory for packed weights')
     return call
 
 

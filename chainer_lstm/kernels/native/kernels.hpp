@@ -26,8 +26,7 @@ int guarded(const F& f) {
 template <typename T>
 int matmul(isize M, isize N, isize K, const T* a, isize a_row, isize a_col, const T* b, isize b_row, isize b_col,
            const T* bias, isize add, T* c) {
-    product<T>(M, N, K, {a, a_row, a_col}, {b, b_row, b_col}, bias, add, c);
-    return 0;
+    return guarded([&] { product<T>(M, N, K, {a, a_row, a_col}, {b, b_row, b_col}, bias, add, c); });
 }
 
 template <typename T>

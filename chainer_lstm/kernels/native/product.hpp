@@ -2,7 +2,9 @@
 
 namespace SIMD {
 
-constexpr isize block = 416, high = 384, most_panels = 6;  // of K, of M, and panels of N that the caches hold together
+// the blocks of K, and the rows of A and panels of B that are multiplied by each other at a time
+constexpr isize block = 416, high = 96, most_panels = 6;
+constexpr isize most_packed = 96, wide = 16;  // blocks of panels that are packed together, of as many panels at least
 // without packing: the most rows of A, the block of K, and the K from which on sums across vectors do not matter
 constexpr isize few = 32, few_block = 128, few_long = 300;
 
@@ -41,32 +43,64 @@ void pack(const Panels<T>& panels, isize first, isize last, Matrix<const T> b, i
     }
 }
 
-// columns [first, last) of B (K, N), packed once and multiplied by often
+// memory for packed weights, given out piece by piece
+template <typename T>
+class Room {
+public:
+    explicit Room(isize size)
+        : next_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t(64)))), all_(next_) {}
+    ~Room() { ::operator delete(all_, std::align_val_t(64)); }
+    Room(const Room&) = delete;
+
+    T* take(isize size) {
+        T* const here = next_;
+        next_ += size;
+        return here;
+    }
+
+private:
+    T *next_, *const all_;
+};
+
+// panels of B (K, N) in memory, packed once and multiplied by often; K in equal blocks
 template <typename T>
 class Packed {
 public:
-    Packed(Matrix<const T> b, isize K, isize first, isize last, T* room) : panels(first, last), K(K), room(room) {
-        pack(panels, 0, panels.count, b, K, room);
-    }
+    const Panels<T> panels;
+    const isize K, blocks;
 
-    // columns [first, last) of C (M, N) = A B, or += A B; c points to column 0
-    void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add) const {
-        const isize blocks = up(K, block) / block;
-        for (isize p = 0; p < panels.count; p++) {
+    Packed(const Panels<T>& panels, isize K, T* room)
+        : panels(panels), K(K), blocks(up(K, block) / block), room(room) {}
+
+    // panels [first, last)
+    void pack(Matrix<const T> b, isize first, isize last) const { SIMD::pack(panels, first, last, b, K, at(first)); }
+
+    isize start(isize j) const { return K * j / blocks; }  // of block j
+
+    // columns of panels [first, last) of C (M, N) = A B, or += A B, by blocks [from, to) of B, with which A begins; c
+    // points to column 0
+    void multiply(isize first, isize last, isize from, isize to, isize M, Matrix<const T> a, T* c, isize c_row,
+                  bool add) const {
+        for (isize p = first; p < last; p++) {
             const isize width = panels.width(p), row = up(width, lanes<T>);
-            const T* b = room + (panels.begin(p) - panels.first) * K;
-            for (isize j = 0; j < blocks; j++) {
-                const isize k = K * j / blocks, depth = K * (j + 1) / blocks - k;
-                panel_product<T, true>(M, depth, width, a.from(0, k), b + k * row, row, c + panels.begin(p), c_row,
-                                       add || k > 0, b + (k + depth) * row);
+            for (isize j = from; j < to; j++) {
+                const isize k = start(j), depth = start(j + 1) - k;
+                const T* const b = at(p) + k * row;
+                panel_product<T, true>(M, depth, width, a.from(0, k - start(from)), b, row, c + panels.begin(p), c_row,
+                                       add || j > from, b + depth * row);
             }
         }
     }
 
+    // all of C
+    void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add) const {
+        multiply(0, panels.count, 0, blocks, M, a, c, c_row, add);
+    }
+
 private:
-    Panels<T> panels;
-    isize K;
     T* room;
+
+    T* at(isize p) const { return room + (panels.begin(p) - panels.first) * K; }
 };
 
 // a piece of C (R, width), width 4 or 1, = A Bᵀ or += A Bᵀ, for rows of A and B whose elements lie side by side;
@@ -178,23 +212,22 @@ void product_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
 
 // C (M, N) = A (M, K) B (K, N) + bias (N,), or without bias, or C += A B
 template <typename T>
-void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c) {
-    if (M == 0 || N == 0) return;
-    if (M <= few && K && a.col == 1 && (b.col == 1 || (b.row == 1 && (M <= tile_rows || K >= few_long)))) {
-        for (isize m = 0; bias && m < M; m++) std::memcpy(c + m * N, bias, N * sizeof(T));
-        return product_of_few(M, N, K, a, b, add || bias, c);
-    }
+void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c,
+                    isize c_row) {
     // rows of A that do not lie in rows are copied: their lines would drive each other out of the caches
     const bool copy_a = a.col != 1 && K > 1;
-    const isize threads = Team::limit(), blocks = up(K, block) / block;
+    const isize threads = Team::limit();
     const Panels<T> panels(0, N, threads);
     // a task is a part of the rows and, where these are too few for all threads, a group of the panels
     const isize wanted = up(M, high) / high, parts = wanted < threads ? wanted : up(wanted, threads);
     const isize groups = parts < threads ? least(up(2 * threads, parts) / parts, panels.count) : 1;
+    Room<T> room(panels.vectors * lanes<T> * K);
+    const Packed<T> packed(panels, K, room.take(0));
     Tasks tasks(parts * groups);
-    Team::run(2.0 * M * N * K, [&](Worker&) {
-        alignas(64) static thread_local T packed_b[block * most_panels * tile_vectors * lanes<T>];
+    Team::run(2.0 * M * N * K, [&](Worker& w) {
         alignas(64) static thread_local T copied_a[block * high];
+        packed.pack(b, panels.count * w.id / w.count, panels.count * (w.id + 1) / w.count);
+        w.wait_for_all();
         for (isize task; tasks.next(task);) {
             const isize m = M * (task / groups) / parts, rows = M * (task / groups + 1) / parts - m;
             const isize first = panels.count * (task % groups) / groups;
@@ -202,30 +235,43 @@ void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, co
             const isize begin = panels.begin(first), width = panels.begin(last) - begin;
             for (isize r = m; r < m + rows && !add && (bias || K == 0); r++) {
                 if (bias)
-                    std::memcpy(c + r * N + begin, bias + begin, width * sizeof(T));
+                    std::memcpy(c + r * c_row + begin, bias + begin, width * sizeof(T));
                 else
-                    std::memset(c + r * N + begin, 0, width * sizeof(T));
+                    std::memset(c + r * c_row + begin, 0, width * sizeof(T));
             }
-            for (isize j = 0; j < blocks; j++) {
-                const isize k = K * j / blocks, depth = K * (j + 1) / blocks - k;
-                Matrix<const T> rows_of_a = a.from(m, k);
+            // block by block, or panel by panel, so that the larger one of A and C is gone through once
+            const isize step = copy_a || K > N ? 1 : packed.blocks;
+            for (isize j = 0; j < packed.blocks; j += step) {
+                Matrix<const T> rows_of_a = a.from(m, packed.start(j));
                 if (copy_a) {
-                    copy(transposed(rows_of_a), depth, rows, copied_a, rows);
+                    copy(transposed(rows_of_a), packed.start(j + 1) - packed.start(j), rows, copied_a, rows);
                     rows_of_a = {copied_a, 1, rows};
                 }
-                for (isize some = first; some < last; some += most_panels) {
-                    const isize end = least(some + most_panels, last);
-                    pack(panels, some, end, b.from(k, 0), depth, packed_b);
-                    for (isize p = some; p < end; p++) {
-                        const isize n = panels.begin(p), width = panels.width(p);
-                        const T* const packed = packed_b + (n - panels.begin(some)) * depth;
-                        panel_product(rows, depth, width, rows_of_a, packed, up(width, lanes<T>), c + m * N + n, N,
-                                      add || bias || j);
-                    }
-                }
+                packed.multiply(first, last, j, j + step, rows, rows_of_a, c + m * c_row, c_row, add || bias || j);
             }
         }
     });
+}
+
+// the same for any B, packed in parts that the caches hold
+template <typename T>
+void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c) {
+    if (M == 0 || N == 0) return;
+    if (M <= few && K && a.col == 1 && (b.col == 1 || (b.row == 1 && (M <= tile_rows || K >= few_long)))) {
+        for (isize m = 0; bias && m < M; m++) std::memcpy(c + m * N, bias, N * sizeof(T));
+        return product_of_few(M, N, K, a, b, add || bias, c);
+    }
+    constexpr isize panel = tile_vectors * lanes<T>;
+    const isize panels = up(N, panel) / panel, blocks = up(K + !K, block) / block;
+    const isize deep = least(blocks, most_packed / least(panels, wide)), broad = most_packed / deep;
+    const isize layers = up(blocks, deep) / deep, groups = up(panels, broad) / broad;
+    for (isize j = 0; j < layers; j++)
+        for (isize g = 0; g < groups; g++) {
+            const isize k = K * j / layers, depth = K * (j + 1) / layers - k;
+            const isize n = panels * g / groups * panel, end = least(panels * (g + 1) / groups * panel, N);
+            packed_product(M, end - n, depth, a.from(0, k), b.from(k, n), bias && !j ? bias + n : nullptr, add || j,
+                           c + n, N);
+        }
 }
 
 }  // namespace SIMD

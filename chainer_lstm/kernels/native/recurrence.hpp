@@ -1,5 +1,4 @@
-// One layer in one direction over all time steps, its input's product made.  Each thread owns some units: their part of
-// the weights is packed once and stays in its caches. Threads wait for each other once a step, with peepholes twice.
+// One layer in one direction over all time steps, its input's product made.
 //
 // Where rows lie is packing.Rows: step k has n[k] rows from start[k] on, in the order of computation; buffers of states
 // begin with `first` rows before the packed ones and hold the initial states from row `initial` on.
@@ -15,12 +14,14 @@ struct Sequence {
 
     bool peepholes() const { return P_i.data; }
 
-    // the rows before step k: f(r, rows, at) for those from r on, which lie in a buffer from row `at` on
+    // the rows before those of step k in [top, end): f(r, rows, at) for those from r on, which lie in a buffer from
+    // row `at` on
     template <typename F>
-    void previous(isize k, const F& f) const {
-        const isize known = k ? least(n[k - 1], n[k]) : 0;
-        if (known) f(0, known, first + start[k - 1]);
-        if (known < n[k]) f(known, n[k] - known, initial + known);
+    void previous(isize k, isize top, isize end, const F& f) const {
+        const isize known = k ? least(n[k - 1], end) : 0;
+        if (top < known) f(top, known - top, first + start[k - 1] + top);
+        if (top < known) top = known;
+        if (top < end) f(top, end - top, initial + top);
     }
 
     isize row_before(isize k, isize r) const {
@@ -45,23 +46,53 @@ struct Share {
     }
 };
 
-// the weights of all threads, each in its owner's part
-template <typename T>
-class Room {
-public:
-    explicit Room(isize size)
-        : next_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t(64)))), all_(next_) {}
-    ~Room() { ::operator delete(all_, std::align_val_t(64)); }
-    Room(const Room&) = delete;
+constexpr isize weights_in_cache = 1200000;  // bytes that each thread's second cache keeps, or nearly
 
-    T* take(isize size) {
-        T* const here = next_;
-        next_ += size;
-        return here;
+// What a thread computes, by weights that are packed once.  Either some units of all rows: their part of the weights
+// stays in its caches, and threads wait for each other once a step, with peepholes twice.  Or, where each thread's cache
+// holds all the weights, all units of some rows, which need nothing of other threads.
+template <typename T>
+struct Part {
+    bool by_rows;
+    Share units;
+    isize top, bottom;  // rows
+
+    Part(const Sequence<T>& s, isize step, const Worker& w)
+        : by_rows(w.count > 1 && s.batch >= tile_rows * w.count &&
+                  4 * s.units * s.units * isize(sizeof(T)) <= weights_in_cache),
+          units(s.units, step, by_rows ? Worker{0, 1} : w), top(by_rows ? row(s, w, w.id) : 0),
+          bottom(by_rows ? row(s, w, w.id + 1) : s.batch) {}
+
+    // panels of the weights, packed by the threads that multiply by them
+    Packed<T> packed(const Worker& w, Matrix<const T> b, isize K, isize first, isize last, T* room) const {
+        const Packed<T> all(Panels<T>(first, last), K, room);
+        const isize count = all.panels.count;
+        all.pack(b, by_rows ? count * w.id / w.count : 0, by_rows ? count * (w.id + 1) / w.count : count);
+        return all;
+    }
+
+    void wait(Worker& w) const {
+        if (!by_rows) w.wait_for_all();
     }
 
 private:
-    T *next_, *const all_;
+    // the row with which the id-th thread's begin, such that all have as many rows of all steps
+    static isize row(const Sequence<T>& s, const Worker& w, isize id) {
+        const auto before = [&](isize r) {
+            isize rows = 0;
+            for (isize k = 0; k < s.steps; k++) rows += least(s.n[k], r);
+            return rows;
+        };
+        isize low = 0, high = s.batch;
+        for (const isize wanted = before(high) * id / w.count; low < high;) {
+            const isize middle = (low + high) / 2;
+            if (before(middle) < wanted)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        return id == w.count ? s.batch : low;
+    }
 };
 
 // pre (P, 4H) becomes gates; h and c are buffers (P + B, H)
@@ -74,22 +105,27 @@ void forward(const Sequence<T>& s, T* pre, T* h, T* c) {
     T *const inner_h = h + s.first * H, *const inner_c = c + s.first * H;
 
     Team::run(s.work(), [&](Worker& worker) {
-        const Share mine(H, s.peepholes() ? lanes<T> : lanes<T> / 4, worker);
-        const Packed<T> U(transposed(s.U), H, 4 * mine.first, 4 * mine.last, packed_U + 4 * H * mine.first);
+        const Part<T> part(s, s.peepholes() ? lanes<T> : lanes<T> / 4, worker);
+        const Share mine = part.units;
+        const auto U = part.packed(worker, transposed(s.U), H, 4 * mine.first, 4 * mine.last,
+                                   packed_U + 4 * H * mine.first);
         const auto peephole = [&](int which, Matrix<const T> P) {
-            return Packed<T>(transposed(P), K, mine.first, mine.last, packed_P + (which * padded + mine.first) * K);
+            return part.packed(worker, transposed(P), K, mine.first, mine.last,
+                               packed_P + (which * padded + mine.first) * K);
         };
         const Packed<T> P_i = peephole(0, s.P_i), P_f = peephole(1, s.P_f), P_o = peephole(2, s.P_o);
 
+        if (part.by_rows) worker.wait_for_all();
         for (isize k = 0; k < s.steps; k++) {
+            const isize end = least(part.bottom, s.n[k]), top = least(part.top, end);
             T* const gates = pre + s.start[k] * 4 * H;
             T *const h_now = inner_h + s.start[k] * H, *const c_now = inner_c + s.start[k] * H;
-            s.previous(k, [&](isize r, isize rows, isize at) {
+            s.previous(k, top, end, [&](isize r, isize rows, isize at) {
                 U.multiply(rows, {h + at * H, H, 1}, gates + r * 4 * H, 4 * H, true);
                 P_i.multiply(rows, {c + at * H, H, 1}, pi + r * K, K, false);
                 P_f.multiply(rows, {c + at * H, H, 1}, pf + r * K, K, false);
             });
-            for (isize r = 0; r < s.n[k]; r++) {
+            for (isize r = top; r < end; r++) {
                 T *const row = gates + r * 4 * H, *const c_prev = c + s.row_before(k, r) * H;
                 if (s.peepholes())
                     peephole_cell_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr, pi + r * H, pf + r * H,
@@ -98,13 +134,13 @@ void forward(const Sequence<T>& s, T* pre, T* h, T* c) {
                     lstm_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr, c_prev, row, c_now + r * H,
                                     h_now + r * H);
             }
-            worker.wait_for_all();
+            part.wait(worker);
             if (!s.peepholes()) continue;
-            P_o.multiply(s.n[k], {c_now, H, 1}, po, H, false);
-            for (isize r = 0; r < s.n[k]; r++)
+            P_o.multiply(end - top, {c_now + top * H, H, 1}, po + top * H, H, false);
+            for (isize r = top; r < end; r++)
                 peephole_out_fwd_row<T>(mine.first, mine.last, gates + r * 4 * H, po + r * H, c_now + r * H,
                                         h_now + r * H);
-            worker.wait_for_all();
+            part.wait(worker);
         }
     });
 }
@@ -117,20 +153,22 @@ void backward(const Sequence<T>& s, T* gates, const T* c, const T* gh, isize gh_
     T *const packed_U = room.take(4 * H * padded), *const packed_P = room.take(3 * K * padded);
 
     Team::run(s.work(), [&](Worker& worker) {
-        const Share mine(H, lanes<T>, worker);
-        const Packed<T> U(s.U, 4 * H, mine.first, mine.last, packed_U + 4 * H * mine.first);
+        const Part<T> part(s, lanes<T>, worker);
+        const Share mine = part.units;
+        const auto U = part.packed(worker, s.U, 4 * H, mine.first, mine.last, packed_U + 4 * H * mine.first);
         const auto peephole = [&](int which, Matrix<const T> P) {
-            return Packed<T>(P, K, mine.first, mine.last, packed_P + (which * padded + mine.first) * K);
+            return part.packed(worker, P, K, mine.first, mine.last, packed_P + (which * padded + mine.first) * K);
         };
         const Packed<T> P_i = peephole(0, s.P_i), P_f = peephole(1, s.P_f), P_o = peephole(2, s.P_o);
 
+        if (part.by_rows) worker.wait_for_all();
         for (isize k = s.steps; k-- > 0;) {
-            const isize n = s.n[k];
+            const isize end = least(part.bottom, s.n[k]), top = least(part.top, end), n = end - top;
             T* const now = gates + s.start[k] * 4 * H;
             const T* const c_now = c + (s.first + s.start[k]) * H;
-            const auto gate = [&](int g) { return Matrix<const T>{now + g, 4 * H, 4}; };
+            const auto gate = [&](int g) { return Matrix<const T>{now + top * 4 * H + g, 4 * H, 4}; };
             const auto each_row = [&](const auto& f) {
-                for (isize r = 0; r < n; r++)
+                for (isize r = top; r < end; r++)
                     f(now + r * 4 * H, c + s.row_before(k, r) * H, c_now + r * H,
                       gh ? gh + (s.start[k] + r) * gh_row : nullptr, gh_now + r * H, gc + r * H);
             };
@@ -138,8 +176,8 @@ void backward(const Sequence<T>& s, T* gates, const T* c, const T* gh, isize gh_
                 each_row([&](T* g, const T*, const T* c_new, const T* gh, const T* gh_next, T* gc) {
                     peephole_out_bwd_row<T>(mine.first, mine.last, g, c_new, gc, gh_next, gh, nullptr, gc);
                 });
-                worker.wait_for_all();
-                P_o.multiply(n, gate(3), gc, H, true);
+                part.wait(worker);
+                P_o.multiply(n, gate(3), gc + top * H, H, true);
                 each_row([&](T* g, const T* c_prev, const T*, const T*, const T*, T* gc) {
                     peephole_cell_bwd_row<T>(mine.first, mine.last, g, c_prev, gc, nullptr, g, gc);
                 });
@@ -148,10 +186,10 @@ void backward(const Sequence<T>& s, T* gates, const T* c, const T* gh, isize gh_
                     lstm_bwd_row<T>(mine.first, mine.last, g, c_prev, c_new, gc, gh_next, gh, g, gc);
                 });
             }
-            worker.wait_for_all();
-            U.multiply(n, {now, 4 * H, 1}, gh_now, H, false);
-            P_i.multiply(n, gate(1), gc, H, true);
-            P_f.multiply(n, gate(2), gc, H, true);
+            part.wait(worker);
+            U.multiply(n, {now + top * 4 * H, 4 * H, 1}, gh_now + top * H, H, false);
+            P_i.multiply(n, gate(1), gc + top * H, H, true);
+            P_f.multiply(n, gate(2), gc + top * H, H, true);
         }
     });
 }
