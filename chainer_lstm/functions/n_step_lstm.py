@@ -91,7 +91,7 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
                              f'got lists of {[len(layer) for layer in weights]}')
     units = hx.shape[2] if hx.ndim == 3 else bs[0][0].shape[0]
     _check_weights(directions, units, in_size, ws, bs)
-    check_states(hx, cx, rows, batches, units)
+    check_states(hx, cx, (rows,), batches, units)
     return layers(dropout_ratio, hx, cx, ws, bs, xs, directions)
 
 

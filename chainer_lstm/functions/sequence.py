@@ -48,6 +48,11 @@ class Plan(NamedTuple):
     order: str
     n_weights: int
 
+    @property
+    def total(self) -> int:
+        """P, the rows of all time steps."""
+        return sum(self.batches)
+
     def groups(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
         """The weights of each layer and direction."""
         return [weights[k:k + self.n_weights] for k in range(0, len(weights), self.n_weights)]
@@ -59,6 +64,10 @@ class Plan(NamedTuple):
 
 class LSTMSequence(function_node.FunctionNode):
     """Inputs hx, cx (S * D, B, H), x (P, I), weights -> hy, cy (S * D, B, H), y (P, D * H).
+
+    States of a single layer may be (B, H), and x (T, B, I) where all steps
+    have B rows; hy, cy and y are then like them.  To reshape them outside
+    takes more time than a small sequence.
 
     Backward runs on arrays and consumes what forward has saved; a second one
     runs forward again.  Gradients that are to be differentiated go through the
@@ -93,8 +102,10 @@ class LSTMSequence(function_node.FunctionNode):
         dtype = inputs[2].dtype
         hx, cx, x, *weights = engine.wide(*inputs)
         xp, saved = engine.xp, []
-        hy, cy = xp.empty_like(hx), xp.empty_like(cx)
         groups = plan.groups(weights)
+        hx, cx = (s.reshape(len(groups), *s.shape[-2:]) for s in (hx, cx))
+        x = x.reshape(plan.total, x.shape[-1])
+        hy, cy = xp.empty_like(hx), xp.empty_like(cx)
         for first in range(0, len(groups), plan.directions):
             layer = range(first, first + plan.directions)
             jobs = [(self._dropped(engine, x, k), _pack(engine, groups[k], plan.order), hx[k], cx[k],
@@ -105,7 +116,9 @@ class LSTMSequence(function_node.FunctionNode):
                 saved.append((rows, packed, kept))
                 outputs.append(h)
             x = outputs[0] if plan.directions == 1 else xp.concatenate(outputs, axis=1)
-        return (engine, saved), tuple(engine.cast(y, dtype) for y in (hy, cy, x))
+        states, rows = inputs[0].shape, inputs[2].shape[:-1]
+        outputs = hy.reshape(states), cy.reshape(states), x.reshape(*rows, x.shape[1])
+        return (engine, saved), tuple(engine.cast(y, dtype) for y in outputs)
 
     def _dropped(self, engine, x, k):
         """The input of a layer and direction; each has a mask of its own, drawn once, as Chainer draws it."""
@@ -125,14 +138,15 @@ class LSTMSequence(function_node.FunctionNode):
             self._saved, _ = self._run(inputs)
         (engine, saved), self._saved = self._saved, None
         plan, xp = self._plan, engine.xp
-        hx, _, _, *weights = inputs
-        wide = saved[0][2].gates.dtype
-        ghx, gcx = (_or_zeros(xp, g, hx.shape, wide) for g in grad_outputs[:2])
+        states, wide = (len(saved), *inputs[0].shape[-2:]), saved[0][2].gates.dtype
+        ghx, gcx = (_or_zeros(xp, g, states, wide) for g in grad_outputs[:2])
         gy = grad_outputs[2]
-        gweights: list = [None] * len(weights)
+        if gy is not None:
+            gy = gy.reshape(plan.total, gy.shape[-1])
+        gweights: list = [None] * (len(inputs) - 3)
         for first in reversed(range(0, len(saved), plan.directions)):
             gx = None
-            layer, units = range(first, first + plan.directions), hx.shape[2]
+            layer, units = range(first, first + plan.directions), states[2]
             jobs = []
             for k in layer:
                 rows, packed, kept = saved[k]
@@ -151,7 +165,8 @@ class LSTMSequence(function_node.FunctionNode):
                     gx = part if gx is None else gx + part
             gy = gx
         gradients = (ghx, gcx, gy, *gweights)
-        return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype)) for i in indexes)
+        return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
+                     for i in indexes)
 
     def _differentiable(self, inputs, indexes, grad_outputs):
         inputs = own(inputs)
@@ -164,8 +179,11 @@ class LSTMSequence(function_node.FunctionNode):
 def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> tuple:
     """The same, step by step on variables.  ``drop(x, k)`` drops from the input of the k-th layer and direction."""
     hx, cx, x, *weights = inputs
+    states, rows, groups = hx.shape, x.shape[:-1], plan.groups(weights)
+    hx, cx = (F.reshape(s, (len(groups), *states[-2:])) for s in (hx, cx))
+    x = F.reshape(x, (plan.total, x.shape[-1]))
     hy, cy, outputs = [], [], []
-    for k, group in enumerate(plan.groups(weights)):
+    for k, group in enumerate(groups):
         xs = split_steps(drop(x, k), plan.batches)
         backward = plan.rows(0, k).reverse
         h, c, hs = _layer(hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if backward else xs)
@@ -175,7 +193,7 @@ def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> 
         if len(outputs) == plan.directions:
             x = outputs[0] if plan.directions == 1 else F.concat(outputs, axis=1)
             outputs = []
-    return F.stack(hy), F.stack(cy), x
+    return F.reshape(F.stack(hy), states), F.reshape(F.stack(cy), states), F.reshape(x, (*rows, x.shape[1]))
 
 
 def _layer(h, c, weights, xs):
@@ -222,11 +240,13 @@ def _unpack(engine, gradients, order):
 
 
 def _or_zeros(xp, gradient, shape, dtype):
-    return xp.zeros(shape, dtype) if gradient is None else gradient.astype(dtype, 'C')  # a copy: it is overwritten
+    if gradient is None:
+        return xp.zeros(shape, dtype)
+    return gradient.astype(dtype, 'C').reshape(shape)  # a copy: it is overwritten
 
 
 def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) -> tuple:
-    """hx, cx (S * D, B, H), packed x (P, I) -> hy, cy, packed y (P, D * H); shapes are not checked."""
+    """Inputs and outputs as of ``LSTMSequence``; shapes are not checked."""
     checks.dropout(plan.dropout)
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
     if is_static():
@@ -240,7 +260,7 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
 
     Args:
         hx, cx: (S * D, B, H), the initial state of each layer and direction
-            (index ``D * layer + direction``).
+            (index ``D * layer + direction``), or (B, H) if there is only one.
         xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
         weights: for each layer and direction W (4H, I), b (4H,), U (4H, H),
             and for peepholes P_i, P_f, P_o (H, H); gates interleaved as in
@@ -249,8 +269,7 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
         dropout: ratio, on the inputs of every layer but the first.
 
     Returns:
-        hy, cy (S * D, B, H), and ys as xs, (T, B, D * H) or a tuple of
-        (B_t, D * H).  Rows that a step does not have keep their state.
+        hy, cy as hx, and ys as xs, (T, B, D * H) or a tuple of (B_t, D * H).  Rows that a step does not have keep their state.
 
     Raises:
         ValueError: shapes do not fit, batches grow in time, or dropout is out of range.
@@ -265,16 +284,14 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
         batches, in_size = (xs.shape[1],) * xs.shape[0], xs.shape[2]
-        x = F.reshape(xs, (xs.shape[0] * xs.shape[1], in_size))
+        x = xs
     else:
         batches, in_size = check_steps(xs)
         x = F.concat(xs, axis=0)
     _check_layers(directions, hx, cx, batches, in_size, weights)
     plan = Plan(batches, directions, dropout, layout.INTERLEAVED, len(weights[0]))
     hy, cy, y = apply(plan, hx, cx, x, [w for group in weights for w in group])
-    if dense:
-        return hy, cy, F.reshape(y, (*xs.shape[:2], y.shape[1]))
-    return hy, cy, split_steps(y, batches)
+    return hy, cy, y if dense else split_steps(y, batches)
 
 
 def split_steps(y: chainer.Variable, batches: tuple[int, ...]) -> tuple[chainer.Variable, ...]:
@@ -302,16 +319,18 @@ def check_steps(xs: Sequence[Input]) -> tuple[tuple[int, ...], int]:
     return batches, xs[0].shape[1]
 
 
-def check_states(hx: Input, cx: Input, layers: int, batches: tuple[int, ...], units: int) -> None:
-    """hx and cx are (layers, B, units) with B at least as large as the first batch.
+def check_states(hx: Input, cx: Input, layers: tuple[int, ...], batches: tuple[int, ...], units: int) -> None:
+    """hx and cx are (*layers, B, units) with B at least as large as the first batch.
 
     Raises:
         ValueError: they are not.
     """
     least = batches[0] if batches else 0
     for name, state in (('hx', hx), ('cx', cx)):
-        if state.ndim != 3 or state.shape[0] != layers or state.shape[1] < least or state.shape[2] != units:
-            raise ValueError(f'expected {name} of shape ({layers}, at least {least}, {units}), got {state.shape}')
+        if (state.ndim, state.shape[:-2]) != (len(layers) + 2, layers) or state.shape[-2] < least or (
+                state.shape[-1] != units):
+            expected = ', '.join(map(str, (*layers, f'at least {least}', units)))
+            raise ValueError(f'expected {name} of shape ({expected}), got {state.shape}')
     if hx.shape != cx.shape:
         raise ValueError(f'expected hx and cx of one shape, got {hx.shape} and {cx.shape}')
 
@@ -328,7 +347,7 @@ def _check_layers(directions, hx, cx, batches, in_size, weights):
     if weights[0][1].ndim != 1:
         raise ValueError(f'expected weights[0][1] (b) of shape (4H,), got {weights[0][1].shape}')
     units = weights[0][1].shape[0] // 4
-    check_states(hx, cx, len(weights), batches, units)
+    check_states(hx, cx, () if hx.ndim == cx.ndim == 2 and len(weights) == 1 else (len(weights),), batches, units)
     for k, group in enumerate(weights):
         width = in_size if k < directions else directions * units
         shapes = [(4 * units, width), (4 * units,), (4 * units, units)]

@@ -168,7 +168,7 @@ class Stateful(KeepsState, Cell):
                     return chainer.Variable(self.xp.zeros((0, xs.shape[1], self.state_size), xs.dtype))
         elif not len(xs):
             raise ValueError('expected at least one time step in xs, got an empty list')
-        steps = [flat(checks.batch(x)) for x in ([xs[0]] if dense else xs)]
+        steps = [flat(checks.batch(x)) for x in ([xs.array[0]] if dense else xs)]
         rows = self._rows(len(steps[0]))
         if not self._is_plain():
             ys = [self(x) for x in xs]
@@ -177,9 +177,7 @@ class Stateful(KeepsState, Cell):
             c, h = (zeros(self, rows, self.state_size, steps[0].dtype) if s is None else s for s in (self.c, self.h))
             if dense:
                 steps = F.reshape(xs, (*xs.shape[:2], steps[0].shape[1]))
-            h, c = (F.reshape(s, (1, *s.shape)) for s in (h, c))
-            hy, cy, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
-            self.c, self.h = (F.reshape(s, s.shape[1:]) for s in (cy, hy))
+            self.h, self.c, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
         return ys
 
     def _rows(self, batch: int) -> int:

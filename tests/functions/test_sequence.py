@@ -120,6 +120,18 @@ def test_dense_input_is_the_list_of_its_steps():
     assert_close(gradients(found, case.variables), gradients(expected, case.variables))
 
 
+@pytest.mark.parametrize('order', [1, 2], ids=['gradients', 'second gradients'])
+@pytest.mark.parametrize('dense', [False, True], ids=['list', 'dense'])
+def test_states_of_a_single_layer_may_lack_its_axis(dense, order, xp):
+    case = Case((3, 3, 3), layers=1, extra=0 if dense else 1, xp=xp)
+    xs = F.stack(case.xs) if dense else case.xs
+    hy, cy, ys = functions.lstm_sequence(case.hx[0], case.cx[0], xs, case.weights)
+    assert hy.shape == cy.shape == case.hx.shape[1:]
+    found, expected = [hy[None], cy[None], *ys], case.expected()
+    assert_close(found, expected)
+    assert_close(gradients(found, case.variables, order), gradients(expected, case.variables, order))
+
+
 USES = {
     'one output': lambda hy, cy, *ys: [ys[1]],
     'first output': lambda hy, cy, *ys: [ys[0]],
@@ -229,6 +241,7 @@ WRONG = {
     'widths differ': (lambda c: {'xs': [c.xs[0], c.xs[1][:, :1]]}, r'expected xs\[1\] of shape \(batch, 3\), got'),
     'xs with two axes': (lambda c: {'xs': c.xs[0]}, r'expected xs of shape \(time, batch, inputs\), got \(3, 3\)'),
     'hx with two axes': (lambda c: {'hx': c.hx[0]}, r'expected hx of shape \(2, at least 3, 2\), got \(3, 2\)'),
+    'states of one layer for two': (lambda c: {'hx': c.hx[0], 'cx': c.cx[0]}, r'expected hx of shape \(2, at least 3, 2\)'),
     'cx of fewer rows': (lambda c: {'cx': c.cx[:, :2]}, r'expected cx of shape \(2, at least 3, 2\), got \(2, 2, 2\)'),
     'hx and cx differ': (lambda c: {'hx': F.concat((c.hx, c.hx), axis=1)}, 'expected hx and cx of one shape'),
     'no weights': (lambda c: {'weights': []}, 'expected weights of each layer'),

@@ -29,6 +29,9 @@ def peephole_lstm_step(c_prev, h_prev, x, W, b, U, P_i, P_f, P_o):
 
 def lstm_sequence(hx, cx, xs, weights, *, bidirectional=False, dropout=0.):
     """A loop over the steps.  Dropout as in Chainer's NStep, except for a ratio of 0: that draws nothing."""
+    if hx.ndim == 2:
+        hy, cy, ys = lstm_sequence(hx[None], cx[None], xs, weights, dropout=dropout)
+        return hy[0], cy[0], ys
     dense = not isinstance(xs, (list, tuple))
     directions = 2 if bidirectional else 1
     hy, cy, steps = [], [], list(xs)

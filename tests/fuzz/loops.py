@@ -40,6 +40,9 @@ def n_step(n_layers, dropout, hx, cx, ws, bs, xs):
 
 
 def lstm_sequence(hx, cx, xs, weights, *, bidirectional=False, dropout=0.):
+    if hx.ndim == 2:
+        hy, cy, ys = lstm_sequence(hx[None], cx[None], xs, weights, dropout=dropout)
+        return hy[0], cy[0], ys
     directions = 2 if bidirectional else 1
     weights = [_arrays(group) for group in weights]
     dense = not isinstance(xs, (list, tuple))

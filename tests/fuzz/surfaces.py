@@ -62,7 +62,8 @@ def lstm_sequence(side: Side) -> Outputs:
         batches = case_batches(case, growing=False)
         rows = batches[0]
     rows += case.one('rows_more', (0, 1, 3))
-    hx, cx = (side.variable(name, (layers * directions, rows, units)) for name in ('hx', 'cx'))
+    outer = () if layers * directions == 1 and case.one('plain_states', (False, True)) else (layers * directions,)
+    hx, cx = (side.variable(name, (*outer, rows, units)) for name in ('hx', 'cx'))
     weights = [_weights(side, f'weights {k} ', in_size if k < directions else directions * units, units, peepholes)
                for k in range(layers * directions)]
     if dense:
