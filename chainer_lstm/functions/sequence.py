@@ -94,10 +94,12 @@ class LSTMSequence(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs(range(len(inputs)))
-        self._saved, outputs = self._run(inputs)
+        keep = chainer.config.enable_backprop
+        saved, outputs = self._run(inputs, keep)
+        self._saved = saved if keep else None
         return outputs
 
-    def _run(self, inputs):
+    def _run(self, inputs, keep):
         engine, plan = engine_of(inputs[2]), self._plan
         dtype = inputs[2].dtype
         hx, cx, x, *weights = engine.wide(*inputs)
@@ -111,7 +113,7 @@ class LSTMSequence(function_node.FunctionNode):
             jobs = [(self._dropped(engine, x, k), _pack(engine, groups[k], plan.order), hx[k], cx[k],
                      plan.rows(hx.shape[1], k)) for k in layer]
             outputs = []
-            for k, (_, packed, _, _, rows), (h, kept) in zip(layer, jobs, sequence.forward_all(engine, jobs)):
+            for k, (_, packed, _, _, rows), (h, kept) in zip(layer, jobs, sequence.forward_all(engine, jobs, keep)):
                 hy[k], cy[k] = rows.last(xp, kept.h), rows.last(xp, kept.c)
                 saved.append((rows, packed, kept))
                 outputs.append(h)
@@ -135,7 +137,7 @@ class LSTMSequence(function_node.FunctionNode):
             return self._differentiable(inputs, indexes, grad_outputs)
         inputs, grad_outputs = arrays(inputs), arrays(grad_outputs)
         if self._saved is None:
-            self._saved, _ = self._run(inputs)
+            self._saved, _ = self._run(inputs, True)
         (engine, saved), self._saved = self._saved, None
         plan, xp = self._plan, engine.xp
         states, wide = (len(saved), *inputs[0].shape[-2:]), saved[0][2].gates.dtype
@@ -269,7 +271,8 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
         dropout: ratio, on the inputs of every layer but the first.
 
     Returns:
-        hy, cy as hx, and ys as xs, (T, B, D * H) or a tuple of (B_t, D * H).  Rows that a step does not have keep their state.
+        hy, cy as hx, and ys as xs, (T, B, D * H) or a tuple of (B_t, D * H).
+        Rows that a step does not have keep their state.
 
     Raises:
         ValueError: shapes do not fit, batches grow in time, or dropout is out of range.

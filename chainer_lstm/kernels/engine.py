@@ -107,6 +107,16 @@ class Engine:
             out.sum(axis=1, out=sums[rows])
         return y, maxima, sums
 
+    def forward_all(self, jobs: Sequence[tuple], keep: bool) -> list[Array]:
+        """Independent layers of one shape, such as both directions; jobs: x, weights and buffers, see sequence.py.
+
+        Returns:
+            The gates of each; what it is does not matter unless ``keep``.
+        """
+        all_pre = [self.affine(x, weights.W, weights.b) for x, weights, *_ in jobs]
+        self.recur_forward_all([(pre, *job[1:]) for pre, job in zip(all_pre, jobs)])
+        return all_pre
+
     # The recurrence of a layer in one direction, its matrix product of all inputs made: see sequence.py for the
     # arguments.  Engines that run it as a whole replace these two, the others what the loop there calls.
 

@@ -46,12 +46,19 @@ class NativeEngine(FusedEngine):
     def recur(self, h, U, out):
         return self._product(h, U.T, None, out[:len(h)])
 
-    def recur_forward(self, pre, weights, h, c, rows):
-        if len(rows.steps) <= _FEW_STEPS:
-            super().recur_forward(pre, weights, h, c, rows)
-        elif pre.size:
+    def forward_all(self, jobs, keep):
+        if len(jobs[0][-1].steps) <= _FEW_STEPS:
+            return super().forward_all(jobs, keep)
+        return [self._forward(*job, keep) for job in jobs]
+
+    def _forward(self, x, weights, h, c, rows, keep):
+        gates = numpy.empty((rows.total, len(weights.U)), h.dtype) if keep else None
+        if rows.total and h.size:
+            x, W, b = _rows(x), _dense(weights.W), _dense(weights.b)
             where, _keep = self._sequence(weights, rows)
-            self._kernel('recur_forward', pre.dtype)(*where, *map(_address, (pre, h, c)))
+            self._kernel('sequence_forward', h.dtype)(*where, x.shape[1], _address(x), x.strides[0] // x.itemsize,
+                                             *map(_address, (W, b, gates, h, c)))
+        return gates
 
     def recur_backward(self, saved, weights, rows, gh, gh_last, gc_last):
         gates = saved.gates

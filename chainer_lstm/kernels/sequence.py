@@ -45,17 +45,15 @@ def forward(e: Any, x: Array, weights: Weights, h0: Array, c0: Array, rows: Rows
     return forward_all(e, [(x, weights, h0, c0, rows)])[0]
 
 
-def forward_all(e: Any, inputs: Sequence[tuple]) -> list[tuple[Array, Saved]]:
-    """``forward`` of independent sequences, such as both directions of a layer, which an engine may run together."""
-    jobs, outputs = [], []
-    for x, weights, h0, c0, rows in inputs:
-        pre = e.affine(x, weights.W, weights.b)
-        h_buffer, h = rows.buffer(e.xp, h0)
-        c_buffer, _ = rows.buffer(e.xp, c0)
-        jobs.append((pre, weights, h_buffer, c_buffer, rows))
-        outputs.append((h, Saved(x, pre, h_buffer, c_buffer)))
-    e.recur_forward_all(jobs)
-    return outputs
+def forward_all(e: Any, inputs: Sequence[tuple], keep: bool = True) -> list[tuple[Array, Saved]]:
+    """``forward`` of independent sequences, such as both directions of a layer, which an engine may run together.
+
+    What is saved serves ``backward`` only with ``keep``.
+    """
+    jobs = [(x, weights, *(rows.buffer(e.xp, state)[0] for state in (h0, c0)), rows)
+            for x, weights, h0, c0, rows in inputs]
+    return [(rows.inner(h), Saved(x, gates, h, c))
+            for (x, _, h, c, rows), gates in zip(jobs, e.forward_all(jobs, keep))]
 
 
 def recur_forward(e: Any, pre: Array, weights: Weights, h_buffer: Array, c_buffer: Array, rows: Rows) -> None:

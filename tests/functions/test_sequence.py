@@ -241,7 +241,8 @@ WRONG = {
     'widths differ': (lambda c: {'xs': [c.xs[0], c.xs[1][:, :1]]}, r'expected xs\[1\] of shape \(batch, 3\), got'),
     'xs with two axes': (lambda c: {'xs': c.xs[0]}, r'expected xs of shape \(time, batch, inputs\), got \(3, 3\)'),
     'hx with two axes': (lambda c: {'hx': c.hx[0]}, r'expected hx of shape \(2, at least 3, 2\), got \(3, 2\)'),
-    'states of one layer for two': (lambda c: {'hx': c.hx[0], 'cx': c.cx[0]}, r'expected hx of shape \(2, at least 3, 2\)'),
+    'states of one layer for two': (
+        lambda c: {'hx': c.hx[0], 'cx': c.cx[0]}, r'expected hx of shape \(2, at least 3, 2\), got \(3, 2\)'),
     'cx of fewer rows': (lambda c: {'cx': c.cx[:, :2]}, r'expected cx of shape \(2, at least 3, 2\), got \(2, 2, 2\)'),
     'hx and cx differ': (lambda c: {'hx': F.concat((c.hx, c.hx), axis=1)}, 'expected hx and cx of one shape'),
     'no weights': (lambda c: {'weights': []}, 'expected weights of each layer'),

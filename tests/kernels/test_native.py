@@ -18,6 +18,8 @@ from tests.kernels import cases
 INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
 SHAPES = [(1, 1, 1), (1, 70, 33), (3, 5, 7), (5, 66, 17), (20, 65, 33), (33, 3, 2), (7, 200, 300), (200, 130, 513),
           (400, 9, 5), (1, 1, 600), (2, 3, 0), (0, 3, 2), (2, 0, 3)]
+# in several spans of the input's product: more than the threads' rows of tiles, and fewer
+MANY = {'by rows': ((70,) * 5 + (50, 31, 2), 72), 'by units': ((4,) * 70 + (2, 2), 5)}
 LENGTHS = {'equal': ((9,) * 6, 9), 'ragged': ((13, 13, 8, 8, 5, 1, 1), 13), 'empty sequences': ((4, 4, 2, 1), 6)}
 
 
@@ -120,6 +122,9 @@ def recurrence(engine, batches, reverse, peepholes, dtype, units=37):
     gradients = draw(sum(steps), 2 * units)[:, :units], draw(batch, units), draw(batch, units)  # gh is a part of rows
     h, saved = sequence.forward(engine, x, weights, h0, c0, rows)
     results = [h.copy(), rows.last(numpy, saved.h), rows.last(numpy, saved.c), saved.gates.copy()]
+    (_, without_gates), = sequence.forward_all(engine, [(x, weights, h0, c0, rows)], keep=False)
+    for y, z in ((saved.h, without_gates.h), (saved.c, without_gates.c)):
+        numpy.testing.assert_array_equal(y, z, err_msg='without keeping the gates')
     gh0, gc0, gpre = engine.recur_backward(saved, weights, rows, *gradients)
     found = sequence.weight_gradients(engine, saved, gpre, weights, rows)
     return [*results, gh0, gc0, gpre, *found[:3], *found.peepholes]
@@ -129,17 +134,25 @@ def recurrence(engine, batches, reverse, peepholes, dtype, units=37):
 @pytest.mark.parametrize('peepholes', [0, 3])
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', LENGTHS.values(), ids=LENGTHS)
-def test_recurrence(engine, threads, batches, reverse, peepholes, dtype):
-    expected = recurrence(kernels.Engine(), batches, reverse, peepholes, 'd')
+def test_recurrence(engine, threads, batches, reverse, peepholes, dtype, units=37):
+    expected = recurrence(kernels.Engine(), batches, reverse, peepholes, 'd', units)
     first = None
     for count in (1, 2, 5):
         threads(count)
-        found = recurrence(engine, batches, reverse, peepholes, dtype)
+        found = recurrence(engine, batches, reverse, peepholes, dtype, units)
         tolerance = {'f': 2e-5, 'd': 1e-13}[dtype]
         cases.assert_close(found, expected, (tolerance, tolerance))
         first = first or found
         for x, y in zip(found, first):
             numpy.testing.assert_array_equal(x, y, err_msg=f'{count} threads')
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('peepholes', [0, 3])
+@pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
+@pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
+def test_recurrence_in_many_threads(engine, threads, batches, reverse, peepholes, dtype):
+    test_recurrence(engine, threads, batches, reverse, peepholes, dtype, units=131)
 
 
 def test_recurrence_is_as_exact_as_with_numpy(engine):

@@ -19,7 +19,7 @@ _N, _P = ctypes.c_ssize_t, ctypes.c_void_p
 _SEQUENCE = (_N, _P, _P, _N, _N, _N, _N, _P, _P, _P, _P)
 _ARGUMENTS = {
     'matmul': (_N, _N, _N, _P, _N, _N, _P, _N, _N, _P, _N, _P),
-    'recur_forward': (*_SEQUENCE, _P, _P, _P),
+    'sequence_forward': (*_SEQUENCE, _N, _P, _N, _P, _P, _P, _P, _P),
     'recur_backward': (*_SEQUENCE, _P, _P, _P, _N, _P, _P),
     'lstm_fwd': (_P,) * 7 + (_N, _N),
     'lstm_bwd': (_P,) * 7 + (_N,),

@@ -37,10 +37,12 @@ Sequence<T> sequence(isize steps, const std::int64_t* start, const std::int64_t*
 }
 
 template <typename T>
-int recur_forward(isize steps, const std::int64_t* start, const std::int64_t* n, isize batch, isize units, isize first,
-                  isize initial, const T* U, const T* P_i, const T* P_f, const T* P_o, T* pre, T* h, T* c) {
+int sequence_forward(isize steps, const std::int64_t* start, const std::int64_t* n, isize batch, isize units, isize first,
+            isize initial, const T* U, const T* P_i, const T* P_f, const T* P_o, isize inputs, const T* x, isize x_row,
+            const T* W, const T* b, T* gates /*or null*/, T* h, T* c) {
     return guarded([&] {
-        forward(sequence(steps, start, n, batch, units, first, initial, U, P_i, P_f, P_o), pre, h, c);
+        forward(sequence(steps, start, n, batch, units, first, initial, U, P_i, P_f, P_o),
+                Inputs<T>{inputs, {x, x_row, 1}, {W, inputs, 1}, b}, gates, h, c);
     });
 }
 
@@ -135,7 +137,7 @@ int exponentials(isize rows, isize classes, const T* x, T* y /*or null*/, T* max
 
 void* find(const char* wanted, char dtype) {
     CHAINER_LSTM_KERNEL(matmul)
-    CHAINER_LSTM_KERNEL(recur_forward)
+    CHAINER_LSTM_KERNEL(sequence_forward)
     CHAINER_LSTM_KERNEL(recur_backward)
     CHAINER_LSTM_KERNEL(lstm_fwd)
     CHAINER_LSTM_KERNEL(lstm_bwd)
