@@ -44,7 +44,7 @@ REFERENCES = ('chainer NStepLSTM', 'torch LSTM', 'ours NStepLSTM')  # the first 
 TOLERANCE = 1e-4
 MAX = sys.float_info.max
 TURN = 0.1  # seconds: a turn repeats short calls for so long
-SETTLE = 0.05  # seconds between turns, in which the threads of the last one stop spinning
+SETTLE = 0.2  # seconds between turns: OpenBLAS's threads spin for up to a tenth, and slow down who comes next
 BUDGET = 8  # seconds of one contestant, mode and shape: no further turn after it
 
 

@@ -1,8 +1,8 @@
 """One layer in one direction over whole sequences, over any engine.
 
-The product of the input is made for all steps at once, then the recurrence
-runs with one small product a step, and the gradients of the weights are one
-product each.  ``recur_forward`` and ``recur_backward`` are the recurrence as a
+The product of the input is made for all steps at once, or as the engine likes,
+then the recurrence runs with one small product a step, and the gradients of
+the weights are one product each.  ``recur_forward`` and ``recur_backward`` are the recurrence as a
 loop over an engine's steps, for engines that have nothing better.  ``pre``,
 gates and ``gpre`` share one buffer, in the engine's order of gates.
 
