@@ -19,7 +19,8 @@ INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
 SHAPES = [(1, 1, 1), (1, 70, 33), (3, 5, 7), (5, 66, 17), (20, 65, 33), (33, 3, 2), (7, 200, 300), (200, 130, 513),
           (400, 9, 5), (1, 1, 600), (2, 3, 0), (0, 3, 2), (2, 0, 3)]
 # in several spans of the input's product: more than the threads' rows of tiles, and fewer
-MANY = {'by rows': ((70,) * 5 + (50, 31, 2), 72), 'by units': ((4,) * 70 + (2, 2), 5)}
+MANY = {'by rows': ((70,) * 5 + (50, 31, 2), 72), 'by units': ((4,) * 70 + (2, 2), 5),
+        'few rows': ((2,) * 40 + (1,), 2), 'few inputs': ((12,) * 5, 13)}
 LENGTHS = {'equal': ((9,) * 6, 9), 'ragged': ((13, 13, 8, 8, 5, 1, 1), 13), 'empty sequences': ((4, 4, 2, 1), 6)}
 
 
@@ -152,7 +153,7 @@ def test_recurrence(engine, threads, batches, reverse, peepholes, dtype, units=3
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
 def test_recurrence_in_many_threads(engine, threads, batches, reverse, peepholes, dtype):
-    test_recurrence(engine, threads, batches, reverse, peepholes, dtype, units=131)
+    test_recurrence(engine, threads, batches, reverse, peepholes, dtype, units=180)
 
 
 def test_recurrence_is_as_exact_as_with_numpy(engine):

@@ -43,66 +43,6 @@ void pack(const Panels<T>& panels, isize first, isize last, Matrix<const T> b, i
     }
 }
 
-// memory for packed weights, given out piece by piece
-template <typename T>
-class Room {
-public:
-    explicit Room(isize size)
-        : next_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t(64)))), all_(next_) {}
-    ~Room() { ::operator delete(all_, std::align_val_t(64)); }
-    Room(const Room&) = delete;
-
-    T* take(isize size) {
-        T* const here = next_;
-        next_ += size;
-        return here;
-    }
-
-private:
-    T *next_, *const all_;
-};
-
-// panels of B (K, N) in memory, packed once and multiplied by often; K in equal blocks
-template <typename T>
-class Packed {
-public:
-    const Panels<T> panels;
-    const isize K, blocks;
-
-    Packed(const Panels<T>& panels, isize K, T* room)
-        : panels(panels), K(K), blocks(up(K, block) / block), room(room) {}
-
-    // panels [first, last)
-    void pack(Matrix<const T> b, isize first, isize last) const { SIMD::pack(panels, first, last, b, K, at(first)); }
-
-    isize start(isize j) const { return K * j / blocks; }  // of block j
-
-    // columns of panels [first, last) of C (M, N) = A B, or += A B, by blocks [from, to) of B, with which A begins; c
-    // points to column 0
-    void multiply(isize first, isize last, isize from, isize to, isize M, Matrix<const T> a, T* c, isize c_row,
-                  bool add) const {
-        for (isize p = first; p < last; p++) {
-            const isize width = panels.width(p), row = up(width, lanes<T>);
-            for (isize j = from; j < to; j++) {
-                const isize k = start(j), depth = start(j + 1) - k;
-                const T* const b = at(p) + k * row;
-                panel_product<T, true>(M, depth, width, a.from(0, k - start(from)), b, row, c + panels.begin(p), c_row,
-                                       add || j > from, b + depth * row);
-            }
-        }
-    }
-
-    // all of C
-    void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add) const {
-        multiply(0, panels.count, 0, blocks, M, a, c, c_row, add);
-    }
-
-private:
-    T* room;
-
-    T* at(isize p) const { return room + (panels.begin(p) - panels.first) * K; }
-};
-
 // a piece of C (R, width), width 4 or 1, = A Bᵀ or += A Bᵀ, for rows of A and B whose elements lie side by side;
 // meanwhile a row of B to come is brought nearer
 template <typename T, int R>
@@ -197,6 +137,71 @@ void columns_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
     }
 }
 
+// memory for packed weights, given out piece by piece
+template <typename T>
+class Room {
+public:
+    explicit Room(isize size)
+        : next_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t(64)))), all_(next_) {}
+    ~Room() { ::operator delete(all_, std::align_val_t(64)); }
+    Room(const Room&) = delete;
+
+    T* take(isize size) {
+        T* const here = next_;
+        next_ += size;
+        return here;
+    }
+
+private:
+    T *next_, *const all_;
+};
+
+// panels of B (K, N) that are multiplied by often, packed in memory with K in equal blocks; or, without room for that, as
+// they lie there in columns: A must then be dense
+template <typename T>
+class Packed {
+public:
+    const Panels<T> panels;
+    const isize K, blocks;
+
+    Packed(Matrix<const T> b, const Panels<T>& panels, isize K, T* room /*or null*/)
+        : panels(panels), K(K), blocks(up(K, block) / block), b(b), room(room) {}
+
+    // panels [first, last)
+    void pack(isize first, isize last) const {
+        if (room) SIMD::pack(panels, first, last, b, K, at(first));
+    }
+
+    isize start(isize j) const { return K * j / blocks; }  // of block j
+
+    // columns of panels [first, last) of C (M, N) = A B, or += A B, by blocks [from, to) of B, with which A begins; c
+    // points to column 0
+    void multiply(isize first, isize last, isize from, isize to, isize M, Matrix<const T> a, T* c, isize c_row,
+                  bool add) const {
+        if (!room) return columns_of_few(M, c_row, K, a, b, add, c, panels.begin(first), panels.begin(last));
+        for (isize p = first; p < last; p++) {
+            const isize width = panels.width(p), row = up(width, lanes<T>);
+            for (isize j = from; j < to; j++) {
+                const isize k = start(j), depth = start(j + 1) - k;
+                const T* const b = at(p) + k * row;
+                panel_product<T, true>(M, depth, width, a.from(0, k - start(from)), b, row, c + panels.begin(p), c_row,
+                                       add || j > from, b + depth * row);
+            }
+        }
+    }
+
+    // all of C
+    void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add) const {
+        multiply(0, panels.count, 0, blocks, M, a, c, c_row, add);
+    }
+
+private:
+    Matrix<const T> b;
+    T* room;
+
+    T* at(isize p) const { return room + (panels.begin(p) - panels.first) * K; }
+};
+
 // C = A B or += A B for so few rows of A that packing B would take longer than multiplying by it
 template <typename T>
 void product_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c) {
@@ -222,11 +227,11 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
     const isize wanted = up(M, high) / high, parts = wanted < threads ? wanted : up(wanted, threads);
     const isize groups = parts < threads ? least(up(2 * threads, parts) / parts, panels.count) : 1;
     Room<T> room(panels.vectors * lanes<T> * K);
-    const Packed<T> packed(panels, K, room.take(0));
+    const Packed<T> packed(b, panels, K, room.take(0));
     Tasks tasks(parts * groups);
     Team::run(2.0 * M * N * K, [&](Worker& w) {
         alignas(64) static thread_local T copied_a[block * high];
-        packed.pack(b, panels.count * w.id / w.count, panels.count * (w.id + 1) / w.count);
+        packed.pack(panels.count * w.id / w.count, panels.count * (w.id + 1) / w.count);
         w.wait_for_all();
         for (isize task; tasks.next(task);) {
             const isize m = M * (task / groups) / parts, rows = M * (task / groups + 1) / parts - m;

@@ -39,11 +39,18 @@ struct Sequence {
         return k && r < n[k - 1] ? first + start[k - 1] + r : initial + r;
     }
 
-    double work() const {
-        double rows = 0;
+    isize rows() const {
+        isize rows = 0;
         for (isize k = 0; k < steps; k++) rows += n[k];
-        return rows * units * units * 8 / (steps ? steps : 1);  // of one step: that is what threads are woken for
+        return rows;
     }
+
+    // of one step: that is what threads are woken for
+    double work() const { return 8.0 * rows() * units * units / (steps ? steps : 1); }
+
+    // so few rows, of a step or of all, that to pack the weights would take longer
+    bool few() const { return batch <= 2; }
+    bool few_inputs() const { return rows() <= 2 * SIMD::few; }
 };
 
 // units of a thread; whole vectors of gates (forward) or of units (backward)
@@ -78,11 +85,11 @@ struct Part {
     isize top(isize n) const { return least(first_row, n); }
     isize end(isize n) const { return least(last_row, n); }
 
-    // panels of the weights, packed by the threads that multiply by them
-    Packed<T> packed(const Worker& w, Matrix<const T> b, isize K, isize first, isize last, T* room) const {
-        const Packed<T> all(Panels<T>(first, last), K, room);
+    // panels of the weights, packed by the threads that multiply by them; or unpacked, without room
+    Packed<T> packed(const Worker& w, Matrix<const T> b, isize K, isize first, isize last, T* room /*or null*/) const {
+        const Packed<T> all(b, Panels<T>(first, last), K, room);
         const isize count = all.panels.count;
-        all.pack(b, by_rows ? count * w.id / w.count : 0, by_rows ? count * (w.id + 1) / w.count : count);
+        all.pack(by_rows ? count * w.id / w.count : 0, by_rows ? count * (w.id + 1) / w.count : count);
         return all;
     }
 
@@ -131,10 +138,12 @@ void forward(const Sequence<T>& s, const Inputs<T>& in, T* gates /*or null*/, T*
     Team::run(s.work(), [&](Worker& worker) {
         const Part<T> part(s, s.peepholes() ? lanes<T> : lanes<T> / 4, worker);
         const Share mine = part.units;
-        const auto packed = [&](Matrix<const T> m, isize K, T* room) {
-            return part.packed(worker, transposed(m), K, 4 * mine.first, 4 * mine.last, room + 4 * K * mine.first);
+        const auto packed = [&](Matrix<const T> m, isize K, T* room, bool few) {
+            return part.packed(worker, transposed(m), K, 4 * mine.first, 4 * mine.last,
+                               few ? nullptr : room + 4 * K * mine.first);
         };
-        const Packed<T> W = packed(in.W, I, packed_W), U = packed(s.U, H, packed_U);
+        const Packed<T> W = packed(in.W, I, packed_W, s.few_inputs());
+        const Packed<T> U = packed(s.U, H, packed_U, s.few());
         const auto peephole = [&](int which, Matrix<const T> P) {
             return part.packed(worker, transposed(P), K, mine.first, mine.last,
                                packed_P + (which * padded + mine.first) * K);
