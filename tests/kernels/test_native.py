@@ -20,7 +20,7 @@ SHAPES = [(1, 1, 1), (1, 70, 33), (3, 5, 7), (5, 66, 17), (20, 65, 33), (33, 3, 
           (400, 9, 5), (1, 1, 600), (2, 3, 0), (0, 3, 2), (2, 0, 3)]
 # in several spans of the input's product: more than the threads' rows of tiles, and fewer
 MANY = {'by rows': ((70,) * 5 + (50, 31, 2), 72), 'by units': ((4,) * 70 + (2, 2), 5),
-        'few rows': ((2,) * 40 + (1,), 2), 'few inputs': ((12,) * 5, 13)}
+        'few rows': ((2,) * 20 + (1,), 2), 'few steps': ((12,) * 5, 13)}
 LENGTHS = {'equal': ((9,) * 6, 9), 'ragged': ((13, 13, 8, 8, 5, 1, 1), 13), 'empty sequences': ((4, 4, 2, 1), 6)}
 
 

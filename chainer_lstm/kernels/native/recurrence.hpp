@@ -46,11 +46,10 @@ struct Sequence {
     }
 
     // of one step: that is what threads are woken for
-    double work() const { return 8.0 * rows() * units * units / (steps ? steps : 1); }
+    double work(isize inputs = 0) const { return 8.0 * rows() * units * (units + inputs) / (steps ? steps : 1); }
 
-    // so few rows, of a step or of all, that to pack the weights would take longer
-    bool few() const { return batch <= 2; }
-    bool few_inputs() const { return rows() <= 2 * SIMD::few; }
+    // so few rows in all that to pack the weights would take longer
+    bool few() const { return rows() <= 2 * SIMD::few; }
 };
 
 // units of a thread; whole vectors of gates (forward) or of units (backward)
@@ -135,15 +134,14 @@ void forward(const Sequence<T>& s, const Inputs<T>& in, T* gates /*or null*/, T*
     T *const pi = room.take(s.batch * K), *const pf = room.take(s.batch * K), *const po = pi;
     T *const inner_h = h + s.first * H, *const inner_c = c + s.first * H;
 
-    Team::run(s.work(), [&](Worker& worker) {
+    Team::run(s.work(I), [&](Worker& worker) {
         const Part<T> part(s, s.peepholes() ? lanes<T> : lanes<T> / 4, worker);
         const Share mine = part.units;
-        const auto packed = [&](Matrix<const T> m, isize K, T* room, bool few) {
+        const auto packed = [&](Matrix<const T> m, isize K, T* room) {
             return part.packed(worker, transposed(m), K, 4 * mine.first, 4 * mine.last,
-                               few ? nullptr : room + 4 * K * mine.first);
+                               s.few() ? nullptr : room + 4 * K * mine.first);
         };
-        const Packed<T> W = packed(in.W, I, packed_W, s.few_inputs());
-        const Packed<T> U = packed(s.U, H, packed_U, s.few());
+        const Packed<T> W = packed(in.W, I, packed_W), U = packed(s.U, H, packed_U);
         const auto peephole = [&](int which, Matrix<const T> P) {
             return part.packed(worker, transposed(P), K, mine.first, mine.last,
                                packed_P + (which * padded + mine.first) * K);
