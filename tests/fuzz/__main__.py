@@ -35,7 +35,7 @@ def main(args=None):
     surfaces = [options.only] if options.only else list(SURFACES)
     counts, refused = collections.Counter(), 0
     begin = shown = time.monotonic()
-    while (now := time.monotonic()) < begin + options.seconds:
+    while time.monotonic() < begin + options.seconds:
         number = counts.total()
         surface = surfaces[number % len(surfaces)]
         case = Case(given, random.Random(f'{seed} {number}'))
@@ -45,7 +45,7 @@ def main(args=None):
         except Exception as error:
             print_failure(surface, case, error, f'case {number} of seed {seed}')
             return 1
-        if now > shown + 1:
+        if (now := time.monotonic()) > shown + 1:  # after the case, which may have been a long one
             shown = now
             show(f'{counts.total()} cases, {counts.total() / (now - begin):.0f} a second')
     show('')
