@@ -1,10 +1,11 @@
 """One layer in one direction over whole sequences, over any engine.
 
-The product of the input is made for all steps at once, or as the engine likes,
-then the recurrence runs with one small product a step, and the gradients of
-the weights are one product each.  ``recur_forward`` and ``recur_backward`` are the recurrence as a
-loop over an engine's steps, for engines that have nothing better.  ``pre``,
-gates and ``gpre`` share one buffer, in the engine's order of gates.
+The product of the input is made for all steps at once (by the native engine
+for a few at a time), then the recurrence runs with one small product a step,
+and the gradients of the weights are one product each.  ``recur_forward`` and
+``recur_backward`` are the recurrence as a loop over an engine's steps, for
+engines that have nothing better.  ``pre``, gates and ``gpre`` share one
+buffer, in the engine's order of gates.
 
 With I inputs, H units, P packed rows of B sequences: x (P, I), W (4H, I), b (4H,), U (4H, H), peepholes
 (H, H), h0 and c0 (B, H).
