@@ -107,10 +107,10 @@ void rows_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b
                 const isize n = panels.begin(p), width = panels.width(p), row = up(width, lanes<T>);
                 const isize depth = least(K - k, few_block);
                 T* const to = sum + n - begin;
-                if (width == row) {
-                    panel_product<T, true>(M, depth, width, a.from(0, k), b.at(k, n), b.row, to, sum_row, k,
+                if (width == row || (k + depth < K && b.row >= lanes<T>)) {
+                    panel_product<T, true>(M, depth, row, a.from(0, k), b.at(k, n), b.row, to, sum_row, k,
                                            b.at(k + few_block, n));
-                } else {  // a vector would reach beyond the end of B
+                } else {  // a vector may reach beyond the end of B
                     pack(panels, p, p + 1, b.from(k, 0), depth, packed);
                     panel_product(M, depth, row, a.from(0, k), packed, row, to, sum_row, k);
                 }
