@@ -9,6 +9,8 @@
 #include <new>
 #include <utility>
 
+#include <sys/mman.h>
+
 #include "team.hpp"
 
 #define __device__ __attribute__((always_inline))

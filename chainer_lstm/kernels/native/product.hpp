@@ -142,8 +142,13 @@ template <typename T>
 class Room {
 public:
     explicit Room(isize size)
-        : next_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t(64)))), all_(next_) {}
-    ~Room() { ::operator delete(all_, std::align_val_t(64)); }
+        : bytes_(size * sizeof(T)), alignment_{bytes_ < huge_page ? 64 : huge_page},
+          all_(static_cast<T*>(::operator new(bytes_, alignment_))), next_(all_) {
+#ifdef MADV_HUGEPAGE
+        if (bytes_ >= huge_page) madvise(all_, bytes_, MADV_HUGEPAGE);  // addresses in large pages are found sooner
+#endif
+    }
+    ~Room() { ::operator delete(all_, alignment_); }
     Room(const Room&) = delete;
 
     T* take(isize size) {
@@ -153,7 +158,10 @@ public:
     }
 
 private:
-    T *next_, *const all_;
+    static constexpr std::size_t huge_page = 2 << 20;
+    const std::size_t bytes_;
+    const std::align_val_t alignment_;
+    T *const all_, *next_;
 };
 
 // panels of B (K, N) that are multiplied by often, packed in memory with K in equal blocks; or, without room for that, as
