@@ -25,6 +25,7 @@ from chainer_lstm.functions.node import refuse_chainerx
 from chainer_lstm.kernels import layout
 from chainer_lstm.kernels import sequence
 from chainer_lstm.kernels.packing import Rows
+from chainer_lstm.kernels.packing import rows_of
 
 Array = Any
 
@@ -59,7 +60,7 @@ class Plan(NamedTuple):
 
     def rows(self, batch: int, group: int) -> Rows:
         """Where the rows of a layer and direction lie."""
-        return Rows(self.batches, batch, reverse=group % self.directions == 1)
+        return rows_of(self.batches, batch, group % self.directions == 1)
 
 
 class LSTMSequence(function_node.FunctionNode):

@@ -83,10 +83,9 @@ class NativeEngine(FusedEngine):
 
     def _sequence(self, weights, rows):
         """The arguments that both recurrences begin with, and the arrays that they point into."""
-        steps = numpy.array(rows.steps, numpy.int64)
-        arrays = [_dense(x) for x in (steps[:, 0], steps[:, 1], weights.U, *weights.peepholes)]
+        arrays = [_dense(x) for x in (*rows.table, weights.U, *weights.peepholes)]
         start, n, U, *peepholes = map(_address, arrays)
-        return (len(steps), start, n, rows.batch, weights.U.shape[1], rows.first, rows.initial,
+        return (len(rows.steps), start, n, rows.batch, weights.U.shape[1], rows.first, rows.initial,
                 U, *(peepholes or (None, None, None))), arrays
 
     def _product(self, a, b, bias, out=None, add=False):

@@ -1,6 +1,7 @@
 """Ragged sequences as packed rows: those of time step 0 first, the longest sequence first in each step."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,11 @@ class Rows:
         self.equal = all(n == batch for n in batches)  # whether each sequence has every step
         self.first = 0 if reverse else batch  # where the rows begin in a buffer
         self.initial = self.total if reverse else 0  # and the initial state
+
+    @functools.cached_property
+    def table(self) -> Array:
+        """int64 (2, T), where the rows of each step begin and how many they are, in the order of computation."""
+        return numpy.array(self.steps, numpy.int64).reshape(-1, 2).T.copy()
 
     def starts(self) -> Array:
         """The first row of each time step."""
@@ -83,3 +89,9 @@ class Rows:
         for start, n in self.steps:
             index[:n] = self.first + start + numpy.arange(n)
         return buffer[xp.asarray(index)]
+
+
+@functools.lru_cache(maxsize=32)
+def rows_of(batches: tuple[int, ...], batch: int, reverse: bool) -> Rows:
+    """The ``Rows``, which nobody changes, of sequences as they were before."""
+    return Rows(batches, batch, reverse)

@@ -174,7 +174,8 @@ class Stateful(KeepsState, Cell):
             ys = [self(x) for x in xs]
             return F.stack(ys) if dense else tuple(ys)
         with self._prepared(steps[0]):
-            c, h = (zeros(self, rows, self.state_size, steps[0].dtype) if s is None else s for s in (self.c, self.h))
+            nothing = zeros(self, rows, self.state_size, steps[0].dtype) if self.c is None or self.h is None else None
+            c, h = (nothing if s is None else s for s in (self.c, self.h))
             if dense:
                 steps = F.reshape(xs, (*xs.shape[:2], steps[0].shape[1]))
             self.h, self.c, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
