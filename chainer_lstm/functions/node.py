@@ -84,7 +84,8 @@ class StepNode(function_node.FunctionNode):
             inputs, (c, gc, gh) = arrays(inputs), arrays((c, gc, gh))
             engine, saved, c = engine_of(inputs[1]), self.saved, c[:batch]
             head = (inputs[0][:batch], *inputs[1:])
-        gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh)
+        gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh,
+                                             [self.step.names[i] for i in indexes])
 
         chain = [rows, *itertools.chain.from_iterable(self._handed.values())]
         self._handed = {}
@@ -94,7 +95,7 @@ class StepNode(function_node.FunctionNode):
         for i in indexes:
             name = self.step.names[i]
             if name in gradients:
-                gx = engine.cast(gradients[name](), inputs[i].dtype)
+                gx = engine.cast(gradients[name], inputs[i].dtype)
                 result.append(self._carry(gx, inputs[0], gc) if i == 0 and len(gx) < len(inputs[0]) else gx)
             elif before is not None and i < len(before.inputs):
                 before._handed[id(self)] = chain

@@ -78,6 +78,13 @@ class Engine:
     def lstm_bwd(self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array) -> tuple[Array, Array]:
         return reference.lstm_bwd(self.xp, gates, c_prev, c, _zero(gc), _zero(gh))
 
+    def lstm_step_bwd(self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array, W: Array, U: Array
+                      ) -> tuple[Array, Array, Array, Array]:
+        """``lstm_bwd`` and the gradients by x and h; None where W or U is None."""
+        gpre, gc_prev = self.lstm_bwd(gates, c_prev, c, gc, gh)
+        gx, gh_prev = (None if w is None else self.matmul(gpre, w) for w in (W, U))
+        return gpre, gc_prev, gx, gh_prev
+
     def peephole_cell_fwd(self, xw: Array, hu: Array, b: Array, pi: Array, pf: Array,
                           c_prev: Array) -> tuple[Array, Array]:
         return reference.peephole_cell_fwd(self.xp, _sum(xw, b, hu), pi, pf, c_prev)

@@ -36,12 +36,24 @@ class NativeEngine(FusedEngine):
         return None if x is None else self._product(x, W.T, None)
 
     def lstm_step_fwd(self, c_prev, x, W, b, h, U):
-        gates = self._product(x, W.T, b)
-        if h is not None:
-            self._product(h, U.T, None, gates, add=True)
-        c, h = self._empty(c_prev, 1, 1)
-        self.lstm_fwd_(gates, None, c_prev, c, h, layout.INTERLEAVED)
-        return gates, c, h
+        gates, c, h_new = self._empty(c_prev, 4, 1, 1)
+        if c_prev.size:
+            x, h = (None if x is None else _rows(x) for x in (x, h))
+            W, b, U, c_prev = (None if x is None else _dense(x) for x in (W, b, U, c_prev))
+            self._kernel('lstm_step_fwd', gates.dtype)(
+                *c_prev.shape, x.shape[1], _address(x), _row(x), _address(W), _address(b), _address(h), _row(h),
+                *map(_address, (U, c_prev, gates, c, h_new)))
+        return gates, c, h_new
+
+    def lstm_step_bwd(self, gates, c_prev, c, gc, gh, W, U):
+        if not c.size:
+            return super().lstm_step_bwd(gates, c_prev, c, gc, gh, W, U)
+        gpre, gc_prev = self._empty(c, 4, 1)
+        gx, gh_prev = (None if w is None else numpy.empty((len(c), w.shape[1]), c.dtype) for w in (W, U))
+        arrays = [None if x is None else _dense(x) for x in (gates, c_prev, c, gc, gh, W, U)]
+        self._kernel('lstm_step_bwd', c.dtype)(
+            *c.shape, 0 if W is None else W.shape[1], *map(_address, (*arrays, gpre, gc_prev, gx, gh_prev)))
+        return gpre, gc_prev, gx, gh_prev
 
     def recur(self, h, U, out):
         return self._product(h, U.T, None, out[:len(h)])
@@ -56,8 +68,8 @@ class NativeEngine(FusedEngine):
         if rows.total and h.size:
             x, W, b = _rows(x), _dense(weights.W), _dense(weights.b)
             where, _keep = self._sequence(weights, rows)
-            self._kernel('sequence_forward', h.dtype)(*where, x.shape[1], _address(x), x.strides[0] // x.itemsize,
-                                             *map(_address, (W, b, gates, h, c)))
+            self._kernel('sequence_forward', h.dtype)(*where, x.shape[1], _address(x), _row(x),
+                                                      *map(_address, (W, b, gates, h, c)))
         return gates
 
     def recur_backward(self, saved, weights, rows, gh, gh_last, gc_last):
@@ -68,8 +80,8 @@ class NativeEngine(FusedEngine):
             where, _keep = self._sequence(weights, rows)
             gh = None if gh is None else _rows(numpy.asarray(gh, gates.dtype))
             self._kernel('recur_backward', gates.dtype)(
-                *where, _address(gates), _address(saved.c), _address(gh),
-                0 if gh is None else gh.strides[0] // gh.itemsize, _address(gh_last), _address(gc_last))
+                *where, _address(gates), _address(saved.c), _address(gh), _row(gh), _address(gh_last),
+                _address(gc_last))
         return gh_last, gc_last, gates
 
     def exponentials(self, x, keep):
@@ -88,7 +100,7 @@ class NativeEngine(FusedEngine):
         return (len(rows.steps), start, n, rows.batch, weights.U.shape[1], rows.first, rows.initial,
                 U, *(peepholes or (None, None, None))), arrays
 
-    def _product(self, a, b, bias, out=None, add=False):
+    def _product(self, a, b, bias, out=None):
         dtype = numpy.result_type(a, b)
         a, b = (_strided(x if x.dtype == dtype else x.astype(dtype)) for x in (a, b))
         out = numpy.empty((a.shape[0], b.shape[1]), dtype) if out is None else out
@@ -96,8 +108,7 @@ class NativeEngine(FusedEngine):
         if bias is not None:
             bias = _dense(bias)
         self._kernel('matmul', dtype)(
-            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b), b_row, b_col, _address(bias), add,
-            _address(out))
+            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b), b_row, b_col, _address(bias), _address(out))
         return out
 
     def _launch(self, kernel, like, *args):
@@ -132,3 +143,8 @@ def _strided(x):
 def _rows(x):
     """The array with dense rows, the rows themselves anywhere."""
     return x if x.strides[1] == x.itemsize and _strided(x) is x else _dense(x)
+
+
+def _row(x):
+    """Elements from one row to the next."""
+    return 0 if x is None else x.strides[0] // x.itemsize

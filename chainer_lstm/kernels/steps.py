@@ -3,8 +3,8 @@
 A ``Step`` says how its outputs and its gradients are computed.  Gradients by
 weights are sums over rows, so they are computed from ``rows``, the arrays that
 they need of one step or of many, one after the other: that is how a chain of
-steps pays for them once.  Other gradients are functions that compute them when
-called, so nobody pays for one that is not wanted.
+steps pays for them once.  Other products are made only for gradients that are
+wanted.
 
 Shapes: x (B, I), c_prev and h (B, H), W (4H, I), b (4H,), U (4H, H), P_i, P_f, P_o (H, H).
 c_prev has as many rows as x here.
@@ -24,14 +24,14 @@ class Step(NamedTuple):
     Attributes:
         names: of the inputs; the last two, h and U, may be left out.
         forward: (engine, *inputs) -> saved, c, h.
-        backward: (engine, saved, inputs, c, gc, gh) -> gradient functions by
-            the names c, x and h, and rows by name.
+        backward: (engine, saved, inputs, c, gc, gh, wanted) -> gradients by the
+            names c, x and h, those of x and h if ``wanted`` has them, and rows by name.
         weights: by name, (engine, rows) -> gradient.
     """
 
     names: tuple[str, ...]
     forward: Callable[..., tuple[Array, Array, Array]]
-    backward: Callable[..., tuple[dict[str, Callable[[], Array]], dict[str, Array]]]
+    backward: Callable[..., tuple[dict[str, Array], dict[str, Array]]]
     weights: dict[str, Callable[..., Array]]
 
 
@@ -41,9 +41,9 @@ def _lstm_forward(e, c_prev, x):
     return gates, e.cast(c, c_prev.dtype), e.cast(h, c_prev.dtype)
 
 
-def _lstm_backward(e, gates, inputs, c, gc, gh):
+def _lstm_backward(e, gates, inputs, c, gc, gh, wanted):
     gpre, gc_prev = e.lstm_bwd(gates, *e.wide_like(gates, inputs[0], c, gc, gh))
-    return {'c': lambda: gc_prev, 'x': lambda: gpre}, {}
+    return {'c': gc_prev, 'x': gpre}, {}
 
 
 def _lstm_step_forward(e, c_prev, x, W, b, h=None, U=None):
@@ -53,11 +53,11 @@ def _lstm_step_forward(e, c_prev, x, W, b, h=None, U=None):
     return gates, e.cast(c, dtype), e.cast(h, dtype)
 
 
-def _lstm_step_backward(e, gates, inputs, c, gc, gh):
-    c_prev, c, gc, gh = e.wide_like(gates, inputs[0], c, gc, gh)
-    gpre, gc_prev = e.lstm_bwd(gates, c_prev, c, gc, gh)
-    gradients, rows = _linear_backward(e, gpre, *inputs[1:])
-    return {'c': lambda: gc_prev, **gradients}, rows
+def _lstm_step_backward(e, gates, inputs, c, gc, gh, wanted):
+    c_prev, x, W, b, h, U = (*inputs, None, None)[:6]
+    W, U = (w if name in wanted else None for name, w in (('x', W), ('h', U)))
+    gpre, gc_prev, gx, gh_prev = e.lstm_step_bwd(gates, *e.wide_like(gates, c_prev, c, gc, gh, W, U))
+    return {'c': gc_prev, 'x': gx, 'h': gh_prev}, {'gpre': gpre, 'x': x, 'h': h}
 
 
 def _peephole_step_forward(e, c_prev, x, W, b, P_i, P_f, P_o, h=None, U=None):
@@ -69,23 +69,17 @@ def _peephole_step_forward(e, c_prev, x, W, b, P_i, P_f, P_o, h=None, U=None):
     return gates, e.cast(c, dtype), e.cast(h, dtype)
 
 
-def _peephole_step_backward(e, gates, inputs, c, gc, gh):
-    c_prev, x, W, b, P_i, P_f, P_o, *lateral = inputs
-    c_prev, c, gc, gh, P_i, P_f, P_o = e.wide_like(gates, c_prev, c, gc, gh, P_i, P_f, P_o)
+def _peephole_step_backward(e, gates, inputs, c, gc, gh, wanted):
+    c_prev, x, W, b, P_i, P_f, P_o, h, U = (*inputs, None, None)[:9]
+    c_prev, c, gc, gh, W, P_i, P_f, P_o, U = e.wide_like(gates, c_prev, c, gc, gh, W, P_i, P_f, P_o, U)
     go, gc = e.peephole_out_bwd(gates, c, gc, gh)
     gc = gc + e.matmul(go, P_o)
     gpre, gc_prev = e.peephole_cell_bwd(gates, c_prev, gc, go)
-    _, gi, gf, _ = e.split(gpre)
-    gradients, rows = _linear_backward(e, gpre, x, W, b, *lateral)
-    gradients['c'] = lambda: gc_prev + e.matmul(gi, P_i) + e.matmul(gf, P_f)
-    return gradients, {**rows, 'c_prev': c_prev, 'c': c}
-
-
-def _linear_backward(e, gpre, x, W, b, h=None, U=None):
-    """Gradients of pre = x Wᵀ + b + h Uᵀ by x and h, and the rows for those by the weights."""
-    gradients = {'x': lambda: e.matmul(gpre, *e.wide_like(gpre, W)),
-                 'h': lambda: e.matmul(gpre, *e.wide_like(gpre, U))}
-    return gradients, {'gpre': gpre, 'x': x, 'h': h}
+    gradients = {name: e.matmul(gpre, w) for name, w in (('x', W), ('h', U)) if name in wanted}
+    if 'c' in wanted:
+        _, gi, gf, _ = e.split(gpre)
+        gradients['c'] = gc_prev + e.matmul(gi, P_i) + e.matmul(gf, P_f)
+    return gradients, {'gpre': gpre, 'x': x, 'h': h, 'c_prev': c_prev, 'c': c}
 
 
 def _gW(e, rows):

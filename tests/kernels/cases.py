@@ -153,9 +153,9 @@ def run_step(engine, case, inputs, gc, gh):
     """-> c, h and the gradients of all inputs."""
     step = getattr(kernels, case.name)
     saved, c, h = step.forward(engine, *inputs)
-    gradients, rows = step.backward(engine, saved, inputs, c, gc, gh)
-    return [c, h, *(gradients[name]() if name in gradients else step.weights[name](engine, rows)
-                    for name, _ in zip(step.names, inputs))]
+    names = step.names[:len(inputs)]
+    gradients, rows = step.backward(engine, saved, inputs, c, gc, gh, names)
+    return [c, h, *(gradients[name] if name in gradients else step.weights[name](engine, rows) for name in names)]
 
 
 def check_step(engine, xp, case, dtype, none=(), layout='dense', **sizes):

@@ -18,11 +18,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _N, _P = ctypes.c_ssize_t, ctypes.c_void_p
 _SEQUENCE = (_N, _P, _P, _N, _N, _N, _N, _P, _P, _P, _P)
 _ARGUMENTS = {
-    'matmul': (_N, _N, _N, _P, _N, _N, _P, _N, _N, _P, _N, _P),
+    'matmul': (_N, _N, _N, _P, _N, _N, _P, _N, _N, _P, _P),
     'sequence_forward': (*_SEQUENCE, _N, _P, _N, _P, _P, _P, _P, _P),
     'recur_backward': (*_SEQUENCE, _P, _P, _P, _N, _P, _P),
     'lstm_fwd': (_P,) * 7 + (_N, _N),
     'lstm_bwd': (_P,) * 7 + (_N,),
+    'lstm_step_fwd': (_N, _N, _N, _P, _N, _P, _P, _P, _N, *(_P,) * 5),
+    'lstm_step_bwd': (_N, _N, _N, *(_P,) * 11),
     'peephole_cell_fwd': (_P,) * 8 + (_N, _N),
     'peephole_out_fwd': (_P,) * 4 + (_N,),
     'peephole_out_bwd': (_P,) * 6 + (_N,),

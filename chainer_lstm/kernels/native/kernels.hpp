@@ -22,11 +22,11 @@ int guarded(const F& f) {
     }
 }
 
-// c (M, N), rows dense = a (M, K) b (K, N) + bias (N,) or null; or, if add, c += a b
+// c (M, N), rows dense = a (M, K) b (K, N) + bias (N,) or null
 template <typename T>
 int matmul(isize M, isize N, isize K, const T* a, isize a_row, isize a_col, const T* b, isize b_row, isize b_col,
-           const T* bias, isize add, T* c) {
-    return guarded([&] { product<T>(M, N, K, {a, a_row, a_col}, {b, b_row, b_col}, bias, add, c); });
+           const T* bias, T* c) {
+    return guarded([&] { product<T>(M, N, K, {a, a_row, a_col}, {b, b_row, b_col}, bias, false, c); });
 }
 
 template <typename T>
@@ -122,6 +122,57 @@ int peephole_cell_bwd(const T* gates, const T* c_prev, const T* gc, const T* go,
     });
 }
 
+// lstm_fwd of x Wᵀ + b + h Uᵀ, the rows of x and h anywhere
+template <typename T>
+int lstm_step_fwd(isize batch, isize units, isize inputs, const T* x, isize x_row, const T* W, const T* b,
+                  const T* h /*or null*/, isize h_row, const T* U, const T* c_prev, T* gates, T* c, T* h_new) {
+    return guarded([&] {
+        const isize N = 4 * units;
+        const Matrix<const T> X{x, x_row, 1}, H{h, h_row, 1}, to_W{W, 1, inputs}, to_U{U, 1, units};
+        if (!of_few(batch, inputs, X, to_W) || !of_few(batch, units, H, to_U)) {
+            product(batch, N, inputs, X, to_W, b, false, gates);
+            if (h) product<T>(batch, N, units, H, to_U, nullptr, true, gates);
+            lstm_fwd<T>(gates, nullptr, nullptr, c_prev, gates, c, h_new, units, batch * units);
+            return;
+        }
+        Team::run(2.0 * batch * N * (inputs + units), [&](Worker& worker) {
+            const Share mine(units, lanes<T> / 4, worker);  // of whole vectors of gates
+            const isize first = 4 * mine.first, last = 4 * mine.last;
+            for (isize r = 0; r < batch; r++) std::memcpy(gates + r * N + first, b + first, (last - first) * sizeof(T));
+            columns_of_few(batch, N, inputs, X, to_W, true, gates, first, last);
+            if (h) columns_of_few(batch, N, units, H, to_U, true, gates, first, last);
+            for (isize r = 0; r < batch; r++)
+                lstm_fwd_row<T>(mine.first, mine.last, gates + r * N, nullptr, nullptr, c_prev + r * units,
+                                gates + r * N, c + r * units, h_new + r * units);
+        });
+    });
+}
+
+// lstm_bwd and gx = gpre W, gh_prev = gpre U; W or U null if nobody wants these
+template <typename T>
+int lstm_step_bwd(isize batch, isize units, isize inputs, const T* gates, const T* c_prev, const T* c, const T* gc,
+                  const T* gh, const T* W, const T* U, T* gpre, T* gc_prev, T* gx, T* gh_prev) {
+    return guarded([&] {
+        const isize N = 4 * units;
+        const Matrix<const T> G{gpre, N, 1}, by_W{W, inputs, 1}, by_U{U, units, 1};
+        if (!of_few(batch, N, G, by_W)) {
+            lstm_bwd(gates, c_prev, c, gc, gh, gpre, gc_prev, batch * units);
+            if (W) product<T>(batch, inputs, N, G, by_W, nullptr, false, gx);
+            if (U) product<T>(batch, units, N, G, by_U, nullptr, false, gh_prev);
+            return;
+        }
+        Team::run(2.0 * batch * N * ((W ? inputs : 0) + (U ? units : 0)), [&](Worker& worker) {
+            const Share mine(units, lanes<T>, worker);
+            for (isize k = 0; k < batch * units; k += units)
+                lstm_bwd_row<T>(mine.first, mine.last, gates + 4 * k, c_prev + k, c + k, gc ? gc + k : gc,
+                                gh ? gh + k : gh, nullptr, gpre + 4 * k, gc_prev + k);
+            worker.wait_for_all();
+            if (W) part_of_few(worker, batch, inputs, N, G, by_W, false, gx);
+            if (U) part_of_few(worker, batch, units, N, G, by_U, false, gh_prev);
+        });
+    });
+}
+
 // y (N, V) or null = exp(x - maxima), with the maxima and their sums of the rows (N,) of x (N, V)
 template <typename T>
 int exponentials(isize rows, isize classes, const T* x, T* y /*or null*/, T* maxima, T* sums) {
@@ -141,6 +192,8 @@ void* find(const char* wanted, char dtype) {
     CHAINER_LSTM_KERNEL(recur_backward)
     CHAINER_LSTM_KERNEL(lstm_fwd)
     CHAINER_LSTM_KERNEL(lstm_bwd)
+    CHAINER_LSTM_KERNEL(lstm_step_fwd)
+    CHAINER_LSTM_KERNEL(lstm_step_bwd)
     CHAINER_LSTM_KERNEL(peephole_cell_fwd)
     CHAINER_LSTM_KERNEL(peephole_out_fwd)
     CHAINER_LSTM_KERNEL(peephole_out_bwd)

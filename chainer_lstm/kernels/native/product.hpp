@@ -210,17 +210,21 @@ private:
     T* at(isize p) const { return room + (panels.begin(p) - panels.first) * K; }
 };
 
-// C = A B or += A B for so few rows of A that packing B would take longer than multiplying by it
+// whether A has so few rows that packing B would take longer than multiplying by it
 template <typename T>
-void product_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c) {
-    const Panels<T> panels(0, N, Team::limit());
-    Team::run(2.0 * M * N * K, [&](Worker& w) {
-        const isize first = panels.count * w.id / w.count, last = panels.count * (w.id + 1) / w.count;
-        if (b.col == 1)
-            rows_of_few(M, N, K, a, b, add, c, panels, first, last);
-        else
-            columns_of_few(M, N, K, a, b, add, c, panels.begin(first), panels.begin(last));
-    });
+bool of_few(isize M, isize K, Matrix<const T> a, Matrix<const T> b) {
+    return M <= few && K && a.col == 1 && (b.col == 1 || (b.row == 1 && (M <= tile_rows || K >= few_long)));
+}
+
+// a thread's part of C = A B or += A B then
+template <typename T>
+void part_of_few(const Worker& w, isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c) {
+    const Panels<T> panels(0, N, w.count);
+    const isize first = panels.count * w.id / w.count, last = panels.count * (w.id + 1) / w.count;
+    if (b.col == 1)
+        rows_of_few(M, N, K, a, b, add, c, panels, first, last);
+    else
+        columns_of_few(M, N, K, a, b, add, c, panels.begin(first), panels.begin(last));
 }
 
 // C (M, N) = A (M, K) B (K, N) + bias (N,), or without bias, or C += A B
@@ -270,9 +274,9 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
 template <typename T>
 void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c) {
     if (M == 0 || N == 0) return;
-    if (M <= few && K && a.col == 1 && (b.col == 1 || (b.row == 1 && (M <= tile_rows || K >= few_long)))) {
+    if (of_few(M, K, a, b)) {
         for (isize m = 0; bias && m < M; m++) std::memcpy(c + m * N, bias, N * sizeof(T));
-        return product_of_few(M, N, K, a, b, add || bias, c);
+        return Team::run(2.0 * M * N * K, [&](Worker& w) { part_of_few(w, M, N, K, a, b, add || bias, c); });
     }
     constexpr isize panel = tile_vectors * lanes<T>;
     const isize panels = up(N, panel) / panel, blocks = up(K + !K, block) / block;
