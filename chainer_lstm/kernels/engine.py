@@ -35,8 +35,9 @@ class Engine:
 
     def wide(self, *arrays: Array) -> list[Array]:
         """The arrays in one dtype, wide enough for the computation."""
-        dtype = self.wide_dtype(*(x.dtype for x in arrays if x is not None))
-        return [None if x is None else self.cast(x, dtype) for x in arrays]
+        dtypes = {x.dtype for x in arrays if x is not None}
+        dtype = self.wide_dtype(*dtypes)
+        return list(arrays) if dtypes == {dtype} else [None if x is None else self.cast(x, dtype) for x in arrays]
 
     def wide_like(self, like: Array, *arrays: Array) -> list[Array]:
         """The arrays in the dtype of ``like``."""

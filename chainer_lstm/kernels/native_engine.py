@@ -5,6 +5,7 @@ so all products of a call are made here.
 """
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy
@@ -108,7 +109,7 @@ class NativeEngine(FusedEngine):
         if bias is not None:
             bias = _dense(bias)
         self._kernel('matmul', dtype)(
-            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b), b_row, b_col, _address(bias), _address(out))
+            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b if b_col == 1 else b.T), b_row, b_col, _address(bias), _address(out))
         return out
 
     def _launch(self, kernel, like, *args):
@@ -127,7 +128,12 @@ class NativeEngine(FusedEngine):
 
 
 def _address(x):
-    return None if x is None else x.__array_interface__['data'][0]
+    if x is None:
+        return None
+    try:  # a quarter of the other's time
+        return ctypes.addressof(ctypes.c_char.from_buffer(x))
+    except (TypeError, ValueError):  # it must not be written, is not dense or has no elements
+        return x.__array_interface__['data'][0]
 
 
 def _dense(x):
