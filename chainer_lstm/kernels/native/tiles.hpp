@@ -4,6 +4,7 @@ namespace SIMD {
 
 constexpr int tile_rows = VECTOR_BYTES == 64 ? 6 : 3;  // rows and vectors of C that the registers hold
 constexpr int tile_vectors = 4;
+constexpr int rows_ahead = 16;  // of short rows to be copied, that are brought nearer
 
 inline isize least(isize a, isize b) { return a < b ? a : b; }
 
@@ -101,7 +102,10 @@ template <typename T>
 void copy(Matrix<const T> from, isize rows, isize cols, T* to, isize to_row) {
     constexpr isize n = lanes<T>;
     if (from.col == 1) {
-        for (isize k = 0; k < rows; k++) std::memcpy(to + k * to_row, from.at(k, 0), cols * sizeof(T));
+        for (isize k = 0; k < rows; k++) {
+            for (isize c = 0; c < cols; c += n) __builtin_prefetch(from.at(k + rows_ahead, c));
+            std::memcpy(to + k * to_row, from.at(k, 0), cols * sizeof(T));
+        }
         return;
     }
     const isize whole_rows = from.row == 1 ? rows / n * n : 0, whole_cols = cols / n * n;
