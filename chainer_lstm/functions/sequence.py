@@ -10,6 +10,7 @@ from typing import Union
 
 import chainer
 import chainer.functions as F
+import numpy
 from chainer import function_node
 from chainer.utils import type_check
 
@@ -80,6 +81,17 @@ class LSTMSequence(function_node.FunctionNode):
         self._plan = plan
         self._drops = plan.dropout > 0 and chainer.config.train
         self._masks: dict[int, Array] = {}
+
+    def apply(self, inputs):
+        """Where no graph grows and nobody looks on, without all that Chainer does around ``forward``."""
+        config, given = chainer.config, arrays(inputs)
+        dtype = given[0].dtype
+        plain = dtype.kind == 'f' and all(type(x) is numpy.ndarray and x.dtype == dtype for x in given)
+        if config.enable_backprop or config.debug or chainer.get_function_hooks() or not plain:
+            return super().apply(inputs)
+        _, outputs = self._run(given, False)
+        requires_grad = any(v.requires_grad for v in inputs)
+        return tuple(chainer.Variable(y, requires_grad=requires_grad) for y in outputs)
 
     def check_type_forward(self, in_types):
         hx, cx, x, *weights = in_types

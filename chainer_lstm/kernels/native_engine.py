@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy
 
-from chainer_lstm.kernels import layout
 from chainer_lstm.kernels import native
 from chainer_lstm.kernels.fused_engine import FusedEngine
 
@@ -109,7 +108,8 @@ class NativeEngine(FusedEngine):
         if bias is not None:
             bias = _dense(bias)
         self._kernel('matmul', dtype)(
-            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b if b_col == 1 else b.T), b_row, b_col, _address(bias), _address(out))
+            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b if b_col == 1 else b.T), b_row, b_col,
+            _address(bias), _address(out))
         return out
 
     def _launch(self, kernel, like, *args):

@@ -54,7 +54,7 @@ def _lstm_step_forward(e, c_prev, x, W, b, h=None, U=None):
 
 
 def _lstm_step_backward(e, gates, inputs, c, gc, gh, wanted):
-    c_prev, x, W, b, h, U = (*inputs, None, None)[:6]
+    c_prev, x, W, _, h, U = (*inputs, None, None)[:6]
     W, U = (w if name in wanted else None for name, w in (('x', W), ('h', U)))
     gpre, gc_prev, gx, gh_prev = e.lstm_step_bwd(gates, *e.wide_like(gates, c_prev, c, gc, gh, W, U))
     return {'c': gc_prev, 'x': gx, 'h': gh_prev}, {'gpre': gpre, 'x': x, 'h': h}
@@ -70,7 +70,7 @@ def _peephole_step_forward(e, c_prev, x, W, b, P_i, P_f, P_o, h=None, U=None):
 
 
 def _peephole_step_backward(e, gates, inputs, c, gc, gh, wanted):
-    c_prev, x, W, b, P_i, P_f, P_o, h, U = (*inputs, None, None)[:9]
+    c_prev, x, W, _, P_i, P_f, P_o, h, U = (*inputs, None, None)[:9]
     c_prev, c, gc, gh, W, P_i, P_f, P_o, U = e.wide_like(gates, c_prev, c, gc, gh, W, P_i, P_f, P_o, U)
     go, gc = e.peephole_out_bwd(gates, c, gc, gh)
     gc = gc + e.matmul(go, P_o)

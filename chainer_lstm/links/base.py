@@ -168,16 +168,21 @@ class Stateful(KeepsState, Cell):
                     return chainer.Variable(self.xp.zeros((0, xs.shape[1], self.state_size), xs.dtype))
         elif not len(xs):
             raise ValueError('expected at least one time step in xs, got an empty list')
-        steps = [flat(checks.batch(x)) for x in ([xs.array[0]] if dense else xs)]
-        rows = self._rows(len(steps[0]))
+        if dense:
+            first, steps = xs.array[0], xs
+            checks.floats(first)
+        else:
+            steps = [flat(checks.batch(x)) for x in xs]
+            first = steps[0]
+        rows = self._rows(len(first))
         if not self._is_plain():
             ys = [self(x) for x in xs]
             return F.stack(ys) if dense else tuple(ys)
-        with self._prepared(steps[0]):
-            nothing = zeros(self, rows, self.state_size, steps[0].dtype) if self.c is None or self.h is None else None
+        with self._prepared(first):
+            nothing = zeros(self, rows, self.state_size, first.dtype) if self.c is None or self.h is None else None
             c, h = (nothing if s is None else s for s in (self.c, self.h))
-            if dense:
-                steps = F.reshape(xs, (*xs.shape[:2], steps[0].shape[1]))
+            if dense and xs.ndim > 3:
+                steps = F.reshape(xs, (*xs.shape[:2], -1))
             self.h, self.c, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
         return ys
 

@@ -17,13 +17,18 @@ def batch(x: Any) -> chainer.Variable:
         chainer.utils.type_check.InvalidType: another dtype or fewer axes.
     """
     x = variable('x', x)
+    floats(x)
+    return x
+
+
+def floats(x: Any) -> None:
+    """The same of a variable or an array that is one."""
     if x.dtype.kind != 'f':
         raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
     if x.ndim < 2:
         raise type_check.InvalidType('x.ndim >= 2 (a batch axis and the input)', f'{x.ndim} (shape {x.shape})')
     if 0 in x.shape[1:]:
         raise type_check.InvalidType('x.shape == (batch, at least 1, ...)', f'{x.shape}')
-    return x
 
 
 def states(c: Any, h: Any, units: int) -> tuple:

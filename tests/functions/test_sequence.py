@@ -4,6 +4,7 @@ import chainer.functions as F
 import numpy
 import pytest
 from chainer import gradient_check
+from chainer.function_hooks import TimerHook
 from chainer.utils.type_check import InvalidType
 from hypothesis import given
 from hypothesis import settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from chainer_lstm import functions
 from chainer_lstm.functions import sequence
+from chainer_lstm.functions.node import arrays
 from tests.conftest import assert_close
 from tests.conftest import gradients
 from tests.conftest import uniform
@@ -222,6 +224,33 @@ def test_no_graph_and_nothing_kept_without_backprop():
         assert all(y.creator is None for y in Case((3, 3)).ours())
 
 
+@pytest.mark.parametrize('dense', [False, True], ids=['steps', 'one array'])
+@pytest.mark.parametrize('dtype', 'efd')
+def test_without_backprop_the_same_comes_out(dtype, dense):
+    case = Case((3, 3), dtype=dtype)
+    if dense:
+        case.xs = F.stack(case.xs)
+    expected = case.ours()
+    with chainer.no_backprop_mode():
+        outputs = case.ours()
+        hy, *_ = functions.lstm_sequence(case.hx.array, case.cx.array, arrays(case.xs) if not dense else case.xs.array,
+                                         [arrays(group) for group in case.weights])
+    for y, z in zip(outputs, expected):
+        assert y.dtype == dtype and y.requires_grad and y.creator is None
+        numpy.testing.assert_array_equal(y.array, z.array)
+    assert not hy.requires_grad
+
+
+def test_hooks_and_the_search_for_nan_see_it_without_backprop_too():
+    case = Case((3, 3))
+    with chainer.no_backprop_mode(), TimerHook() as hook:
+        case.ours()
+    assert 'LSTMSequence' in [function for function, _ in hook.call_history]
+    case.hx.array[0, 0, 0] = numpy.nan
+    with chainer.no_backprop_mode(), chainer.using_config('debug', True), pytest.raises(RuntimeError, match='NaN'):
+        case.ours()
+
+
 def test_finite_differences_with_an_initial_state():
     case = Case((3, 2), peephole=True, layers=1)
     batches = (3, 2)
@@ -269,5 +298,6 @@ def test_other_dtype(name):
     case = Case((3, 2))
     arguments = {'hx': case.hx, 'cx': case.cx, 'xs': F.stack([case.xs[0]] * 2)}
     arguments[name] = F.cast(arguments[name], 'f')
-    with pytest.raises(InvalidType, match='dtype'):
-        functions.lstm_sequence(**arguments, weights=case.weights)
+    for backprop in (True, False):
+        with chainer.using_config('enable_backprop', backprop), pytest.raises(InvalidType, match='dtype'):
+            functions.lstm_sequence(**arguments, weights=case.weights)
