@@ -72,12 +72,12 @@ void exponentials_row(isize n, const T* x, T* y /*or null*/, T& maximum, T& sum)
 
 template <typename T>
 void lstm_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/, const T* b /*or null*/,
-                  const T* c_prev, T* gates, T* c, T* h) {
+                  const T* c_prev, T* gates /*or null*/, T* c, T* h) {
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         Gates<Vec<T>> g = load_pre(xw, hu, b, u, n);
         Vec<T> c_new, h_new;
         lstm_cell_fwd(g, load(c_prev + u, n), c_new, h_new);
-        store_gates(gates + 4 * u, g, n);
+        if (gates) store_gates(gates + 4 * u, g, n);
         store(c + u, c_new, n);
         store(h + u, h_new, n);
     });

@@ -191,8 +191,8 @@ void forward(const Sequence<T>& s, const Inputs<T>& in, T* gates /*or null*/, T*
                     peephole_cell_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr, pi + r * H, pf + r * H,
                                              c_prev, row, c_now + r * H);
                 else
-                    lstm_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr, c_prev, row, c_now + r * H,
-                                    h_now + r * H);
+                    lstm_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr, c_prev, gates ? row : nullptr,
+                                    c_now + r * H, h_now + r * H);
             }
             part.wait(worker);
             if (!s.peepholes()) continue;
