@@ -72,16 +72,18 @@ class StepNode(function_node.FunctionNode):
         return c, h
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
-        inputs, (c,) = self.get_retained_inputs(), self.get_retained_outputs()
-        gc, gh = grad_outputs
-        batch = inputs[1].shape[0]
+        (c,), (gc, gh) = self.get_retained_outputs(), grad_outputs
         double = chainer.config.enable_backprop
         if double:
+            inputs: Any = self.get_retained_inputs()
+            batch = inputs[1].shape[0]
             engine: kernels.Engine = _variable_engine
             head = (inputs[0][:batch], *inputs[1:])
             saved, c, _ = self.step.forward(engine, *head)
         else:
-            inputs, (c, gc, gh) = arrays(inputs), arrays((c, gc, gh))
+            inputs = [node.data for node in self.inputs]  # retained too; six variables less
+            batch = len(inputs[1])
+            c, gc, gh = arrays((c, gc, gh))
             engine, saved, c = engine_of(inputs[1]), self.saved, c[:batch]
             head = (inputs[0][:batch], *inputs[1:])
         gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh,
