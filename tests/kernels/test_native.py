@@ -188,6 +188,22 @@ def test_tanh(engine, dtype):
     numpy.testing.assert_array_equal(numpy.signbit(gates[:-3, 0]), numpy.signbit(x[:-3]))
 
 
+@pytest.mark.parametrize('dtype', 'fd')
+def test_sigmoid(engine, dtype):
+    """Within three units in the last place, or nearly zero where it is; NaN stays NaN."""
+    x = numpy.concatenate([numpy.linspace(-60, 60, 20001), [0, -0.0, numpy.nan, 700, numpy.inf, -numpy.inf, -700]])
+    pre = numpy.zeros((len(x), 4), dtype)
+    pre[:, 1:] = x[:, None]
+    gates, _, _ = engine.lstm_fwd(pre, None, None, numpy.zeros((len(x), 1), dtype))
+    expected = 1 / (1 + numpy.exp(-pre[:-2].astype(numpy.longdouble)))
+    for g in (1, 2, 3):
+        found, exact = gates[:-2, g], expected[:, g].astype(dtype)
+        numpy.testing.assert_array_equal(numpy.isnan(found), numpy.isnan(x[:-2]))
+        spacing = numpy.spacing(numpy.where(numpy.isnan(exact), 1, exact))
+        assert numpy.nanmax(numpy.abs(found - expected[:, g]) / spacing) <= 3
+        assert (gates[-2:, g] >= 0).all() and gates[-2:, g].max() < 1e-37
+
+
 def anywhere(x):
     """The same array at an odd address."""
     there = numpy.empty(x.nbytes + 1, numpy.uint8)[1:].view(x.dtype).reshape(x.shape)

@@ -121,6 +121,16 @@ INLINE Vec<T> tanh(Vec<T> x) {
     return Vec<T>((native)((integers)(e / (e + T(2))).v ^ sign));
 }
 
+// 1 / (exp(-x) + 1): fewer operations than by tanh, which cells.cuh has for other numbers
+template <typename T>
+INLINE Vec<T> sigmoid(Vec<T> x) {
+    const Vec<T> low(Real<T>::exp_is_zero), high(-Real<T>::exp_is_zero);
+    x.v = x.v < low.v ? low.v : x.v;
+    x.v = x.v > high.v ? high.v : x.v;
+    const Exponential<T> e(Vec<T>(T(0)) - x);
+    return Vec<T>(T(1)) / (e.power * e.more + (e.power + T(1)));
+}
+
 // elements K... of the 2 * lanes elements of a and b
 template <typename T, int... K>
 INLINE Vec<T> pick(Vec<T> a, Vec<T> b, std::integer_sequence<int, K...>) {
