@@ -182,7 +182,7 @@ class Stateful(KeepsState, Cell):
             nothing = zeros(self, rows, self.state_size, first.dtype) if self.c is None or self.h is None else None
             c, h = (nothing if s is None else s for s in (self.c, self.h))
             if dense and xs.ndim > 3:
-                steps = F.reshape(xs, (*xs.shape[:2], -1))
+                steps = F.reshape(xs, (*xs.shape[:2], chainer.utils.size_of_shape(xs.shape[2:])))
             self.h, self.c, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
         return ys
 

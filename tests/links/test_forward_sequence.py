@@ -143,6 +143,7 @@ def test_array_without_rows(name):
     link(inputs((2,))[0])
     before = contents(link)
     assert link.forward_sequence(numpy.zeros((3, 0, INPUT), 'f')).shape == (3, 0, UNITS)
+    assert link.forward_sequence(numpy.zeros((3, 0, INPUT, 1), 'f')).shape == (3, 0, UNITS)
     assert_same(contents(link), before)
 
 
