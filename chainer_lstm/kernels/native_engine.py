@@ -5,13 +5,13 @@ so all products of a call are made here.
 """
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy
 
 from chainer_lstm.kernels import native
 from chainer_lstm.kernels.fused_engine import FusedEngine
+from chainer_lstm.kernels.native import address
 
 Array = Any
 _FEW_STEPS = 3  # for which packing the weights does not pay
@@ -41,8 +41,8 @@ class NativeEngine(FusedEngine):
             x, h = (None if x is None else _rows(x) for x in (x, h))
             W, b, U, c_prev = (None if x is None else _dense(x) for x in (W, b, U, c_prev))
             self._kernel('lstm_step_fwd', gates.dtype)(
-                *c_prev.shape, x.shape[1], _address(x), _row(x), _address(W), _address(b), _address(h), _row(h),
-                *map(_address, (U, c_prev, gates, c, h_new)))
+                *c_prev.shape, x.shape[1], address(x), _row(x), address(W), address(b), address(h), _row(h),
+                *map(address, (U, c_prev, gates, c, h_new)))
         return gates, c, h_new
 
     def lstm_step_bwd(self, gates, c_prev, c, gc, gh, W, U):
@@ -52,7 +52,7 @@ class NativeEngine(FusedEngine):
         gx, gh_prev = (None if w is None else numpy.empty((len(c), w.shape[1]), c.dtype) for w in (W, U))
         arrays = [None if x is None else _dense(x) for x in (gates, c_prev, c, gc, gh, W, U)]
         self._kernel('lstm_step_bwd', c.dtype)(
-            *c.shape, 0 if W is None else W.shape[1], *map(_address, (*arrays, gpre, gc_prev, gx, gh_prev)))
+            *c.shape, 0 if W is None else W.shape[1], *map(address, (*arrays, gpre, gc_prev, gx, gh_prev)))
         return gpre, gc_prev, gx, gh_prev
 
     def recur(self, h, U, out):
@@ -68,8 +68,8 @@ class NativeEngine(FusedEngine):
         if rows.total and h.size:
             x, W, b = _rows(x), _dense(weights.W), _dense(weights.b)
             where, _keep = self._sequence(weights, rows)
-            self._kernel('sequence_forward', h.dtype)(*where, x.shape[1], _address(x), _row(x),
-                                                      *map(_address, (W, b, gates, h, c)))
+            self._kernel('sequence_forward', h.dtype)(*where, x.shape[1], address(x), _row(x),
+                                                      *map(address, (W, b, gates, h, c)))
         return gates
 
     def recur_backward(self, saved, weights, rows, gh, gh_last, gc_last):
@@ -80,8 +80,8 @@ class NativeEngine(FusedEngine):
             where, _keep = self._sequence(weights, rows)
             gh = None if gh is None else _rows(numpy.asarray(gh, gates.dtype))
             self._kernel('recur_backward', gates.dtype)(
-                *where, _address(gates), _address(saved.c), _address(gh), _row(gh), _address(gh_last),
-                _address(gc_last))
+                *where, address(gates), address(saved.c), address(gh), _row(gh), address(gh_last),
+                address(gc_last))
         return gh_last, gc_last, gates
 
     def exponentials(self, x, keep):
@@ -90,13 +90,13 @@ class NativeEngine(FusedEngine):
         x = _dense(x)
         y = numpy.empty_like(x) if keep else None
         maxima, sums = numpy.empty((2, len(x)), x.dtype)
-        self._kernel('exponentials', x.dtype)(*x.shape, *map(_address, (x, y, maxima, sums)))
+        self._kernel('exponentials', x.dtype)(*x.shape, *map(address, (x, y, maxima, sums)))
         return y, maxima, sums
 
     def _sequence(self, weights, rows):
         """The arguments that both recurrences begin with, and the arrays that they point into."""
         arrays = [_dense(x) for x in (*rows.table, weights.U, *weights.peepholes)]
-        start, n, U, *peepholes = map(_address, arrays)
+        start, n, U, *peepholes = map(address, arrays)
         return (len(rows.steps), start, n, rows.batch, weights.U.shape[1], rows.first, rows.initial,
                 U, *(peepholes or (None, None, None))), arrays
 
@@ -108,15 +108,15 @@ class NativeEngine(FusedEngine):
         if bias is not None:
             bias = _dense(bias)
         self._kernel('matmul', dtype)(
-            *out.shape, a.shape[1], _address(a), a_row, a_col, _address(b if b_col == 1 else b.T), b_row, b_col,
-            _address(bias), _address(out))
+            *out.shape, a.shape[1], address(a), a_row, a_col, address(b if b_col == 1 else b.T), b_row, b_col,
+            address(bias), address(out))
         return out
 
     def _launch(self, kernel, like, *args):
         if like.size:
             arrays = [_dense(x) if isinstance(x, numpy.ndarray) else x for x in args]
             self._kernel(kernel, like.dtype)(
-                *(_address(x) if isinstance(x, numpy.ndarray) else x for x in arrays), like.size)
+                *(address(x) if isinstance(x, numpy.ndarray) else x for x in arrays), like.size)
 
     def _dense(self, x):
         return _dense(x)
@@ -125,15 +125,6 @@ class NativeEngine(FusedEngine):
         if dtype.char not in 'fd':
             raise TypeError(f'expected arrays of float32 or float64, got {dtype}')
         return native.kernel(self.instruction_set, name, dtype.char)
-
-
-def _address(x):
-    if x is None:
-        return None
-    try:  # a quarter of the other's time
-        return ctypes.addressof(ctypes.c_char.from_buffer(x))
-    except (TypeError, ValueError):  # it must not be written, is not dense or has no elements
-        return x.__array_interface__['data'][0]
 
 
 def _dense(x):

@@ -12,6 +12,7 @@ import os
 import pathlib
 from collections.abc import Callable
 from importlib import machinery
+from typing import Any
 from typing import Optional
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -81,6 +82,16 @@ def kernel(instruction_set: str, name: str, dtype_char: str) -> Callable[..., No
         if function(*args):
             raise MemoryError('no memory for packed weights')
     return call
+
+
+def address(x: Any) -> Optional[int]:
+    """Of an array's first element; None for None."""
+    if x is None:
+        return None
+    try:  # a quarter of the other's time
+        return ctypes.addressof(ctypes.c_char.from_buffer(x))
+    except (TypeError, ValueError):  # it must not be written, is not dense or has no elements
+        return x.__array_interface__['data'][0]
 
 
 def _threads() -> int:

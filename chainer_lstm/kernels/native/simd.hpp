@@ -124,11 +124,11 @@ INLINE Vec<T> tanh(Vec<T> x) {
 // 1 / (exp(-x) + 1): fewer operations than by tanh, which cells.cuh has for other numbers
 template <typename T>
 INLINE Vec<T> sigmoid(Vec<T> x) {
-    const Vec<T> low(Real<T>::exp_is_zero), high(-Real<T>::exp_is_zero);
-    x.v = x.v < low.v ? low.v : x.v;
-    x.v = x.v > high.v ? high.v : x.v;
-    const Exponential<T> e(Vec<T>(T(0)) - x);
-    return Vec<T>(T(1)) / (e.power * e.more + (e.power + T(1)));
+    const Vec<T> low(Real<T>::exp_is_zero), high(-Real<T>::exp_is_zero), zero(T(0));
+    const Vec<T> limited(x.v > high.v ? high.v : x.v);
+    const Exponential<T> e(zero - limited);
+    const Vec<T> y = T(1) / (e.power * e.more + (e.power + T(1)));
+    return Vec<T>(x.v < low.v ? zero.v : y.v);
 }
 
 // elements K... of the 2 * lanes elements of a and b
