@@ -74,18 +74,16 @@ class StepNode(function_node.FunctionNode):
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         (c,), (gc, gh) = self.get_retained_outputs(), grad_outputs
         double = chainer.config.enable_backprop
+        # what was retained; as arrays, without making six variables
+        inputs: Any = self.get_retained_inputs() if double else [node.data for node in self.inputs]
+        batch = inputs[1].shape[0]
+        head = (inputs[0][:batch], *inputs[1:])
         if double:
-            inputs: Any = self.get_retained_inputs()
-            batch = inputs[1].shape[0]
             engine: kernels.Engine = _variable_engine
-            head = (inputs[0][:batch], *inputs[1:])
             saved, c, _ = self.step.forward(engine, *head)
         else:
-            inputs = [node.data for node in self.inputs]  # retained too; six variables less
-            batch = len(inputs[1])
             c, gc, gh = arrays((c, gc, gh))
             engine, saved, c = engine_of(inputs[1]), self.saved, c[:batch]
-            head = (inputs[0][:batch], *inputs[1:])
         gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh,
                                              [self.step.names[i] for i in indexes])
 
