@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy
 
+from chainer_lstm.kernels import boundary
 from chainer_lstm.kernels import cuda
 from chainer_lstm.kernels.fused_engine import FusedEngine
 
@@ -31,27 +32,34 @@ class CupyEngine(FusedEngine):
     def recur(self, h, U, out):
         return self.xp.matmul(h, U.T, out=out[:len(h)])
 
-    def _dense(self, x: Array) -> Array:
-        return self._argument(x, x.shape[1])
-
-    def _launch(self, kernel: str, like: Array, *args: Array) -> None:
+    def _launch(self, kernel: str, like: Array, *arrays: Array) -> None:
         """Runs a kernel of cells.cu with a thread per element of ``like``; its last argument is their number."""
-        n = like.size
+        n, units = like.size, like.shape[1]
         if n == 0:
             return
-        arguments = [self._argument(arg, 4 * like.shape[1]) for arg in args]
+        expected = boundary.KERNELS[kernel]
+        boundary.check(expected, like.dtype, like.shape, arrays)
+        arguments = [self._argument(argument, x, 4 * units) for argument, x in zip(expected.arguments, arrays)]
+        if any(argument.name == 'b' for argument in expected.arguments):  # the row of each unit's bias
+            arguments.append(numpy.int64(units))
         cuda.kernel('cells.cu', kernel, like.dtype.char)(
             (min(-(-n // _THREADS), _MAX_BLOCKS),), (_THREADS,), (*arguments, numpy.int64(n)))
 
-    def _argument(self, arg: Array, width: int) -> Array:
+    def _dense(self, x: Array) -> Array:
+        return self._aligned(self.xp.ascontiguousarray(x), x.shape[1])
+
+    def _argument(self, argument: boundary.Argument, x: Array, width: int) -> Array:
         """What a kernel takes: null for None, dense arrays, and gates, as wide as given, aligned for loads of four."""
-        if arg is None:
+        if x is None:
             return numpy.uint64(0)
-        if isinstance(arg, int):
-            return numpy.int64(arg)
-        arg = self.xp.ascontiguousarray(arg)
-        aligned = arg.shape[-1] != width or self._address(arg) % (4 * arg.itemsize) == 0
-        return arg if aligned else arg.copy()
+        if argument.written:
+            boundary.dense(argument, x)
+            return x
+        return self._aligned(self.xp.ascontiguousarray(x), width)
+
+    def _aligned(self, x: Array, width: int) -> Array:
+        aligned = x.shape[-1] != width or self._address(x) % (4 * x.itemsize) == 0
+        return x if aligned else x.copy()
 
     def _address(self, x: Array) -> int:
         return x.data.ptr

@@ -10,12 +10,13 @@ Array = Any
 
 
 class FusedEngine(Engine):
-    """A subclass has ``_launch(kernel, like, *args)``, which runs a stage over the units of ``like`` (B, H).
+    """A subclass has ``_launch(kernel, like, *arrays)``, which runs a stage over the units of ``like`` (B, H).
 
-    None stands for an input not given.  Gates are interleaved.
+    The arrays are those of ``boundary.KERNELS``; None for an input that is
+    not given.  Gates are interleaved.
     """
 
-    def _launch(self, kernel: str, like: Array, *args: Array) -> None:
+    def _launch(self, kernel: str, like: Array, *arrays: Array) -> None:
         raise NotImplementedError
 
     def _dense(self, x: Array) -> Array:
@@ -24,7 +25,7 @@ class FusedEngine(Engine):
 
     def lstm_fwd(self, xw, hu, b, c_prev):
         gates, c, h = self._empty(c_prev, 4, 1, 1)
-        self._launch('lstm_fwd', c_prev, xw, hu, b, c_prev, gates, c, h, c_prev.shape[1])
+        self._launch('lstm_fwd', c_prev, xw, hu, b, c_prev, gates, c, h)
         return gates, c, h
 
     def lstm_bwd(self, gates, c_prev, c, gc, gh):
@@ -34,7 +35,7 @@ class FusedEngine(Engine):
 
     def peephole_cell_fwd(self, xw, hu, b, pi, pf, c_prev):
         gates, c = self._empty(c_prev, 4, 1)
-        self._launch('peephole_cell_fwd', c_prev, xw, hu, b, pi, pf, c_prev, gates, c, c_prev.shape[1])
+        self._launch('peephole_cell_fwd', c_prev, xw, hu, b, pi, pf, c_prev, gates, c)
         return gates, c
 
     def peephole_out_fwd(self, gates, po, c):
@@ -57,13 +58,13 @@ class FusedEngine(Engine):
         return layout.INTERLEAVED
 
     def lstm_fwd_(self, pre, hu, c_prev, c, h, order):
-        self._launch('lstm_fwd', c, pre, hu, None, c_prev, pre, c, h, c.shape[1])
+        self._launch('lstm_fwd', c, pre, hu, None, c_prev, pre, c, h)
 
     def lstm_bwd_(self, gates, c_prev, c, gc, gh, work, order):
         self._launch('lstm_bwd', c, gates, c_prev, c, gc, gh, gates, gc)
 
     def peephole_cell_fwd_(self, pre, hu, pi, pf, c_prev, c, h, order):
-        self._launch('peephole_cell_fwd', c, pre, hu, None, pi, pf, c_prev, pre, c, c.shape[1])
+        self._launch('peephole_cell_fwd', c, pre, hu, None, pi, pf, c_prev, pre, c)
 
     def peephole_out_fwd_(self, gates, po, c, h, order):
         self._launch('peephole_out_fwd', c, gates, po, c, h)

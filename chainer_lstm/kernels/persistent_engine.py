@@ -14,6 +14,7 @@ from typing import Optional
 
 import numpy
 
+from chainer_lstm.kernels import boundary
 from chainer_lstm.kernels import cuda
 from chainer_lstm.kernels import persistent_plan as plans
 from chainer_lstm.kernels.cupy_engine import CupyEngine
@@ -30,6 +31,7 @@ _JOB = [
     *((name, 'i4') for name in ('batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride'))]
 _JOBS = numpy.dtype([('job', _JOB, plans.MOST_JOBS)])
 _PREPARE_BLOCKS = 256
+_FLOAT32 = numpy.dtype(numpy.float32)
 _plan = functools.cache(plans.plan)
 
 
@@ -139,6 +141,13 @@ class PersistentEngine(CupyEngine):
             raise RuntimeError('a persistent LSTM kernel waited in vain for its other blocks and gave up; what it '
                                "computed is NaN (chainer.config.lstm_engine = 'cupy' does without it)")
         steps = sum(n > 0 for _, n in rows.steps)
+        kernel = boundary.PERSISTENT[grid.kernel.direction]
+        for job in jobs:
+            arrays = [job[argument.name] for argument in kernel.arguments]
+            boundary.check(kernel, _FLOAT32, (rows.batch, grid.kernel.units, rows.total), arrays)
+            for argument, x in zip(kernel.arguments, arrays):
+                if argument.written:
+                    boundary.dense(argument, x)
         shared = {'error': error, 'batch': rows.batch, 'steps': steps}
         if not rows.equal:
             shared.update(starts=self.xp.asarray(rows.starts()), lengths=self.xp.asarray(rows.lengths()))

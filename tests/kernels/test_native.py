@@ -173,7 +173,7 @@ def test_recurrence_is_as_exact_as_with_numpy(engine):
 
 @pytest.mark.parametrize('dtype', 'fd')
 def test_tanh(engine, dtype):
-    """Within three units in the last place; infinities, zeros, subnormal numbers and NaN are what they should be."""
+    """Within three units in the last place; infinities, zeros and NaN stay, denormal numbers become zeros of their sign."""
     tiny = numpy.finfo(dtype).tiny
     small = numpy.geomspace(tiny, 1, 2000)
     x = numpy.concatenate([numpy.linspace(-30, 30, 20001), small, -small,
@@ -182,6 +182,7 @@ def test_tanh(engine, dtype):
     pre[:, 0] = x
     gates, _, _ = engine.lstm_fwd(pre, None, None, numpy.zeros((len(x), 1), dtype))
     expected = numpy.tanh(x.astype(numpy.longdouble)).astype(dtype)
+    expected[numpy.abs(expected) < tiny] *= 0
     spacing = numpy.spacing(numpy.abs(numpy.where(numpy.isnan(expected), 1, expected)))
     numpy.testing.assert_array_equal(numpy.isnan(gates[:, 0]), numpy.isnan(x))
     assert numpy.nanmax(numpy.abs(gates[:, 0] - expected) / spacing) <= 3

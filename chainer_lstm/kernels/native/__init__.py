@@ -10,30 +10,18 @@ import ctypes
 import functools
 import os
 import pathlib
+import struct
+import warnings
 from collections.abc import Callable
 from importlib import machinery
 from typing import Any
 from typing import Optional
 
+import numpy
+
+from chainer_lstm.kernels import boundary
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_N, _P = ctypes.c_ssize_t, ctypes.c_void_p
-_SEQUENCE = (_N, _P, _P, _N, _N, _N, _N, _P, _P, _P, _P)
-_ARGUMENTS = {
-    'matmul': (_N, _N, _N, _P, _N, _N, _P, _N, _N, _P, _P),
-    'sequence_forward': (*_SEQUENCE, _N, _P, _N, _P, _P, _P, _P, _P),
-    'recur_backward': (*_SEQUENCE, _P, _P, _P, _N, _P, _P),
-    'lstm_fwd': (_P,) * 7 + (_N, _N),
-    'lstm_bwd': (_P,) * 7 + (_N,),
-    'lstm_step_fwd': (_N, _N, _N, _P, _N, _P, _P, _P, _N, *(_P,) * 5),
-    'lstm_step_bwd': (_N, _N, _N, *(_P,) * 11),
-    'peephole_cell_fwd': (_P,) * 8 + (_N, _N),
-    'peephole_out_fwd': (_P,) * 4 + (_N,),
-    'peephole_out_bwd': (_P,) * 6 + (_N,),
-    'peephole_cell_bwd': (_P,) * 6 + (_N,),
-    'exponentials': (_N, _N, _P, _P, _P, _P),
-}
-
-
 def _file() -> Optional[pathlib.Path]:
     if 'CHAINER_LSTM_NATIVE' in os.environ:  # another build of it, such as one with sanitizers
         return pathlib.Path(os.environ['CHAINER_LSTM_NATIVE'])
@@ -44,20 +32,40 @@ def _file() -> Optional[pathlib.Path]:
 
 @functools.cache
 def library() -> Optional[ctypes.CDLL]:
-    """The library; None where it was not built or cannot be loaded."""
+    """The library; None where it was not built, cannot be loaded or was built from another version of the source."""
     file = _file()
     try:
         found = None if file is None else ctypes.CDLL(str(file))
     except OSError:
         return None
-    if found is not None:
-        found.chainer_lstm_kernel.restype = _P
-        found.chainer_lstm_kernel.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char)
-        found.chainer_lstm_instruction_set.restype = ctypes.c_char_p
-        found.chainer_lstm_set_num_threads(_threads())
-        _keep_memory()
-        _register()
+    if found is None or not _is_of_this_source(found):
+        return None
+    found.chainer_lstm_kernel.restype = ctypes.c_void_p
+    found.chainer_lstm_kernel.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char)
+    found.chainer_lstm_instruction_set.restype = ctypes.c_char_p
+    found.chainer_lstm_set_num_threads(_threads())
+    _keep_memory()
+    _register()
     return found
+
+
+def _is_of_this_source(found: ctypes.CDLL) -> bool:
+    """Whether the structs of its kernels' arguments are those of ``boundary.KERNELS``; warns where they are not."""
+    try:
+        declarations = found.chainer_lstm_arguments
+    except AttributeError:  # of a version before there were any
+        declarations = None
+    else:
+        declarations.restype = ctypes.c_char_p
+        declarations.argtypes = (ctypes.c_char_p,)
+    for kernel in boundary.KERNELS.values():
+        text = declarations and declarations(kernel.name.encode())
+        if not text or boundary.members(text.decode()) != kernel.members:
+            warnings.warn(f'the native engine was built from another version of the source ({kernel.name} has other '
+                          'arguments), so NumPy computes; build it again: pip install --editable .',
+                          RuntimeWarning, stacklevel=3)
+            return False
+    return True
 
 
 def instruction_sets() -> list[str]:
@@ -69,29 +77,76 @@ def instruction_sets() -> list[str]:
 
 
 @functools.cache
-def kernel(instruction_set: str, name: str, dtype_char: str) -> Callable[..., None]:
-    """A function of the library for arrays of a dtype, 'f' or 'd'.  It takes addresses and sizes.
+def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[..., None]:
+    """A kernel of the library for arrays of a dtype, float32 or float64.
 
-    Raises (the function, when called):
-        MemoryError: there is none left.
+    Returns:
+        A function of the kernel's sizes, a tuple, and its arrays, see ``boundary.KERNELS``.  Arrays
+        that are only read are copied where the kernel cannot read them in place.  It raises
+
+        - ValueError: an array has another shape or dtype, or one to write into is not dense, not
+          aligned or read-only; nothing was computed.
+        - MemoryError: there is none left.
     """
-    address = library().chainer_lstm_kernel(instruction_set.encode(), name.encode(), dtype_char.encode())
-    function = ctypes.CFUNCTYPE(ctypes.c_int, *_ARGUMENTS[name])(address)
+    address = library().chainer_lstm_kernel(instruction_set.encode(), name.encode(), dtype.char.encode())
+    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p)(address)
+    expected = boundary.KERNELS[name]
+    pack = struct.Struct('@' + ''.join('P' if '*' in member else 'n' for member in expected.members)).pack
 
-    def call(*args):
-        if function(*args):
+    def call(sizes: tuple[int, ...], *arrays: Any) -> None:
+        boundary.check(expected, dtype, sizes, arrays)
+        members: list[int] = [*sizes]
+        copies: list[Any] = []  # they live until the kernel returns, as the arrays do
+        for argument, x in zip(expected.arguments, arrays):
+            strides = argument.strides
+            if x is None:
+                members += (0,) * (1 + strides)
+            elif strides:
+                members += _of_rows(x, strides, copies)
+            else:
+                address = _address(x)
+                if address is None or address % x.itemsize:
+                    address = _of_copy(argument, x, copies)
+                members.append(address)
+        if function(pack(*members)):
             raise MemoryError('no memory for packed weights')
     return call
 
 
-def address(x: Any) -> Optional[int]:
-    """Of an array's first element; None for None."""
-    if x is None:
-        return None
-    try:  # a quarter of the other's time
+def _address(x: Any) -> Optional[int]:
+    """Return the address of a dense array that may be written; None for others.  NumPy takes four times as long."""
+    try:
         return ctypes.addressof(ctypes.c_char.from_buffer(x))
-    except (TypeError, ValueError):  # it must not be written, is not dense or has no elements
-        return x.__array_interface__['data'][0]
+    except (TypeError, ValueError):
+        return None
+
+
+def _of_copy(argument: boundary.Argument, x: Any, copies: list[Any]) -> int:
+    """Return the address of a dense and aligned array of the same values, which is kept in ``copies``.
+
+    Raises:
+        ValueError: the kernel writes into the array.
+    """
+    if argument.written:
+        boundary.dense(argument, x)
+        if not (x.flags.aligned and x.flags.writeable):
+            raise ValueError(f'expected {argument.name}, which is written into, to be aligned and not read-only')
+    copies.append(numpy.require(x, requirements='CA'))
+    return copies[-1].__array_interface__['data'][0]
+
+
+def _of_rows(x: Any, strides: int, copies: list[Any]) -> list[int]:
+    """Return the address and the first strides of a matrix, which is copied if its strides do not fit the kernel.
+
+    They have to be whole numbers of elements, and one element in a row whose stride is not taken.
+    """
+    row, column = x.strides
+    size = x.itemsize
+    if row % size or column % size or not x.flags.aligned or (strides == 1 and column != size):
+        x = numpy.require(x, requirements='CA')
+        copies.append(x)
+    address = _address(x if x.strides[1] == size else x.T) or x.__array_interface__['data'][0]
+    return [address, *(stride // size for stride in x.strides[:strides])]
 
 
 def _threads() -> int:

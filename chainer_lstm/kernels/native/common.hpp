@@ -11,6 +11,7 @@
 
 #include <sys/mman.h>
 
+#include "arguments.hpp"
 #include "team.hpp"
 
 #define __device__ __attribute__((always_inline))
@@ -22,7 +23,8 @@
 #endif
 #endif
 
-typedef std::ptrdiff_t isize;
+// takes the address of its arguments
+typedef int Kernel(const void*);
 
 template <typename T>
 struct Real;

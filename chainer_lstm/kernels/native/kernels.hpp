@@ -1,4 +1,5 @@
-// The kernels of one instruction set, by name.  They return 0, or 1 where there was no memory.
+// The kernels of one instruction set, by name.  Each takes the address of its arguments (arguments.hpp) and returns 0,
+// or 1 if there was no memory.
 
 #include "simd.hpp"
 
@@ -12,194 +13,172 @@
 
 namespace SIMD {
 
+// out (M, N) = a (M, K) b (K, N) + bias (N,) or null
+template <typename T>
+void matmul(const matmul_arguments<T>& k) {
+    product<T>(k.M, k.N, k.K, {k.a, k.a_row, k.a_col}, {k.b, k.b_row, k.b_col}, k.bias, false, k.out);
+}
+
+template <typename T, typename Arguments>
+Sequence<T> sequence(const Arguments& k) {
+    const isize H = k.units;
+    return {k.steps, k.start, k.n, k.batch, H, k.rows, k.first, k.initial,
+            {k.U, H, 1}, {k.P_i, H, 1}, {k.P_f, H, 1}, {k.P_o, H, 1}};
+}
+
+template <typename T>
+void sequence_forward(const sequence_forward_arguments<T>& k) {
+    forward(sequence<T>(k), Inputs<T>{k.inputs, {k.x, k.x_row, 1}, {k.W, k.inputs, 1}, k.b}, k.gates, k.h, k.c);
+}
+
+template <typename T>
+void recur_backward(const recur_backward_arguments<T>& k) {
+    backward(sequence<T>(k), k.gates, k.c, k.gh, k.gh_row, k.gh_last, k.gc_last);
+}
+
+// The stages of a step.
+
+constexpr double work_of_a_unit = 100, work_of_an_exponential = 20;
+
+// f(first unit of the row) for each row
 template <typename F>
-int guarded(const F& f) {
+void each_row(isize batch, isize units, const F& f) {
+    Team::run(work_of_a_unit * batch * units, [&](Worker& worker) {
+        const isize end = batch * (worker.id + 1) / worker.count;
+        for (isize r = batch * worker.id / worker.count; r < end; r++) f(r * units);
+    });
+}
+
+// f(first, last) for all n units as if they were of one row
+template <typename T, typename F>
+void each_part(isize n, const F& f) {
+    Team::run(work_of_a_unit * n, [&](Worker& worker) {
+        const Share mine(n, lanes<T>, worker);
+        f(mine.first, mine.last);
+    });
+}
+
+template <typename T>
+void lstm_fwd(const lstm_fwd_arguments<T>& k) {
+    each_row(k.batch, k.units, [&](isize u) {
+        lstm_fwd_row<T>(0, k.units, k.xw + 4 * u, k.hu ? k.hu + 4 * u : k.hu, k.b, k.c_prev + u, k.gates + 4 * u,
+                        k.c + u, k.h + u);
+    });
+}
+
+template <typename T>
+void lstm_bwd(const lstm_bwd_arguments<T>& k) {
+    each_part<T>(k.batch * k.units, [&](isize first, isize last) {
+        lstm_bwd_row<T>(first, last, k.gates, k.c_prev, k.c, k.gc, k.gh, nullptr, k.gpre, k.gc_prev);
+    });
+}
+
+template <typename T>
+void peephole_cell_fwd(const peephole_cell_fwd_arguments<T>& k) {
+    each_row(k.batch, k.units, [&](isize u) {
+        peephole_cell_fwd_row<T>(0, k.units, k.xw + 4 * u, k.hu ? k.hu + 4 * u : k.hu, k.b, k.pi + u, k.pf + u,
+                                 k.c_prev + u, k.gates + 4 * u, k.c + u);
+    });
+}
+
+template <typename T>
+void peephole_out_fwd(const peephole_out_fwd_arguments<T>& k) {
+    each_part<T>(k.batch * k.units, [&](isize first, isize last) {
+        peephole_out_fwd_row<T>(first, last, k.gates, k.po, k.c, k.h);
+    });
+}
+
+template <typename T>
+void peephole_out_bwd(const peephole_out_bwd_arguments<T>& k) {
+    each_part<T>(k.batch * k.units, [&](isize first, isize last) {
+        // the gates are written only where there is no array for go
+        peephole_out_bwd_row<T>(first, last, const_cast<T*>(k.gates), k.c, k.gc, k.gh, nullptr, k.go, k.gc_sum);
+    });
+}
+
+template <typename T>
+void peephole_cell_bwd(const peephole_cell_bwd_arguments<T>& k) {
+    each_part<T>(k.batch * k.units, [&](isize first, isize last) {
+        peephole_cell_bwd_row<T>(first, last, k.gates, k.c_prev, k.gc, k.go, k.gpre, k.gc_prev);
+    });
+}
+
+// lstm_fwd of x Wᵀ + b + h Uᵀ, the rows of x and h anywhere
+template <typename T>
+void lstm_step_fwd(const lstm_step_fwd_arguments<T>& k) {
+    const isize batch = k.batch, units = k.units, inputs = k.inputs, N = 4 * units;
+    T* const gates = k.gates;
+    const Matrix<const T> X{k.x, k.x_row, 1}, H{k.h, k.h_row, 1}, to_W{k.W, 1, inputs}, to_U{k.U, 1, units};
+    if (!of_few(batch, inputs, X, to_W) || !of_few(batch, units, H, to_U)) {
+        product(batch, N, inputs, X, to_W, k.b, false, gates);
+        if (k.h) product<T>(batch, N, units, H, to_U, nullptr, true, gates);
+        return lstm_fwd<T>({batch, units, gates, nullptr, nullptr, k.c_prev, gates, k.c, k.h_new});
+    }
+    Team::run(2.0 * batch * N * (inputs + units), [&](Worker& worker) {
+        const Share mine(units, lanes<T> / 4, worker);  // of whole vectors of gates
+        const isize first = 4 * mine.first, last = 4 * mine.last;
+        for (isize r = 0; r < batch; r++) std::memcpy(gates + r * N + first, k.b + first, (last - first) * sizeof(T));
+        columns_of_few(batch, N, inputs, X, to_W, true, gates, first, last);
+        if (k.h) columns_of_few(batch, N, units, H, to_U, true, gates, first, last);
+        for (isize r = 0; r < batch; r++)
+            lstm_fwd_row<T>(mine.first, mine.last, gates + r * N, nullptr, nullptr, k.c_prev + r * units,
+                            gates + r * N, k.c + r * units, k.h_new + r * units);
+    });
+}
+
+// lstm_bwd and gx = gpre W, gh_prev = gpre U; W or U is null if its gradient is not needed
+template <typename T>
+void lstm_step_bwd(const lstm_step_bwd_arguments<T>& k) {
+    const isize batch = k.batch, units = k.units, inputs = k.inputs, N = 4 * units;
+    const Matrix<const T> G{k.gpre, N, 1}, by_W{k.W, inputs, 1}, by_U{k.U, units, 1};
+    if (!of_few(batch, N, G, by_W)) {
+        lstm_bwd<T>({batch, units, k.gates, k.c_prev, k.c, k.gc, k.gh, k.gpre, k.gc_prev});
+        if (k.W) product<T>(batch, inputs, N, G, by_W, nullptr, false, k.gx);
+        if (k.U) product<T>(batch, units, N, G, by_U, nullptr, false, k.gh_prev);
+        return;
+    }
+    Team::run(2.0 * batch * N * ((k.W ? inputs : 0) + (k.U ? units : 0)), [&](Worker& worker) {
+        const Share mine(units, lanes<T>, worker);
+        for (isize u = 0; u < batch * units; u += units)
+            lstm_bwd_row<T>(mine.first, mine.last, k.gates + 4 * u, k.c_prev + u, k.c + u, k.gc ? k.gc + u : k.gc,
+                            k.gh ? k.gh + u : k.gh, nullptr, k.gpre + 4 * u, k.gc_prev + u);
+        worker.wait_for_all();
+        if (k.W) part_of_few(worker, batch, inputs, N, G, by_W, false, k.gx);
+        if (k.U) part_of_few(worker, batch, units, N, G, by_U, false, k.gh_prev);
+    });
+}
+
+// y (N, V) or null = exp(x - maxima), with the maxima and the sums of exp of the rows (N,) of x (N, V)
+template <typename T>
+void exponentials(const exponentials_arguments<T>& k) {
+    const isize V = k.classes;
+    Team::run(work_of_an_exponential * k.rows * V, [&](Worker& worker) {
+        const isize end = k.rows * (worker.id + 1) / worker.count;
+        for (isize r = k.rows * worker.id / worker.count; r < end; r++)
+            exponentials_row(V, k.x + r * V, k.y ? k.y + r * V : k.y, k.maxima[r], k.sums[r]);
+    });
+}
+
+template <typename Arguments, void (*kernel)(const Arguments&)>
+int entry(const void* arguments) {
+    const FlushDenormals flush;
     try {
-        f();
+        kernel(*static_cast<const Arguments*>(arguments));
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;
     }
 }
 
-// c (M, N), rows dense = a (M, K) b (K, N) + bias (N,) or null
-template <typename T>
-int matmul(isize M, isize N, isize K, const T* a, isize a_row, isize a_col, const T* b, isize b_row, isize b_col,
-           const T* bias, T* c) {
-    return guarded([&] { product<T>(M, N, K, {a, a_row, a_col}, {b, b_row, b_col}, bias, false, c); });
-}
+#define CHAINER_LSTM_FIND(name, ...)                                                       \
+    if (!std::strcmp(wanted, #name))                                                       \
+        return dtype == 'd' ? entry<name##_arguments<double>, name<double>> : entry<name##_arguments<float>, name<float>>;
 
-template <typename T>
-Sequence<T> sequence(isize steps, const std::int64_t* start, const std::int64_t* n, isize batch, isize units,
-                     isize first, isize initial, const T* U, const T* P_i, const T* P_f, const T* P_o) {
-    return {steps, start, n, batch, units, first, initial,
-            {U, units, 1}, {P_i, units, 1}, {P_f, units, 1}, {P_o, units, 1}};
-}
-
-template <typename T>
-int sequence_forward(isize steps, const std::int64_t* start, const std::int64_t* n, isize batch, isize units, isize first,
-            isize initial, const T* U, const T* P_i, const T* P_f, const T* P_o, isize inputs, const T* x, isize x_row,
-            const T* W, const T* b, T* gates /*or null*/, T* h, T* c) {
-    return guarded([&] {
-        forward(sequence(steps, start, n, batch, units, first, initial, U, P_i, P_f, P_o),
-                Inputs<T>{inputs, {x, x_row, 1}, {W, inputs, 1}, b}, gates, h, c);
-    });
-}
-
-template <typename T>
-int recur_backward(isize steps, const std::int64_t* start, const std::int64_t* n, isize batch, isize units, isize first,
-                   isize initial, const T* U, const T* P_i, const T* P_f, const T* P_o, T* gates, const T* c,
-                   const T* gh /*or null*/, isize gh_row, T* gh_now, T* gc) {
-    return guarded([&] {
-        backward(sequence(steps, start, n, batch, units, first, initial, U, P_i, P_f, P_o), gates, c, gh, gh_row,
-                 gh_now, gc);
-    });
-}
-
-// the stages of a step, with the arguments of the CUDA kernels of the same names; n = B * H
-
-constexpr double work_of_a_unit = 100, work_of_an_exponential = 20;
-
-// f(row) for rows of units
-template <typename F>
-int each_row(isize units, isize n, const F& f) {
-    const isize rows = n / units;
-    Team::run(work_of_a_unit * n, [&](Worker& worker) {
-        for (isize r = rows * worker.id / worker.count; r < rows * (worker.id + 1) / worker.count; r++) f(r * units);
-    });
-    return 0;
-}
-
-// f(first, last) for all units as if they were of one row
-template <typename T, typename F>
-int each_part(isize n, const F& f) {
-    Team::run(work_of_a_unit * n, [&](Worker& worker) {
-        const Share mine(n, lanes<T>, worker);
-        f(mine.first, mine.last);
-    });
-    return 0;
-}
-
-template <typename T>
-int lstm_fwd(const T* xw, const T* hu, const T* b, const T* c_prev, T* gates, T* c, T* h, isize units, isize n) {
-    return each_row(units, n, [=](isize k) {
-        lstm_fwd_row<T>(0, units, xw + 4 * k, hu ? hu + 4 * k : hu, b, c_prev + k, gates + 4 * k, c + k, h + k);
-    });
-}
-
-template <typename T>
-int lstm_bwd(const T* gates, const T* c_prev, const T* c, const T* gc, const T* gh, T* gpre, T* gc_prev, isize n) {
-    return each_part<T>(n, [=](isize first, isize last) {
-        lstm_bwd_row<T>(first, last, gates, c_prev, c, gc, gh, nullptr, gpre, gc_prev);
-    });
-}
-
-template <typename T>
-int peephole_cell_fwd(const T* xw, const T* hu, const T* b, const T* pi, const T* pf, const T* c_prev, T* gates, T* c,
-                      isize units, isize n) {
-    return each_row(units, n, [=](isize k) {
-        peephole_cell_fwd_row<T>(0, units, xw + 4 * k, hu ? hu + 4 * k : hu, b, pi + k, pf + k, c_prev + k,
-                                 gates + 4 * k, c + k);
-    });
-}
-
-template <typename T>
-int peephole_out_fwd(T* gates, const T* po, const T* c, T* h, isize n) {
-    return each_part<T>(n, [=](isize first, isize last) { peephole_out_fwd_row<T>(first, last, gates, po, c, h); });
-}
-
-template <typename T>
-int peephole_out_bwd(T* gates, const T* c, const T* gc, const T* gh, T* go, T* gc_sum, isize n) {
-    return each_part<T>(n, [=](isize first, isize last) {
-        peephole_out_bwd_row<T>(first, last, gates, c, gc, gh, nullptr, go, gc_sum);
-    });
-}
-
-template <typename T>
-int peephole_cell_bwd(const T* gates, const T* c_prev, const T* gc, const T* go, T* gpre, T* gc_prev, isize n) {
-    return each_part<T>(n, [=](isize first, isize last) {
-        peephole_cell_bwd_row<T>(first, last, gates, c_prev, gc, go, gpre, gc_prev);
-    });
-}
-
-// lstm_fwd of x Wᵀ + b + h Uᵀ, the rows of x and h anywhere
-template <typename T>
-int lstm_step_fwd(isize batch, isize units, isize inputs, const T* x, isize x_row, const T* W, const T* b,
-                  const T* h /*or null*/, isize h_row, const T* U, const T* c_prev, T* gates, T* c, T* h_new) {
-    return guarded([&] {
-        const isize N = 4 * units;
-        const Matrix<const T> X{x, x_row, 1}, H{h, h_row, 1}, to_W{W, 1, inputs}, to_U{U, 1, units};
-        if (!of_few(batch, inputs, X, to_W) || !of_few(batch, units, H, to_U)) {
-            product(batch, N, inputs, X, to_W, b, false, gates);
-            if (h) product<T>(batch, N, units, H, to_U, nullptr, true, gates);
-            lstm_fwd<T>(gates, nullptr, nullptr, c_prev, gates, c, h_new, units, batch * units);
-            return;
-        }
-        Team::run(2.0 * batch * N * (inputs + units), [&](Worker& worker) {
-            const Share mine(units, lanes<T> / 4, worker);  // of whole vectors of gates
-            const isize first = 4 * mine.first, last = 4 * mine.last;
-            for (isize r = 0; r < batch; r++) std::memcpy(gates + r * N + first, b + first, (last - first) * sizeof(T));
-            columns_of_few(batch, N, inputs, X, to_W, true, gates, first, last);
-            if (h) columns_of_few(batch, N, units, H, to_U, true, gates, first, last);
-            for (isize r = 0; r < batch; r++)
-                lstm_fwd_row<T>(mine.first, mine.last, gates + r * N, nullptr, nullptr, c_prev + r * units,
-                                gates + r * N, c + r * units, h_new + r * units);
-        });
-    });
-}
-
-// lstm_bwd and gx = gpre W, gh_prev = gpre U; W or U null if nobody wants these
-template <typename T>
-int lstm_step_bwd(isize batch, isize units, isize inputs, const T* gates, const T* c_prev, const T* c, const T* gc,
-                  const T* gh, const T* W, const T* U, T* gpre, T* gc_prev, T* gx, T* gh_prev) {
-    return guarded([&] {
-        const isize N = 4 * units;
-        const Matrix<const T> G{gpre, N, 1}, by_W{W, inputs, 1}, by_U{U, units, 1};
-        if (!of_few(batch, N, G, by_W)) {
-            lstm_bwd(gates, c_prev, c, gc, gh, gpre, gc_prev, batch * units);
-            if (W) product<T>(batch, inputs, N, G, by_W, nullptr, false, gx);
-            if (U) product<T>(batch, units, N, G, by_U, nullptr, false, gh_prev);
-            return;
-        }
-        Team::run(2.0 * batch * N * ((W ? inputs : 0) + (U ? units : 0)), [&](Worker& worker) {
-            const Share mine(units, lanes<T>, worker);
-            for (isize k = 0; k < batch * units; k += units)
-                lstm_bwd_row<T>(mine.first, mine.last, gates + 4 * k, c_prev + k, c + k, gc ? gc + k : gc,
-                                gh ? gh + k : gh, nullptr, gpre + 4 * k, gc_prev + k);
-            worker.wait_for_all();
-            if (W) part_of_few(worker, batch, inputs, N, G, by_W, false, gx);
-            if (U) part_of_few(worker, batch, units, N, G, by_U, false, gh_prev);
-        });
-    });
-}
-
-// y (N, V) or null = exp(x - maxima), with the maxima and their sums of the rows (N,) of x (N, V)
-template <typename T>
-int exponentials(isize rows, isize classes, const T* x, T* y /*or null*/, T* maxima, T* sums) {
-    Team::run(work_of_an_exponential * rows * classes, [&](Worker& worker) {
-        for (isize r = rows * worker.id / worker.count; r < rows * (worker.id + 1) / worker.count; r++)
-            exponentials_row(classes, x + r * classes, y ? y + r * classes : y, maxima[r], sums[r]);
-    });
-    return 0;
-}
-
-#define CHAINER_LSTM_KERNEL(name) \
-    if (!std::strcmp(wanted, #name)) return dtype == 'd' ? (void*)&name<double> : (void*)&name<float>;
-
-void* find(const char* wanted, char dtype) {
-    CHAINER_LSTM_KERNEL(matmul)
-    CHAINER_LSTM_KERNEL(sequence_forward)
-    CHAINER_LSTM_KERNEL(recur_backward)
-    CHAINER_LSTM_KERNEL(lstm_fwd)
-    CHAINER_LSTM_KERNEL(lstm_bwd)
-    CHAINER_LSTM_KERNEL(lstm_step_fwd)
-    CHAINER_LSTM_KERNEL(lstm_step_bwd)
-    CHAINER_LSTM_KERNEL(peephole_cell_fwd)
-    CHAINER_LSTM_KERNEL(peephole_out_fwd)
-    CHAINER_LSTM_KERNEL(peephole_out_bwd)
-    CHAINER_LSTM_KERNEL(peephole_cell_bwd)
-    CHAINER_LSTM_KERNEL(exponentials)
+Kernel* find(const char* wanted, char dtype) {
+    CHAINER_LSTM_KERNELS(CHAINER_LSTM_FIND)
     return nullptr;
 }
+
+#undef CHAINER_LSTM_FIND
 
 }  // namespace SIMD

@@ -1,18 +1,18 @@
 // What Python sees of the library.
 #include <cstring>
 
-#include "team.hpp"
+#include "common.hpp"
 
-namespace baseline { void* find(const char* name, char dtype); }
-namespace avx2 { void* find(const char* name, char dtype); }
-namespace avx512 { void* find(const char* name, char dtype); }
+namespace baseline { Kernel* find(const char* name, char dtype); }
+namespace avx2 { Kernel* find(const char* name, char dtype); }
+namespace avx512 { Kernel* find(const char* name, char dtype); }
 
 namespace {
 
 struct InstructionSet {
     const char* name;
     bool (*here)();
-    void* (*find)(const char*, char);
+    Kernel* (*find)(const char*, char);
 };
 
 // the best first
@@ -26,6 +26,13 @@ const InstructionSet sets[] = {
 };
 constexpr int count = sizeof(sets) / sizeof(sets[0]);
 
+struct Declaration {
+    const char *kernel, *arguments;
+};
+
+#define CHAINER_LSTM_DECLARATION(name, ...) {#name, #__VA_ARGS__},
+const Declaration declarations[] = {CHAINER_LSTM_KERNELS(CHAINER_LSTM_DECLARATION)};
+
 }  // namespace
 
 #pragma GCC visibility push(default)
@@ -38,7 +45,14 @@ const char* chainer_lstm_instruction_set(int k) {
     return nullptr;
 }
 
-void* chainer_lstm_kernel(const char* instruction_set, const char* name, char dtype) {
+// the declarations in the struct of a kernel's arguments, or null
+const char* chainer_lstm_arguments(const char* kernel) {
+    for (const Declaration& d : declarations)
+        if (!std::strcmp(d.kernel, kernel)) return d.arguments;
+    return nullptr;
+}
+
+Kernel* chainer_lstm_kernel(const char* instruction_set, const char* name, char dtype) {
     for (int j = 0; j < count; j++)
         if (!std::strcmp(sets[j].name, instruction_set)) return sets[j].find(name, dtype);
     return nullptr;

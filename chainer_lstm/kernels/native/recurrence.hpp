@@ -10,8 +10,8 @@ constexpr isize span_rows = 256;  // so few that their pre-activations stay in t
 template <typename T>
 struct Sequence {
     isize steps;
-    const std::int64_t *start, *n;
-    isize batch, units, first, initial;
+    const index64 *start, *n;
+    isize batch, units, rows, first, initial;
     Matrix<const T> U, P_i, P_f, P_o;  // (4H, H), (H, H); P.data null without peepholes
 
     bool peepholes() const { return P_i.data; }
@@ -39,17 +39,11 @@ struct Sequence {
         return k && r < n[k - 1] ? first + start[k - 1] + r : initial + r;
     }
 
-    isize rows() const {
-        isize rows = 0;
-        for (isize k = 0; k < steps; k++) rows += n[k];
-        return rows;
-    }
-
     // of one step: that is what threads are woken for
-    double work(isize inputs = 0) const { return 8.0 * rows() * units * (units + inputs) / (steps ? steps : 1); }
+    double work(isize inputs = 0) const { return 8.0 * rows * units * (units + inputs) / (steps ? steps : 1); }
 
     // so few rows in all that to pack the weights would take longer
-    bool few() const { return rows() <= 2 * SIMD::few; }
+    bool few() const { return rows <= 2 * SIMD::few; }
 };
 
 // units of a thread; whole vectors of gates (forward) or of units (backward)

@@ -23,6 +23,35 @@ inline void relax() {
 #endif
 }
 
+// the register that controls floating point arithmetic; 0 where none is known
+inline std::uint64_t mode() {
+#if defined(__SSE__)
+    return __builtin_ia32_stmxcsr();
+#elif defined(__aarch64__)
+    std::uint64_t fpcr;
+    asm volatile("mrs %0, fpcr" : "=r"(fpcr));
+    return fpcr;
+#else
+    return 0;
+#endif
+}
+
+inline void set_mode(std::uint64_t mode) {
+#if defined(__SSE__)
+    __builtin_ia32_ldmxcsr(unsigned(mode));
+#elif defined(__aarch64__)
+    asm volatile("msr fpcr, %0" : : "r"(mode));
+#else
+    (void)mode;
+#endif
+}
+
+#if defined(__SSE__)
+constexpr std::uint64_t flush = 0x8040;  // FTZ for results, DAZ for operands
+#else
+constexpr std::uint64_t flush = std::uint64_t(1) << 24;  // FZ of AArch64, for both
+#endif
+
 template <typename Condition>
 bool spin_until(Condition condition) {
     for (int k = 0; k < spins; k++) {
@@ -68,6 +97,7 @@ const bool begun = [] {
 }();
 
 void work(int id, std::uint64_t seen) {
+    const FlushDenormals flush;
     for (;;) {
         const auto changed = [seen] { return crew->state.load() != seen; };
         if (!spin_until(changed)) {
@@ -97,6 +127,10 @@ bool hire(int count) {
 }
 
 }  // namespace
+
+FlushDenormals::FlushDenormals() : mode_(mode()) { set_mode(mode_ | flush); }
+
+FlushDenormals::~FlushDenormals() { set_mode(mode_); }
 
 void Worker::wait_for_all() {
     if (count == 1) return;
