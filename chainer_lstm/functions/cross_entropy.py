@@ -15,6 +15,7 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import full
 
 
 class SoftmaxCrossEntropy(function_node.FunctionNode):
@@ -46,6 +47,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         x, t = self.get_retained_inputs()
+        grad_outputs = full(grad_outputs, [t.shape if self._reduce == 'no' else ()])
         if chainer.config.enable_backprop:
             loss = chainers.softmax_cross_entropy(x, t.array, self._normalize, ignore_label=self._ignore_label,
                                                   reduce=self._reduce, enable_double_backprop=True)

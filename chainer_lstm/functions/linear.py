@@ -14,6 +14,7 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import full
 from chainer_lstm.functions.node import own
 
 
@@ -33,6 +34,7 @@ class Linear(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
+        grad_outputs = full(grad_outputs, [(inputs[0].shape[0], inputs[1].shape[0])])
         if chainer.config.enable_backprop:
             inputs = own(inputs)
             return chainer.grad([F.linear(*inputs)], [inputs[i] for i in indexes], grad_outputs,

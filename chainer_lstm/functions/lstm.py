@@ -12,6 +12,7 @@ from chainer.functions.rnn import lstm as chainers
 from chainer.utils import type_check
 
 from chainer_lstm import kernels
+from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.node import StepNode
 
@@ -124,7 +125,7 @@ def lstm(c_prev: Input, x: Input) -> State:
         x = F.transpose(F.reshape(x, (x.shape[0], units, 4, rest)), (0, 1, 3, 2))
         c, h = LSTM().apply((F.reshape(c_prev, (shape[0], units * rest)),
                              F.reshape(x, (x.shape[0], 4 * units * rest))))
-        return F.reshape(c, shape), F.reshape(h, (h.shape[0], *shape[1:]))
+        return outputs.reshape(c, shape), outputs.reshape(h, (h.shape[0], *shape[1:]))
     return LSTM().apply((c_prev, x))
 
 

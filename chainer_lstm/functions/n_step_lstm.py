@@ -12,7 +12,6 @@ from chainer_lstm.functions import checks
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.sequence import Plan
 from chainer_lstm.functions.sequence import apply
-from chainer_lstm.functions.sequence import check_states
 from chainer_lstm.functions.sequence import check_steps
 from chainer_lstm.functions.sequence import split_steps
 from chainer_lstm.kernels import layout
@@ -80,7 +79,7 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
     checks.size('n_layers', n_layers)
     checks.dropout(dropout_ratio)
     hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
-    batches, in_size = check_steps(xs)
+    check_steps(xs)
     rows = n_layers * directions
     for name, weights in (('ws', ws), ('bs', bs)):
         for k, layer in enumerate(checks.sequence(name, weights, 'layers')):
@@ -89,31 +88,15 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
         if len(weights) != rows or any(len(layer) != 8 for layer in weights):
             raise ValueError(f'expected {name} to be {rows} lists of 8 arrays, '
                              f'got lists of {[len(layer) for layer in weights]}')
-    units = hx.shape[2] if hx.ndim == 3 else bs[0][0].shape[0]
-    _check_weights(directions, units, in_size, ws, bs)
-    check_states(hx, cx, (rows,), batches, units)
     return layers(dropout_ratio, hx, cx, ws, bs, xs, directions)
 
 
 def layers(dropout_ratio: float, hx: Input, cx: Input, ws: Weights, bs: Weights,
            xs: Sequence[Input], directions: int) -> Result:
-    """As ``n_step_lstm``, unchecked; xs may be empty, which leaves hx and cx as they are."""
+    """As ``n_step_lstm``, but xs may be empty, which leaves hx and cx as they are."""
     if not len(xs):
         return chainer.as_variable(hx), chainer.as_variable(cx), ()
     batches = tuple(x.shape[0] for x in xs)
     plan = Plan(batches, directions, dropout_ratio, layout.N_STEP, 16)
     hy, cy, y = apply(plan, hx, cx, F.concat(xs, axis=0), [w for group in zip(ws, bs) for w in (*group[0], *group[1])])
     return hy, cy, split_steps(y, batches)
-
-
-def _check_weights(directions, units, in_size, ws, bs):
-    for k, (w, b) in enumerate(zip(ws, bs)):
-        width = in_size if k < directions else directions * units
-        for j in range(8):
-            shape = (units, width if j < 4 else units)
-            if w[j].shape != shape:
-                wrong_input = k < directions and j < 4 and w[j].ndim == 2 and w[j].shape[0] == units
-                raise ValueError(('Inconsistent input size in input values and weight parameters: ' if wrong_input
-                                  else '') + f'expected ws[{k}][{j}] of shape {shape}, got {w[j].shape}')
-            if b[j].shape != (units,):
-                raise ValueError(f'expected bs[{k}][{j}] of shape {(units,)}, got {b[j].shape}')

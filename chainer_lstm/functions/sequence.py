@@ -15,12 +15,14 @@ from chainer import function_node
 from chainer.utils import type_check
 
 from chainer_lstm.functions import checks
+from chainer_lstm.functions import outputs
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.lstm import lstm_step
 from chainer_lstm.functions.lstm import peephole_lstm_step
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import full
 from chainer_lstm.functions.node import own
 from chainer_lstm.functions.node import refuse_chainerx
 from chainer_lstm.kernels import layout
@@ -58,6 +60,34 @@ class Plan(NamedTuple):
     def groups(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
         """The weights of each layer and direction."""
         return [weights[k:k + self.n_weights] for k in range(0, len(weights), self.n_weights)]
+
+    def check_weights(self, weights: Sequence[Input], inputs: int, units: int) -> None:
+        """Compare the shape of each weight with the sizes of the input and the state.
+
+        Raises:
+            ValueError: one does not fit.
+        """
+        for k, group in enumerate(self.groups(weights)):
+            first = k < self.directions
+            expected = self._shapes(inputs if first else self.directions * units, units)
+            got = tuple([w.shape for w in group])
+            if got == expected:
+                continue
+            if self.order != layout.N_STEP:
+                raise ValueError(f'expected weights[{k}] of shapes {list(expected)}, got {list(got)}')
+            j = next(j for j in range(len(got)) if got[j] != expected[j])
+            name = f'ws[{k}][{j}]' if j < 8 else f'bs[{k}][{j - 8}]'
+            # Chainer's words, where the input does not fit
+            of_input = first and j < 4 and got[j][:1] == expected[j][:1] and len(got[j]) == 2
+            raise ValueError(('Inconsistent input size in input values and weight parameters: ' if of_input else '')
+                             + f'expected {name} of shape {expected[j]}, got {got[j]}')
+
+    def _shapes(self, inputs: int, units: int) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the weights of a layer and direction, in their order."""
+        if self.order == layout.N_STEP:
+            return ((units, inputs),) * 4 + ((units, units),) * 4 + ((units,),) * 8
+        linear = (4 * units, inputs), (4 * units,), (4 * units, units)
+        return linear + ((units, units),) * (self.n_weights - 3)
 
     def rows(self, batch: int, group: int) -> Rows:
         """Where the rows of a layer and direction lie."""
@@ -107,6 +137,7 @@ class LSTMSequence(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs(range(len(inputs)))
+        self._shapes = inputs[0].shape, inputs[2].shape
         keep = chainer.config.enable_backprop
         saved, outputs = self._run(inputs, keep)
         self._saved = saved if keep else None
@@ -146,13 +177,15 @@ class LSTMSequence(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
+        states, plan = inputs[0].shape, self._plan
+        grad_outputs = full(grad_outputs, (states, states, self._output_shape(inputs)))
         if chainer.config.enable_backprop:
             return self._differentiable(inputs, indexes, grad_outputs)
         inputs, grad_outputs = arrays(inputs), arrays(grad_outputs)
         if self._saved is None:
             self._saved, _ = self._run(inputs, True)
         (engine, saved), self._saved = self._saved, None
-        plan, xp = self._plan, engine.xp
+        xp = engine.xp
         states, wide = (len(saved), *inputs[0].shape[-2:]), saved[0][2].gates.dtype
         ghx, gcx = (_or_zeros(xp, g, states, wide) for g in grad_outputs[:2])
         gy = grad_outputs[2]
@@ -182,6 +215,18 @@ class LSTMSequence(function_node.FunctionNode):
         gradients = (ghx, gcx, gy, *gweights)
         return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
                      for i in indexes)
+
+    def _output_shape(self, inputs):
+        """Return the shape of y.
+
+        Raises:
+            ValueError: hx or x was replaced by an array of another shape after forward.
+        """
+        hx, x = inputs[0], inputs[2]
+        if (hx.shape, x.shape) != self._shapes:
+            expected = ' and '.join(map(str, self._shapes))
+            raise ValueError(f'hx and x: expected the shapes of forward, {expected}, got {hx.shape} and {x.shape}')
+        return *x.shape[:-1], self._plan.directions * hx.shape[-1]
 
     def _differentiable(self, inputs, indexes, grad_outputs):
         inputs = own(inputs)
@@ -261,9 +306,17 @@ def _or_zeros(xp, gradient, shape, dtype):
 
 
 def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) -> tuple:
-    """Inputs and outputs as of ``LSTMSequence``; shapes are not checked."""
+    """Run ``LSTMSequence``; its inputs and outputs.
+
+    Raises:
+        ValueError: states or weights do not fit.
+    """
     checks.dropout(plan.dropout)
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
+    hx, cx, x, *weights = inputs
+    layers = len(weights) // plan.n_weights
+    check_states(hx, cx, () if hx.ndim == cx.ndim == 2 and layers == 1 else (layers,), plan.batches, hx.shape[-1])
+    plan.check_weights(weights, x.shape[-1], hx.shape[-1])
     if is_static():
         return composed(plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x)
     return LSTMSequence(plan).apply(inputs)
@@ -299,12 +352,11 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
         xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        batches, in_size = (xs.shape[1],) * xs.shape[0], xs.shape[2]
-        x = xs
+        batches, x = (xs.shape[1],) * xs.shape[0], xs
     else:
-        batches, in_size = check_steps(xs)
+        batches = check_steps(xs)
         x = F.concat(xs, axis=0)
-    _check_layers(directions, hx, cx, batches, in_size, weights)
+    _check_layers(directions, weights)
     plan = Plan(batches, directions, dropout, layout.INTERLEAVED, len(weights[0]))
     hy, cy, y = apply(plan, hx, cx, x, [w for group in weights for w in group])
     return hy, cy, y if dense else split_steps(y, batches)
@@ -312,11 +364,11 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
 
 def split_steps(y: chainer.Variable, batches: tuple[int, ...]) -> tuple[chainer.Variable, ...]:
     """Packed rows (P, N) -> a variable (B_t, N) for each time step."""
-    return tuple(F.split_axis(y, list(itertools.accumulate(batches[:-1])), axis=0)) if batches else ()
+    return outputs.split_axis(y, list(itertools.accumulate(batches[:-1]))) if batches else ()
 
 
-def check_steps(xs: Sequence[Input]) -> tuple[tuple[int, ...], int]:
-    """-> the batch size of each time step, and the number of inputs.
+def check_steps(xs: Sequence[Input]) -> tuple[int, ...]:
+    """Return the batch size of each time step.
 
     Raises:
         TypeError: xs is no list or tuple, or not of arrays.
@@ -332,7 +384,7 @@ def check_steps(xs: Sequence[Input]) -> tuple[tuple[int, ...], int]:
     if any(now < later for now, later in itertools.pairwise(batches)):
         raise ValueError('expected batch sizes in xs that do not grow in time (sort the sequences by length, '
                          f'longest first, before transposing them), got {list(batches)}')
-    return batches, xs[0].shape[1]
+    return batches
 
 
 def check_states(hx: Input, cx: Input, layers: tuple[int, ...], batches: tuple[int, ...], units: int) -> None:
@@ -351,7 +403,7 @@ def check_states(hx: Input, cx: Input, layers: tuple[int, ...], batches: tuple[i
         raise ValueError(f'expected hx and cx of one shape, got {hx.shape} and {cx.shape}')
 
 
-def _check_layers(directions, hx, cx, batches, in_size, weights):
+def _check_layers(directions, weights):
     if not checks.sequence('weights', weights, 'those of each layer') or len(weights) % directions:
         raise ValueError(f'expected weights of each layer and direction, {directions} a layer, got {len(weights)}')
     for k, group in enumerate(weights):
@@ -362,13 +414,3 @@ def _check_layers(directions, hx, cx, batches, in_size, weights):
                              f'layer and direction; got {len(group)} arrays')
     if weights[0][1].ndim != 1:
         raise ValueError(f'expected weights[0][1] (b) of shape (4H,), got {weights[0][1].shape}')
-    units = weights[0][1].shape[0] // 4
-    check_states(hx, cx, () if hx.ndim == cx.ndim == 2 and len(weights) == 1 else (len(weights),), batches, units)
-    for k, group in enumerate(weights):
-        width = in_size if k < directions else directions * units
-        shapes = [(4 * units, width), (4 * units,), (4 * units, units)]
-        if len(group) == 6:
-            shapes += [(units, units)] * 3
-        got = [w.shape for w in group]
-        if got != shapes:
-            raise ValueError(f'expected weights[{k}] of shapes {shapes}, got {got}')

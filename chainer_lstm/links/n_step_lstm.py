@@ -15,6 +15,7 @@ from chainer.utils import type_check
 
 from chainer_lstm import initializers as ours
 from chainer_lstm.functions import checks
+from chainer_lstm.functions import outputs
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.n_step_lstm import layers
 from chainer_lstm.links import base
@@ -78,9 +79,9 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         steps = F.split_axis(_permute(F.concat(xs, axis=0), rows), numpy.cumsum(batches)[:-1], axis=0)
         hy, cy, ys = self.rnn(
             self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps if batches else ())
-        hy, cy = F.permutate(hy, order, axis=1, inv=True), F.permutate(cy, order, axis=1, inv=True)
+        hy, cy = (outputs.permutate(s, order, axis=1, inv=True) for s in (hy, cy))
         y = F.concat(ys, axis=0) if batches else base.zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
-        return hy, cy, list(F.split_axis(_permute(y, rows, inv=True), numpy.cumsum(lengths)[:-1], axis=0))
+        return hy, cy, list(outputs.split_axis(_permute(y, rows, inv=True), numpy.cumsum(lengths)[:-1]))
 
     def rnn(self, n_layers: int, dropout: float, hx: Input, cx: Input, ws: list, bs: list,
             xs: Sequence[Input]) -> tuple:
@@ -91,7 +92,10 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         if not checks.sequence('xs', xs, 'sequences'):
             raise ValueError('expected at least one sequence in xs, got an empty list')
         xs = [checks.variable(f'xs[{k}]', x) for k, x in enumerate(xs)]
-        in_size = self.ws[0][0].shape[1]
+        first = self.ws[0][0]
+        if first.ndim != 2 or first.shape[0] != self.out_size:
+            raise ValueError(f'expected ws[0][0] of shape ({self.out_size}, inputs), got {first.shape}')
+        in_size = first.shape[1]
         for k, x in enumerate(xs):
             if x.ndim != 2 or x.shape[1] != in_size:
                 raise ValueError(f'expected xs[{k}] of shape (length, {in_size}), got {x.shape}')

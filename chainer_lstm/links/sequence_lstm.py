@@ -14,6 +14,7 @@ from chainer.backends import cuda
 
 from chainer_lstm import functions
 from chainer_lstm.functions import checks
+from chainer_lstm.functions import outputs
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.links import base
@@ -148,12 +149,12 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
             self.c, self.h = c, h
         if not self.return_sequences:
             last = h[len(h) - self._directions:]
-            y = F.reshape(F.transpose(last, (1, 0, 2)), (batch, self._directions * self.out_size))
+            y = outputs.reshape(F.transpose(last, (1, 0, 2)), (batch, self._directions * self.out_size))
         elif self.batch_first:
-            y = F.transpose(y, (1, 0, 2))
+            y = outputs.transpose(y, (1, 0, 2))
         if not self.return_state:
             return y
-        return (y, c, h) if len(cells) > 1 else (y, c[0], h[0])
+        return (y, c, h) if len(cells) > 1 else (y, *(outputs.reshape(s, s.shape[1:]) for s in (c, h)))
 
     def _run(self, h, c, xs, weights):
         return functions.lstm_sequence(h, c, xs, weights, bidirectional=self._directions == 2, dropout=self.dropout)
@@ -167,7 +168,7 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
         batch, units = h0.shape[1:]
         # no valid step at all: a sequence of no steps, through which the state goes
         h, c, ys = self._run(h0, c0, steps or F.reshape(rows[:0], (0, batch, rows.shape[1])), weights)
-        h, c = (F.permutate(s, order, axis=1, inv=True) for s in (h, c))
+        h, c = (outputs.permutate(s, order, axis=1, inv=True) for s in (h, c))
         if not self.return_sequences:
             return h, c, None
         y = F.concat(ys, axis=0) if steps else F.reshape(ys, (0, self._directions * units))
@@ -175,7 +176,7 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
             F.concat((h0[len(h0) - self._directions + d], y[:, d * units:(d + 1) * units]), axis=0)[repeats[d]]
             for d in range(self._directions)]
         y = F.permutate(F.concat((y, F.concat(repeated, axis=1)), axis=0), index, inv=True)
-        return h, c, F.reshape(y, (len(rows) // batch, batch, self._directions * units))
+        return h, c, outputs.reshape(y, (len(rows) // batch, batch, self._directions * units))
 
     def _cells(self) -> list[StatelessLSTM]:
         cells = [getattr(self, name) for name in self._names]
