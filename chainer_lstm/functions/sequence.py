@@ -262,7 +262,7 @@ def _or_zeros(xp, gradient, shape, dtype):
 
 def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) -> tuple:
     """Inputs and outputs as of ``LSTMSequence``; shapes are not checked."""
-    checks.dropout(plan.dropout)
+    plan = plan._replace(dropout=checks.dropout(plan.dropout))
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
     if is_static():
         return composed(plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x)

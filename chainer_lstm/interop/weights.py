@@ -14,6 +14,7 @@ from chainer import serializers
 from chainer.backends import cuda
 
 from chainer_lstm import links
+from chainer_lstm.functions.checks import dropout as dropout_of
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import checks
 
@@ -215,7 +216,9 @@ def _new(weights: Weights, cls: type) -> chainer.Link:
         if issubclass(cls, _N_STEP):
             return cls(layers, in_size, units, weights.dropout)
         if issubclass(cls, links.SequenceLSTM):
-            return cls(in_size, units, n_layers=layers, bidirectional=weights.directions == 2, dropout=weights.dropout)
+            # an NStep link of one layer accepts any dropout and does not use it
+            dropout = dropout_of(weights.dropout, layers)
+            return cls(in_size, units, n_layers=layers, bidirectional=weights.directions == 2, dropout=dropout)
         return cls(in_size, units)
 
 

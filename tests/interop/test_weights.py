@@ -77,6 +77,13 @@ def test_dropout_goes_along():
     assert interop.convert(link, ours.SequenceLSTM).dropout == 0.3
 
 
+@pytest.mark.parametrize('dropout', [1., None])
+def test_dropout_that_one_layer_does_not_use(dropout):
+    link = ours.NStepLSTM(1, cases.INPUT, cases.UNITS, dropout)
+    assert interop.convert(link, ours.SequenceLSTM).dropout == 0
+    assert interop.convert(link, ours.NStepLSTM).dropout == dropout
+
+
 def test_state_of_the_target_stays():
     link = cases.make('LSTM')
     link.persistent_state = True
