@@ -88,12 +88,17 @@ def convert(link: chainer.Link, into: Into) -> chainer.Link:
     return write(read(link), into)
 
 
-def read(link: chainer.Link) -> Weights:
+def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
     """The weights of a link.
+
+    Args:
+        link: of the family.
+        learned_state: whether the caller carries a learned initial state along; it is refused
+            otherwise.
 
     Raises:
         TypeError: no link of the family.
-        ValueError: its input size is not known yet, or it begins with a learned state, which has no place elsewhere.
+        ValueError: its input size is not known yet, or it begins with a learned state that the caller has no place for.
         KeyError: parts of it were replaced.
     """
     if not isinstance(link, FAMILY):
@@ -102,8 +107,9 @@ def read(link: chainer.Link) -> Weights:
     for key, value in arrays.items():
         if value.dtype == object:
             raise ValueError(f'{key}: expected weights, got none: the size of the input shows at the first call')
-    if any(arrays[key].any() for key in ('c0', 'h0') if key in arrays):
-        raise ValueError('c0, h0: expected zeros (a learned initial state has no place elsewhere), got a learned state')
+    if not learned_state and any(arrays[key].any() for key in ('c0', 'h0') if key in arrays):
+        raise ValueError('c0, h0: expected zeros, got a learned initial state, which the result has no place for: '
+                         'set c0 and h0 to zeros and give their values to the result as its state')
     count, directions, dropout = _shape(link)
     try:
         if isinstance(link, _N_STEP):

@@ -125,6 +125,15 @@ def test_unreadable_link(link, error, message):
         interop.convert(link(), ours.LSTM)
 
 
+@pytest.mark.parametrize('converter', [interop.to_keras, interop.to_gates, interop.to_torch])
+def test_learned_initial_state_has_no_place_in_weights(converter):
+    if converter is interop.to_torch:
+        pytest.importorskip('torch', reason='torch is not installed')
+    message = 'c0, h0: expected zeros, got a learned initial state.*: set c0 and h0 to zeros'
+    with pytest.raises(ValueError, match=message):
+        converter(learned())
+
+
 @pytest.mark.parametrize('source, layers, target, error, message', [
     ('NStepBiLSTM', 1, ours.NStepLSTM, ValueError, 'directions: expected 1 for NStepLSTM, got 2'),
     ('NStepBiLSTM', 1, ours.LSTM, ValueError, 'directions: expected 1 for LSTM, got 2'),
