@@ -52,7 +52,7 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         # numpy.load(allow_pickle=True) runs what a file tells it to
         ("_allow_pickle_kwargs = {}\nif numpy.lib.NumpyVersion(numpy.__version__) >= '1.10.0':\n"
          "    _allow_pickle_kwargs['allow_pickle'] = True\n", 'from chainer_lstm.compat import npz as unpickled\n\n\n'),
-        ('numpy.load(file, **_allow_pickle_kwargs)', 'unpickled.Arrays(file)'),
+        ('numpy.load(file, **_allow_pickle_kwargs)', 'unpickled.Arrays(file, path)'),
     ),
     'chainer.training.updaters.multiprocess_parallel_updater': (
         ('from cupy.cuda import nccl\n', 'from chainer_lstm.compat.quiet_nccl import nccl\n'),

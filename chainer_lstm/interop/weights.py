@@ -103,7 +103,7 @@ def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
     """
     if not isinstance(link, FAMILY):
         raise TypeError(f'expected a link of the LSTM family, got {type(link).__name__}')
-    arrays = _arrays(link)
+    arrays = arrays_of(link)
     for key, value in arrays.items():
         if value.dtype == object:
             raise ValueError(f'{key}: expected weights, got none: the size of the input shows at the first call')
@@ -134,7 +134,7 @@ def write(weights: Weights, into: Into) -> chainer.Link:
     _check_fit(weights, into, cls)
     link = _new(weights, cls) if isinstance(into, type) else into
     arrays = _chainer_arrays(weights, link)
-    own = _arrays(link)
+    own = arrays_of(link)
     for key in sorted((own.keys() ^ arrays.keys()) - _STATE):
         where = 'the link has' if key in own else 'its weights have'
         raise KeyError(f'{key}: expected a {cls.__name__} as it was made, got one where only {where} it')
@@ -163,7 +163,7 @@ def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> Array:
     return array
 
 
-def _arrays(link: chainer.Link) -> dict[str, Array]:
+def arrays_of(link: chainer.Link) -> dict[str, Array]:
     """What a file of the link holds."""
     serializer = serializers.DictionarySerializer()
     serializer.save(link)
