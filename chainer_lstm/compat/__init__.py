@@ -42,7 +42,8 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         ('dtype=numpy.float)', 'dtype=float)'),
     ),
     'chainer.serializers.hdf5': (
-        # a group that the file does not have has no groups in it either: it is skipped, or an error where strict
+        # a group that the file does not have has no groups in it either: they are skipped, or an
+        # error where the file is read strictly
         ("        name = self.group.name + '/' + key\n        try:\n"
          "            group = self.group.require_group(name)\n",
          "        try:\n            group = None if self.group is None else (\n"

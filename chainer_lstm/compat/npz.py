@@ -69,7 +69,7 @@ class Arrays(Mapping):
             return numpy.lib.format.read_array(stream, allow_pickle=False)
 
     def hint(self, key: str) -> str:
-        """Return the end of an error: the path under which a missing array would be found, or nothing.
+        """Return the end of an error that says under which path a missing array is, or nothing.
 
         A wrong path has none of an object's arrays.  After the first array that is found there,
         another one is missing for another reason.
@@ -87,8 +87,9 @@ class Arrays(Mapping):
         return ''
 
     def _paths(self, end: str) -> list[str]:
-        """Return the beginnings of the keys with this end, if possible those that have the path in them."""
-        paths = sorted(key.removesuffix(end) for key in self._members if f'/{key}'.endswith(f'/{end}'))
+        """Return the beginnings of the keys with this end, if possible with the path in them."""
+        keys = sorted(self._members)
+        paths = [key.removesuffix(end) for key in keys if f'/{key}'.endswith(f'/{end}')]
         with_path = [path for path in paths if f'/{path}'.endswith(f'/{self._path}')]
         return with_path or paths
 

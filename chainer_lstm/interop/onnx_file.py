@@ -150,7 +150,10 @@ def _layers(graph: _Graph, layers: Sequence[weights.Layer], directions: int, x: 
     shape = (len(layers), 'batch', units)
     states = []
     for name in ('h0', 'c0'):
-        state = _optional_state(graph, name, learned[name], x) if learned else graph.input(name, shape)
+        if learned:
+            state = _optional_state(graph, name, learned[name], x)
+        else:
+            state = graph.input(name, shape)
         parts = graph.nodes('Split', count, state, graph.constant([directions] * count), axis=0) if count > 1 else [
             state]
         states.append(parts)
@@ -174,12 +177,13 @@ def _layers(graph: _Graph, layers: Sequence[weights.Layer], directions: int, x: 
 
 
 def _optional_state(graph: _Graph, name: str, default: numpy.ndarray, x: str) -> str:
-    """Add the input of a state (S * D, B or 1, H) that has a default -> name of the state (S * D, B, H).
+    """Add an input (S * D, B or 1, H) with a default, and return the name of (S * D, B, H).
 
     An initializer of the same name makes an input of ONNX optional.  Its shape is fixed, so it is
     repeated for the batch of x (T, B, I) in the graph.
     """
-    state = graph.input(name, (default.shape[0], f'{name}_batch', default.shape[2]), default=default)
+    shape = (default.shape[0], f'{name}_batch', default.shape[2])
+    state = graph.input(name, shape, default=default)
     batch = graph.node('Gather', graph.node('Shape', x), graph.constant([1]))
     one = graph.constant([1])
     return graph.node('Expand', state, graph.node('Concat', one, batch, one, axis=0))

@@ -98,7 +98,8 @@ def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
 
     Raises:
         TypeError: no link of the family.
-        ValueError: its input size is not known yet, or it begins with a learned state that the caller has no place for.
+        ValueError: its input size is not known yet, or it begins with a learned state that the
+            caller has no place for.
         KeyError: parts of it were replaced.
     """
     if not isinstance(link, FAMILY):
@@ -108,8 +109,9 @@ def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
         if value.dtype == object:
             raise ValueError(f'{key}: expected weights, got none: the size of the input shows at the first call')
     if not learned_state and any(arrays[key].any() for key in ('c0', 'h0') if key in arrays):
-        raise ValueError('c0, h0: expected zeros, got a learned initial state, which the result has no place for: '
-                         'set c0 and h0 to zeros and give their values to the result as its state')
+        raise ValueError('c0, h0: expected zeros, got a learned initial state, which the result '
+                         'has no place for: set c0 and h0 to zeros and give their values to the '
+                         'result as its state')
     count, directions, dropout = _shape(link)
     try:
         if isinstance(link, _N_STEP):
@@ -224,7 +226,9 @@ def _new(weights: Weights, cls: type) -> chainer.Link:
         if issubclass(cls, links.SequenceLSTM):
             # an NStep link of one layer accepts any dropout and does not use it
             dropout = dropout_of(weights.dropout, layers)
-            return cls(in_size, units, n_layers=layers, bidirectional=weights.directions == 2, dropout=dropout)
+            bidirectional = weights.directions == 2
+            return cls(
+                in_size, units, n_layers=layers, bidirectional=bidirectional, dropout=dropout)
         return cls(in_size, units)
 
 

@@ -106,7 +106,8 @@ class KeepsState(CheckedLoading):
         """Read or write the parameters and, with ``persistent_state``, the state.
 
         Raises:
-            KeyError, TypeError, ValueError: an array is missing or does not fit; nothing was changed.
+            KeyError, TypeError, ValueError: an array is missing or does not fit; nothing was
+                changed.
         """
         if not self._persists_state():
             super().serialize(serializer)
@@ -124,7 +125,8 @@ class KeepsState(CheckedLoading):
 
     def _states(self) -> tuple[Optional[chainer.Variable], Optional[chainer.Variable]]:
         """Return c and h as variables or None."""
-        c, h = (state if state is None else chainer.as_variable(state) for state in (self.c, self.h))
+        c = None if self.c is None else chainer.as_variable(self.c)
+        h = None if self.h is None else chainer.as_variable(self.h)
         return c, h
 
     def _keep(self, c: Optional[chainer.Variable], h: Optional[chainer.Variable]) -> None:
@@ -145,9 +147,9 @@ class KeepsState(CheckedLoading):
             return self._states()
         if any(state is None for state in stored):  # missing in a file that is not read strictly
             return self._states()
-        none = self._no_rows()
-        c, h = (None if state.ndim == none.ndim and state.shape[-2] == 0 else chainer.Variable(state)
-                for state in stored)
+        ndim = len(self._state_shape(0))
+        is_none = [state.ndim == ndim and state.shape[-2] == 0 for state in stored]
+        c, h = (None if none else chainer.Variable(state) for none, state in zip(is_none, stored))
         return self._checked_states(c, h)
 
     def _no_rows(self) -> Any:

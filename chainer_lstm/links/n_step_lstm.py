@@ -145,7 +145,8 @@ class NStepLSTM(_NStep, L.NStepLSTM):
             biases (H,), each four in the order i, f, a, o.
 
     Raises:
-        TypeError: a size is not an integer, dropout of several layers no number, an initializer not callable.
+        TypeError: a size is not an integer, dropout of several layers no number, an initializer
+            not callable.
         ValueError: a size is not positive, or dropout of several layers not in [0, 1).
     """
 

@@ -1,4 +1,4 @@
-"""Converters to and from torch, Keras, separate gates, ONNX and npz files; installation has no arguments."""
+"""Converters to and from torch, Keras, separate gates, ONNX and npz files; installation."""
 import importlib.util
 import io
 
@@ -172,25 +172,32 @@ def of_npz_files():
     """Files of other links; the link is as before."""
     more = serialize(links.NStepLSTM(2, INPUT, UNITS, 0.))
     right = serialize(LSTM)
+    less = {key: value for key, value in right.items() if key != 'upward/b'}
     wrong = {
-        'other kind': (more, '', KeyError, r'file: expected only the arrays of a LSTM, got also 0/b0, .* and 27 more: '
-                                           r'.*interop\.convert'),
-        'one array more': ({**right, 'x': zeros(1)}, '', KeyError, r'got also x: .*convert, or give strict=False'),
-        'one array less': ({key: right[key] for key in right if key != 'upward/b'}, '', KeyError, 'upward/b is not in'),
-        'state': ({**right, 'c': zeros(2, UNITS)}, '', KeyError, 'got also c: set persistent_state of the link'),
-        'other shape': ({**right, 'upward/b': zeros(1)}, '', ValueError, r'upward/b: expected shape \(16,\), got'),
+        'other kind': (more, '', KeyError, r'file: expected only the arrays of a LSTM, got also '
+                                           r'0/b0, .* and 27 more: .*interop\.convert'),
+        'one array more': ({**right, 'x': zeros(1)}, '', KeyError,
+                           r'got also x: .*convert, or give strict=False'),
+        'one array less': (less, '', KeyError, 'upward/b is not in'),
+        'state': ({**right, 'c': zeros(2, UNITS)}, '', KeyError,
+                  'got also c: set persistent_state of the link'),
+        'other shape': ({**right, 'upward/b': zeros(1)}, '', ValueError,
+                        r'upward/b: expected shape \(16,\), got'),
         'path missing': (right, 'predictor/', KeyError, "lateral/W is: load with path=''"),
         'path None': (right, None, TypeError, 'path: expected a string, got NoneType'),
     }
     for name, (arrays, path, error, message) in wrong.items():
         yield (f'load {name}', started('LSTM'), lambda link, arrays=arrays, path=path:
                interop.load(npz_of(arrays), link, path), error, message)
-    yield ('load of no npz file', started('LSTM'), lambda link: interop.load(io.BytesIO(b'x'), link), ValueError,
-           'expected an npz file')
-    yield 'load without file', started('LSTM'), lambda link: interop.load('none.npz', link), FileNotFoundError, 'none'
+    for what, file, error, message in (
+            ('no npz file', io.BytesIO(b'x'), ValueError, 'expected an npz file'),
+            ('no file', 'none.npz', FileNotFoundError, 'none')):
+        yield (f'load of {what}', started('LSTM'), lambda link, file=file: interop.load(file, link),
+               error, message)
     for what, value in (('None', None), ('a class', links.LSTM), ('a dictionary', {})):
-        yield (f'load into {what}', nothing, lambda _, value=value: interop.load(npz_of(right), value), TypeError,
-               'link: expected a chainer.Link, got ')
+        yield (f'load into {what}', nothing,
+               lambda _, value=value: interop.load(npz_of(right), value),
+               TypeError, 'link: expected a chainer.Link, got ')
 
 
 def npz_of(arrays):

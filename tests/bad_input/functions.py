@@ -62,7 +62,8 @@ N_STEP = [
         [zeros(UNITS, INPUT)] * 4 + [SQUARE] * 4, [SQUARE] * 8]), error, message)
       for dropout, error, message in (
         (1., ValueError, 'dropout'), (None, TypeError, 'expected dropout to be a number'),
-        (numpy.nan, ValueError, 'got nan'), (-.1, ValueError, 'got -0.1'), (True, ValueError, 'got True'))),
+        (numpy.nan, ValueError, 'got nan'), (-.1, ValueError, 'got -0.1'),
+        (True, ValueError, 'got True'))),
     ('n_step_lstm train', call_n_step(train=True), ValueError, 'train argument is not supported anymore'),
     ('n_step_lstm use_cudnn', call_n_step(use_cudnn=True), ValueError, 'use_cudnn argument is not supported anymore'),
     ('n_step_lstm unknown keyword', call_n_step(hidden=1), TypeError, 'hidden'),

@@ -1,4 +1,4 @@
-"""npz files of links that fit, and of others; and the errors of ``load_npz`` that say which path would fit."""
+"""npz files of links that fit and of others, and errors that say which path would fit."""
 import io
 
 import chainer
@@ -62,8 +62,10 @@ def test_path_in_the_file(path):
 # Files of more than the link
 
 LARGER = {
-    'more layers': (lambda: cases.make('NStepLSTM', 2), lambda: cases.make('NStepLSTM', 1), '1/b0, 1/b1, 1/b2'),
-    'other directions': (lambda: cases.make('NStepBiLSTM'), lambda: cases.make('NStepLSTM'), '1/b0, 1/b1, 1/b2'),
+    'more layers': (
+        lambda: cases.make('NStepLSTM', 2), lambda: cases.make('NStepLSTM', 1), '1/b0, 1/b1, 1/b2'),
+    'other directions': (
+        lambda: cases.make('NStepBiLSTM'), lambda: cases.make('NStepLSTM'), '1/b0, 1/b1, 1/b2'),
     'more layers of SequenceLSTM': (
         lambda: cases.make('SequenceLSTM', 2), lambda: cases.make('SequenceLSTM', 1),
         'l1/lateral/W, l1/upward/W, l1/upward/b:'),
@@ -99,33 +101,42 @@ def test_larger_file(name):
 def test_other_kind_of_link_is_converted():
     """As the error advises."""
     source, target = cases.make('NStepLSTM'), cases.make('LSTM')
-    with pytest.raises(KeyError, match='file: expected only the arrays of a LSTM, got also 0/b0, .* and 11 more'):
+    message = 'file: expected only the arrays of a LSTM, got also 0/b0, .* and 11 more'
+    with pytest.raises(KeyError, match=message):
         interop.load(file_of(source), target)
     read = ours.NStepLSTM(1, cases.INPUT, cases.UNITS, 0.)
     interop.load(file_of(source), read)
-    assert_same(contents(interop.convert(read, target)), contents(interop.convert(source, ours.LSTM)))
+    expected = interop.convert(source, ours.LSTM)
+    assert_same(contents(interop.convert(read, target)), contents(expected))
 
 
 # Paths
 
 @pytest.mark.parametrize('source, target, path, message', [
-    (('predictor',), (), '', "lateral/W is not in the npz file; predictor/lateral/W is: load with path='predictor/'"),
+    (('predictor',), (), '',
+     "lateral/W is not in the npz file; predictor/lateral/W is: load with path='predictor/'"),
     (('predictor', 'rnn'), (), '', "predictor/rnn/lateral/W is: load with path='predictor/rnn/'"),
     (('predictor', 'rnn'), ('rnn',), '', "predictor/rnn/lateral/W is: load with path='predictor/'"),
-    (('predictor', 'rnn'), (), 'rnn/', "predictor/rnn/lateral/W is: load with path='predictor/rnn/'"),
+    (('predictor', 'rnn'), (), 'rnn/',
+     "predictor/rnn/lateral/W is: load with path='predictor/rnn/'"),
     (('predictor',), (), 'predictor', "predictor/lateral/W is: load with path='predictor/'"),
-    (('predictor',), (), 'model/', "model/lateral/W is not in .*; predictor/lateral/W is: load with path='predictor/'"),
-    ((), (), 'predictor/', "predictor/lateral/W is not in the npz file; lateral/W is: load with path=''"),
+    (('predictor',), (), 'model/',
+     "model/lateral/W is not in .*; predictor/lateral/W is: load with path='predictor/'"),
+    ((), (), 'predictor/',
+     "predictor/lateral/W is not in the npz file; lateral/W is: load with path=''"),
     ((), ('predictor',), '', "lateral/W is: load the file into the child predictor, with path=''"),
-    ((), ('predictor', 'rnn'), '', "lateral/W is: load the file into the child predictor/rnn, with path=''"),
-    (('a', 'rnn'), ('b', 'rnn'), '', "a/rnn/lateral/W is: load the file into the child b, with path='a/'"),
+    ((), ('predictor', 'rnn'), '',
+     "lateral/W is: load the file into the child predictor/rnn, with path=''"),
+    (('a', 'rnn'), ('b', 'rnn'), '',
+     "a/rnn/lateral/W is: load the file into the child b, with path='a/'"),
 ], ids=str)
 @pytest.mark.parametrize('name', ['LSTM', 'SequenceLSTM', 'NStepLSTM', 'Linear'])
 def test_wrong_path_names_the_right_one(source, target, path, message, name):
     def make():
         return L.Linear(2, 2) if name == 'Linear' else cases.make(name)
 
-    array = {'LSTM': 'lateral/W', 'SequenceLSTM': 'l0/lateral/W', 'NStepLSTM': '0/b0', 'Linear': '(W|b)'}[name]
+    array = {'LSTM': 'lateral/W', 'SequenceLSTM': 'l0/lateral/W', 'NStepLSTM': '0/b0',
+             'Linear': '(W|b)'}[name]
     link = nested(*target, make=make)
     before = contents(link)
     message = message.replace('lateral/W', array)
@@ -150,7 +161,8 @@ def test_several_paths():
     message = "a/lateral/W is: load with path='a/' or path='b/' or path='c/'"
     with pytest.raises(KeyError, match=message):
         serializers.load_npz(file_of(model), cases.make('LSTM'))
-    with pytest.raises(KeyError, match=f'{message}; or load the file into a link of its kind.*interop.convert'):
+    message += '; or load the file into a link of its kind.*interop.convert'
+    with pytest.raises(KeyError, match=message):
         interop.load(file_of(model), cases.make('LSTM'))
 
 

@@ -24,7 +24,8 @@ def export(tmp_path):
         interop.export_onnx(model, path, example, **kwargs)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # it warns of every optional input
-        session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+        providers = ['CPUExecutionProvider']
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         return lambda **inputs: session.run(['y', 'hn', 'cn'], inputs)
     return export
 
@@ -82,16 +83,19 @@ def learning(layers, bidirectional, **options):
 @pytest.mark.parametrize('return_sequences', [True, False], ids=['all steps', 'last step'])
 def test_learned_initial_state(export, layers, bidirectional, batch_first, return_sequences):
     """The file computes ``link(x)`` for any batch and length, and takes other states too."""
-    link = learning(layers, bidirectional, batch_first=batch_first, return_sequences=return_sequences)
+    link = learning(
+        layers, bidirectional, batch_first=batch_first, return_sequences=return_sequences)
     run = export(link, uniform((2, 3, cases.INPUT), 'f'))
     groups = len(link.c0)
     for batch, time in ((1, 1), (2, 3), (3, 1), (5, 4)):
         x = uniform((batch, time, cases.INPUT) if batch_first else (time, batch, cases.INPUT), 'f')
         c0, h0 = (uniform((groups, batch, cases.UNITS), 'f', seed=seed) for seed in (1, 2))
         learned = numpy.repeat(link.c0.array[:, None], batch, axis=1)
-        for given, state in (({}, None), ({'c0': c0, 'h0': h0}, (c0, h0)), ({'h0': h0}, (learned, h0))):
+        for given, state in (
+                ({}, None), ({'c0': c0, 'h0': h0}, (c0, h0)), ({'h0': h0}, (learned, h0))):
             y, c, h = link(x, state)
-            assert_close(run(x=x, **given), [y, h.array.reshape(h0.shape), c.array.reshape(c0.shape)])
+            hn, cn = h.array.reshape(h0.shape), c.array.reshape(c0.shape)
+            assert_close(run(x=x, **given), [y, hn, cn])
 
 
 def test_learned_initial_state_of_zeros_is_optional_too(export):
@@ -111,7 +115,8 @@ def test_learned_initial_state_in_float64_and_in_another_runtime(tmp_path):
 
 
 def test_without_a_learned_state_the_inputs_are_required(tmp_path):
-    interop.export_onnx(cases.make('SequenceLSTM'), tmp_path / 'model.onnx', uniform((2, 3, cases.INPUT), 'f'))
+    x = uniform((2, 3, cases.INPUT), 'f')
+    interop.export_onnx(cases.make('SequenceLSTM'), tmp_path / 'model.onnx', x)
     model = onnx.load(tmp_path / 'model.onnx')
     assert not {x.name for x in model.graph.input} & {x.name for x in model.graph.initializer}
 

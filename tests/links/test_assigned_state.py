@@ -125,4 +125,5 @@ def test_to_torch(name):
     torch = pytest.importorskip('torch', reason='torch is not installed')
     h, c = interop.state_to_torch(assigned(name))
     expected_c, expected_h = (torch.from_numpy(s) for s in states(name))
-    assert torch.equal(c, expected_c.reshape(c.shape)) and torch.equal(h, expected_h.reshape(h.shape))
+    assert torch.equal(c, expected_c.reshape(c.shape))
+    assert torch.equal(h, expected_h.reshape(h.shape))

@@ -126,7 +126,8 @@ def persistent(value=True, **kwargs):
 def test_persistent_state_round_trip(file, deferred, learn_initial_state, xp):
     x = uniform((BATCH, TIME, INPUT), 'f', xp)
     first = persistent(learn_initial_state=learn_initial_state, xp=xp)
-    second = persistent(learn_initial_state=learn_initial_state, in_size=None if deferred else INPUT, xp=xp)
+    in_size = None if deferred else INPUT
+    second = persistent(learn_initial_state=learn_initial_state, in_size=in_size, xp=xp)
     first(x)
     file.save(first)
     file.load(second)
@@ -176,8 +177,10 @@ def test_persistent_state_of_a_link_that_keeps_none(file):
 
 
 @pytest.mark.parametrize('c, h, error, message', [
-    ((4, 3, UNITS + 1), (4, 3, UNITS), ValueError, r'expected c of shape \(4, batch, 4\), got \(4, 3, 5\)'),
-    ((4, 3, UNITS), (2, 3, UNITS), ValueError, r'expected h of shape \(4, batch, 4\), got \(2, 3, 4\)'),
+    ((4, 3, UNITS + 1), (4, 3, UNITS), ValueError,
+     r'expected c of shape \(4, batch, 4\), got \(4, 3, 5\)'),
+    ((4, 3, UNITS), (2, 3, UNITS), ValueError,
+     r'expected h of shape \(4, batch, 4\), got \(2, 3, 4\)'),
     ((4, 3, UNITS), (4, 2, UNITS), ValueError, r'one shape, got \(4, 3, 4\) and \(4, 2, 4\)'),
     ((4, 3, UNITS), (4, 0, UNITS), ValueError, r'one shape, got \(4, 3, 4\) and None'),
     ((3, UNITS), (3, UNITS), ValueError, r'expected c of shape'),
