@@ -92,7 +92,8 @@ def test_one_layer_does_not_use_dropout(name, dropout, function):
 @LINKS
 @pytest.mark.parametrize('layers', [1, 2])
 @pytest.mark.parametrize(
-    'dropout', [False, numpy.False_, numpy.array(.5), numpy.float32(.5), numpy.array(0), 0], ids=repr)
+    'dropout', [False, numpy.False_, numpy.array(.5), numpy.float32(.5), numpy.array(0), 0],
+    ids=repr)
 def test_numbers_for_dropout_equal_chainer(name, layers, dropout):
     theirs, ours = pair(name, layers, INPUT, UNITS, dropout)
     xs = sequences((3, 2, 1))
