@@ -3,7 +3,8 @@
 Seven of Chainer's modules refer to things that are gone: ``numpy.sctypes`` and
 ``numpy.float`` (NumPy 2), ``numpy.distutils`` (Python 3.12), ``pkg_resources``
 (setuptools 82), and CuPy's cuDNN and NCCL, about which they warn; an eighth
-unpickles whatever an npz file holds.  These modules, and no others, are read
+unpickles whatever an npz file holds, and a ninth fails at a child of a link
+that an HDF5 file does not have.  These modules, and no others, are read
 with the few words of ``EDITS`` replaced when they are imported.  Nothing is
 added to NumPy, to ``sys.modules`` or to the warning filters, and no file is
 changed.
@@ -40,11 +41,19 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     'chainer.functions.array.resize_images': (
         ('dtype=numpy.float)', 'dtype=float)'),
     ),
+    'chainer.serializers.hdf5': (
+        # a group that the file does not have has no groups in it either: they are skipped, or an
+        # error where the file is read strictly
+        ("        name = self.group.name + '/' + key\n        try:\n"
+         "            group = self.group.require_group(name)\n",
+         "        try:\n            group = None if self.group is None else (\n"
+         "                self.group.require_group(self.group.name + '/' + key))\n"),
+    ),
     'chainer.serializers.npz': (
         # numpy.load(allow_pickle=True) runs what a file tells it to
         ("_allow_pickle_kwargs = {}\nif numpy.lib.NumpyVersion(numpy.__version__) >= '1.10.0':\n"
          "    _allow_pickle_kwargs['allow_pickle'] = True\n", 'from chainer_lstm.compat import npz as unpickled\n\n\n'),
-        ('numpy.load(file, **_allow_pickle_kwargs)', 'unpickled.Arrays(file)'),
+        ('numpy.load(file, **_allow_pickle_kwargs)', 'unpickled.Arrays(file, path)'),
     ),
     'chainer.training.updaters.multiprocess_parallel_updater': (
         ('from cupy.cuda import nccl\n', 'from chainer_lstm.compat.quiet_nccl import nccl\n'),

@@ -20,6 +20,7 @@ import numpy
 # how a pickled array () of the object None ends, whichever NumPy and Python wrote it: [None], with marks for a memo
 _NONE = re.compile(rb'\](?:q.|r.{4}|\x94)?Nat(?:q.|r.{4}|\x94)?b\.\Z', re.DOTALL)
 _MOST_OF_NONE = 1000  # bytes of such a pickle: it has 150
+_MOST_PATHS = 3  # that an error lists
 _DEFLATE = 1032  # times its size, no file holds more
 _HEADERS = {(1, 0): numpy.lib.format.read_array_header_1_0, (2, 0): numpy.lib.format.read_array_header_2_0}
 
@@ -29,6 +30,7 @@ class Arrays(Mapping):
 
     Args:
         file: a path or a file object.
+        path: under which an object is loaded, the argument of ``load_npz``.
 
     Raises:
         OSError: the file cannot be read.
@@ -36,7 +38,9 @@ class Arrays(Mapping):
             name of another or says it has more elements than are there.
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, path: str = '') -> None:
+        self._path = path
+        self._found_any = False
         with _explained('expected an npz file'):
             self._zip = zipfile.ZipFile(file)
         try:
@@ -56,12 +60,38 @@ class Arrays(Mapping):
 
     def __getitem__(self, key: str) -> numpy.ndarray:
         if key not in self._members:
-            raise KeyError(f'{key} is not in the npz file')
+            raise KeyError(f'{key} is not in the npz file{self.hint(key)}')
+        self._found_any = True
         with _explained(key), self._zip.open(self._members[key]) as stream:
             if _header(stream)[1].hasobject:
                 return numpy.asarray(None)
         with _explained(key), self._zip.open(self._members[key]) as stream:
             return numpy.lib.format.read_array(stream, allow_pickle=False)
+
+    def hint(self, key: str) -> str:
+        """Return the end of an error that says under which path a missing array is, or nothing.
+
+        A wrong path has none of an object's arrays.  After the first array that is found there,
+        another one is missing for another reason.
+        """
+        if self._found_any:
+            return ''
+        parts = key.removeprefix(self._path).split('/')
+        for level in range(len(parts)):
+            child, end = '/'.join(parts[:level]), '/'.join(parts[level:])
+            paths = self._paths(end)
+            if paths:
+                into = f' the file into the child {child},' if child else ''
+                choice = ' or '.join(f'path={path!r}' for path in paths[:_MOST_PATHS])
+                return f'; {paths[0]}{end} is: load{into} with {choice}'
+        return ''
+
+    def _paths(self, end: str) -> list[str]:
+        """Return the beginnings of the keys with this end, if possible with the path in them."""
+        keys = sorted(self._members)
+        paths = [key.removesuffix(end) for key in keys if f'/{key}'.endswith(f'/{end}')]
+        with_path = [path for path in paths if f'/{path}'.endswith(f'/{self._path}')]
+        return with_path or paths
 
     def __contains__(self, key: object) -> bool:
         return key in self._members

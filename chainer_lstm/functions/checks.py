@@ -5,6 +5,7 @@ import math
 import numbers
 import operator
 from typing import Any
+from typing import Optional
 
 import chainer
 import numpy
@@ -46,22 +47,37 @@ def size(name: str, value: Any, optional: bool = False) -> Any:
 
 
 def number(name: str, value: Any, low: float, high: float = math.inf) -> Any:
-    """A number in [low, high).
+    """Return a number in [low, high).
+
+    Booleans, NumPy's among them, are the numbers 0 and 1, and arrays without axes are the
+    numbers in them, as in Chainer.
 
     Raises:
         TypeError: not a number.
         ValueError: out of this range, or NaN.
     """
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not _is_number(value):
         raise TypeError(f'expected {name} to be a number, got {value!r}')
     if not low <= value < high:
         raise ValueError(f'expected {name} to be at least {low} and less than {high}, got {value}')
-    return value
+    return value.item() if isinstance(value, chainer.get_array_types()) else value
 
 
-def dropout(value: Any) -> Any:
-    """A ratio of what is dropped, in [0, 1)."""
-    return number('dropout', value, 0, 1)
+def _is_number(value: Any) -> bool:
+    if isinstance(value, chainer.get_array_types()):
+        return value.ndim == 0 and value.dtype.kind in 'biuf'
+    return isinstance(value, (numbers.Real, numpy.bool_))
+
+
+def dropout(value: Any, n_layers: Optional[int] = None) -> Any:
+    """Return the ratio that is dropped between layers, in [0, 1).
+
+    Args:
+        value: the ratio.
+        n_layers: of an NStep link or function.  One layer has no inputs to drop from: any value is
+            accepted, as in Chainer, and 0 is returned.
+    """
+    return 0. if n_layers == 1 else number('dropout', value, 0, 1)
 
 
 def sequence(name: str, value: Any, of: str) -> Any:

@@ -26,7 +26,8 @@ def n_step_lstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: W
 
     Args:
         n_layers: S, the number of layers.
-        dropout_ratio: of the inputs of every layer but the first, in training.
+        dropout_ratio: of the inputs of every layer but the first, in training,
+            in [0, 1); any value where there is one layer, which does not use it.
         hx, cx: (S, B, H).
         ws: S lists of eight matrices, 0-3 for the input, 4-7 for the hidden
             state, each in the order i, f, a, o (Chainer's documentation says
@@ -42,8 +43,9 @@ def n_step_lstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: W
 
     Raises:
         ValueError: xs is empty or grows in time, hx or cx has the wrong
-            shape, the number or size of the weights does not fit, or an
-            argument is one that Chainer no longer supports.
+            shape, the number or size of the weights does not fit, the dropout
+            of several layers is out of range, or an argument is one that
+            Chainer no longer supports.
         TypeError: n_layers is no integer, dropout_ratio no number, or what should be lists of arrays is not.
     """
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 1, kwargs)
@@ -77,7 +79,7 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
             use_cudnn='use_cudnn argument is not supported anymore. Use chainer.using_config')
         argument.assert_kwargs_empty(kwargs)
     checks.size('n_layers', n_layers)
-    checks.dropout(dropout_ratio)
+    checks.dropout(dropout_ratio, n_layers)
     hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
     check_steps(xs)
     rows = n_layers * directions
@@ -97,6 +99,7 @@ def layers(dropout_ratio: float, hx: Input, cx: Input, ws: Weights, bs: Weights,
     if not len(xs):
         return chainer.as_variable(hx), chainer.as_variable(cx), ()
     batches = tuple(x.shape[0] for x in xs)
-    plan = Plan(batches, directions, dropout_ratio, layout.N_STEP, 16)
+    dropout = checks.dropout(dropout_ratio, len(ws) // directions)
+    plan = Plan(batches, directions, dropout, layout.N_STEP, 16)
     hy, cy, y = apply(plan, hx, cx, F.concat(xs, axis=0), [w for group in zip(ws, bs) for w in (*group[0], *group[1])])
     return hy, cy, split_steps(y, batches)

@@ -311,7 +311,7 @@ def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) 
     Raises:
         ValueError: states or weights do not fit.
     """
-    checks.dropout(plan.dropout)
+    plan = plan._replace(dropout=checks.dropout(plan.dropout))
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
     hx, cx, x, *weights = inputs
     layers = len(weights) // plan.n_weights

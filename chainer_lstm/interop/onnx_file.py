@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from typing import Any
+from typing import Optional
 from typing import Union
 
 import chainer
@@ -28,7 +30,8 @@ def export_onnx(model: chainer.Link, path: Union[str, os.PathLike[str]], example
 
     Inputs of the file: ``x``, ``sequence_lens`` (B,) int32 for NStep links
     only, ``h0`` and ``c0`` (S * D, B, H).  Outputs: ``y``, ``hn``, ``cn``, the
-    states as h0 and c0.  B and T are free.
+    states as h0 and c0.  B and T are free.  With ``learn_initial_state`` h0
+    and c0 are optional inputs, whose default is the learned state.
 
     Args:
         model: one of these, with x and y of the file:
@@ -84,7 +87,7 @@ def _language_model(model: chainer.Link) -> tuple[L.EmbedID, list[chainer.Link],
 
 
 def _family(graph: _Graph, link: chainer.Link, example: Any) -> None:
-    found = weights.read(link)
+    found = weights.read(link, learned_state=True)
     n_step = isinstance(link, (weights.chainers(links.NStepLSTM), weights.chainers(links.NStepBiLSTM)))
     batch_first = isinstance(link, links.SequenceLSTM) and link.batch_first
     one_step = example.ndim == 2 and not n_step and not isinstance(link, links.SequenceLSTM)
@@ -98,7 +101,7 @@ def _family(graph: _Graph, link: chainer.Link, example: Any) -> None:
         x = graph.node('Unsqueeze', x, graph.constant([0]))
     elif batch_first:
         x = graph.node('Transpose', x, perm=[1, 0, 2])
-    y, hn = _layers(graph, found.layers, found.directions, x, lengths)
+    y, hn = _layers(graph, found.layers, found.directions, x, lengths, _learned_state(link))
     width = found.directions * found.sizes[2]
     if isinstance(link, links.SequenceLSTM) and not link.return_sequences:
         last = graph.node('Gather', hn, graph.constant(range(len(found.layers) - found.directions, len(found.layers))))
@@ -109,6 +112,14 @@ def _family(graph: _Graph, link: chainer.Link, example: Any) -> None:
     elif batch_first:
         y = graph.node('Transpose', y, perm=[1, 0, 2])
     graph.output(y, 'y', (*axes, width))
+
+
+def _learned_state(link: chainer.Link) -> dict[str, numpy.ndarray]:
+    """Return h0 and c0 (S * D, 1, H) by these names, or nothing where they are not learned."""
+    if not isinstance(link, links.SequenceLSTM) or not link.learn_initial_state:
+        return {}
+    return {name: weights.checked(name, getattr(link, name).array, (None, None))[:, None]
+            for name in ('h0', 'c0')}
 
 
 def _language(graph: _Graph, embed: L.EmbedID, lstms: Sequence[chainer.Link], out: L.Linear, example: Any) -> None:
@@ -132,13 +143,17 @@ def _language(graph: _Graph, embed: L.EmbedID, lstms: Sequence[chainer.Link], ou
     graph.output(y, 'y', (*axes, out.W.shape[0]))
 
 
-def _layers(graph: _Graph, layers: Sequence[weights.Layer], directions: int, x: str, lengths: str) -> tuple[str, str]:
+def _layers(graph: _Graph, layers: Sequence[weights.Layer], directions: int, x: str, lengths: str,
+            learned: Optional[Mapping[str, numpy.ndarray]] = None) -> tuple[str, str]:
     """One LSTM node a layer, between the inputs h0, c0 and the outputs hn, cn -> names of y (T, B, D * H) and hn."""
     units, count = layers[0].U.shape[1], len(layers) // directions
     shape = (len(layers), 'batch', units)
     states = []
     for name in ('h0', 'c0'):
-        state = graph.input(name, shape)
+        if learned:
+            state = _optional_state(graph, name, learned[name], x)
+        else:
+            state = graph.input(name, shape)
         parts = graph.nodes('Split', count, state, graph.constant([directions] * count), axis=0) if count > 1 else [
             state]
         states.append(parts)
@@ -159,6 +174,19 @@ def _layers(graph: _Graph, layers: Sequence[weights.Layer], directions: int, x: 
     graph.output(hn, 'hn', shape)
     graph.output(cn, 'cn', shape)
     return x, hn
+
+
+def _optional_state(graph: _Graph, name: str, default: numpy.ndarray, x: str) -> str:
+    """Add an input (S * D, B or 1, H) with a default, and return the name of (S * D, B, H).
+
+    An initializer of the same name makes an input of ONNX optional.  Its shape is fixed, so it is
+    repeated for the batch of x (T, B, I) in the graph.
+    """
+    shape = (default.shape[0], f'{name}_batch', default.shape[2])
+    state = graph.input(name, shape, default=default)
+    batch = graph.node('Gather', graph.node('Shape', x), graph.constant([1]))
+    one = graph.constant([1])
+    return graph.node('Expand', state, graph.node('Concat', one, batch, one, axis=0))
 
 
 def _node_weights(graph: _Graph, layers: Sequence[weights.Layer]) -> list[str]:
@@ -200,8 +228,10 @@ class _Graph:
         self._outputs: list[Any] = []
         self._tensors: list[Any] = []
 
-    def input(self, name: str, shape: Sequence[Any], dtype: Any = None) -> str:
+    def input(self, name: str, shape: Sequence[Any], dtype: Any = None, default: Any = None) -> str:
         self._inputs.append(self._info(name, shape, dtype))
+        if default is not None:
+            self._tensor(numpy.asarray(default).astype(self._dtype), name)
         return name
 
     def output(self, tensor: str, name: str, shape: Sequence[Any]) -> None:
@@ -237,10 +267,10 @@ class _Graph:
         onnx.checker.check_model(model, full_check=True)
         return model
 
-    def _tensor(self, array: numpy.ndarray) -> str:
+    def _tensor(self, array: numpy.ndarray, name: Optional[str] = None) -> str:
         import onnx
 
-        name = f'tensor_{len(self._tensors)}'
+        name = f'tensor_{len(self._tensors)}' if name is None else name
         self._tensors.append(onnx.numpy_helper.from_array(array, name))
         return name
 

@@ -100,10 +100,11 @@ def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Ten
     import torch
 
     _check_stateful(link)
-    if link.c is None or link.h is None:
+    state = link.save_state()
+    if len(state) < 2:
         return None
-    h, c = (chainer.get_device('@numpy').send(s.array) for s in (link.h, link.c))
-    return tuple(torch.from_numpy(s.copy().reshape(-1, *s.shape[-2:])) for s in (h, c))
+    h, c = state['h'], state['c']
+    return tuple(torch.from_numpy(s.reshape(-1, *s.shape[-2:])) for s in (h, c))
 
 
 def state_from_torch(state: Any, link: chainer.Link) -> None:

@@ -14,6 +14,7 @@ from chainer import serializers
 from chainer.backends import cuda
 
 from chainer_lstm import links
+from chainer_lstm.functions.checks import dropout as dropout_of
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import checks
 
@@ -87,22 +88,30 @@ def convert(link: chainer.Link, into: Into) -> chainer.Link:
     return write(read(link), into)
 
 
-def read(link: chainer.Link) -> Weights:
+def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
     """The weights of a link.
+
+    Args:
+        link: of the family.
+        learned_state: whether the caller carries a learned initial state along; it is refused
+            otherwise.
 
     Raises:
         TypeError: no link of the family.
-        ValueError: its input size is not known yet, or it begins with a learned state, which has no place elsewhere.
+        ValueError: its input size is not known yet, or it begins with a learned state that the
+            caller has no place for.
         KeyError: parts of it were replaced.
     """
     if not isinstance(link, FAMILY):
         raise TypeError(f'expected a link of the LSTM family, got {type(link).__name__}')
-    arrays = _arrays(link)
+    arrays = arrays_of(link)
     for key, value in arrays.items():
         if value.dtype == object:
             raise ValueError(f'{key}: expected weights, got none: the size of the input shows at the first call')
-    if any(arrays[key].any() for key in ('c0', 'h0') if key in arrays):
-        raise ValueError('c0, h0: expected zeros (a learned initial state has no place elsewhere), got a learned state')
+    if not learned_state and any(arrays[key].any() for key in ('c0', 'h0') if key in arrays):
+        raise ValueError('c0, h0: expected zeros, got a learned initial state, which the result '
+                         'has no place for: set c0 and h0 to zeros and give their values to the '
+                         'result as its state')
     count, directions, dropout = _shape(link)
     try:
         if isinstance(link, _N_STEP):
@@ -127,7 +136,7 @@ def write(weights: Weights, into: Into) -> chainer.Link:
     _check_fit(weights, into, cls)
     link = _new(weights, cls) if isinstance(into, type) else into
     arrays = _chainer_arrays(weights, link)
-    own = _arrays(link)
+    own = arrays_of(link)
     for key in sorted((own.keys() ^ arrays.keys()) - _STATE):
         where = 'the link has' if key in own else 'its weights have'
         raise KeyError(f'{key}: expected a {cls.__name__} as it was made, got one where only {where} it')
@@ -156,7 +165,7 @@ def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> Array:
     return array
 
 
-def _arrays(link: chainer.Link) -> dict[str, Array]:
+def arrays_of(link: chainer.Link) -> dict[str, Array]:
     """What a file of the link holds."""
     serializer = serializers.DictionarySerializer()
     serializer.save(link)
@@ -215,7 +224,11 @@ def _new(weights: Weights, cls: type) -> chainer.Link:
         if issubclass(cls, _N_STEP):
             return cls(layers, in_size, units, weights.dropout)
         if issubclass(cls, links.SequenceLSTM):
-            return cls(in_size, units, n_layers=layers, bidirectional=weights.directions == 2, dropout=weights.dropout)
+            # an NStep link of one layer accepts any dropout and does not use it
+            dropout = dropout_of(weights.dropout, layers)
+            bidirectional = weights.directions == 2
+            return cls(
+                in_size, units, n_layers=layers, bidirectional=bidirectional, dropout=dropout)
         return cls(in_size, units)
 
 

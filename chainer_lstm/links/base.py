@@ -65,13 +65,21 @@ class Cell(CheckedLoading):
         self.upward._initialize_params(in_size)
 
 
-class KeepsState:
-    """``c`` and ``h`` as a plain dictionary, to be kept in any file."""
+class KeepsState(CheckedLoading):
+    """A link with a state ``c``, ``h`` that moves with it and can be written into files.
+
+    Either may be None or, where a program has assigned one, a plain array, as in Chainer.
+    """
+
+    persistent_state = False
+    c: Optional[Input]
+    h: Optional[Input]
 
     def save_state(self) -> dict[str, numpy.ndarray]:
         """Copies of ``c`` and ``h`` on the CPU, under these names; what is None is left out."""
-        states = {name: getattr(self, name) for name in _STATE}
-        return {name: chainer.get_device('@numpy').send(s.array).copy() for name, s in states.items() if s is not None}
+        cpu = chainer.get_device('@numpy')
+        return {name: cpu.send(state.array).copy()
+                for name, state in zip(_STATE, self._states()) if state is not None}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Sets what ``save_state`` gave; a state that is left out becomes None.
@@ -89,6 +97,78 @@ class KeepsState:
         else:
             self.reset_state()
 
+    def device_resident_accept(self, visitor: Any) -> None:
+        """Visit the parameters and the state, which are sent to another device."""
+        self.c, self.h = self._states()
+        super().device_resident_accept(visitor)
+
+    def serialize(self, serializer: Any) -> None:
+        """Read or write the parameters and, with ``persistent_state``, the state.
+
+        Raises:
+            KeyError, TypeError, ValueError: an array is missing or does not fit; nothing was
+                changed.
+        """
+        if not self._persists_state():
+            super().serialize(serializer)
+        elif isinstance(serializer, chainer.Deserializer):
+            c, h = self._read_state(serializer)
+            super().serialize(serializer)
+            self._keep(c, h)
+        else:
+            super().serialize(serializer)
+            for name, state in zip(_STATE, self._states()):
+                serializer(name, self._no_rows() if state is None else state.array)
+
+    def _persists_state(self) -> bool:
+        return self.persistent_state
+
+    def _states(self) -> tuple[Optional[chainer.Variable], Optional[chainer.Variable]]:
+        """Return c and h as variables or None."""
+        c = None if self.c is None else chainer.as_variable(self.c)
+        h = None if self.h is None else chainer.as_variable(self.h)
+        return c, h
+
+    def _keep(self, c: Optional[chainer.Variable], h: Optional[chainer.Variable]) -> None:
+        """Set a checked state, on the link's device."""
+        for state in (c, h):
+            if state is not None:
+                state.to_device(self.device)
+        self.c, self.h = c, h
+
+    def _read_state(self, deserializer: chainer.Deserializer) -> tuple:
+        """Return the checked state in the file; an array without rows stands for None.
+
+        A file of weights alone leaves the state as it is.
+        """
+        try:
+            stored = [deserializer(name, None) for name in _STATE]
+        except KeyError:
+            return self._states()
+        if any(state is None for state in stored):  # missing in a file that is not read strictly
+            return self._states()
+        ndim = len(self._state_shape(0))
+        is_none = [state.ndim == ndim and state.shape[-2] == 0 for state in stored]
+        c, h = (None if none else chainer.Variable(state) for none, state in zip(is_none, stored))
+        return self._checked_states(c, h)
+
+    def _no_rows(self) -> Any:
+        """Return an array of the shape of a state without rows, which stands for None in files."""
+        with chainer.using_device(self.device):
+            return self.xp.zeros(self._state_shape(0), chainer.get_dtype())
+
+    def _state_shape(self, rows: int) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def _checked_states(self, c: Any, h: Any) -> tuple:
+        """Return c and h as variables of the shape of a state, or None.
+
+        Raises:
+            TypeError: not a variable or array, or not of floats.
+            ValueError: another shape.
+        """
+        raise NotImplementedError
+
 
 class Stateful(KeepsState, Cell):
     """A cell that keeps the state ``c`` and ``h``, both (B, state_size) or None.
@@ -97,10 +177,7 @@ class Stateful(KeepsState, Cell):
         persistent_state: as in ``LSTM``.
     """
 
-    persistent_state = False
     state_size: int
-    c: Optional[chainer.Variable]
-    h: Optional[chainer.Variable]
 
     def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
         """Sets the state and moves it to the link's device.
@@ -113,11 +190,7 @@ class Stateful(KeepsState, Cell):
             TypeError: not a variable or array, or not of floats.
             ValueError: another shape; the state is as before.
         """
-        c, h = checks.states(c, h, self.state_size)
-        for state in (c, h):
-            if state is not None:
-                state.to_device(self.device)
-        self.c, self.h = c, h
+        self._keep(*self._checked_states(c, h))
 
     def forward(self, x: Input) -> chainer.Variable:
         """One time step; advances the state.
@@ -211,29 +284,11 @@ class Stateful(KeepsState, Cell):
         """c (B0, H), h (B, H) or None, x (B, …) -> c (B0, H), h (B, H)."""
         raise NotImplementedError
 
-    def serialize(self, serializer: Any) -> None:
-        if not self.persistent_state:
-            super().serialize(serializer)
-        elif isinstance(serializer, chainer.Deserializer):
-            state = self._read_state(serializer)
-            super().serialize(serializer)
-            self.set_state(*state)
-        else:
-            super().serialize(serializer)
-            none = zeros(self, 0, self.state_size, chainer.get_dtype())
-            for name in _STATE:
-                value = getattr(self, name)
-                serializer(name, (none if value is None else value).array)
+    def _state_shape(self, rows: int) -> tuple[int, ...]:
+        return rows, self.state_size
 
-    def _read_state(self, deserializer: chainer.Deserializer) -> tuple:
-        """The checked state in the file; an array without rows stands for None."""
-        try:
-            c, h = (deserializer(name, None) for name in _STATE)
-        except KeyError:  # a file of weights alone leaves the state as it is
-            return self.c, self.h
-        if c is None or h is None:  # the same, of a file that is not read strictly
-            return self.c, self.h
-        return checks.states(*(chainer.Variable(s) if len(s) else None for s in (c, h)), self.state_size)
+    def _checked_states(self, c: Any, h: Any) -> tuple:
+        return checks.states(c, h, self.state_size)
 
 
 def is_plain(*linears: chainer.Link) -> bool:

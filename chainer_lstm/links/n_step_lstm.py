@@ -39,7 +39,7 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         n_layers, in_size, out_size = (
             checks.size(name, value)
             for name, value in (('n_layers', n_layers), ('in_size', in_size), ('out_size', out_size)))
-        checks.dropout(dropout)
+        checks.dropout(dropout, n_layers)
         for name, value in (('initialW', initialW), ('initial_bias', initial_bias),
                             ('forget_bias_init', forget_bias_init)):
             ours.check(name, value)
@@ -53,11 +53,14 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
 
         Args:
             hx, cx: (S, B, H), for both directions (2S, B, H), or None for zeros.
+                Rows after the first B are left out, as in Chainer, so that a
+                smaller last batch goes on from the state of a larger one.
             xs: B sequences, xs[k] (L_k, I); L_k may be 0.
 
         Returns:
-            hy, cy of the shape of hx, and ys with ys[k] (L_k, H), for both
-            directions (L_k, 2H).  A sequence of length 0 leaves its state.
+            hy, cy (S, B, H), for both directions (2S, B, H), and ys with
+            ys[k] (L_k, H), for both directions (L_k, 2H).  A sequence of
+            length 0 leaves its state.
 
         Raises:
             ValueError: xs is empty, a shape does not fit, or an argument is one that Chainer no longer supports.
@@ -104,12 +107,16 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         return xs
 
     def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray) -> Input:
+        """Return the rows of hx or cx in the order of the sorted sequences."""
         if value is None:
             return self.init_hx(xs)
         value = checks.variable(name, value)
         shape = (self.n_layers * self.direction, len(xs), self.out_size)
-        if value.shape != shape:
-            raise ValueError(f'expected {name} of shape {shape}, got {value.shape}')
+        if value.ndim != 3 or value.shape[::2] != shape[::2] or value.shape[1] < len(xs):
+            raise ValueError(f'expected {name} of shape {shape}, got {value.shape}: '
+                             'give one row for each sequence; further rows are left out')
+        if value.shape[1] > len(xs):
+            value = value[:, :len(xs)]
         return F.permutate(value, order, axis=1)
 
 
@@ -130,7 +137,8 @@ class NStepLSTM(_NStep, L.NStepLSTM):
         n_layers: S, the number of layers.
         in_size: I, the size of the input.
         out_size: H, the number of units.
-        dropout: ratio, between the layers, in training.
+        dropout: ratio, between the layers, in training.  One layer does not
+            use it and accepts any value, as in Chainer.
         initialW: initializer of all weights.  Default: ``LeCunNormal``.
         initial_bias: initializer of all biases.  Default: 0.
         forget_bias_init: initializer of b1, the input bias of f (its other
@@ -141,8 +149,9 @@ class NStepLSTM(_NStep, L.NStepLSTM):
             biases (H,), each four in the order i, f, a, o.
 
     Raises:
-        TypeError: a size is not an integer, dropout no number, an initializer not callable.
-        ValueError: a size is not positive, or dropout not in [0, 1).
+        TypeError: a size is not an integer, dropout of several layers no number, an initializer
+            not callable.
+        ValueError: a size is not positive, or dropout of several layers not in [0, 1).
     """
 
 

@@ -21,7 +21,7 @@ from chainer_lstm.links import base
 from chainer_lstm.links.lstm import StatelessLSTM
 
 
-class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
+class SequenceLSTM(base.KeepsState, chainer.Chain):
     """Stacked LSTM layers in one or both directions over (B, T, I), the whole call one node.
 
     A state is a pair in the order c, h, each (S * D, B, H) with index
@@ -46,7 +46,9 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
         l0, l0_reverse, l1, …: a ``StatelessLSTM`` for each layer and
             direction.  They hold the weights and are not called themselves.
         c0, h0: (S * D, H), 0 at first; only with ``learn_initial_state``.
-        c, h: the kept state, (S * D, B, H) variables, or None; not serialized.
+        c, h: the kept state, (S * D, B, H) variables, or None.
+        persistent_state: whether the state is serialized too, as in ``LSTM``;
+            without ``stateful`` there is none.
 
     Raises:
         TypeError: a size is not an integer, dropout no number, an initializer not callable.
@@ -80,6 +82,7 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
                 self.h0 = chainer.Parameter(0, (len(self._names), self.out_size))
 
     def device_resident_accept(self, visitor: Any) -> None:
+        """Visit the parameters and the state, which are sent to another device."""
         super().device_resident_accept(visitor)
         for state in (self.c, self.h):
             if state is not None:
@@ -101,12 +104,21 @@ class SequenceLSTM(base.KeepsState, base.CheckedLoading, chainer.Chain):
         """
         if not self.stateful:
             raise ValueError('expected a link with stateful=True, got one that keeps no state')
-        c, h = self._state('c', c), self._state('h', h)
-        if c.shape != h.shape:
-            raise ValueError(f'expected c and h of one shape, got {c.shape} and {h.shape}')
-        for variable in (c, h):
-            variable.to_device(self.device)
-        self.c, self.h = c, h
+        c, h = checks.variable('c', c), checks.variable('h', h)
+        self._keep(*self._checked_states(c, h))
+
+    def _checked_states(self, c: Any, h: Any) -> tuple:
+        c, h = (s if s is None else self._state(name, s) for name, s in (('c', c), ('h', h)))
+        shapes = [None if s is None else s.shape for s in (c, h)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f'expected c and h of one shape, got {shapes[0]} and {shapes[1]}')
+        return c, h
+
+    def _persists_state(self) -> bool:
+        return self.stateful and self.persistent_state
+
+    def _state_shape(self, rows: int) -> tuple[int, ...]:
+        return len(self._names), rows, self.out_size
 
     def forward(self, x: Input, initial_state: Optional[State] = None, *, lengths: Any = None, mask: Any = None) -> Any:
         """Runs all layers over all steps.

@@ -78,7 +78,25 @@ def of_sequence_lstm():
         yield (f'SequenceLSTM {name}', nothing, lambda _, given=given: links.SequenceLSTM(**given), error, message)
 
 
+def of_dropouts():
+    """Dropouts of NStep links of two layers that are none."""
+    wrong = {
+        'True': (True, ValueError, 'dropout .* got True'),
+        'NumPy True': (numpy.True_, ValueError, 'dropout .* got True'),
+        'an array of 1': (numpy.array(1.), ValueError, 'dropout .* got 1.0'),
+        'an array of one axis': (numpy.array([.5]), TypeError, 'expected dropout to be a number'),
+        'an array of a string': (numpy.array('0'), TypeError, 'expected dropout to be a number'),
+        'complex': (0.5j, TypeError, 'expected dropout to be a number, got 0.5j'),
+    }
+    for link in ('NStepLSTM', 'NStepBiLSTM'):
+        for name, (value, error, message) in wrong.items():
+            yield (f'{link} dropout {name}', nothing,
+                   lambda _, link=link, value=value: getattr(links, link)(2, INPUT, UNITS, value),
+                   error, message)
+
+
 ROWS = [Row(*row) for row in [
+    *of_dropouts(),
     *of_sequence_lstm(),
     *of_sizes(), *of_initializers(),
     ('LSTM no size at all', nothing, lambda _: links.LSTM(None), TypeError, 'expected out_size'),
@@ -92,14 +110,15 @@ ROWS = [Row(*row) for row in [
     ('StatefulPeepholeLSTM out_size None', nothing, lambda _: links.StatefulPeepholeLSTM(INPUT, None),
      TypeError, 'expected out_size'),
     ('NStepLSTM in_size None', nothing, lambda _: links.NStepLSTM(1, None, UNITS, 0.), TypeError, 'expected in_size'),
-    ('NStepLSTM dropout negative', nothing, lambda _: links.NStepLSTM(1, INPUT, UNITS, -0.1),
+    ('NStepLSTM dropout negative', nothing, lambda _: links.NStepLSTM(2, INPUT, UNITS, -0.1),
      ValueError, 'expected dropout to be at least 0 and less than 1, got -0.1'),
-    ('NStepLSTM dropout 1', nothing, lambda _: links.NStepLSTM(1, INPUT, UNITS, 1), ValueError, 'dropout .* got 1'),
-    ('NStepLSTM dropout NaN', nothing, lambda _: links.NStepLSTM(1, INPUT, UNITS, numpy.nan),
+    ('NStepLSTM dropout 1', nothing, lambda _: links.NStepLSTM(2, INPUT, UNITS, 1),
+     ValueError, 'dropout .* got 1'),
+    ('NStepLSTM dropout NaN', nothing, lambda _: links.NStepLSTM(2, INPUT, UNITS, numpy.nan),
      ValueError, 'dropout .* got nan'),
-    ('NStepLSTM dropout a string', nothing, lambda _: links.NStepLSTM(1, INPUT, UNITS, '0'),
+    ('NStepLSTM dropout a string', nothing, lambda _: links.NStepLSTM(2, INPUT, UNITS, '0'),
      TypeError, "expected dropout to be a number, got '0'"),
-    ('NStepLSTM dropout None', nothing, lambda _: links.NStepLSTM(1, INPUT, UNITS, None),
+    ('NStepLSTM dropout None', nothing, lambda _: links.NStepLSTM(2, INPUT, UNITS, None),
      TypeError, 'expected dropout to be a number, got None'),
     ('NStepLSTM no dropout', nothing, lambda _: links.NStepLSTM(1, INPUT, UNITS), TypeError, 'dropout'),
     ('NStepLSTM use_cudnn', nothing, lambda _: links.NStepLSTM(1, INPUT, UNITS, 0., use_cudnn=True),

@@ -1,7 +1,10 @@
-"""Converters to and from torch, Keras, separate gates and ONNX; installation in Chainer's place has no arguments."""
+"""Converters to and from torch, Keras, separate gates, ONNX and npz files; installation."""
 import importlib.util
+import io
 
 import chainer
+import numpy
+from chainer.serializers.npz import serialize
 
 import chainer_lstm
 from chainer_lstm import interop
@@ -165,7 +168,47 @@ def of_onnx():
                lambda link, path=path: interop.export_onnx(link, path, X), error, None)
 
 
+def of_npz_files():
+    """Files of other links; the link is as before."""
+    more = serialize(links.NStepLSTM(2, INPUT, UNITS, 0.))
+    right = serialize(LSTM)
+    less = {key: value for key, value in right.items() if key != 'upward/b'}
+    wrong = {
+        'other kind': (more, '', KeyError, r'file: expected only the arrays of a LSTM, got also '
+                                           r'0/b0, .* and 27 more: .*interop\.convert'),
+        'one array more': ({**right, 'x': zeros(1)}, '', KeyError,
+                           r'got also x: .*convert, or give strict=False'),
+        'one array less': (less, '', KeyError, 'upward/b is not in'),
+        'state': ({**right, 'c': zeros(2, UNITS)}, '', KeyError,
+                  'got also c: set persistent_state of the link'),
+        'other shape': ({**right, 'upward/b': zeros(1)}, '', ValueError,
+                        r'upward/b: expected shape \(16,\), got'),
+        'path missing': (right, 'predictor/', KeyError, "lateral/W is: load with path=''"),
+        'path None': (right, None, TypeError, 'path: expected a string, got NoneType'),
+    }
+    for name, (arrays, path, error, message) in wrong.items():
+        yield (f'load {name}', started('LSTM'), lambda link, arrays=arrays, path=path:
+               interop.load(npz_of(arrays), link, path), error, message)
+    for what, file, error, message in (
+            ('no npz file', io.BytesIO(b'x'), ValueError, 'expected an npz file'),
+            ('no file', 'none.npz', FileNotFoundError, 'none')):
+        yield (f'load of {what}', started('LSTM'), lambda link, file=file: interop.load(file, link),
+               error, message)
+    for what, value in (('None', None), ('a class', links.LSTM), ('a dictionary', {})):
+        yield (f'load into {what}', nothing,
+               lambda _, value=value: interop.load(npz_of(right), value),
+               TypeError, 'link: expected a chainer.Link, got ')
+
+
+def npz_of(arrays):
+    file = io.BytesIO()
+    numpy.savez(file, **arrays)
+    file.seek(0)
+    return file
+
+
 ROWS = [Row(*row) for row in (
+    *of_npz_files(),
     *of_sources(), *of_targets(), *of_gates(), *of_keras(), *of_torch_states(),
     *(of_torch() if HAS_TORCH else ()), *(of_onnx() if HAS_ONNX else ()),
     ('install with an argument', nothing, lambda _: chainer_lstm.install('LSTM'), TypeError, 'argument'),

@@ -58,8 +58,12 @@ N_STEP = [
     ('n_step_lstm x integers', call_n_step(xs=[zeros(2, INPUT, dtype='i')]), InvalidType, r'x\.dtype\.kind == f'),
     ('n_step_lstm x float64', call_n_step(xs=[zeros(2, INPUT, dtype='d')]), InvalidType, r'dtype'),
     ('n_step_lstm hx float64', call_n_step(hx=zeros(1, 2, UNITS, dtype='d')), InvalidType, r'dtype'),
-    ('n_step_lstm dropout 1', call_n_step(rows=2, n_layers=2, dropout=1., ws=[
-        [zeros(UNITS, INPUT)] * 4 + [SQUARE] * 4, [SQUARE] * 8]), ValueError, 'dropout'),
+    *((f'n_step_lstm dropout {dropout}', call_n_step(rows=2, n_layers=2, dropout=dropout, ws=[
+        [zeros(UNITS, INPUT)] * 4 + [SQUARE] * 4, [SQUARE] * 8]), error, message)
+      for dropout, error, message in (
+        (1., ValueError, 'dropout'), (None, TypeError, 'expected dropout to be a number'),
+        (numpy.nan, ValueError, 'got nan'), (-.1, ValueError, 'got -0.1'),
+        (True, ValueError, 'got True'))),
     ('n_step_lstm train', call_n_step(train=True), ValueError, 'train argument is not supported anymore'),
     ('n_step_lstm use_cudnn', call_n_step(use_cudnn=True), ValueError, 'use_cudnn argument is not supported anymore'),
     ('n_step_lstm unknown keyword', call_n_step(hidden=1), TypeError, 'hidden'),
@@ -147,7 +151,8 @@ CALLS = {
                     (1, ValueError, 'got 1'),
                     (numpy.nan, ValueError, 'got nan'),
                     (None, TypeError, 'expected dropout to be a number, got None'),
-                    ('a', TypeError, "got 'a'"), (True, TypeError, 'got True')]}),
+                    ('a', TypeError, "got 'a'"), (True, ValueError, 'got True'),
+                    (numpy.array(1.), ValueError, 'got 1.0'), (zeros(1), TypeError, 'got array')]}),
     'linear': ({'x': zeros(2, 5), 'W': zeros(3, 5), 'b': zeros(3)}, {
         'x': [NONE, LIST, EMPTY, INTEGERS[2, 5],
               (zeros(2, 4), InvalidType, r'x\.shape\[1\] == W\.shape\[1\]\nActual: 4 != 5')],
@@ -171,8 +176,6 @@ CALLS = {
         'n_layers': [('1', TypeError, "expected n_layers to be a positive integer, got '1'"),
                      (1., TypeError, 'got 1.0'),
                      (None, TypeError, 'got None'), (-1, ValueError, 'got -1')],
-        'dropout_ratio': [(None, TypeError, 'expected dropout to be a number'), (numpy.nan, ValueError, 'got nan'),
-                          (-.1, ValueError, 'got -0.1')],
         'hx': [NONE, LIST, EMPTY, (zeros(4), ValueError, r'got \(4,\)')], 'cx': [NONE, LIST, EMPTY],
         'xs': [(None, TypeError, 'expected xs to be a list or tuple of time steps, got NoneType'),
                (5, TypeError, 'got int'),

@@ -37,7 +37,13 @@ def of_n_step():
             'xs of two dtypes': (None, None, [xs[0], zeros(2, INPUT, dtype='d')], InvalidType, r'dtype'),
             'hx other layers': (zeros(rows + 1, 2, UNITS), None, xs, ValueError,
                                 rf'expected hx of shape \({rows}, 2, 4\), got \({rows + 1}, 2, 4\)'),
-            'hx other batch': (zeros(rows, 3, UNITS), None, xs, ValueError, r'expected hx of shape .* got'),
+            'hx one row': (zeros(rows, 1, UNITS), None, xs, ValueError,
+                           rf'hx of shape \({rows}, 2, 4\), got \({rows}, 1, 4\): give one row'),
+            'hx no row': (zeros(rows, 0, UNITS), None, xs, ValueError, r'expected hx of .* got'),
+            'hx more rows, other units': (
+                zeros(rows, 3, UNITS + 1), None, xs, ValueError, r'expected hx of shape'),
+            'hx more rows, other layers': (
+                zeros(rows - 1, 3, UNITS), None, xs, ValueError, r'expected hx of shape'),
             'cx one row': (None, zeros(rows, 1, UNITS), xs, ValueError, r'expected cx of shape .* got'),
             'cx other units': (right, zeros(rows, 2, UNITS + 1), xs, ValueError, r'expected cx of shape .* got'),
             'hx two axes': (zeros(2, UNITS), None, xs, ValueError, r'expected hx of shape .* got \(2, 4\)'),

@@ -22,7 +22,10 @@ def export(tmp_path):
     def export(model, example, **kwargs):
         path = tmp_path / 'model.onnx'
         interop.export_onnx(model, path, example, **kwargs)
-        session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # it warns of every optional input
+        providers = ['CPUExecutionProvider']
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         return lambda **inputs: session.run(['y', 'hn', 'cn'], inputs)
     return export
 
@@ -67,6 +70,55 @@ def test_sequence_lstm(export, name, layers, batch_first, return_sequences):
     x = x.transpose(1, 0, 2).copy() if batch_first else x
     y, c, h = link(x, (c0, h0))
     assert_close(export(link, x)(x=x, h0=h0, c0=c0), [y, h.array.reshape(h0.shape), c.array.reshape(c0.shape)])
+
+
+def learning(layers, bidirectional, **options):
+    link = ours.SequenceLSTM(cases.INPUT, cases.UNITS, n_layers=layers, bidirectional=bidirectional,
+                             learn_initial_state=True, return_state=True, **options)
+    return cases.randomize(link)
+
+
+@pytest.mark.parametrize('layers, bidirectional', [(1, False), (1, True), (3, False), (2, True)])
+@pytest.mark.parametrize('batch_first', [True, False], ids=['batch first', 'time first'])
+@pytest.mark.parametrize('return_sequences', [True, False], ids=['all steps', 'last step'])
+def test_learned_initial_state(export, layers, bidirectional, batch_first, return_sequences):
+    """The file computes ``link(x)`` for any batch and length, and takes other states too."""
+    link = learning(
+        layers, bidirectional, batch_first=batch_first, return_sequences=return_sequences)
+    run = export(link, uniform((2, 3, cases.INPUT), 'f'))
+    groups = len(link.c0)
+    for batch, time in ((1, 1), (2, 3), (3, 1), (5, 4)):
+        x = uniform((batch, time, cases.INPUT) if batch_first else (time, batch, cases.INPUT), 'f')
+        c0, h0 = (uniform((groups, batch, cases.UNITS), 'f', seed=seed) for seed in (1, 2))
+        learned = numpy.repeat(link.c0.array[:, None], batch, axis=1)
+        for given, state in (
+                ({}, None), ({'c0': c0, 'h0': h0}, (c0, h0)), ({'h0': h0}, (learned, h0))):
+            y, c, h = link(x, state)
+            hn, cn = h.array.reshape(h0.shape), c.array.reshape(c0.shape)
+            assert_close(run(x=x, **given), [y, hn, cn])
+
+
+def test_learned_initial_state_of_zeros_is_optional_too(export):
+    link = learning(1, False)
+    link.c0.array[...] = link.h0.array[...] = 0
+    x = uniform((2, 3, cases.INPUT), 'f')
+    y, c, h = link(x)
+    assert_close(export(link, x)(x=x), [y, h.array[None], c.array[None]])
+
+
+def test_learned_initial_state_in_float64_and_in_another_runtime(tmp_path):
+    from onnx.reference import ReferenceEvaluator
+    link, x = learning(2, True), uniform((2, 3, cases.INPUT), 'f')
+    interop.export_onnx(link, tmp_path / 'model.onnx', x, dtype=numpy.float64)
+    y, hn, cn = ReferenceEvaluator(str(tmp_path / 'model.onnx')).run(None, {'x': x.astype('d')})
+    assert_close([z.astype('f') for z in (y, hn, cn)], [link(x)[k] for k in (0, 2, 1)])
+
+
+def test_without_a_learned_state_the_inputs_are_required(tmp_path):
+    x = uniform((2, 3, cases.INPUT), 'f')
+    interop.export_onnx(cases.make('SequenceLSTM'), tmp_path / 'model.onnx', x)
+    model = onnx.load(tmp_path / 'model.onnx')
+    assert not {x.name for x in model.graph.input} & {x.name for x in model.graph.initializer}
 
 
 def test_other_batches_and_lengths_than_the_example(export):

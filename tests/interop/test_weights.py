@@ -77,6 +77,13 @@ def test_dropout_goes_along():
     assert interop.convert(link, ours.SequenceLSTM).dropout == 0.3
 
 
+@pytest.mark.parametrize('dropout', [1., None])
+def test_dropout_that_one_layer_does_not_use(dropout):
+    link = ours.NStepLSTM(1, cases.INPUT, cases.UNITS, dropout)
+    assert interop.convert(link, ours.SequenceLSTM).dropout == 0
+    assert interop.convert(link, ours.NStepLSTM).dropout == dropout
+
+
 def test_state_of_the_target_stays():
     link = cases.make('LSTM')
     link.persistent_state = True
@@ -116,6 +123,15 @@ def learned():
 def test_unreadable_link(link, error, message):
     with pytest.raises(error, match=message):
         interop.convert(link(), ours.LSTM)
+
+
+@pytest.mark.parametrize('converter', [interop.to_keras, interop.to_gates, interop.to_torch])
+def test_learned_initial_state_has_no_place_in_weights(converter):
+    if converter is interop.to_torch:
+        pytest.importorskip('torch', reason='torch is not installed')
+    message = 'c0, h0: expected zeros, got a learned initial state.*: set c0 and h0 to zeros'
+    with pytest.raises(ValueError, match=message):
+        converter(learned())
 
 
 @pytest.mark.parametrize('source, layers, target, error, message', [

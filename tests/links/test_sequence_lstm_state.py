@@ -7,9 +7,13 @@ import pytest
 from tests.conftest import INPUT
 from tests.conftest import UNITS
 from tests.conftest import assert_close
+from tests.conftest import assert_same
+from tests.conftest import contents
 from tests.conftest import gradients
 from tests.conftest import uniform
 from tests.conftest import uniforms
+from tests.links.conftest import assert_load_fails
+from tests.links.conftest import stored
 from tests.links.sequence_cases import BATCH
 from tests.links.sequence_cases import MASKS
 from tests.links.sequence_cases import TIME
@@ -107,3 +111,93 @@ def test_kept_state_before_the_learned_one():
     assert numpy.abs(first - second).max() > 1e-3
     link.reset_state()
     assert_close([link(x)], [first])
+
+
+# Files with the state in them
+
+def persistent(value=True, **kwargs):
+    link = full(n_layers=2, bidirectional=True, stateful=True, dtype='f', **kwargs)
+    link.persistent_state = value
+    return link
+
+
+@pytest.mark.parametrize('deferred', [False, True], ids=['into initialized', 'into deferred'])
+@pytest.mark.parametrize('learn_initial_state', [False, True])
+def test_persistent_state_round_trip(file, deferred, learn_initial_state, xp):
+    x = uniform((BATCH, TIME, INPUT), 'f', xp)
+    first = persistent(learn_initial_state=learn_initial_state, xp=xp)
+    in_size = None if deferred else INPUT
+    second = persistent(learn_initial_state=learn_initial_state, in_size=in_size, xp=xp)
+    first(x)
+    file.save(first)
+    file.load(second)
+    assert isinstance(second.c.array, xp.ndarray)
+    assert_same(contents(second), contents(first))
+    assert_close(second(x), first(x))
+
+
+def test_persistent_state_none(file):
+    """A link without a state makes the link that reads its file forget its own."""
+    first, second = persistent(), persistent()
+    second(uniform((BATCH, TIME, INPUT), 'f'))
+    file.save(first)
+    file.load(second)
+    assert second.c is None and second.h is None
+
+
+def test_file_of_weights_alone_keeps_the_state(file):
+    first, second = persistent(False), persistent()
+    second(uniform((BATCH, TIME, INPUT), 'f'))
+    state = second.save_state()
+    file.save(first)
+    for load in (file.load, file.load_loosely):
+        load(second)
+        assert_same(second.save_state(), state)
+    assert_close([second.l1.upward.W], [first.l1.upward.W])
+
+
+def test_file_with_state_is_read_without_it(file):
+    first, second = persistent(), persistent(False)
+    first(uniform((BATCH, TIME, INPUT), 'f'))
+    assert {'c', 'h'} <= stored(first).keys()
+    file.save(first)
+    file.load(second)
+    assert second.c is None and second.h is None
+
+
+def test_persistent_state_of_a_link_that_keeps_none(file):
+    """Is neither written nor read."""
+    first, second = persistent(), full(n_layers=2, bidirectional=True, dtype='f')
+    first(uniform((BATCH, TIME, INPUT), 'f'))
+    second.persistent_state = True
+    assert not {'c', 'h'} & stored(second).keys()
+    file.save(first)
+    file.load(second)
+    assert second.c is None and second.h is None
+
+
+@pytest.mark.parametrize('c, h, error, message', [
+    ((4, 3, UNITS + 1), (4, 3, UNITS), ValueError,
+     r'expected c of shape \(4, batch, 4\), got \(4, 3, 5\)'),
+    ((4, 3, UNITS), (2, 3, UNITS), ValueError,
+     r'expected h of shape \(4, batch, 4\), got \(2, 3, 4\)'),
+    ((4, 3, UNITS), (4, 2, UNITS), ValueError, r'one shape, got \(4, 3, 4\) and \(4, 2, 4\)'),
+    ((4, 3, UNITS), (4, 0, UNITS), ValueError, r'one shape, got \(4, 3, 4\) and None'),
+    ((3, UNITS), (3, UNITS), ValueError, r'expected c of shape'),
+    ((), (), ValueError, r'expected c of shape'),
+], ids=['width of c', 'layers of h', 'rows', 'c alone', 'axes', 'scalars'])
+def test_misshapen_state_changes_nothing(file, c, h, error, message):
+    link = persistent()
+    link(uniform((BATCH, TIME, INPUT), 'f'))
+    data = {**stored(link), 'c': numpy.zeros(c, 'f'), 'h': numpy.zeros(h, 'f')}
+    assert_load_fails(file, link, data, error, message)
+
+
+def test_persistent_state_inside_a_model(tmp_path):
+    chain = chainer.Chain(rnn=persistent(), out=chainer.links.Linear(3, 1))
+    x = uniform((BATCH, TIME, INPUT), 'f')
+    chain.rnn(x)
+    chainer.serializers.save_npz(tmp_path / 'snapshot.npz', chain)
+    other = chainer.Chain(rnn=persistent(), out=chainer.links.Linear(3, 1))
+    chainer.serializers.load_npz(tmp_path / 'snapshot.npz', other)
+    assert_close(other.rnn(x), chain.rnn(x))

@@ -168,6 +168,39 @@ def test_missing_key_keeps_the_parameter_when_not_strict(file, name, key):
     assert_same(contents(second), {**before, **wanted, f'/{key}': before[f'/{key}']})
 
 
+class Encoder(chainer.Chain):
+    """Links in links."""
+
+    def __init__(self):
+        super().__init__()
+        with self.init_scope():
+            self.lstm = with_state(new('LSTM'))
+            self.inner = chainer.Chain(stack=new('NStepLSTM'), linear=L.Linear(2, 2))
+            self.layers = chainer_lstm.links.SequenceLSTM(INPUT, UNITS, n_layers=2)
+
+
+@pytest.mark.parametrize('missing', [
+    'lstm', 'lstm/upward', 'inner', 'inner/stack', 'inner/stack/1', 'inner/linear',
+    'layers', 'layers/l1', 'layers/l0/lateral', ''])
+@pytest.mark.parametrize('persistent_state', [False, True])
+def test_missing_links(file, missing, persistent_state):
+    """Are left as they were at any depth, unless the file is read strictly."""
+    first, second = Encoder(), Encoder()
+    for chain in (first, second):
+        chain.lstm.persistent_state = persistent_state
+    data = {key: value for key, value in stored(first).items()
+            if missing and not key.startswith(f'{missing}/')}
+    file.save(data)
+    before = contents(second)
+    file.load_loosely(second)
+    wanted = {path: value for path, value in contents(first).items() if path.lstrip('/') in data}
+    assert_same(contents(second), {**before, **wanted})
+    with pytest.raises((KeyError, ValueError)) as caught:
+        file.load(second)
+    if file.name == 'hdf5' and missing:
+        assert str(caught.value) == 'Inexistent group is specified'
+
+
 @pytest.mark.parametrize('name', ARGUMENTS)
 def test_misshapen_key_raises_when_not_strict(file, name):
     data = stored(new(name))
