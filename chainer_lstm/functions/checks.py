@@ -9,6 +9,7 @@ from typing import Optional
 
 import chainer
 import numpy
+from chainer.utils import type_check
 
 
 def variable(name: str, value: Any) -> chainer.Variable:
@@ -89,3 +90,24 @@ def sequence(name: str, value: Any, of: str) -> Any:
     if not isinstance(value, (list, tuple)):
         raise TypeError(f'expected {name} to be a list or tuple of {of}, got {type(value).__name__}')
     return value
+
+
+def same_dtype(convert: str, **two: Any) -> None:
+    """Expect one dtype of two arguments; both are types as ``check_type_forward`` gets them.
+
+    Args:
+        convert: the name of the one that the error says how to convert.
+        **two: the arguments by name.
+
+    Raises:
+        chainer.utils.type_check.InvalidType: their dtypes differ.
+    """
+    dtypes = {name: type_check.eval(argument.dtype) for name, argument in two.items()}
+    (name, got), (other, expected) = dtypes.items()
+    if got == expected:
+        return
+    wanted = next(dtype for each, dtype in dtypes.items() if each != convert)
+    hint = f'{convert}.astype({wanted.char!r}) converts it'
+    if dtypes[convert] == numpy.float64:
+        hint += '; NumPy 2 keeps float64 scalars, and an array multiplied by one becomes float64'
+    raise type_check.InvalidType(f'{name}.dtype == {other}.dtype', f'{got} != {expected} ({hint})')

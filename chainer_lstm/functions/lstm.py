@@ -13,8 +13,16 @@ from chainer.utils import type_check
 
 from chainer_lstm import kernels
 from chainer_lstm.functions import outputs
+from chainer_lstm.functions.checks import same_dtype
 from chainer_lstm.functions.checks import variable
+from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.node import Chained
 from chainer_lstm.functions.node import StepNode
+from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import full
+from chainer_lstm.functions.node import own
+from chainer_lstm.kernels import reference
+from chainer_lstm.kernels import steps
 
 Input = Union[chainer.Variable, numpy.ndarray, Any]  # Any: cupy.ndarray, where there is CuPy
 State = tuple[chainer.Variable, chainer.Variable]
@@ -28,9 +36,9 @@ class LSTM(StepNode):
     def check_type_forward(self, in_types):
         type_check._argname(in_types, ('c', 'x'))
         c, x = in_types
+        type_check.expect(c.dtype.kind == 'f')
+        same_dtype('x', x=x, c=c)
         type_check.expect(
-            c.dtype.kind == 'f',
-            x.dtype == c.dtype,
             c.ndim >= 2,
             x.ndim == c.ndim,
         )
@@ -50,14 +58,12 @@ class LSTMStep(StepNode):
 
     def check_type_forward(self, in_types):
         peepholes = len(self.peepholes)
-        names = ('c', 'x', 'W', 'b', *self.peepholes, 'h', 'U')
-        type_check._argname(in_types, names if len(in_types) == len(names) else names[:-2])
+        type_check._argname(in_types, self.names[:len(in_types)])
         c, x, W, b, *others = in_types
+        type_check.expect(x.dtype.kind == 'f', W.dtype.kind == 'f')
+        same_dtype('x', b=b, x=x)
+        same_dtype('c', c=c, x=x)
         type_check.expect(
-            x.dtype.kind == 'f',
-            W.dtype.kind == 'f',
-            b.dtype == x.dtype,
-            c.dtype == x.dtype,
             x.ndim == 2,
             W.ndim == 2,
             b.ndim == 1,
@@ -70,12 +76,11 @@ class LSTMStep(StepNode):
             x.shape[0] <= c.shape[0],
         )
         for P in others[:peepholes]:
-            type_check.expect(P.dtype.kind == 'f', P.ndim == 2)
-            type_check.expect(P.shape[0] == c.shape[1], P.shape[1] == c.shape[1])
+            check_peephole(P, c)
         if len(others) > peepholes:
             h, U = others[peepholes:]
+            same_dtype('h', h=h, x=x)
             type_check.expect(
-                h.dtype == x.dtype,
                 U.dtype.kind == 'f',
                 h.ndim == 2,
                 U.ndim == 2,
@@ -89,10 +94,94 @@ class LSTMStep(StepNode):
 
 
 class PeepholeLSTMStep(LSTMStep):
-    """Inputs as ``LSTMStep``, with P_i, P_f, P_o (H, H) after b."""
+    """The first half of a step with peepholes: inputs as ``LSTMStep``, with P_i, P_f (H, H) after b.
 
-    step = kernels.PEEPHOLE_STEP
-    peepholes = ('P_i', 'P_f', 'P_o')
+    Outputs c (B0, H) and o (B, H), the output gate before its peephole and its activation.
+    """
+
+    step = kernels.PEEPHOLE_CELL
+    peepholes = ('P_i', 'P_f')
+
+
+class PeepholeOutput(Chained):
+    """The second half: inputs c (B0, H), o (B, H), P_o (H, H) -> h (B, H).
+
+    A node of its own, because h is a function of the variable c, as in
+    Chainer: programs cut the graph there or take gradients.
+
+    It is chained through the h that the first half has got: the node that made
+    that h receives its gradient from there, after this node has run.
+
+    Args:
+        cell: the first half.
+    """
+
+    names = ('c', 'o', 'P_o')
+    weights = {'P_o': steps.gP_o}
+
+    def __init__(self, cell: PeepholeLSTMStep) -> None:
+        super().__init__()
+        self._gates = cell.saved
+
+    def apply(self, inputs):
+        """Compute h without Chainer's bookkeeping where no graph grows and nothing observes the call."""
+        config = chainer.config
+        if config.enable_backprop or config.debug or config.type_check or chainer.get_function_hooks():
+            return super().apply(inputs)
+        h, = self.forward(arrays(inputs))
+        return chainer.Variable(h, requires_grad=any(v.requires_grad for v in inputs)),
+
+    def check_type_forward(self, in_types):
+        type_check._argname(in_types, self.names)
+        c, _, P_o = in_types
+        check_peephole(P_o, c)
+
+    def forward(self, inputs):
+        self.retain_inputs((0, 1, 2))
+        c, o, P_o = inputs
+        self._gates, h = steps.peephole_out_forward(engine_of(c), self._gates, c[:len(o)], P_o)
+        return h,
+
+    def backward(self, indexes, grad_outputs):
+        if grad_outputs[0] is None:
+            return (None,) * len(indexes)
+        inputs = self.get_retained_inputs()
+        c, o, P_o = inputs
+        batch = len(o)
+        gh, = full(grad_outputs, [(batch, c.shape[1])])
+        if chainer.config.enable_backprop:
+            c, o, P_o = own(inputs)
+            now = F.cast(c[:batch], o.dtype)
+            h = reference.sigmoid(F, o + F.linear(now, F.cast(P_o, o.dtype))) * F.tanh(now)
+            given = [(c, o, P_o)[i] for i in indexes]
+            return chainer.grad([h], given, [F.cast(gh, h.dtype)], enable_double_backprop=True)
+        engine = engine_of(c.array)
+        gc, go, rows = steps.peephole_out_backward(engine, self._gates, c.array[:batch], gh.array, P_o.array)
+        found: dict[int, Any] = self._weight_gradients(
+            engine, rows, inputs, indexes, self._output_before() if {0, 1} <= set(indexes) else None)
+        found[0], found[1] = self._of_all_rows(engine.cast(gc, c.dtype), c), go
+        return tuple(chainer.as_variable(found[i]) if i in found else None for i in indexes)
+
+    def _output_before(self):
+        """Return the node that made the h of the first half, if it has this one's P_o."""
+        cell = self.inputs[1].creator_node
+        h = cell.inputs[-2] if len(cell.inputs) == len(cell.names) else None
+        before = None if h is None else h.creator_node
+        return before if self._is_of_same_weights(before) else None
+
+    def _of_all_rows(self, gc, c):
+        """Return gc with zeros for the rows of c that the step has carried."""
+        if len(gc) == len(c):
+            return gc
+        found = c.xp.zeros(c.shape, gc.dtype)
+        found[:len(gc)] = gc
+        return found
+
+
+def check_peephole(P: Any, c: Any) -> None:
+    """Expect a matrix (H, H) for a state (B, H)."""
+    type_check.expect(P.dtype.kind == 'f', P.ndim == 2)
+    type_check.expect(P.shape[0] == c.shape[1], P.shape[1] == c.shape[1])
 
 
 def lstm(c_prev: Input, x: Input) -> State:
@@ -157,7 +246,9 @@ def lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Inp
 
 def peephole_lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Input, U: Input,
                        P_i: Input, P_f: Input, P_o: Input) -> State:
-    """A whole time step with peepholes as one node: i and f also see P_i c_prev and P_f c_prev, o sees P_o c.
+    """A whole time step with peepholes: i and f also see P_i c_prev and P_f c_prev, o sees P_o c.
+
+    Two nodes, for h is a function of the variable c, as in Chainer.
 
     Gers and Schmidhuber 2000, with full matrices as in
     ``chainer.links.StatefulPeepholeLSTM``.
@@ -173,7 +264,10 @@ def peephole_lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Inpu
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: ChainerX arrays.
     """
-    return PeepholeLSTMStep().apply((c_prev, x, W, b, P_i, P_f, P_o, *_lateral(h_prev, U)))
+    cell = PeepholeLSTMStep()
+    c, o = cell.apply((c_prev, x, W, b, P_i, P_f, *_lateral(h_prev, U)))
+    h, = PeepholeOutput(cell).apply((c, o, variable('P_o', P_o)))
+    return c, h
 
 
 def is_static() -> bool:

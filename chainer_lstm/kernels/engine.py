@@ -57,6 +57,14 @@ class Engine:
         y += b
         return y
 
+    def dense(self, x: Array) -> Array:
+        """A dense copy of the array."""
+        return self.xp.array(x, order='C')
+
+    def zeros_like(self, x: Array) -> Array:
+        """Zeros of the shape and dtype of the array."""
+        return self.xp.zeros_like(x)
+
     def column_sums(self, x: Array) -> Array:
         """(P, N) -> (N,)."""
         return self.xp.sum(x, axis=0)
@@ -98,6 +106,33 @@ class Engine:
 
     def peephole_cell_bwd(self, gates: Array, c_prev: Array, gc: Array, go: Array) -> tuple[Array, Array]:
         return reference.peephole_cell_bwd(self.xp, gates, c_prev, gc, go)
+
+    # The halves of a step with peepholes, products included.  Gradients are None where their weights are.
+
+    def peephole_step_fwd(self, c_prev: Array, x: Array, W: Array, b: Array, P_i: Array, P_f: Array, h: Array,
+                          U: Array) -> tuple[Array, Array]:
+        """-> gates with o before activation, c."""
+        return self.peephole_cell_fwd(self.linear(x, W), self.linear(h, U), b, self.linear(c_prev, P_i),
+                                      self.linear(c_prev, P_f), c_prev)
+
+    def peephole_step_bwd(self, gates: Array, c_prev: Array, gc: Array, go: Array, W: Array, U: Array, P_i: Array,
+                          P_f: Array) -> tuple[Array, Array, Array, Array]:
+        """-> gpre, gc_prev, gx, gh_prev; gc_prev without the parts through P_i and P_f where these are None."""
+        gpre, gc_prev = self.peephole_cell_bwd(gates, c_prev, gc, go)
+        _, gi, gf, _ = self.split(gpre)
+        for g, P in ((gi, P_i), (gf, P_f)):
+            gc_prev = gc_prev if P is None else gc_prev + self.matmul(g, P)
+        gx, gh_prev = (None if w is None else self.matmul(gpre, w) for w in (W, U))
+        return gpre, gc_prev, gx, gh_prev
+
+    def peephole_output_fwd(self, gates: Array, c: Array, P_o: Array) -> tuple[Array, Array]:
+        """-> gates with o activated, h; may overwrite its gates."""
+        return self.peephole_out_fwd(gates, self.linear(c, P_o), c)
+
+    def peephole_output_bwd(self, gates: Array, c: Array, gh: Array, P_o: Array) -> tuple[Array, Array]:
+        """-> gc, go of o before activation."""
+        go, gc = self.peephole_out_bwd(gates, c, None, gh)
+        return gc + self.matmul(go, P_o), go
 
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
         """Of scores (N, V), V > 0: exp(x - maxima) (N, V) or None, the maxima (N,) and its sums (N,), of the rows."""

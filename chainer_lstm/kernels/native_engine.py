@@ -50,6 +50,36 @@ class NativeEngine(FusedEngine):
             (*c.shape, inputs), gates, c_prev, c, gc, gh, W, U, gpre, gc_prev, gx, gh_prev)
         return gpre, gc_prev, gx, gh_prev
 
+    def peephole_step_fwd(self, c_prev, x, W, b, P_i, P_f, h, U):
+        gates, c = self._empty(c_prev, 4, 1)
+        if c.size:
+            self._kernel('peephole_step_fwd', c.dtype)(
+                (*c.shape, x.shape[1]), x, W, b, h, U, P_i, P_f, c_prev, gates, c)
+        return gates, c
+
+    def peephole_step_bwd(self, gates, c_prev, gc, go, W, U, P_i, P_f):
+        if not c_prev.size:
+            return super().peephole_step_bwd(gates, c_prev, gc, go, W, U, P_i, P_f)
+        batch, inputs = len(c_prev), 0 if W is None else W.shape[1]
+        gpre, gc_prev = self._empty(c_prev, 4, 1)
+        gx, gh_prev = (None if w is None else numpy.empty((batch, w.shape[1]), c_prev.dtype) for w in (W, U))
+        self._kernel('peephole_step_bwd', c_prev.dtype)(
+            (*c_prev.shape, inputs), gates, c_prev, gc, go, W, U, P_i, P_f, gpre, gc_prev, gx, gh_prev)
+        return gpre, gc_prev, gx, gh_prev
+
+    def peephole_output_fwd(self, gates, c, P_o):
+        h, = self._empty(c, 1)
+        gates = self._dense(gates)
+        if c.size:
+            self._kernel('peephole_output_fwd', c.dtype)(c.shape, c, P_o, gates, h)
+        return gates, h
+
+    def peephole_output_bwd(self, gates, c, gh, P_o):
+        gc, go = self._empty(c, 1, 1)
+        if c.size:
+            self._kernel('peephole_output_bwd', c.dtype)(c.shape, gates, c, gh, P_o, gc, go)
+        return gc, go
+
     def recur(self, h, U, out):
         return self._product(h, U.T, None, out[:len(h)])
 

@@ -60,26 +60,50 @@ def _lstm_step_backward(e, gates, inputs, c, gc, gh, wanted):
     return {'c': gc_prev, 'x': gx, 'h': gh_prev}, {'gpre': gpre, 'x': x, 'h': h}
 
 
-def _peephole_step_forward(e, c_prev, x, W, b, P_i, P_f, P_o, h=None, U=None):
+def _peephole_cell_forward(e, c_prev, x, W, b, P_i, P_f, h=None, U=None):
     dtype = x.dtype
-    c_prev, x, W, b, P_i, P_f, P_o, h, U = e.wide(c_prev, x, W, b, P_i, P_f, P_o, h, U)
-    gates, c = e.peephole_cell_fwd(
-        e.linear(x, W), e.linear(h, U), b, e.linear(c_prev, P_i), e.linear(c_prev, P_f), c_prev)
-    gates, h = e.peephole_out_fwd(gates, e.linear(c, P_o), c)
-    return gates, e.cast(c, dtype), e.cast(h, dtype)
+    c_prev, x, W, b, P_i, P_f, h, U = e.wide(c_prev, x, W, b, P_i, P_f, h, U)
+    gates, c = e.peephole_step_fwd(c_prev, x, W, b, P_i, P_f, h, U)
+    return gates, e.cast(c, dtype), e.dense(e.split(gates)[3])
 
 
-def _peephole_step_backward(e, gates, inputs, c, gc, gh, wanted):
-    c_prev, x, W, _, P_i, P_f, P_o, h, U = (*inputs, None, None)[:9]
-    c_prev, c, gc, gh, W, P_i, P_f, P_o, U = e.wide_like(gates, c_prev, c, gc, gh, W, P_i, P_f, P_o, U)
-    go, gc = e.peephole_out_bwd(gates, c, gc, gh)
-    gc = gc + e.matmul(go, P_o)
-    gpre, gc_prev = e.peephole_cell_bwd(gates, c_prev, gc, go)
-    gradients = {name: e.matmul(gpre, w) for name, w in (('x', W), ('h', U)) if name in wanted}
-    if 'c' in wanted:
-        _, gi, gf, _ = e.split(gpre)
-        gradients['c'] = gc_prev + e.matmul(gi, P_i) + e.matmul(gf, P_f)
-    return gradients, {'gpre': gpre, 'x': x, 'h': h, 'c_prev': c_prev, 'c': c}
+def _peephole_cell_backward(e, gates, inputs, c, gc, go, wanted):
+    c_prev, x, W, _, P_i, P_f, h, U = (*inputs, None, None)[:8]
+    W, U, P_i, P_f = (w if name in wanted else None for name, w in (('x', W), ('h', U), ('c', P_i), ('c', P_f)))
+    c_prev, gc, go, W, P_i, P_f, U = e.wide_like(gates, c_prev, gc, go, W, P_i, P_f, U)
+    gc, go = (e.zeros_like(c_prev) if g is None else g for g in (gc, go))
+    gpre, gc_prev, gx, gh_prev = e.peephole_step_bwd(gates, c_prev, gc, go, W, U, P_i, P_f)
+    return {'c': gc_prev, 'x': gx, 'h': gh_prev}, {'gpre': gpre, 'x': x, 'h': h, 'c_prev': c_prev}
+
+
+def peephole_out_forward(e: Any, gates: Array, c: Array, P_o: Array) -> tuple[Array, Array]:
+    """Compute the output of a peephole step.
+
+    Args:
+        e: the engine.
+        gates: (B, 4H) from ``PEEPHOLE_CELL``, o before activation; may be overwritten.
+        c: (B, H), the new state of the cell.
+        P_o: (H, H).
+
+    Returns:
+        The gates with o activated, and h (B, H) in the dtype of c.
+    """
+    dtype = c.dtype
+    c, P_o = e.wide_like(gates, c, P_o)
+    gates, h = e.peephole_output_fwd(gates, c, P_o)
+    return gates, e.cast(h, dtype)
+
+
+def peephole_out_backward(e: Any, gates: Array, c: Array, gh: Array, P_o: Array
+                          ) -> tuple[Array, Array, dict[str, Array]]:
+    """Compute the gradients of ``peephole_out_forward``.
+
+    Returns:
+        Those with respect to c and to o before activation, both (B, H), and the rows for that of P_o.
+    """
+    c, gh, P_o = e.wide_like(gates, c, gh, P_o)
+    gc, go = e.peephole_output_bwd(gates, c, gh, P_o)
+    return gc, go, {'go': go, 'c': c}
 
 
 def _gW(e, rows):
@@ -94,14 +118,20 @@ def _gb(e, rows):
     return e.column_sums(rows['gpre'])
 
 
-def _gP(gate, cell):
-    return lambda e, rows: e.matmul(e.split(rows['gpre'])[gate].T, rows[cell])
+def _gP(gate):
+    return lambda e, rows: e.matmul(e.split(rows['gpre'])[gate].T, rows['c_prev'])
+
+
+def gP_o(e: Any, rows: dict[str, Array]) -> Array:
+    """Compute the gradient with respect to P_o, of the rows of ``peephole_out_backward``."""
+    return e.matmul(rows['go'].T, rows['c'])
 
 
 _LINEAR = {'W': _gW, 'b': _gb, 'U': _gU}
-_PEEPHOLES = {'P_i': _gP(1, 'c_prev'), 'P_f': _gP(2, 'c_prev'), 'P_o': _gP(3, 'c')}
+_PEEPHOLES = {'P_i': _gP(1), 'P_f': _gP(2)}
 
 LSTM = Step(('c', 'x'), _lstm_forward, _lstm_backward, {})
 LSTM_STEP = Step(('c', 'x', 'W', 'b', 'h', 'U'), _lstm_step_forward, _lstm_step_backward, _LINEAR)
-PEEPHOLE_STEP = Step(('c', 'x', 'W', 'b', 'P_i', 'P_f', 'P_o', 'h', 'U'),
-                     _peephole_step_forward, _peephole_step_backward, {**_LINEAR, **_PEEPHOLES})
+# the first half of a step, up to the new c: its second output is o before activation, in the wide dtype
+PEEPHOLE_CELL = Step(('c', 'x', 'W', 'b', 'P_i', 'P_f', 'h', 'U'),
+                     _peephole_cell_forward, _peephole_cell_backward, {**_LINEAR, **_PEEPHOLES})

@@ -26,8 +26,11 @@ def plain_peephole(c, h, x, W, b, U, P_i, P_f, P_o):
     a, i, f, o = F.separate(F.reshape(pre, (len(x), UNITS, 4)), axis=2)
     rest, c = c[len(x):], c[:len(x)]
     i, f = F.sigmoid(i + F.linear(c, P_i)), F.sigmoid(f + F.linear(c, P_f))
-    c = F.tanh(a) * i + f * c
-    return F.concat((c, rest), axis=0), F.sigmoid(o + F.linear(c, P_o)) * F.tanh(c)
+    now = c = F.tanh(a) * i + f * c
+    if len(rest):
+        c = F.concat((c, rest), axis=0)
+        now = c[:len(x)]
+    return c, F.sigmoid(o + F.linear(now, P_o)) * F.tanh(now)
 
 
 CELLS = {'lstm': (functions.lstm_step, plain_lstm, 3), 'peephole': (functions.peephole_lstm_step, plain_peephole, 6)}

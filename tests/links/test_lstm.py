@@ -204,10 +204,17 @@ def test_larger_batch_raises_and_changes_nothing(name, batches):
 
 
 @STATEFUL
-def test_a_step_is_one_node(name):
+def test_a_step_is_one_node_and_with_peepholes_two(name):
     link = getattr(links, name)(INPUT, UNITS)
     for x in inputs((2, 2)):
-        assert type(link(x).creator).__name__ in ('LSTMStep', 'PeepholeLSTMStep')
+        h = link(x)
+        if name == 'LSTM':
+            assert type(h.creator).__name__ == 'LSTMStep'
+            assert h.creator is link.c.creator
+        else:
+            assert type(h.creator).__name__ == 'PeepholeOutput'
+            assert h.creator.inputs[0] is link.c.node
+            assert type(link.c.creator).__name__ == 'PeepholeLSTMStep'
 
 
 # The state

@@ -34,6 +34,12 @@ typedef std::int64_t index64;
     KERNEL(peephole_out_bwd, isize batch, units; const T *gates, *c, *gc, *gh; T *go, *gc_sum;)          \
     KERNEL(peephole_cell_bwd, isize batch, units; const T *gates, *c_prev, *gc, *go;                     \
            T *gpre, *gc_prev;)                                                                           \
+    KERNEL(peephole_step_fwd, isize batch, units, inputs; const T* x; isize x_row; const T *W, *b;       \
+           const T* h; isize h_row; const T *U, *P_i, *P_f, *c_prev; T *gates, *c;)                      \
+    KERNEL(peephole_step_bwd, isize batch, units, inputs;                                                \
+           const T *gates, *c_prev, *gc, *go, *W, *U, *P_i, *P_f; T *gpre, *gc_prev, *gx, *gh_prev;)     \
+    KERNEL(peephole_output_fwd, isize batch, units; const T *c, *P_o; T *gates, *h;)                     \
+    KERNEL(peephole_output_bwd, isize batch, units; const T *gates, *c, *gh, *P_o; T *gc, *go;)          \
     KERNEL(exponentials, isize rows, classes; const T* x; T *y, *maxima, *sums;)
 
 #define CHAINER_LSTM_STRUCT(name, ...) \

@@ -148,6 +148,49 @@ void lstm_step_bwd(const lstm_step_bwd_arguments<T>& k) {
     });
 }
 
+// The halves of a step with peepholes, products included: up to c, and h from c.
+
+template <typename T>
+void peephole_step_fwd(const peephole_step_fwd_arguments<T>& k) {
+    const isize batch = k.batch, H = k.units, N = 4 * H;
+    const Matrix<const T> C{k.c_prev, H, 1};
+    Room<T> room(2 * batch * H);
+    T *const pi = room.take(batch * H), *const pf = room.take(batch * H);
+    product<T>(batch, N, k.inputs, {k.x, k.x_row, 1}, {k.W, 1, k.inputs}, k.b, false, k.gates);
+    if (k.h) product<T>(batch, N, H, {k.h, k.h_row, 1}, {k.U, 1, H}, nullptr, true, k.gates);
+    product<T>(batch, H, H, C, {k.P_i, 1, H}, nullptr, false, pi);
+    product<T>(batch, H, H, C, {k.P_f, 1, H}, nullptr, false, pf);
+    peephole_cell_fwd<T>({batch, H, k.gates, nullptr, nullptr, pi, pf, k.c_prev, k.gates, k.c});
+}
+
+// gc_prev with the parts through P_i and P_f if these are given; gx and gh_prev if W and U are
+template <typename T>
+void peephole_step_bwd(const peephole_step_bwd_arguments<T>& k) {
+    const isize batch = k.batch, H = k.units, N = 4 * H;
+    const Matrix<const T> G{k.gpre, N, 1};
+    peephole_cell_bwd<T>({batch, H, k.gates, k.c_prev, k.gc, k.go, k.gpre, k.gc_prev});
+    if (k.W) product<T>(batch, k.inputs, N, G, {k.W, k.inputs, 1}, nullptr, false, k.gx);
+    if (k.U) product<T>(batch, H, N, G, {k.U, H, 1}, nullptr, false, k.gh_prev);
+    if (k.P_i) product<T>(batch, H, H, {k.gpre + 1, N, 4}, {k.P_i, H, 1}, nullptr, true, k.gc_prev);
+    if (k.P_f) product<T>(batch, H, H, {k.gpre + 2, N, 4}, {k.P_f, H, 1}, nullptr, true, k.gc_prev);
+}
+
+template <typename T>
+void peephole_output_fwd(const peephole_output_fwd_arguments<T>& k) {
+    const isize batch = k.batch, H = k.units;
+    Room<T> room(batch * H);
+    T* const po = room.take(batch * H);
+    product<T>(batch, H, H, {k.c, H, 1}, {k.P_o, 1, H}, nullptr, false, po);
+    peephole_out_fwd<T>({batch, H, k.gates, po, k.c, k.h});
+}
+
+template <typename T>
+void peephole_output_bwd(const peephole_output_bwd_arguments<T>& k) {
+    const isize batch = k.batch, H = k.units;
+    peephole_out_bwd<T>({batch, H, k.gates, k.c, nullptr, k.gh, k.go, k.gc});
+    product<T>(batch, H, H, {k.go, H, 1}, {k.P_o, H, 1}, nullptr, true, k.gc);
+}
+
 // y (N, V) or null = exp(x - maxima), with the maxima and the sums of exp of the rows (N,) of x (N, V)
 template <typename T>
 void exponentials(const exponentials_arguments<T>& k) {
