@@ -181,7 +181,8 @@ def _installed_version() -> str:
     spec = importlib.util.find_spec('chainer')
     if spec is None or spec.origin is None:
         raise ImportError(
-            f'chainer_lstm needs Chainer {SUPPORTED}, and none is installed. It builds with setuptools < 81 only:\n'
+            f'chainer_lstm needs Chainer {SUPPORTED}, and none is installed. '
+            'It builds with setuptools < 81 only:\n'
             "    echo 'setuptools<81' > constraint.txt\n"
             '    PIP_CONSTRAINT=constraint.txt PIP_BUILD_CONSTRAINT=constraint.txt '
             f'pip install chainer=={SUPPORTED}')

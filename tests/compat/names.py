@@ -28,7 +28,8 @@ GONE_MODULES = {
     'xdrlib'}
 GONE_NAMES = {
     'ast.Bytes', 'ast.Num', 'ast.Str', 'inspect.formatargspec', 'inspect.getargspec',
-    'logging.warn', 'pkgutil.find_loader', 'pkgutil.get_loader', 'threading.activeCount', 'threading.currentThread',
+    'logging.warn', 'pkgutil.find_loader', 'pkgutil.get_loader', 'threading.activeCount',
+    'threading.currentThread',
     'time.clock', 'typing.io', 'typing.re'}
 # methods, of whatever object
 GONE_METHODS = {
@@ -77,7 +78,7 @@ def parts_of(node):
 
 
 def full_names(node, names):
-    """Return the names, from a module on, of a chain of attributes: one, two for ``xp``, or none."""
+    """Return the full names of a chain of attributes: one, two after ``xp``, or none."""
     parts = parts_of(node)
     for at, part in enumerate(parts[:-1]):
         if part in ARRAY_MODULES and names.get(part) != part:

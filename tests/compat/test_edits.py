@@ -108,6 +108,15 @@ def test_padding_outside_the_range_of_a_dtype(pad, dtype, value, stored):
     numpy.testing.assert_array_equal(result, expected, strict=True)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize('pad', [concatenated, padded])
+@pytest.mark.parametrize('dtype, value, stored', [case for case in PADDINGS if case[0][0] in 'iu'])
+def test_padding_outside_the_range_of_a_dtype_on_the_gpu(cupy, pad, dtype, value, stored):
+    result = pad([cupy.array(row, dtype) for row in ([1, 2], [3])], value)
+    numpy.testing.assert_array_equal(
+        result.get(), numpy.array([[1, 2], [3, stored]], dtype), strict=True)
+
+
 @pytest.mark.parametrize('pad', [concatenated, padded])
 def test_padding_that_no_dtype_holds(pad):
     with pytest.raises(OverflowError, match='int too large'):
@@ -146,7 +155,7 @@ def test_multiprocess_iterator(method):
 
 
 @pytest.mark.parametrize('data, grad, words', [
-    (numpy.array([1, 3], 'f'), None, ['- device: CPU', '- statistics: mean=2.0000', '- grad: None']),
+    (numpy.array([1, 3], 'f'), None, ['- device: CPU', '- statistics: mean=2.0', '- grad: None']),
     (numpy.array(1.), numpy.array(0.), ['- device: CPU', '- shape: ()', '- grad: 0']),
     (None, None, ['- device: None', '- backend: None', '- shape: None']),
 ], ids=['array', 'scalar', 'no data'])
