@@ -1,6 +1,7 @@
 """The autograd node of one time step, the same for every cell."""
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -256,6 +257,23 @@ def _broadcast(gradient: variable.Variable, shape: tuple[int, ...]) -> variable.
         raise ValueError(f'grad_outputs: expected a gradient that broadcasts to the shape of its output, {shape}, '
                          f'got {gradient.shape}')
     return F.broadcast_to(gradient, shape)
+
+
+def connected(node: function_node.FunctionNode, inputs: tuple, output: Any) -> variable.Variable:
+    """Return the output of a node as a variable, in the graph if one grows, as ``FunctionNode.apply`` does.
+
+    For a node that has no other output, is not hooked, and retains all its inputs.
+    """
+    y = variable.Variable(output, requires_grad=any([x.requires_grad for x in inputs]))
+    if chainer.config.enable_backprop:
+        node.rank = max([x.rank for x in inputs])
+        y.creator_node = node
+        node.inputs = tuple([x.node for x in inputs])
+        node.outputs = weakref.ref(y.node),
+        node.lazy_grad_sum = chainer.config.lazy_grad_sum
+        for x in inputs:
+            x.retain_data()
+    return y
 
 
 def arrays(variables: tuple) -> tuple:
