@@ -175,7 +175,12 @@ TRAINING = [
       for args, error, message in (
         ((-1, 1), ValueError, 'expected decay to be at least 0 .* got -1'), ((NAN, 1), ValueError, 'got nan'),
         (('x', 1), TypeError, "expected decay to be a number, got 'x'"), ((None, 1), TypeError, 'got None'),
-        ((.5, -1), ValueError, 'expected first to be at least 0 .* got -1'), ((.5, 1.5), TypeError, 'float'))),
+        ((.5, -1), ValueError, 'expected first to be at least 0 .* got -1'), ((.5, 1.5), TypeError, 'float'),
+        ((.5, 1, 5), TypeError, "attr: expected a name such as 'lr' or None, got 5"),
+        ((.5, 1, None, 'SGD'), TypeError, 'optimizer: expected an optimizer or None, got str'))),
+    ('ExponentialDecay of AdaDelta', chainer.optimizers.AdaDelta,
+     lambda optimizer: training.ExponentialDecay(.5, 1, optimizer=optimizer), ValueError,
+     "attr: expected 'eps' or 'rho' for AdaDelta, got None"),
 ]
 DATASETS = [
     *((f'load_corpus of {name}', make, lambda _, source=source: datasets.load_corpus(source), error, message)
