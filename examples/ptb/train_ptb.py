@@ -43,6 +43,7 @@ from chainer_lstm.training import ExponentialDecay
 from chainer_lstm.training import LanguageModelEvaluator
 from chainer_lstm.training import ParallelSequentialIterator
 from chainer_lstm.training import PerplexityLog
+from chainer_lstm.training import PrintReport
 from chainer_lstm.training import RandomState
 from chainer_lstm.training import generate
 from chainer_lstm.training import perplexity
@@ -149,7 +150,7 @@ def report(trainer: training.Trainer, often: bool) -> None:
     """Extends it with everything that tells how the training goes."""
     log = (10, 'iteration') if often else (.25, 'epoch')
     trainer.extend(extensions.LogReport(postprocess=PerplexityLog(trainer.updater), trigger=log))
-    trainer.extend(extensions.PrintReport(
+    trainer.extend(PrintReport(
         ['epoch', 'iteration', 'perplexity', 'val_perplexity', 'words/sec', 'elapsed_time']), trigger=log)
     if sys.stdout.isatty():
         trainer.extend(extensions.ProgressBar(update_interval=1 if often else 10))
