@@ -7,6 +7,7 @@ from importlib import metadata
 
 import chainer_lstm
 from chainer_lstm.kernels import native
+from chainer_lstm.kernels.native.missing import why_missing
 
 _LIBRARIES = ('chainer', 'numpy', 'cupy', 'torch', 'matplotlib')
 
@@ -32,7 +33,7 @@ def _version(name: str) -> str:
 def _native() -> str:
     library = native.library()
     if library is None:
-        return 'not built: a C++ compiler was missing, or failed, when the package was installed; numpy is used'
+        return f'{why_missing()}; numpy is used'
     return f'ready: {" > ".join(native.instruction_sets())}, {library.chainer_lstm_get_num_threads()} threads'
 
 
