@@ -6,6 +6,7 @@ import platform
 from importlib import metadata
 
 import chainer_lstm
+from chainer_lstm import gpu
 from chainer_lstm.kernels import native
 from chainer_lstm.kernels.native.missing import why_missing
 
@@ -38,13 +39,11 @@ def _native() -> str:
 
 
 def _cupy() -> str:
-    if importlib.util.find_spec('cupy') is None:
-        return 'CuPy is not installed'
+    missing = gpu.missing()
+    if missing is not None:
+        return missing
     import cupy
 
-    try:
-        devices = [cupy.cuda.runtime.getDeviceProperties(k) for k in range(cupy.cuda.runtime.getDeviceCount())]
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return f'no GPU: {error}'
+    devices = [cupy.cuda.runtime.getDeviceProperties(k) for k in range(gpu.number())]
     return 'ready: ' + ', '.join(
         f'{device["name"].decode()} (compute capability {device["major"]}.{device["minor"]})' for device in devices)

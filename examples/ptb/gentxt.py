@@ -16,7 +16,6 @@ import pathlib
 import chainer_lstm  # noqa: F401  first: it makes Chainer importable
 
 # isort: split
-import chainer
 import numpy
 
 from chainer_lstm.command_line import Parser
@@ -53,7 +52,7 @@ def read_words(args) -> list[str]:
 
 
 def run(args) -> None:
-    device = chainer.get_device(args.device)
+    device = script.get_device(args.device)
     device.use()
     model = RNNForLM.from_npz(args.model)
     n_vocab, n_units = model.embed.W.shape

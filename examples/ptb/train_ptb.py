@@ -99,7 +99,7 @@ def become_rank(args, comm) -> None:
     if comm.rank > 0:
         args.out = pathlib.Path()
         args.seed = (args.seed + comm.rank) % 2 ** 32  # all get the weights of rank 0
-    device = chainer.get_device(args.device)
+    device = script.get_device(args.device)
     if device.xp is not numpy:
         args.device = f'@cupy:{device.device.id + comm.intra_rank}'
 
@@ -262,7 +262,7 @@ def run(args) -> None:
     for name, value in PRESETS[args.preset].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    comm = ranks.communicator(args.mpi, chainer.get_device(args.device).xp is not numpy)
+    comm = ranks.communicator(args.mpi, script.get_device(args.device).xp is not numpy)
     with ranks.aborting(comm):
         train(args, comm)
 
