@@ -5,8 +5,10 @@ import importlib.util
 import re
 from typing import Optional
 
-_FAILURE = re.compile('Failure finding "([^"]+)"')  # CuPy's words for a library that it does not find
+# CuPy's words for a library that it does not find, and for a failed import
+_FAILURE = re.compile('Failure finding "([^"]+)"')
 _ORIGINAL = re.compile(r'Original error:\s+(.+)')
+
 
 def missing() -> Optional[str]:
     """Return what is missing for computing on a GPU with Chainer, in one line; None for nothing."""

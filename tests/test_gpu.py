@@ -10,12 +10,13 @@ from chainer_lstm.training import script
 from tests.examples.conftest import load
 
 LIBRARY = 'libcublasLt.so.13 or libcublasLt.so.12'
-BANNER = """
+CAUSE = 'ImportError: libcudart.so.13: cannot open shared object file'
+BANNER = f"""
 ================================================================
 Failed to import CuPy.
 
 Original error:
-  ImportError: libcudart.so.13: cannot open shared object file
+  {CAUSE}
 ================================================================
 """
 PIP = "; pip install 'chainer-lstm[cuda13]', or [cuda12] for an older driver, or leave --gpu out"
@@ -62,8 +63,7 @@ NO_DEVICE = CUDARuntimeError('cudaErrorNoDevice: no CUDA-capable device is detec
 CASES = {
     'no CuPy': (None, False, 'CuPy is not installed', PIP),
     'CuPy cannot be imported': (
-        broken(), False,
-        'CuPy cannot be imported: ImportError: libcudart.so.13: cannot open shared object file', PIP),
+        broken(), False, f'CuPy cannot be imported: {CAUSE}', PIP),
     'no driver': (count(NO_DEVICE), True, f'no GPU found: {NO_DEVICE}', DRIVER),
     'no GPU': (count(0), True, 'no GPU found: CUDA counts 0', DRIVER),
     'neither GPU nor libraries': (count(NO_DEVICE), False, f'no GPU found: {NO_DEVICE}', DRIVER),
