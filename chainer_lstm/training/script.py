@@ -23,6 +23,7 @@ import numpy
 
 from chainer_lstm import gpu
 from chainer_lstm.command_line import Parser
+from chainer_lstm.datasets.download import DownloadError
 
 # what is wrong with what a user gives, or with the machine: told in one line
 ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile)
@@ -92,6 +93,22 @@ def start(args: argparse.Namespace) -> chainer.backend.Device:
     if device.xp is not numpy:
         device.xp.random.seed(args.seed)
     return device
+
+
+@contextlib.contextmanager
+def alternatives(text: str) -> Iterator[None]:
+    """Add to the error of a download what to do without it.
+
+    Args:
+        text: options and what they bring.
+
+    Raises:
+        DownloadError: a file could not be downloaded.
+    """
+    try:
+        yield
+    except DownloadError as error:
+        raise DownloadError(f'{error}; to do without it: {text}') from error
 
 
 def message(error: BaseException) -> str:

@@ -48,7 +48,8 @@ def read_words(args) -> list[str]:
     path = args.vocab or args.model.with_suffix('.vocab.txt')
     if args.vocab or path.exists():
         return path.read_text(encoding='utf-8').split('\n')[:-1]
-    return list(load_corpus('ptb').vocabulary)
+    with script.alternatives('--vocab FILE with the words of the model, one a line'):
+        return list(load_corpus('ptb').vocabulary)
 
 
 def run(args) -> None:
