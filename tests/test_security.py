@@ -27,8 +27,10 @@ ALLOWED = {
     'chainer_lstm/kernels/native/__init__.py': {
         'ctypes': 'the library that was installed, and libc', 'importlib': 'the name of that library'},
     'chainer_lstm/kernels/native/missing.py': {
-        'ctypes': 'why that library cannot be loaded', 'importlib': 'where the package is installed',
-        '.loads': "JSON, pip's note of where it came from", 'urllib': 'the path in such an address'},
+        'ctypes': 'why that library cannot be loaded',
+        'importlib': 'where the package is installed',
+        '.loads': "JSON, pip's note of where it came from",
+        'urllib': 'the path in such an address'},
     'chainer_lstm/models/rnn_for_lm.py': {'.load': 'arrays that have been read'},
     'benchmarks/contestants.py': {'importlib': 'torch'},
     'benchmarks/gpu.py': {'subprocess': 'pytest, without a shell', 'importlib': 'CuPy'},

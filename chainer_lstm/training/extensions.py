@@ -118,7 +118,9 @@ class LanguageModelEvaluator(extensions.Evaluator):
 
 
 class PrintReport(extensions.PrintReport):
-    """Print entries of the log, as Chainer's ``PrintReport``; into a file or a pipe without escape sequences.
+    """Print entries of the log, into a file or a pipe without escape sequences.
+
+    On a terminal it is Chainer's ``PrintReport``.
 
     Args:
         entries: names of the entries.
@@ -126,14 +128,15 @@ class PrintReport(extensions.PrintReport):
         out: stream to print to; None for the standard output.
     """
 
-    def __init__(self, entries: Sequence[str], log_report: Any = 'LogReport', out: Any = None) -> None:
+    def __init__(self, entries: Sequence[str], log_report: Any = 'LogReport',
+                 out: Any = None) -> None:
         out = sys.stdout if out is None else out
         is_terminal = getattr(out, 'isatty', lambda: False)()
         super().__init__(entries, log_report, out if is_terminal else _WithoutEscapes(out))
 
 
 class _WithoutEscapes:
-    """Passes text on to a stream without the sequences that move a terminal's cursor and erase its lines."""
+    """A stream's text without the sequences that move a terminal's cursor and erase its lines."""
 
     _SEQUENCE = re.compile('\033\\[[0-9;]*[A-Za-z]')
 

@@ -77,11 +77,11 @@ def _check_gpu(index: int) -> None:
         remedy = "pip install 'chainer-lstm[cuda13]', or [cuda12] for an older driver"
         if missing.startswith('no GPU'):
             remedy = "look after NVIDIA's driver"
-        raise RuntimeError(f'--gpu {index}: expected a GPU that CuPy can use, got none ({missing}); '
-                           f'{remedy}, or leave --gpu out')
+        raise RuntimeError(f'--gpu {index}: expected a GPU that CuPy can use, got none '
+                           f'({missing}); {remedy}, or leave --gpu out')
     count = gpu.number()
     if index >= count:
-        raise ValueError(f'--gpu {index}: expected a number below {count}, the GPUs here, got {index}')
+        raise ValueError(f'--gpu {index}: expected a number below {count}, got {index}')
 
 
 def start(args: argparse.Namespace) -> chainer.backend.Device:

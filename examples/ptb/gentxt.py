@@ -67,7 +67,7 @@ def run(args) -> None:
     ids = {word: k for k, word in enumerate(words)}
     prime = args.primetext.split()
     if not prime and EOS not in ids:
-        raise ValueError(f'--primetext: expected words, since the vocabulary has no {EOS}, got none')
+        raise ValueError(f'--primetext: expected words, as the vocabulary has no {EOS}, got none')
     unknown = [word for word in prime if word not in ids]
     if unknown:
         raise ValueError(f'expected words of the vocabulary in --primetext, got {unknown}')

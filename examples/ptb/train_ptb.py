@@ -224,7 +224,8 @@ def train(args, comm) -> None:
             if model_path.is_dir():
                 raise ValueError(f'expected a file for --model, got the folder {str(model_path)!r}')
             model_path.parent.mkdir(parents=True, exist_ok=True)
-        with script.alternatives('--data FOLDER with train.txt, valid.txt, test.txt; or --data stdlib'):
+        without = '--data FOLDER with train.txt, valid.txt, test.txt; or --data stdlib'
+        with script.alternatives(without):
             corpus = load_corpus(args.data)
         if args.test:
             corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)

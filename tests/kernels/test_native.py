@@ -352,7 +352,8 @@ except ValueError as error:
 
 @pytest.mark.parametrize(('file', 'reason'), [
     ('None', 'not built: '),
-    ('__import__("pathlib").Path(__import__("chainer_lstm").__file__)', 'not loaded: .*invalid ELF header'),
+    ('__import__("pathlib").Path(__import__("chainer_lstm").__file__)',
+     'not loaded: .*invalid ELF header'),
 ], ids=['not built', 'cannot be loaded'])
 def test_without_the_library_numpy_computes(file, reason):
     first, second = answer(WITHOUT.format(file=file)).splitlines()

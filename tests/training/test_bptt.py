@@ -218,7 +218,8 @@ def test_loss_is_scaled_through_chainermns_optimizer(scaling):
         return optimizers.create_multi_node_optimizer(chainer.optimizers.SGD(), Alone())
 
     expected, _ = trained(lambda optimizer: optimizer.update(), multi_node)
-    found, optimizer = trained(lambda optimizer: (SCALINGS[scaling](optimizer), optimizer.update()), multi_node)
+    found, optimizer = trained(
+        lambda optimizer: (SCALINGS[scaling](optimizer), optimizer.update()), multi_node)
     for name, array in found.items():
         numpy.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
     assert all(param._loss_scale for param in optimizer.target.params())

@@ -114,5 +114,6 @@ def test_report_has_escape_sequences_on_terminals_only(make):
 
 def test_report_goes_to_the_standard_output_of_the_moment(capsys):
     report = PrintReport(['epoch'])
-    report(types.SimpleNamespace(get_extension=lambda name: types.SimpleNamespace(log=[{'epoch': 1}])))
+    log = types.SimpleNamespace(log=[{'epoch': 1}])
+    report(types.SimpleNamespace(get_extension=lambda name: log))
     assert capsys.readouterr().out.split() == ['epoch', '1']
