@@ -6,7 +6,9 @@ import platform
 from importlib import metadata
 
 import chainer_lstm
+from chainer_lstm import gpu
 from chainer_lstm.kernels import native
+from chainer_lstm.kernels.native.missing import why_missing
 
 _LIBRARIES = ('chainer', 'numpy', 'cupy', 'torch', 'matplotlib')
 
@@ -32,18 +34,16 @@ def _version(name: str) -> str:
 def _native() -> str:
     library = native.library()
     if library is None:
-        return 'not built: a C++ compiler was missing, or failed, when the package was installed; numpy is used'
+        return f'{why_missing()}; numpy is used'
     return f'ready: {" > ".join(native.instruction_sets())}, {library.chainer_lstm_get_num_threads()} threads'
 
 
 def _cupy() -> str:
-    if importlib.util.find_spec('cupy') is None:
-        return 'CuPy is not installed'
+    missing = gpu.missing()
+    if missing is not None:
+        return missing
     import cupy
 
-    try:
-        devices = [cupy.cuda.runtime.getDeviceProperties(k) for k in range(cupy.cuda.runtime.getDeviceCount())]
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return f'no GPU: {error}'
+    devices = [cupy.cuda.runtime.getDeviceProperties(k) for k in range(gpu.number())]
     return 'ready: ' + ', '.join(
         f'{device["name"].decode()} (compute capability {device["major"]}.{device["minor"]})' for device in devices)

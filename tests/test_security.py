@@ -21,11 +21,17 @@ ALLOWED = {
     'chainer_lstm/compat/requirements.py': {'importlib': 'versions'},
     'chainer_lstm/configuration.py': {'importlib': 'versions'},
     'chainer_lstm/datasets/download.py': {'urllib': 'https, of files with a known hash', 'http': 'its errors'},
+    'chainer_lstm/gpu.py': {'importlib': 'whether there is CuPy'},
     'chainer_lstm/installation.py': {'importlib': "Chainer's modules"},
     'chainer_lstm/interop/npz_file.py': {'.load': 'arrays of a file from which no pickle is loaded'},
     'chainer_lstm/interop/weights.py': {'.load': 'arrays of a link'},
     'chainer_lstm/kernels/native/__init__.py': {
         'ctypes': 'the library that was installed, and libc', 'importlib': 'the name of that library'},
+    'chainer_lstm/kernels/native/missing.py': {
+        'ctypes': 'why that library cannot be loaded',
+        'importlib': 'where the package is installed',
+        '.loads': "JSON, pip's note of where it came from",
+        'urllib': 'the path in such an address'},
     'chainer_lstm/models/rnn_for_lm.py': {'.load': 'arrays that have been read'},
     'benchmarks/contestants.py': {'importlib': 'torch'},
     'benchmarks/gpu.py': {'subprocess': 'pytest, without a shell', 'importlib': 'CuPy'},

@@ -16,6 +16,10 @@ import filelock
 _TIMEOUT = 60  # seconds without an answer
 
 
+class DownloadError(OSError):
+    """A file could not be fetched; a caller may know of others to take instead."""
+
+
 def cached_download(url: str, sha256: str) -> pathlib.Path:
     """The path of a file from the web, downloaded unless the cache holds it.
 
@@ -30,7 +34,8 @@ def cached_download(url: str, sha256: str) -> pathlib.Path:
 
     Raises:
         ValueError: the address is not https or names no file, or sha256 is none.
-        OSError: the file cannot be fetched or written, or has another hash.
+        OSError: the file cannot be fetched or written, or has another hash
+            (``chainer_lstm.datasets.download.DownloadError``).
     """
     if not re.fullmatch(r'https://[^/]+/(.*/)?[^/]*[^/.][^/]*', url):
         raise ValueError(f'expected an https address of a file, got {url}')
@@ -57,7 +62,7 @@ def _download(url: str, sha256: str, path: pathlib.Path) -> None:
             raise OSError(f'expected sha256 {sha256}, got {got} (a cut or altered file)')
         os.replace(part, path)
     except (OSError, http.client.HTTPException) as error:
-        raise OSError(f'cannot download {url}: {error}') from error
+        raise DownloadError(f'cannot download {url}: {error}') from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -308,9 +308,11 @@ def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engin
     native = None if name == 'numpy' else _native_engine()
     if native is not None and x.dtype.char in 'efd':
         return native
+    if name == 'native' and native is None:
+        from chainer_lstm.kernels.native.missing import why_missing  # takes a look at all packages
+        raise _refused(name, f'it was {why_missing()}')
     if name == 'native':
-        raise _refused(name, 'it was not built when the package was installed; a C++ compiler was missing or failed'
-                       if native is None else f'it computes float16, float32 and float64, not {x.dtype}')
+        raise _refused(name, f'it computes float16, float32 and float64, not {x.dtype}')
     return _numpy_engine
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import Any
 from typing import Optional
 from typing import Union
 
@@ -17,9 +18,11 @@ from chainer_lstm.functions.lstm import Input
 from chainer_lstm.links import LSTM
 from chainer_lstm.links.base import CheckedLoading
 from chainer_lstm.links.base import is_plain
+from chainer_lstm.links.checks import same_bits
+from chainer_lstm.models.shared import SharesParameters
 
 
-class RNNForLM(CheckedLoading, chainer.Chain):
+class RNNForLM(CheckedLoading, SharesParameters):
     """Embedding, LSTM layers and a softmax layer, with dropout between them.  Zaremba et al. 2014.
 
     With two layers it has the parameters of the class in Chainer's example,
@@ -33,6 +36,8 @@ class RNNForLM(CheckedLoading, chainer.Chain):
         n_layers: S, the number of LSTM layers.
         dropout: ratio on the input of every layer and of the softmax.
         init: weights are drawn uniformly between -init and init.
+        tie_embeddings: let ``embed.W`` and the softmax layer's ``W`` be one parameter, with
+            the sum of both gradients (Press and Wolf 2017).  Files hold it under both names.
 
     Attributes:
         embed: ``EmbedID``, ``W`` (V, H).
@@ -41,17 +46,19 @@ class RNNForLM(CheckedLoading, chainer.Chain):
         train: as above; may be set later.
 
     Raises:
-        TypeError: a size is no integer, dropout or init no number.
+        TypeError: a size is no integer, dropout or init no number, tie_embeddings no bool.
         ValueError: a size is not positive, dropout not in [0, 1), init negative or not finite.
     """
 
     def __init__(self, n_vocab: int, n_units: int, train: Optional[bool] = None, *,
-                 n_layers: int = 2, dropout: float = 0.5, init: float = 0.1) -> None:
+                 n_layers: int = 2, dropout: float = 0.5, init: float = 0.1,
+                 tie_embeddings: bool = False) -> None:
         super().__init__()
         n_vocab, n_units, n_layers = (
             checks.size(name, value)
             for name, value in (('n_vocab', n_vocab), ('n_units', n_units), ('n_layers', n_layers)))
         checks.number('init', init, 0)
+        _check_tie_embeddings(tie_embeddings)
         if train is not None:
             warnings.warn('the train flag of RNNForLM is that of Chainer v1; use chainer.using_config("train", ...)',
                           DeprecationWarning, stacklevel=2)
@@ -63,21 +70,29 @@ class RNNForLM(CheckedLoading, chainer.Chain):
             for k in range(1, n_layers + 1):
                 setattr(self, f'l{k}', LSTM(n_units, n_units))
             setattr(self, f'l{n_layers + 1}', L.Linear(n_units, n_vocab))
+        if tie_embeddings:
+            self._tie_embeddings()
         for param in self.params():
             param.array[...] = numpy.random.uniform(-init, init, param.shape)
 
     @classmethod
-    def from_npz(cls, path: Union[str, os.PathLike[str]]) -> RNNForLM:
-        """A model with the sizes and weights of a file.
+    def from_npz(cls, path: Union[str, os.PathLike[str]], *,
+                 tie_embeddings: Optional[bool] = None) -> RNNForLM:
+        """Return a model with the sizes and weights of a file.
 
         Args:
             path: an npz file of ``chainer.serializers.save_npz``, of the
                 model alone or inside a ``Classifier``.
+            tie_embeddings: as in the constructor; None ties them if the
+                file has them equal bit for bit, as that of a tied model has.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: it is not the file of such a model.
+            TypeError: tie_embeddings is no bool.
+            ValueError: it is not the file of such a model, or tie_embeddings and they differ.
         """
+        if tie_embeddings is not None:
+            _check_tie_embeddings(tie_embeddings)
         try:
             chainer.serializers.load_npz(os.fspath(path), file := _Everything())
         except ValueError as error:
@@ -86,8 +101,14 @@ class RNNForLM(CheckedLoading, chainer.Chain):
         prefix = 'predictor/' if 'predictor/embed/W' in arrays else ''
         n_layers = sum(key.startswith(f'{prefix}l') and key.endswith('lateral/W') for key in arrays)
         try:
-            n_vocab, n_units = arrays[f'{prefix}embed/W'].shape
+            embed = arrays[f'{prefix}embed/W']
+            n_vocab, n_units = embed.shape
+            if tie_embeddings is None:
+                out = arrays.get(f'{prefix}l{n_layers + 1}/W')
+                tie_embeddings = out is not None and same_bits(embed, out)
             model = cls(n_vocab, n_units, n_layers=n_layers)
+            if tie_embeddings:
+                model._tie_embeddings()
             chainer.serializers.NpzDeserializer(arrays, prefix).load(model)
         except (KeyError, ValueError) as error:
             raise ValueError(f'expected the weights of an RNNForLM in {os.fspath(path)!r}, '
@@ -99,6 +120,18 @@ class RNNForLM(CheckedLoading, chainer.Chain):
         """The LSTM layers, the first first."""
         return [self[f'l{k}'] for k in range(1, self.n_layers + 1)]
 
+    @property
+    def tie_embeddings(self) -> bool:
+        """Whether ``embed`` and the softmax layer have one parameter ``W``."""
+        return getattr(self.embed, 'W', None) is getattr(self._output_layer, 'W', self)
+
+    @property
+    def _output_layer(self) -> chainer.Link:
+        return self[f'l{self.n_layers + 1}']
+
+    def _tie_embeddings(self) -> None:
+        self._output_layer.W = self.embed.W
+
     def reset_state(self) -> None:
         """Forgets what was read."""
         for lstm in self.lstms:
@@ -109,19 +142,24 @@ class RNNForLM(CheckedLoading, chainer.Chain):
 
         Args:
             x: (B,) int, one step, or (T, B), a chunk: all its steps are one
-                node a layer and one product for all scores.
+                node a layer and one product for all scores.  Ids are from 0 to
+                V - 1; an ``embed`` that was replaced by an ``EmbedID`` with an
+                ``ignore_label`` takes that too.  On a GPU they are not checked,
+                which would take a synchronization.
 
         Returns:
             (B, V), or (T * B, V), the rows of step 0 first.
 
         Raises:
             TypeError: x is no array, or the batch is larger than that of the state.
-            ValueError: x has another number of axes.
+            ValueError: x has another number of axes or, on the CPU, a word that is not there.
             chainer.utils.type_check.InvalidType: x is not of integers.
         """
         x = checks.variable('x', x)
         if x.ndim not in (1, 2):
             raise ValueError(f'expected word ids of shape (batch,) or (time, batch), got {x.shape}')
+        if x.dtype.kind == 'i':
+            check_words('x', x.array, self.embed)
         train = chainer.config.train if self.train is None else self.train
         with chainer.using_config('train', train):
             h = self.embed(x) if x.size else self._no_words(x)
@@ -130,7 +168,7 @@ class RNNForLM(CheckedLoading, chainer.Chain):
                 h = lstm(h) if x.ndim == 1 else lstm.forward_sequence(h)
             if x.ndim == 2:
                 h = F.reshape(h, (-1, h.shape[2]))
-            h, out = self._drop(h), self[f'l{self.n_layers + 1}']
+            h, out = self._drop(h), self._output_layer
             return functions.linear(h, out.W, out.b) if is_plain(out) else out(h)
 
     def _no_words(self, x: Input) -> chainer.Variable:
@@ -140,6 +178,40 @@ class RNNForLM(CheckedLoading, chainer.Chain):
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
         return F.dropout(h, self.dropout) if self.dropout else h  # Chainer draws numbers for a ratio of 0 too
+
+
+def _check_tie_embeddings(value: Any) -> None:
+    if not isinstance(value, (bool, numpy.bool_)):
+        raise TypeError(f'tie_embeddings: expected True or False, got {value!r}')
+
+
+def check_words(name: str, words: Any, embed: chainer.Link) -> None:
+    """Check that an ``EmbedID`` has a row for every word; otherwise NumPy counts from the last row.
+
+    Words on a GPU are not checked, nor are those of an embedding of the user's own.
+
+    Args:
+        name: of the argument, for the error.
+        words: an array of integers.
+        embed: the embedding.
+
+    Raises:
+        ValueError: a word is negative or too large, and not the ``ignore_label``.
+    """
+    own = type(embed).forward is not L.EmbedID.forward or 'forward' in vars(embed)
+    if own or not isinstance(words, numpy.ndarray) or not words.size:
+        return
+    n_vocab, label = len(embed.W), embed.ignore_label
+    if words.min() >= 0 and words.max() < n_vocab:
+        return
+    wrong = words[((words < 0) | (words >= n_vocab)) & (words != label)]
+    if not wrong.size:
+        return
+    message = f'{name}: expected word ids from 0 to {n_vocab - 1}'
+    if label is None:
+        hint = 'an EmbedID with ignore_label as embed has words to ignore'
+        raise ValueError(f'{message}, got {wrong.flat[0]}; {hint}')
+    raise ValueError(f'{message}, or {label} for those to ignore, got {wrong.flat[0]}')
 
 
 class _Everything:

@@ -112,7 +112,10 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
 
 
 class BPTTUpdater(chainer.training.updaters.StandardUpdater):
-    """One update for every ``bprop_len`` steps, with the sum of their losses; the state goes on.
+    """Update once every ``bprop_len`` steps, with the sum of their losses; the state goes on.
+
+    The loss is scaled as ``optimizer.loss_scaling()`` says, as by Chainer's ``StandardUpdater``.
+    As there, hooks of the optimizer such as ``GradientClipping`` get the scaled gradients.
 
     Args:
         train_iter: a ``ParallelSequentialIterator``.
@@ -151,6 +154,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         start = time.perf_counter()
         optimizer = self.get_optimizer('main')
         iterator = self.get_iterator('main')
+        epoch = iterator.epoch
         x, t = (self.device.send(words) for words in iterator.chunk(self.bprop_len))
         if self.stepwise:
             loss = sum(optimizer.target(*step) for step in zip(x, t))
@@ -159,10 +163,13 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         # of the whole chunk; the model has reported that of its last call
         chainer.report({'loss': loss.array / len(x)}, optimizer.target)
         optimizer.target.cleargrads()
-        loss.backward()
+        loss.backward(loss_scale=optimizer._loss_scale)
         loss.unchain_backward()
         _unchain_states(optimizer.target)
         optimizer.update()
+        if self.auto_new_epoch:
+            for _ in range(epoch, iterator.epoch):
+                optimizer.new_epoch(auto=True)
         self.words += x.size * iterator.ranks
         self.seconds += time.perf_counter() - start
 

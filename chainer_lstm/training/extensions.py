@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import math
-import operator
+import re
+import sys
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import chainer
@@ -115,33 +117,38 @@ class LanguageModelEvaluator(extensions.Evaluator):
             yield self._words[steps], self._words[steps + 1]
 
 
-class ExponentialDecay(extension.Extension):
-    """Multiplies the learning rate by ``decay`` after each epoch from the ``first``-th on, as Zaremba et al. 2014.
+class PrintReport(extensions.PrintReport):
+    """Print entries of the log, into a file or a pipe without escape sequences.
 
-    The rate follows from the number of epochs alone, so a resumed run has the right one.
+    On a terminal it is Chainer's ``PrintReport``.
 
     Args:
-        decay: factor an epoch.
-        first: number of epochs with the full rate.
-
-    Raises:
-        TypeError: no number, or no integer.
-        ValueError: one is negative, or decay not finite.
+        entries: names of the entries.
+        log_report: the ``LogReport``, or its name in the trainer.
+        out: stream to print to; None for the standard output.
     """
 
-    trigger = (1, 'epoch')
+    def __init__(self, entries: Sequence[str], log_report: Any = 'LogReport',
+                 out: Any = None) -> None:
+        out = sys.stdout if out is None else out
+        is_terminal = getattr(out, 'isatty', lambda: False)()
+        super().__init__(entries, log_report, out if is_terminal else _WithoutEscapes(out))
 
-    def __init__(self, decay: float, first: int) -> None:
-        self._decay = checks.number('decay', decay, 0)
-        self._first = checks.number('first', operator.index(first), 0)
 
-    def initialize(self, trainer: chainer.training.Trainer) -> None:
-        self._lr = trainer.updater.get_optimizer('main').lr
-        self(trainer)
+class _WithoutEscapes:
+    """A stream's text without the sequences that move a terminal's cursor and erase its lines."""
 
-    def __call__(self, trainer: chainer.training.Trainer) -> None:
-        updater = trainer.updater
-        updater.get_optimizer('main').lr = self._lr * self._decay ** max(0, updater.epoch + 1 - self._first)
+    _SEQUENCE = re.compile('\033\\[[0-9;]*[A-Za-z]')
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        self._stream.write(self._SEQUENCE.sub('', text))
+
+    def flush(self) -> None:
+        if hasattr(self._stream, 'flush'):
+            self._stream.flush()
 
 
 class RandomState(extension.Extension):

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import chainer
 import numpy
 
+from chainer_lstm.models import RNNForLM
+from chainer_lstm.models.rnn_for_lm import check_words
+
 
 def generate(model: chainer.Link, prime: Sequence[int], *, temperature: float = 1.0, sample: bool = True,
              random: numpy.random.RandomState | None = None) -> Iterator[int]:
@@ -26,14 +29,17 @@ def generate(model: chainer.Link, prime: Sequence[int], *, temperature: float = 
 
     Raises:
         TypeError: prime has something else than integers, or the model is none.
-        ValueError: the prime is empty, the temperature not positive, or a
-            score NaN or infinite.
+        ValueError: the prime is empty or has a word that is not among those of
+            an ``RNNForLM``, the temperature is not positive, or a score NaN or
+            infinite.
     """
     if not hasattr(model, 'reset_state'):
         raise TypeError(f'expected a model with reset_state, got {type(model).__name__}')
     prime = [operator.index(word) for word in prime]
     if not prime:
         raise ValueError('expected at least one word to begin after, got none')
+    if isinstance(model, RNNForLM):
+        check_words('prime', numpy.array(prime, object), model.embed)
     if not temperature > 0:
         raise ValueError(f'expected a positive temperature, got {temperature}')
     return _words(model, prime, temperature, sample, numpy.random if random is None else random)

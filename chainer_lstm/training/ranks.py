@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from chainer_lstm.training.extensions import RandomState
 
 # the number of processes, as MPICH and Open MPI tell it
 _SIZES = ('PMI_SIZE', 'OMPI_COMM_WORLD_SIZE')
+_FORWARDING = 0.2  # seconds for mpiexec to pass on what a rank printed; an abort discards the rest
 
 
 class Alone:
@@ -97,7 +99,8 @@ def aborting(communicator: Any) -> Iterator[None]:
             text = 'interrupted' if interrupted else f'error: {script.message(error)}'
             print(f'rank {communicator.rank}: {text}', file=sys.stderr, flush=True)
         else:
-            traceback.print_exc()
+            print(traceback.format_exc(), end='', file=sys.stderr, flush=True)
+        time.sleep(_FORWARDING)
         communicator.mpi_comm.Abort(130 if interrupted else 2)
 
 

@@ -21,7 +21,9 @@ from typing import Optional
 import chainer
 import numpy
 
+from chainer_lstm import gpu
 from chainer_lstm.command_line import Parser
+from chainer_lstm.datasets.download import DownloadError
 
 # what is wrong with what a user gives, or with the machine: told in one line
 ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile)
@@ -56,15 +58,57 @@ def add_device(p: argparse.ArgumentParser) -> None:
     p.add_argument('--gpu', '-g', dest='device', nargs='?', const='0', help='the same; without a number, GPU 0')
 
 
+def get_device(name: str) -> chainer.backend.Device:
+    """Return a device by its name, as --device and --gpu have it.
+
+    Raises:
+        ValueError, RuntimeError: there is no such device, or something is missing for a GPU.
+    """
+    index = name.removeprefix('@cupy:')
+    if index.isdecimal():
+        _check_gpu(int(index))
+    return chainer.get_device(name)
+
+
+def _check_gpu(index: int) -> None:
+    """Find what Chainer would report with its own address and a list of files."""
+    missing = gpu.missing()
+    if missing is not None:
+        remedy = "pip install 'chainer-lstm[cuda13]', or [cuda12] for an older driver"
+        if missing.startswith('no GPU'):
+            remedy = "look after NVIDIA's driver"
+        raise RuntimeError(f'--gpu {index}: expected a GPU that CuPy can use, got none '
+                           f'({missing}); {remedy}, or leave --gpu out')
+    count = gpu.number()
+    if index >= count:
+        raise ValueError(f'--gpu {index}: expected a number below {count}, got {index}')
+
+
 def start(args: argparse.Namespace) -> chainer.backend.Device:
     """Makes the folder --out, uses the device and seeds its generator and NumPy's."""
-    device = chainer.get_device(args.device)
+    device = get_device(args.device)
     device.use()
     args.out.mkdir(parents=True, exist_ok=True)
     numpy.random.seed(args.seed)
     if device.xp is not numpy:
         device.xp.random.seed(args.seed)
     return device
+
+
+@contextlib.contextmanager
+def alternatives(text: str) -> Iterator[None]:
+    """Add to the error of a download what to do without it.
+
+    Args:
+        text: options and what they bring.
+
+    Raises:
+        DownloadError: a file could not be downloaded.
+    """
+    try:
+        yield
+    except DownloadError as error:
+        raise DownloadError(f'{error}; to do without it: {text}') from error
 
 
 def message(error: BaseException) -> str:
@@ -79,12 +123,13 @@ def main(p: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], 
     What is wrong with its input or the machine (``ERRORS``) ends it with status 2, Ctrl-C with 130, as shells have it.
 
     Args:
-        p: of the options.
+        p: of the options, --device among them.
         run: takes the options.
         after_interrupt: what to do after Ctrl-C, with options in braces.
     """
     args = p.parse_args()
     try:
+        get_device(args.device)  # before anything is downloaded or written
         run(args)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Stopped) else signal.SIGINT

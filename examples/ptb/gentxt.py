@@ -16,7 +16,6 @@ import pathlib
 import chainer_lstm  # noqa: F401  first: it makes Chainer importable
 
 # isort: split
-import chainer
 import numpy
 
 from chainer_lstm.command_line import Parser
@@ -49,11 +48,12 @@ def read_words(args) -> list[str]:
     path = args.vocab or args.model.with_suffix('.vocab.txt')
     if args.vocab or path.exists():
         return path.read_text(encoding='utf-8').split('\n')[:-1]
-    return list(load_corpus('ptb').vocabulary)
+    with script.alternatives('--vocab FILE with the words of the model, one a line'):
+        return list(load_corpus('ptb').vocabulary)
 
 
 def run(args) -> None:
-    device = chainer.get_device(args.device)
+    device = script.get_device(args.device)
     device.use()
     model = RNNForLM.from_npz(args.model)
     n_vocab, n_units = model.embed.W.shape
@@ -66,6 +66,8 @@ def run(args) -> None:
 
     ids = {word: k for k, word in enumerate(words)}
     prime = args.primetext.split()
+    if not prime and EOS not in ids:
+        raise ValueError(f'--primetext: expected words, as the vocabulary has no {EOS}, got none')
     unknown = [word for word in prime if word not in ids]
     if unknown:
         raise ValueError(f'expected words of the vocabulary in --primetext, got {unknown}')

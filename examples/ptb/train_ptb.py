@@ -43,6 +43,7 @@ from chainer_lstm.training import ExponentialDecay
 from chainer_lstm.training import LanguageModelEvaluator
 from chainer_lstm.training import ParallelSequentialIterator
 from chainer_lstm.training import PerplexityLog
+from chainer_lstm.training import PrintReport
 from chainer_lstm.training import RandomState
 from chainer_lstm.training import generate
 from chainer_lstm.training import perplexity
@@ -98,7 +99,7 @@ def become_rank(args, comm) -> None:
     if comm.rank > 0:
         args.out = pathlib.Path()
         args.seed = (args.seed + comm.rank) % 2 ** 32  # all get the weights of rank 0
-    device = chainer.get_device(args.device)
+    device = script.get_device(args.device)
     if device.xp is not numpy:
         args.device = f'@cupy:{device.device.id + comm.intra_rank}'
 
@@ -149,7 +150,7 @@ def report(trainer: training.Trainer, often: bool) -> None:
     """Extends it with everything that tells how the training goes."""
     log = (10, 'iteration') if often else (.25, 'epoch')
     trainer.extend(extensions.LogReport(postprocess=PerplexityLog(trainer.updater), trigger=log))
-    trainer.extend(extensions.PrintReport(
+    trainer.extend(PrintReport(
         ['epoch', 'iteration', 'perplexity', 'val_perplexity', 'words/sec', 'elapsed_time']), trigger=log)
     if sys.stdout.isatty():
         trainer.extend(extensions.ProgressBar(update_interval=1 if often else 10))
@@ -223,7 +224,9 @@ def train(args, comm) -> None:
             if model_path.is_dir():
                 raise ValueError(f'expected a file for --model, got the folder {str(model_path)!r}')
             model_path.parent.mkdir(parents=True, exist_ok=True)
-        corpus = load_corpus(args.data)
+        without = '--data FOLDER with train.txt, valid.txt, test.txt; or --data stdlib'
+        with script.alternatives(without):
+            corpus = load_corpus(args.data)
         if args.test:
             corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)
         trainer = make_trainer(args, corpus, comm, signals)
@@ -261,7 +264,7 @@ def run(args) -> None:
     for name, value in PRESETS[args.preset].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    comm = ranks.communicator(args.mpi, chainer.get_device(args.device).xp is not numpy)
+    comm = ranks.communicator(args.mpi, script.get_device(args.device).xp is not numpy)
     with ranks.aborting(comm):
         train(args, comm)
 

@@ -145,7 +145,8 @@ def predict(model: CharacterModel, prefix: str, vocabulary: list[str], length: i
 def run(args) -> None:
     if args.test:
         args.epoch, args.unit = 10, 32
-    text, vocabulary = load_time_machine(args.data, args.most)
+    with script.alternatives('--data FILE with any other text'):
+        text, vocabulary = load_time_machine(args.data, args.most)
     device = script.start(args)
     model = make_model(args, len(vocabulary))
     model.to_device(device)

@@ -64,6 +64,7 @@ LINES = {
         *((' '.join((*MODEL, options)), message) for options, message in (
             ('--vocab none', "'none'"), ('--vocab texts', "Is a directory: 'texts'"), ('--vocab latin', 'utf-8'),
             ('--vocab words', 'expected a vocabulary of 4 words, as in the model, got 1; see --vocab'),
+            ('--vocab no_eos', '--primetext: expected words, as the vocabulary has no <eos>'),
             ('-p zebra', r"expected words of the vocabulary in --primetext, got \['zebra'\]"),
             ('--length -1', 'argument --length: expected a number from 0'), ('--length x', "invalid int value: 'x'"),
             ('--temperature 0', 'expected a positive temperature, got 0.0'), ('--temperature nan', 'got nan'),
@@ -126,6 +127,7 @@ def files():
     for part in ('train', 'valid', 'test'):
         (folder / f'{part}.txt').write_text('a b c\n' * 20)
     for name, content in {'words': b'a\n', 'latin': b'\xff\xfe', 'digits': b'1 2 3',
+                          'no_eos': b'a\nb\nc\nd\n',
                           'model.vocab.txt': b'a\nb\nc\n<eos>\n'}.items():
         pathlib.Path(name).write_bytes(content)
     pathlib.Path('model.npz').write_bytes(model())

@@ -112,13 +112,19 @@ MODELS = [
           ('dropout', 'x', TypeError, "expected dropout to be a number, got 'x'"),
           ('dropout', None, TypeError, 'got None'), ('init', -1, ValueError, 'expected init .* got -1'),
           ('init', NAN, ValueError, 'got nan'), ('init', float('inf'), ValueError, 'got inf'),
-          ('init', 'x', TypeError, "expected init to be a number, got 'x'"))),
+          ('init', 'x', TypeError, "expected init to be a number, got 'x'"),
+          ('tie_embeddings', 'x', TypeError, "tie_embeddings: expected True or False, got 'x'"),
+          ('tie_embeddings', None, TypeError, 'got None'),
+          ('tie_embeddings', 1, TypeError, 'got 1'))),
     *((f'RNNForLM of {name}', model, lambda m, x=x: m(x), error, message) for name, x, error, message in (
         ('None', None, TypeError, 'expected x to be an array or a variable, got NoneType'),
         ('a list', [0, 1], TypeError, 'got list'), ('a string', 'ab', TypeError, 'got str'),
         ('no data', chainer.Variable(), TypeError, 'got a variable without data'),
         ('floats', zeros(2), InvalidType, r'dtype\.kind == i\nActual: f != i'),
-        ('a word that is not there', words(2) + 5, IndexError, 'index 5 is out of bounds'),
+        ('a word that is not there', words(2) + 5, ValueError,
+         'x: expected word ids from 0 to 4, got 5; an EmbedID'),
+        ('a negative word', words(2) - 1, ValueError, 'word ids from 0 to 4, got -1; an EmbedID'),
+        ('one wrong word in a chunk', numpy.array([[4, 0], [0, -3]]), ValueError, '0 to 4, got -3'),
         ('no axis', words(), ValueError, r'word ids of shape \(batch,\) or \(time, batch\), got \(\)'),
         ('three axes', words(1, 1, 1), ValueError, r'got \(1, 1, 1\)'),
         ('a larger batch', words(3), TypeError, 'Expected at most 2, got 3'),
@@ -141,6 +147,9 @@ TRAINING = [
       for name, value, error, message in (
           ('prime', [], ValueError, 'expected at least one word to begin after, got none'),
           ('prime', None, TypeError, None),
+          ('prime', [1, 5], ValueError, 'prime: expected word ids from 0 to 4, got 5; an EmbedID'),
+          ('prime', [-1], ValueError, 'prime: expected word ids from 0 to 4, got -1'),
+          ('prime', [2 ** 70], ValueError, 'got 1180591620717411303424'),
           ('prime', [1.5], TypeError, 'float'), ('prime', ['a'], TypeError, 'str'),
           ('temperature', 0, ValueError, 'expected a positive temperature, got 0'),
           ('temperature', -1, ValueError, 'got -1'),
@@ -175,7 +184,13 @@ TRAINING = [
       for args, error, message in (
         ((-1, 1), ValueError, 'expected decay to be at least 0 .* got -1'), ((NAN, 1), ValueError, 'got nan'),
         (('x', 1), TypeError, "expected decay to be a number, got 'x'"), ((None, 1), TypeError, 'got None'),
-        ((.5, -1), ValueError, 'expected first to be at least 0 .* got -1'), ((.5, 1.5), TypeError, 'float'))),
+        ((.5, -1), ValueError, 'expected first to be at least 0 .* got -1'),
+        ((.5, 1.5), TypeError, 'float'),
+        ((.5, 1, 5), TypeError, "attr: expected a name such as 'lr' or None, got 5"),
+        ((.5, 1, None, 'SGD'), TypeError, 'optimizer: expected an optimizer or None, got str'))),
+    ('ExponentialDecay of AdaDelta', chainer.optimizers.AdaDelta,
+     lambda optimizer: training.ExponentialDecay(.5, 1, optimizer=optimizer), ValueError,
+     "attr: expected 'eps' or 'rho' for AdaDelta, got None"),
 ]
 DATASETS = [
     *((f'load_corpus of {name}', make, lambda _, source=source: datasets.load_corpus(source), error, message)
@@ -237,6 +252,9 @@ OTHERS = [
        'expected forget_bias_init to be None, a number, an array or a callable') for value in ('1', [1])),
     ('load_npz of another link', fresh('LSTM'), lambda link: load(link, links.LSTM(INPUT, UNITS + 1)), ValueError,
      r'lateral/W: expected shape \(16, 4\), got \(20, 5\)', True),
+    ('load_npz of two arrays for one parameter', lambda: RNNForLM(5, 3, tie_embeddings=True),
+     lambda model: load(model, RNNForLM(5, 3)), ValueError,
+     'l3/W: expected the values of embed/W, the same parameter here, got others; load', True),
     ('load_npz of a link with less', fresh('StatefulPeepholeLSTM'), lambda link: load(link, links.LSTM(INPUT, UNITS)),
      KeyError, 'peep_f/W is not in the npz file', True),
 ]

@@ -14,6 +14,7 @@ import chainer
 import pytest
 
 from chainer_lstm.datasets import cached_download
+from chainer_lstm.datasets.download import DownloadError
 
 CONTENT = b'some words\n' * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -78,7 +79,7 @@ def test_damaged_file_in_the_cache_is_fetched_again(web):
 ])
 def test_failed_download_is_reported_and_leaves_nothing(web, tmp_path, answer, message):
     web.answer = answer
-    with pytest.raises(OSError, match=f'cannot download {URL}: .*{message}'):
+    with pytest.raises(DownloadError, match=f'cannot download {URL}: .*{message}'):
         cached_download(URL, SHA256)
     assert files(tmp_path) == []
     web.answer = CONTENT

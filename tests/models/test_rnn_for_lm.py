@@ -144,3 +144,43 @@ def test_no_words(words):
     assert y.shape == (0, WORDS)
     (F.sum(first) + F.sum(y)).backward()
     assert model.l1.h.shape == (2, UNITS)
+
+
+@pytest.mark.parametrize('words', [[-1, 0], [0, -1], [WORDS, 0], [[0, 1], [-1, 2]]])
+def test_words_that_are_not_there_leave_the_state(words):
+    model = RNNForLM(WORDS, UNITS)
+    model(X[:2])
+    before = model.l1.h
+    message = f'x: expected word ids from 0 to {WORDS - 1}, got (-1|{WORDS})'
+    with pytest.raises(ValueError, match=message):
+        model(numpy.array(words, 'i'))
+    assert model.l1.h is before
+
+
+def test_first_and_last_word():
+    assert RNNForLM(WORDS, UNITS)(numpy.array([0, WORDS - 1], 'i')).shape == (2, WORDS)
+
+
+@pytest.mark.parametrize('label', [-1, WORDS])
+def test_label_that_the_embedding_ignores(label):
+    model = RNNForLM(WORDS, UNITS, dropout=0)
+    model.embed = L.EmbedID(WORDS, UNITS, ignore_label=label)
+    model.cleargrads()
+    F.sum(model(numpy.array([[0, label], [label, 2]], 'i'))).backward()
+    assert abs(model.embed.W.grad[[0, 2]]).min() > 0
+    message = f'from 0 to {WORDS - 1}, or {label} for those to ignore, got -2'
+    with pytest.raises(ValueError, match=message):
+        model(numpy.array([label, -2], 'i'))
+
+
+class Hashing(L.EmbedID):
+    """An embedding that takes any integer."""
+
+    def forward(self, x):
+        return super().forward(x.array % WORDS)
+
+
+def test_embedding_of_the_users_own_checks_its_words_itself():
+    model = RNNForLM(WORDS, UNITS)
+    model.embed = Hashing(WORDS, UNITS)
+    assert model(numpy.array([-1, WORDS], 'i')).shape == (2, WORDS)

@@ -110,3 +110,116 @@ def test_updater_with_an_empty_chunk():
     _, optimizer, iterator = make(numpy.arange(9, dtype=numpy.int32))
     with pytest.raises(ValueError, match='expected bprop_len to be a positive integer, got 0'):
         BPTTUpdater(iterator, optimizer, 0, chainer.get_device('@numpy'))
+
+
+def trained(scale, optimizer_class=chainer.optimizers.SGD, updater_class=BPTTUpdater, **options):
+    """Train four updates; return the parameters and the optimizer."""
+    words = numpy.random.RandomState(1).randint(0, 9, 40).astype(numpy.int32)
+    model, _, iterator = make(words)
+    optimizer = optimizer_class().setup(model)
+    scale(optimizer)
+    updater = updater_class(iterator, optimizer, 3, chainer.get_device('@numpy'), **options)
+    for _ in range(4):
+        updater.update()
+    return {name: param.array for name, param in model.namedparams()}, optimizer
+
+
+SCALINGS = {
+    'static': lambda optimizer: optimizer.loss_scaling(scale=1024),
+    'static, no power of two': lambda optimizer: optimizer.loss_scaling(scale=1000),
+    'dynamic': lambda optimizer: optimizer.loss_scaling(interval=2),
+}
+
+
+@pytest.mark.parametrize('scaling', SCALINGS)
+@pytest.mark.parametrize('stepwise', [True, False])
+@pytest.mark.parametrize('optimizer_class', [chainer.optimizers.SGD, chainer.optimizers.Adam])
+def test_scaled_loss_trains_as_the_plain_one(scaling, stepwise, optimizer_class):
+    expected, _ = trained(lambda optimizer: None, optimizer_class, stepwise=stepwise)
+    found, optimizer = trained(SCALINGS[scaling], optimizer_class, stepwise=stepwise)
+    for name, array in found.items():
+        numpy.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert all(param._loss_scale for param in optimizer.target.params())
+    if scaling == 'dynamic':
+        assert optimizer._loss_scale == 2 ** 4  # doubled by each update: nothing has overflowed yet
+
+
+class StandardBPTT(chainer.training.updaters.StandardUpdater):
+    """Leave the loss and its scale to ``Optimizer.update``, as Chainer's updaters do."""
+
+    def __init__(self, iterator, optimizer, bprop_len, device):
+        super().__init__(iterator, optimizer, device=device)
+        self._bprop_len = bprop_len
+
+    def update_core(self):
+        optimizer = self.get_optimizer('main')
+        x, t = self.get_iterator('main').chunk(self._bprop_len)
+        optimizer.update(lambda: optimizer.target(x, t.ravel()) * len(x))
+        for lstm in optimizer.target.predictor.lstms:
+            lstm.c.unchain()
+            lstm.h.unchain()
+
+
+@pytest.mark.parametrize('scaling', SCALINGS)
+def test_scaled_gradients_are_those_of_chainers_updater(scaling):
+    def with_clipping(optimizer):
+        SCALINGS[scaling](optimizer)
+        optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(0.5))  # of the scaled gradients
+    expected, _ = trained(with_clipping, updater_class=StandardBPTT)
+    found, optimizer = trained(with_clipping)
+    for name, array in found.items():
+        numpy.testing.assert_array_equal(array, expected[name], err_msg=name)
+    assert all(param._loss_scale for param in optimizer.target.params())
+
+
+def test_overflow_skips_the_update_and_halves_the_scale():
+    model, optimizer, iterator = make(numpy.arange(9, dtype=numpy.int32))
+    optimizer.loss_scaling(interval=2)
+    optimizer._loss_scale_max = 1e38  # beyond float32 after a sum of gradients
+    optimizer._loss_scale = 1e38
+    updater = BPTTUpdater(iterator, optimizer, 50, chainer.get_device('@numpy'))
+    before = [param.array.copy() for param in model.params()]
+    with numpy.errstate(all='ignore'), pytest.warns(UserWarning, match='Non finite number found'):
+        updater.update()
+    for param, array in zip(model.params(), before):
+        numpy.testing.assert_array_equal(param.array, array)
+    assert optimizer._loss_scale == 1e38 / 2
+    optimizer._loss_scale = 8.0
+    updater.update()
+    assert optimizer._loss_scale == pytest.approx(8 * 2 ** 0.5)
+    assert all((param.array != array).any() for param, array in zip(model.params(), before))
+
+
+def test_epochs_of_the_optimizer_are_those_of_the_iterator():
+    _, optimizer, iterator = make(numpy.arange(9, dtype=numpy.int32))
+    updater = BPTTUpdater(iterator, optimizer, 3, chainer.get_device('@numpy'))
+    epochs = []
+    for _ in range(4):
+        updater.update()
+        epochs.append((optimizer.epoch, iterator.epoch))
+    assert epochs == [(0, 0), (1, 1), (2, 2), (2, 2)]
+
+
+class Alone:
+    """A communicator of ChainerMN in a job of one process."""
+
+    def bcast_data(self, target):
+        pass
+
+    def multi_node_mean_grad(self, target, zero_fill):
+        pass
+
+
+@pytest.mark.parametrize('scaling', SCALINGS)
+def test_loss_is_scaled_through_chainermns_optimizer(scaling):
+    optimizers = pytest.importorskip('chainermn.optimizers', exc_type=ImportError)
+
+    def multi_node():
+        return optimizers.create_multi_node_optimizer(chainer.optimizers.SGD(), Alone())
+
+    expected, _ = trained(lambda optimizer: optimizer.update(), multi_node)
+    found, optimizer = trained(
+        lambda optimizer: (SCALINGS[scaling](optimizer), optimizer.update()), multi_node)
+    for name, array in found.items():
+        numpy.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert all(param._loss_scale for param in optimizer.target.params())

@@ -1,3 +1,4 @@
+import io
 import math
 import types
 
@@ -9,9 +10,9 @@ import pytest
 from chainer import serializers
 
 from chainer_lstm.models import RNNForLM
-from chainer_lstm.training import ExponentialDecay
 from chainer_lstm.training import LanguageModelEvaluator
 from chainer_lstm.training import PerplexityLog
+from chainer_lstm.training import PrintReport
 from chainer_lstm.training import RandomState
 
 
@@ -67,19 +68,6 @@ def test_evaluation_of_one_word(model):
         LanguageModelEvaluator(words(1), model)
 
 
-def decayed(epoch, decay=0.5, first=4, lr=1.0):
-    optimizer = chainer.optimizers.SGD(lr=lr)
-    updater = types.SimpleNamespace(epoch=epoch, get_optimizer=lambda name: optimizer)
-    extension = ExponentialDecay(decay, first)
-    extension.initialize(types.SimpleNamespace(updater=updater))
-    return optimizer.lr
-
-
-def test_decay_begins_after_the_epochs_with_the_full_rate():
-    assert [decayed(epoch) for epoch in range(7)] == [1, 1, 1, 1, 1 / 2, 1 / 4, 1 / 8]
-    assert decayed(8, decay=1 / 1.2, first=6, lr=2.0) == pytest.approx(2 / 1.2 ** 3)
-
-
 def test_random_state_goes_on_where_it_was_saved(tmp_path):
     path = str(tmp_path / 'random.npz')
     numpy.random.seed(1)
@@ -104,3 +92,28 @@ def test_log_of_perplexity_and_words_a_second():
     updater.words, updater.seconds = 500, 4.0
     log(result)
     assert result['words/sec'] == pytest.approx(100)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize('make', [io.StringIO, Terminal])
+def test_report_has_escape_sequences_on_terminals_only(make):
+    out, log = make(), types.SimpleNamespace(log=[{'epoch': 1, 'loss': 0.5}])
+    report = PrintReport(['epoch', 'loss'], out=out)
+    trainer = types.SimpleNamespace(get_extension=lambda name: log)
+    report(trainer)
+    log.log.append({'epoch': 2, 'loss': 0.25})
+    report(trainer)
+    assert ('\x1b' in out.getvalue()) == out.isatty()
+    lines = [line.split() for line in out.getvalue().replace('\x1b[J', '').splitlines()]
+    assert lines == [['epoch', 'loss'], ['1', '0.5'], ['2', '0.25']]
+
+
+def test_report_goes_to_the_standard_output_of_the_moment(capsys):
+    report = PrintReport(['epoch'])
+    log = types.SimpleNamespace(log=[{'epoch': 1}])
+    report(types.SimpleNamespace(get_extension=lambda name: log))
+    assert capsys.readouterr().out.split() == ['epoch', '1']

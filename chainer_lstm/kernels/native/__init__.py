@@ -25,9 +25,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 def _file() -> Optional[pathlib.Path]:
     if 'CHAINER_LSTM_NATIVE' in os.environ:  # another build of it, such as one with sanitizers
         return pathlib.Path(os.environ['CHAINER_LSTM_NATIVE'])
-    folder = pathlib.Path(__file__).parent
-    return next((path for suffix in machinery.EXTENSION_SUFFIXES if (path := folder / f'_native{suffix}').exists()),
-                None)
+    return built_in(pathlib.Path(__file__).parent)
+
+
+def built_in(folder: pathlib.Path) -> Optional[pathlib.Path]:
+    """Return the library in a folder, or None."""
+    files = (folder / f'_native{suffix}' for suffix in machinery.EXTENSION_SUFFIXES)
+    return next((file for file in files if file.exists()), None)
 
 
 @functools.cache

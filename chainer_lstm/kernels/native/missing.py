@@ -1,0 +1,57 @@
+"""The reason why the native engine has no library, for those who ask for it."""
+from __future__ import annotations
+
+import ctypes
+import json
+import pathlib
+import urllib.parse
+import urllib.request
+from importlib import metadata
+
+from chainer_lstm.kernels import native
+
+_HERE = pathlib.Path(__file__).resolve().parent
+
+
+def why_missing() -> str:
+    """Return why ``native.library()`` is None, and what to do where there is something."""
+    error = _loading_error()
+    if error is not None:
+        return f'not loaded: {error}'
+    source = _HERE.parents[2]
+    installed = _installed_folders()
+    if _HERE not in installed and any(native.built_in(folder) for folder in installed):
+        return (f'not built: the source folder {source} shadows the installed package, which has '
+                'it; run from another folder, or build it in place with pip install -e .')
+    if not installed:
+        return f'not built: {source} is a source folder; build it in place with pip install -e .'
+    return 'not built: a C++ compiler was missing, or failed, when the package was installed'
+
+
+def _loading_error() -> str | None:
+    file = native._file()
+    if file is not None:
+        try:
+            ctypes.CDLL(str(file))
+        except OSError as error:
+            return str(error)
+    return None
+
+
+def _installed_folders() -> list[pathlib.Path]:
+    """Return this folder as it is in every installed distribution of the package."""
+    folders = []
+    for distribution in metadata.distributions(name='chainer-lstm'):
+        if distribution.read_text('RECORD') is not None:  # else left by a build in a source folder
+            root = _root(distribution)
+            folders.append((root / 'chainer_lstm' / 'kernels' / 'native').resolve())
+    return folders
+
+
+def _root(distribution: metadata.Distribution) -> pathlib.Path:
+    """Return the folder that a distribution is imported from."""
+    origin = json.loads(distribution.read_text('direct_url.json') or '{}')
+    if origin.get('dir_info', {}).get('editable'):
+        path = urllib.parse.urlsplit(origin['url']).path
+        return pathlib.Path(urllib.request.url2pathname(path))
+    return pathlib.Path(distribution.locate_file(''))

@@ -1,0 +1,48 @@
+"""Chains in which several links have one parameter, such as tied embeddings."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import chainer
+
+
+class SharesParameters(chainer.Chain):
+    """A chain whose links may share a ``Parameter``, which then counts as one.
+
+    Chainer's ``Chain`` gives such a parameter once for every link that has it, so that an optimizer
+    updates it, and a norm of gradients adds it, several times; and its copies are separate.
+    Files hold the array once for every link.
+    """
+
+    def params(self, include_uninit: bool = True) -> Iterator[chainer.Parameter]:
+        """Yield each parameter once."""
+        for _, param in self.namedparams(include_uninit):
+            yield param
+
+    def namedparams(self, include_uninit: bool = True) -> Iterator[tuple[str, chainer.Parameter]]:
+        """Yield each parameter once, under the first of its paths."""
+        seen = set()
+        for path, param in super().namedparams(include_uninit):
+            if id(param) not in seen:
+                seen.add(id(param))
+                yield path, param
+
+    def copy(self, mode: str = 'share') -> SharesParameters:
+        """Return a copy, as ``Chain.copy``; what is shared here is shared there."""
+        copied = super().copy(mode)
+        copies: dict[int, chainer.Parameter] = {}
+        for link, new in zip(self.links(), copied.links()):
+            for name in link._params:
+                own = copies.setdefault(id(getattr(link, name)), getattr(new, name))
+                setattr(new, name, own)
+        return copied
+
+    def addgrads(self, link: chainer.Link) -> None:
+        """Add the gradients of another chain, those of a shared parameter once."""
+        pairs = set()
+        for own, other in zip(self.links(), link.links()):
+            for name in own._params:
+                pair = getattr(own, name), getattr(other, name)
+                if tuple(map(id, pair)) not in pairs:
+                    pairs.add(tuple(map(id, pair)))
+                    pair[0].addgrad(pair[1])
