@@ -47,7 +47,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         x, t = self.get_retained_inputs()
-        grad_outputs = full(grad_outputs, [t.shape if self._reduce == 'no' else ()])
+        grad_outputs = full(grad_outputs[0], t.shape if self._reduce == 'no' else (), x.dtype),
         if chainer.config.enable_backprop:
             loss = chainers.softmax_cross_entropy(x, t.array, self._normalize, ignore_label=self._ignore_label,
                                                   reduce=self._reduce, enable_double_backprop=True)

@@ -34,7 +34,7 @@ class Linear(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
-        grad_outputs = full(grad_outputs, [(inputs[0].shape[0], inputs[1].shape[0])])
+        grad_outputs = full(grad_outputs[0], (inputs[0].shape[0], inputs[1].shape[0]), inputs[0].dtype),
         if chainer.config.enable_backprop:
             inputs = own(inputs)
             return chainer.grad([F.linear(*inputs)], [inputs[i] for i in indexes], grad_outputs,

@@ -19,7 +19,6 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.node import Chained
 from chainer_lstm.functions.node import StepNode
 from chainer_lstm.functions.node import arrays
-from chainer_lstm.functions.node import connected
 from chainer_lstm.functions.node import full
 from chainer_lstm.functions.node import own
 from chainer_lstm.kernels import reference
@@ -103,6 +102,23 @@ class PeepholeLSTMStep(LSTMStep):
     step = kernels.PEEPHOLE_CELL
     peepholes = ('P_i', 'P_f')
 
+    def backward(self, indexes, grad_outputs):
+        """Hand the gradient of c_prev to the node that made h of it, which will run later and adds its own.
+
+        Chainer would add the two, for which it makes a node.
+        """
+        gradients = super().backward(indexes, grad_outputs)
+        output = self.output_before()
+        if chainer.config.enable_backprop or output is None or not {0, len(self.inputs) - 2} <= set(indexes):
+            return gradients
+        output.handed_gc[id(self)] = gradients[0].array
+        return None, *gradients[1:]
+
+    def output_before(self):
+        """Return the node that made h of this node's c_prev; None for the first step and where either was replaced."""
+        output = self.inputs[-2].creator_node if len(self.inputs) == len(self.names) else None
+        return output if type(output) is PeepholeOutput and output.inputs[0] is self.inputs[0] else None
+
 
 class PeepholeOutput(Chained):
     """The second half: inputs c (B0, H), o (B, H), P_o (H, H) -> h (B, H).
@@ -123,16 +139,7 @@ class PeepholeOutput(Chained):
     def __init__(self, cell: PeepholeLSTMStep) -> None:
         super().__init__()
         self._gates = cell.saved
-
-    def apply(self, inputs):
-        """Compute h without what Chainer does for hooks and checks, where there are none or they hold."""
-        c, o, P_o = given = arrays(inputs)
-        config, units = chainer.config, o.shape[1]
-        fits = type(P_o) is type(c) and P_o.shape == (units, units) and P_o.dtype.kind == 'f'
-        if not fits or config.debug or chainer.get_function_hooks():
-            return super().apply(inputs)
-        h, = self.forward(given)
-        return connected(self, inputs, h),
+        self.handed_gc: dict[int, Any] = {}  # gradients of c from the steps after this one
 
     def check_type_forward(self, in_types):
         type_check._argname(in_types, self.names)
@@ -148,35 +155,38 @@ class PeepholeOutput(Chained):
     def backward(self, indexes, grad_outputs):
         if grad_outputs[0] is None:
             return (None,) * len(indexes)
-        inputs = self.get_retained_inputs()
-        c, o, P_o = inputs
-        batch = len(o)
-        gh, = full(grad_outputs, [(batch, c.shape[1])])
         if chainer.config.enable_backprop:
-            c, o, P_o = own(inputs)
-            now = F.cast(c[:batch], o.dtype)
-            h = reference.sigmoid(F, o + F.linear(now, F.cast(P_o, o.dtype))) * F.tanh(now)
-            given = [(c, o, P_o)[i] for i in indexes]
-            return chainer.grad([h], given, [F.cast(gh, h.dtype)], enable_double_backprop=True)
-        engine = engine_of(c.array)
-        gc, go, rows = steps.peephole_out_backward(engine, self._gates, c.array[:batch], gh.array, P_o.array)
-        found: dict[int, Any] = self._weight_gradients(
-            engine, rows, inputs, indexes, self._output_before() if {0, 1} <= set(indexes) else None)
-        found[0], found[1] = self._of_all_rows(engine.cast(gc, c.dtype), c), go
+            return self._differentiable(indexes, grad_outputs)
+        c, o, P_o = inputs = [node.data for node in self.inputs]  # what was retained
+        gh = full(grad_outputs[0].array, (len(o), c.shape[1]), c.dtype)
+        engine = engine_of(c)
+        gc, go, rows = steps.peephole_out_backward(engine, self._gates, c[:len(o)], gh, P_o)
+        before = self._output_before() if 0 in indexes and 1 in indexes else None
+        found: dict[int, Any] = self._weight_gradients(engine, rows, inputs, indexes, before)
+        found[0], found[1] = sum(self.handed_gc.values(), self._of_all_rows(engine.cast(gc, c.dtype), c)), go
+        self.handed_gc = {}
         return tuple(chainer.as_variable(found[i]) if i in found else None for i in indexes)
+
+    def _differentiable(self, indexes, grad_outputs):
+        c, o, P_o = own(self.get_retained_inputs())
+        now = F.cast(c[:len(o)], o.dtype)
+        h = reference.sigmoid(F, o + F.linear(now, F.cast(P_o, o.dtype))) * F.tanh(now)
+        gh = full(grad_outputs[0], h.shape, h.dtype)
+        return chainer.grad([h], [(c, o, P_o)[i] for i in indexes], [gh], enable_double_backprop=True)
 
     def _output_before(self):
         """Return the node that made the h of the first half, if it has this one's P_o."""
         cell = self.inputs[1].creator_node
-        h = cell.inputs[-2] if len(cell.inputs) == len(cell.names) else None
-        before = None if h is None else h.creator_node
+        if cell is None or len(cell.inputs) < len(cell.names):  # cut off, or the first step
+            return None
+        before = cell.inputs[-2].creator_node
         return before if self._is_of_same_weights(before) else None
 
     def _of_all_rows(self, gc, c):
         """Return gc with zeros for the rows of c that the step has carried."""
         if len(gc) == len(c):
             return gc
-        found = c.xp.zeros(c.shape, gc.dtype)
+        found = chainer.backend.get_array_module(c).zeros(c.shape, gc.dtype)
         found[:len(gc)] = gc
         return found
 

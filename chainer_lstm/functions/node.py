@@ -3,9 +3,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 from typing import NoReturn
 from typing import Optional
@@ -62,22 +60,44 @@ class Chained(function_node.FunctionNode):
         super().__init__()
         self._handed: dict[int, _Chain] = {}  # from the steps after this one, by the step that handed it
 
+    def apply(self, inputs: tuple) -> tuple:
+        """Compute the outputs, without Chainer's bookkeeping where nothing observes the call: half of a small step."""
+        variables = tuple([chainer.as_variable(x) for x in inputs])
+        given = arrays(variables)
+        if not all([type(x) is numpy.ndarray for x in given]) or chainer.config.debug or chainer.get_function_hooks():
+            return super().apply(inputs)
+        self._input_layouts = (None,) * len(given)
+        if chainer.config.type_check:
+            self._check_data_type_forward(given)
+        return _connected(self, variables, self.forward(given))
+
     def forward_chainerx(self, inputs: tuple) -> tuple:
         refuse_chainerx()
 
     def _weight_gradients(self, engine: kernels.Engine, rows: dict, inputs: tuple, indexes: tuple,
                           before: Optional[Chained]) -> dict[int, Any]:
         """Return the gradients with respect to weights by index; those that ``before`` will make are left out."""
-        chain = _Chain.of(self._handed.values())
+        names, weights = self.names, self.weights
+        chain = _Chain.of(self._handed)
         self._handed = {}
         chain.append(rows)
-        wanted = {i: self.names[i] for i in indexes if self.names[i] in self.weights}
-        handed = [i for i in wanted if before is not None and i < len(before.inputs)]
-        made = {i: engine.cast(chain.gradient(engine, name, self.weights[name]), inputs[i].dtype)
-                for i, name in wanted.items() if i not in handed}
+        last = 0 if before is None else len(before.inputs)  # of the inputs that the step before has
+        made, handed = {}, []
+        for i in indexes:
+            name = names[i]
+            if name not in weights:
+                continue
+            if i < last:
+                handed.append(name)
+            else:
+                gradient, weight = chain.gradient(engine, name, weights[name]), inputs[i]
+                if gradient.shape != weight.shape:
+                    raise ValueError(f'{name}: expected the array of forward, of shape {gradient.shape}, '
+                                     f'got {weight.shape}')
+                made[i] = engine.cast(gradient, weight.dtype)
         if handed:
             if chain.is_long():
-                chain.fold(engine, {wanted[i]: self.weights[wanted[i]] for i in handed})
+                chain.fold(engine, {name: weights[name] for name in handed})
             before._handed[id(self)] = chain
         return made
 
@@ -85,8 +105,11 @@ class Chained(function_node.FunctionNode):
         """Whether it is a step with the weights of this one; the first of a chain may lack h and U."""
         if type(before) is not type(self) or len(before.inputs) > len(self.inputs):
             return False
-        pairs = zip(self.names, self.inputs, before.inputs)
-        return all(mine is its for name, mine, its in pairs if name in self.weights)
+        weights = self.weights
+        for name, mine, its in zip(self.names, self.inputs, before.inputs):
+            if mine is not its and name in weights:
+                return False
+        return True
 
 
 class StepNode(Chained):
@@ -130,42 +153,45 @@ class StepNode(Chained):
         return c, h
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
-        c, = self.get_retained_outputs()
         double = chainer.config.enable_backprop
-        # what was retained; as arrays, without making six variables
-        inputs: Any = self.get_retained_inputs() if double else [node.data for node in self.inputs]
-        if c.shape != inputs[0].shape:
-            raise ValueError(f'c and c_prev: expected the arrays of forward, of one shape, got {c.shape} and '
+        c, (gc, gh) = self.get_retained_outputs()[0], grad_outputs
+        if double:
+            inputs: Any = self.get_retained_inputs()
+        else:  # what was retained, as arrays, without making six variables
+            inputs = [node.data for node in self.inputs]
+            c, gc, gh = arrays((c, gc, gh))
+        shape = c.shape
+        if shape != inputs[0].shape:
+            raise ValueError(f'c and c_prev: expected the arrays of forward, of one shape, got {shape} and '
                              f'{inputs[0].shape}: .array of a variable has been replaced since')
-        batch = inputs[1].shape[0]
-        gc, gh = full(grad_outputs, (c.shape, (batch, *c.shape[1:])))
+        batch = len(inputs[1])
+        gc, gh = full(gc, shape, c.dtype), full(gh, (batch, *shape[1:]), c.dtype)
         head = (inputs[0][:batch], *inputs[1:])
         if double:
             engine: kernels.Engine = _variable_engine
             saved, c, _ = self.step.forward(engine, *head)
         else:
-            c, gc, gh = arrays((c, gc, gh))
             engine, saved, c = engine_of(inputs[1]), self.saved, c[:batch]
+        names = self.step.names
         gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh,
-                                             [self.step.names[i] for i in indexes])
+                                             [names[i] for i in indexes])
 
         before = self.inputs[0].creator_node
         if double or 0 not in indexes or not self._is_of_same_weights(before):
             before = None
         result: dict[int, Any] = self._weight_gradients(engine, rows, inputs, indexes, before)
         for i in indexes:
-            name = self.step.names[i]
-            if name in gradients:
-                gx = engine.cast(gradients[name], inputs[i].dtype)
+            if names[i] in gradients:
+                gx = engine.cast(gradients[names[i]], inputs[i].dtype)
                 result[i] = self._carry(gx, inputs[0], gc) if i == 0 and len(gx) < len(inputs[0]) else gx
-        return tuple(chainer.as_variable(result[i]) if i in result else None for i in indexes)
+        return tuple([chainer.as_variable(result[i]) if i in result else None for i in indexes])
 
     def _carry(self, gc_prev: Any, c_prev: Any, gc: Any) -> variable.Variable:
         """Return the gradient of all rows of c_prev: that of the rows that were carried is the one of c."""
         batch = len(gc_prev)
         if gc is None:
             xp = chainer.backend.get_array_module(c_prev)
-            rest = xp.zeros((len(c_prev) - batch, *c_prev.shape[1:]), c_prev.dtype)
+            rest = xp.zeros((len(c_prev) - batch, *c_prev.shape[1:]), gc_prev.dtype)
         else:
             rest = gc[batch:]
         return F.concat((gc_prev, rest), axis=0)
@@ -189,9 +215,11 @@ class _Chain:
         self._joined: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, chains: Iterable[_Chain]) -> _Chain:
+    def of(cls, handed: Mapping[int, _Chain]) -> _Chain:
         """Return one chain of all: the first one, with the others appended to it."""
-        first, *others = chains or (cls(),)
+        if not handed:
+            return cls()
+        first, *others = handed.values()
         for other in others:
             first._rows += other._rows
             first._size += other._size
@@ -201,9 +229,12 @@ class _Chain:
 
     def append(self, rows: dict[str, Any]) -> None:
         """Append the rows of a step, arrays (or variables) by name."""
-        self._joined = {}
+        if self._joined:
+            self._joined = {}
         self._rows.append(rows)
-        self._size += sum(x.size for x in rows.values() if x is not None)
+        for x in rows.values():
+            if x is not None:
+                self._size += x.size
 
     def is_long(self) -> bool:
         """Return whether it is time to fold the chain."""
@@ -235,20 +266,21 @@ class _Joined:
         return self._joined[name]
 
 
-def full(gradients: Sequence[Optional[variable.Variable]], shapes: Sequence[tuple[int, ...]]) -> tuple:
-    """Return gradients of the outputs' shapes.
+def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a gradient, a variable or an array, of the shape and dtype of its output; None for None.
 
-    ``chainer.grad`` takes ``grad_outputs`` of any shape, and Chainer's own
-    functions compute with whatever NumPy broadcasts.
+    ``chainer.grad`` takes ``grad_outputs`` of any shape and dtype, and Chainer's
+    own functions compute with whatever NumPy broadcasts.
 
     Raises:
-        ValueError: a gradient does not broadcast to the shape of its output.
+        ValueError: the gradient does not broadcast to the shape.
     """
-    return tuple(g if g is None or g.shape == shape else _broadcast(g, shape)
-                 for g, shape in zip(gradients, shapes))
-
-
-def _broadcast(gradient: variable.Variable, shape: tuple[int, ...]) -> variable.Variable:
+    if gradient is None:
+        return None
+    if gradient.dtype != dtype:
+        gradient = F.cast(gradient, dtype) if isinstance(gradient, variable.Variable) else gradient.astype(dtype)
+    if gradient.shape == shape:
+        return gradient
     try:
         fits = numpy.broadcast_shapes(gradient.shape, shape) == shape
     except ValueError:
@@ -256,29 +288,36 @@ def _broadcast(gradient: variable.Variable, shape: tuple[int, ...]) -> variable.
     if not fits:
         raise ValueError(f'grad_outputs: expected a gradient that broadcasts to the shape of its output, {shape}, '
                          f'got {gradient.shape}')
-    return F.broadcast_to(gradient, shape)
+    if isinstance(gradient, variable.Variable):
+        return F.broadcast_to(gradient, shape)
+    return chainer.backend.get_array_module(gradient).broadcast_to(gradient, shape)
 
 
-def connected(node: function_node.FunctionNode, inputs: tuple, output: Any) -> variable.Variable:
-    """Return the output of a node as a variable, in the graph if one grows, as ``FunctionNode.apply`` does.
-
-    For a node that has no other output, is not hooked, and retains all its inputs.
-    """
-    y = variable.Variable(output, requires_grad=any([x.requires_grad for x in inputs]))
+def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
+    """Return the outputs of a node as variables, in the graph if one grows: the end of ``FunctionNode.apply``."""
+    requires_grad = any([x.requires_grad for x in inputs])
+    ys = tuple([variable.Variable(y, requires_grad=requires_grad) for y in outputs])
+    node._output_count = len(ys)
+    node._output_layouts = (None,) * len(ys)
     if chainer.config.enable_backprop:
         node.rank = max([x.rank for x in inputs])
-        y.creator_node = node
         node.inputs = tuple([x.node for x in inputs])
-        node.outputs = weakref.ref(y.node),
+        for y in ys:
+            y.creator_node = node
+        node.outputs = tuple([weakref.ref(y.node) for y in ys])
+        for k in node._input_indexes_to_retain or ():
+            inputs[k].retain_data()
+        retained = node._output_indexes_to_retain or ()
+        for k in retained:
+            ys[k].retain_data()
+        node._retained_output_data = tuple([outputs[k] for k in retained])
         node.lazy_grad_sum = chainer.config.lazy_grad_sum
-        for x in inputs:
-            x.retain_data()
-    return y
+    return ys
 
 
 def arrays(variables: tuple) -> tuple:
     """The arrays of variables; None for None."""
-    return tuple(None if v is None else v.array for v in variables)
+    return tuple([None if v is None else v.array for v in variables])
 
 
 def own(variables: tuple) -> list[chainer.Variable]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import chainer
 import numpy
+from chainer.functions.array import concat as _concat
 from chainer.functions.array import permutate as _permutate
 from chainer.functions.array import reshape as _reshape
 from chainer.functions.array import split_axis as _split_axis
@@ -15,9 +16,13 @@ from chainer_lstm.functions.node import full
 
 class _FullGradients:
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
-        nodes = [output() for output in self.outputs]
-        shapes = [None if node is None else node.shape for node in nodes]
-        return super().backward(indexes, full(grad_outputs, shapes))
+        given = zip(grad_outputs, self.outputs)
+        return super().backward(indexes, tuple(
+            g if g is None else full(g, output().shape, output().dtype) for g, output in given))
+
+
+class Concat(_FullGradients, _concat.Concat):
+    pass
 
 
 class Permutate(_FullGradients, _permutate.Permutate):
@@ -34,6 +39,11 @@ class SplitAxis(_FullGradients, _split_axis.SplitAxis):
 
 class Transpose(_FullGradients, _transpose.Transpose):
     pass
+
+
+def concat(xs: Sequence[chainer.Variable], axis: int = 0) -> chainer.Variable:
+    """Return the xs joined along an axis."""
+    return Concat(axis).apply(tuple(xs))[0]
 
 
 def permutate(x: chainer.Variable, indices: numpy.ndarray, axis: int = 0, inv: bool = False) -> chainer.Variable:

@@ -137,7 +137,7 @@ class LSTMSequence(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs(range(len(inputs)))
-        self._shapes = inputs[0].shape, inputs[2].shape
+        self._shapes = [x.shape for x in inputs]
         keep = chainer.config.enable_backprop
         saved, outputs = self._run(inputs, keep)
         self._saved = saved if keep else None
@@ -177,8 +177,10 @@ class LSTMSequence(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
-        states, plan = inputs[0].shape, self._plan
-        grad_outputs = full(grad_outputs, (states, states, self._output_shape(inputs)))
+        self._check_unchanged()
+        (states, _, rows), plan = self._shapes[:3], self._plan
+        shapes = states, states, (*rows[:-1], plan.directions * states[-1])
+        grad_outputs = tuple([full(g, shape, inputs[0].dtype) for g, shape in zip(grad_outputs, shapes)])
         if chainer.config.enable_backprop:
             return self._differentiable(inputs, indexes, grad_outputs)
         inputs, grad_outputs = arrays(inputs), arrays(grad_outputs)
@@ -216,17 +218,16 @@ class LSTMSequence(function_node.FunctionNode):
         return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
                      for i in indexes)
 
-    def _output_shape(self, inputs):
-        """Return the shape of y.
+    def _check_unchanged(self):
+        """Compare the shapes of the inputs with those of forward.
 
         Raises:
-            ValueError: hx or x was replaced by an array of another shape after forward.
+            ValueError: an array was replaced by one of another shape since.
         """
-        hx, x = inputs[0], inputs[2]
-        if (hx.shape, x.shape) != self._shapes:
-            expected = ' and '.join(map(str, self._shapes))
-            raise ValueError(f'hx and x: expected the shapes of forward, {expected}, got {hx.shape} and {x.shape}')
-        return *x.shape[:-1], self._plan.directions * hx.shape[-1]
+        for k, (node, shape) in enumerate(zip(self.inputs, self._shapes)):
+            if node.shape != shape:
+                name = ('hx', 'cx', 'x')[k] if k < 3 else f'weight {k - 3}'
+                raise ValueError(f'{name}: expected the array of forward, of shape {shape}, got {node.shape}')
 
     def _differentiable(self, inputs, indexes, grad_outputs):
         inputs = own(inputs)
