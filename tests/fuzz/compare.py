@@ -9,6 +9,7 @@ import numpy
 from chainer.utils import type_check
 
 from tests.fuzz import loops
+from tests.fuzz import unusual
 from tests.fuzz.case import Case
 from tests.fuzz.gradients import Arrays
 from tests.fuzz.gradients import Gradients
@@ -23,12 +24,16 @@ from tests.fuzz.sides import to_numpy
 from tests.fuzz.surfaces import SURFACES
 
 EPSILON = {'e': 2. ** -11, 'f': 2. ** -24, 'd': 2. ** -53}  # the rounding of one operation
+SMALLEST = {char: float(numpy.finfo(char).tiny) for char in 'fd'}  # of what is no denormal number
 FLOAT16_MAX = 65504
+REFUSALS = (ValueError, TypeError, IndexError, type_check.InvalidType)  # of what does not fit
 GPU_EPSILON = {'highest': 2. ** -16, 'high': 2. ** -11, 'medium': 2. ** -8}  # of a product by 'persistent'
 
 
 def check(surface: str, case: Case) -> bool:
     """Runs a case.  Where both sides raise the same exception they agree, and where numbers are too large for float16.
+
+    The package may refuse what does not fit, whatever Chainer does with it.
 
     Returns:
         Whether there was something to compare.
@@ -42,7 +47,9 @@ def check(surface: str, case: Case) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter('error', RuntimeWarning)
             actual = _observed(ours, surface)
-    except (ValueError, TypeError, type_check.InvalidType) as error:
+    except REFUSALS as error:
+        if ours.may_refuse:
+            return False
         try:
             _observed(chainers, surface)
         except type(error):
@@ -52,17 +59,74 @@ def check(surface: str, case: Case) -> bool:
         if 'e' in _dtypes(ours) and _largest(chainers, _observed(chainers, surface)) > FLOAT16_MAX:
             return False
         raise
-    expected = _observed(chainers, surface)
     for array, before in ours.given:
         if not (array == before).all():
             raise Mismatch('an array that was given has changed')
+    if unusual.is_(case, 'array shape') and ours.may_refuse:
+        _compare_what_is_right(ours, chainers, surface, actual)
+    elif unusual.is_(case, 'replaced array'):
+        _compare_replaced(ours, chainers, surface, actual)
+    else:
+        _compare_all(ours, chainers, actual, _observed(chainers, surface))
+        _compare_with_loops(case, chainers, surface)
+    return True
+
+
+def _compare_all(ours: Side, chainers: Side, actual: list[Arrays], expected: list[Arrays]) -> None:
     for order, (found, right) in enumerate(zip(actual, expected)):
         largest = _largest(chainers, expected[:order + 1])
-        _compare(found, right, _tolerance(ours, _roundings(chainers, order, largest)))
+        scale = ours.gradient_scale if order else 1
+        _compare(found, right, _tolerance(ours, _roundings(chainers, order, largest), scale))
+
+
+def _compare_with_loops(case: Case, chainers: Side, surface: str) -> None:
     if hasattr(loops.functions, surface) and not (case.choices['train'] and case.choices.get('dropout')):
         values, = _observed(Loops(case), surface, 0)
-        _compare(values, expected[0], {'d': _roundings(chainers, 0, chainers.largest) * EPSILON['d']})
+        expected, = _observed(Chainers(case), surface, 0)
+        roundings = _roundings(chainers, 0, chainers.largest)
+        _compare(values, expected, {'d': roundings * EPSILON['d'] + roundings * SMALLEST['d']})
+
+
+def _compare_what_is_right(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> None:
+    """Of arrays that do not fit the package may compute what Chainer computes, and nothing else."""
+    try:
+        expected = _observed(chainers, surface)
+    except Exception as error:
+        raise Mismatch(f'numbers, where Chainer raises {type(error).__name__}: {_line(error)}') from error
+    _compare_all(ours, chainers, actual, expected)
+
+
+def _compare_replaced(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> None:
+    """Gradients after an array was replaced are Chainer's, or those of what forward was given.
+
+    Nodes that retain other arrays see other values, so new values of the same
+    shape leave nothing to compare with.
+    """
+    for arrays in actual:
+        for name, x in arrays.items():
+            if x is not None and not numpy.isfinite(x).all():
+                raise Mismatch(f'{name}: expected finite numbers, got {x}')
+    if ours.case.choices['replacement'] == 'other values':
+        return
+    unreplaced = Chainers(ours.case)
+    unreplaced.replaces = False
+    try:
+        _compare_what_is_right(ours, chainers, surface, actual)
+    except Mismatch:
+        if not _agree(ours, unreplaced, surface, actual):
+            raise
+
+
+def _agree(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> bool:
+    try:
+        _compare_what_is_right(ours, chainers, surface, actual)
+    except Mismatch:
+        return False
     return True
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), '')
 
 
 def _largest(chainers: Side, results: list[Arrays]) -> float:
@@ -85,26 +149,34 @@ def _roundings(chainers: Side, order: int, largest: float) -> float:
     return (order + 1) * chainers.depth * chainers.terms * largest
 
 
-def _tolerance(ours: Side, roundings: float) -> dict[str, float]:
+def _tolerance(ours: Side, roundings: float, scale: float) -> dict[str, float]:
     """By dtype, how far a result may be off.
 
     float16 is computed in float32 and rounded only where a function ends:
     eight times a step, for c, h, their gradients, and the sums of these.  A
     result is no more exact than the narrowest dtype that takes part.
+    Gradients are proportional to ``scale``.  Where they vanish, an operation
+    may be off by the smallest number that is not denormal.
     """
-    allowed = {char: roundings * epsilon for char, epsilon in EPSILON.items()}
+    allowed = {char: roundings * epsilon * scale for char, epsilon in EPSILON.items()}
     if ours.engine == 'persistent':
-        allowed['f'] = roundings * GPU_EPSILON[ours.case.choices['precision']]
+        allowed['f'] = roundings * GPU_EPSILON[ours.case.choices['precision']] * scale
+    for char, smallest in SMALLEST.items():
+        allowed[char] += roundings * smallest
     narrow = _dtypes(ours)
     if 'e' in narrow:
-        return dict.fromkeys('efd', allowed['f'] + 8 * roundings / ours.terms * EPSILON['e'])
+        steps = 8 * roundings / ours.terms
+        denormal = float(numpy.finfo('e').smallest_subnormal)
+        return dict.fromkeys('efd', allowed['f'] + steps * (EPSILON['e'] * scale + denormal))
     if 'f' in narrow:
         allowed['d'] = allowed['f']
     return allowed
 
 
 def _dtypes(ours: Side) -> set:
-    return {ours.case.choices.get('matrix_dtype'), case_dtype(ours.case).char}
+    choices = ours.case.choices
+    given = choices.get('gradient_dtype') if choices['unusual'] == 'gradient dtype' else None
+    return {choices.get('matrix_dtype'), given, case_dtype(ours.case).char}
 
 
 def _compare(found: Arrays, right: Arrays, tolerance: dict[str, float]) -> None:
@@ -112,6 +184,8 @@ def _compare(found: Arrays, right: Arrays, tolerance: dict[str, float]) -> None:
         raise Mismatch(f'expected {sorted(right)}, got {sorted(found)}')
     for name, expected in right.items():
         actual = found[name]
+        if expected is not None and numpy.isnan(expected).any():
+            raise Mismatch(f'{name}: numbers from a gradient of a shape that does not fit')
         if actual is None or expected is None:  # not reached by any loss, which is a gradient of zeros
             if any(x is not None and x.any() for x in (actual, expected)):
                 raise Mismatch(f'{name}: expected {expected}, got {actual}')
@@ -136,9 +210,13 @@ def _observed(side: Side, surface: str, most: int = 2) -> list[Arrays]:
     values = {name: to_numpy(y) for name, y in outputs.items()}
     if not backprop or order == 0:
         return [values]
+    replaced = unusual.is_(case, 'replaced array')
     with side.configuration(case.one('engine_of_backward', (engine, *engines()))):
-        found = Gradients(side, outputs).of(order)
-    for name, y in outputs.items():
+        gradients = Gradients(side, outputs)
+        if replaced and side.replaces:
+            unusual.replace(side, outputs)
+        found = gradients.of(order)
+    for name, y in () if replaced else outputs.items():
         if not numpy.array_equal(values[name], to_numpy(y)):
             raise Mismatch(f'{name} has changed in backward')
     return [values, *found]

@@ -15,6 +15,7 @@ from chainer_lstm.kernels import native
 from chainer_lstm.kernels.native_engine import NativeEngine
 from tests.fuzz import chainers
 from tests.fuzz import loops
+from tests.fuzz import unusual
 from tests.fuzz.case import Case
 
 DTYPES = {'float32': numpy.float32, 'float64': numpy.float64, 'float16': numpy.float16, 'mixed16': chainer.mixed16}
@@ -66,6 +67,9 @@ class Side:
         depth: steps after each other, for the tolerance.
         terms: of the longest sum in one of them, which goes over units or over the rows of all steps.
         largest: of all numbers given.
+        may_refuse: whether an error of the package is right, because something that was given does not fit.
+        gradient_scale: of the gradients given for the outputs.
+        replaces: whether arrays are replaced after forward, in a case that replaces some.
     """
 
     functions: Any
@@ -79,10 +83,17 @@ class Side:
         self.depth, self.largest, self._width, self._rows = 1, 1., 0, 0
         self._made: dict[tuple, chainer.Variable] = {}
         self._count = 0
+        self._shapes = 0
+        self._shared: dict[tuple, chainer.Variable] = {}
+        self.may_refuse = False
+        self.replaces = True
+        tiny = unusual.is_(case, 'tiny gradients')
+        self.gradient_scale = case.one('gradients_up_to', unusual.TINY) if tiny else 1
 
     def variable(self, name: str, shape: tuple[int, ...], weight: bool = False, dtype: Any = None) -> Any:
         """One with the numbers of that name; under ``alias`` an earlier one of the same shape and dtype."""
         case = self.case
+        shape = self._shape(shape)
         alias = case.one('alias', ('nothing', 'variable', 'array'))
         dtype = case_dtype(case) if dtype is None else dtype
         made = self._made.get((shape, weight, dtype))
@@ -97,18 +108,52 @@ class Side:
         self.leaves[name] = variable
         return variable
 
-    def gradient(self, name: str, y: chainer.Variable) -> chainer.Variable:
-        """What an output's gradient is taken to be."""
-        ones = self.case.one('gradients', ('random', 'ones')) == 'ones'
-        numbers = numpy.ones(y.shape) if ones else self.case.numbers(f'gradient {name}', y.shape)
+    def gradient(self, name: str, y: chainer.Variable, given: bool = False) -> chainer.Variable:
+        """What an output's gradient is taken to be; ``given``: one that a script gives, which may be unusual."""
+        case = self.case
+        shape = unusual.gradient_shape(case, y) if given else y.shape
+        shared = given and unusual.is_(case, 'shared gradient')
+        if shared and (y.shape, y.dtype) in self._shared:
+            return self._shared[y.shape, y.dtype]
+        if case.one('gradients', ('random', 'ones')) == 'ones':
+            numbers = numpy.ones(shape)
+        else:
+            numbers = case.numbers('shared gradient' if shared else f'gradient {name}', shape)
+        dtype = y.dtype
+        if given:
+            numbers = numbers * self.gradient_scale
+            if unusual.is_(case, 'gradient dtype'):
+                dtype = numpy.dtype(case.one('gradient_dtype', ('d', 'f', 'e')))
+                numbers = numbers.astype(dtype)
+        gradient = self._gradient(self._fitted(numbers, y), dtype)
+        self._shared[y.shape, y.dtype] = gradient
+        return gradient
+
+    def replacement(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return an array that replaces that of a variable."""
+        return self._array(self._scaled(self.case.numbers(f'replacement of {name}', shape), True), dtype, 'dense')
+
+    def _gradient(self, numbers, dtype):
         return chainer.Variable(self._kept(self._array(
-            numbers, y.dtype, self.case.one('gradient_layout', tuple(LAYOUTS)))))
+            numbers, dtype, self.case.one('gradient_layout', tuple(LAYOUTS)))))
+
+    def _fitted(self, numbers, y):
+        """The numbers of a gradient, in the shape in which this side takes them."""
+        return numbers
+
+    def _shape(self, shape):
+        """The shape of the next array, which an unusual case makes in another one than that asked for."""
+        found = unusual.array_shape(self.case, self._shapes, shape)
+        self._shapes += 1
+        if found != shape:
+            self.may_refuse = True
+        return found
 
     def link(self, name: str, link: chainer.Link) -> chainer.Link:
         """The link, its parameters set to numbers of that name and shape."""
         layout = self.case.one('weight_layout', tuple(LAYOUTS))
         for path, param in sorted(link.namedparams()):
-            numbers = self._scaled(self.case.numbers(f'{name}{path}', param.shape), True)
+            numbers = self._scaled(self.case.numbers(f'{name}{path}', self._shape(param.shape)), True)
             param.array = self._array(numbers.astype(case_dtype(self.case)), param.dtype, layout)
         numpy.random.seed(self.case.seed)  # dropout is drawn after the weights
         return self.watch(name, link)
@@ -136,7 +181,7 @@ class Side:
     def _scaled(self, numbers, weight):
         if weight:  # sums of a row stay near 1, so that rounding is not multiplied from step to step
             return numbers / max(1, numbers.shape[-1] if numbers.ndim > 1 else 1) ** 0.5
-        scale = self.case.one('inputs_up_to', (1, 0, 30))
+        scale = self.case.one('inputs_up_to', (1, 0, 30, 1e-38, 1e-42, 1e-310))
         self.largest = max(self.largest, scale)
         return numbers * scale
 
@@ -172,6 +217,7 @@ class Ours(Side):
         with contextlib.ExitStack() as stack:
             stack.enter_context(chainer.using_config('lstm_engine', 'auto' if name == 'persistent' else name))
             stack.enter_context(chainer.using_config('lstm_matmul_precision', precision))
+            stack.enter_context(chainer.using_config('type_check', self.case.one('type_check', (True, False))))
             stack.enter_context(chainer.using_config('dtype', DTYPES[self.case.one('dtype', tuple(DTYPES))]))
             stack.enter_context(chainer.using_device(self.device))
             if instruction_set:
@@ -201,8 +247,14 @@ class Chainers(Side):
 
     @contextlib.contextmanager
     def configuration(self, engine: str):
-        with chainer.using_config('dtype', numpy.float64):
+        type_check = chainer.using_config('type_check', self.case.one('type_check', (True, False)))
+        with chainer.using_config('dtype', numpy.float64), type_check:
             yield
+
+    def _fitted(self, numbers, y):
+        if not unusual.fits(numbers.shape, y):
+            return numpy.full(y.shape, numpy.nan)  # the package has to refuse the gradient
+        return numpy.broadcast_to(numbers, y.shape)
 
     def _array(self, numbers, dtype, layout):
         numbers = numbers.astype(numpy.float64)

@@ -1,0 +1,115 @@
+"""Unusual uses: gradients and arrays that a script passes by mistake, or that few scripts pass.
+
+A case has at most one of them, its choice ``unusual``. Each has choices of its own, which name what is given.
+"""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import chainer
+import numpy
+
+UNUSUAL = (
+    'nothing',
+    'tiny gradients',
+    'shared gradient',
+    'output twice',
+    'gradients of None',
+    'gradient dtype',
+    'gradient shape',
+    'array shape',
+    'replaced array',
+)
+
+# given to chainer.grad, because Variable.backward accepts no gradients
+OF_GRAD = ('shared gradient', 'output twice', 'gradients of None', 'gradient dtype', 'gradient shape')
+
+SHAPES = {
+    'scalar': lambda shape: (),
+    'one': lambda shape: (1,),
+    'ones': lambda shape: (1,) * len(shape),
+    'one row': lambda shape: (1, *shape[1:]),
+    'one column': lambda shape: (*shape[:-1], 1),
+    'last axis': lambda shape: shape[-1:],
+    'without first axis': lambda shape: shape[1:],
+    'two': lambda shape: (2,),
+    'no rows': lambda shape: (0, *shape[1:]),
+    'row more': lambda shape: (*(n + 1 for n in shape[:1]), *shape[1:]),
+    'row less': lambda shape: (*(max(n - 1, 0) for n in shape[:1]), *shape[1:]),
+    'column more': lambda shape: (*shape[:-1], *(n + 1 for n in shape[-1:])),
+    'column less': lambda shape: (*shape[:-1], *(max(n - 1, 0) for n in shape[-1:])),
+    'transposed': lambda shape: shape[::-1],
+    'flat': lambda shape: (math.prod(shape),),
+    'axis before': lambda shape: (1, *shape),
+    'axis after': lambda shape: (*shape, 1),
+    'twice as many units': lambda shape: tuple(2 * n if n == max(shape) else n for n in shape),
+}
+
+# of magnitudes that float32 or float64 holds as denormal numbers, or not at all
+TINY = (1e-38, 1e-30, 1e-42, 1e-300, 1e-308, 1e-315)
+
+# Chainer's own functions, which compute something else of a gradient that is broadcast
+_CHAINERS = ('chainer.functions.connection.linear', 'chainer.functions.loss')
+
+
+def is_(case: Any, name: str) -> bool:
+    """Return whether the case has this unusual use."""
+    return case.one('unusual', UNUSUAL) == name
+
+
+def gradient_shape(case: Any, y: chainer.Variable) -> tuple[int, ...]:
+    """Return the shape of the gradient that is given for an output."""
+    if not is_(case, 'gradient shape'):
+        return y.shape
+    shape = SHAPES[case.one('gradient_shape', tuple(SHAPES))](y.shape)
+    creator = _creator(y)
+    if creator == '' or creator.startswith(_CHAINERS):
+        return y.shape
+    if creator.endswith('.reshape') and math.prod(shape) == math.prod(y.shape):
+        return y.shape  # Chainer reshapes such a gradient
+    return shape
+
+
+def fits(shape: tuple[int, ...], y: chainer.Variable) -> bool:
+    """Return whether NumPy broadcasts the shape to that of the output."""
+    try:
+        return numpy.broadcast_shapes(shape, y.shape) == y.shape
+    except ValueError:
+        return False
+
+
+def is_own(y: chainer.Variable) -> bool:
+    """Return whether a node of the package has computed the output, and no function of Chainer's after it."""
+    return _creator(y).startswith('chainer_lstm.')
+
+
+def array_shape(case: Any, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the array that is made as the ``index``-th of a case."""
+    if not is_(case, 'array shape'):
+        return shape
+    # all matrices of a gate, a direction or a layer of NStep lie beside each other
+    span = case.one('arrays_of_the_shape', (1, 2, 4, 8, 16))
+    if index // span != case.one('array_of_the_shape', tuple(range(24))):
+        return shape
+    return SHAPES[case.one('array_shape', tuple(SHAPES))](shape)
+
+
+def replace(side: Any, outputs: dict[str, chainer.Variable]) -> None:
+    """Replace the array of one variable, a leaf or an output, after forward."""
+    case = side.case
+    variables = {**side.leaves, **outputs}
+    names = list(variables)
+    if not names:
+        return
+    name = names[case.one('replaced', tuple(range(24))) % len(names)]
+    kind = case.one('replacement', ('other values', *SHAPES))
+    variable = variables[name]
+    shape = SHAPES.get(kind, lambda shape: shape)(variable.shape)
+    side.may_refuse = True
+    variable.array = side.replacement(name, shape, variable.dtype)
+
+
+def _creator(y):
+    """The module of the node that has computed a variable; '' for none."""
+    return '' if y.creator_node is None else type(y.creator_node).__module__
