@@ -1,6 +1,7 @@
 """Draws cases until the time is over; the first that fails is made simple and printed, and the exit status is 1."""
 import argparse
 import collections
+import os
 import random
 import sys
 import time
@@ -9,6 +10,8 @@ import traceback
 from tests.fuzz.case import Case
 from tests.fuzz.case import simplest
 from tests.fuzz.compare import check
+from tests.fuzz.crash import print_reproducer
+from tests.fuzz.crash import watch
 from tests.fuzz.sides import engines
 from tests.fuzz.surfaces import SURFACES
 
@@ -24,10 +27,12 @@ done with a link between two calls.
     python -m tests.fuzz --engine numpy       one engine
 
 A case that fails is made as simple as it can be, and printed as three lines of
-Python that fail again: paste them into a Python started in this folder."""
+Python that fail again: paste them into a Python started in this folder. So is a
+case that ends the process, because all of them run in a child process."""
 
 
-def main(args=None):
+def main(args=None, notes=None):
+    """Run cases in this process; ``notes`` are told each of them before it runs."""
     options = parse(args)
     seed = random.SystemRandom().randrange(10 ** 9) if options.seed is None else options.seed
     print(f'seed {seed}', flush=True)
@@ -38,7 +43,12 @@ def main(args=None):
     while time.monotonic() < begin + options.seconds:
         number = counts.total()
         surface = surfaces[number % len(surfaces)]
-        case = Case(given, random.Random(f'{seed} {number}'))
+        rng = random.Random(f'{seed} {number}')
+        if notes is None:
+            case = Case(given, rng)
+        else:
+            notes.begin(surface, f'case {number} of seed {seed}')
+            case = Case(given, rng, notes.add)
         counts[surface] += 1
         try:
             refused += not check(surface, case)
@@ -83,14 +93,11 @@ def print_failure(surface, case, error, name):
                 return True
         return False
 
-    choices = ''.join(f', {key}={value!r}' for key, value in simplest(case, fails).asked().items())
+    simpler = simplest(case, fails)
     show('')
     traceback.print_exception(error)
     message = next(iter(str(error).strip().splitlines()), '')
-    print(f'{name} fails; the same, simpler:\n\n'
-          f'from tests.fuzz import run\n'
-          f'# {type(error).__name__}: {message}\n'
-          f'run({surface!r}{choices})')
+    print_reproducer(surface, simpler, name, f'{type(error).__name__}: {message}')
 
 
 def show(progress):
@@ -99,4 +106,4 @@ def show(progress):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(watch(lambda notes: main(notes=notes)) if hasattr(os, 'fork') else main())

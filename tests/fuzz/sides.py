@@ -70,6 +70,7 @@ class Side:
         may_refuse: whether an error of the package is right, because something that was given does not fit.
         gradient_scale: of the gradients given for the outputs.
         replaces: whether arrays are replaced after forward, in a case that replaces some.
+        keeps_shapes: whether those that were replaced had the same shape.
     """
 
     functions: Any
@@ -87,6 +88,7 @@ class Side:
         self._shared: dict[tuple, chainer.Variable] = {}
         self.may_refuse = False
         self.replaces = True
+        self.keeps_shapes = True
         tiny = unusual.is_(case, 'tiny gradients')
         self.gradient_scale = case.one('gradients_up_to', unusual.TINY) if tiny else 1
 
@@ -125,6 +127,8 @@ class Side:
             if unusual.is_(case, 'gradient dtype'):
                 dtype = numpy.dtype(case.one('gradient_dtype', ('d', 'f', 'e')))
                 numbers = numbers.astype(dtype)
+            elif shape != y.shape:  # all elements get the same rounding error, so both sides need the same number
+                numbers = numpy.asarray(numbers).astype(case_dtype(case))
         gradient = self._gradient(self._fitted(numbers, y), dtype)
         self._shared[y.shape, y.dtype] = gradient
         return gradient
@@ -233,7 +237,7 @@ class Ours(Side):
         return super().link(name, link)
 
     def _array(self, numbers, dtype, layout):
-        return LAYOUTS[layout](self.xp, self.xp.asarray(numbers.astype(dtype)))
+        return LAYOUTS[layout](self.xp, self.xp.asarray(numpy.asarray(numbers).astype(dtype)))
 
     def _constant(self, variable):
         return variable.array
@@ -257,7 +261,7 @@ class Chainers(Side):
         return numpy.broadcast_to(numbers, y.shape)
 
     def _array(self, numbers, dtype, layout):
-        numbers = numbers.astype(numpy.float64)
+        numbers = numpy.asarray(numbers, numpy.float64)
         return LAYOUTS[layout](numpy, numbers).copy() if layout == 'one row' else numbers
 
     def _constant(self, variable):
