@@ -14,17 +14,20 @@ from tests.fuzz.crash import print_reproducer
 from tests.fuzz.crash import watch
 from tests.fuzz.sides import engines
 from tests.fuzz.surfaces import SURFACES
+from tests.fuzz.unusual import UNUSUAL
 
 DESCRIPTION = """\
 Compares the package with Chainer's own code in float64, and the functions with
 loops, too, under random choices: sizes, ragged lengths, dtypes, memory orders,
 states and gradients left out, dropout, engines, configurations, and what is
-done with a link between two calls.
+done with a link between two calls. Every second case has something unusual:
+gradients and arrays that do not fit, arrays replaced after forward, tiny numbers.
 
     python -m tests.fuzz --seconds 60         a minute of everything
     python -m tests.fuzz --seed 7             the same cases again, as far as the time goes
     python -m tests.fuzz --only LSTM          one surface
     python -m tests.fuzz --engine numpy       one engine
+    python -m tests.fuzz --unusual nothing    only what scripts do on purpose
 
 A case that fails is made as simple as it can be, and printed as three lines of
 Python that fail again: paste them into a Python started in this folder. So is a
@@ -37,6 +40,8 @@ def main(args=None, notes=None):
     seed = random.SystemRandom().randrange(10 ** 9) if options.seed is None else options.seed
     print(f'seed {seed}', flush=True)
     given = {} if options.engine is None else {'engine': options.engine, 'engine_of_backward': options.engine}
+    if options.unusual is not None:
+        given['unusual'] = options.unusual
     surfaces = [options.only] if options.only else list(SURFACES)
     counts, refused = collections.Counter(), 0
     begin = shown = time.monotonic()
@@ -62,8 +67,8 @@ def main(args=None, notes=None):
     width = max(map(len, surfaces))
     for surface in surfaces:
         print(f'{surface:{width}} {counts[surface]:7}')
-    print(f'{counts.total()} cases of seed {seed} agree, {refused} of them by raising the same exception '
-          'or because float16 overflows')
+    print(f'{counts.total()} cases of seed {seed} agree, {refused} of them by raising the same exception, '
+          'because the package refuses what does not fit, or because float16 overflows')
     return 0
 
 
@@ -74,6 +79,7 @@ def parse(args):
     parser.add_argument('--seed', type=int, help='of all cases (default: a fresh one, which is printed)')
     parser.add_argument('--engine', choices=engines(), help='default: all of them, by chance')
     parser.add_argument('--only', choices=SURFACES, metavar='SURFACE', help=f'one of {", ".join(SURFACES)}')
+    parser.add_argument('--unusual', choices=UNUSUAL, metavar='USE', help=f'one of {", ".join(UNUSUAL)}')
     options = parser.parse_args(args)
     if not options.seconds > 0:
         parser.error(f'argument --seconds: expected a positive number, got {options.seconds}')

@@ -62,6 +62,7 @@ class Side:
 
     Attributes:
         functions, links: the modules under comparison, or stand-ins.
+        is_package: whether it is the package's side.
         leaves: variables and parameters by name.
         given: arrays that must not change, with copies of them.
         depth: steps after each other, for the tolerance.
@@ -71,11 +72,14 @@ class Side:
         gradient_scale: of the gradients given for the outputs.
         replaces: whether arrays are replaced after forward, in a case that replaces some.
         keeps_shapes: whether those that were replaced had the same shape.
+        decided: by ``Ours``, because it depends on how the package computes: 'replaced', the name of the variable
+            whose array is replaced, and 'shape of NAME', the shape of the gradient given for an output.
     """
 
     functions: Any
     links: Any
     xp: Any = numpy
+    is_package = False
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -89,6 +93,7 @@ class Side:
         self.may_refuse = False
         self.replaces = True
         self.keeps_shapes = True
+        self.decided: dict[str, Any] = {}
         tiny = unusual.is_(case, 'tiny gradients')
         self.gradient_scale = case.one('gradients_up_to', unusual.TINY) if tiny else 1
 
@@ -113,7 +118,7 @@ class Side:
     def gradient(self, name: str, y: chainer.Variable, given: bool = False) -> chainer.Variable:
         """What an output's gradient is taken to be; ``given``: one that a script gives, which may be unusual."""
         case = self.case
-        shape = unusual.gradient_shape(case, y) if given else y.shape
+        shape = self._gradient_shape(name, y) if given else y.shape
         shared = given and unusual.is_(case, 'shared gradient')
         if shared and (y.shape, y.dtype) in self._shared:
             return self._shared[y.shape, y.dtype]
@@ -140,6 +145,10 @@ class Side:
     def _gradient(self, numbers, dtype):
         return chainer.Variable(self._kept(self._array(
             numbers, dtype, self.case.one('gradient_layout', tuple(LAYOUTS)))))
+
+    def _gradient_shape(self, name, y):
+        """The shape of the gradient that the package is given for an output."""
+        raise NotImplementedError
 
     def _fitted(self, numbers, y):
         """The numbers of a gradient, in the shape in which this side takes them."""
@@ -206,6 +215,7 @@ class Ours(Side):
 
     functions, links = chainer_lstm.functions, chainer_lstm.links
     RNNForLM = chainer_lstm.models.RNNForLM
+    is_package = True
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -236,6 +246,10 @@ class Ours(Side):
         link.to_device(self.device)
         return super().link(name, link)
 
+    def _gradient_shape(self, name, y):
+        shape = self.decided[f'shape of {name}'] = unusual.gradient_shape(self.case, y)
+        return shape
+
     def _array(self, numbers, dtype, layout):
         return LAYOUTS[layout](self.xp, self.xp.asarray(numpy.asarray(numbers).astype(dtype)))
 
@@ -254,6 +268,9 @@ class Chainers(Side):
         type_check = chainer.using_config('type_check', self.case.one('type_check', (True, False)))
         with chainer.using_config('dtype', numpy.float64), type_check:
             yield
+
+    def _gradient_shape(self, name, y):
+        return self.decided.get(f'shape of {name}', y.shape)
 
     def _fitted(self, numbers, y):
         if not unusual.fits(numbers.shape, y):

@@ -62,12 +62,12 @@ def is_(case: Any, name: str) -> bool:
 
 
 def gradient_shape(case: Any, y: chainer.Variable) -> tuple[int, ...]:
-    """Return the shape of the gradient that is given for an output."""
+    """Return the shape of the gradient that the package is given for an output."""
     if not is_(case, 'gradient shape'):
         return y.shape
     shape = SHAPES[case.one('gradient_shape', tuple(SHAPES))](y.shape)
     creator = _creator(y)
-    if not creator.startswith(_CREATORS):
+    if not creator.startswith(_CREATORS) or not _depends_on_package(y):
         return y.shape
     if creator.endswith('.reshape') and math.prod(shape) == math.prod(y.shape):
         return y.shape  # Chainer reshapes such a gradient
@@ -100,20 +100,49 @@ def array_shape(case: Any, index: int, shape: tuple[int, ...]) -> tuple[int, ...
 
 def replace(side: Any, outputs: dict[str, chainer.Variable]) -> None:
     """Replace the array of one variable, a leaf or an output, after forward."""
-    case = side.case
     variables = {**side.leaves, **outputs}
-    names = list(variables)
-    if not names:
+    if side.is_package:
+        side.decided['replaced'] = _replaced(side.case, variables, outputs)
+    name = side.decided['replaced']
+    if name is None:
         return
-    name = names[case.one('replaced', tuple(range(24))) % len(names)]
-    kind = case.one('replacement', ('other values', *SHAPES))
     variable = variables[name]
+    kind = side.case.one('replacement', ('other values', *SHAPES))
     shape = SHAPES.get(kind, lambda shape: shape)(variable.shape)
     side.may_refuse = True
     side.keeps_shapes = shape == variable.shape
     variable.array = side.replacement(name, shape, variable.dtype)
 
 
+def _replaced(case, variables, outputs):
+    """The name of the variable to replace, one that no function of Chainer's takes; None if there is none.
+
+    Chainer's functions split and join gradients by the shapes that arrays have in backward.
+    """
+    taken = set()
+    for creator in _creators(outputs.values()):
+        if not type(creator).__module__.startswith('chainer_lstm.'):
+            taken.update(creator.inputs)
+    names = [name for name, variable in variables.items() if variable.node not in taken]
+    return names[case.one('replaced', tuple(range(24))) % len(names)] if names else None
+
+
 def _creator(y):
     """The module of the node that has computed a variable; '' for none."""
     return '' if y.creator_node is None else type(y.creator_node).__module__
+
+
+def _depends_on_package(y):
+    """Whether a node of the package is among those that have computed a variable."""
+    return any(type(creator).__module__.startswith('chainer_lstm.') for creator in _creators([y]))
+
+
+def _creators(ys):
+    """All nodes that have computed the variables."""
+    found = set()
+    left = {y.creator_node for y in ys} - {None}
+    while left:
+        creator = left.pop()
+        found.add(creator)
+        left |= {x.creator_node for x in creator.inputs} - found - {None}
+    return found
