@@ -39,7 +39,10 @@ def main(args=None, notes=None):
     options = parse(args)
     seed = random.SystemRandom().randrange(10 ** 9) if options.seed is None else options.seed
     print(f'seed {seed}', flush=True)
-    given = {} if options.engine is None else {'engine': options.engine, 'engine_of_backward': options.engine}
+    given = {}
+    if options.engine is not None:
+        given['engine'] = options.engine
+        given['engine_of_backward'] = options.engine
     if options.unusual is not None:
         given['unusual'] = options.unusual
     surfaces = [options.only] if options.only else list(SURFACES)
@@ -67,8 +70,8 @@ def main(args=None, notes=None):
     width = max(map(len, surfaces))
     for surface in surfaces:
         print(f'{surface:{width}} {counts[surface]:7}')
-    print(f'{counts.total()} cases of seed {seed} agree, {refused} of them by raising the same exception, '
-          'because the package refuses what does not fit, or because float16 overflows')
+    print(f'{counts.total()} cases of seed {seed} agree, {refused} of them by raising the same '
+          'exception, because the package refuses what does not fit, or because float16 overflows')
     return 0
 
 
@@ -79,7 +82,8 @@ def parse(args):
     parser.add_argument('--seed', type=int, help='of all cases (default: a fresh one, which is printed)')
     parser.add_argument('--engine', choices=engines(), help='default: all of them, by chance')
     parser.add_argument('--only', choices=SURFACES, metavar='SURFACE', help=f'one of {", ".join(SURFACES)}')
-    parser.add_argument('--unusual', choices=UNUSUAL, metavar='USE', help=f'one of {", ".join(UNUSUAL)}')
+    parser.add_argument('--unusual', choices=UNUSUAL, metavar='USE',
+                        help=f'one of {", ".join(UNUSUAL)}')
     options = parser.parse_args(args)
     if not options.seconds > 0:
         parser.error(f'argument --seconds: expected a positive number, got {options.seconds}')

@@ -110,7 +110,8 @@ class StatefulPeepholeLSTM(_Calls, L.StatefulPeepholeLSTM):
             return super().forward(x)
         if batch > len(c):
             raise TypeError('batch')
-        self.c, self.h = c[:batch], None if h is None else h[:batch]
+        self.c = c[:batch]
+        self.h = h[:batch] if h is not None and batch else None
         y = super().forward(x)
         self.c = F.concat((self.c, c[batch:]), axis=0)
         self.h = y if h is None else F.concat((y, h[batch:]), axis=0) if batch else h

@@ -24,16 +24,16 @@ from tests.fuzz.sides import to_numpy
 from tests.fuzz.surfaces import SURFACES
 
 EPSILON = {'e': 2. ** -11, 'f': 2. ** -24, 'd': 2. ** -53}  # the rounding of one operation
-SMALLEST = {char: float(numpy.finfo(char).tiny) for char in 'fd'}  # of what is no denormal number
+SMALLEST = {char: float(numpy.finfo(char).tiny) for char in 'fd'}  # that are not denormal
 FLOAT16_MAX = 65504
-REFUSALS = (ValueError, TypeError, IndexError, type_check.InvalidType)  # of what does not fit
+REFUSALS = (ValueError, TypeError, IndexError, type_check.InvalidType)  # of arrays that do not fit
 GPU_EPSILON = {'highest': 2. ** -16, 'high': 2. ** -11, 'medium': 2. ** -8}  # of a product by 'persistent'
 
 
 def check(surface: str, case: Case) -> bool:
     """Runs a case.  Where both sides raise the same exception they agree, and where numbers are too large for float16.
 
-    The package may refuse what does not fit, whatever Chainer does with it.
+    The package may refuse arrays that do not fit, even if Chainer computes something.
 
     Returns:
         Whether there was something to compare.
@@ -57,14 +57,16 @@ def check(surface: str, case: Case) -> bool:
             return False
         raise
     except RuntimeWarning:
-        if 'e' in _dtypes(ours) and _largest(chainers, _expected(ours, chainers, surface)) > FLOAT16_MAX:
-            return False
+        if 'e' in _dtypes(ours):
+            expected = _expected(ours, chainers, surface)
+            if _largest(chainers, expected) > FLOAT16_MAX:
+                return False
         raise
     for array, before in ours.given:
         if not (array == before).all():
             raise Mismatch('an array that was given has changed')
     if unusual.is_(case, 'array shape') and ours.may_refuse:
-        _compare_what_is_right(ours, chainers, surface, actual)
+        _compare_misfits(ours, chainers, surface, actual)
     elif unusual.is_(case, 'replaced array') and ours.may_refuse:
         _compare_replaced(ours, chainers, surface, actual)
     else:
@@ -88,27 +90,32 @@ def _compare_with_loops(case: Case, chainers: Side, surface: str) -> None:
         _compare(values, expected, {'d': roundings * EPSILON['d'] + roundings * SMALLEST['d']})
 
 
-def _compare_what_is_right(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> None:
-    """Of arrays that do not fit the package may compute what Chainer computes, and nothing else."""
+def _compare_misfits(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> None:
+    """Compare results from arrays that do not fit: the package may compute what Chainer does."""
     _compare_all(ours, chainers, actual, _expected(ours, chainers, surface))
 
 
 def _expected(ours: Side, chainers: Side, surface: str) -> list[Arrays]:
-    """What Chainer computes; where it refuses what does not fit, so has the package to."""
+    """Return Chainer's results.
+
+    Raises:
+        Mismatch: Chainer refuses arrays that do not fit, and the package does not.
+    """
     try:
         return _observed(chainers, surface)
     except Exception as error:
         if not ours.may_refuse:
             raise
         message = next(iter(str(error).strip().splitlines()), '')
-        raise Mismatch(f'numbers, where Chainer raises {type(error).__name__}: {message}') from error
+        name = type(error).__name__
+        raise Mismatch(f'numbers, where Chainer raises {name}: {message}') from error
 
 
 def _compare_replaced(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> None:
-    """Gradients after an array was replaced are Chainer's, or those of what forward was given.
+    """Compare gradients after an array was replaced with Chainer's, with and without replacing it.
 
-    Nodes that retain other arrays see other values, so new values of the same
-    shape leave nothing to compare with.
+    Chainer's nodes retain other arrays than the package's, so after new values of
+    the same shape gradients have to be finite, and no more.
     """
     for arrays in actual:
         for name, x in arrays.items():
@@ -119,7 +126,7 @@ def _compare_replaced(ours: Side, chainers: Side, surface: str, actual: list[Arr
     unreplaced = Chainers(ours.case)
     unreplaced.replaces = False
     try:
-        _compare_what_is_right(ours, chainers, surface, actual)
+        _compare_misfits(ours, chainers, surface, actual)
     except Mismatch:
         if not _agree(ours, unreplaced, surface, actual):
             raise
@@ -127,7 +134,7 @@ def _compare_replaced(ours: Side, chainers: Side, surface: str, actual: list[Arr
 
 def _agree(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> bool:
     try:
-        _compare_what_is_right(ours, chainers, surface, actual)
+        _compare_misfits(ours, chainers, surface, actual)
     except Mismatch:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Reports cases that end the process: they run in a child process, which notes what it is about to do."""
+"""Report cases that crash the process: they run in a child process, which notes its choices."""
 from __future__ import annotations
 
 import ast
@@ -18,10 +18,10 @@ from tests.fuzz.compare import check
 
 
 class Notes:
-    """The present case and its choices, in a file that is still there after the process has crashed."""
+    """The present case and its choices, in a file that outlives the process."""
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)
+    def __init__(self, file: Any) -> None:
+        self._file = file
 
     def begin(self, surface: str, name: str) -> None:
         """Note which case runs now, in place of the one before."""
@@ -48,21 +48,26 @@ def watch(run: Callable[[Notes], int]) -> int:
     Returns:
         The exit status, 1 after a crash.
     """
-    notes = Notes()
-    status = status_in_child(lambda: run(notes))
-    if status >= 0:
-        return status
+    with tempfile.TemporaryFile(buffering=0) as file:
+        notes = Notes(file)
+        status = status_in_child(lambda: run(notes))
+        if status >= 0:
+            return status
+        _report(notes, f'killed by {signal.Signals(-status).name}')
+        return 1
+
+
+def _report(notes: Notes, failure: str) -> None:
     entries = notes.read()
     if not entries:
-        print(f'killed by {signal.Signals(-status).name} before the first case')
-        return 1
+        print(f'{failure} before the first case')
+        return
     (surface, name), *choices = entries
     case = Case({})
     case.recall(choices)
-    print(f'\n{name} is killed by {signal.Signals(-status).name}; making it simpler', file=sys.stderr, flush=True)
+    print(f'\n{name} is {failure}; making it simpler', file=sys.stderr, flush=True)
     case = simplest(case, lambda simpler: _crashes(surface, simpler, notes))
-    print_reproducer(surface, case, name, f'killed by {signal.Signals(-status).name}')
-    return 1
+    print_reproducer(surface, case, name, failure)
 
 
 def _crashes(surface: str, case: Case, notes: Notes) -> bool:
@@ -82,14 +87,14 @@ def _crashes(surface: str, case: Case, notes: Notes) -> bool:
 
 
 def status_in_child(run: Callable[[], int]) -> int:
-    """Return the exit status of a child process that runs the function; negative numbers are signals.
+    """Return the exit status of a child process that runs the function, negative for a signal.
 
-    The parent must have computed nothing: threads and contexts of a GPU do not outlive ``fork``.
+    The parent must have computed nothing: threads and a GPU's context do not outlive ``fork``.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', DeprecationWarning)  # BLAS has threads, and handles fork
+        warnings.simplefilter('ignore', DeprecationWarning)  # threads of BLAS, which handles fork
         child = os.fork()
     if not child:
         _run_and_exit(run)

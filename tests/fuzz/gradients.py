@@ -32,7 +32,9 @@ class Gradients:
         case = side.case
         ways = ('grad', 'backward', 'backward twice')
         self.side = side
-        self.how = 'grad' if case.one('unusual', unusual.UNUSUAL) in unusual.OF_GRAD else case.one('how', ways)
+        if case.one('unusual', unusual.UNUSUAL) in unusual.OF_GRAD:
+            ways = ways[:1]
+        self.how = case.one('how', ways)
         self.ys: list[chainer.Variable] = []
         self.gys: list[Optional[chainer.Variable]] = []
         self.creators = {y.creator_node for y in outputs.values()}
@@ -46,10 +48,12 @@ class Gradients:
         self.wanted = {name: leaf for k, (name, leaf) in enumerate(side.leaves.items()) if k % 7 not in without}
 
     def _given(self, k, name, y):
-        """The gradient of the k-th output; None for ones, which only the package is given so."""
+        """Return the gradient of the k-th output, for the package None in place of ones."""
         side = self.side
-        if unusual.is_(side.case, 'gradients of None') and k % 9 in side.case.some('none', tuple(range(9)), 5, 1):
-            return None if isinstance(side, Ours) else _ones(y)
+        if unusual.is_(side.case, 'gradients of None'):
+            none = side.case.some('none', tuple(range(9)), 5, 1)
+            if k % 9 in none:
+                return None if side.is_package else _ones(y)
         gy = side.gradient(name, y, True)
         if not self._has_to_take(y, gy):
             side.may_refuse = True
@@ -110,7 +114,8 @@ class Gradients:
 
     def _is_unusual(self):
         """Whether gradients may be of another shape or dtype than the leaves."""
-        return any(unusual.is_(self.side.case, name) for name in ('gradient dtype', 'replaced array'))
+        uses = ('gradient dtype', 'array shape', 'replaced array')
+        return self.side.case.choices['unusual'] in uses
 
     def _check(self, grads):
         for name, g in grads.items():

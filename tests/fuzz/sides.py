@@ -25,7 +25,7 @@ LENGTHS = (1, 2, 0, 3, 5, 9)  # of sequences and batches
 # the same values elsewhere in memory
 LAYOUTS = {
     'dense': lambda xp, x: x,
-    'fortran': lambda xp, x: xp.asfortranarray(x),
+    'fortran': lambda xp, x: xp.asfortranarray(x) if x.ndim else x,  # it adds an axis to a scalar
     'strided': lambda xp, x: xp.repeat(x, 2, axis=-1)[..., ::2] if x.ndim else x,
     'reversed': lambda xp, x: x[::-1].copy()[::-1] if x.ndim else x,
     'rows apart': lambda xp, x: xp.concatenate((x, x), axis=-1)[..., :x.shape[-1]] if x.ndim else x,
@@ -68,12 +68,12 @@ class Side:
         depth: steps after each other, for the tolerance.
         terms: of the longest sum in one of them, which goes over units or over the rows of all steps.
         largest: of all numbers given.
-        may_refuse: whether an error of the package is right, because something that was given does not fit.
+        may_refuse: whether the package may raise an error, because something given does not fit.
         gradient_scale: of the gradients given for the outputs.
         replaces: whether arrays are replaced after forward, in a case that replaces some.
         keeps_shapes: whether those that were replaced had the same shape.
-        decided: by ``Ours``, because it depends on how the package computes: 'replaced', the name of the variable
-            whose array is replaced, and 'shape of NAME', the shape of the gradient given for an output.
+        decided: by ``Ours``, from the nodes that the package computes with: 'replaced', the name of
+            the variable whose array is replaced, and 'shape of NAME', that of an output's gradient.
     """
 
     functions: Any
@@ -116,7 +116,7 @@ class Side:
         return variable
 
     def gradient(self, name: str, y: chainer.Variable, given: bool = False) -> chainer.Variable:
-        """What an output's gradient is taken to be; ``given``: one that a script gives, which may be unusual."""
+        """Return a gradient for an output, which may be unusual if it is ``given`` by a script."""
         case = self.case
         shape = self._gradient_shape(name, y) if given else y.shape
         shared = given and unusual.is_(case, 'shared gradient')
@@ -132,15 +132,24 @@ class Side:
             if unusual.is_(case, 'gradient dtype'):
                 dtype = numpy.dtype(case.one('gradient_dtype', ('d', 'f', 'e')))
                 numbers = numbers.astype(dtype)
-            elif shape != y.shape:  # all elements get the same rounding error, so both sides need the same number
+            elif shape != y.shape:
+                # all elements have the same rounding error, so both sides need the same number
                 numbers = numpy.asarray(numbers).astype(case_dtype(case))
         gradient = self._gradient(self._fitted(numbers, y), dtype)
         self._shared[y.shape, y.dtype] = gradient
         return gradient
 
+    def replace_weights(self, link: chainer.Link) -> None:
+        """Replace parameters of a link that was called already, in a case with such arrays."""
+        for path, param in sorted(link.namedparams()):
+            shape = self._shape(param.shape)
+            if shape != param.shape:
+                param.array = self.replacement(path, shape, param.dtype)
+
     def replacement(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return an array that replaces that of a variable."""
-        return self._array(self._scaled(self.case.numbers(f'replacement of {name}', shape), True), dtype, 'dense')
+        numbers = self.case.numbers(f'replacement of {name}', shape)
+        return self._array(self._scaled(numbers, True), dtype, 'dense')
 
     def _gradient(self, numbers, dtype):
         return chainer.Variable(self._kept(self._array(
@@ -155,7 +164,7 @@ class Side:
         return numbers
 
     def _shape(self, shape):
-        """The shape of the next array, which an unusual case makes in another one than that asked for."""
+        """Return the shape of the next array, in an unusual case another one than asked for."""
         found = unusual.array_shape(self.case, self._shapes, shape)
         self._shapes += 1
         if found != shape:
@@ -166,7 +175,8 @@ class Side:
         """The link, its parameters set to numbers of that name and shape."""
         layout = self.case.one('weight_layout', tuple(LAYOUTS))
         for path, param in sorted(link.namedparams()):
-            numbers = self._scaled(self.case.numbers(f'{name}{path}', self._shape(param.shape)), True)
+            shape = self._shape(param.shape)
+            numbers = self._scaled(self.case.numbers(f'{name}{path}', shape), True)
             param.array = self._array(numbers.astype(case_dtype(self.case)), param.dtype, layout)
         numpy.random.seed(self.case.seed)  # dropout is drawn after the weights
         return self.watch(name, link)
@@ -228,10 +238,11 @@ class Ours(Side):
         """One of ``engines()``, and what the case chooses besides."""
         name, *instruction_set = engine.split()
         precision = self.case.one('precision', ('highest', 'high', 'medium'))
+        type_check = self.case.one('type_check', (True, False))
         with contextlib.ExitStack() as stack:
             stack.enter_context(chainer.using_config('lstm_engine', 'auto' if name == 'persistent' else name))
             stack.enter_context(chainer.using_config('lstm_matmul_precision', precision))
-            stack.enter_context(chainer.using_config('type_check', self.case.one('type_check', (True, False))))
+            stack.enter_context(chainer.using_config('type_check', type_check))
             stack.enter_context(chainer.using_config('dtype', DTYPES[self.case.one('dtype', tuple(DTYPES))]))
             stack.enter_context(chainer.using_device(self.device))
             if instruction_set:

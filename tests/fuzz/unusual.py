@@ -1,6 +1,6 @@
 """Unusual uses: gradients and arrays that a script passes by mistake, or that few scripts pass.
 
-A case has at most one of them, its choice ``unusual``. Each has choices of its own, which name what is given.
+A case has at most one of them, its choice ``unusual``, and further choices for each use.
 """
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ UNUSUAL = (
 )
 
 # given to chainer.grad, because Variable.backward accepts no gradients
-OF_GRAD = ('shared gradient', 'output twice', 'gradients of None', 'gradient dtype', 'gradient shape')
+OF_GRAD = (
+    'shared gradient',
+    'output twice',
+    'gradients of None',
+    'gradient dtype',
+    'gradient shape',
+)
 
 SHAPES = {
     'scalar': lambda shape: (),
@@ -44,16 +50,20 @@ SHAPES = {
     'axis before': lambda shape: (1, *shape),
     'axis after': lambda shape: (*shape, 1),
     # of few rows, so that reading it as another shape leaves its memory
-    'very wide': lambda shape: (*shape[:-1], *(100000 // max(math.prod(shape[:-1]), 1) for n in shape[-1:])),
+    'very wide': lambda shape: (*shape[:-1], *(_wide(shape) for n in shape[-1:])),
     'twice as many units': lambda shape: tuple(2 * n if n == max(shape) else n for n in shape),
 }
 
-# of magnitudes that float32 or float64 holds as denormal numbers, or not at all
+# magnitudes that float32 or float64 holds as denormal numbers, or not at all
 TINY = (1e-38, 1e-30, 1e-42, 1e-300, 1e-308, 1e-315)
 
-# What an output may come from to be given a gradient of another shape. All other functions are Chainer's alone, and
-# some compute something else of it than of the gradient that NumPy broadcasts.
+# Creators of outputs that are given a gradient of another shape. Chainer's other functions
+# compute something else of it than of the gradient that NumPy broadcasts.
 _CREATORS = ('chainer_lstm.', 'chainer.functions.array.')
+
+
+def _wide(shape):
+    return 1000000 // max(math.prod(shape[:-1]), 1)
 
 
 def is_(case: Any, name: str) -> bool:
@@ -83,7 +93,7 @@ def fits(shape: tuple[int, ...], y: chainer.Variable) -> bool:
 
 
 def is_own(y: chainer.Variable) -> bool:
-    """Return whether a node of the package has computed the output, and no function of Chainer's after it."""
+    """Return whether a node of the package has computed the output, with none after it."""
     return _creator(y).startswith('chainer_lstm.')
 
 
@@ -115,7 +125,7 @@ def replace(side: Any, outputs: dict[str, chainer.Variable]) -> None:
 
 
 def _replaced(case, variables, outputs):
-    """The name of the variable to replace, one that no function of Chainer's takes; None if there is none.
+    """Return the name of a variable that no function of Chainer's takes, or None.
 
     Chainer's functions split and join gradients by the shapes that arrays have in backward.
     """
@@ -128,17 +138,17 @@ def _replaced(case, variables, outputs):
 
 
 def _creator(y):
-    """The module of the node that has computed a variable; '' for none."""
+    """Return the module of the node that has computed a variable, '' for none."""
     return '' if y.creator_node is None else type(y.creator_node).__module__
 
 
 def _depends_on_package(y):
-    """Whether a node of the package is among those that have computed a variable."""
+    """Return whether a node of the package is among those that have computed a variable."""
     return any(type(creator).__module__.startswith('chainer_lstm.') for creator in _creators([y]))
 
 
 def _creators(ys):
-    """All nodes that have computed the variables."""
+    """Return all nodes that have computed the variables."""
     found = set()
     left = {y.creator_node for y in ys} - {None}
     while left:
