@@ -136,7 +136,7 @@ def zeros_instead_of_an_error(monkeypatch):
     (gradients_that_reach_the_first_row_alone, 'gradient shape', 'lstm_step'),
     (gradients_with_more_rows_that_are_cut, 'gradient shape', 'StatelessLSTM'),
     (gradients_of_another_dtype_that_are_truncated, 'gradient dtype', 'LSTM'),
-    (gradients_that_count_once_if_they_are_one, 'shared gradient', 'peephole_lstm_step'),
+    (gradients_that_count_once_if_they_are_one, 'shared gradient', 'lstm_step'),
     (small_gradients_that_are_lost, 'tiny gradients', 'LSTM'),
     (products_of_the_columns_that_both_have, 'array shape', 'StatelessLSTM'),
     (zeros_instead_of_an_error, 'replaced array', 'LSTM'),

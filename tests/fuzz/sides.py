@@ -135,6 +135,8 @@ class Side:
             elif shape != y.shape:
                 # all elements have the same rounding error, so both sides need the same number
                 numbers = numpy.asarray(numbers).astype(case_dtype(case))
+                if case.one('gradient_layout', tuple(LAYOUTS)) == 'one row':
+                    numbers = LAYOUTS['one row'](numpy, numbers)  # of the shape that is given
         gradient = self._gradient(self._fitted(numbers, y), dtype)
         self._shared[y.shape, y.dtype] = gradient
         return gradient
