@@ -1,6 +1,7 @@
 """Draws cases until the time is over; the first that fails is made simple and printed, and the exit status is 1."""
 import argparse
 import collections
+import os
 import random
 import sys
 import time
@@ -9,36 +10,53 @@ import traceback
 from tests.fuzz.case import Case
 from tests.fuzz.case import simplest
 from tests.fuzz.compare import check
+from tests.fuzz.crash import print_reproducer
+from tests.fuzz.crash import watch
 from tests.fuzz.sides import engines
 from tests.fuzz.surfaces import SURFACES
+from tests.fuzz.unusual import UNUSUAL
 
 DESCRIPTION = """\
 Compares the package with Chainer's own code in float64, and the functions with
 loops, too, under random choices: sizes, ragged lengths, dtypes, memory orders,
 states and gradients left out, dropout, engines, configurations, and what is
-done with a link between two calls.
+done with a link between two calls. Every second case has something unusual:
+gradients and arrays that do not fit, arrays replaced after forward, tiny numbers.
 
     python -m tests.fuzz --seconds 60         a minute of everything
     python -m tests.fuzz --seed 7             the same cases again, as far as the time goes
     python -m tests.fuzz --only LSTM          one surface
     python -m tests.fuzz --engine numpy       one engine
+    python -m tests.fuzz --unusual nothing    only what scripts do on purpose
 
 A case that fails is made as simple as it can be, and printed as three lines of
-Python that fail again: paste them into a Python started in this folder."""
+Python that fail again: paste them into a Python started in this folder. So is a
+case that ends the process, because all of them run in a child process."""
 
 
-def main(args=None):
+def main(args=None, notes=None):
+    """Run cases in this process; ``notes`` are told each of them before it runs."""
     options = parse(args)
     seed = random.SystemRandom().randrange(10 ** 9) if options.seed is None else options.seed
     print(f'seed {seed}', flush=True)
-    given = {} if options.engine is None else {'engine': options.engine, 'engine_of_backward': options.engine}
+    given = {}
+    if options.engine is not None:
+        given['engine'] = options.engine
+        given['engine_of_backward'] = options.engine
+    if options.unusual is not None:
+        given['unusual'] = options.unusual
     surfaces = [options.only] if options.only else list(SURFACES)
     counts, refused = collections.Counter(), 0
     begin = shown = time.monotonic()
     while time.monotonic() < begin + options.seconds:
         number = counts.total()
         surface = surfaces[number % len(surfaces)]
-        case = Case(given, random.Random(f'{seed} {number}'))
+        rng = random.Random(f'{seed} {number}')
+        if notes is None:
+            case = Case(given, rng)
+        else:
+            notes.begin(surface, f'case {number} of seed {seed}')
+            case = Case(given, rng, notes.add)
         counts[surface] += 1
         try:
             refused += not check(surface, case)
@@ -52,8 +70,8 @@ def main(args=None):
     width = max(map(len, surfaces))
     for surface in surfaces:
         print(f'{surface:{width}} {counts[surface]:7}')
-    print(f'{counts.total()} cases of seed {seed} agree, {refused} of them by raising the same exception '
-          'or because float16 overflows')
+    print(f'{counts.total()} cases of seed {seed} agree, {refused} of them by raising the same '
+          'exception, because the package refuses what does not fit, or because float16 overflows')
     return 0
 
 
@@ -64,6 +82,8 @@ def parse(args):
     parser.add_argument('--seed', type=int, help='of all cases (default: a fresh one, which is printed)')
     parser.add_argument('--engine', choices=engines(), help='default: all of them, by chance')
     parser.add_argument('--only', choices=SURFACES, metavar='SURFACE', help=f'one of {", ".join(SURFACES)}')
+    parser.add_argument('--unusual', choices=UNUSUAL, metavar='USE',
+                        help=f'one of {", ".join(UNUSUAL)}')
     options = parser.parse_args(args)
     if not options.seconds > 0:
         parser.error(f'argument --seconds: expected a positive number, got {options.seconds}')
@@ -83,14 +103,11 @@ def print_failure(surface, case, error, name):
                 return True
         return False
 
-    choices = ''.join(f', {key}={value!r}' for key, value in simplest(case, fails).asked().items())
+    simpler = simplest(case, fails)
     show('')
     traceback.print_exception(error)
     message = next(iter(str(error).strip().splitlines()), '')
-    print(f'{name} fails; the same, simpler:\n\n'
-          f'from tests.fuzz import run\n'
-          f'# {type(error).__name__}: {message}\n'
-          f'run({surface!r}{choices})')
+    print_reproducer(surface, simpler, name, f'{type(error).__name__}: {message}')
 
 
 def show(progress):
@@ -99,4 +116,4 @@ def show(progress):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(watch(lambda notes: main(notes=notes)) if hasattr(os, 'fork') else main())

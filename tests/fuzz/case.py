@@ -5,6 +5,7 @@ import random
 import time
 import zlib
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from typing import Any
 from typing import Optional
@@ -20,13 +21,16 @@ class Case:
     Args:
         given: choices that are made already.
         rng: draws the others; without it they are the simplest.
+        note: called with each choice as it is made, for a process that may not outlive the case.
     """
 
-    def __init__(self, given: dict[str, Any], rng: Optional[random.Random] = None) -> None:
+    def __init__(self, given: dict[str, Any], rng: Optional[random.Random] = None,
+                 note: Callable[[tuple], None] = lambda choice: None) -> None:
         self.choices = dict(given)
         self.options: dict[str, tuple] = {}  # of what was asked for
         self._simplest: dict[str, Any] = {}
         self._rng = rng
+        self._note = note
 
     def one(self, name: str, options: tuple) -> Any:
         """One of the options."""
@@ -36,6 +40,7 @@ class Case:
                 # every second choice is the simplest: what fails together is rarely more than three things
                 rng = self._rng
                 self.choices[name] = rng.choice(options) if rng and rng.random() < 0.5 else options[0]
+            self._note((name, options, options[0], self.choices[name]))
         return self.choices[name]
 
     def size(self, name: str, least: int = 1) -> int:
@@ -49,7 +54,15 @@ class Case:
                 rng = self._rng
                 length = rng.randint(least, longest) if rng else least
                 self.choices[name] = tuple(rng.choice(options) for _ in range(length)) if rng else self._simplest[name]
+            self._note((name, options, self._simplest[name], self.choices[name]))
         return self.choices[name]
+
+    def recall(self, noted: Iterable[tuple]) -> None:
+        """Take over what ``note`` was called with in another process."""
+        for name, options, simplest, choice in noted:
+            self.options[name] = options
+            self._simplest[name] = simplest
+            self.choices[name] = choice
 
     def asked(self) -> dict[str, Any]:
         """The choices that were asked for and are not the simplest."""

@@ -73,7 +73,9 @@ def softmax_cross_entropy(x, t, normalize=True, **kwargs):
 class _Calls:
     """What stateful links do here besides: where c or h alone is set, the other one is zeros of its shape."""
 
-    def _complete(self):
+    def _complete(self, batch):
+        if self.h is None and self.c is not None and len(self.c) == batch:
+            return  # Chainer multiplies no zeros either
         if (self.c is None) != (self.h is None):
             given = self.h if self.c is None else self.c
             self.c, self.h = (chainer.Variable(numpy.zeros(given.shape)) if s is None else s for s in (self.c, self.h))
@@ -94,7 +96,7 @@ def _flat(x):
 
 class LSTM(_Calls, L.LSTM):
     def forward(self, x):
-        self._complete()
+        self._complete(len(x))
         return super().forward(_flat(x))
 
 
@@ -102,16 +104,17 @@ class StatefulPeepholeLSTM(_Calls, L.StatefulPeepholeLSTM):
     """The first rows of a state advance, as in ``LSTM``."""
 
     def forward(self, x):
-        self._complete()
+        self._complete(len(x))
         x, c, h, batch = _flat(x), self.c, self.h, len(x)
         if c is None:
             return super().forward(x)
-        if batch > len(h):
+        if batch > len(c):
             raise TypeError('batch')
-        self.c, self.h = c[:batch], h[:batch]
+        self.c = c[:batch]
+        self.h = h[:batch] if h is not None and batch else None
         y = super().forward(x)
         self.c = F.concat((self.c, c[batch:]), axis=0)
-        self.h = F.concat((y, h[batch:]), axis=0) if batch else h
+        self.h = y if h is None else F.concat((y, h[batch:]), axis=0) if batch else h
         return y
 
 

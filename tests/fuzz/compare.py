@@ -9,6 +9,7 @@ import numpy
 from chainer.utils import type_check
 
 from tests.fuzz import loops
+from tests.fuzz import unusual
 from tests.fuzz.case import Case
 from tests.fuzz.gradients import Arrays
 from tests.fuzz.gradients import Gradients
@@ -23,12 +24,16 @@ from tests.fuzz.sides import to_numpy
 from tests.fuzz.surfaces import SURFACES
 
 EPSILON = {'e': 2. ** -11, 'f': 2. ** -24, 'd': 2. ** -53}  # the rounding of one operation
+SMALLEST = {char: float(numpy.finfo(char).tiny) for char in 'fd'}  # that are not denormal
 FLOAT16_MAX = 65504
+REFUSALS = (ValueError, TypeError, IndexError, type_check.InvalidType)  # of arrays that do not fit
 GPU_EPSILON = {'highest': 2. ** -16, 'high': 2. ** -11, 'medium': 2. ** -8}  # of a product by 'persistent'
 
 
 def check(surface: str, case: Case) -> bool:
     """Runs a case.  Where both sides raise the same exception they agree, and where numbers are too large for float16.
+
+    The package may refuse arrays that do not fit, even if Chainer computes something.
 
     Returns:
         Whether there was something to compare.
@@ -38,30 +43,100 @@ def check(surface: str, case: Case) -> bool:
         Exception: one of them has raised it.
     """
     ours, chainers = Ours(case), Chainers(case)
+    chainers.decided = ours.decided  # filled before Chainer's side runs
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', RuntimeWarning)
             actual = _observed(ours, surface)
-    except (ValueError, TypeError, type_check.InvalidType) as error:
+    except REFUSALS as error:
+        if ours.may_refuse:
+            return False
         try:
             _observed(chainers, surface)
         except type(error):
             return False
         raise
     except RuntimeWarning:
-        if 'e' in _dtypes(ours) and _largest(chainers, _observed(chainers, surface)) > FLOAT16_MAX:
-            return False
+        if 'e' in _dtypes(ours):
+            expected = _expected(ours, chainers, surface)
+            if _largest(chainers, expected) > FLOAT16_MAX:
+                return False
         raise
-    expected = _observed(chainers, surface)
     for array, before in ours.given:
         if not (array == before).all():
             raise Mismatch('an array that was given has changed')
+    if unusual.is_(case, 'array shape') and ours.may_refuse:
+        _compare_misfits(ours, chainers, surface, actual)
+    elif unusual.is_(case, 'replaced array') and ours.may_refuse:
+        _compare_replaced(ours, chainers, surface, actual)
+    else:
+        _compare_all(ours, chainers, actual, _observed(chainers, surface))
+        _compare_with_loops(case, chainers, surface)
+    return True
+
+
+def _compare_all(ours: Side, chainers: Side, actual: list[Arrays], expected: list[Arrays]) -> None:
     for order, (found, right) in enumerate(zip(actual, expected)):
         largest = _largest(chainers, expected[:order + 1])
-        _compare(found, right, _tolerance(ours, _roundings(chainers, order, largest)))
+        scale = ours.gradient_scale if order else 1
+        _compare(found, right, _tolerance(ours, _roundings(chainers, order, largest), scale))
+
+
+def _compare_with_loops(case: Case, chainers: Side, surface: str) -> None:
     if hasattr(loops.functions, surface) and not (case.choices['train'] and case.choices.get('dropout')):
         values, = _observed(Loops(case), surface, 0)
-        _compare(values, expected[0], {'d': _roundings(chainers, 0, chainers.largest) * EPSILON['d']})
+        expected, = _observed(Chainers(case), surface, 0)
+        roundings = _roundings(chainers, 0, chainers.largest)
+        _compare(values, expected, {'d': roundings * EPSILON['d'] + roundings * SMALLEST['d']})
+
+
+def _compare_misfits(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> None:
+    """Compare results from arrays that do not fit: the package may compute what Chainer does."""
+    _compare_all(ours, chainers, actual, _expected(ours, chainers, surface))
+
+
+def _expected(ours: Side, chainers: Side, surface: str) -> list[Arrays]:
+    """Return Chainer's results.
+
+    Raises:
+        Mismatch: Chainer refuses arrays that do not fit, and the package does not.
+    """
+    try:
+        return _observed(chainers, surface)
+    except Exception as error:
+        if not ours.may_refuse:
+            raise
+        message = next(iter(str(error).strip().splitlines()), '')
+        name = type(error).__name__
+        raise Mismatch(f'numbers, where Chainer raises {name}: {message}') from error
+
+
+def _compare_replaced(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> None:
+    """Compare gradients after an array was replaced with Chainer's, with and without replacing it.
+
+    Chainer's nodes retain other arrays than the package's, so after new values of
+    the same shape gradients have to be finite, and no more.
+    """
+    for arrays in actual:
+        for name, x in arrays.items():
+            if x is not None and not numpy.isfinite(x).all():
+                raise Mismatch(f'{name}: expected finite numbers, got {x}')
+    if ours.keeps_shapes:
+        return
+    unreplaced = Chainers(ours.case)
+    unreplaced.replaces = False
+    try:
+        _compare_misfits(ours, chainers, surface, actual)
+    except Mismatch:
+        if not _agree(ours, unreplaced, surface, actual):
+            raise
+
+
+def _agree(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> bool:
+    try:
+        _compare_misfits(ours, chainers, surface, actual)
+    except Mismatch:
+        return False
     return True
 
 
@@ -85,26 +160,34 @@ def _roundings(chainers: Side, order: int, largest: float) -> float:
     return (order + 1) * chainers.depth * chainers.terms * largest
 
 
-def _tolerance(ours: Side, roundings: float) -> dict[str, float]:
+def _tolerance(ours: Side, roundings: float, scale: float) -> dict[str, float]:
     """By dtype, how far a result may be off.
 
     float16 is computed in float32 and rounded only where a function ends:
     eight times a step, for c, h, their gradients, and the sums of these.  A
     result is no more exact than the narrowest dtype that takes part.
+    Gradients are proportional to ``scale``.  Where they vanish, an operation
+    may be off by the smallest number that is not denormal.
     """
-    allowed = {char: roundings * epsilon for char, epsilon in EPSILON.items()}
+    allowed = {char: roundings * epsilon * scale for char, epsilon in EPSILON.items()}
     if ours.engine == 'persistent':
-        allowed['f'] = roundings * GPU_EPSILON[ours.case.choices['precision']]
+        allowed['f'] = roundings * GPU_EPSILON[ours.case.choices['precision']] * scale
+    for char, smallest in SMALLEST.items():
+        allowed[char] += roundings * smallest
     narrow = _dtypes(ours)
     if 'e' in narrow:
-        return dict.fromkeys('efd', allowed['f'] + 8 * roundings / ours.terms * EPSILON['e'])
+        steps = 8 * roundings / ours.terms
+        denormal = float(numpy.finfo('e').smallest_subnormal)
+        return dict.fromkeys('efd', allowed['f'] + steps * (EPSILON['e'] * scale + denormal))
     if 'f' in narrow:
         allowed['d'] = allowed['f']
     return allowed
 
 
 def _dtypes(ours: Side) -> set:
-    return {ours.case.choices.get('matrix_dtype'), case_dtype(ours.case).char}
+    choices = ours.case.choices
+    given = choices.get('gradient_dtype') if choices['unusual'] == 'gradient dtype' else None
+    return {choices.get('matrix_dtype'), given, case_dtype(ours.case).char}
 
 
 def _compare(found: Arrays, right: Arrays, tolerance: dict[str, float]) -> None:
@@ -112,6 +195,8 @@ def _compare(found: Arrays, right: Arrays, tolerance: dict[str, float]) -> None:
         raise Mismatch(f'expected {sorted(right)}, got {sorted(found)}')
     for name, expected in right.items():
         actual = found[name]
+        if expected is not None and numpy.isnan(expected).any():
+            raise Mismatch(f'{name}: numbers from a gradient of a shape that does not fit')
         if actual is None or expected is None:  # not reached by any loss, which is a gradient of zeros
             if any(x is not None and x.any() for x in (actual, expected)):
                 raise Mismatch(f'{name}: expected {expected}, got {actual}')
@@ -136,9 +221,13 @@ def _observed(side: Side, surface: str, most: int = 2) -> list[Arrays]:
     values = {name: to_numpy(y) for name, y in outputs.items()}
     if not backprop or order == 0:
         return [values]
+    replaced = unusual.is_(case, 'replaced array')
     with side.configuration(case.one('engine_of_backward', (engine, *engines()))):
-        found = Gradients(side, outputs).of(order)
-    for name, y in outputs.items():
+        gradients = Gradients(side, outputs)
+        if replaced and side.replaces:
+            unusual.replace(side, outputs)
+        found = gradients.of(order)
+    for name, y in () if replaced else outputs.items():
         if not numpy.array_equal(values[name], to_numpy(y)):
             raise Mismatch(f'{name} has changed in backward')
     return [values, *found]

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import itertools
 from typing import Any
+from typing import Optional
 
 import chainer
 import chainer.functions as F
 import numpy
 
+from tests.fuzz import unusual
 from tests.fuzz.sides import Ours
 from tests.fuzz.sides import Side
 from tests.fuzz.sides import to_numpy
@@ -28,22 +30,48 @@ class Gradients:
 
     def __init__(self, side: Side, outputs: dict[str, chainer.Variable]) -> None:
         case = side.case
-        self.side, self.how = side, case.one('how', ('grad', 'backward', 'backward twice'))
+        ways = ('grad', 'backward', 'backward twice')
+        self.side = side
+        if case.one('unusual', unusual.UNUSUAL) in unusual.OF_GRAD:
+            ways = ways[:1]
+        self.how = case.one('how', ways)
         self.ys: list[chainer.Variable] = []
-        self.gys: list[chainer.Variable] = []
+        self.gys: list[Optional[chainer.Variable]] = []
+        self.creators = {y.creator_node for y in outputs.values()}
         without = case.some('without_loss', tuple(range(9)), 5)
         for k, (name, y) in enumerate(outputs.items()):
             if k % 9 not in without:
-                self._add(y, side.gradient(name, y))
+                self._add(y, self._given(k, name, y))
             elif not isinstance(side, Ours):  # Chainer's own code cannot do without here and there
-                self._add(y, side.gradient(name, y) * 0)
+                self._add(y, chainer.Variable(numpy.zeros(y.shape)))
         without = case.some('without_gradient', tuple(range(7)), 3)
         self.wanted = {name: leaf for k, (name, leaf) in enumerate(side.leaves.items()) if k % 7 not in without}
+
+    def _given(self, k, name, y):
+        """Return the gradient of the k-th output, for the package None in place of ones."""
+        side = self.side
+        if unusual.is_(side.case, 'gradients of None'):
+            none = side.case.some('none', tuple(range(9)), 5, 1)
+            if k % 9 in none:
+                return None if side.is_package else _ones(y)
+        gy = side.gradient(name, y, True)
+        if not self._has_to_take(y, gy):
+            side.may_refuse = True
+        return gy
+
+    def _has_to_take(self, y, gy):
+        """Whether an error for a gradient is a fault of the package."""
+        if (gy.shape, gy.dtype) == (y.shape, y.dtype):
+            return True
+        if gy.dtype != y.dtype and len(self.creators) > 1:
+            return False  # Chainer adds no gradients of two dtypes
+        return unusual.fits(gy.shape, y) and unusual.is_own(y)
 
     def _add(self, y, gy):
         for k, other in enumerate(self.ys):
             if other is y:  # two names of one output: chainer.grad would take the last gradient alone
-                self.gys[k] += gy
+                before = _ones(y) if self.gys[k] is None else self.gys[k]
+                self.gys[k] = before + (_ones(y) if gy is None else gy)
                 return
         self.ys.append(y)
         self.gys.append(gy)
@@ -53,7 +81,7 @@ class Gradients:
         ys, gys, found = self.ys, self.gys, []
         for left in reversed(range(order)):
             grads = (self._by_call if self.how == 'grad' else self._by_backward)(ys, gys, left > 0)
-            if isinstance(self.side, Ours):
+            if isinstance(self.side, Ours) and not self._is_unusual():
                 self._check(grads)
             found.append({name: None if g is None else to_numpy(g) for name, g in grads.items()})
             known = {name: g for name, g in grads.items() if g is not None}
@@ -65,6 +93,10 @@ class Gradients:
         unique = {id(leaf): leaf for leaf in self.wanted.values()}
         if not ys or not unique:
             return dict.fromkeys(self.wanted)
+        if unusual.is_(self.side.case, 'output twice') and isinstance(self.side, Ours):
+            # chainer.grad takes the last one
+            ys = [ys[0], *ys]
+            gys = [self.side.gradient('that is not taken', ys[0]), *gys]
         grads = dict(zip(unique, chainer.grad(ys, list(unique.values()), gys, enable_double_backprop=with_graph)))
         return {name: grads[id(leaf)] for name, leaf in self.wanted.items()}
 
@@ -80,6 +112,11 @@ class Gradients:
                 loss.backward(enable_double_backprop=with_graph)
         return {name: leaf.grad_var for name, leaf in self.wanted.items()}
 
+    def _is_unusual(self):
+        """Whether gradients may be of another shape or dtype than the leaves."""
+        uses = ('gradient dtype', 'array shape', 'replaced array')
+        return self.side.case.choices['unusual'] in uses
+
     def _check(self, grads):
         for name, g in grads.items():
             leaf = self.wanted[name]
@@ -91,3 +128,7 @@ class Gradients:
         for (name, g), (other, other_g) in itertools.combinations(params.values(), 2):
             if self.side.xp is numpy and numpy.shares_memory(g, other_g):
                 raise Mismatch(f'the gradients by {name} and {other} share memory')
+
+
+def _ones(y):
+    return chainer.Variable(y.xp.ones(y.shape, y.dtype))

@@ -61,6 +61,8 @@ class Program:
             state = self.links[0].h if self.links[0].h is not None else self.links[0].c
             if state is not None:
                 self.batch = min(self.batch, len(state))
+            if self.at == 1:
+                self.side.replace_weights(self.links[0])
             getattr(self, '_' + action.replace(' ', '_'))()
             for name in 'ch':
                 if getattr(self.links[0], name) is not None:

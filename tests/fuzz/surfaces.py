@@ -56,7 +56,9 @@ def lstm_sequence(side: Side) -> Outputs:
     in_size, units, peepholes = case.size('in_size'), case.size('units'), case.one('peepholes', (0, 3))
     dense = case.one('dense', (False, True))
     if dense:
-        batches = (case.size('batch', 0),) * case.one('time', (1, 2, 0, 3, 5, 17))
+        sizes = (case.size('batch', 0), in_size, units)
+        times = (1, 2, 0, 3, 5, 17, *_long(case, sizes, layers))
+        batches = (case.size('batch', 0),) * case.one('time', times)
         rows = case.size('batch', 0)
     else:
         batches = case_batches(case, growing=False)
@@ -169,6 +171,8 @@ def _n_step_link(side, name, directions):
         if call and case.one('from_last', (False, True)):
             states = [outputs['hy0'], outputs['cy0']]
         xs = [side.variable(f'x{call} {k}', (length, in_size)) for k, length in enumerate(lengths)]
+        if call:
+            side.replace_weights(link)
         hy, cy, ys = link(*states, xs)
         outputs |= {f'hy{call}': hy, f'cy{call}': cy, **_named(f'y{call} ', ys)}
         side.depth += layers * max(lengths)
@@ -186,7 +190,8 @@ def SequenceLSTM(side: Side) -> Outputs:
         in_size, units, n_layers=layers, bidirectional=directions == 2, batch_first=batch_first, **options))
     outputs: Outputs = {}
     for call in range(case.one('calls', (1, 2))):
-        time = case.one(f'time{call}', (1, 2, 0, 3, 5))
+        times = (1, 2, 0, 3, 5, *_long(case, (in_size, units, batch), layers))
+        time = case.one(f'time{call}', times)
         steps: dict[str, Any] = {}
         masking = case.one('masking', ('none', 'lengths', 'mask'))
         if masking == 'lengths':
@@ -199,6 +204,8 @@ def SequenceLSTM(side: Side) -> Outputs:
             steps['initial_state'] = tuple(
                 side.variable(name, (layers * directions, batch, units)) for name in 'ch')
         x = side.variable(f'x{call}', (batch, time, in_size) if batch_first else (time, batch, in_size))
+        if call:
+            side.replace_weights(link)
         y = link(x, **steps)
         outputs |= _named(f'y{call} ', y) if options['return_state'] else {f'y{call}': y}
         side.depth += layers * time
@@ -228,6 +235,12 @@ def _weights(side, name, in_size, units, peepholes):
     own = side.case.one('matrix_dtype', (None, 'f', 'd', 'e'))
     return [side.variable(f'{name}{k}', shape, weight=True, dtype=numpy.dtype(own) if own and len(shape) == 2 else None)
             for k, shape in enumerate(shapes)]
+
+
+def _long(case, sizes, layers):
+    """Return a number of steps in which gradients vanish, if Chainer needs less than a second."""
+    fast = max(sizes) < 9 and layers == 1 and case.choices['order'] < 2
+    return (300,) if fast else ()
 
 
 def _directions(case):
