@@ -221,6 +221,9 @@ class Stateful(KeepsState, Cell):
     def forward_sequence(self, xs: Union[Input, Sequence[Input]]) -> Union[chainer.Variable, tuple]:
         """The outputs of all steps, and the state as after calling the link with each of them, in one node.
 
+        Of a list of steps the last output is the variable ``h``, as after a
+        step, if its batch is that of the state.
+
         Args:
             xs: (T, B, I), or T steps (B_t, I) or (B_t, …) whose batches do not grow.
 
@@ -258,6 +261,8 @@ class Stateful(KeepsState, Cell):
             if dense and xs.ndim > 3:
                 steps = F.reshape(xs, (*xs.shape[:2], chainer.utils.size_of_shape(xs.shape[2:])))
             self.h, self.c, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
+            if not dense and len(ys[-1]) == rows:  # as after steps: cutting the graph at h cuts it at the output
+                self.h = ys[-1]
         return ys
 
     def _rows(self, batch: int) -> int:
