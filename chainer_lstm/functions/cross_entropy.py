@@ -15,6 +15,7 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import check_unchanged
 from chainer_lstm.functions.node import full
 
 
@@ -32,6 +33,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs((0, 1))
+        self._shapes = [x.shape for x in inputs]
         x, t = inputs
         if chainer.is_debug():
             chainers._check_input_values(x, t, self._ignore_label)
@@ -46,6 +48,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         return numpy.asarray(losses.sum() * self._coefficient, x.dtype),
 
     def backward(self, indexes, grad_outputs):
+        check_unchanged(self, self._shapes, ('x', 't'))
         x, t = self.get_retained_inputs()
         grad_outputs = full(grad_outputs[0], t.shape if self._reduce == 'no' else (), x.dtype),
         if chainer.config.enable_backprop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import NoReturn
 from typing import Optional
@@ -91,9 +92,8 @@ class Chained(function_node.FunctionNode):
                 handed.append(name)
             else:
                 gradient, weight = chain.gradient(engine, name, weights[name]), inputs[i]
-                if gradient.shape != weight.shape:
-                    raise ValueError(f'{name}: expected the array of forward, of shape {gradient.shape}, '
-                                     f'got {weight.shape}')
+                if gradient.shape != weight.shape:  # NumPy broadcasts, where types are not checked
+                    raise ValueError(f'{name}: expected shape {gradient.shape}, got {weight.shape}')
                 made[i] = engine.cast(gradient, weight.dtype)
         if handed:
             if chain.is_long():
@@ -144,6 +144,7 @@ class StepNode(Chained):
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
         self.retain_outputs((0,))
+        self._shapes = [x.shape for x in inputs]
         c_prev, x, *others = inputs
         batch = len(x)
         engine = engine_of(x)
@@ -160,10 +161,10 @@ class StepNode(Chained):
         else:  # what was retained, as arrays, without making six variables
             inputs = [node.data for node in self.inputs]
             c, gc, gh = arrays((c, gc, gh))
-        shape = c.shape
-        if shape != inputs[0].shape:
-            raise ValueError(f'c and c_prev: expected the arrays of forward, of one shape, got {shape} and '
-                             f'{inputs[0].shape}: .array of a variable has been replaced since')
+        names, shape = self.step.names, self._shapes[0]
+        check_unchanged(self, self._shapes, names)
+        if c.shape != shape:
+            raise ValueError(f'c: expected the array of forward, of shape {shape}, got {c.shape}')
         batch = len(inputs[1])
         gc, gh = full(gc, shape, c.dtype), full(gh, (batch, *shape[1:]), c.dtype)
         head = (inputs[0][:batch], *inputs[1:])
@@ -172,7 +173,6 @@ class StepNode(Chained):
             saved, c, _ = self.step.forward(engine, *head)
         else:
             engine, saved, c = engine_of(inputs[1]), self.saved, c[:batch]
-        names = self.step.names
         gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh,
                                              [names[i] for i in indexes])
 
@@ -291,6 +291,23 @@ def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     if isinstance(gradient, variable.Variable):
         return F.broadcast_to(gradient, shape)
     return chainer.backend.get_array_module(gradient).broadcast_to(gradient, shape)
+
+
+def check_unchanged(node: function_node.FunctionNode, shapes: Sequence[tuple[int, ...]], names: Sequence[str]) -> None:
+    """Compare the inputs that a node has retained with those of forward: ``.array`` of a variable can be replaced.
+
+    Args:
+        node: the node, in backward.
+        shapes: of the inputs in forward.
+        names: of the inputs.
+
+    Raises:
+        ValueError: one has another shape.
+    """
+    found = [x.shape for x in node.inputs]
+    if found != shapes:
+        k = next(k for k in range(len(found)) if found[k] != shapes[k])
+        raise ValueError(f'{names[k]}: expected the array of forward, of shape {shapes[k]}, got {found[k]}')
 
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:

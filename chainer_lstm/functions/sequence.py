@@ -22,6 +22,7 @@ from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.lstm import lstm_step
 from chainer_lstm.functions.lstm import peephole_lstm_step
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import check_unchanged
 from chainer_lstm.functions.node import full
 from chainer_lstm.functions.node import own
 from chainer_lstm.functions.node import refuse_chainerx
@@ -177,7 +178,7 @@ class LSTMSequence(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
-        self._check_unchanged()
+        check_unchanged(self, self._shapes, ('hx', 'cx', 'x', *(f'weights {k}' for k in range(len(inputs) - 3))))
         (states, _, rows), plan = self._shapes[:3], self._plan
         shapes = states, states, (*rows[:-1], plan.directions * states[-1])
         grad_outputs = tuple([full(g, shape, inputs[0].dtype) for g, shape in zip(grad_outputs, shapes)])
@@ -217,17 +218,6 @@ class LSTMSequence(function_node.FunctionNode):
         gradients = (ghx, gcx, gy, *gweights)
         return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
                      for i in indexes)
-
-    def _check_unchanged(self):
-        """Compare the shapes of the inputs with those of forward.
-
-        Raises:
-            ValueError: an array was replaced by one of another shape since.
-        """
-        for k, (node, shape) in enumerate(zip(self.inputs, self._shapes)):
-            if node.shape != shape:
-                name = ('hx', 'cx', 'x')[k] if k < 3 else f'weight {k - 3}'
-                raise ValueError(f'{name}: expected the array of forward, of shape {shape}, got {node.shape}')
 
     def _differentiable(self, inputs, indexes, grad_outputs):
         inputs = own(inputs)
