@@ -93,21 +93,30 @@ def sequence(name: str, value: Any, of: str) -> Any:
 
 
 def same_dtype(convert: str, **two: Any) -> None:
-    """Expect one dtype of two arguments; both are types as ``check_type_forward`` gets them.
+    """Expect one dtype of two arguments.
 
     Args:
         convert: the name of the one that the error says how to convert.
-        **two: the arguments by name.
+        **two: the arguments by name; arrays, or types as ``check_type_forward`` gets them.
 
     Raises:
         chainer.utils.type_check.InvalidType: their dtypes differ.
     """
-    dtypes = {name: type_check.eval(argument.dtype) for name, argument in two.items()}
+    dtypes = {name: _evaluated(argument.dtype) for name, argument in two.items()}
     (name, got), (other, expected) = dtypes.items()
-    if got == expected:
-        return
-    wanted = next(dtype for each, dtype in dtypes.items() if each != convert)
-    hint = f'{convert}.astype({wanted.char!r}) converts it'
-    if dtypes[convert] == numpy.float64:
+    if got != expected:
+        wanted = expected if convert == name else got
+        raise type_check.InvalidType(
+            f'{name}.dtype == {other}.dtype', f'{got} != {expected} ({conversion(convert, dtypes[convert], wanted)})')
+
+
+def conversion(name: str, got: numpy.dtype, wanted: numpy.dtype) -> str:
+    """Return how an argument of another dtype than wanted is converted, and where it may come from."""
+    hint = f'{name}.astype({wanted.char!r}) converts it'
+    if got == numpy.float64:
         hint += '; NumPy 2 keeps float64 scalars, and an array multiplied by one becomes float64'
-    raise type_check.InvalidType(f'{name}.dtype == {other}.dtype', f'{got} != {expected} ({hint})')
+    return hint
+
+
+def _evaluated(dtype: Any) -> numpy.dtype:
+    return dtype.eval() if isinstance(dtype, type_check.Expr) else dtype

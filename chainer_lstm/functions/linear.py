@@ -9,6 +9,7 @@ import numpy
 from chainer import function_node
 from chainer.utils import type_check
 
+from chainer_lstm.functions.checks import same_dtype
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
@@ -68,6 +69,8 @@ def linear(x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1)
         chainer.utils.type_check.InvalidType: a shape does not fit.
     """
     x, W, b = variable('x', x), variable('W', W), None if b is None else variable('b', b)
+    if b is not None and x.dtype.kind == b.dtype.kind == 'f':
+        same_dtype('x', b=b, x=x)
     if (b is not None and n_batch_axes == 1 and not is_static() and isinstance(x.array, numpy.ndarray)
             and x.ndim == 2 and x.dtype in ('f', 'd') and all(other.dtype == x.dtype for other in (W, b))):
         return Linear().apply((x, W, b))[0]

@@ -127,11 +127,13 @@ class LSTMSequence(function_node.FunctionNode):
     def check_type_forward(self, in_types):
         hx, cx, x, *weights = in_types
         type_check._argname((hx, cx, x), ('hx', 'cx', 'x'))
-        type_check.expect(x.dtype.kind == 'f', hx.dtype == x.dtype, cx.dtype == x.dtype)
+        type_check.expect(x.dtype.kind == 'f')
         for w in weights:
             type_check.expect(w.dtype.kind == 'f')
             if type_check.eval(w.ndim) == 1:
-                type_check.expect(w.dtype == x.dtype)
+                checks.same_dtype('x', b=w, x=x)
+        checks.same_dtype('hx', hx=hx, x=x)
+        checks.same_dtype('cx', cx=cx, x=x)
 
     def forward_chainerx(self, inputs):
         refuse_chainerx()

@@ -104,6 +104,7 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
                 raise ValueError(f'expected xs[{k}] of shape (length, {in_size}), got {x.shape}')
             if x.dtype.kind != 'f':
                 raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
+            checks.same_dtype(f'xs[{k}]', **{f'xs[{k}]': x, 'bs[0][0]': self.bs[0][0]})
         return xs
 
     def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray) -> Input:

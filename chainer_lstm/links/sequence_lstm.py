@@ -236,7 +236,8 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
             batch = 'batch' if batch is None else batch
             raise ValueError(f'expected {name} of shape ({groups}, {batch}, {self.out_size}), got {value.shape}')
         if value.dtype.kind != 'f' or (dtype is not None and value.dtype != dtype):
-            raise TypeError(f'expected {name} of dtype {"float" if dtype is None else dtype}, got {value.dtype}')
+            hint = '' if dtype is None else f' ({checks.conversion(name, value.dtype, dtype)})'
+            raise TypeError(f'expected {name} of dtype {"float" if dtype is None else dtype}, got {value.dtype}{hint}')
         return F.reshape(value, shape)
 
 
