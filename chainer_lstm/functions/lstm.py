@@ -18,7 +18,6 @@ from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.node import Chained
 from chainer_lstm.functions.node import StepNode
-from chainer_lstm.functions.node import arrays
 from chainer_lstm.functions.node import check_unchanged
 from chainer_lstm.functions.node import full
 from chainer_lstm.functions.node import own

@@ -65,7 +65,7 @@ class Chained(function_node.FunctionNode):
         """Compute the outputs, without Chainer's bookkeeping where nothing observes the call: half of a small step."""
         variables = tuple([chainer.as_variable(x) for x in inputs])
         given = arrays(variables)
-        if not all([type(x) is numpy.ndarray for x in given]) or chainer.config.debug or chainer.get_function_hooks():
+        if any(type(x) is not numpy.ndarray for x in given) or chainer.config.debug or chainer.get_function_hooks():
             return super().apply(inputs)
         self._input_layouts = (None,) * len(given)
         if chainer.config.type_check:
@@ -312,7 +312,7 @@ def check_unchanged(node: function_node.FunctionNode, shapes: Sequence[tuple[int
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
     """Return the outputs of a node as variables, in the graph if one grows: the end of ``FunctionNode.apply``."""
-    requires_grad = any([x.requires_grad for x in inputs])
+    requires_grad = any(x.requires_grad for x in inputs)
     ys = tuple([variable.Variable(y, requires_grad=requires_grad) for y in outputs])
     node._output_count = len(ys)
     node._output_layouts = (None,) * len(ys)

@@ -11,6 +11,7 @@ of all steps.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -45,123 +46,177 @@ class Argument(NamedTuple):
     @property
     def members(self) -> list[str]:
         """The declarations of C++, as ``members`` gives them."""
-        kind = f'{"" if self.written else "const "}{"index64" if self.integers else "T"}'
+        const = '' if self.written else 'const '
+        kind = 'index64' if self.integers else 'T'
         strides = (f'isize {self.name}_{axis}' for axis in ('row', 'col')[:self.strides])
-        return [f'{kind} *{self.name}', *strides]
+        return [f'{const}{kind} *{self.name}', *strides]
 
 
 class Kernel:
     """The arguments of a kernel.
 
     Args:
-        name: of the kernel.
-        sizes: the names of its sizes, one word each.
-        shapes: from the sizes to the shape of each array by name, in the order of the arguments.
+        shapes: a function of the kernel's name, from its sizes to the shape of each array by name; in the order of the
+            kernel's arguments.
         optional, written, rows, strided, integers: the names of arrays, one word each; see ``Argument``.
     """
 
-    def __init__(self, name: str, sizes: str, shapes: Callable[..., dict[str, Shape]], *, optional: str = '',
-                 written: str = '', rows: str = '', strided: str = '', integers: str = '') -> None:
-        self.name = name
-        self.sizes = sizes.split()
+    def __init__(self, shapes: Callable[..., dict[str, Shape]], *, optional: str = '', written: str = '',
+                 rows: str = '', strided: str = '', integers: str = '') -> None:
+        self.name = shapes.__name__
+        self.sizes = tuple(inspect.signature(shapes).parameters)
+        self._shapes = shapes
         self.arguments = tuple(
             Argument(array, array in optional.split(), array in written.split(),
                      2 if array in strided.split() else int(array in rows.split()), array in integers.split())
             for array in shapes(*[1] * len(self.sizes)))
-        self._shapes = shapes
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 
     @property
     def members(self) -> list[str]:
         """The declarations of the C++ struct of its arguments, as ``members`` gives them."""
-        return [*(f'isize {size}' for size in self.sizes), *(m for each in self.arguments for m in each.members)]
+        of_arrays = (member for argument in self.arguments for member in argument.members)
+        return [*(f'isize {size}' for size in self.sizes), *of_arrays]
 
     def _expected(self, *sizes: int) -> tuple[tuple[Shape, bool, bool], ...]:
         return tuple((shape, each.optional, each.integers)
                      for shape, each in zip(self._shapes(*sizes).values(), self.arguments))
 
 
-def _sequence(name: str, sizes: str, more: Callable[..., dict[str, Shape]], **kinds: str) -> Kernel:
-    """A kernel over all steps of a layer in one direction, whose buffers ``packing.Rows`` lays out."""
-    def shapes(T: int, B: int, H: int, *others: int) -> dict[str, Shape]:
-        layer = {'start': (T,), 'n': (T,), 'U': (4 * H, H), 'P_i': (H, H), 'P_f': (H, H), 'P_o': (H, H)}
-        return {**layer, **more(B, H, *others)}
-
-    kinds['optional'] += ' P_i P_f P_o'
-    return Kernel(name, sizes, shapes, integers='start n', **kinds)
+KERNELS: dict[str, Kernel] = {}  # of C++ and, the stages, of cells.cu
+# of the persistent engine: the arrays of struct Job that are not made beside its launch
+PERSISTENT: dict[str, Kernel] = {}
 
 
-KERNELS = {kernel.name: kernel for kernel in (
-    Kernel('matmul', 'M N K', lambda M, N, K: {'a': (M, K), 'b': (K, N), 'bias': (N,), 'out': (M, N)},
-           optional='bias', written='out', strided='a b'),
-    _sequence('sequence_forward', 'steps batch units inputs rows first initial',
-              lambda B, H, I, P, first, initial: {
-                  'x': (P, I), 'W': (4 * H, I), 'b': (4 * H,), 'gates': (P, 4 * H), 'h': (P + B, H), 'c': (P + B, H)},
-              optional='gates', written='gates h c', rows='x'),
-    _sequence('recur_backward', 'steps batch units rows first initial',
-              lambda B, H, P, first, initial: {
-                  'c': (P + B, H), 'gh': (P, H), 'gates': (P, 4 * H), 'gh_last': (B, H), 'gc_last': (B, H)},
-              optional='gh', written='gates gh_last gc_last', rows='gh'),
-    Kernel('lstm_fwd', 'batch units',
-           lambda B, H: {'xw': (B, 4 * H), 'hu': (B, 4 * H), 'b': (4 * H,), 'c_prev': (B, H), 'gates': (B, 4 * H),
-                         'c': (B, H), 'h': (B, H)},
-           optional='hu b', written='gates c h'),
-    Kernel('lstm_bwd', 'batch units',
-           lambda B, H: {'gates': (B, 4 * H), 'c_prev': (B, H), 'c': (B, H), 'gc': (B, H), 'gh': (B, H),
-                         'gpre': (B, 4 * H), 'gc_prev': (B, H)},
-           optional='gc gh', written='gpre gc_prev'),
-    Kernel('lstm_step_fwd', 'batch units inputs',
-           lambda B, H, I: {'x': (B, I), 'W': (4 * H, I), 'b': (4 * H,), 'h': (B, H), 'U': (4 * H, H),
-                            'c_prev': (B, H), 'gates': (B, 4 * H), 'c': (B, H), 'h_new': (B, H)},
-           optional='h U', written='gates c h_new', rows='x h'),
-    Kernel('lstm_step_bwd', 'batch units inputs',
-           lambda B, H, I: {'gates': (B, 4 * H), 'c_prev': (B, H), 'c': (B, H), 'gc': (B, H), 'gh': (B, H),
-                            'W': (4 * H, I), 'U': (4 * H, H), 'gpre': (B, 4 * H), 'gc_prev': (B, H), 'gx': (B, I),
-                            'gh_prev': (B, H)},
-           optional='gc gh W U gx gh_prev', written='gpre gc_prev gx gh_prev'),
-    Kernel('peephole_cell_fwd', 'batch units',
-           lambda B, H: {'xw': (B, 4 * H), 'hu': (B, 4 * H), 'b': (4 * H,), 'pi': (B, H), 'pf': (B, H),
-                         'c_prev': (B, H), 'gates': (B, 4 * H), 'c': (B, H)},
-           optional='hu b', written='gates c'),
-    Kernel('peephole_out_fwd', 'batch units',
-           lambda B, H: {'gates': (B, 4 * H), 'po': (B, H), 'c': (B, H), 'h': (B, H)}, written='gates h'),
-    Kernel('peephole_out_bwd', 'batch units',
-           lambda B, H: {'gates': (B, 4 * H), 'c': (B, H), 'gc': (B, H), 'gh': (B, H), 'go': (B, H),
-                         'gc_sum': (B, H)},
-           optional='gc gh', written='go gc_sum'),
-    Kernel('peephole_cell_bwd', 'batch units',
-           lambda B, H: {'gates': (B, 4 * H), 'c_prev': (B, H), 'gc': (B, H), 'go': (B, H), 'gpre': (B, 4 * H),
-                         'gc_prev': (B, H)},
-           written='gpre gc_prev'),
-    Kernel('peephole_step_fwd', 'batch units inputs',
-           lambda B, H, I: {'x': (B, I), 'W': (4 * H, I), 'b': (4 * H,), 'h': (B, H), 'U': (4 * H, H), 'P_i': (H, H),
-                            'P_f': (H, H), 'c_prev': (B, H), 'gates': (B, 4 * H), 'c': (B, H)},
-           optional='h U', written='gates c', rows='x h'),
-    Kernel('peephole_step_bwd', 'batch units inputs',
-           lambda B, H, I: {'gates': (B, 4 * H), 'c_prev': (B, H), 'gc': (B, H), 'go': (B, H), 'W': (4 * H, I),
-                            'U': (4 * H, H), 'P_i': (H, H), 'P_f': (H, H), 'gpre': (B, 4 * H), 'gc_prev': (B, H),
-                            'gx': (B, I), 'gh_prev': (B, H)},
-           optional='W U P_i P_f gx gh_prev', written='gpre gc_prev gx gh_prev'),
-    Kernel('peephole_output_fwd', 'batch units',
-           lambda B, H: {'c': (B, H), 'P_o': (H, H), 'gates': (B, 4 * H), 'h': (B, H)}, written='gates h'),
-    Kernel('peephole_output_bwd', 'batch units',
-           lambda B, H: {'gates': (B, 4 * H), 'c': (B, H), 'gh': (B, H), 'P_o': (H, H), 'gc': (B, H), 'go': (B, H)},
-           written='gc go'),
-    Kernel('exponentials', 'rows classes',
-           lambda N, V: {'x': (N, V), 'y': (N, V), 'maxima': (N,), 'sums': (N,)},
-           optional='y', written='y maxima sums'),
-)}
+def _kernel(table: dict[str, Kernel], **kinds: str) -> Callable[[Callable], Callable]:
+    """Add a kernel to a table; ``kinds`` as the arguments of ``Kernel``."""
+    def add(shapes: Callable[..., dict[str, Shape]]) -> Callable[..., dict[str, Shape]]:
+        kernel = Kernel(shapes, **kinds)
+        table[kernel.name] = kernel
+        return shapes
 
-# of the persistent engine: the arrays that struct Job of persistent.cuh points to and that are not made beside its launch
-PERSISTENT = {
-    'fwd': Kernel('lstm_sequence_fwd', 'batch units rows',
-                  lambda B, H, P: {'U': (4 * H, H), 'gates': (P, 4 * H), 'h': (P + B, H), 'c': (P + B, H)},
-                  written='gates h c'),
-    'bwd': Kernel('lstm_sequence_bwd', 'batch units rows',
-                  lambda B, H, P: {'U': (4 * H, H), 'gates': (P, 4 * H), 'c': (P + B, H), 'gh': (P, H),
-                                   'gh_last': (B, H), 'gc_last': (B, H)},
-                  optional='gh', written='gates gh_last gc_last', rows='gh'),
-}
+    return add
+
+
+@_kernel(KERNELS, optional='bias', written='out', strided='a b')
+def matmul(M, N, K):
+    return {'a': (M, K), 'b': (K, N), 'bias': (N,), 'out': (M, N)}
+
+
+def _layer(steps, units):
+    """The time steps and the recurrent weights, with which the sequence kernels begin."""
+    P = units, units
+    return {'start': (steps,), 'n': (steps,), 'U': (4 * units, units), 'P_i': P, 'P_f': P, 'P_o': P}
+
+
+@_kernel(KERNELS, optional='P_i P_f P_o gates', written='gates h c', rows='x', integers='start n')
+def sequence_forward(steps, batch, units, inputs, rows, first, initial):
+    states = rows + batch, units  # with the initial ones, see packing.Rows
+    return {**_layer(steps, units), 'x': (rows, inputs), 'W': (4 * units, inputs), 'b': (4 * units,),
+            'gates': (rows, 4 * units), 'h': states, 'c': states}
+
+
+@_kernel(KERNELS, optional='P_i P_f P_o gh', written='gates gh_last gc_last', rows='gh', integers='start n')
+def recur_backward(steps, batch, units, rows, first, initial):
+    state = batch, units
+    return {**_layer(steps, units), 'c': (rows + batch, units), 'gh': (rows, units), 'gates': (rows, 4 * units),
+            'gh_last': state, 'gc_last': state}
+
+
+@_kernel(KERNELS, optional='hu b', written='gates c h')
+def lstm_fwd(batch, units):
+    gates, state = (batch, 4 * units), (batch, units)
+    return {'xw': gates, 'hu': gates, 'b': (4 * units,), 'c_prev': state, 'gates': gates, 'c': state, 'h': state}
+
+
+@_kernel(KERNELS, optional='gc gh', written='gpre gc_prev')
+def lstm_bwd(batch, units):
+    gates, state = (batch, 4 * units), (batch, units)
+    return {'gates': gates, 'c_prev': state, 'c': state, 'gc': state, 'gh': state, 'gpre': gates, 'gc_prev': state}
+
+
+@_kernel(KERNELS, optional='hu b', written='gates c')
+def peephole_cell_fwd(batch, units):
+    gates, state = (batch, 4 * units), (batch, units)
+    return {'xw': gates, 'hu': gates, 'b': (4 * units,), 'pi': state, 'pf': state, 'c_prev': state, 'gates': gates,
+            'c': state}
+
+
+@_kernel(KERNELS, written='gates h')
+def peephole_out_fwd(batch, units):
+    state = batch, units
+    return {'gates': (batch, 4 * units), 'po': state, 'c': state, 'h': state}
+
+
+@_kernel(KERNELS, optional='gc gh', written='go gc_sum')
+def peephole_out_bwd(batch, units):
+    state = batch, units
+    return {'gates': (batch, 4 * units), 'c': state, 'gc': state, 'gh': state, 'go': state, 'gc_sum': state}
+
+
+@_kernel(KERNELS, written='gpre gc_prev')
+def peephole_cell_bwd(batch, units):
+    gates, state = (batch, 4 * units), (batch, units)
+    return {'gates': gates, 'c_prev': state, 'gc': state, 'go': state, 'gpre': gates, 'gc_prev': state}
+
+
+@_kernel(KERNELS, optional='h U', written='gates c h_new', rows='x h')
+def lstm_step_fwd(batch, units, inputs):
+    gates, state = (batch, 4 * units), (batch, units)
+    return {'x': (batch, inputs), 'W': (4 * units, inputs), 'b': (4 * units,), 'h': state, 'U': (4 * units, units),
+            'c_prev': state, 'gates': gates, 'c': state, 'h_new': state}
+
+
+@_kernel(KERNELS, optional='gc gh W U gx gh_prev', written='gpre gc_prev gx gh_prev')
+def lstm_step_bwd(batch, units, inputs):
+    gates, state = (batch, 4 * units), (batch, units)
+    return {'gates': gates, 'c_prev': state, 'c': state, 'gc': state, 'gh': state, 'W': (4 * units, inputs),
+            'U': (4 * units, units), 'gpre': gates, 'gc_prev': state, 'gx': (batch, inputs), 'gh_prev': state}
+
+
+@_kernel(KERNELS, optional='h U', written='gates c', rows='x h')
+def peephole_step_fwd(batch, units, inputs):
+    state, P = (batch, units), (units, units)
+    return {'x': (batch, inputs), 'W': (4 * units, inputs), 'b': (4 * units,), 'h': state, 'U': (4 * units, units),
+            'P_i': P, 'P_f': P, 'c_prev': state, 'gates': (batch, 4 * units), 'c': state}
+
+
+@_kernel(KERNELS, optional='W U P_i P_f gx gh_prev', written='gpre gc_prev gx gh_prev')
+def peephole_step_bwd(batch, units, inputs):
+    gates, state, P = (batch, 4 * units), (batch, units), (units, units)
+    return {'gates': gates, 'c_prev': state, 'gc': state, 'go': state, 'W': (4 * units, inputs),
+            'U': (4 * units, units), 'P_i': P, 'P_f': P, 'gpre': gates, 'gc_prev': state, 'gx': (batch, inputs),
+            'gh_prev': state}
+
+
+@_kernel(KERNELS, written='gates h')
+def peephole_output_fwd(batch, units):
+    state = batch, units
+    return {'c': state, 'P_o': (units, units), 'gates': (batch, 4 * units), 'h': state}
+
+
+@_kernel(KERNELS, written='gc go')
+def peephole_output_bwd(batch, units):
+    state = batch, units
+    return {'gates': (batch, 4 * units), 'c': state, 'gh': state, 'P_o': (units, units), 'gc': state, 'go': state}
+
+
+@_kernel(KERNELS, optional='y', written='y maxima sums')
+def exponentials(rows, classes):
+    return {'x': (rows, classes), 'y': (rows, classes), 'maxima': (rows,), 'sums': (rows,)}
+
+
+@_kernel(PERSISTENT, written='gates h c')
+def lstm_sequence_fwd(batch, units, rows):
+    states = rows + batch, units
+    return {'U': (4 * units, units), 'gates': (rows, 4 * units), 'h': states, 'c': states}
+
+
+@_kernel(PERSISTENT, optional='gh', written='gates gh_last gc_last', rows='gh')
+def lstm_sequence_bwd(batch, units, rows):
+    state = batch, units
+    return {'U': (4 * units, units), 'gates': (rows, 4 * units), 'c': (rows + batch, units), 'gh': (rows, units),
+            'gh_last': state, 'gc_last': state}
 
 
 def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]) -> None:
@@ -189,7 +244,8 @@ def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequ
 
 def _refuse(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]) -> None:
     """Raise the error of the first array that does not fit."""
-    for x, (shape, optional, integers), argument in zip(arrays, kernel.expected(*sizes), kernel.arguments):
+    expected_arrays = zip(arrays, kernel.expected(*sizes), kernel.arguments)
+    for x, (shape, optional, integers), argument in expected_arrays:
         wanted = _INTEGERS if integers else dtype
         expected = f'{kernel.name}: expected {argument.name}'
         if x is None and not optional:

@@ -59,7 +59,7 @@ class Engine:
 
     def dense(self, x: Array) -> Array:
         """A dense copy of the array."""
-        return self.xp.array(x, order='C')
+        return self.xp.ascontiguousarray(x).copy()
 
     def zeros_like(self, x: Array) -> Array:
         """Zeros of the shape and dtype of the array."""

@@ -141,7 +141,7 @@ class PersistentEngine(CupyEngine):
             raise RuntimeError('a persistent LSTM kernel waited in vain for its other blocks and gave up; what it '
                                "computed is NaN (chainer.config.lstm_engine = 'cupy' does without it)")
         steps = sum(n > 0 for _, n in rows.steps)
-        kernel = boundary.PERSISTENT[grid.kernel.direction]
+        kernel = boundary.PERSISTENT[f'lstm_sequence_{grid.kernel.direction}']
         for job in jobs:
             arrays = [job[argument.name] for argument in kernel.arguments]
             boundary.check(kernel, _FLOAT32, (rows.batch, grid.kernel.units, rows.total), arrays)

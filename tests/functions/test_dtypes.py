@@ -60,7 +60,8 @@ CALLS = {
 @pytest.mark.parametrize('call', CALLS)
 def test_message_names_argument_dtypes_and_conversion(call):
     function, argument = CALLS[call]
-    with pytest.raises(type_check.InvalidType, match=rf"float.. != float.. \({argument}\.astype\('f'\) converts it") as e:
+    expected = rf"float.. != float.. \({argument}\.astype\('f'\) converts it"
+    with pytest.raises(type_check.InvalidType, match=expected) as e:
         function()
     assert {'float32', 'float64'} <= set(str(e.value).replace('(', ' ').split())
     assert 'NumPy 2 keeps float64 scalars' in str(e.value)

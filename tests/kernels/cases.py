@@ -6,6 +6,7 @@ import pytest
 
 from chainer_lstm import kernels
 from chainer_lstm.kernels import native
+from chainer_lstm.kernels import steps
 from chainer_lstm.kernels.native_engine import NativeEngine
 
 # by dtype: relative and absolute error of one kernel, then of a whole step; float16 is stored, not computed in
@@ -149,13 +150,45 @@ def step_inputs(case, dtype, **sizes):
     return inputs, gc, gh
 
 
+def forward_step(engine, case, inputs):
+    """-> c, h."""
+    if case.name == 'PEEPHOLE_STEP':
+        P_o, cell_inputs = _peephole_inputs(inputs)
+        gates, c, _ = kernels.PEEPHOLE_CELL.forward(engine, *cell_inputs)
+        return c, steps.peephole_out_forward(engine, gates, c, P_o)[1]
+    return getattr(kernels, case.name).forward(engine, *inputs)[1:]
+
+
 def run_step(engine, case, inputs, gc, gh):
     """-> c, h and the gradients of all inputs."""
+    if case.name == 'PEEPHOLE_STEP':
+        return _run_peephole_step(engine, inputs, gc, gh)
     step = getattr(kernels, case.name)
     saved, c, h = step.forward(engine, *inputs)
     names = step.names[:len(inputs)]
     gradients, rows = step.backward(engine, saved, inputs, c, gc, gh, names)
     return [c, h, *(gradients[name] if name in gradients else step.weights[name](engine, rows) for name in names)]
+
+
+def _run_peephole_step(engine, inputs, gc, gh):
+    """Both halves of the step; without gh, the second one has no part in backward."""
+    P_o, cell_inputs = _peephole_inputs(inputs)
+    cell, names = kernels.PEEPHOLE_CELL, kernels.PEEPHOLE_CELL.names[:len(cell_inputs)]
+    gates, c, _ = cell.forward(engine, *cell_inputs)
+    gates, h = steps.peephole_out_forward(engine, gates, c, P_o)
+    go, gP_o = None, engine.xp.zeros_like(P_o)
+    if gh is not None:
+        gc_of_h, go, rows = steps.peephole_out_backward(engine, gates, c, gh, P_o)
+        gP_o = steps.gP_o(engine, rows)
+        gc = gc_of_h if gc is None else gc + gc_of_h
+    gradients, rows = cell.backward(engine, gates, cell_inputs, c, gc, go, names)
+    found = [gradients[name] if name in gradients else cell.weights[name](engine, rows) for name in names]
+    return [c, h, *found[:6], gP_o, *found[6:]]
+
+
+def _peephole_inputs(inputs):
+    """-> P_o, and the inputs of the first half."""
+    return inputs[6], (*inputs[:6], *inputs[7:])
 
 
 def check_step(engine, xp, case, dtype, none=(), layout='dense', **sizes):
@@ -176,7 +209,7 @@ def check_step_gradients(engine, xp, case):
     inputs, gc, gh = step_inputs(case, 'd', B=2, I=3, H=3)
 
     def loss(*inputs):
-        _, c, h = getattr(kernels, case.name).forward(engine, *(place(xp, x, 'dense') for x in inputs))
+        c, h = forward_step(engine, case, [place(xp, x, 'dense') for x in inputs])
         return (to_numpy(c) * gc).sum() + (to_numpy(h) * gh).sum()
 
     _, _, *gradients = run_step(engine, case, *_placed(xp, inputs, gc, gh, 'dense'))

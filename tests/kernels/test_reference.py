@@ -175,7 +175,7 @@ def test_step_gradients(case):
 @pytest.mark.parametrize('case', cases.STEPS, ids=str)
 def test_step_forward(case):
     (c_prev, x, *parameters), _, _ = cases.step_inputs(case, 'd', B=B, I=2, H=H)
-    _, c, h = getattr(kernels, case.name).forward(kernels.Engine(), c_prev, x, *parameters)
+    c, h = cases.forward_step(kernels.Engine(), case, (c_prev, x, *parameters))
     if case.name == 'LSTM':
         expected = loops.lstm(c_prev, x)
     else:

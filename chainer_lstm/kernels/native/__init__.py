@@ -22,6 +22,8 @@ import numpy
 from chainer_lstm.kernels import boundary
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+
+
 def _file() -> Optional[pathlib.Path]:
     if 'CHAINER_LSTM_NATIVE' in os.environ:  # another build of it, such as one with sanitizers
         return pathlib.Path(os.environ['CHAINER_LSTM_NATIVE'])
@@ -42,7 +44,11 @@ def library() -> Optional[ctypes.CDLL]:
         found = None if file is None else ctypes.CDLL(str(file))
     except OSError:
         return None
-    if found is None or not _is_of_this_source(found):
+    if found is None:
+        return None
+    error = mismatch(found)
+    if error is not None:
+        warnings.warn(f'{error}; NumPy computes', RuntimeWarning, stacklevel=2)
         return None
     found.chainer_lstm_kernel.restype = ctypes.c_void_p
     found.chainer_lstm_kernel.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char)
@@ -53,23 +59,18 @@ def library() -> Optional[ctypes.CDLL]:
     return found
 
 
-def _is_of_this_source(found: ctypes.CDLL) -> bool:
-    """Whether the structs of its kernels' arguments are those of ``boundary.KERNELS``; warns where they are not."""
-    try:
-        declarations = found.chainer_lstm_arguments
-    except AttributeError:  # of a version before there were any
-        declarations = None
-    else:
+def mismatch(found: Any) -> Optional[str]:
+    """Return what is wrong with a library whose kernels have other arguments than ``boundary.KERNELS``, or None."""
+    declarations = getattr(found, 'chainer_lstm_arguments', None)  # libraries before this check lack it
+    if declarations is not None:
         declarations.restype = ctypes.c_char_p
         declarations.argtypes = (ctypes.c_char_p,)
     for kernel in boundary.KERNELS.values():
         text = declarations and declarations(kernel.name.encode())
         if not text or boundary.members(text.decode()) != kernel.members:
-            warnings.warn(f'the native engine was built from another version of the source ({kernel.name} has other '
-                          'arguments), so NumPy computes; build it again: pip install --editable .',
-                          RuntimeWarning, stacklevel=3)
-            return False
-    return True
+            return (f'the native engine was built from another version of the source ({kernel.name} has other '
+                    'arguments): build it again, by pip install --editable . or make')
+    return None
 
 
 def instruction_sets() -> list[str]:

@@ -32,7 +32,7 @@ def _loading_error() -> str | None:
     file = native._file()
     if file is not None:
         try:
-            ctypes.CDLL(str(file))
+            return native.mismatch(ctypes.CDLL(str(file)))
         except OSError as error:
             return str(error)
     return None
