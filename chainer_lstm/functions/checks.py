@@ -1,6 +1,7 @@
 """Checks of arguments that functions, links and what is made of them share."""
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 import operator
@@ -90,6 +91,42 @@ def sequence(name: str, value: Any, of: str) -> Any:
     if not isinstance(value, (list, tuple)):
         raise TypeError(f'expected {name} to be a list or tuple of {of}, got {type(value).__name__}')
     return value
+
+
+def steps(xs: Any) -> tuple[int, ...]:
+    """Return the batch size of each time step.
+
+    Raises:
+        TypeError: xs is no list or tuple, or not of arrays.
+        ValueError: xs is empty, its batches grow in time, or its widths differ.
+    """
+    if not sequence('xs', xs, 'time steps'):
+        raise ValueError('expected at least one time step in xs, got an empty list')
+    for t, x in enumerate(xs):
+        variable(f'xs[{t}]', x)
+        if x.ndim != 2 or x.shape[1] != xs[0].shape[1]:
+            raise ValueError(f'expected xs[{t}] of shape (batch, {xs[0].shape[-1]}), got {x.shape}')
+    batches = tuple(x.shape[0] for x in xs)
+    if any(now < later for now, later in itertools.pairwise(batches)):
+        raise ValueError('expected batch sizes in xs that do not grow in time (sort the sequences by length, '
+                         f'longest first, before transposing them), got {list(batches)}')
+    return batches
+
+
+def states(hx: Any, cx: Any, layers: tuple[int, ...], batches: tuple[int, ...], units: int) -> None:
+    """Expect hx and cx of shape (*layers, B, units), with B at least as large as the first batch.
+
+    Raises:
+        ValueError: one has another shape.
+    """
+    least = batches[0] if batches else 0
+    for name, state in (('hx', hx), ('cx', cx)):
+        if (state.ndim, state.shape[:-2]) != (len(layers) + 2, layers) or state.shape[-2] < least or (
+                state.shape[-1] != units):
+            expected = ', '.join(map(str, (*layers, f'at least {least}', units)))
+            raise ValueError(f'expected {name} of shape ({expected}), got {state.shape}')
+    if hx.shape != cx.shape:
+        raise ValueError(f'expected hx and cx of one shape, got {hx.shape} and {cx.shape}')
 
 
 def same_dtype(convert: str, **two: Any) -> None:

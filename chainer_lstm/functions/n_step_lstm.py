@@ -12,7 +12,6 @@ from chainer_lstm.functions import checks
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.sequence import Plan
 from chainer_lstm.functions.sequence import apply
-from chainer_lstm.functions.sequence import check_steps
 from chainer_lstm.functions.sequence import split_steps
 from chainer_lstm.kernels import layout
 
@@ -81,7 +80,7 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
     checks.size('n_layers', n_layers)
     checks.dropout(dropout_ratio, n_layers)
     hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
-    check_steps(xs)
+    checks.steps(xs)
     rows = n_layers * directions
     for name, weights in (('ws', ws), ('bs', bs)):
         for k, layer in enumerate(checks.sequence(name, weights, 'layers')):

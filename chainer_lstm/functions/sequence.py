@@ -308,7 +308,7 @@ def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) 
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
     hx, cx, x, *weights = inputs
     layers = len(weights) // plan.n_weights
-    check_states(hx, cx, () if hx.ndim == cx.ndim == 2 and layers == 1 else (layers,), plan.batches, hx.shape[-1])
+    checks.states(hx, cx, () if hx.ndim == cx.ndim == 2 and layers == 1 else (layers,), plan.batches, hx.shape[-1])
     plan.check_weights(weights, x.shape[-1], hx.shape[-1])
     if is_static():
         return composed(plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x)
@@ -347,7 +347,7 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
         batches, x = (xs.shape[1],) * xs.shape[0], xs
     else:
-        batches = check_steps(xs)
+        batches = checks.steps(xs)
         x = F.concat(xs, axis=0)
     _check_layers(directions, weights)
     plan = Plan(batches, directions, dropout, layout.INTERLEAVED, len(weights[0]))
@@ -358,42 +358,6 @@ def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weigh
 def split_steps(y: chainer.Variable, batches: tuple[int, ...]) -> tuple[chainer.Variable, ...]:
     """Packed rows (P, N) -> a variable (B_t, N) for each time step."""
     return outputs.split_axis(y, list(itertools.accumulate(batches[:-1]))) if batches else ()
-
-
-def check_steps(xs: Sequence[Input]) -> tuple[int, ...]:
-    """Return the batch size of each time step.
-
-    Raises:
-        TypeError: xs is no list or tuple, or not of arrays.
-        ValueError: xs is empty, its batches grow in time, or its widths differ.
-    """
-    if not checks.sequence('xs', xs, 'time steps'):
-        raise ValueError('expected at least one time step in xs, got an empty list')
-    for t, x in enumerate(xs):
-        checks.variable(f'xs[{t}]', x)
-        if x.ndim != 2 or x.shape[1] != xs[0].shape[1]:
-            raise ValueError(f'expected xs[{t}] of shape (batch, {xs[0].shape[-1]}), got {x.shape}')
-    batches = tuple(x.shape[0] for x in xs)
-    if any(now < later for now, later in itertools.pairwise(batches)):
-        raise ValueError('expected batch sizes in xs that do not grow in time (sort the sequences by length, '
-                         f'longest first, before transposing them), got {list(batches)}')
-    return batches
-
-
-def check_states(hx: Input, cx: Input, layers: tuple[int, ...], batches: tuple[int, ...], units: int) -> None:
-    """hx and cx are (*layers, B, units) with B at least as large as the first batch.
-
-    Raises:
-        ValueError: they are not.
-    """
-    least = batches[0] if batches else 0
-    for name, state in (('hx', hx), ('cx', cx)):
-        if (state.ndim, state.shape[:-2]) != (len(layers) + 2, layers) or state.shape[-2] < least or (
-                state.shape[-1] != units):
-            expected = ', '.join(map(str, (*layers, f'at least {least}', units)))
-            raise ValueError(f'expected {name} of shape ({expected}), got {state.shape}')
-    if hx.shape != cx.shape:
-        raise ValueError(f'expected hx and cx of one shape, got {hx.shape} and {cx.shape}')
 
 
 def _check_layers(directions, weights):

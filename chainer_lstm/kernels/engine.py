@@ -59,7 +59,7 @@ class Engine:
 
     def dense(self, x: Array) -> Array:
         """A dense copy of the array."""
-        return self.xp.ascontiguousarray(x).copy()
+        return x.copy('C')
 
     def zeros_like(self, x: Array) -> Array:
         """Zeros of the shape and dtype of the array."""

@@ -5,7 +5,9 @@ import numpy
 import pytest
 
 from chainer_lstm import functions
+from chainer_lstm.functions.chain import Chain
 from chainer_lstm.functions.lstm import LSTMStep
+from chainer_lstm.functions.lstm import PeepholeLSTMStep
 from tests.conftest import assert_close
 from tests.conftest import uniform
 from tests.conftest import uniforms
@@ -244,6 +246,44 @@ def test_gradients_are_those_of_plain_functions(scenario, cell, xp):
     assert_close(scenario(Run(ours, n_weights, xp)), scenario(Run(plain, n_weights, xp)))
 
 
+@pytest.mark.parametrize('cell', CELLS)
+@pytest.mark.parametrize('limits', [{'LONGEST': 1}, {'LONGEST': 3}, {'LARGEST': 0}, {'LARGEST': 400}], ids=str)
+@pytest.mark.parametrize('scenario', SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_gradients_of_chains_that_are_folded(monkeypatch, scenario, limits, cell):
+    for name, value in limits.items():
+        monkeypatch.setattr(Chain, name, value)
+    ours, plain, n_weights = CELLS[cell]
+    assert_close(scenario(Run(ours, n_weights)), scenario(Run(plain, n_weights)))
+
+
+@pytest.mark.parametrize('cell', CELLS)
+def test_a_long_chain_takes_each_row_once_and_forgets_it(monkeypatch, cell):
+    """Time and memory of a step do not depend on how many steps there are."""
+    appended, lengths = [], []
+    append, gradient = Chain.append, Chain.gradient
+
+    def counting_append(chain, rows):
+        append(chain, rows)
+        appended.append(rows)
+        lengths.append(len(chain._rows))
+
+    def counting_gradient(chain, engine, name, of_rows):
+        joined.append((name, len(chain._rows)))
+        return gradient(chain, engine, name, of_rows)
+
+    joined = []
+    monkeypatch.setattr(Chain, 'append', counting_append)
+    monkeypatch.setattr(Chain, 'gradient', counting_gradient)
+    step, _, n_weights = CELLS[cell]
+    run, count = Run(step, n_weights), 3 * Chain.LONGEST + 5
+    loss(run.steps(run.c0, run.h0, run.xs[:1] * count)[1][-1]).backward()
+    nodes = 1 if cell == 'lstm' else 2
+    assert len(appended) == nodes * count
+    assert max(lengths) == Chain.LONGEST
+    for name in {name for name, _ in joined}:  # the rows of each step are multiplied once for each weight
+        assert sum(length for each, length in joined if each == name) == count
+
+
 WANTED = {
     'W': lambda run, cs: [run.weights[0]],
     'U': lambda run, cs: [run.weights[2]],
@@ -285,12 +325,13 @@ def test_each_weight_costs_one_product_a_chain(monkeypatch, scenario):
     assert sorted(calls) == ['U', 'W', 'b']
 
 
-def test_rows_that_an_aborted_backward_has_left_are_not_counted_twice(monkeypatch):
-    run, plain = (Run(step, 3) for step in CELLS['lstm'][:2])
+@pytest.mark.parametrize(('cell', 'node'), [('lstm', LSTMStep), ('peephole', PeepholeLSTMStep)])
+def test_rows_that_an_aborted_backward_has_left_are_not_counted_twice(monkeypatch, cell, node):
+    run, plain = (Run(step, CELLS[cell][2]) for step in CELLS[cell][:2])
     values = [loss(*r.steps(r.c0, r.h0, r.xs)[1]) for r in (run, plain)]
     with monkeypatch.context() as patch:
         calls = []
-        step = LSTMStep.step
+        step = node.step
 
         def fail_at_the_third(*args):
             calls.append(1)
@@ -298,7 +339,7 @@ def test_rows_that_an_aborted_backward_has_left_are_not_counted_twice(monkeypatc
                 raise MemoryError
             return step.backward(*args)
 
-        patch.setattr(LSTMStep, 'step', step._replace(backward=fail_at_the_third))
+        patch.setattr(node, 'step', step._replace(backward=fail_at_the_third))
         with pytest.raises(MemoryError):
             values[0].backward()
     run.cleargrads()
