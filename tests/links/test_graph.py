@@ -1,4 +1,4 @@
-"""The graph that links with a state grow: what is a function of which variable, and what cutting it does, as in Chainer."""
+"""The graph of links with a state: which variable is a function of which, and what cutting it does, as in Chainer."""
 import chainer
 import chainer.functions as F
 import numpy
@@ -106,7 +106,8 @@ def two_steps_from_one_state(link):
     left = steps(link, 1)[0]
     link.c, link.h = c, h
     right = steps(link, 2)[1]
-    return [*param_gradients(link, weighted_sum([left, right, link.c])), *chainer.grad([weighted_sum([left, right])], [c])]
+    found = param_gradients(link, weighted_sum([left, right, link.c]))
+    return [*found, *chainer.grad([weighted_sum([left, right])], [c])]
 
 
 SCENARIOS = [h_by_c, h_by_c_twice_differentiable, h_by_the_c_before, h_by_c_of_a_first_step, c_cut_after_the_last_step,
