@@ -15,6 +15,7 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import check_replaced
 from chainer_lstm.functions.node import full
 
 
@@ -32,6 +33,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs((0, 1))
+        self._shapes = [x.shape for x in inputs]
         x, t = inputs
         if chainer.is_debug():
             chainers._check_input_values(x, t, self._ignore_label)
@@ -47,6 +49,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         x, t = self.get_retained_inputs()
+        check_replaced(('x', 't'), self._shapes, (x, t))
         grad_outputs = full(grad_outputs, [t.shape if self._reduce == 'no' else ()])
         if chainer.config.enable_backprop:
             loss = chainers.softmax_cross_entropy(x, t.array, self._normalize, ignore_label=self._ignore_label,

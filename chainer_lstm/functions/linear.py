@@ -14,6 +14,7 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import check_replaced
 from chainer_lstm.functions.node import full
 from chainer_lstm.functions.node import own
 
@@ -30,10 +31,12 @@ class Linear(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs((0, 1, 2))
+        self._shapes = [x.shape for x in inputs]
         return engine_of(inputs[0]).affine(*inputs),
 
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
+        check_replaced(('x', 'W', 'b'), self._shapes, inputs)
         grad_outputs = full(grad_outputs, [(inputs[0].shape[0], inputs[1].shape[0])])
         if chainer.config.enable_backprop:
             inputs = own(inputs)

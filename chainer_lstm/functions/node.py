@@ -114,6 +114,7 @@ class StepNode(Chained):
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
         self.retain_outputs((0,))
+        self._shapes = [x.shape for x in inputs]
         c_prev, x, *others = inputs
         batch = len(x)
         engine = engine_of(x)
@@ -127,9 +128,8 @@ class StepNode(Chained):
         double = chainer.config.enable_backprop
         # what was retained; as arrays, without making six variables
         inputs: Any = self.get_retained_inputs() if double else [node.data for node in self.inputs]
-        if c.shape != inputs[0].shape:
-            raise ValueError(f'c and c_prev: expected the arrays of forward, of one shape, got {c.shape} and '
-                             f'{inputs[0].shape}: .array of a variable has been replaced since')
+        check_replaced(self.step.names, self._shapes, inputs)
+        check_replaced(['c of the output'], self._shapes[:1], [c])
         batch = inputs[1].shape[0]
         gc, gh = full(grad_outputs, (c.shape, (batch, *c.shape[1:])))
         head = (inputs[0][:batch], *inputs[1:])
@@ -226,6 +226,20 @@ class _Joined:
             arrays = [rows[name] for rows in self._chain]
             self._joined[name] = arrays[0] if len(arrays) == 1 else self._engine.xp.concatenate(arrays)
         return self._joined[name]
+
+
+def check_replaced(names: Iterable[str], shapes: list[tuple[int, ...]], inputs: Sequence[Any]) -> None:
+    """Compare what a node has retained with the shapes that it had in forward.
+
+    Raises:
+        ValueError: an array of another shape has replaced one of them.
+    """
+    if [x.shape for x in inputs] == shapes:
+        return
+    for name, shape, x in zip(names, shapes, inputs):
+        if x.shape != shape:
+            raise ValueError(f'{name}: expected the array of forward, of shape {shape}, got {x.shape}: .array of the '
+                             'variable has been replaced since')
 
 
 def full(gradients: Sequence[Optional[variable.Variable]], shapes: Sequence[tuple[int, ...]]) -> tuple:

@@ -22,6 +22,7 @@ from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.lstm import lstm_step
 from chainer_lstm.functions.lstm import peephole_lstm_step
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import check_replaced
 from chainer_lstm.functions.node import full
 from chainer_lstm.functions.node import own
 from chainer_lstm.functions.node import refuse_chainerx
@@ -76,11 +77,17 @@ class Plan(NamedTuple):
             if self.order != layout.N_STEP:
                 raise ValueError(f'expected weights[{k}] of shapes {list(expected)}, got {list(got)}')
             j = next(j for j in range(len(got)) if got[j] != expected[j])
-            name = f'ws[{k}][{j}]' if j < 8 else f'bs[{k}][{j - 8}]'
+            name = self.name(k, j)
             # Chainer's words, where the input does not fit
             of_input = first and j < 4 and got[j][:1] == expected[j][:1] and len(got[j]) == 2
             raise ValueError(('Inconsistent input size in input values and weight parameters: ' if of_input else '')
                              + f'expected {name} of shape {expected[j]}, got {got[j]}')
+
+    def name(self, group: int, index: int) -> str:
+        """Return the name of a weight of a layer and direction, as arguments of functions have it."""
+        if self.order != layout.N_STEP:
+            return f'weights[{group}][{index}]'
+        return f'ws[{group}][{index}]' if index < 8 else f'bs[{group}][{index - 8}]'
 
     def _shapes(self, inputs: int, units: int) -> tuple[tuple[int, ...], ...]:
         """The shapes of the weights of a layer and direction, in their order."""
@@ -91,7 +98,11 @@ class Plan(NamedTuple):
 
     def rows(self, batch: int, group: int) -> Rows:
         """Where the rows of a layer and direction lie."""
-        return rows_of(self.batches, batch, group % self.directions == 1)
+        return rows_of(self.batches, batch, self.is_reverse(group))
+
+    def is_reverse(self, group: int) -> bool:
+        """Return whether a layer and direction computes the last time step first."""
+        return group % self.directions == 1
 
 
 class LSTMSequence(function_node.FunctionNode):
@@ -137,7 +148,7 @@ class LSTMSequence(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs(range(len(inputs)))
-        self._shapes = inputs[0].shape, inputs[2].shape
+        self._shapes = [x.shape for x in inputs]
         keep = chainer.config.enable_backprop
         saved, outputs = self._run(inputs, keep)
         self._saved = saved if keep else None
@@ -177,8 +188,10 @@ class LSTMSequence(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
+        check_replaced(self._names(), self._shapes, inputs)
         states, plan = inputs[0].shape, self._plan
-        grad_outputs = full(grad_outputs, (states, states, self._output_shape(inputs)))
+        of_y = *inputs[2].shape[:-1], plan.directions * states[-1]
+        grad_outputs = full(grad_outputs, (states, states, of_y))
         if chainer.config.enable_backprop:
             return self._differentiable(inputs, indexes, grad_outputs)
         inputs, grad_outputs = arrays(inputs), arrays(grad_outputs)
@@ -216,17 +229,11 @@ class LSTMSequence(function_node.FunctionNode):
         return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
                      for i in indexes)
 
-    def _output_shape(self, inputs):
-        """Return the shape of y.
-
-        Raises:
-            ValueError: hx or x was replaced by an array of another shape after forward.
-        """
-        hx, x = inputs[0], inputs[2]
-        if (hx.shape, x.shape) != self._shapes:
-            expected = ' and '.join(map(str, self._shapes))
-            raise ValueError(f'hx and x: expected the shapes of forward, {expected}, got {hx.shape} and {x.shape}')
-        return *x.shape[:-1], self._plan.directions * hx.shape[-1]
+    def _names(self):
+        """Yield the names of the inputs."""
+        yield from ('hx', 'cx', 'x')
+        for index in range(len(self._shapes) - 3):
+            yield self._plan.name(*divmod(index, self._plan.n_weights))
 
     def _differentiable(self, inputs, indexes, grad_outputs):
         inputs = own(inputs)
@@ -245,11 +252,11 @@ def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> 
     hy, cy, outputs = [], [], []
     for k, group in enumerate(groups):
         xs = split_steps(drop(x, k), plan.batches)
-        backward = plan.rows(0, k).reverse
-        h, c, hs = _layer(hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if backward else xs)
+        reverse = plan.is_reverse(k)
+        h, c, hs = _layer(hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if reverse else xs)
         hy.append(h)
         cy.append(c)
-        outputs.append(F.concat(hs[::-1] if backward else hs, axis=0) if hs else h[:0])
+        outputs.append(F.concat(hs[::-1] if reverse else hs, axis=0) if hs else h[:0])
         if len(outputs) == plan.directions:
             x = outputs[0] if plan.directions == 1 else F.concat(outputs, axis=1)
             outputs = []

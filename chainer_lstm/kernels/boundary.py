@@ -58,16 +58,20 @@ class Kernel:
         sizes: the names of its sizes, one word each.
         shapes: from the sizes to the shape of each array by name, in the order of the arguments.
         optional, written, rows, strided, integers: the names of arrays, one word each; see ``Argument``.
+        together: groups of names, of which all or none are given.
     """
 
     def __init__(self, name: str, sizes: str, shapes: Callable[..., dict[str, Shape]], *, optional: str = '',
-                 written: str = '', rows: str = '', strided: str = '', integers: str = '') -> None:
+                 written: str = '', rows: str = '', strided: str = '', integers: str = '',
+                 together: Sequence[str] = ()) -> None:
         self.name = name
         self.sizes = sizes.split()
         self.arguments = tuple(
             Argument(array, array in optional.split(), array in written.split(),
                      2 if array in strided.split() else int(array in rows.split()), array in integers.split())
             for array in shapes(*[1] * len(self.sizes)))
+        names = [argument.name for argument in self.arguments]
+        self.together = tuple(tuple(names.index(array) for array in group.split()) for group in together)
         self._shapes = shapes
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 
@@ -81,14 +85,14 @@ class Kernel:
                      for shape, each in zip(self._shapes(*sizes).values(), self.arguments))
 
 
-def _sequence(name: str, sizes: str, more: Callable[..., dict[str, Shape]], **kinds: str) -> Kernel:
+def _sequence(name: str, sizes: str, more: Callable[..., dict[str, Shape]], **kinds: Any) -> Kernel:
     """A kernel over all steps of a layer in one direction, whose buffers ``packing.Rows`` lays out."""
     def shapes(T: int, B: int, H: int, *others: int) -> dict[str, Shape]:
         layer = {'start': (T,), 'n': (T,), 'U': (4 * H, H), 'P_i': (H, H), 'P_f': (H, H), 'P_o': (H, H)}
         return {**layer, **more(B, H, *others)}
 
     kinds['optional'] += ' P_i P_f P_o'
-    return Kernel(name, sizes, shapes, integers='start n', **kinds)
+    return Kernel(name, sizes, shapes, integers='start n', together=['P_i P_f P_o'], **kinds)
 
 
 KERNELS = {kernel.name: kernel for kernel in (
@@ -113,12 +117,12 @@ KERNELS = {kernel.name: kernel for kernel in (
     Kernel('lstm_step_fwd', 'batch units inputs',
            lambda B, H, I: {'x': (B, I), 'W': (4 * H, I), 'b': (4 * H,), 'h': (B, H), 'U': (4 * H, H),
                             'c_prev': (B, H), 'gates': (B, 4 * H), 'c': (B, H), 'h_new': (B, H)},
-           optional='h U', written='gates c h_new', rows='x h'),
+           optional='h U', written='gates c h_new', rows='x h', together=['h U']),
     Kernel('lstm_step_bwd', 'batch units inputs',
            lambda B, H, I: {'gates': (B, 4 * H), 'c_prev': (B, H), 'c': (B, H), 'gc': (B, H), 'gh': (B, H),
                             'W': (4 * H, I), 'U': (4 * H, H), 'gpre': (B, 4 * H), 'gc_prev': (B, H), 'gx': (B, I),
                             'gh_prev': (B, H)},
-           optional='gc gh W U gx gh_prev', written='gpre gc_prev gx gh_prev'),
+           optional='gc gh W U gx gh_prev', written='gpre gc_prev gx gh_prev', together=['W gx', 'U gh_prev']),
     Kernel('peephole_cell_fwd', 'batch units',
            lambda B, H: {'xw': (B, 4 * H), 'hu': (B, 4 * H), 'b': (4 * H,), 'pi': (B, H), 'pf': (B, H),
                          'c_prev': (B, H), 'gates': (B, 4 * H), 'c': (B, H)},
@@ -160,7 +164,8 @@ def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequ
         arrays: in the order of ``kernel.arguments``; None for one that is not given.
 
     Raises:
-        ValueError: an array is missing or has another shape or dtype.
+        ValueError: an array is missing or has another shape or dtype, or one is given without
+            those that belong to it.
     """
     expected = kernel.expected(*sizes)
     if len(arrays) != len(expected):
@@ -169,7 +174,10 @@ def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequ
         if x is None:
             if not optional:
                 _refuse(kernel, dtype, sizes, arrays)
-        elif x.shape != shape or (x.dtype != dtype and not (integers and x.dtype == _INTEGERS)):
+        elif x.shape != shape or x.dtype != (_INTEGERS if integers else dtype):
+            _refuse(kernel, dtype, sizes, arrays)
+    for group in kernel.together:
+        if len({arrays[index] is None for index in group}) > 1:
             _refuse(kernel, dtype, sizes, arrays)
 
 
@@ -184,6 +192,11 @@ def _refuse(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Se
             raise ValueError(f'{expected} of shape {shape}, got {x.shape}')
         if x is not None and x.dtype != wanted:
             raise ValueError(f'{expected} of dtype {wanted}, got {x.dtype}')
+    for group in kernel.together:
+        given = [kernel.arguments[index].name for index in group if arrays[index] is not None]
+        if 0 < len(given) < len(group):
+            names = ', '.join(kernel.arguments[index].name for index in group)
+            raise ValueError(f'{kernel.name}: expected all of {names} or none, got {", ".join(given)} alone')
 
 
 def dense(argument: Argument, x: Array) -> None:
@@ -201,6 +214,10 @@ def members(declarations: str) -> list[str]:
     """Take the declarations of a C++ struct apart: ``const T *a, *b;`` -> ``['const T *a', 'const T *b']``."""
     found = []
     for declaration in filter(None, map(str.strip, declarations.split(';'))):
-        kind, names = re.fullmatch(r'((?:const )?\w+)(.*)', declaration).groups()
-        found += [f'{kind} {name.replace(" ", "")}' for name in names.split(',')]
+        parts = re.fullmatch(r'((?:const )?\w+)\b([\w\s*,]*)', declaration)
+        if parts is None:  # no declaration
+            found.append(declaration)
+            continue
+        kind, names = parts.groups()
+        found += [f'{kind} {"".join(name.split())}' for name in names.split(',')]
     return found

@@ -37,7 +37,7 @@ class NativeEngine(FusedEngine):
     def lstm_step_fwd(self, c_prev, x, W, b, h, U):
         gates, c, h_new = self._empty(c_prev, 4, 1, 1)
         if c_prev.size:
-            self._kernel('lstm_step_fwd', c.dtype)((*c.shape, x.shape[1]), x, W, b, h, U, c_prev, gates, c, h_new)
+            self._kernel('lstm_step_fwd', c.dtype)((*c.shape, x.shape[-1]), x, W, b, h, U, c_prev, gates, c, h_new)
         return gates, c, h_new
 
     def lstm_step_bwd(self, gates, c_prev, c, gc, gh, W, U):
@@ -86,6 +86,8 @@ class NativeEngine(FusedEngine):
         return y, maxima, sums
 
     def _product(self, a, b, bias, out=None):
+        if not a.ndim == b.ndim == 2:
+            raise ValueError(f'matmul: expected two matrices, got arrays of shapes {a.shape} and {b.shape}')
         dtype = numpy.result_type(a, b)
         a, b = (x if x.dtype == dtype else x.astype(dtype) for x in (a, b))
         out = numpy.empty((a.shape[0], b.shape[1]), dtype) if out is None else out
