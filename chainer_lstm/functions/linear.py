@@ -44,6 +44,7 @@ class Linear(function_node.FunctionNode):
                                 enable_double_backprop=True)
         x, W, gy = arrays((*inputs[:2], *grad_outputs))
         engine = engine_of(x)
+        gy = engine.cast(gy, x.dtype)
         gradients = (lambda: engine.matmul(gy, W), lambda: engine.matmul(gy.T, x), lambda: engine.column_sums(gy))
         return tuple(chainer.as_variable(gradients[i]()) for i in indexes)
 

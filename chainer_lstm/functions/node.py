@@ -160,7 +160,7 @@ class StepNode(Chained):
             xp = chainer.backend.get_array_module(c_prev)
             rest = xp.zeros((len(c_prev) - batch, *c_prev.shape[1:]), c_prev.dtype)
         else:
-            rest = gc[batch:]
+            rest = F.cast(gc[batch:], gc_prev.dtype)
         return F.concat((gc_prev, rest), axis=0)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import chainer
 import numpy
+from chainer.functions.array import concat as _concat
 from chainer.functions.array import permutate as _permutate
 from chainer.functions.array import reshape as _reshape
 from chainer.functions.array import split_axis as _split_axis
@@ -18,6 +19,10 @@ class _FullGradients:
         nodes = [output() for output in self.outputs]
         shapes = [None if node is None else node.shape for node in nodes]
         return super().backward(indexes, full(grad_outputs, shapes))
+
+
+class Concat(_FullGradients, _concat.Concat):
+    pass
 
 
 class Permutate(_FullGradients, _permutate.Permutate):
@@ -34,6 +39,11 @@ class SplitAxis(_FullGradients, _split_axis.SplitAxis):
 
 class Transpose(_FullGradients, _transpose.Transpose):
     pass
+
+
+def concat(xs: Sequence[chainer.Variable]) -> chainer.Variable:
+    """Return the rows of all xs, one after the other."""
+    return Concat(0).apply(xs)[0]
 
 
 def permutate(x: chainer.Variable, indices: numpy.ndarray, axis: int = 0, inv: bool = False) -> chainer.Variable:

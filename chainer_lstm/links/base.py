@@ -15,6 +15,7 @@ import chainer.links as L
 import numpy
 
 from chainer_lstm import functions
+from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.lstm import State
@@ -325,7 +326,7 @@ def all_rows(y: chainer.Variable, h_rest: Optional[chainer.Variable]) -> chainer
     """The state h after a step: the new rows and those left."""
     if h_rest is None:
         return y
-    return F.concat((y, h_rest), axis=0) if len(y) else h_rest
+    return outputs.concat((y, h_rest)) if len(y) else h_rest
 
 
 def reinitialize(param: chainer.Parameter, initializer: Any) -> None:

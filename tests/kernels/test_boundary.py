@@ -1,0 +1,393 @@
+"""Every compiled kernel through ``kernels.boundary``: right arrays compute, and wrong ones raise before anything runs.
+
+Arrays have no spare memory around them, so AddressSanitizer (``make sanitize``) sees a kernel that
+runs on a wrong one.
+"""
+import ctypes.util
+import re
+
+import numpy
+import pytest
+
+from chainer_lstm.kernels import boundary
+from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels import native
+from chainer_lstm.kernels import persistent_engine
+from chainer_lstm.kernels.packing import Rows
+from tests.kernels import cases
+from tests.kernels import cuda_on_cpu
+from tests.kernels import fibres
+from tests.kernels.test_native import answer
+
+ROWS = Rows((3, 3, 2, 1), 3)
+SIZES = {'M': 3, 'N': 6, 'K': 4, 'steps': len(ROWS.steps), 'batch': ROWS.batch, 'units': 5, 'inputs': 4,
+         'classes': 7, 'first': ROWS.first, 'initial': ROWS.initial}
+STAGES = [name for name in boundary.KERNELS if re.search(rf'void {name}\(', cuda.source('cells.cu'))]
+PERSISTENT_ROWS = Rows((3, 3), 3)
+
+
+def sizes_of(kernel):
+    packed = ROWS.total if 'steps' in kernel.sizes else SIZES['batch']
+    return tuple(packed if size == 'rows' else SIZES[size] for size in kernel.sizes)
+
+
+def arrays_of(kernel, dtype, sizes=None):
+    """Every array of a call, none of them None."""
+    random = numpy.random.RandomState(0)
+    sizes = sizes or sizes_of(kernel)
+    arrays = []
+    for (shape, _, integers), argument in zip(kernel.expected(*sizes), kernel.arguments):
+        if integers:
+            arrays.append(ROWS.table[0 if argument.name == 'start' else 1].copy())
+        else:
+            arrays.append(random.uniform(-1, 1, shape).astype(dtype))
+    return arrays
+
+
+def wrong_arrays(x):
+    """Arrays that differ from x in shape: one row, one column or one axis more or less."""
+    random = numpy.random.RandomState(1)
+    rows, columns = x.shape[0], x.shape[-1]
+    shapes = {(rows + 1, *x.shape[1:]), (rows - 1, *x.shape[1:]), (*x.shape[:-1], columns + 1),
+              (*x.shape[:-1], columns - 1), (*x.shape, 1), (1, *x.shape), x.shape[1:], x.shape[:-1], x.shape[::-1]}
+    for shape in sorted(shapes - {x.shape}):
+        yield numpy.asarray(random.uniform(0, 2, shape)).astype(x.dtype)
+
+
+def with_one(arrays, index, x):
+    return [*arrays[:index], x, *arrays[index + 1:]]
+
+
+def refuses(call, arrays, message, written):
+    """The call raises a ValueError with this text, and the arrays that kernels write into are as before."""
+    before = [None if x is None else x.copy() for x in arrays]
+    with pytest.raises(ValueError, match=message):
+        call(arrays)
+    for x, y, is_written in zip(arrays, before, written):
+        if is_written and y is not None:
+            numpy.testing.assert_array_equal(x, y)
+
+
+def check_wrong_arrays(kernel, sizes, arrays, call):
+    """The call of a kernel refuses every array that is not as the table says."""
+    written = [argument.written for argument in kernel.arguments]
+    for index, (argument, x) in enumerate(zip(kernel.arguments, arrays)):
+        expected = f'^{kernel.name}: expected {argument.name} of'
+        for wrong in wrong_arrays(x):
+            message = f'{expected} shape {re.escape(str(x.shape))}, got {re.escape(str(wrong.shape))}$'
+            refuses(call, with_one(arrays, index, wrong), message, written)
+        for dtype in 'efdiqD':
+            if x.dtype != dtype:
+                message = f'{expected} dtype {x.dtype}, got {numpy.dtype(dtype)}$'
+                refuses(call, with_one(arrays, index, x.astype(dtype)), message, written)
+        if not argument.optional:
+            refuses(call, with_one(arrays, index, None), f'{expected} shape .*, got None$', written)
+
+
+def strided(x):
+    return x.repeat(2, axis=-1)[..., ::2]
+
+
+def unaligned(x):
+    there = numpy.empty(x.nbytes + 1, numpy.uint8)[1:].view(x.dtype).reshape(x.shape)
+    there[...] = x
+    return there
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def backwards(x):
+    return x[::-1].copy()[::-1]
+
+
+LAYOUTS = {'strided': strided, 'unaligned': unaligned, 'read-only': read_only, 'Fortran': numpy.asfortranarray,
+           'backwards': backwards}
+
+
+@pytest.fixture(params=[(name, dtype) for name in boundary.KERNELS for dtype in 'fd'], ids='-'.join)
+def native_call(request):
+    """A kernel of the library, its sizes, right arrays for it, and a function that calls it with others."""
+    name, dtype = request.param
+    engine = cases.native_engine((native.instruction_sets() or ['baseline'])[0])
+    kernel = boundary.KERNELS[name]
+    sizes = sizes_of(kernel)
+    function = native.kernel(engine.instruction_set, name, numpy.dtype(dtype))
+    return kernel, sizes, arrays_of(kernel, dtype), lambda arrays: function(sizes, *arrays)
+
+
+def results(kernel, arrays, call):
+    """What a call writes."""
+    call(arrays)
+    return [x for argument, x in zip(kernel.arguments, arrays) if argument.written]
+
+
+@pytest.mark.parametrize('instruction_set', ['baseline', 'avx2', 'avx512'])
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('name', boundary.KERNELS)
+def test_right_arrays(name, dtype, instruction_set):
+    cases.native_engine(instruction_set)
+    kernel = boundary.KERNELS[name]
+    sizes, arrays = sizes_of(kernel), arrays_of(kernel, dtype)
+    before = [x.copy() for x in arrays]
+    native.kernel(instruction_set, name, numpy.dtype(dtype))(sizes, *arrays)
+    for argument, x, y in zip(kernel.arguments, arrays, before):
+        assert numpy.isfinite(x).all()
+        assert (x != y).any() == argument.written, argument.name
+
+
+def test_wrong_arrays(native_call):
+    kernel, sizes, arrays, call = native_call
+    check_wrong_arrays(kernel, sizes, arrays, call)
+
+
+def test_number_of_arrays(native_call):
+    kernel, _, arrays, call = native_call
+    for wrong in (arrays[:-1], [*arrays, arrays[-1]], []):
+        with pytest.raises(ValueError, match=f'{kernel.name}: expected {len(arrays)} arrays, got {len(wrong)}'):
+            call(wrong)
+
+
+def test_optional_arrays(native_call):
+    """None is accepted for each optional array alone, or for all that belong together."""
+    kernel, _, arrays, call = native_call
+    groups = {index: group for group in kernel.together for index in group}
+    written = [argument.written for argument in kernel.arguments]
+    for index, argument in enumerate(kernel.arguments):
+        if argument.optional:
+            without = [None if k in groups.get(index, (index,)) else x for k, x in enumerate(arrays)]
+            call([None if x is None else x.copy() for x in without])
+        if index in groups:
+            message = f'{kernel.name}: expected all of .*{argument.name}.* or none, got '
+            refuses(call, with_one(arrays, index, None), message, written)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_memory_of_arrays(native_call, layout):
+    """What is read may lie in memory in any way; what is written must be dense, aligned and writable."""
+    kernel, _, arrays, call = native_call
+    expected = results(kernel, [x.copy() for x in arrays], call)
+    for index, argument in enumerate(kernel.arguments):
+        moved = LAYOUTS[layout](arrays[index])
+        same = layout in ('Fortran', 'backwards') and moved.flags.c_contiguous  # of one row or axis
+        given = [x.copy() if k != index else moved for k, x in enumerate(arrays)]
+        if argument.written and not same:
+            refuses(call, given, f'expected {argument.name}, which is written into', [True] * len(given))
+            continue
+        for x, y in zip(results(kernel, given, call), expected):
+            # products of a transposed matrix add up in another order
+            numpy.testing.assert_allclose(x, y, rtol=0, atol=8 * numpy.finfo(x.dtype).eps, err_msg=argument.name)
+
+
+@pytest.mark.parametrize(('instruction_set', 'name', 'dtype'), [
+    ('baseline', 'matmul', 'e'), ('baseline', 'matmul', 'g'), ('baseline', 'matmul', 'i'), ('baseline', 'matmul', '>f4'),
+    ('avx1024', 'matmul', 'f'), ('baseline', 'product', 'f')])
+def test_a_kernel_that_is_not_there(instruction_set, name, dtype):
+    cases.native_engine('baseline')
+    with pytest.raises(ValueError, match=f'expected a kernel of the library, got {name} of .* for {instruction_set}'):
+        native.kernel(instruction_set, name, numpy.dtype(dtype))
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The kernels that are launched, which compute nothing."""
+    names = []
+
+    def kernel(file, name, *others, **more):
+        return lambda *arguments, **options: names.append(name)
+
+    monkeypatch.setattr(cuda, 'kernel', kernel)
+    monkeypatch.setattr(cuda, 'sequence_kernel', kernel)
+    return names
+
+
+@pytest.mark.parametrize('dtype', 'efd')
+@pytest.mark.parametrize('name', STAGES)
+def test_cuda_stages(launches, name, dtype):
+    kernel, engine = boundary.KERNELS[name], cuda_on_cpu.CudaOnCpuEngine()
+    like = numpy.zeros(sizes_of(kernel), dtype)
+    arrays = arrays_of(kernel, dtype)
+    engine._launch(name, like, *arrays)
+    assert launches == [name]
+    check_wrong_arrays(kernel, like.shape, arrays, lambda arrays: engine._launch(name, like, *arrays))
+    for wrong in (arrays[:-1], [*arrays, arrays[-1]]):
+        with pytest.raises(ValueError, match=f'expected {len(arrays)} arrays, got'):
+            engine._launch(name, like, *wrong)
+    for index, argument in enumerate(kernel.arguments):
+        if argument.written and arrays[index].ndim == 2:
+            given = with_one(arrays, index, strided(arrays[index]))
+            refuses(lambda arrays: engine._launch(name, like, *arrays), given,
+                    f'expected {argument.name}, which is written into', [True] * len(given))
+    assert launches == [name]
+
+
+@pytest.mark.parametrize('direction', boundary.PERSISTENT)
+def test_persistent_kernels(launches, monkeypatch, direction):
+    sequence_kernel = cuda.sequence_kernel
+    engine = fibres.engine(monkeypatch)
+    monkeypatch.setattr(cuda, 'sequence_kernel', sequence_kernel)
+    kernel, rows = boundary.PERSISTENT[direction], PERSISTENT_ROWS
+    sizes = rows.batch, SIZES['units'], rows.total
+    arrays = arrays_of(kernel, 'f', sizes)
+    names = [argument.name for argument in kernel.arguments]
+    layout = {'first': rows.first, 'initial': rows.initial, 'reverse': 0, 'gh_stride': SIZES['units']}
+    gates = numpy.zeros((rows.total, 4 * SIZES['units']), 'f')
+    weights = type('Weights', (), {'peepholes': ()})
+    grid = engine._grid(direction, gates, weights, rows, 1)
+
+    def call(arrays):
+        engine._run(grid, rows, [{**dict(zip(names, arrays)), **layout}])
+
+    call(arrays)
+    assert launches == [f'lstm_sequence_{direction}_prepare', f'lstm_sequence_{direction}']
+    check_wrong_arrays(kernel, sizes, arrays, call)
+    for index, argument in enumerate(kernel.arguments):
+        if argument.written:
+            refuses(call, with_one(arrays, index, strided(arrays[index])),
+                    f'expected {argument.name}, which is written into', [True] * len(arrays))
+    assert len(launches) == 2
+
+
+def parameters_of(name):
+    """-> (name, shape, whether it may be null, whether it is written) of each array, and the names of the numbers."""
+    text = re.search(rf'__global__ void {name}\((.*?)\) \{{\n', cuda.source('cells.cu'), re.DOTALL).group(1)
+    arrays = re.findall(r'(const )?STORED\* (\w+) /\*(\([^)]*\))([^*]*)\*/', text)
+    numbers = re.findall(r'index_t (\w+)', text)
+    assert text.count('STORED*') == len(arrays)
+    sizes = {'B': SIZES['batch'], 'H': SIZES['units'], '4H': 4 * SIZES['units']}
+    parsed = [(array, tuple(sizes[axis] for axis in re.findall(r'\w+', shape)), 'or null' in rest, not const)
+              for const, array, shape, rest in arrays]
+    return parsed, numbers
+
+
+def test_every_cuda_stage_has_a_row():
+    assert re.findall(r'__global__ void (\w+)\(', cuda.source('cells.cu')) == STAGES
+
+
+@pytest.mark.parametrize('name', STAGES)
+def test_table_is_that_of_the_cuda_source(name):
+    kernel = boundary.KERNELS[name]
+    found = [(argument.name, shape, argument.optional, argument.written)
+             for argument, (shape, *_) in zip(kernel.arguments, kernel.expected(*sizes_of(kernel)))]
+    arrays, numbers = parameters_of(name)
+    assert found == arrays
+    assert numbers == (['units', 'n'] if 'b' in [array[0] for array in arrays] else ['n'])
+
+
+def test_table_is_that_of_the_library():
+    cases.native_engine('baseline')
+    declarations = native.library().chainer_lstm_arguments
+    for name, kernel in boundary.KERNELS.items():
+        assert boundary.members(declarations(name.encode()).decode()) == kernel.members
+    assert declarations(b'product') is None
+
+
+class FakeLibrary:
+    """What ``ctypes.CDLL`` gives, of a library with these declarations."""
+
+    def __init__(self, edit=lambda name, text: text, present=True):
+        def declarations(name):
+            members = boundary.KERNELS[name.decode()].members
+            text = edit(name.decode(), ''.join(f'{member}; ' for member in members))
+            return None if text is None else text.encode()
+
+        if present:
+            self.chainer_lstm_arguments = declarations
+
+
+def test_the_same_declarations_are_accepted():
+    assert native._is_of_this_source(FakeLibrary())
+
+
+@pytest.mark.parametrize(('old', 'new'), [
+    ('const T *hu; ', ''), ('const T *hu; const T *b; ', 'const T *b; const T *hu; '), ('T *h;', 'const T *h;'),
+    ('const T *xw', 'const float *xw'), ('isize units; ', ''), ('isize units', 'int units'), ('T *h; ', 'T *h; T *g; '),
+    ('T *h', 'T **h'), (None, ''), (None, None), (None, '?!'), (None, 'isize'),
+])
+def test_other_declarations_are_refused(old, new):
+    def edit(name, text):
+        if name != 'lstm_fwd':
+            return text
+        assert old is None or old in text
+        return new if old is None else text.replace(old, new)
+
+    with pytest.warns(RuntimeWarning, match='built from another version of the source .lstm_fwd has other arguments'):
+        assert not native._is_of_this_source(FakeLibrary(edit))
+
+
+def test_a_library_without_declarations_is_refused():
+    with pytest.warns(RuntimeWarning, match='built from another version .* pip install --editable'):
+        assert not native._is_of_this_source(FakeLibrary(present=False))
+
+
+OTHER_LIBRARY = """
+import warnings
+from chainer_lstm.kernels import boundary, native
+{change}
+import numpy
+from chainer_lstm import kernels
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    print(type(kernels.engine_of(numpy.ones(1))).__name__, native.instruction_sets())
+print([(warning.category.__name__, 'NumPy computes' in str(warning.message)) for warning in caught])
+"""
+
+
+@pytest.mark.parametrize('change', [
+    f'native._file = lambda: {ctypes.util.find_library("m")!r}',
+    "boundary.KERNELS['exponentials'] = boundary.Kernel('exponentials', 'rows', lambda N: {'x': (N, N)})",
+], ids=['another library', 'another table'])
+def test_numpy_computes_instead_of_a_library_that_is_refused(change):
+    cases.native_engine('baseline')
+    if 'None' in change:
+        pytest.skip('this system has no library of the C functions of mathematics')
+    assert answer(OTHER_LIBRARY.format(change=change)).splitlines() == [
+        'Engine []', "[('RuntimeWarning', True)]"]
+
+
+@pytest.mark.parametrize(('text', 'expected'), [
+    ('', []),
+    ('isize n;', ['isize n']),
+    ('isize n, m;', ['isize n', 'isize m']),
+    ('const T* a; T *b, *c;', ['const T *a', 'T *b', 'T *c']),
+    ('const T *a, *b; isize a_row; ', ['const T *a', 'const T *b', 'isize a_row']),
+    ('const index64 *start,  *n;', ['const index64 *start', 'const index64 *n']),
+    ('T * a;', ['T *a']),
+    ('T a[4]; isize n', ['T a[4]', 'isize n']),
+])
+def test_members(text, expected):
+    assert boundary.members(text) == expected
+
+
+@pytest.mark.parametrize(('batches', 'batch'), [((1, 2), 2), ((2, 1, 2), 2), ((3, 3), 2), ((1,), 0), ((1, -1), 1),
+                                                ((), -1)])
+@pytest.mark.parametrize('reverse', [False, True])
+def test_rows_that_do_not_fit(batches, batch, reverse):
+    message = re.escape(f'batches: expected sizes that do not grow, at most {batch}, got {list(batches)}')
+    with pytest.raises(ValueError, match=message):
+        Rows(batches, batch, reverse)
+
+
+@pytest.mark.parametrize(('batches', 'batch'), [((), 0), ((), 3), ((2, 2, 1, 0), 2), ((0, 0), 0), ((1,), 3)])
+def test_rows_that_fit(batches, batch):
+    rows = Rows(batches, batch)
+    assert rows.total == sum(batches)
+    assert rows.table.shape == (2, len(batches))
+
+
+def test_struct_of_the_persistent_kernels():
+    """Names, order and sizes of the members that Python fills are those of struct Job."""
+    body = re.search(r'struct Job \{(.*?)\n\};', cuda.source('persistent.cuh'), re.DOTALL).group(1)
+    declarations = re.sub(r'//.*', '', body).split(';')
+    found = []
+    for declaration in filter(str.strip, declarations):
+        kind, names = re.fullmatch(r'\s*((?:const )?(?:long long|\w+)\*?) (.*)', declaration).groups()
+        code = 'u8' if kind.endswith('*') else {'int': 'i4', 'long long': 'i8'}[kind]
+        found += [(name.strip(), code) for name in names.split(',')]
+    assert found == persistent_engine._JOB
+    for direction, kernel in boundary.PERSISTENT.items():
+        for argument in kernel.arguments:
+            assert (argument.name, 'u8') in found, direction
