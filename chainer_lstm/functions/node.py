@@ -116,6 +116,8 @@ class StepNode(Chained):
         self.retain_outputs((0,))
         self._shapes = [x.shape for x in inputs]
         c_prev, x, *others = inputs
+        if c_prev.ndim < 2 or x.ndim < 2:
+            raise ValueError(f'expected c_prev and x of two axes, got shapes {c_prev.shape} and {x.shape}')
         batch = len(x)
         engine = engine_of(x)
         self.saved, c, h = self.step.forward(engine, c_prev[:batch], x, *others)

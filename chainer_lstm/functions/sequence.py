@@ -322,8 +322,9 @@ def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) 
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
     hx, cx, x, *weights = inputs
     layers = len(weights) // plan.n_weights
-    check_states(hx, cx, () if hx.ndim == cx.ndim == 2 and layers == 1 else (layers,), plan.batches, hx.shape[-1])
-    plan.check_weights(weights, x.shape[-1], hx.shape[-1])
+    units = hx.shape[-1] if hx.ndim else 0
+    check_states(hx, cx, () if hx.ndim == cx.ndim == 2 and layers == 1 else (layers,), plan.batches, units)
+    plan.check_weights(weights, x.shape[-1], units)
     if is_static():
         return composed(plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x)
     return LSTMSequence(plan).apply(inputs)

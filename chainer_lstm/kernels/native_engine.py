@@ -36,13 +36,10 @@ class NativeEngine(FusedEngine):
 
     def lstm_step_fwd(self, c_prev, x, W, b, h, U):
         gates, c, h_new = self._empty(c_prev, 4, 1, 1)
-        if c_prev.size:
-            self._kernel('lstm_step_fwd', c.dtype)((*c.shape, x.shape[-1]), x, W, b, h, U, c_prev, gates, c, h_new)
+        self._kernel('lstm_step_fwd', c.dtype)((*c.shape, x.shape[-1]), x, W, b, h, U, c_prev, gates, c, h_new)
         return gates, c, h_new
 
     def lstm_step_bwd(self, gates, c_prev, c, gc, gh, W, U):
-        if not c.size:
-            return super().lstm_step_bwd(gates, c_prev, c, gc, gh, W, U)
         gpre, gc_prev = self._empty(c, 4, 1)
         gx, gh_prev = (None if w is None else numpy.empty((len(c), w.shape[1]), c.dtype) for w in (W, U))
         inputs = 0 if W is None else W.shape[1]
@@ -95,8 +92,7 @@ class NativeEngine(FusedEngine):
         return out
 
     def _launch(self, kernel, like, *arrays):
-        if like.size:
-            self._kernel(kernel, like.dtype)(like.shape, *arrays)
+        self._kernel(kernel, like.dtype)(like.shape, *arrays)
 
     def _dense(self, x):
         return numpy.require(x, requirements='CAW')

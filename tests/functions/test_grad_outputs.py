@@ -14,7 +14,6 @@ import chainer_lstm.functions
 import chainer_lstm.links
 from tests.conftest import INPUT
 from tests.conftest import UNITS
-from tests.conftest import assert_close
 from tests.conftest import inputs
 from tests.conftest import pair
 from tests.conftest import uniform

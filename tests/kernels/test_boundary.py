@@ -182,9 +182,28 @@ def test_memory_of_arrays(native_call, layout):
             numpy.testing.assert_allclose(x, y, rtol=0, atol=8 * numpy.finfo(x.dtype).eps, err_msg=argument.name)
 
 
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize(('name', 'size'), [
+    (name, size) for name, kernel in boundary.KERNELS.items() for size in kernel.sizes
+    if size not in ('steps', 'first', 'initial')])
+def test_sizes_of_zero(name, size, dtype):
+    """Kernels run on arrays without rows or columns, and write no numbers that are not finite."""
+    engine = cases.native_engine((native.instruction_sets() or ['baseline'])[0])
+    kernel = boundary.KERNELS[name]
+    sizes = dict(zip(kernel.sizes, sizes_of(kernel)))
+    sizes[size] = 0
+    if 'steps' in sizes and size in ('rows', 'batch'):
+        sizes.update(steps=0, rows=0, first=sizes['batch'])
+    arrays = [x if not argument.integers else x[:sizes['steps']]
+              for argument, x in zip(kernel.arguments, arrays_of(kernel, dtype, sizes.values()))]
+    native.kernel(engine.instruction_set, name, numpy.dtype(dtype))(tuple(sizes.values()), *arrays)
+    if size != 'classes':  # the largest of no numbers is minus infinity
+        assert all(numpy.isfinite(x).all() for x in arrays)
+
+
 @pytest.mark.parametrize(('instruction_set', 'name', 'dtype'), [
-    ('baseline', 'matmul', 'e'), ('baseline', 'matmul', 'g'), ('baseline', 'matmul', 'i'), ('baseline', 'matmul', '>f4'),
-    ('avx1024', 'matmul', 'f'), ('baseline', 'product', 'f')])
+    ('baseline', 'matmul', 'e'), ('baseline', 'matmul', 'g'), ('baseline', 'matmul', 'i'),
+    ('baseline', 'matmul', '>f4'), ('avx1024', 'matmul', 'f'), ('baseline', 'product', 'f')])
 def test_a_kernel_that_is_not_there(instruction_set, name, dtype):
     cases.native_engine('baseline')
     with pytest.raises(ValueError, match=f'expected a kernel of the library, got {name} of .* for {instruction_set}'):
