@@ -5,8 +5,7 @@ A kernel, of C++ or CUDA, sees addresses and a few sizes, and trusts them.
 checked before: types of Chainer can be switched off, and arrays of a variable
 can be replaced between forward and backward.
 
-The letters: B rows of a batch, H units, I inputs, T time steps, P packed rows
-of all steps.
+The letters: B rows of a batch, H units, T time steps, P packed rows of all steps.
 """
 from __future__ import annotations
 
@@ -99,8 +98,9 @@ KERNELS = {kernel.name: kernel for kernel in (
     Kernel('matmul', 'M N K', lambda M, N, K: {'a': (M, K), 'b': (K, N), 'bias': (N,), 'out': (M, N)},
            optional='bias', written='out', strided='a b'),
     _sequence('sequence_forward', 'steps batch units inputs rows first initial',
-              lambda B, H, I, P, first, initial: {
-                  'x': (P, I), 'W': (4 * H, I), 'b': (4 * H,), 'gates': (P, 4 * H), 'h': (P + B, H), 'c': (P + B, H)},
+              lambda B, H, inputs, P, first, initial: {
+                  'x': (P, inputs), 'W': (4 * H, inputs), 'b': (4 * H,), 'gates': (P, 4 * H), 'h': (P + B, H),
+                  'c': (P + B, H)},
               optional='gates', written='gates h c', rows='x'),
     _sequence('recur_backward', 'steps batch units rows first initial',
               lambda B, H, P, first, initial: {
@@ -115,13 +115,15 @@ KERNELS = {kernel.name: kernel for kernel in (
                          'gpre': (B, 4 * H), 'gc_prev': (B, H)},
            optional='gc gh', written='gpre gc_prev'),
     Kernel('lstm_step_fwd', 'batch units inputs',
-           lambda B, H, I: {'x': (B, I), 'W': (4 * H, I), 'b': (4 * H,), 'h': (B, H), 'U': (4 * H, H),
-                            'c_prev': (B, H), 'gates': (B, 4 * H), 'c': (B, H), 'h_new': (B, H)},
+           lambda B, H, inputs: {
+               'x': (B, inputs), 'W': (4 * H, inputs), 'b': (4 * H,), 'h': (B, H), 'U': (4 * H, H),
+               'c_prev': (B, H), 'gates': (B, 4 * H), 'c': (B, H), 'h_new': (B, H)},
            optional='h U', written='gates c h_new', rows='x h', together=['h U']),
     Kernel('lstm_step_bwd', 'batch units inputs',
-           lambda B, H, I: {'gates': (B, 4 * H), 'c_prev': (B, H), 'c': (B, H), 'gc': (B, H), 'gh': (B, H),
-                            'W': (4 * H, I), 'U': (4 * H, H), 'gpre': (B, 4 * H), 'gc_prev': (B, H), 'gx': (B, I),
-                            'gh_prev': (B, H)},
+           lambda B, H, inputs: {
+               'gates': (B, 4 * H), 'c_prev': (B, H), 'c': (B, H), 'gc': (B, H), 'gh': (B, H),
+               'W': (4 * H, inputs), 'U': (4 * H, H), 'gpre': (B, 4 * H), 'gc_prev': (B, H), 'gx': (B, inputs),
+               'gh_prev': (B, H)},
            optional='gc gh W U gx gh_prev', written='gpre gc_prev gx gh_prev', together=['W gx', 'U gh_prev']),
     Kernel('peephole_cell_fwd', 'batch units',
            lambda B, H: {'xw': (B, 4 * H), 'hu': (B, 4 * H), 'b': (4 * H,), 'pi': (B, H), 'pf': (B, H),
@@ -142,7 +144,7 @@ KERNELS = {kernel.name: kernel for kernel in (
            optional='y', written='y maxima sums'),
 )}
 
-# of the persistent engine: the arrays that struct Job of persistent.cuh points to and that are not made beside its launch
+# The arrays that struct Job of persistent.cuh points to, except those that are made beside the launch.
 PERSISTENT = {
     'fwd': Kernel('lstm_sequence_fwd', 'batch units rows',
                   lambda B, H, P: {'U': (4 * H, H), 'gates': (P, 4 * H), 'h': (P + B, H), 'c': (P + B, H)},

@@ -173,7 +173,7 @@ def test_recurrence_is_as_exact_as_with_numpy(engine):
 
 @pytest.mark.parametrize('dtype', 'fd')
 def test_tanh(engine, dtype):
-    """Within three units in the last place; infinities, zeros and NaN stay, denormal numbers become zeros of their sign."""
+    """Within three units in the last place; infinities, 0, NaN stay, denormal numbers become zeros of their sign."""
     tiny = numpy.finfo(dtype).tiny
     small = numpy.geomspace(tiny, 1, 2000)
     x = numpy.concatenate([numpy.linspace(-30, 30, 20001), small, -small,
