@@ -1,8 +1,9 @@
-"""``chainer.grad`` with ``grad_outputs`` of other shapes than the outputs, on every function and link of the package.
+"""``chainer.grad`` with ``grad_outputs`` of any shape, on every function and link.
 
 Those that NumPy broadcasts to the shape of the output have Chainer's gradients with the broadcast
 array; all others are a ValueError.  No shape reaches a kernel.
 """
+
 import chainer
 import chainer.functions as F
 import chainer.links
@@ -38,6 +39,7 @@ def links(name, *args):
 
 def steps(name, batches):
     """The output of the last step and the states of a link that was called step by step."""
+
     def run():
         for link in links(name, INPUT, UNITS):
             xs = inputs(batches)
@@ -45,6 +47,7 @@ def steps(name, batches):
                 y = link(x)
             outputs = [y, link.c] if link.h is y else [y, link.c, link.h]
             yield outputs, [*link.params(), *xs]
+
     return run
 
 
@@ -59,6 +62,7 @@ def lstm(*axes):
         for module in (chainer_lstm.functions, F):
             c, x = variables(uniforms([(ROWS, UNITS, *axes), (ROWS - 1, 4 * UNITS, *axes)], 'f'))
             yield list(module.lstm(c, x)), [c, x]
+
     return run
 
 
@@ -71,38 +75,49 @@ def forward_sequence(name, dense, batches=BATCHES):
         xs = inputs(batches)
         ys = [chainers(x) for x in xs]
         yield [*([F.stack(ys)] if dense else ys), chainers.c, chainers.h], [*chainers.params(), *xs]
+
     return run
 
 
 def n_step(name, lengths, layers=1):
     def run():
-        for link in links(name, layers, INPUT, UNITS, 0.):
+        for link in links(name, layers, INPUT, UNITS, 0.0):
             xs = inputs(lengths)
-            hx, cx = variables(uniforms([(layers * (2 if 'Bi' in name else 1), len(lengths), UNITS)] * 2, 'f'))
+            hx, cx = variables(
+                uniforms([(layers * (2 if 'Bi' in name else 1), len(lengths), UNITS)] * 2, 'f')
+            )
             hy, cy, ys = link(hx, cx, xs)
             yield [hy, cy, *ys], [*link.params(), hx, cx, *xs]
+
     return run
 
 
 def sequence(lengths=None, **options):
-    """``SequenceLSTM``; Chainer's code is a loop, for links of one layer in one direction without masked steps."""
+    """``SequenceLSTM`` beside a loop of Chainer's link of one layer without masked steps."""
+
     def run():
         link = chainer_lstm.links.SequenceLSTM(INPUT, UNITS, return_state=True, **options)
         for seed, param in enumerate(link.params()):
             param.array[...] = uniform(param.shape, 'f', seed=seed)
-        x, = variables([uniform((ROWS, 3, INPUT), 'f')])
-        yield list(link(x, lengths=lengths)), [link.l0.upward.W, link.l0.upward.b, link.l0.lateral.W, x]
+        (x,) = variables([uniform((ROWS, 3, INPUT), 'f')])
+        yield (
+            list(link(x, lengths=lengths)),
+            [link.l0.upward.W, link.l0.upward.b, link.l0.lateral.W, x],
+        )
         if lengths is not None or link.n_layers > 1:
             return
         plain = chainer.links.StatelessLSTM(INPUT, UNITS)
         plain.copyparams(link.l0)
-        x, = variables([uniform((ROWS, 3, INPUT), 'f')])
+        (x,) = variables([uniform((ROWS, 3, INPUT), 'f')])
         c, h, ys = None, None, []
         for t in range(3):
             c, h = plain(c, h, x[:, t])
             ys.append(h)
-        yield [F.stack(ys, axis=1) if link.return_sequences else F.identity(h), c, h], [
-            plain.upward.W, plain.upward.b, plain.lateral.W, x]
+        yield (
+            [F.stack(ys, axis=1) if link.return_sequences else F.identity(h), c, h],
+            [plain.upward.W, plain.upward.b, plain.lateral.W, x],
+        )
+
     return run
 
 
@@ -115,8 +130,9 @@ def linear():
 def loss(reduce):
     def run():
         for module, double in ((chainer_lstm.functions, {}), (F, {'enable_double_backprop': True})):
-            x, = variables([uniform((ROWS, UNITS), 'f')])
+            (x,) = variables([uniform((ROWS, UNITS), 'f')])
             yield [module.softmax_cross_entropy(x, CLASSES, reduce=reduce, **double)], [x]
+
     return run
 
 
@@ -156,16 +172,32 @@ def broadcasts(shape, to):
 
 
 def shapes_like(shape):
-    """Shapes that share something with this one: axes missing, of length 1, added, longer, shorter or in reverse."""
-    found = {(), (1,), (1,) * len(shape), (1, *shape), (*shape, 1), shape[1:], shape[:-1], shape[-1:], shape[:1],
-             shape[::-1], (2,), (0,), (100, 100)}
+    """Similar shapes, with axes missing, added, of length 1, longer, shorter or in reverse."""
+    found = {
+        (),
+        (1,),
+        (1,) * len(shape),
+        (1, *shape),
+        (*shape, 1),
+        shape[1:],
+        shape[:-1],
+        shape[-1:],
+        shape[:1],
+        shape[::-1],
+        (2,),
+        (0,),
+        (100, 100),
+    }
     for axis, length in enumerate(shape):
-        found |= {(*shape[:axis], other, *shape[axis + 1:]) for other in (0, 1, length - 1, length + 1, 1000 * length)}
+        found |= {
+            (*shape[:axis], other, *shape[axis + 1 :])
+            for other in (0, 1, length - 1, length + 1, 1000 * length)
+        }
     return sorted(found - {shape})
 
 
 def gradients(outputs, inputs, index, gradient, double):
-    """Gradients with respect to the inputs of one output, and with ``double`` those of a weighted sum of them."""
+    """Gradients of one output with respect to the inputs; with ``double`` also second gradients."""
     all_of_them = [chainer.Variable(numpy.zeros_like(y.array)) for y in outputs]
     all_of_them[index] = gradient
     found = chainer.grad(outputs, inputs, all_of_them, enable_double_backprop=double)
@@ -196,20 +228,22 @@ def test_gradients_that_broadcast(surface, double):
             full = chainer.Variable(numpy.broadcast_to(given.array, y.shape).copy())
             found = gradients(outputs, of_outputs, index, given, double)
             expected = gradients(chainers, of_chainers, index, full, double)
-            if double and expected[-1] is not None:  # with respect to the gradient that was broadcast
+            if (
+                double and expected[-1] is not None
+            ):  # with respect to the gradient that was broadcast
                 expected[-1] = F.sum_to(expected[-1], shape)
             compare(found, expected)
 
 
 def both(surface):
-    """Outputs and inputs of the package's code and of Chainer's, or of the package's again where Chainer has none."""
+    """Outputs and inputs of the package's code and of Chainer's (else the package's)."""
     first, *others = SURFACES[surface]()
-    second, = others or [next(iter(SURFACES[surface]()))]
+    (second,) = others or [next(iter(SURFACES[surface]()))]
     return first, second
 
 
 def compare(found, expected):
-    """Chainer leaves gradients of zero out where it did not use an input, and adds up in float32 over many rows."""
+    """Compare gradients; None, which Chainer gives for unused inputs, is zero."""
     for index, (actual, right) in enumerate(zip(found, expected)):
         if actual is None or right is None:
             known = actual if right is None else right
@@ -217,7 +251,9 @@ def compare(found, expected):
             continue
         assert (actual.shape, actual.dtype) == (right.shape, right.dtype), index
         tolerance = 2e-5 * max(1, numpy.abs(right.array).max(initial=0))
-        numpy.testing.assert_allclose(actual.array, right.array, rtol=1e-4, atol=tolerance, err_msg=str(index))
+        numpy.testing.assert_allclose(
+            actual.array, right.array, rtol=1e-4, atol=tolerance, err_msg=str(index)
+        )
 
 
 @pytest.mark.usefixtures('_engine')
@@ -229,19 +265,25 @@ def test_gradients_that_do_not_broadcast(surface, double):
         for shape in shapes_like(y.shape):
             if not broadcasts(shape, y.shape):
                 gradient = chainer.Variable(uniform(shape, 'f'))
-                with pytest.raises(ValueError, match='grad_outputs: expected a gradient that broadcasts to the shape '
-                                                     r'of its output, \(.*\), got \('):
+                with pytest.raises(
+                    ValueError,
+                    match='grad_outputs: expected a gradient that broadcasts to the shape '
+                    r'of its output, \(.*\), got \(',
+                ):
                     chainer.grad([y], given, [gradient], enable_double_backprop=double)
 
 
 @pytest.mark.usefixtures('_engine')
 @pytest.mark.parametrize('surface', SURFACES)
 def test_several_gradients_at_once(surface):
-    """Of all outputs, each of another shape; and after an error the same graph still has its gradients."""
+    """Of all outputs, each of another shape; after an error the same graph still computes."""
     (outputs, given), (chainers, of_chainers) = both(surface)
     shapes = [() if k % 2 else (1,) * y.ndim for k, y in enumerate(outputs)]
     small = [chainer.Variable(uniform(shape, 'f', seed=k)) for k, shape in enumerate(shapes)]
-    full = [chainer.Variable(numpy.broadcast_to(g.array, y.shape).copy()) for g, y in zip(small, outputs)]
+    full = [
+        chainer.Variable(numpy.broadcast_to(g.array, y.shape).copy())
+        for g, y in zip(small, outputs)
+    ]
     # InvalidType: Chainer itself adds it to another gradient of the same variable
     with pytest.raises((ValueError, type_check.InvalidType), match='grad_outputs|cannot broadcast'):
         chainer.grad(outputs, given, [*small[:-1], chainer.Variable(uniform((7, 7, 7, 7, 7), 'f'))])
@@ -250,26 +292,42 @@ def test_several_gradients_at_once(surface):
 
 
 @pytest.mark.usefixtures('_engine')
-@pytest.mark.parametrize('surface', [steps('LSTM', (6000,)), forward_sequence('LSTM', True, (6000, 6000))],
-                         ids=['LSTM', 'forward_sequence'])
+@pytest.mark.parametrize(
+    'surface',
+    [steps('LSTM', (6000,)), forward_sequence('LSTM', True, (6000, 6000))],
+    ids=['LSTM', 'forward_sequence'],
+)
 def test_many_rows(surface):
-    """So many that a kernel that reads beyond a gradient without axes would leave the memory of the process."""
+    """A kernel that read beyond a gradient without axes would leave the memory of the process."""
     (outputs, given), (chainers, of_chainers) = surface()
     for index, y in enumerate(outputs):
         full = chainer.Variable(numpy.ones_like(y.array))
-        compare(gradients(outputs, given, index, chainer.Variable(numpy.ones((), 'f')), False),
-                gradients(chainers, of_chainers, index, full, False))
+        compare(
+            gradients(outputs, given, index, chainer.Variable(numpy.ones((), 'f')), False),
+            gradients(chainers, of_chainers, index, full, False),
+        )
 
 
 @pytest.mark.parametrize('dtype', 'efd')
-@pytest.mark.parametrize('surface', ['LSTM', 'functions.lstm', 'forward_sequence of an array', 'NStepLSTM',
-                                     'functions.linear', 'loss of each row'])
+@pytest.mark.parametrize(
+    'surface',
+    [
+        'LSTM',
+        'functions.lstm',
+        'forward_sequence of an array',
+        'NStepLSTM',
+        'functions.linear',
+        'loss of each row',
+    ],
+)
 def test_gradients_of_another_dtype(surface, dtype):
     """Are computed with as they are: the engine gets its own dtype."""
     (outputs, given), *_ = SURFACES[surface]()
     found = chainer.grad(outputs[:1], given, [chainer.Variable(uniform(outputs[0].shape, dtype))])
     (outputs, given), *_ = SURFACES[surface]()
-    expected = chainer.grad(outputs[:1], given, [chainer.Variable(uniform(outputs[0].shape, dtype).astype('f'))])
+    expected = chainer.grad(
+        outputs[:1], given, [chainer.Variable(uniform(outputs[0].shape, dtype).astype('f'))]
+    )
     for actual, right in zip(found, expected):
         if right is not None:
             numpy.testing.assert_allclose(actual.array, right.array, rtol=1e-2, atol=1e-3)

@@ -1,8 +1,10 @@
-"""Arrays of another shape in the place of weights, states and inputs: before a call, and between forward and backward.
+"""Arrays of another shape put in the place of weights, states and inputs.
 
-None of them reaches a kernel: Chainer's checks of types find them, or where these are switched off
-(``chainer.config.type_check``, ``CHAINER_TYPE_CHECK=0``) the engine itself, with NumPy's kind of error.
+None of them reaches a kernel, neither before a call nor between forward and backward.  Chainer's
+checks of types find them or, where these are switched off (``chainer.config.type_check``,
+``CHAINER_TYPE_CHECK=0``), the engine, with NumPy's kind of error.
 """
+
 import chainer
 import chainer.functions as F
 import numpy
@@ -21,8 +23,15 @@ from tests.kernels import cases
 
 ROWS = 5
 ERRORS = (ValueError, type_check.InvalidType)
-LINKS = ('LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM', 'SequenceLSTM')
-# as many rows as there are, and so many that a kernel that reads beyond an array leaves the memory of the process
+LINKS = (
+    'LSTM',
+    'StatelessLSTM',
+    'StatefulPeepholeLSTM',
+    'NStepLSTM',
+    'NStepBiLSTM',
+    'SequenceLSTM',
+)
+# a kernel that read so far beyond a small array would leave the memory of the process
 LARGE = 3000
 
 
@@ -41,18 +50,22 @@ def _type_check(request):
 
 
 def others(shape):
-    """Shapes next to this one: one row, column or axis more or less, transposed, and of length 1."""
+    """Shapes with one row, column or axis more or less, of length 1, and transposed."""
     found = {shape[::-1], (*shape, 1), (1, *shape), shape[1:], (0,), ()}
     for axis, length in enumerate(shape):
-        found |= {(*shape[:axis], other, *shape[axis + 1:]) for other in (0, 1, length - 1, length + 1)}
+        found |= {
+            (*shape[:axis], other, *shape[axis + 1 :]) for other in (0, 1, length - 1, length + 1)
+        }
     return sorted(found - {shape})
 
 
 def links(name):
     """A link of the package and Chainer's, with the same numbers."""
     if name == 'SequenceLSTM':
-        return chainer_lstm.links.SequenceLSTM(INPUT, UNITS, n_layers=2, return_sequences=True), None
-    sizes = (2, INPUT, UNITS, 0.) if name.startswith('NStep') else (INPUT, UNITS)
+        return chainer_lstm.links.SequenceLSTM(
+            INPUT, UNITS, n_layers=2, return_sequences=True
+        ), None
+    sizes = (2, INPUT, UNITS, 0.0) if name.startswith('NStep') else (INPUT, UNITS)
     return pair(name, *sizes)[::-1]
 
 
@@ -75,7 +88,9 @@ def parameters(name):
 
 
 @pytest.mark.usefixtures('_type_check')
-@pytest.mark.parametrize(('name', 'path'), [(name, path) for name in LINKS for path in parameters(name)], ids=str)
+@pytest.mark.parametrize(
+    ('name', 'path'), [(name, path) for name in LINKS for path in parameters(name)], ids=str
+)
 def test_a_replaced_weight(name, path, engine):
     """Is an error, or where NumPy broadcasts it and Chainer computes with it, Chainer's numbers."""
     link, chainers = links(name)
@@ -91,21 +106,29 @@ def test_a_replaced_weight(name, path, engine):
         assert not chainer.config.type_check, shape
         dict(chainers.namedparams())[path].array = array
         for actual, expected in zip(found, call(chainers)):
-            numpy.testing.assert_allclose(actual.array, expected.array, rtol=1e-5, atol=1e-6, err_msg=str(shape))
+            numpy.testing.assert_allclose(
+                actual.array, expected.array, rtol=1e-5, atol=1e-6, err_msg=str(shape)
+            )
 
 
 @pytest.mark.usefixtures('_type_check')
 @pytest.mark.parametrize('name', LINKS)
 def test_all_weights_of_another_size(name):
     """As if the arrays of a link with more or fewer units, or inputs, were put into this one."""
-    sizes = {'more units': (INPUT, 3 * UNITS), 'fewer units': (INPUT, UNITS - 1), 'more inputs': (INPUT + 1, UNITS)}
+    sizes = {
+        'more units': (INPUT, 3 * UNITS),
+        'fewer units': (INPUT, UNITS - 1),
+        'more inputs': (INPUT + 1, UNITS),
+    }
     for inputs, units in sizes.values():
         link, _ = links(name)
         if name == 'SequenceLSTM':
             other = chainer_lstm.links.SequenceLSTM(inputs, units, n_layers=2)
         else:
             layers = (2,) if name.startswith('NStep') else ()
-            other = getattr(chainer_lstm.links, name)(*layers, inputs, units, *((0.,) if layers else ()))
+            other = getattr(chainer_lstm.links, name)(
+                *layers, inputs, units, *((0.0,) if layers else ())
+            )
         for param, new in zip(link.params(), other.params()):
             param.array = new.array
         with pytest.raises(ERRORS):
@@ -124,8 +147,11 @@ def test_a_replaced_weight_of_n_step_is_named(name):
                 for shape in others(right.shape):
                     param.array = uniform(shape, 'f')
                     first = (kind, k, j) == ('ws', 0, 0)  # the width of the input is read from it
-                    message = 'expected (ws|xs)' if first else (
-                        rf'expected {kind}\[{k}\]\[{j}\] of shape .*, got .*')
+                    message = (
+                        'expected (ws|xs)'
+                        if first
+                        else (rf'expected {kind}\[{k}\]\[{j}\] of shape .*, got .*')
+                    )
                     with pytest.raises(ValueError, match=message):
                         call(link)
                 param.array = right
@@ -134,8 +160,17 @@ def test_a_replaced_weight_of_n_step_is_named(name):
 
 def inputs_of(function):
     """Arrays by name for a function, and the outputs of a call with them."""
-    shapes = {'c': (ROWS, UNITS), 'h': (ROWS, UNITS), 'x': (ROWS, INPUT), 'W': (4 * UNITS, INPUT), 'b': (4 * UNITS,),
-              'U': (4 * UNITS, UNITS), 'P_i': (UNITS, UNITS), 'P_f': (UNITS, UNITS), 'P_o': (UNITS, UNITS)}
+    shapes = {
+        'c': (ROWS, UNITS),
+        'h': (ROWS, UNITS),
+        'x': (ROWS, INPUT),
+        'W': (4 * UNITS, INPUT),
+        'b': (4 * UNITS,),
+        'U': (4 * UNITS, UNITS),
+        'P_i': (UNITS, UNITS),
+        'P_f': (UNITS, UNITS),
+        'P_o': (UNITS, UNITS),
+    }
     if function == 'lstm':
         return {'c': (ROWS, UNITS), 'x': (ROWS, 4 * UNITS)}
     if function == 'linear':
@@ -166,14 +201,17 @@ def given(function):
 
 @pytest.mark.parametrize('function', FUNCTIONS)
 def test_types_that_are_not_checked(function, engine):
-    """Wrong widths, batches, biases and peepholes are a ValueError; NumPy's engine may broadcast them, as Chainer."""
+    """Wrong shapes are a ValueError, except where NumPy's engine broadcasts as Chainer does."""
     with chainer.using_config('type_check', False):
         for name, right in inputs_of(function).items():
             for shape in others(right):
                 wrong = {**given(function), name: chainer.Variable(uniform(shape, 'f'))}
                 to_chainer = function == 'linear' and name == 'x' and len(shape) != 2
-                if is_fine(function, name, shape, right) or to_chainer or (
-                        engine == 'numpy' and (1 in shape or len(shape) < len(right))):
+                if (
+                    is_fine(function, name, shape, right)
+                    or to_chainer
+                    or (engine == 'numpy' and (1 in shape or len(shape) < len(right)))
+                ):
                     call_or_refuse(function, wrong)
                     continue
                 with pytest.raises(ValueError):
@@ -182,7 +220,7 @@ def test_types_that_are_not_checked(function, engine):
 
 
 def is_fine(function, name, shape, right):
-    """States may have more rows than x, which then has fewer; so may x in lstm and lstm_sequence have fewer."""
+    """Whether the shape is allowed: states may have more rows than x."""
     ends = len(shape) == len(right) and shape[-1] == right[-1]
     if function == 'lstm_sequence':
         return name == 'xs' and ends
@@ -192,13 +230,16 @@ def is_fine(function, name, shape, right):
 
 
 def call_or_refuse(function, inputs):
-    """Whatever comes out, gradients of both orders included, nothing else than NumPy's errors does."""
+    """Compute outputs and gradients of both orders; only the usual errors may be raised."""
     try:
         outputs = run(function, inputs)
         loss = sum(F.sum(y) for y in outputs)
         for double in False, True:
             chainer.grad([loss], list(inputs.values()), enable_double_backprop=double)
-    except (*ERRORS, IndexError):  # IndexError: of Chainer's own linear, which gets inputs of other axes
+    except (
+        *ERRORS,
+        IndexError,
+    ):  # IndexError: of Chainer's own linear, which gets inputs of other axes
         assert chainer.config.lstm_engine
 
 
@@ -211,16 +252,35 @@ def test_replaced_between_forward_and_backward(function, double):
             inputs = given(function)
             outputs = run(function, inputs)
             right_array, inputs[name].array = inputs[name].array, uniform(shape, 'f')
-            name_in_function = {'lstm_sequence': {'xs': 'x', 'W': r'weights\[0\]\[0\]', 'b': r'weights\[0\]\[1\]',
-                                                  'U': r'weights\[0\]\[2\]'}}.get(function, {}).get(name, name)
+            name_in_function = {
+                'lstm_sequence': {
+                    'xs': 'x',
+                    'W': r'weights\[0\]\[0\]',
+                    'b': r'weights\[0\]\[1\]',
+                    'U': r'weights\[0\]\[2\]',
+                }
+            }.get(function, {}).get(name, name)
             for y in outputs:
-                with pytest.raises(ValueError, match=f'{name_in_function}: expected the array of forward, of shape .* '
-                                                     'replaced since|Shapes of inputs and gradients'):
-                    chainer.grad([y], list(inputs.values()), [chainer.Variable(numpy.ones_like(y.array))],
-                                 enable_double_backprop=double)
+                with pytest.raises(
+                    ValueError,
+                    match=f'{name_in_function}: expected the array of forward, of shape .* '
+                    'replaced since|Shapes of inputs and gradients',
+                ):
+                    chainer.grad(
+                        [y],
+                        list(inputs.values()),
+                        [chainer.Variable(numpy.ones_like(y.array))],
+                        enable_double_backprop=double,
+                    )
             inputs[name].array = right_array
-            assert all(g is not None for g in chainer.grad(list(outputs), list(inputs.values()), [
-                chainer.Variable(numpy.ones_like(y.array)) for y in outputs]))
+            assert all(
+                g is not None
+                for g in chainer.grad(
+                    list(outputs),
+                    list(inputs.values()),
+                    [chainer.Variable(numpy.ones_like(y.array)) for y in outputs],
+                )
+            )
 
 
 @pytest.mark.parametrize('name', LINKS)
@@ -255,7 +315,9 @@ def test_states_replaced_between_forward_and_backward(name, rows):
                     loss.backward()
                 except ERRORS:
                     continue
-                assert (which, when) == ('h', 1), shape  # which is y: nothing is computed from it again
+                assert (which, when) == ('h', 1), (
+                    shape
+                )  # which is y: nothing is computed from it again
 
 
 @pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
@@ -277,10 +339,16 @@ def test_targets_replaced_between_forward_and_backward():
     for double in False, True:
         for which, right in enumerate([(ROWS, UNITS), (ROWS,)]):
             for shape in others(right):
-                given = [chainer.Variable(uniform((ROWS, UNITS), 'f')),
-                         chainer.Variable(numpy.zeros(ROWS, 'i'), requires_grad=False)]
+                given = [
+                    chainer.Variable(uniform((ROWS, UNITS), 'f')),
+                    chainer.Variable(numpy.zeros(ROWS, 'i'), requires_grad=False),
+                ]
                 loss = chainer_lstm.functions.softmax_cross_entropy(*given, reduce='no')
                 given[which].array = numpy.zeros(shape, given[which].dtype)
                 with pytest.raises(ValueError, match='expected the array of forward'):
-                    chainer.grad([loss], given[:1], [chainer.Variable(numpy.ones(ROWS, 'f'))],
-                                 enable_double_backprop=double)
+                    chainer.grad(
+                        [loss],
+                        given[:1],
+                        [chainer.Variable(numpy.ones(ROWS, 'f'))],
+                        enable_double_backprop=double,
+                    )

@@ -1,9 +1,9 @@
-"""Every compiled kernel through ``kernels.boundary``: right arrays compute, and wrong ones raise before anything runs.
+"""Every compiled kernel through ``kernels.boundary``: wrong arrays raise before anything runs.
 
 Arrays have no spare memory around them, so AddressSanitizer (``make sanitize``) sees a kernel that
 runs on a wrong one.
 """
-import ctypes.util
+
 import re
 
 import numpy
@@ -12,17 +12,27 @@ import pytest
 from chainer_lstm.kernels import boundary
 from chainer_lstm.kernels import cuda
 from chainer_lstm.kernels import native
-from chainer_lstm.kernels import persistent_engine
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
 from tests.kernels import cuda_on_cpu
 from tests.kernels import fibres
-from tests.kernels.test_native import answer
 
 ROWS = Rows((3, 3, 2, 1), 3)
-SIZES = {'M': 3, 'N': 6, 'K': 4, 'steps': len(ROWS.steps), 'batch': ROWS.batch, 'units': 5, 'inputs': 4,
-         'classes': 7, 'first': ROWS.first, 'initial': ROWS.initial}
-STAGES = [name for name in boundary.KERNELS if re.search(rf'void {name}\(', cuda.source('cells.cu'))]
+SIZES = {
+    'M': 3,
+    'N': 6,
+    'K': 4,
+    'steps': len(ROWS.steps),
+    'batch': ROWS.batch,
+    'units': 5,
+    'inputs': 4,
+    'classes': 7,
+    'first': ROWS.first,
+    'initial': ROWS.initial,
+}
+STAGES = [
+    name for name in boundary.KERNELS if re.search(rf'void {name}\(', cuda.source('cells.cu'))
+]
 PERSISTENT_ROWS = Rows((3, 3), 3)
 
 
@@ -48,18 +58,27 @@ def wrong_arrays(x):
     """Arrays that differ from x in shape: one row, one column or one axis more or less."""
     random = numpy.random.RandomState(1)
     rows, columns = x.shape[0], x.shape[-1]
-    shapes = {(rows + 1, *x.shape[1:]), (rows - 1, *x.shape[1:]), (*x.shape[:-1], columns + 1),
-              (*x.shape[:-1], columns - 1), (*x.shape, 1), (1, *x.shape), x.shape[1:], x.shape[:-1], x.shape[::-1]}
+    shapes = {
+        (rows + 1, *x.shape[1:]),
+        (rows - 1, *x.shape[1:]),
+        (*x.shape[:-1], columns + 1),
+        (*x.shape[:-1], columns - 1),
+        (*x.shape, 1),
+        (1, *x.shape),
+        x.shape[1:],
+        x.shape[:-1],
+        x.shape[::-1],
+    }
     for shape in sorted(shapes - {x.shape}):
         yield numpy.asarray(random.uniform(0, 2, shape)).astype(x.dtype)
 
 
 def with_one(arrays, index, x):
-    return [*arrays[:index], x, *arrays[index + 1:]]
+    return [*arrays[:index], x, *arrays[index + 1 :]]
 
 
 def refuses(call, arrays, message, written):
-    """The call raises a ValueError with this text, and the arrays that kernels write into are as before."""
+    """Check that a call raises a ValueError with this text and writes nothing."""
     before = [None if x is None else x.copy() for x in arrays]
     with pytest.raises(ValueError, match=message):
         call(arrays)
@@ -74,7 +93,9 @@ def check_wrong_arrays(kernel, sizes, arrays, call):
     for index, (argument, x) in enumerate(zip(kernel.arguments, arrays)):
         expected = f'^{kernel.name}: expected {argument.name} of'
         for wrong in wrong_arrays(x):
-            message = f'{expected} shape {re.escape(str(x.shape))}, got {re.escape(str(wrong.shape))}$'
+            message = (
+                f'{expected} shape {re.escape(str(x.shape))}, got {re.escape(str(wrong.shape))}$'
+            )
             refuses(call, with_one(arrays, index, wrong), message, written)
         for dtype in 'efdiqD':
             if x.dtype != dtype:
@@ -104,13 +125,18 @@ def backwards(x):
     return x[::-1].copy()[::-1]
 
 
-LAYOUTS = {'strided': strided, 'unaligned': unaligned, 'read-only': read_only, 'Fortran': numpy.asfortranarray,
-           'backwards': backwards}
+LAYOUTS = {
+    'strided': strided,
+    'unaligned': unaligned,
+    'read-only': read_only,
+    'Fortran': numpy.asfortranarray,
+    'backwards': backwards,
+}
 
 
 @pytest.fixture(params=[(name, dtype) for name in boundary.KERNELS for dtype in 'fd'], ids='-'.join)
 def native_call(request):
-    """A kernel of the library, its sizes, right arrays for it, and a function that calls it with others."""
+    """A kernel of the library, its sizes, right arrays, and a function that calls it."""
     name, dtype = request.param
     engine = cases.native_engine((native.instruction_sets() or ['baseline'])[0])
     kernel = boundary.KERNELS[name]
@@ -147,7 +173,9 @@ def test_wrong_arrays(native_call):
 def test_number_of_arrays(native_call):
     kernel, _, arrays, call = native_call
     for wrong in (arrays[:-1], [*arrays, arrays[-1]], []):
-        with pytest.raises(ValueError, match=f'{kernel.name}: expected {len(arrays)} arrays, got {len(wrong)}'):
+        with pytest.raises(
+            ValueError, match=f'{kernel.name}: expected {len(arrays)} arrays, got {len(wrong)}'
+        ):
             call(wrong)
 
 
@@ -158,7 +186,9 @@ def test_optional_arrays(native_call):
     written = [argument.written for argument in kernel.arguments]
     for index, argument in enumerate(kernel.arguments):
         if argument.optional:
-            without = [None if k in groups.get(index, (index,)) else x for k, x in enumerate(arrays)]
+            without = [
+                None if k in groups.get(index, (index,)) else x for k, x in enumerate(arrays)
+            ]
             call([None if x is None else x.copy() for x in without])
         if index in groups:
             message = f'{kernel.name}: expected all of .*{argument.name}.* or none, got '
@@ -167,7 +197,7 @@ def test_optional_arrays(native_call):
 
 @pytest.mark.parametrize('layout', LAYOUTS)
 def test_memory_of_arrays(native_call, layout):
-    """What is read may lie in memory in any way; what is written must be dense, aligned and writable."""
+    """Inputs may have any memory order; outputs must be dense, aligned and writable."""
     kernel, _, arrays, call = native_call
     expected = results(kernel, [x.copy() for x in arrays], call)
     for index, argument in enumerate(kernel.arguments):
@@ -175,17 +205,27 @@ def test_memory_of_arrays(native_call, layout):
         same = layout in ('Fortran', 'backwards') and moved.flags.c_contiguous  # of one row or axis
         given = [x.copy() if k != index else moved for k, x in enumerate(arrays)]
         if argument.written and not same:
-            refuses(call, given, f'expected {argument.name}, which is written into', [True] * len(given))
+            refuses(
+                call, given, f'expected {argument.name}, which is written into', [True] * len(given)
+            )
             continue
         for x, y in zip(results(kernel, given, call), expected):
             # products of a transposed matrix add up in another order
-            numpy.testing.assert_allclose(x, y, rtol=0, atol=8 * numpy.finfo(x.dtype).eps, err_msg=argument.name)
+            numpy.testing.assert_allclose(
+                x, y, rtol=0, atol=8 * numpy.finfo(x.dtype).eps, err_msg=argument.name
+            )
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize(('name', 'size'), [
-    (name, size) for name, kernel in boundary.KERNELS.items() for size in kernel.sizes
-    if size not in ('steps', 'first', 'initial')])
+@pytest.mark.parametrize(
+    ('name', 'size'),
+    [
+        (name, size)
+        for name, kernel in boundary.KERNELS.items()
+        for size in kernel.sizes
+        if size not in ('steps', 'first', 'initial')
+    ],
+)
 def test_sizes_of_zero(name, size, dtype):
     """Kernels run on arrays without rows or columns, and write no numbers that are not finite."""
     engine = cases.native_engine((native.instruction_sets() or ['baseline'])[0])
@@ -194,19 +234,32 @@ def test_sizes_of_zero(name, size, dtype):
     sizes[size] = 0
     if 'steps' in sizes and size in ('rows', 'batch'):
         sizes.update(steps=0, rows=0, first=sizes['batch'])
-    arrays = [x if not argument.integers else x[:sizes['steps']]
-              for argument, x in zip(kernel.arguments, arrays_of(kernel, dtype, sizes.values()))]
+    arrays = [
+        x if not argument.integers else x[: sizes['steps']]
+        for argument, x in zip(kernel.arguments, arrays_of(kernel, dtype, sizes.values()))
+    ]
     native.kernel(engine.instruction_set, name, numpy.dtype(dtype))(tuple(sizes.values()), *arrays)
     if size != 'classes':  # the largest of no numbers is minus infinity
         assert all(numpy.isfinite(x).all() for x in arrays)
 
 
-@pytest.mark.parametrize(('instruction_set', 'name', 'dtype'), [
-    ('baseline', 'matmul', 'e'), ('baseline', 'matmul', 'g'), ('baseline', 'matmul', 'i'),
-    ('baseline', 'matmul', '>f4'), ('avx1024', 'matmul', 'f'), ('baseline', 'product', 'f')])
+@pytest.mark.parametrize(
+    ('instruction_set', 'name', 'dtype'),
+    [
+        ('baseline', 'matmul', 'e'),
+        ('baseline', 'matmul', 'g'),
+        ('baseline', 'matmul', 'i'),
+        ('baseline', 'matmul', '>f4'),
+        ('avx1024', 'matmul', 'f'),
+        ('baseline', 'product', 'f'),
+    ],
+)
 def test_a_kernel_that_is_not_there(instruction_set, name, dtype):
     cases.native_engine('baseline')
-    with pytest.raises(ValueError, match=f'expected a kernel of the library, got {name} of .* for {instruction_set}'):
+    with pytest.raises(
+        ValueError,
+        match=f'expected a kernel of the library, got {name} of .* for {instruction_set}',
+    ):
         native.kernel(instruction_set, name, numpy.dtype(dtype))
 
 
@@ -231,15 +284,21 @@ def test_cuda_stages(launches, name, dtype):
     arrays = arrays_of(kernel, dtype)
     engine._launch(name, like, *arrays)
     assert launches == [name]
-    check_wrong_arrays(kernel, like.shape, arrays, lambda arrays: engine._launch(name, like, *arrays))
+    check_wrong_arrays(
+        kernel, like.shape, arrays, lambda arrays: engine._launch(name, like, *arrays)
+    )
     for wrong in (arrays[:-1], [*arrays, arrays[-1]]):
         with pytest.raises(ValueError, match=f'expected {len(arrays)} arrays, got'):
             engine._launch(name, like, *wrong)
     for index, argument in enumerate(kernel.arguments):
         if argument.written and arrays[index].ndim == 2:
             given = with_one(arrays, index, strided(arrays[index]))
-            refuses(lambda arrays: engine._launch(name, like, *arrays), given,
-                    f'expected {argument.name}, which is written into', [True] * len(given))
+            refuses(
+                lambda arrays: engine._launch(name, like, *arrays),
+                given,
+                f'expected {argument.name}, which is written into',
+                [True] * len(given),
+            )
     assert launches == [name]
 
 
@@ -252,7 +311,12 @@ def test_persistent_kernels(launches, monkeypatch, direction):
     sizes = rows.batch, SIZES['units'], rows.total
     arrays = arrays_of(kernel, 'f', sizes)
     names = [argument.name for argument in kernel.arguments]
-    layout = {'first': rows.first, 'initial': rows.initial, 'reverse': 0, 'gh_stride': SIZES['units']}
+    layout = {
+        'first': rows.first,
+        'initial': rows.initial,
+        'reverse': 0,
+        'gh_stride': SIZES['units'],
+    }
     gates = numpy.zeros((rows.total, 4 * SIZES['units']), 'f')
     weights = type('Weights', (), {'peepholes': ()})
     grid = engine._grid(direction, gates, weights, rows, 1)
@@ -265,148 +329,32 @@ def test_persistent_kernels(launches, monkeypatch, direction):
     check_wrong_arrays(kernel, sizes, arrays, call)
     for index, argument in enumerate(kernel.arguments):
         if argument.written:
-            refuses(call, with_one(arrays, index, strided(arrays[index])),
-                    f'expected {argument.name}, which is written into', [True] * len(arrays))
+            refuses(
+                call,
+                with_one(arrays, index, strided(arrays[index])),
+                f'expected {argument.name}, which is written into',
+                [True] * len(arrays),
+            )
     assert len(launches) == 2
 
 
-def parameters_of(name):
-    """-> (name, shape, whether it may be null, whether it is written) of each array, and the names of the numbers."""
-    text = re.search(rf'__global__ void {name}\((.*?)\) \{{\n', cuda.source('cells.cu'), re.DOTALL).group(1)
-    arrays = re.findall(r'(const )?STORED\* (\w+) /\*(\([^)]*\))([^*]*)\*/', text)
-    numbers = re.findall(r'index_t (\w+)', text)
-    assert text.count('STORED*') == len(arrays)
-    sizes = {'B': SIZES['batch'], 'H': SIZES['units'], '4H': 4 * SIZES['units']}
-    parsed = [(array, tuple(sizes[axis] for axis in re.findall(r'\w+', shape)), 'or null' in rest, not const)
-              for const, array, shape, rest in arrays]
-    return parsed, numbers
-
-
-def test_every_cuda_stage_has_a_row():
-    assert re.findall(r'__global__ void (\w+)\(', cuda.source('cells.cu')) == STAGES
-
-
-@pytest.mark.parametrize('name', STAGES)
-def test_table_is_that_of_the_cuda_source(name):
-    kernel = boundary.KERNELS[name]
-    found = [(argument.name, shape, argument.optional, argument.written)
-             for argument, (shape, *_) in zip(kernel.arguments, kernel.expected(*sizes_of(kernel)))]
-    arrays, numbers = parameters_of(name)
-    assert found == arrays
-    assert numbers == (['units', 'n'] if 'b' in [array[0] for array in arrays] else ['n'])
-
-
-def test_table_is_that_of_the_library():
-    cases.native_engine('baseline')
-    declarations = native.library().chainer_lstm_arguments
-    for name, kernel in boundary.KERNELS.items():
-        assert boundary.members(declarations(name.encode()).decode()) == kernel.members
-    assert declarations(b'product') is None
-
-
-class FakeLibrary:
-    """What ``ctypes.CDLL`` gives, of a library with these declarations."""
-
-    def __init__(self, edit=lambda name, text: text, present=True):
-        def declarations(name):
-            members = boundary.KERNELS[name.decode()].members
-            text = edit(name.decode(), ''.join(f'{member}; ' for member in members))
-            return None if text is None else text.encode()
-
-        if present:
-            self.chainer_lstm_arguments = declarations
-
-
-def test_the_same_declarations_are_accepted():
-    assert native._is_of_this_source(FakeLibrary())
-
-
-@pytest.mark.parametrize(('old', 'new'), [
-    ('const T *hu; ', ''), ('const T *hu; const T *b; ', 'const T *b; const T *hu; '), ('T *h;', 'const T *h;'),
-    ('const T *xw', 'const float *xw'), ('isize units; ', ''), ('isize units', 'int units'), ('T *h; ', 'T *h; T *g; '),
-    ('T *h', 'T **h'), (None, ''), (None, None), (None, '?!'), (None, 'isize'),
-])
-def test_other_declarations_are_refused(old, new):
-    def edit(name, text):
-        if name != 'lstm_fwd':
-            return text
-        assert old is None or old in text
-        return new if old is None else text.replace(old, new)
-
-    with pytest.warns(RuntimeWarning, match='built from another version of the source .lstm_fwd has other arguments'):
-        assert not native._is_of_this_source(FakeLibrary(edit))
-
-
-def test_a_library_without_declarations_is_refused():
-    with pytest.warns(RuntimeWarning, match='built from another version .* pip install --editable'):
-        assert not native._is_of_this_source(FakeLibrary(present=False))
-
-
-OTHER_LIBRARY = """
-import warnings
-from chainer_lstm.kernels import boundary, native
-{change}
-import numpy
-from chainer_lstm import kernels
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter('always')
-    print(type(kernels.engine_of(numpy.ones(1))).__name__, native.instruction_sets())
-print([(warning.category.__name__, 'NumPy computes' in str(warning.message)) for warning in caught])
-"""
-
-
-@pytest.mark.parametrize('change', [
-    f'native._file = lambda: {ctypes.util.find_library("m")!r}',
-    "boundary.KERNELS['exponentials'] = boundary.Kernel('exponentials', 'rows', lambda N: {'x': (N, N)})",
-], ids=['another library', 'another table'])
-def test_numpy_computes_instead_of_a_library_that_is_refused(change):
-    cases.native_engine('baseline')
-    if 'None' in change:
-        pytest.skip('this system has no library of the C functions of mathematics')
-    assert answer(OTHER_LIBRARY.format(change=change)).splitlines() == [
-        'Engine []', "[('RuntimeWarning', True)]"]
-
-
-@pytest.mark.parametrize(('text', 'expected'), [
-    ('', []),
-    ('isize n;', ['isize n']),
-    ('isize n, m;', ['isize n', 'isize m']),
-    ('const T* a; T *b, *c;', ['const T *a', 'T *b', 'T *c']),
-    ('const T *a, *b; isize a_row; ', ['const T *a', 'const T *b', 'isize a_row']),
-    ('const index64 *start,  *n;', ['const index64 *start', 'const index64 *n']),
-    ('T * a;', ['T *a']),
-    ('T a[4]; isize n', ['T a[4]', 'isize n']),
-])
-def test_members(text, expected):
-    assert boundary.members(text) == expected
-
-
-@pytest.mark.parametrize(('batches', 'batch'), [((1, 2), 2), ((2, 1, 2), 2), ((3, 3), 2), ((1,), 0), ((1, -1), 1),
-                                                ((), -1)])
+@pytest.mark.parametrize(
+    ('batches', 'batch'),
+    [((1, 2), 2), ((2, 1, 2), 2), ((3, 3), 2), ((1,), 0), ((1, -1), 1), ((), -1)],
+)
 @pytest.mark.parametrize('reverse', [False, True])
 def test_rows_that_do_not_fit(batches, batch, reverse):
-    message = re.escape(f'batches: expected sizes that do not grow, at most {batch}, got {list(batches)}')
+    message = re.escape(
+        f'batches: expected sizes that do not grow, at most {batch}, got {list(batches)}'
+    )
     with pytest.raises(ValueError, match=message):
         Rows(batches, batch, reverse)
 
 
-@pytest.mark.parametrize(('batches', 'batch'), [((), 0), ((), 3), ((2, 2, 1, 0), 2), ((0, 0), 0), ((1,), 3)])
+@pytest.mark.parametrize(
+    ('batches', 'batch'), [((), 0), ((), 3), ((2, 2, 1, 0), 2), ((0, 0), 0), ((1,), 3)]
+)
 def test_rows_that_fit(batches, batch):
     rows = Rows(batches, batch)
     assert rows.total == sum(batches)
     assert rows.table.shape == (2, len(batches))
-
-
-def test_struct_of_the_persistent_kernels():
-    """Names, order and sizes of the members that Python fills are those of struct Job."""
-    body = re.search(r'struct Job \{(.*?)\n\};', cuda.source('persistent.cuh'), re.DOTALL).group(1)
-    declarations = re.sub(r'//.*', '', body).split(';')
-    found = []
-    for declaration in filter(str.strip, declarations):
-        kind, names = re.fullmatch(r'\s*((?:const )?(?:long long|\w+)\*?) (.*)', declaration).groups()
-        code = 'u8' if kind.endswith('*') else {'int': 'i4', 'long long': 'i8'}[kind]
-        found += [(name.strip(), code) for name in names.split(',')]
-    assert found == persistent_engine._JOB
-    for direction, kernel in boundary.PERSISTENT.items():
-        for argument in kernel.arguments:
-            assert (argument.name, 'u8') in found, direction

@@ -1,4 +1,5 @@
-"""Denormal numbers: zero to the native engine in every thread, and as before for the program that called it."""
+"""Denormal numbers are zero in the native engine, in every thread, and as before in the caller."""
+
 import concurrent.futures
 import ctypes
 import ctypes.util
@@ -58,21 +59,23 @@ def mode():
         pytest.skip('where the mode of floating point arithmetic is known: glibc on x86-64')
     environment = (ctypes.c_uint8 * 32)()
     ctypes.CDLL(ctypes.util.find_library('m')).fegetenv(environment)
-    return int.from_bytes(bytes(environment[_MXCSR:_MXCSR + 4]), 'little') & ~0x3f
+    return int.from_bytes(bytes(environment[_MXCSR : _MXCSR + 4]), 'little') & ~0x3F
 
 
 def set_mode(value):
     library = ctypes.CDLL(ctypes.util.find_library('m'))
     environment = (ctypes.c_uint8 * 32)()
     library.fegetenv(environment)
-    environment[_MXCSR:_MXCSR + 4] = value.to_bytes(4, 'little')
+    environment[_MXCSR : _MXCSR + 4] = value.to_bytes(4, 'little')
     library.fesetenv(environment)
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize('shape', [(3, 5, 4), (300, 200, 50), (4, 2000, 600), (2000, 30, 300)], ids=str)
+@pytest.mark.parametrize(
+    'shape', [(3, 5, 4), (300, 200, 50), (4, 2000, 600), (2000, 30, 300)], ids=str
+)
 def test_products(engine, threads, shape, dtype):
-    """Of small and large matrices: results below the normal numbers are zero, and so are operands."""
+    """Results below the normal numbers are zero, and so are operands."""
     M, N, K = shape
     root = numpy.sqrt(TINY[dtype])
     small = numpy.full((M, K), root / K, dtype), numpy.full((K, N), root / 2, dtype)
@@ -89,7 +92,7 @@ def test_products(engine, threads, shape, dtype):
 @pytest.mark.parametrize('name', boundary.KERNELS)
 @pytest.mark.parametrize('exponent', [0.4, 0.5, 0.6, 0.9, 1.0])
 def test_no_kernel_writes_them(engine, name, dtype, exponent):
-    """From numbers of some power of the least normal one, in products and sums.  Given ones may be copied."""
+    """Products and sums of small normal numbers are normal or zero."""
     kernel = boundary.KERNELS[name]
     arrays = arrays_of(kernel, dtype)
     for x in arrays:
@@ -104,14 +107,16 @@ def test_no_kernel_writes_them(engine, name, dtype, exponent):
 
 @pytest.mark.parametrize('flags', [0, FLUSH, ROUND_DOWN, FLUSH | ROUND_DOWN])
 def test_mode_of_the_caller(engine, threads, flags):
-    """Is the same after every kernel, be it the usual one or another, and in the threads of Python."""
+    """Is the same after every kernel, for several modes, also in other threads of Python."""
+
     def call_all():
         set_mode(usual | flags)
         try:
             for name, kernel in boundary.KERNELS.items():
                 for dtype in 'fd':
                     native.kernel(engine.instruction_set, name, numpy.dtype(dtype))(
-                        sizes_of(kernel), *arrays_of(kernel, dtype))
+                        sizes_of(kernel), *arrays_of(kernel, dtype)
+                    )
                     assert mode() == usual | flags, name
             large = numpy.ones((300, 300), 'f')
             engine.matmul(large, large)
@@ -137,7 +142,8 @@ from tests.kernels.test_boundary import boundary
 kernel, units = boundary.KERNELS['sequence_forward'], 2000
 steps = numpy.array([[0, 1, 2, 3, 4], [1, 1, 1, 1, 1]])
 sizes = 5, 1, units, 1, 5, 1, 0
-arrays = [steps[0], steps[1], *(numpy.zeros(shape, 'f') for shape, *_ in kernel.expected(*sizes)[2:])]
+shapes = [shape for shape, *_ in kernel.expected(*sizes)]
+arrays = [*steps, *(numpy.zeros(shape, 'f') for shape in shapes[2:])]
 call = native.kernel('baseline', 'sequence_forward', numpy.dtype('f'))
 usual = tests.mode()
 used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
@@ -188,8 +194,13 @@ def test_vanishing_gradients(name, how):
     assert has_denormals(expected[0])  # the gradients of the first steps vanish
     assert not has_denormals(found[0])
     for x, y in zip(found, expected):
-        numpy.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-6 * numpy.abs(y).max() + 100 * TINY['f'])
-    early, theirs = found[0][:450], expected[0][:450]  # small, but not zero yet, and as exact as the others
+        numpy.testing.assert_allclose(
+            x, y, rtol=2e-4, atol=1e-6 * numpy.abs(y).max() + 100 * TINY['f']
+        )
+    early, theirs = (
+        found[0][:450],
+        expected[0][:450],
+    )  # small, but not zero yet, and as exact as the others
     normal = numpy.abs(theirs) > 1e8 * TINY['f']
     assert normal.any()
     numpy.testing.assert_allclose(early[normal], theirs[normal], rtol=1e-2)
