@@ -3,6 +3,9 @@
 The task: LSTM layers of H units over H inputs, from a state of zeros, in
 float32.  ``train`` is a forward pass and the gradients of the sum of all
 outputs by the weights and the input; ``infer`` a forward pass without a graph.
+``train_last`` is the first with the sum of the last step's outputs alone, from
+which gradients vanish; forget gates are open then (bias 1), as they are
+initialized in Chainer.
 Weights and their gradients are exchanged under torch's names and in torch's
 order of the gates, i, f, a, o, one below the other.
 """
@@ -59,10 +62,13 @@ class Links:
     def versions() -> dict[str, str]:
         return {'chainer': chainer.__version__, 'chainer_lstm': chainer_lstm.__version__}
 
-    def train(self) -> list[chainer.Variable]:
+    def clear(self) -> None:
         self.link.cleargrads()
         for x in self.xs:
             x.cleargrad()
+
+    def train(self) -> list[chainer.Variable]:
+        self.clear()
         ys = self.forward()
         F.sum(ys[0] if len(ys) == 1 else F.concat(ys, axis=0)).backward()
         return ys
@@ -190,6 +196,19 @@ class OurSequence(OurSteps):
             h = lstm.forward_sequence(h)
         return [h]
 
+    def open_forget_gates(self) -> None:
+        for lstm in self.link:
+            lstm.upward.b.array[2::4] += 1
+
+    def train_last(self) -> None:
+        self.clear()
+        y, = self.forward()
+        F.sum(y[-1]).backward()
+
+    def last_results(self) -> dict[str, numpy.ndarray]:
+        self.train_last()
+        return {'gradient of x': self.join([x.grad for x in self.xs]), **self.gradients()}
+
     @staticmethod
     def split(x: numpy.ndarray) -> list[numpy.ndarray]:
         return [x]
@@ -226,11 +245,31 @@ class TorchLSTM:
         return {'torch': torch.__version__, 'threads of torch': torch.get_num_threads()}
 
     def train(self) -> Any:
-        self._lstm.zero_grad(set_to_none=True)
-        self._x.grad = None
-        y, _ = self._lstm(self._x)
+        y = self._forward()
         y.sum().backward()
         return y
+
+    def open_forget_gates(self) -> None:
+        with self._torch.no_grad():
+            for name, param in self._lstm.named_parameters():
+                if name.startswith('bias_ih'):
+                    param[len(param) // 4:len(param) // 2] += 1
+
+    def train_last(self) -> None:
+        self._forward()[-1].sum().backward()
+
+    def last_results(self) -> dict[str, numpy.ndarray]:
+        self.train_last()
+        return self._gradients()
+
+    def _forward(self) -> Any:
+        self._lstm.zero_grad(set_to_none=True)
+        self._x.grad = None
+        return self._lstm(self._x)[0]
+
+    def _gradients(self) -> dict[str, numpy.ndarray]:
+        return {'gradient of x': self._x.grad.numpy(),
+                **{name: param.grad.numpy() for name, param in self._lstm.named_parameters()}}
 
     def infer(self) -> Any:
         with self._torch.inference_mode():
@@ -238,8 +277,7 @@ class TorchLSTM:
 
     def results(self) -> dict[str, numpy.ndarray]:
         inferred, trained = self.infer(), self.train()
-        return {'inferred y': inferred.numpy(), 'y': trained.detach().numpy(), 'gradient of x': self._x.grad.numpy(),
-                **{name: param.grad.numpy() for name, param in self._lstm.named_parameters()}}
+        return {'inferred y': inferred.numpy(), 'y': trained.detach().numpy(), **self._gradients()}
 
 
 FAMILIES = {

@@ -40,6 +40,8 @@ SHAPES = [Shape(20, 35, 200, 2), Shape(20, 35, 650, 2), Shape(32, 35, 256, 1), S
           Shape(1, 35, 650, 2), Shape(20, 35, 1500, 2)]
 QUICK_SHAPES = [Shape(4, 6, 16, 2), Shape(1, 5, 32, 1)]
 RAGGED = Shape(20, 35, 650, 2)  # for sequences of different lengths; the first shape where this is not asked for
+LAST = Shape(32, 1000, 128, 1)  # for a loss on the last output only
+LAST_PAIR = ('ours forward_sequence', 'torch LSTM')
 REFERENCES = ('chainer NStepLSTM', 'torch LSTM', 'ours NStepLSTM')  # the first that takes part is the one
 TOLERANCE = 1e-4
 MAX = sys.float_info.max
@@ -102,13 +104,13 @@ def make_folder(p: Parser, out: pathlib.Path) -> None:
         p.error(f'argument --out: {error.strerror}: {out}')
 
 
-def check(workers: dict[str, Worker]) -> dict[str, dict[str, Any]]:
+def check(workers: dict[str, Worker], results: str = 'results') -> dict[str, dict[str, Any]]:
     """How far each contestant is from the reference, by the largest difference relative to the largest value."""
-    reference = next(name for name in REFERENCES if name in workers)
-    expected = workers[reference].call('results', reference)
+    reference = next(name for name in (*REFERENCES, *workers) if name in workers)
+    expected = workers[reference].call(results, reference)
     found = {}
     for name, worker in workers.items():
-        actual = expected if name == reference else worker.call('results', name)
+        actual = expected if name == reference else worker.call(results, name)
         differences = {key: difference(actual[key], expected[key]) for key in expected}
         where = max(differences, key=differences.__getitem__)
         found[name] = {'reference': reference, 'difference': differences[where], 'where': where,
@@ -158,6 +160,19 @@ def measure(at: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> 
             'memory': memory}
 
 
+def measure_last(at: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> dict[str, Any]:
+    """Training with a loss on the last output only, compared and timed as ``measure`` does."""
+    pair = {name: workers[name] for name in LAST_PAIR if name in workers}
+    for worker in pair.values():
+        worker.call('prepare_last', at)
+    parity = check(pair, 'last_results')
+    agreeing = {name: worker for name, worker in pair.items() if parity[name]['agrees']}
+    times = take_turns(agreeing, 'train_last', args.runs, args.seconds)
+    ours, peer = LAST_PAIR
+    ratio = times[ours]['median'] / times[peer]['median'] if {*LAST_PAIR} <= {*times} else None
+    return {'name': f'{at}, the last output', 'shape': at._asdict(), 'parity': parity, 'times': times, 'ratio': ratio}
+
+
 def write(results: dict[str, Any], out: pathlib.Path) -> None:
     (out / 'layers.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
     try:
@@ -177,13 +192,16 @@ def run(args: argparse.Namespace) -> int:
         print('sequences of different lengths')
         ragged = workers['ours NStepLSTM'].call(
             'ragged', RAGGED if RAGGED in args.shapes else args.shapes[0], args.runs, args.seconds)
-    results = {'machine': machine, 'families': facts, 'shapes': shapes, 'ragged': ragged,
+        print('loss on the last output only ', end='', flush=True)
+        last = measure_last(args.shapes[0] if args.quick else LAST, workers, args)
+        print()
+    results = {'machine': machine, 'families': facts, 'shapes': shapes, 'ragged': ragged, 'last': last,
                'options': {'engine': args.engine, 'runs': args.runs, 'quick': args.quick,
                            'seconds of a turn': args.seconds}}
     print(f'\n{report.tables(results)}')
     write(results, args.out)
     wrong = [f'{entry["name"]}: {name} and {found["reference"]} differ by {found["difference"]:.1e} in {found["where"]}'
-             for entry in shapes for name, found in entry['parity'].items() if not found['agrees']]
+             for entry in (*shapes, last) for name, found in entry['parity'].items() if not found['agrees']]
     for line in wrong:
         print(f'error: {line}; not timed', file=sys.stderr)
     return 1 if wrong else 0

@@ -58,6 +58,12 @@ def tables(results: dict[str, Any]) -> str:
     parts += ['One layer', table([head, memory]),
               f'ours NStepLSTM at {"/".join(map(str, ragged["shape"].values()))}, lengths drawn from 1 to {most}: '
               f'{ragged["ratio"]:.2f} times the time a token as with all lengths {most}']
+    last = results['last']
+    rows = [[f'training, {name}', _time(figures)] for name, figures in last['times'].items()]
+    if last['ratio'] is not None:
+        rows.append(['as a ratio', _ratio(last['ratio'])])
+    parts += [f'Loss on the last output only, {"/".join(map(str, last["shape"].values()))}, milliseconds a call',
+              table(rows)]
     return '\n\n'.join(parts)
 
 

@@ -131,11 +131,22 @@ class Family:
         self._contestants.clear()  # before the next ones are made
         self._contestants.update((kind.name, kind(shape)) for kind in self._classes)
 
+    def prepare_last(self, shape: contestants.Shape) -> None:
+        """Make those that have ``train_last``, with open forget gates."""
+        self._contestants.clear()
+        for kind in self._classes:
+            if hasattr(kind, 'train_last'):
+                self._contestants[kind.name] = kind(shape)
+                self._contestants[kind.name].open_forget_gates()
+
     def results(self, name: str) -> dict[str, numpy.ndarray]:
         return self._contestants[name].results()
 
+    def last_results(self, name: str) -> dict[str, numpy.ndarray]:
+        return self._contestants[name].last_results()
+
     def time(self, name: str, mode: str, seconds: float) -> float:
-        """Seconds a call; mode is 'train' or 'infer'."""
+        """Seconds a call; mode is 'train', 'infer' or 'train_last'."""
         return _timed(getattr(self._contestants[name], mode), seconds)
 
     def ragged(self, shape: contestants.Shape, runs: int, seconds: float) -> dict[str, Any]:

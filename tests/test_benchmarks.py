@@ -50,6 +50,17 @@ class UntouchedSteps(contestants.ChainerSteps):
         return super().train()
 
 
+class LikeTorch(contestants.OurSequence):
+    name = 'torch LSTM'
+
+
+class WrongLast(LikeTorch):
+    """The forget gates are not open."""
+
+    def open_forget_gates(self):
+        pass
+
+
 class MissingLSTM(contestants.TorchLSTM):
     @staticmethod
     def versions():
@@ -88,7 +99,7 @@ def test_table_files_and_chart(tmp_path):
     assert 'lengths drawn from 1 to 4' in done.stdout
 
     results = json.loads((tmp_path / 'new/out/layers.json').read_text())
-    assert {*results} == {'machine', 'families', 'options', 'shapes', 'ragged'}
+    assert {*results} == {'machine', 'families', 'options', 'shapes', 'ragged', 'last'}
     assert {*results['families']} == {'ours', 'chainer'}
     assert results['families']['chainer']['chainer'] == '7.8.1'
     assert [entry['name'] for entry in results['shapes']] == ['3/4/5/2', '1/1/2/1']
@@ -102,6 +113,9 @@ def test_table_files_and_chart(tmp_path):
             assert {*entry['ratios'][mode]} == {*PEER_OF}
         assert entry['memory']['ratio'] > 0.9
     assert len(results['ragged']['lengths']) == 3
+    assert 'Loss on the last output only, 3/4/5/2' in done.stdout
+    assert {*results['last']['times']} == {'ours forward_sequence'}
+    assert results['last']['ratio'] is None
     assert (tmp_path / 'new/out/layers.png').read_bytes().startswith(b'\x89PNG')
 
 
@@ -116,6 +130,22 @@ def test_wrong_contestant_is_an_error_and_not_timed(tmp_path, capsys, monkeypatc
     for mode in 'train', 'infer':
         assert {*entry['times'][mode]} == NAMES - {'chainer LSTM steps'}
         assert {*entry['ratios'][mode]} == {'ours NStepLSTM'}
+
+
+def test_loss_on_the_last_output(tmp_path, monkeypatch):
+    monkeypatch.setitem(layers.FAMILIES, 'torch', (LikeTorch,))
+    assert quick(tmp_path, '--shapes', '2/3/4/2', '--peers', 'torch') == 0
+    last = json.loads((tmp_path / 'layers.json').read_text())['last']
+    assert all(found['agrees'] for found in last['parity'].values())
+    assert last['ratio'] == pytest.approx(
+        last['times']['ours forward_sequence']['median'] / last['times']['torch LSTM']['median'])
+
+
+def test_wrong_gradients_of_the_last_output(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(layers.FAMILIES, 'torch', (WrongLast,))
+    assert quick(tmp_path, '--shapes', '2/3/4/2', '--peers', 'torch') == 1
+    assert 'error: 2/3/4/2, the last output: ours forward_sequence and torch LSTM' in capsys.readouterr().err
+    assert json.loads((tmp_path / 'layers.json').read_text())['last']['ratio'] is None
 
 
 @pytest.mark.parametrize(('kind', 'message'), [

@@ -26,6 +26,8 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
     their place, and a second one computes them again.
     """
 
+    names = ('x', 't')
+
     def __init__(self, normalize: bool, ignore_label: int, reduce: str) -> None:
         super().__init__()
         chainers._check_reduce_option(reduce)
@@ -33,7 +35,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs((0, 1))
-        self._shapes = [x.shape for x in inputs]
+        self.shapes = [x.shape for x in inputs]
         x, t = inputs
         if chainer.is_debug():
             chainers._check_input_values(x, t, self._ignore_label)
@@ -48,7 +50,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         return numpy.asarray(losses.sum() * self._coefficient, x.dtype),
 
     def backward(self, indexes, grad_outputs):
-        check_unchanged(self, self._shapes, ('x', 't'))
+        check_unchanged(self)
         x, t = self.get_retained_inputs()
         grad_outputs = full(grad_outputs[0], t.shape if self._reduce == 'no' else (), x.dtype),
         if chainer.config.enable_backprop:

@@ -23,8 +23,10 @@ from chainer_lstm.functions.node import own
 class Linear(function_node.FunctionNode):
     """Inputs x (N, I), W (O, I), b (O,) -> x Wᵀ + b (N, O)."""
 
+    names = ('x', 'W', 'b')
+
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, ('x', 'W', 'b'))
+        type_check._argname(in_types, self.names)
         x, W, b = in_types
         type_check.expect(x.dtype.kind == 'f', W.dtype == x.dtype, b.dtype == x.dtype,
                           x.ndim == 2, W.ndim == 2, b.ndim == 1)
@@ -32,11 +34,11 @@ class Linear(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs((0, 1, 2))
-        self._shapes = [x.shape for x in inputs]
+        self.shapes = [x.shape for x in inputs]
         return engine_of(inputs[0]).affine(*inputs),
 
     def backward(self, indexes, grad_outputs):
-        check_unchanged(self, self._shapes, ('x', 'W', 'b'))
+        check_unchanged(self)
         inputs = self.get_retained_inputs()
         grad_outputs = full(grad_outputs[0], (inputs[0].shape[0], inputs[1].shape[0]), inputs[0].dtype),
         if chainer.config.enable_backprop:

@@ -148,7 +148,7 @@ class PeepholeOutput(Chained):
 
     def forward(self, inputs):
         self.retain_inputs((0, 1, 2))
-        self._shapes = [x.shape for x in inputs]
+        self.shapes = [x.shape for x in inputs]
         c, o, P_o = inputs
         self._gates, h = steps.peephole_out_forward(engine_of(c), self._gates, c[:len(o)], P_o)
         return h,
@@ -156,7 +156,7 @@ class PeepholeOutput(Chained):
     def backward(self, indexes, grad_outputs):
         if grad_outputs[0] is None:
             return (None,) * len(indexes)
-        check_unchanged(self, self._shapes, self.names)
+        check_unchanged(self)
         if chainer.config.enable_backprop:
             return self._differentiable(indexes, grad_outputs)
         c, o, P_o = inputs = [node.data for node in self.inputs]  # what was retained

@@ -4,7 +4,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 from typing import NoReturn
 from typing import Optional
@@ -145,8 +144,10 @@ class StepNode(Chained):
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
         self.retain_outputs((0,))
-        self._shapes = [x.shape for x in inputs]
+        self.shapes = [x.shape for x in inputs]
         c_prev, x, *others = inputs
+        if c_prev.ndim < 2 or x.ndim < 2:
+            raise ValueError(f'expected c_prev and x of two axes, got shapes {c_prev.shape} and {x.shape}')
         batch = len(x)
         engine = engine_of(x)
         self.saved, c, h = self.step.forward(engine, c_prev[:batch], x, *others)
@@ -162,10 +163,10 @@ class StepNode(Chained):
         else:  # what was retained, as arrays, without making six variables
             inputs = [node.data for node in self.inputs]
             c, gc, gh = arrays((c, gc, gh))
-        names, shape = self.step.names, self._shapes[0]
-        check_unchanged(self, self._shapes, names)
+        names, shape = self.step.names, self.shapes[0]
+        check_unchanged(self)
         if c.shape != shape:
-            raise ValueError(f'c: expected the array of forward, of shape {shape}, got {c.shape}')
+            raise replaced('c of the output', shape, c.shape)
         batch = len(inputs[1])
         gc, gh = full(gc, shape, c.dtype), full(gh, (batch, *shape[1:]), c.dtype)
         head = (inputs[0][:batch], *inputs[1:])
@@ -225,21 +226,25 @@ def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     return chainer.backend.get_array_module(gradient).broadcast_to(gradient, shape)
 
 
-def check_unchanged(node: function_node.FunctionNode, shapes: Sequence[tuple[int, ...]], names: Sequence[str]) -> None:
+def check_unchanged(node: Any) -> None:
     """Compare the inputs that a node has retained with those of forward: ``.array`` of a variable can be replaced.
 
     Args:
-        node: the node, in backward.
-        shapes: of the inputs in forward.
-        names: of the inputs.
+        node: in backward; it has the ``names`` of its inputs, and their ``shapes`` in forward.
 
     Raises:
         ValueError: one has another shape.
     """
     found = [x.shape for x in node.inputs]
-    if found != shapes:
-        k = next(k for k in range(len(found)) if found[k] != shapes[k])
-        raise ValueError(f'{names[k]}: expected the array of forward, of shape {shapes[k]}, got {found[k]}')
+    if found != node.shapes:
+        k = next(k for k in range(len(found)) if found[k] != node.shapes[k])
+        raise replaced(node.names[k], node.shapes[k], found[k])
+
+
+def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> ValueError:
+    """Return the error of an array that was replaced between forward and backward."""
+    return ValueError(f'{name}: expected the array of forward, of shape {expected}, got {got}: .array of the variable '
+                      'has been replaced since')
 
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:

@@ -77,11 +77,16 @@ class Plan(NamedTuple):
             if self.order != layout.N_STEP:
                 raise ValueError(f'expected weights[{k}] of shapes {list(expected)}, got {list(got)}')
             j = next(j for j in range(len(got)) if got[j] != expected[j])
-            name = f'ws[{k}][{j}]' if j < 8 else f'bs[{k}][{j - 8}]'
             # Chainer's words, where the input does not fit
             of_input = first and j < 4 and got[j][:1] == expected[j][:1] and len(got[j]) == 2
             raise ValueError(('Inconsistent input size in input values and weight parameters: ' if of_input else '')
-                             + f'expected {name} of shape {expected[j]}, got {got[j]}')
+                             + f'expected {self.name(k, j)} of shape {expected[j]}, got {got[j]}')
+
+    def name(self, group: int, index: int) -> str:
+        """Return the name of a weight of a layer and direction, as arguments of functions have it."""
+        if self.order != layout.N_STEP:
+            return f'weights[{group}][{index}]'
+        return f'ws[{group}][{index}]' if index < 8 else f'bs[{group}][{index - 8}]'
 
     def _shapes(self, inputs: int, units: int) -> tuple[tuple[int, ...], ...]:
         """The shapes of the weights of a layer and direction, in their order."""
@@ -92,7 +97,11 @@ class Plan(NamedTuple):
 
     def rows(self, batch: int, group: int) -> Rows:
         """Where the rows of a layer and direction lie."""
-        return rows_of(self.batches, batch, group % self.directions == 1)
+        return rows_of(self.batches, batch, self.is_reverse(group))
+
+    def is_reverse(self, group: int) -> bool:
+        """Return whether a layer and direction computes the last time step first."""
+        return group % self.directions == 1
 
 
 class LSTMSequence(function_node.FunctionNode):
@@ -140,7 +149,7 @@ class LSTMSequence(function_node.FunctionNode):
 
     def forward(self, inputs):
         self.retain_inputs(range(len(inputs)))
-        self._shapes = [x.shape for x in inputs]
+        self.shapes = [x.shape for x in inputs]
         keep = chainer.config.enable_backprop
         saved, outputs = self._run(inputs, keep)
         self._saved = saved if keep else None
@@ -180,8 +189,8 @@ class LSTMSequence(function_node.FunctionNode):
 
     def backward(self, indexes, grad_outputs):
         inputs = self.get_retained_inputs()
-        check_unchanged(self, self._shapes, ('hx', 'cx', 'x', *(f'weights {k}' for k in range(len(inputs) - 3))))
-        (states, _, rows), plan = self._shapes[:3], self._plan
+        check_unchanged(self)
+        (states, _, rows), plan = self.shapes[:3], self._plan
         shapes = states, states, (*rows[:-1], plan.directions * states[-1])
         grad_outputs = tuple([full(g, shape, inputs[0].dtype) for g, shape in zip(grad_outputs, shapes)])
         if chainer.config.enable_backprop:
@@ -221,6 +230,12 @@ class LSTMSequence(function_node.FunctionNode):
         return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
                      for i in indexes)
 
+    @property
+    def names(self):
+        """The names of the inputs."""
+        plan, weights = self._plan, range(len(self.shapes) - 3)
+        return ['hx', 'cx', 'x', *(plan.name(*divmod(k, plan.n_weights)) for k in weights)]
+
     def _differentiable(self, inputs, indexes, grad_outputs):
         inputs = own(inputs)
         outputs = composed(self._plan, inputs, lambda x, k: self._dropped(engine_of(x.array), x, k))
@@ -238,11 +253,11 @@ def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> 
     hy, cy, outputs = [], [], []
     for k, group in enumerate(groups):
         xs = split_steps(drop(x, k), plan.batches)
-        backward = plan.rows(0, k).reverse
-        h, c, hs = _layer(hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if backward else xs)
+        reverse = plan.is_reverse(k)
+        h, c, hs = _layer(hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if reverse else xs)
         hy.append(h)
         cy.append(c)
-        outputs.append(F.concat(hs[::-1] if backward else hs, axis=0) if hs else h[:0])
+        outputs.append(F.concat(hs[::-1] if reverse else hs, axis=0) if hs else h[:0])
         if len(outputs) == plan.directions:
             x = outputs[0] if plan.directions == 1 else F.concat(outputs, axis=1)
             outputs = []
@@ -308,8 +323,9 @@ def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) 
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
     hx, cx, x, *weights = inputs
     layers = len(weights) // plan.n_weights
-    checks.states(hx, cx, () if hx.ndim == cx.ndim == 2 and layers == 1 else (layers,), plan.batches, hx.shape[-1])
-    plan.check_weights(weights, x.shape[-1], hx.shape[-1])
+    units = hx.shape[-1] if hx.ndim else 0
+    checks.states(hx, cx, () if hx.ndim == cx.ndim == 2 and layers == 1 else (layers,), plan.batches, units)
+    plan.check_weights(weights, x.shape[-1], units)
     if is_static():
         return composed(plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x)
     return LSTMSequence(plan).apply(inputs)

@@ -59,10 +59,11 @@ class Kernel:
         shapes: a function of the kernel's name, from its sizes to the shape of each array by name; in the order of the
             kernel's arguments.
         optional, written, rows, strided, integers: the names of arrays, one word each; see ``Argument``.
+        together: groups of names, with commas between them, of which all or none are given.
     """
 
     def __init__(self, shapes: Callable[..., dict[str, Shape]], *, optional: str = '', written: str = '',
-                 rows: str = '', strided: str = '', integers: str = '') -> None:
+                 rows: str = '', strided: str = '', integers: str = '', together: str = '') -> None:
         self.name = shapes.__name__
         self.sizes = tuple(inspect.signature(shapes).parameters)
         self._shapes = shapes
@@ -70,6 +71,9 @@ class Kernel:
             Argument(array, array in optional.split(), array in written.split(),
                      2 if array in strided.split() else int(array in rows.split()), array in integers.split())
             for array in shapes(*[1] * len(self.sizes)))
+        names = [argument.name for argument in self.arguments]
+        groups = filter(None, together.split(','))
+        self.together = tuple(tuple(names.index(array) for array in group.split()) for group in groups)
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 
     @property
@@ -109,14 +113,16 @@ def _layer(steps, units):
     return {'start': (steps,), 'n': (steps,), 'U': (4 * units, units), 'P_i': P, 'P_f': P, 'P_o': P}
 
 
-@_kernel(KERNELS, optional='P_i P_f P_o gates', written='gates h c', rows='x', integers='start n')
+@_kernel(KERNELS, optional='P_i P_f P_o gates', written='gates h c', rows='x', integers='start n',
+         together='P_i P_f P_o')
 def sequence_forward(steps, batch, units, inputs, rows, first, initial):
     states = rows + batch, units  # with the initial ones, see packing.Rows
     return {**_layer(steps, units), 'x': (rows, inputs), 'W': (4 * units, inputs), 'b': (4 * units,),
             'gates': (rows, 4 * units), 'h': states, 'c': states}
 
 
-@_kernel(KERNELS, optional='P_i P_f P_o gh', written='gates gh_last gc_last', rows='gh', integers='start n')
+@_kernel(KERNELS, optional='P_i P_f P_o gh', written='gates gh_last gc_last', rows='gh', integers='start n',
+         together='P_i P_f P_o')
 def recur_backward(steps, batch, units, rows, first, initial):
     state = batch, units
     return {**_layer(steps, units), 'c': (rows + batch, units), 'gh': (rows, units), 'gates': (rows, 4 * units),
@@ -160,28 +166,29 @@ def peephole_cell_bwd(batch, units):
     return {'gates': gates, 'c_prev': state, 'gc': state, 'go': state, 'gpre': gates, 'gc_prev': state}
 
 
-@_kernel(KERNELS, optional='h U', written='gates c h_new', rows='x h')
+@_kernel(KERNELS, optional='h U', written='gates c h_new', rows='x h', together='h U')
 def lstm_step_fwd(batch, units, inputs):
     gates, state = (batch, 4 * units), (batch, units)
     return {'x': (batch, inputs), 'W': (4 * units, inputs), 'b': (4 * units,), 'h': state, 'U': (4 * units, units),
             'c_prev': state, 'gates': gates, 'c': state, 'h_new': state}
 
 
-@_kernel(KERNELS, optional='gc gh W U gx gh_prev', written='gpre gc_prev gx gh_prev')
+@_kernel(KERNELS, optional='gc gh W U gx gh_prev', written='gpre gc_prev gx gh_prev', together='W gx, U gh_prev')
 def lstm_step_bwd(batch, units, inputs):
     gates, state = (batch, 4 * units), (batch, units)
     return {'gates': gates, 'c_prev': state, 'c': state, 'gc': state, 'gh': state, 'W': (4 * units, inputs),
             'U': (4 * units, units), 'gpre': gates, 'gc_prev': state, 'gx': (batch, inputs), 'gh_prev': state}
 
 
-@_kernel(KERNELS, optional='h U', written='gates c', rows='x h')
+@_kernel(KERNELS, optional='h U', written='gates c', rows='x h', together='h U')
 def peephole_step_fwd(batch, units, inputs):
     state, P = (batch, units), (units, units)
     return {'x': (batch, inputs), 'W': (4 * units, inputs), 'b': (4 * units,), 'h': state, 'U': (4 * units, units),
             'P_i': P, 'P_f': P, 'c_prev': state, 'gates': (batch, 4 * units), 'c': state}
 
 
-@_kernel(KERNELS, optional='W U P_i P_f gx gh_prev', written='gpre gc_prev gx gh_prev')
+@_kernel(KERNELS, optional='W U P_i P_f gx gh_prev', written='gpre gc_prev gx gh_prev',
+         together='W gx, U gh_prev')
 def peephole_step_bwd(batch, units, inputs):
     gates, state, P = (batch, 4 * units), (batch, units), (units, units)
     return {'gates': gates, 'c_prev': state, 'gc': state, 'go': state, 'W': (4 * units, inputs),
@@ -229,7 +236,8 @@ def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequ
         arrays: in the order of ``kernel.arguments``; None for one that is not given.
 
     Raises:
-        ValueError: an array is missing or has another shape or dtype.
+        ValueError: an array is missing or has another shape or dtype, or one is given without
+            those that belong to it.
     """
     expected = kernel.expected(*sizes)
     if len(arrays) != len(expected):
@@ -238,7 +246,10 @@ def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequ
         if x is None:
             if not optional:
                 _refuse(kernel, dtype, sizes, arrays)
-        elif x.shape != shape or (x.dtype != dtype and not (integers and x.dtype == _INTEGERS)):
+        elif x.shape != shape or x.dtype != (_INTEGERS if integers else dtype):
+            _refuse(kernel, dtype, sizes, arrays)
+    for group in kernel.together:
+        if len({arrays[index] is None for index in group}) > 1:
             _refuse(kernel, dtype, sizes, arrays)
 
 
@@ -254,6 +265,11 @@ def _refuse(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Se
             raise ValueError(f'{expected} of shape {shape}, got {x.shape}')
         if x is not None and x.dtype != wanted:
             raise ValueError(f'{expected} of dtype {wanted}, got {x.dtype}')
+    for group in kernel.together:
+        names = [kernel.arguments[index].name for index in group]
+        given = [name for name, index in zip(names, group) if arrays[index] is not None]
+        if 0 < len(given) < len(names):
+            raise ValueError(f'{kernel.name}: expected all of {", ".join(names)} or none, got {", ".join(given)} alone')
 
 
 def dense(argument: Argument, x: Array) -> None:
@@ -271,6 +287,10 @@ def members(declarations: str) -> list[str]:
     """Take the declarations of a C++ struct apart: ``const T *a, *b;`` -> ``['const T *a', 'const T *b']``."""
     found = []
     for declaration in filter(None, map(str.strip, declarations.split(';'))):
-        kind, names = re.fullmatch(r'((?:const )?\w+)(.*)', declaration).groups()
-        found += [f'{kind} {name.replace(" ", "")}' for name in names.split(',')]
+        parts = re.fullmatch(r'((?:const )?\w+)\b([\w\s*,]*)', declaration)
+        if parts is None:  # no declaration
+            found.append(declaration)
+            continue
+        kind, names = parts.groups()
+        found += [f'{kind} {"".join(name.split())}' for name in names.split(',')]
     return found

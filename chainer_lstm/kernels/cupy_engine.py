@@ -34,11 +34,11 @@ class CupyEngine(FusedEngine):
 
     def _launch(self, kernel: str, like: Array, *arrays: Array) -> None:
         """Runs a kernel of cells.cu with a thread per element of ``like``; its last argument is their number."""
+        expected = boundary.KERNELS[kernel]
+        boundary.check(expected, like.dtype, like.shape, arrays)
         n, units = like.size, like.shape[1]
         if n == 0:
             return
-        expected = boundary.KERNELS[kernel]
-        boundary.check(expected, like.dtype, like.shape, arrays)
         arguments = [self._argument(argument, x, 4 * units) for argument, x in zip(expected.arguments, arrays)]
         if any(argument.name == 'b' for argument in expected.arguments):  # the row of each unit's bias
             arguments.append(numpy.int64(units))

@@ -272,9 +272,13 @@ def _new_cell_(a: Array, i: Array, f: Array, c_prev: Array, c: Array, scratch: A
 
 
 def _sum(x: Array, *others: Array) -> Array:
+    """Return the sum of pre-activations (B, 4H) or (4H,), which all have to be of one width."""
     for other in others:
-        if other is not None:
-            x = x + other
+        if other is None:
+            continue
+        if other.shape[-1:] != x.shape[-1:]:
+            raise ValueError(f'expected pre-activations of one width, got arrays of shapes {x.shape} and {other.shape}')
+        x = x + other
     return x
 
 

@@ -77,5 +77,7 @@ class FusedEngine(Engine):
         self._launch('peephole_cell_bwd', c_prev, gates, c_prev, gc, go, gates, gc)
 
     def _empty(self, like: Array, *widths: int) -> list[Array]:
+        if like.ndim != 2:
+            raise ValueError(f'expected a state of shape (batch, units), got {like.shape}')
         batch, units = like.shape
         return [self.xp.empty((batch, width * units), like.dtype) for width in widths]

@@ -36,13 +36,10 @@ class NativeEngine(FusedEngine):
 
     def lstm_step_fwd(self, c_prev, x, W, b, h, U):
         gates, c, h_new = self._empty(c_prev, 4, 1, 1)
-        if c_prev.size:
-            self._kernel('lstm_step_fwd', c.dtype)((*c.shape, x.shape[1]), x, W, b, h, U, c_prev, gates, c, h_new)
+        self._kernel('lstm_step_fwd', c.dtype)((*c.shape, x.shape[-1]), x, W, b, h, U, c_prev, gates, c, h_new)
         return gates, c, h_new
 
     def lstm_step_bwd(self, gates, c_prev, c, gc, gh, W, U):
-        if not c.size:
-            return super().lstm_step_bwd(gates, c_prev, c, gc, gh, W, U)
         gpre, gc_prev = self._empty(c, 4, 1)
         gx, gh_prev = (None if w is None else numpy.empty((len(c), w.shape[1]), c.dtype) for w in (W, U))
         inputs = 0 if W is None else W.shape[1]
@@ -52,14 +49,11 @@ class NativeEngine(FusedEngine):
 
     def peephole_step_fwd(self, c_prev, x, W, b, P_i, P_f, h, U):
         gates, c = self._empty(c_prev, 4, 1)
-        if c.size:
-            self._kernel('peephole_step_fwd', c.dtype)(
-                (*c.shape, x.shape[1]), x, W, b, h, U, P_i, P_f, c_prev, gates, c)
+        self._kernel('peephole_step_fwd', c.dtype)(
+            (*c.shape, x.shape[-1]), x, W, b, h, U, P_i, P_f, c_prev, gates, c)
         return gates, c
 
     def peephole_step_bwd(self, gates, c_prev, gc, go, W, U, P_i, P_f):
-        if not c_prev.size:
-            return super().peephole_step_bwd(gates, c_prev, gc, go, W, U, P_i, P_f)
         batch, inputs = len(c_prev), 0 if W is None else W.shape[1]
         gpre, gc_prev = self._empty(c_prev, 4, 1)
         gx, gh_prev = (None if w is None else numpy.empty((batch, w.shape[1]), c_prev.dtype) for w in (W, U))
@@ -70,14 +64,12 @@ class NativeEngine(FusedEngine):
     def peephole_output_fwd(self, gates, c, P_o):
         h, = self._empty(c, 1)
         gates = self._dense(gates)
-        if c.size:
-            self._kernel('peephole_output_fwd', c.dtype)(c.shape, c, P_o, gates, h)
+        self._kernel('peephole_output_fwd', c.dtype)(c.shape, c, P_o, gates, h)
         return gates, h
 
     def peephole_output_bwd(self, gates, c, gh, P_o):
         gc, go = self._empty(c, 1, 1)
-        if c.size:
-            self._kernel('peephole_output_bwd', c.dtype)(c.shape, gates, c, gh, P_o, gc, go)
+        self._kernel('peephole_output_bwd', c.dtype)(c.shape, gates, c, gh, P_o, gc, go)
         return gc, go
 
     def recur(self, h, U, out):
@@ -116,6 +108,8 @@ class NativeEngine(FusedEngine):
         return y, maxima, sums
 
     def _product(self, a, b, bias, out=None):
+        if not a.ndim == b.ndim == 2:
+            raise ValueError(f'matmul: expected two matrices, got arrays of shapes {a.shape} and {b.shape}')
         dtype = numpy.result_type(a, b)
         a, b = (x if x.dtype == dtype else x.astype(dtype) for x in (a, b))
         out = numpy.empty((a.shape[0], b.shape[1]), dtype) if out is None else out
@@ -123,8 +117,7 @@ class NativeEngine(FusedEngine):
         return out
 
     def _launch(self, kernel, like, *arrays):
-        if like.size:
-            self._kernel(kernel, like.dtype)(like.shape, *arrays)
+        self._kernel(kernel, like.dtype)(like.shape, *arrays)
 
     def _dense(self, x):
         return numpy.require(x, requirements='CAW')

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,15 @@ class Rows:
         batches: number of rows of each time step, not growing.
         batch: B, number of sequences; those beyond ``batches[0]`` are empty.
         reverse: whether the last time step is computed first.
+
+    Raises:
+        ValueError: sizes in ``batches`` grow, or are negative or above ``batch``.  Kernels find the
+            rows of a step by them.
     """
 
     def __init__(self, batches: Sequence[int], batch: int, reverse: bool = False) -> None:
+        if any(now < later for now, later in itertools.pairwise((batch, *batches, 0))):
+            raise ValueError(f'batches: expected sizes that do not grow, at most {batch}, got {list(batches)}')
         starts = numpy.cumsum([0, *batches])
         self.total = int(starts[-1])  # P
         self.batch = batch

@@ -202,6 +202,8 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
 
     def _time_major(self, x: Any, W: chainer.Parameter) -> chainer.Variable:
         x = checks.variable('x', x)
+        if W.array is not None and W.ndim != 2:
+            raise ValueError(f'expected the weights of the input of shape ({4 * self.out_size}, inputs), got {W.shape}')
         width = None if W.array is None else W.shape[1]
         if x.ndim != 3 or x.shape[2] != (width or max(x.shape[2], 1)):
             axes = 'batch, time' if self.batch_first else 'time, batch'

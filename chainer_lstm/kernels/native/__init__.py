@@ -22,6 +22,7 @@ import numpy
 from chainer_lstm.kernels import boundary
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_DTYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
 
 
 def _file() -> Optional[pathlib.Path]:
@@ -92,9 +93,16 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
         - ValueError: an array has another shape or dtype, or one to write into is not dense, not
           aligned or read-only; nothing was computed.
         - MemoryError: there is none left.
+
+    Raises:
+        ValueError: there is no such kernel in the library.
     """
-    address = library().chainer_lstm_kernel(instruction_set.encode(), name.encode(), dtype.char.encode())
-    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p)(address)
+    found = None
+    if dtype in _DTYPES:
+        found = library().chainer_lstm_kernel(instruction_set.encode(), name.encode(), dtype.char.encode())
+    if found is None:
+        raise ValueError(f'expected a kernel of the library, got {name} of {dtype} for {instruction_set}')
+    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p)(found)
     expected = boundary.KERNELS[name]
     pack = struct.Struct('@' + ''.join('P' if '*' in member else 'n' for member in expected.members)).pack
 

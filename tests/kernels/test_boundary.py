@@ -1,0 +1,360 @@
+"""Every compiled kernel through ``kernels.boundary``: wrong arrays raise before anything runs.
+
+Arrays have no spare memory around them, so AddressSanitizer (``make sanitize``) sees a kernel that
+runs on a wrong one.
+"""
+
+import re
+
+import numpy
+import pytest
+
+from chainer_lstm.kernels import boundary
+from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels import native
+from chainer_lstm.kernels.packing import Rows
+from tests.kernels import cases
+from tests.kernels import cuda_on_cpu
+from tests.kernels import fibres
+
+ROWS = Rows((3, 3, 2, 1), 3)
+SIZES = {
+    'M': 3,
+    'N': 6,
+    'K': 4,
+    'steps': len(ROWS.steps),
+    'batch': ROWS.batch,
+    'units': 5,
+    'inputs': 4,
+    'classes': 7,
+    'first': ROWS.first,
+    'initial': ROWS.initial,
+}
+STAGES = [
+    name for name in boundary.KERNELS if re.search(rf'void {name}\(', cuda.source('cells.cu'))
+]
+PERSISTENT_ROWS = Rows((3, 3), 3)
+
+
+def sizes_of(kernel):
+    packed = ROWS.total if 'steps' in kernel.sizes else SIZES['batch']
+    return tuple(packed if size == 'rows' else SIZES[size] for size in kernel.sizes)
+
+
+def arrays_of(kernel, dtype, sizes=None):
+    """Every array of a call, none of them None."""
+    random = numpy.random.RandomState(0)
+    sizes = sizes or sizes_of(kernel)
+    arrays = []
+    for (shape, _, integers), argument in zip(kernel.expected(*sizes), kernel.arguments):
+        if integers:
+            arrays.append(ROWS.table[0 if argument.name == 'start' else 1].copy())
+        else:
+            arrays.append(random.uniform(-1, 1, shape).astype(dtype))
+    return arrays
+
+
+def wrong_arrays(x):
+    """Arrays that differ from x in shape: one row, one column or one axis more or less."""
+    random = numpy.random.RandomState(1)
+    rows, columns = x.shape[0], x.shape[-1]
+    shapes = {
+        (rows + 1, *x.shape[1:]),
+        (rows - 1, *x.shape[1:]),
+        (*x.shape[:-1], columns + 1),
+        (*x.shape[:-1], columns - 1),
+        (*x.shape, 1),
+        (1, *x.shape),
+        x.shape[1:],
+        x.shape[:-1],
+        x.shape[::-1],
+    }
+    for shape in sorted(shapes - {x.shape}):
+        yield numpy.asarray(random.uniform(0, 2, shape)).astype(x.dtype)
+
+
+def with_one(arrays, index, x):
+    return [*arrays[:index], x, *arrays[index + 1 :]]
+
+
+def refuses(call, arrays, message, written):
+    """Check that a call raises a ValueError with this text and writes nothing."""
+    before = [None if x is None else x.copy() for x in arrays]
+    with pytest.raises(ValueError, match=message):
+        call(arrays)
+    for x, y, is_written in zip(arrays, before, written):
+        if is_written and y is not None:
+            numpy.testing.assert_array_equal(x, y)
+
+
+def check_wrong_arrays(kernel, sizes, arrays, call):
+    """The call of a kernel refuses every array that is not as the table says."""
+    written = [argument.written for argument in kernel.arguments]
+    for index, (argument, x) in enumerate(zip(kernel.arguments, arrays)):
+        expected = f'^{kernel.name}: expected {argument.name} of'
+        for wrong in wrong_arrays(x):
+            message = (
+                f'{expected} shape {re.escape(str(x.shape))}, got {re.escape(str(wrong.shape))}$'
+            )
+            refuses(call, with_one(arrays, index, wrong), message, written)
+        for dtype in 'efdiqD':
+            if x.dtype != dtype:
+                message = f'{expected} dtype {x.dtype}, got {numpy.dtype(dtype)}$'
+                refuses(call, with_one(arrays, index, x.astype(dtype)), message, written)
+        if not argument.optional:
+            refuses(call, with_one(arrays, index, None), f'{expected} shape .*, got None$', written)
+
+
+def strided(x):
+    return x.repeat(2, axis=-1)[..., ::2]
+
+
+def unaligned(x):
+    there = numpy.empty(x.nbytes + 1, numpy.uint8)[1:].view(x.dtype).reshape(x.shape)
+    there[...] = x
+    return there
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def backwards(x):
+    return x[::-1].copy()[::-1]
+
+
+LAYOUTS = {
+    'strided': strided,
+    'unaligned': unaligned,
+    'read-only': read_only,
+    'Fortran': numpy.asfortranarray,
+    'backwards': backwards,
+}
+
+
+@pytest.fixture(params=[(name, dtype) for name in boundary.KERNELS for dtype in 'fd'], ids='-'.join)
+def native_call(request):
+    """A kernel of the library, its sizes, right arrays, and a function that calls it."""
+    name, dtype = request.param
+    engine = cases.native_engine((native.instruction_sets() or ['baseline'])[0])
+    kernel = boundary.KERNELS[name]
+    sizes = sizes_of(kernel)
+    function = native.kernel(engine.instruction_set, name, numpy.dtype(dtype))
+    return kernel, sizes, arrays_of(kernel, dtype), lambda arrays: function(sizes, *arrays)
+
+
+def results(kernel, arrays, call):
+    """What a call writes."""
+    call(arrays)
+    return [x for argument, x in zip(kernel.arguments, arrays) if argument.written]
+
+
+@pytest.mark.parametrize('instruction_set', ['baseline', 'avx2', 'avx512'])
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('name', boundary.KERNELS)
+def test_right_arrays(name, dtype, instruction_set):
+    cases.native_engine(instruction_set)
+    kernel = boundary.KERNELS[name]
+    sizes, arrays = sizes_of(kernel), arrays_of(kernel, dtype)
+    before = [x.copy() for x in arrays]
+    native.kernel(instruction_set, name, numpy.dtype(dtype))(sizes, *arrays)
+    for argument, x, y in zip(kernel.arguments, arrays, before):
+        assert numpy.isfinite(x).all()
+        assert (x != y).any() == argument.written, argument.name
+
+
+def test_wrong_arrays(native_call):
+    kernel, sizes, arrays, call = native_call
+    check_wrong_arrays(kernel, sizes, arrays, call)
+
+
+def test_number_of_arrays(native_call):
+    kernel, _, arrays, call = native_call
+    for wrong in (arrays[:-1], [*arrays, arrays[-1]], []):
+        with pytest.raises(
+            ValueError, match=f'{kernel.name}: expected {len(arrays)} arrays, got {len(wrong)}'
+        ):
+            call(wrong)
+
+
+def test_optional_arrays(native_call):
+    """None is accepted for each optional array alone, or for all that belong together."""
+    kernel, _, arrays, call = native_call
+    groups = {index: group for group in kernel.together for index in group}
+    written = [argument.written for argument in kernel.arguments]
+    for index, argument in enumerate(kernel.arguments):
+        if argument.optional:
+            without = [
+                None if k in groups.get(index, (index,)) else x for k, x in enumerate(arrays)
+            ]
+            call([None if x is None else x.copy() for x in without])
+        if index in groups:
+            message = f'{kernel.name}: expected all of .*{argument.name}.* or none, got '
+            refuses(call, with_one(arrays, index, None), message, written)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_memory_of_arrays(native_call, layout):
+    """Inputs may have any memory order; outputs must be dense, aligned and writable."""
+    kernel, _, arrays, call = native_call
+    expected = results(kernel, [x.copy() for x in arrays], call)
+    for index, argument in enumerate(kernel.arguments):
+        moved = LAYOUTS[layout](arrays[index])
+        same = layout in ('Fortran', 'backwards') and moved.flags.c_contiguous  # of one row or axis
+        given = [x.copy() if k != index else moved for k, x in enumerate(arrays)]
+        if argument.written and not same:
+            refuses(
+                call, given, f'expected {argument.name}, which is written into', [True] * len(given)
+            )
+            continue
+        for x, y in zip(results(kernel, given, call), expected):
+            # products of a transposed matrix add up in another order
+            numpy.testing.assert_allclose(
+                x, y, rtol=0, atol=8 * numpy.finfo(x.dtype).eps, err_msg=argument.name
+            )
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize(
+    ('name', 'size'),
+    [
+        (name, size)
+        for name, kernel in boundary.KERNELS.items()
+        for size in kernel.sizes
+        if size not in ('steps', 'first', 'initial')
+    ],
+)
+def test_sizes_of_zero(name, size, dtype):
+    """Kernels run on arrays without rows or columns, and write no numbers that are not finite."""
+    engine = cases.native_engine((native.instruction_sets() or ['baseline'])[0])
+    kernel = boundary.KERNELS[name]
+    sizes = dict(zip(kernel.sizes, sizes_of(kernel)))
+    sizes[size] = 0
+    if 'steps' in sizes and size in ('rows', 'batch'):
+        sizes.update(steps=0, rows=0, first=sizes['batch'])
+    arrays = [
+        x if not argument.integers else x[: sizes['steps']]
+        for argument, x in zip(kernel.arguments, arrays_of(kernel, dtype, sizes.values()))
+    ]
+    native.kernel(engine.instruction_set, name, numpy.dtype(dtype))(tuple(sizes.values()), *arrays)
+    if size != 'classes':  # the largest of no numbers is minus infinity
+        assert all(numpy.isfinite(x).all() for x in arrays)
+
+
+@pytest.mark.parametrize(
+    ('instruction_set', 'name', 'dtype'),
+    [
+        ('baseline', 'matmul', 'e'),
+        ('baseline', 'matmul', 'g'),
+        ('baseline', 'matmul', 'i'),
+        ('baseline', 'matmul', '>f4'),
+        ('avx1024', 'matmul', 'f'),
+        ('baseline', 'product', 'f'),
+    ],
+)
+def test_a_kernel_that_is_not_there(instruction_set, name, dtype):
+    cases.native_engine('baseline')
+    with pytest.raises(
+        ValueError,
+        match=f'expected a kernel of the library, got {name} of .* for {instruction_set}',
+    ):
+        native.kernel(instruction_set, name, numpy.dtype(dtype))
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The kernels that are launched, which compute nothing."""
+    names = []
+
+    def kernel(file, name, *others, **more):
+        return lambda *arguments, **options: names.append(name)
+
+    monkeypatch.setattr(cuda, 'kernel', kernel)
+    monkeypatch.setattr(cuda, 'sequence_kernel', kernel)
+    return names
+
+
+@pytest.mark.parametrize('dtype', 'efd')
+@pytest.mark.parametrize('name', STAGES)
+def test_cuda_stages(launches, name, dtype):
+    kernel, engine = boundary.KERNELS[name], cuda_on_cpu.CudaOnCpuEngine()
+    like = numpy.zeros(sizes_of(kernel), dtype)
+    arrays = arrays_of(kernel, dtype)
+    engine._launch(name, like, *arrays)
+    assert launches == [name]
+    check_wrong_arrays(
+        kernel, like.shape, arrays, lambda arrays: engine._launch(name, like, *arrays)
+    )
+    for wrong in (arrays[:-1], [*arrays, arrays[-1]]):
+        with pytest.raises(ValueError, match=f'expected {len(arrays)} arrays, got'):
+            engine._launch(name, like, *wrong)
+    for index, argument in enumerate(kernel.arguments):
+        if argument.written and arrays[index].ndim == 2:
+            given = with_one(arrays, index, strided(arrays[index]))
+            refuses(
+                lambda arrays: engine._launch(name, like, *arrays),
+                given,
+                f'expected {argument.name}, which is written into',
+                [True] * len(given),
+            )
+    assert launches == [name]
+
+
+@pytest.mark.parametrize('direction', ['fwd', 'bwd'])
+def test_persistent_kernels(launches, monkeypatch, direction):
+    sequence_kernel = cuda.sequence_kernel
+    engine = fibres.engine(monkeypatch)
+    monkeypatch.setattr(cuda, 'sequence_kernel', sequence_kernel)
+    kernel, rows = boundary.PERSISTENT[f'lstm_sequence_{direction}'], PERSISTENT_ROWS
+    sizes = rows.batch, SIZES['units'], rows.total
+    arrays = arrays_of(kernel, 'f', sizes)
+    names = [argument.name for argument in kernel.arguments]
+    layout = {
+        'first': rows.first,
+        'initial': rows.initial,
+        'reverse': 0,
+        'gh_stride': SIZES['units'],
+    }
+    gates = numpy.zeros((rows.total, 4 * SIZES['units']), 'f')
+    weights = type('Weights', (), {'peepholes': ()})
+    grid = engine._grid(direction, gates, weights, rows, 1)
+
+    def call(arrays):
+        engine._run(grid, rows, [{**dict(zip(names, arrays)), **layout}])
+
+    call(arrays)
+    assert launches == [f'lstm_sequence_{direction}_prepare', f'lstm_sequence_{direction}']
+    check_wrong_arrays(kernel, sizes, arrays, call)
+    for index, argument in enumerate(kernel.arguments):
+        if argument.written:
+            refuses(
+                call,
+                with_one(arrays, index, strided(arrays[index])),
+                f'expected {argument.name}, which is written into',
+                [True] * len(arrays),
+            )
+    assert len(launches) == 2
+
+
+@pytest.mark.parametrize(
+    ('batches', 'batch'),
+    [((1, 2), 2), ((2, 1, 2), 2), ((3, 3), 2), ((1,), 0), ((1, -1), 1), ((), -1)],
+)
+@pytest.mark.parametrize('reverse', [False, True])
+def test_rows_that_do_not_fit(batches, batch, reverse):
+    message = re.escape(
+        f'batches: expected sizes that do not grow, at most {batch}, got {list(batches)}'
+    )
+    with pytest.raises(ValueError, match=message):
+        Rows(batches, batch, reverse)
+
+
+@pytest.mark.parametrize(
+    ('batches', 'batch'), [((), 0), ((), 3), ((2, 2, 1, 0), 2), ((0, 0), 0), ((1,), 3)]
+)
+def test_rows_that_fit(batches, batch):
+    rows = Rows(batches, batch)
+    assert rows.total == sum(batches)
+    assert rows.table.shape == (2, len(batches))
