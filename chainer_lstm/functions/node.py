@@ -114,7 +114,7 @@ class StepNode(Chained):
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
         self.retain_outputs((0,))
-        self._shapes = [x.shape for x in inputs]
+        self._shapes = [x.shape for x in (*inputs, inputs[0])]
         c_prev, x, *others = inputs
         if c_prev.ndim < 2 or x.ndim < 2:
             raise ValueError(f'expected c_prev and x of two axes, got shapes {c_prev.shape} and {x.shape}')
@@ -130,8 +130,8 @@ class StepNode(Chained):
         double = chainer.config.enable_backprop
         # what was retained; as arrays, without making six variables
         inputs: Any = self.get_retained_inputs() if double else [node.data for node in self.inputs]
-        check_replaced(self.step.names, self._shapes, inputs)
-        check_replaced(['c of the output'], self._shapes[:1], [c])
+        if [x.shape for x in (*inputs, c)] != self._shapes:
+            check_replaced([*self.step.names[:len(inputs)], 'c of the output'], self._shapes, [*inputs, c])
         batch = inputs[1].shape[0]
         gc, gh = full(grad_outputs, (c.shape, (batch, *c.shape[1:])))
         head = (inputs[0][:batch], *inputs[1:])

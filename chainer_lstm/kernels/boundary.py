@@ -10,6 +10,7 @@ The letters: B rows of a batch, H units, T time steps, P packed rows of all step
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -70,7 +71,8 @@ class Kernel:
                      2 if array in strided.split() else int(array in rows.split()), array in integers.split())
             for array in shapes(*[1] * len(self.sizes)))
         names = [argument.name for argument in self.arguments]
-        self.together = tuple(tuple(names.index(array) for array in group.split()) for group in together)
+        self.groups = [[names.index(array) for array in group.split()] for group in together]
+        self.pairs = [pair for group in self.groups for pair in itertools.pairwise(group)]
         self._shapes = shapes
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 
@@ -178,8 +180,8 @@ def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequ
                 _refuse(kernel, dtype, sizes, arrays)
         elif x.shape != shape or x.dtype != (_INTEGERS if integers else dtype):
             _refuse(kernel, dtype, sizes, arrays)
-    for group in kernel.together:
-        if len({arrays[index] is None for index in group}) > 1:
+    for left, right in kernel.pairs:
+        if (arrays[left] is None) != (arrays[right] is None):
             _refuse(kernel, dtype, sizes, arrays)
 
 
@@ -194,7 +196,7 @@ def _refuse(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Se
             raise ValueError(f'{expected} of shape {shape}, got {x.shape}')
         if x is not None and x.dtype != wanted:
             raise ValueError(f'{expected} of dtype {wanted}, got {x.dtype}')
-    for group in kernel.together:
+    for group in kernel.groups:
         given = [kernel.arguments[index].name for index in group if arrays[index] is not None]
         if 0 < len(given) < len(group):
             names = ', '.join(kernel.arguments[index].name for index in group)

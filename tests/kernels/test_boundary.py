@@ -182,7 +182,7 @@ def test_number_of_arrays(native_call):
 def test_optional_arrays(native_call):
     """None is accepted for each optional array alone, or for all that belong together."""
     kernel, _, arrays, call = native_call
-    groups = {index: group for group in kernel.together for index in group}
+    groups = {index: group for group in kernel.groups for index in group}
     written = [argument.written for argument in kernel.arguments]
     for index, argument in enumerate(kernel.arguments):
         if argument.optional:
