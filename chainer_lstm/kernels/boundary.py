@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import re
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -72,8 +73,8 @@ class Kernel:
                      2 if array in strided.split() else int(array in rows.split()), array in integers.split())
             for array in shapes(*[1] * len(self.sizes)))
         names = [argument.name for argument in self.arguments]
-        groups = filter(None, together.split(','))
-        self.together = tuple(tuple(names.index(array) for array in group.split()) for group in groups)
+        self.together = [[names.index(array) for array in group.split()] for group in together.split(',')]
+        self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 
     @property
@@ -248,8 +249,8 @@ def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequ
                 _refuse(kernel, dtype, sizes, arrays)
         elif x.shape != shape or x.dtype != (_INTEGERS if integers else dtype):
             _refuse(kernel, dtype, sizes, arrays)
-    for group in kernel.together:
-        if len({arrays[index] is None for index in group}) > 1:
+    for one, other in kernel.pairs:
+        if (arrays[one] is None) != (arrays[other] is None):
             _refuse(kernel, dtype, sizes, arrays)
 
 
