@@ -113,20 +113,20 @@ def steps(xs: Any) -> tuple[int, ...]:
     return batches
 
 
-def states(hx: Any, cx: Any, layers: tuple[int, ...], batches: tuple[int, ...], units: int) -> None:
-    """Expect hx and cx of shape (*layers, B, units), with B at least as large as the first batch.
+def states(hx: tuple[int, ...], cx: tuple[int, ...], layers: tuple[int, ...], batches: tuple[int, ...],
+           units: int) -> None:
+    """Expect shapes (*layers, B, units) of hx and cx, with B at least as large as the first batch.
 
     Raises:
-        ValueError: one has another shape.
+        ValueError: one is another.
     """
     least = batches[0] if batches else 0
-    for name, state in (('hx', hx), ('cx', cx)):
-        if (state.ndim, state.shape[:-2]) != (len(layers) + 2, layers) or state.shape[-2] < least or (
-                state.shape[-1] != units):
+    for name, shape in (('hx', hx), ('cx', cx)):
+        if len(shape) != len(layers) + 2 or shape[:-2] != layers or shape[-2] < least or shape[-1] != units:
             expected = ', '.join(map(str, (*layers, f'at least {least}', units)))
-            raise ValueError(f'expected {name} of shape ({expected}), got {state.shape}')
-    if hx.shape != cx.shape:
-        raise ValueError(f'expected hx and cx of one shape, got {hx.shape} and {cx.shape}')
+            raise ValueError(f'expected {name} of shape ({expected}), got {shape}')
+    if hx != cx:
+        raise ValueError(f'expected hx and cx of one shape, got {hx} and {cx}')
 
 
 def same_dtype(convert: str, **two: Any) -> None:

@@ -1,6 +1,7 @@
 """Stacked layers over whole sequences as one autograd node, the same for every cell and order of weights."""
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from chainer_lstm.kernels.packing import Rows
 from chainer_lstm.kernels.packing import rows_of
 
 Array = Any
+Shape = tuple[int, ...]
 
 
 class Plan(NamedTuple):
@@ -62,38 +64,30 @@ class Plan(NamedTuple):
         """The weights of each layer and direction."""
         return [weights[k:k + self.n_weights] for k in range(0, len(weights), self.n_weights)]
 
-    def check_weights(self, weights: Sequence[Input], inputs: int, units: int) -> None:
-        """Compare the shape of each weight with the sizes of the input and the state.
+    def check_weights(self, got: Sequence[Shape], inputs: int, units: int) -> None:
+        """Compare the shapes of all weights with those that follow from the sizes of the input and the state.
 
         Raises:
             ValueError: one does not fit.
         """
-        for k, group in enumerate(self.groups(weights)):
-            first = k < self.directions
-            expected = self._shapes(inputs if first else self.directions * units, units)
-            got = tuple([w.shape for w in group])
-            if got == expected:
-                continue
-            if self.order != layout.N_STEP:
-                raise ValueError(f'expected weights[{k}] of shapes {list(expected)}, got {list(got)}')
-            j = next(j for j in range(len(got)) if got[j] != expected[j])
-            # Chainer's words, where the input does not fit
-            of_input = first and j < 4 and got[j][:1] == expected[j][:1] and len(got[j]) == 2
-            raise ValueError(('Inconsistent input size in input values and weight parameters: ' if of_input else '')
-                             + f'expected {self.name(k, j)} of shape {expected[j]}, got {got[j]}')
+        expected = _weight_shapes(self.order, self.n_weights, self.directions, len(got), inputs, units)
+        if got == expected:
+            return
+        at = next(at for at in range(len(got)) if got[at] != expected[at])
+        k, j = divmod(at, self.n_weights)
+        if self.order != layout.N_STEP:
+            group = slice(k * self.n_weights, (k + 1) * self.n_weights)
+            raise ValueError(f'expected weights[{k}] of shapes {list(expected[group])}, got {list(got[group])}')
+        # Chainer's words, where the input does not fit
+        of_input = k < self.directions and j < 4 and got[at][:1] == expected[at][:1] and len(got[at]) == 2
+        raise ValueError(('Inconsistent input size in input values and weight parameters: ' if of_input else '')
+                         + f'expected {self.name(k, j)} of shape {expected[at]}, got {got[at]}')
 
     def name(self, group: int, index: int) -> str:
         """Return the name of a weight of a layer and direction, as arguments of functions have it."""
         if self.order != layout.N_STEP:
             return f'weights[{group}][{index}]'
         return f'ws[{group}][{index}]' if index < 8 else f'bs[{group}][{index - 8}]'
-
-    def _shapes(self, inputs: int, units: int) -> tuple[tuple[int, ...], ...]:
-        """The shapes of the weights of a layer and direction, in their order."""
-        if self.order == layout.N_STEP:
-            return ((units, inputs),) * 4 + ((units, units),) * 4 + ((units,),) * 8
-        linear = (4 * units, inputs), (4 * units,), (4 * units, units)
-        return linear + ((units, units),) * (self.n_weights - 3)
 
     def rows(self, batch: int, group: int) -> Rows:
         """Where the rows of a layer and direction lie."""
@@ -102,6 +96,20 @@ class Plan(NamedTuple):
     def is_reverse(self, group: int) -> bool:
         """Return whether a layer and direction computes the last time step first."""
         return group % self.directions == 1
+
+
+@functools.lru_cache(maxsize=256)
+def _weight_shapes(order: str, n_weights: int, directions: int, count: int, inputs: int, units: int
+                   ) -> tuple[Shape, ...]:
+    """Return the shapes of ``count`` weights, ``n_weights`` of each layer and direction."""
+    shapes: list[Shape] = []
+    for k in range(count // n_weights):
+        width = inputs if k < directions else directions * units
+        if order == layout.N_STEP:
+            shapes += [(units, width)] * 4 + [(units, units)] * 4 + [(units,)] * 8
+        else:
+            shapes += [(4 * units, width), (4 * units,), (4 * units, units)] + [(units, units)] * (n_weights - 3)
+    return tuple(shapes)
 
 
 class LSTMSequence(function_node.FunctionNode):
@@ -321,11 +329,12 @@ def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) 
     """
     plan = plan._replace(dropout=checks.dropout(plan.dropout))
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
-    hx, cx, x, *weights = inputs
-    layers = len(weights) // plan.n_weights
-    units = hx.shape[-1] if hx.ndim else 0
-    checks.states(hx, cx, () if hx.ndim == cx.ndim == 2 and layers == 1 else (layers,), plan.batches, units)
-    plan.check_weights(weights, x.shape[-1], units)
+    hx_shape, cx_shape, x_shape, *shapes = [v.shape for v in inputs]
+    layers = len(shapes) // plan.n_weights
+    outer = () if len(hx_shape) == len(cx_shape) == 2 and layers == 1 else (layers,)
+    units = hx_shape[-1] if hx_shape else 0
+    checks.states(hx_shape, cx_shape, outer, plan.batches, units)
+    plan.check_weights(tuple(shapes), x_shape[-1], units)
     if is_static():
         return composed(plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x)
     return LSTMSequence(plan).apply(inputs)

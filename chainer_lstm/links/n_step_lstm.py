@@ -82,7 +82,7 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         steps = F.split_axis(_permute(F.concat(xs, axis=0), rows), numpy.cumsum(batches)[:-1], axis=0)
         hy, cy, ys = self.rnn(
             self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps if batches else ())
-        hy, cy = (outputs.permutate(s, order, axis=1, inv=True) for s in (hy, cy))
+        hy, cy = _sorted(hy, order, inv=True), _sorted(cy, order, inv=True)
         y = F.concat(ys, axis=0) if batches else base.zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
         return hy, cy, list(outputs.split_axis(_permute(y, rows, inv=True), numpy.cumsum(lengths)[:-1]))
 
@@ -98,13 +98,14 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         first = self.ws[0][0]
         if first.ndim != 2 or first.shape[0] != self.out_size:
             raise ValueError(f'expected ws[0][0] of shape ({self.out_size}, inputs), got {first.shape}')
-        in_size = first.shape[1]
+        in_size, dtype = first.shape[1], self.bs[0][0].dtype
         for k, x in enumerate(xs):
             if x.ndim != 2 or x.shape[1] != in_size:
                 raise ValueError(f'expected xs[{k}] of shape (length, {in_size}), got {x.shape}')
             if x.dtype.kind != 'f':
                 raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
-            checks.same_dtype(f'xs[{k}]', **{f'xs[{k}]': x, 'bs[0][0]': self.bs[0][0]})
+            if x.dtype != dtype:
+                checks.same_dtype(f'xs[{k}]', **{f'xs[{k}]': x, 'bs[0][0]': self.bs[0][0]})
         return xs
 
     def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray) -> Input:
@@ -118,7 +119,14 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
                              'give one row for each sequence; further rows are left out')
         if value.shape[1] > len(xs):
             value = value[:, :len(xs)]
-        return F.permutate(value, order, axis=1)
+        return _sorted(value, order)
+
+
+def _sorted(state: chainer.Variable, order: numpy.ndarray, inv: bool = False) -> chainer.Variable:
+    """Return the rows of a state in that order, the state itself where it has them so."""
+    if (order[1:] > order[:-1]).all():
+        return state
+    return outputs.permutate(state, order, axis=1, inv=inv)
 
 
 def _time_major(lengths: numpy.ndarray, order: numpy.ndarray, batches: list[int]) -> numpy.ndarray:
