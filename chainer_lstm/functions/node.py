@@ -62,13 +62,15 @@ class Chained(function_node.FunctionNode):
         self._handed: dict[int, Chain] = {}  # from the steps after this one, by the step that handed it
 
     def apply(self, inputs: tuple) -> tuple:
-        """Compute the outputs, without Chainer's bookkeeping where nothing observes the call: half of a small step."""
+        """Compute the outputs, without what Chainer does for hooks, debug mode and GPUs where there are none."""
+        config = chainer.config
         variables = tuple([chainer.as_variable(x) for x in inputs])
         given = arrays(variables)
-        if any(type(x) is not numpy.ndarray for x in given) or chainer.config.debug or chainer.get_function_hooks():
+        observed = config.debug or chainer.get_function_hooks() or config.schedule_func is not None
+        if observed or any(type(x) is not numpy.ndarray for x in given):
             return super().apply(inputs)
         self._input_layouts = (None,) * len(given)
-        if chainer.config.type_check:
+        if config.type_check:
             self._check_data_type_forward(given)
         return _connected(self, variables, self.forward(given))
 
