@@ -68,11 +68,12 @@ class Kernel:
         self.name = shapes.__name__
         self.sizes = tuple(inspect.signature(shapes).parameters)
         self._shapes = shapes
+        names = list(shapes(*[1] * len(self.sizes)))
+        strides = {**dict.fromkeys(rows.split(), 1), **dict.fromkeys(strided.split(), 2)}
+        may_be_none, is_written, is_integer = optional.split(), written.split(), integers.split()
         self.arguments = tuple(
-            Argument(array, array in optional.split(), array in written.split(),
-                     2 if array in strided.split() else int(array in rows.split()), array in integers.split())
-            for array in shapes(*[1] * len(self.sizes)))
-        names = [argument.name for argument in self.arguments]
+            Argument(name, name in may_be_none, name in is_written, strides.get(name, 0), name in is_integer)
+            for name in names)
         self.together = [[names.index(array) for array in group.split()] for group in together.split(',')]
         self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
