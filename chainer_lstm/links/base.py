@@ -260,9 +260,13 @@ class Stateful(KeepsState, Cell):
             c, h = (nothing if s is None else s for s in (self.c, self.h))
             if dense and xs.ndim > 3:
                 steps = F.reshape(xs, (*xs.shape[:2], chainer.utils.size_of_shape(xs.shape[2:])))
-            self.h, self.c, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
-            if not dense and len(ys[-1]) == rows:  # as after steps: cutting the graph at h cuts it at the output
-                self.h = ys[-1]
+            h, self.c, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
+            # the variable that it is after steps: cutting the graph at h cuts it at the same place
+            if not dense and len(ys[-1]) == rows:
+                h = ys[-1]
+            elif not len(first) and self.h is not None:
+                h = self.h
+            self.h = h
         return ys
 
     def _rows(self, batch: int) -> int:

@@ -144,6 +144,19 @@ def test_last_output_of_steps_is_h(name):
 
 
 @STATEFUL
+@pytest.mark.parametrize('dense', [False, True], ids=['list', 'array'])
+def test_steps_without_rows_leave_the_variable_h(name, dense):
+    link = getattr(links, name)(INPUT, UNITS)
+    h = chainer.Variable(numpy.ones((2, UNITS), 'f'))
+    link.set_state(h * 2, h)
+    xs = inputs((0, 0, 0))
+    link.forward_sequence(F.stack(xs) if dense else xs)
+    assert link.h is h
+    link(xs[0])
+    assert link.h is h
+
+
+@STATEFUL
 def test_cutting_h_after_a_sequence_cuts_what_it_cuts_after_steps(name):
     def by_steps(link):
         ys = steps(link)
