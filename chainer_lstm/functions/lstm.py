@@ -1,6 +1,7 @@
 """One time step: ``lstm`` on pre-activations, as Chainer's, and whole steps with their matrix products."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from typing import Optional
 from typing import Union
@@ -13,6 +14,7 @@ from chainer.utils import type_check
 
 from chainer_lstm import kernels
 from chainer_lstm.functions import outputs
+from chainer_lstm.functions import passes
 from chainer_lstm.functions.checks import same_dtype
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
@@ -101,6 +103,7 @@ class PeepholeLSTMStep(LSTMStep):
 
     step = kernels.PEEPHOLE_CELL
     peepholes = ('P_i', 'P_f')
+    _outputs = None
 
     def backward(self, indexes, grad_outputs):
         """Hand the gradient of c_prev to the node that made h of it, which will run later and adds its own.
@@ -108,11 +111,27 @@ class PeepholeLSTMStep(LSTMStep):
         Chainer would add the two, for which it makes a node.
         """
         gradients = super().backward(indexes, grad_outputs)
-        output = self.output_before()
-        if chainer.config.enable_backprop or output is None or not {0, len(self.inputs) - 2} <= set(indexes):
+        output, given = self.output_before(), passes.handed()
+        both = 0 in indexes and len(self.inputs) - 2 in indexes  # c_prev and h
+        if chainer.config.enable_backprop or output is None or given is None or not both:
             return gradients
-        output.handed_gc[id(self)] = gradients[0].array
+        given.setdefault((id(output), 'gc'), {})[id(self)] = gradients[0].array
         return None, *gradients[1:]
+
+    @property
+    def outputs(self):
+        """References to c and o, as Chainer sets them; a dead one for c where the graph was cut at it.
+
+        This node runs all the same, for o, and would take the gradient of c for itself.
+        """
+        found = self._outputs
+        if found is None or found[0]() is None or found[0]().creator_node is self:
+            return found
+        return _dead, *found[1:]
+
+    @outputs.setter
+    def outputs(self, references):
+        self._outputs = references
 
     def output_before(self):
         """Return the node that made h of this node's c_prev; None for the first step and where either was replaced."""
@@ -139,7 +158,6 @@ class PeepholeOutput(Chained):
     def __init__(self, cell: PeepholeLSTMStep) -> None:
         super().__init__()
         self._gates = cell.saved
-        self.handed_gc: dict[int, Any] = {}  # gradients of c from the steps after this one
 
     def check_type_forward(self, in_types):
         type_check._argname(in_types, self.names)
@@ -162,11 +180,12 @@ class PeepholeOutput(Chained):
         c, o, P_o = inputs = [node.data for node in self.inputs]  # what was retained
         gh = full(grad_outputs[0].array, (len(o), c.shape[1]), c.dtype)
         engine = engine_of(c)
-        gc, go, rows = steps.peephole_out_backward(engine, self._gates, c[:len(o)], gh, P_o)
+        go, gc, rows = steps.peephole_out_backward(engine, self._gates, c[:len(o)], gh, P_o)
         before = self._output_before() if 0 in indexes and 1 in indexes else None
         found: dict[int, Any] = self._weight_gradients(engine, rows, inputs, indexes, before)
-        found[0], found[1] = sum(self.handed_gc.values(), self._of_all_rows(engine.cast(gc, c.dtype), c)), go
-        self.handed_gc = {}
+        given = (passes.handed() or {}).pop((id(self), 'gc'), {})  # from the steps after this one
+        found[0] = sum(given.values(), self._of_all_rows(engine.cast(gc, c.dtype), c))
+        found[1] = go
         return tuple(chainer.as_variable(found[i]) if i in found else None for i in indexes)
 
     def _differentiable(self, indexes, grad_outputs):
@@ -191,6 +210,31 @@ class PeepholeOutput(Chained):
         found = chainer.backend.get_array_module(c).zeros(c.shape, gc.dtype)
         found[:len(gc)] = gc
         return found
+
+
+def _dead() -> None:
+    """Stand for a weak reference to what is gone."""
+
+
+def composed_peephole_step(c_prev: chainer.Variable, pre: chainer.Variable, peep_i: Callable, peep_f: Callable,
+                           peep_o: Callable) -> State:
+    """Compute ``peephole_lstm_step`` by Chainer's own functions.
+
+    Args:
+        c_prev: (B0, H).
+        pre: (B, 4H), x Wᵀ + b + h_prev Uᵀ.
+        peep_i, peep_f, peep_o: from a state to its product with P_i, P_f, P_o.
+
+    Returns:
+        c (B0, H), h (B, H).
+    """
+    batch = len(pre)
+    c, rest = (c_prev, None) if len(c_prev) == batch else F.split_axis(c_prev, [batch], axis=0)
+    gates, c = reference.peephole_cell_fwd(F, pre, peep_i(c), peep_f(c), c)
+    _, h = reference.peephole_out_fwd(F, gates, peep_o(c), c)
+    if rest is not None:
+        c = F.concat((c, rest), axis=0) if batch else rest
+    return c, h
 
 
 def check_peephole(P: Any, c: Any) -> None:
@@ -279,6 +323,11 @@ def peephole_lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Inpu
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: ChainerX arrays.
     """
+    if is_static():
+        pre = F.linear(x, W, b)
+        pre = pre if h_prev is None else pre + F.linear(h_prev, U)
+        peepholes = (lambda state, P=P: F.linear(state, P) for P in (P_i, P_f, P_o))
+        return composed_peephole_step(chainer.as_variable(c_prev), pre, *peepholes)
     cell = PeepholeLSTMStep()
     c, o = cell.apply((c_prev, x, W, b, P_i, P_f, *_lateral(h_prev, U)))
     h, = PeepholeOutput(cell).apply((c, o, variable('P_o', P_o)))

@@ -1,4 +1,4 @@
-"""The autograd node of one time step, the same for every cell."""
+"""The autograd node of one time step, the same for every cell, and what all nodes share."""
 from __future__ import annotations
 
 import weakref
@@ -15,6 +15,7 @@ from chainer import function_node
 from chainer import variable
 
 from chainer_lstm import kernels
+from chainer_lstm.functions import passes
 from chainer_lstm.functions.chain import Chain
 from chainer_lstm.functions.checks import variable as checked
 from chainer_lstm.functions.config import engine_of
@@ -57,10 +58,6 @@ class Chained(function_node.FunctionNode):
     names: tuple[str, ...]
     weights: Mapping[str, Callable[..., Any]]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._handed: dict[int, Chain] = {}  # from the steps after this one, by the step that handed it
-
     def apply(self, inputs: tuple) -> tuple:
         """Compute the outputs, without what Chainer does for hooks, debug mode and GPUs where there are none."""
         config = chainer.config
@@ -80,9 +77,10 @@ class Chained(function_node.FunctionNode):
     def _weight_gradients(self, engine: kernels.Engine, rows: dict, inputs: tuple, indexes: tuple,
                           before: Optional[Chained]) -> dict[int, Any]:
         """Return the gradients with respect to weights by index; those that ``before`` will make are left out."""
-        names, weights = self.names, self.weights
-        chain = Chain.of(self._handed)
-        self._handed = {}
+        names, weights, given = self.names, self.weights, passes.handed()
+        if given is None:  # called outside of a backward pass
+            given, before = {}, None
+        chain = Chain.of(given.pop(id(self), {}))
         chain.append(rows)
         last = 0 if before is None else len(before.inputs)  # of the inputs that the step before has
         made, handed = {}, []
@@ -100,7 +98,7 @@ class Chained(function_node.FunctionNode):
         if handed:
             if chain.is_long():
                 chain.fold(engine, {name: weights[name] for name in handed})
-            before._handed[id(self)] = chain
+            given.setdefault(id(before), {})[id(self)] = chain
         return made
 
     def _is_of_same_weights(self, before: Any) -> bool:
@@ -153,6 +151,7 @@ class StepNode(Chained):
         batch = len(x)
         engine = engine_of(x)
         self.saved, c, h = self.step.forward(engine, c_prev[:batch], x, *others)
+        self._dtype = h.dtype  # of the second output, which need not be that of c
         if batch < len(c_prev):
             c = engine.xp.concatenate((c, c_prev[batch:]))
         return c, h
@@ -170,7 +169,7 @@ class StepNode(Chained):
         if c.shape != shape:
             raise replaced('c of the output', shape, c.shape)
         batch = len(inputs[1])
-        gc, gh = full(gc, shape, c.dtype), full(gh, (batch, *shape[1:]), c.dtype)
+        gc, gh = full(gc, shape, c.dtype), full(gh, (batch, *shape[1:]), self._dtype)
         head = (inputs[0][:batch], *inputs[1:])
         if double:
             engine: kernels.Engine = _variable_engine

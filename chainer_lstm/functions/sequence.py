@@ -331,7 +331,8 @@ def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) 
     inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
     hx_shape, cx_shape, x_shape, *shapes = [v.shape for v in inputs]
     layers = len(shapes) // plan.n_weights
-    outer = () if len(hx_shape) == len(cx_shape) == 2 and layers == 1 else (layers,)
+    plain = len(hx_shape) == len(cx_shape) == 2 and layers == 1 and plan.order != layout.N_STEP
+    outer = () if plain else (layers,)
     units = hx_shape[-1] if hx_shape else 0
     checks.states(hx_shape, cx_shape, outer, plan.batches, units)
     plan.check_weights(tuple(shapes), x_shape[-1], units)

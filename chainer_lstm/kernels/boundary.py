@@ -3,7 +3,8 @@
 A kernel, of C++ or CUDA, sees addresses and a few sizes, and trusts them.
 ``check`` is what every call goes through first, whatever was or was not
 checked before: types of Chainer can be switched off, and arrays of a variable
-can be replaced between forward and backward.
+can be replaced between forward and backward.  The numbers in the tables of a
+sequence are those of ``packing.Rows``, which checks them.
 
 The letters: B rows of a batch, H units, I inputs, T time steps, P packed rows
 of all steps.
@@ -46,7 +47,7 @@ class Argument(NamedTuple):
 
     @property
     def members(self) -> list[str]:
-        """The declarations of C++, as ``members`` gives them."""
+        """The declarations of C++, as the function ``members`` gives them."""
         const = '' if self.written else 'const '
         kind = 'index64' if self.integers else 'T'
         strides = (f'isize {self.name}_{axis}' for axis in ('row', 'col')[:self.strides])
@@ -74,13 +75,14 @@ class Kernel:
         self.arguments = tuple(
             Argument(name, name in may_be_none, name in is_written, strides.get(name, 0), name in is_integer)
             for name in names)
-        self.together = [[names.index(array) for array in group.split()] for group in together.split(',')]
+        groups = filter(None, together.split(','))
+        self.together = [[names.index(array) for array in group.split()] for group in groups]
         self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 
     @property
     def members(self) -> list[str]:
-        """The declarations of the C++ struct of its arguments, as ``members`` gives them."""
+        """The declarations of the C++ struct of its arguments, as the function ``members`` gives them."""
         of_arrays = (member for argument in self.arguments for member in argument.members)
         return [*(f'isize {size}' for size in self.sizes), *of_arrays]
 
@@ -204,10 +206,10 @@ def peephole_output_fwd(batch, units):
     return {'c': state, 'P_o': (units, units), 'gates': (batch, 4 * units), 'h': state}
 
 
-@_kernel(KERNELS, written='gc go')
+@_kernel(KERNELS, written='go gc')
 def peephole_output_bwd(batch, units):
     state = batch, units
-    return {'gates': (batch, 4 * units), 'c': state, 'gh': state, 'P_o': (units, units), 'gc': state, 'go': state}
+    return {'gates': (batch, 4 * units), 'c': state, 'gh': state, 'P_o': (units, units), 'go': state, 'gc': state}
 
 
 @_kernel(KERNELS, optional='y', written='y maxima sums')

@@ -130,9 +130,9 @@ class Engine:
         return self.peephole_out_fwd(gates, self.linear(c, P_o), c)
 
     def peephole_output_bwd(self, gates: Array, c: Array, gh: Array, P_o: Array) -> tuple[Array, Array]:
-        """-> gc, go of o before activation."""
+        """-> go of o before activation, gc."""
         go, gc = self.peephole_out_bwd(gates, c, None, gh)
-        return gc + self.matmul(go, P_o), go
+        return go, gc + self.matmul(go, P_o)
 
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
         """Of scores (N, V), V > 0: exp(x - maxima) (N, V) or None, the maxima (N,) and its sums (N,), of the rows."""

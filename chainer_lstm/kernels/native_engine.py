@@ -68,9 +68,9 @@ class NativeEngine(FusedEngine):
         return gates, h
 
     def peephole_output_bwd(self, gates, c, gh, P_o):
-        gc, go = self._empty(c, 1, 1)
-        self._kernel('peephole_output_bwd', c.dtype)(c.shape, gates, c, gh, P_o, gc, go)
-        return gc, go
+        go, gc = self._empty(c, 1, 1)
+        self._kernel('peephole_output_bwd', c.dtype)(c.shape, gates, c, gh, P_o, go, gc)
+        return go, gc
 
     def recur(self, h, U, out):
         return self._product(h, U.T, None, out[:len(h)])

@@ -23,7 +23,7 @@ class Step(NamedTuple):
 
     Attributes:
         names: of the inputs; the last two, h and U, may be left out.
-        forward: (engine, *inputs) -> saved, c, h.
+        forward: (engine, *inputs) -> saved, c, h; of ``PEEPHOLE_CELL`` o in place of h.
         backward: (engine, saved, inputs, c, gc, gh, wanted) -> gradients by the
             names c, x and h, those of x and h if ``wanted`` has them, and rows by name.
         weights: by name, (engine, rows) -> gradient.
@@ -99,11 +99,11 @@ def peephole_out_backward(e: Any, gates: Array, c: Array, gh: Array, P_o: Array
     """Compute the gradients of ``peephole_out_forward``.
 
     Returns:
-        Those with respect to c and to o before activation, both (B, H), and the rows for that of P_o.
+        Those with respect to o before activation and to c, both (B, H), and the rows for that of P_o.
     """
     c, gh, P_o = e.wide_like(gates, c, gh, P_o)
-    gc, go = e.peephole_output_bwd(gates, c, gh, P_o)
-    return gc, go, {'go': go, 'c': c}
+    go, gc = e.peephole_output_bwd(gates, c, gh, P_o)
+    return go, gc, {'go': go, 'c': c}
 
 
 def _gW(e, rows):

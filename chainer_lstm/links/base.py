@@ -222,7 +222,7 @@ class Stateful(KeepsState, Cell):
         """The outputs of all steps, and the state as after calling the link with each of them, in one node.
 
         Of a list of steps the last output is the variable ``h``, as after a
-        step, if its batch is that of the state.
+        step, if its batch is that of the state and a graph grows.
 
         Args:
             xs: (T, B, I), or T steps (B_t, I) or (B_t, …) whose batches do not grow.
@@ -262,7 +262,7 @@ class Stateful(KeepsState, Cell):
                 steps = F.reshape(xs, (*xs.shape[:2], chainer.utils.size_of_shape(xs.shape[2:])))
             h, self.c, ys = functions.lstm_sequence(h, c, steps, [self._weights()])
             # the variable that it is after steps: cutting the graph at h cuts it at the same place
-            if not dense and len(ys[-1]) == rows:
+            if chainer.config.enable_backprop and not dense and len(ys[-1]) == rows:
                 h = ys[-1]
             elif not len(first) and self.h is not None:
                 h = self.h

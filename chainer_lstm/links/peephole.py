@@ -5,7 +5,6 @@ from typing import Any
 from typing import Optional
 
 import chainer
-import chainer.functions as F
 import chainer.links as L
 from chainer import initializers
 
@@ -13,7 +12,7 @@ from chainer_lstm import functions
 from chainer_lstm import initializers as ours
 from chainer_lstm.functions.checks import size
 from chainer_lstm.functions.lstm import State
-from chainer_lstm.kernels import reference
+from chainer_lstm.functions.lstm import composed_peephole_step
 from chainer_lstm.links import base
 
 
@@ -77,11 +76,7 @@ class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
 
     def _composed_step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
         """The step through the links themselves, whatever they have become."""
-        batch = len(x)
         pre = self.upward(x)
         if h is not None:
             pre += self.lateral(h)
-        c, c_rest = (c, None) if len(c) == batch else F.split_axis(c, [batch], axis=0)
-        gates, c_new = reference.peephole_cell_fwd(F, pre, self.peep_i(c), self.peep_f(c), c)
-        _, y = reference.peephole_out_fwd(F, gates, self.peep_o(c_new), c_new)
-        return base.all_rows(c_new, c_rest), y
+        return composed_peephole_step(c, pre, *self._peepholes())

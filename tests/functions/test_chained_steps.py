@@ -1,10 +1,13 @@
 """Steps hand their part of the weight gradients down the chain; the sums are those of Chainer's plain functions."""
+import gc
+
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
 
 from chainer_lstm import functions
+from chainer_lstm.functions import passes
 from chainer_lstm.functions.chain import Chain
 from chainer_lstm.functions.lstm import LSTMStep
 from chainer_lstm.functions.lstm import PeepholeLSTMStep
@@ -323,6 +326,76 @@ def test_each_weight_costs_one_product_a_chain(monkeypatch, scenario):
     calls = count_weight_products(monkeypatch)
     scenario(Run(functions.lstm_step, 3))
     assert sorted(calls) == ['U', 'W', 'b']
+
+
+class Aborts(chainer.FunctionHook):
+    """Aborts the backward pass before the n-th node."""
+
+    name = 'Aborts'
+
+    def __init__(self, n):
+        self.left = n
+
+    def backward_preprocess(self, function, in_data, out_grad):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize('cell', CELLS)
+@pytest.mark.parametrize('nodes', range(2, 12))
+def test_nothing_of_an_aborted_pass_reaches_a_pass_of_another_loss(cell, nodes):
+    run, plain = (Run(step, CELLS[cell][2]) for step in CELLS[cell][:2])
+    found = []
+    for r in (run, plain):
+        cs, hs = r.steps(r.c0, r.h0, r.xs)
+        if r is run:
+            with pytest.raises(KeyboardInterrupt), Aborts(nodes):
+                loss(hs[-1], cs[-1]).backward()
+        r.cleargrads()
+        loss(hs[1]).backward()
+        found.append(r.grads())
+    assert_close(*found)
+
+
+class Nested(chainer.FunctionHook):
+    """Takes gradients of another loss after the n-th node of a backward pass."""
+
+    name = 'Nested'
+
+    def __init__(self, n, value, weights):
+        self.left, self.value, self.weights = n, value, weights
+        self.found = None
+
+    def backward_postprocess(self, function, in_data, out_grad):
+        self.left -= 1
+        if not self.left:
+            self.found = chainer.grad([self.value], self.weights)
+
+
+@pytest.mark.parametrize('cell', CELLS)
+@pytest.mark.parametrize('nodes', [2, 5, 9])
+def test_a_pass_within_a_pass_takes_nothing_of_it(cell, nodes):
+    run, plain = (Run(step, CELLS[cell][2]) for step in CELLS[cell][:2])
+    _, hs = run.steps(run.c0, run.h0, run.xs)
+    with Nested(nodes, loss(hs[1]), run.weights) as hook:
+        loss(*hs).backward()
+    _, hs = plain.steps(plain.c0, plain.h0, plain.xs)
+    assert_close(hook.found, chainer.grad([loss(hs[1])], plain.weights))
+    loss(*hs).backward()
+    assert_close(run.grads(), plain.grads())
+
+
+@pytest.mark.parametrize('cell', CELLS)
+def test_memory_of_an_aborted_pass_is_freed(cell):
+    run = Run(CELLS[cell][0], CELLS[cell][2])
+    _, hs = run.steps(run.c0, run.h0, run.xs)
+    with pytest.raises(KeyboardInterrupt) as error, Aborts(8):
+        loss(hs[-1]).backward()
+    assert len(passes._handed)
+    del error
+    gc.collect()
+    assert not len(passes._handed)
 
 
 @pytest.mark.parametrize(('cell', 'node'), [('lstm', LSTMStep), ('peephole', PeepholeLSTMStep)])

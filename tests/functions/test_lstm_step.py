@@ -160,6 +160,20 @@ def test_backward_computes_the_step_anew_only_to_be_differentiated_again(step, a
     assert ('Tanh' in hook.called) == again
 
 
+def test_float16_is_not_rounded_between_the_halves_of_a_peephole_step():
+    """A gradient of o that is denormal in float16 reaches the weights, of float32, with the exactness of float32."""
+    shapes = [(3, UNITS), (3, INPUT), (4 * UNITS, INPUT), (4 * UNITS,), *[(UNITS, UNITS)] * 3]
+    arrays = uniforms(shapes, 'e')
+    arrays[2] = arrays[2].astype('f')
+    found = []
+    for function, dtype in ((functions.peephole_lstm_step, None), (composed_peephole, 'd')):
+        c, x, W, b, *peepholes = variables([array.astype(dtype or array.dtype) for array in arrays])
+        _, h = function(c, None, x, W, b, None, *peepholes)
+        gW, = chainer.grad([h], [W], [chainer.Variable(numpy.full(h.shape, 2e-6, 'e').astype(h.dtype))])
+        found.append(gW.array[3::4])  # of o
+    numpy.testing.assert_allclose(*found, rtol=5e-3)
+
+
 def test_float16_no_worse_than_chainer(xp, step):
     """On average, over outputs and gradients: float16 is computed in float32."""
     shapes = shapes_of(step, 40, 40)

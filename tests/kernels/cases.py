@@ -178,7 +178,7 @@ def _run_peephole_step(engine, inputs, gc, gh):
     gates, h = steps.peephole_out_forward(engine, gates, c, P_o)
     go, gP_o = None, engine.xp.zeros_like(P_o)
     if gh is not None:
-        gc_of_h, go, rows = steps.peephole_out_backward(engine, gates, c, gh, P_o)
+        go, gc_of_h, rows = steps.peephole_out_backward(engine, gates, c, gh, P_o)
         gP_o = steps.gP_o(engine, rows)
         gc = gc_of_h if gc is None else gc + gc_of_h
     gradients, rows = cell.backward(engine, gates, cell_inputs, c, gc, go, names)

@@ -70,6 +70,22 @@ def c_cut_between_steps(link):
     return param_gradients(link, weighted_sum([link.h, link.c]))
 
 
+def gradient_by_c_that_was_cut(link):
+    steps(link, 1)
+    c = link.c
+    c.unchain()
+    steps(link, 2)
+    return chainer.grad([weighted_sum([link.h])], [c, link.upward.W])
+
+
+def c_cut_first_and_all_that_is_left_later(link):
+    steps(link, 1)
+    link.c.unchain()
+    steps(link, 1)
+    link.h.unchain_backward()
+    return param_gradients(link, weighted_sum(steps(link)))
+
+
 def h_cut_between_steps(link):
     steps(link)
     link.h.unchain()
@@ -110,9 +126,10 @@ def two_steps_from_one_state(link):
     return [*found, *chainer.grad([weighted_sum([left, right])], [c])]
 
 
-SCENARIOS = [h_by_c, h_by_c_twice_differentiable, h_by_the_c_before, h_by_c_of_a_first_step, c_cut_after_the_last_step,
-             c_cut_between_steps, h_cut_between_steps, backward_cut_between_steps, gradients_that_are_retained,
-             loss_on_c_and_on_h_of_each_step, two_steps_from_one_state]
+SCENARIOS = [
+    h_by_c, h_by_c_twice_differentiable, h_by_the_c_before, h_by_c_of_a_first_step, c_cut_after_the_last_step,
+    c_cut_between_steps, gradient_by_c_that_was_cut, c_cut_first_and_all_that_is_left_later, h_cut_between_steps,
+    backward_cut_between_steps, gradients_that_are_retained, loss_on_c_and_on_h_of_each_step, two_steps_from_one_state]
 
 
 @STATEFUL

@@ -1,11 +1,14 @@
 """Inside chainer.static_graph, which records the functions of the first call and replays them."""
 import chainer
+import chainer.functions as F
 import chainer.links
 import numpy
 import pytest
 
 import chainer_lstm
 import chainer_lstm.links
+from chainer_lstm import functions
+from tests.conftest import uniform
 
 SIZES = {'NStepLSTM': (1, 4, 5, 0.), 'NStepBiLSTM': (1, 4, 5, 0.)}
 
@@ -60,3 +63,45 @@ def assert_equal(found, expected):
         assert sorted(ours) == sorted(theirs)
         for key, gradient in ours.items():
             numpy.testing.assert_allclose(gradient, theirs[key], rtol=1e-5, atol=1e-6, err_msg=key)
+
+
+class Step(chainer.Chain):
+    """A function of the package on parameters, recorded or not."""
+
+    def __init__(self, function, n_peepholes):
+        super().__init__()
+        self.function = function
+        shapes = [(16, 3), (16,), (16, 4), *[(4, 4)] * n_peepholes]
+        with self.init_scope():
+            for k, shape in enumerate(shapes):
+                setattr(self, f'p{k}', chainer.Parameter(uniform(shape, 'f', seed=k)))
+        self.weights = [getattr(self, f'p{k}') for k in range(len(shapes))]
+
+    @chainer.static_graph(verbosity_level=0)
+    def __call__(self, *inputs):
+        return tuple(self.function(*inputs, self.weights))
+
+
+FUNCTIONS = {
+    'peephole_lstm_step': (lambda c, h, x, weights: functions.peephole_lstm_step(c, h, x, *weights), 3),
+    'lstm_sequence': (lambda c, h, x, weights: functions.lstm_sequence(h, c, F.stack((x, x)), [weights]), 0),
+    'lstm_sequence with peepholes': (
+        lambda c, h, x, weights: functions.lstm_sequence(h, c, F.stack((x, x)), [weights]), 3),
+}
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_functions(name):
+    """What is replayed is what is computed without recording."""
+    function, n_peepholes = FUNCTIONS[name]
+    net = Step(function, n_peepholes)
+    for call in range(3):
+        inputs = [uniform(shape, 'f', seed=10 * call + k) for k, shape in enumerate(((2, 4), (2, 4), (2, 3)))]
+        found = []
+        for step in (net, lambda *inputs: function(*inputs, net.weights)):
+            net.cleargrads()
+            ys = step(*map(chainer.Variable, inputs))
+            sum(F.sum(y * y) for y in ys).backward()
+            found.append([*(y.array for y in ys), *(weight.grad for weight in net.weights)])
+        for one, other in zip(*found):
+            numpy.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -1,7 +1,7 @@
 // The arguments of every kernel, one struct each: Python fills it and passes its address.
 //
 // The text of these declarations is part of the library. kernels/boundary.py has the shape of every array and compares
-// names, order and constness with this text when it loads the library, so a library that was built from another source
+// names, order and constness with this text when it loads the library, so a library whose kernels have other arguments
 // is refused instead of reading other memory. Every member is a size or a pointer: there is no padding.
 #ifndef CHAINER_LSTM_ARGUMENTS_HPP
 #define CHAINER_LSTM_ARGUMENTS_HPP
@@ -39,7 +39,7 @@ typedef std::int64_t index64;
     KERNEL(peephole_step_bwd, isize batch, units, inputs;                                                \
            const T *gates, *c_prev, *gc, *go, *W, *U, *P_i, *P_f; T *gpre, *gc_prev, *gx, *gh_prev;)     \
     KERNEL(peephole_output_fwd, isize batch, units; const T *c, *P_o; T *gates, *h;)                     \
-    KERNEL(peephole_output_bwd, isize batch, units; const T *gates, *c, *gh, *P_o; T *gc, *go;)          \
+    KERNEL(peephole_output_bwd, isize batch, units; const T *gates, *c, *gh, *P_o; T *go, *gc;)          \
     KERNEL(exponentials, isize rows, classes; const T* x; T *y, *maxima, *sums;)
 
 #define CHAINER_LSTM_STRUCT(name, ...) \
