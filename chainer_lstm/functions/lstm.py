@@ -20,6 +20,7 @@ from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.node import Chained
 from chainer_lstm.functions.node import StepNode
+from chainer_lstm.functions.node import as_variable
 from chainer_lstm.functions.node import check_unchanged
 from chainer_lstm.functions.node import full
 from chainer_lstm.functions.node import own
@@ -110,8 +111,8 @@ class PeepholeLSTMStep(LSTMStep):
 
         Chainer would add the two, for which it makes a node.
         """
-        gradients = super().backward(indexes, grad_outputs)
-        output, given = self.output_before(), passes.handed()
+        given = passes.handed()
+        gradients, output = self._backward(indexes, grad_outputs, given), self.output_before()
         both = 0 in indexes and len(self.inputs) - 2 in indexes  # c_prev and h
         if chainer.config.enable_backprop or output is None or given is None or not both:
             return gradients
@@ -172,6 +173,7 @@ class PeepholeOutput(Chained):
         return h,
 
     def backward(self, indexes, grad_outputs):
+        given = passes.handed()
         if grad_outputs[0] is None:
             return (None,) * len(indexes)
         check_unchanged(self)
@@ -182,11 +184,11 @@ class PeepholeOutput(Chained):
         engine = engine_of(c)
         go, gc, rows = steps.peephole_out_backward(engine, self._gates, c[:len(o)], gh, P_o)
         before = self._output_before() if 0 in indexes and 1 in indexes else None
-        found: dict[int, Any] = self._weight_gradients(engine, rows, inputs, indexes, before)
-        given = (passes.handed() or {}).pop((id(self), 'gc'), {})  # from the steps after this one
-        found[0] = sum(given.values(), self._of_all_rows(engine.cast(gc, c.dtype), c))
+        found: dict[int, Any] = self._weight_gradients(engine, rows, inputs, indexes, before, given)
+        of_c = given.pop((id(self), 'gc'), {}) if given else {}  # from the steps after this one
+        found[0] = sum(of_c.values(), self._of_all_rows(engine.cast(gc, c.dtype), c))
         found[1] = go
-        return tuple(chainer.as_variable(found[i]) if i in found else None for i in indexes)
+        return tuple([as_variable(found.get(i)) for i in indexes])
 
     def _differentiable(self, indexes, grad_outputs):
         c, o, P_o = own(self.get_retained_inputs())

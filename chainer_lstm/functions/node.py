@@ -75,9 +75,12 @@ class Chained(function_node.FunctionNode):
         refuse_chainerx()
 
     def _weight_gradients(self, engine: kernels.Engine, rows: dict, inputs: tuple, indexes: tuple,
-                          before: Optional[Chained]) -> dict[int, Any]:
-        """Return the gradients with respect to weights by index; those that ``before`` will make are left out."""
-        names, weights, given = self.names, self.weights, passes.handed()
+                          before: Optional[Chained], given: Optional[dict]) -> dict[int, Any]:
+        """Return the gradients with respect to weights by index; those that ``before`` will make are left out.
+
+        ``given`` is what ``passes.handed`` returns in ``backward``.
+        """
+        names, weights = self.names, self.weights
         if given is None:  # called outside of a backward pass
             given, before = {}, None
         chain = Chain.of(given.pop(id(self), {}))
@@ -157,6 +160,9 @@ class StepNode(Chained):
         return c, h
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
+        return self._backward(indexes, grad_outputs, passes.handed())
+
+    def _backward(self, indexes: tuple, grad_outputs: tuple, given: Optional[dict]) -> tuple:
         double = chainer.config.enable_backprop
         c, (gc, gh) = self.get_retained_outputs()[0], grad_outputs
         if double:
@@ -182,12 +188,12 @@ class StepNode(Chained):
         before = self.inputs[0].creator_node
         if double or 0 not in indexes or not self._is_of_same_weights(before):
             before = None
-        result: dict[int, Any] = self._weight_gradients(engine, rows, inputs, indexes, before)
+        result: dict[int, Any] = self._weight_gradients(engine, rows, inputs, indexes, before, given)
         for i in indexes:
             if names[i] in gradients:
                 gx = engine.cast(gradients[names[i]], inputs[i].dtype)
                 result[i] = self._carry(gx, inputs[0], gc) if i == 0 and len(gx) < len(inputs[0]) else gx
-        return tuple([chainer.as_variable(result[i]) if i in result else None for i in indexes])
+        return tuple([as_variable(result.get(i)) for i in indexes])
 
     def _carry(self, gc_prev: Any, c_prev: Any, gc: Any) -> variable.Variable:
         """Return the gradient of all rows of c_prev: that of the rows that were carried is the one of c."""
@@ -251,7 +257,7 @@ def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> Valu
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
     """Return the outputs of a node as variables, in the graph if one grows: the end of ``FunctionNode.apply``."""
     requires_grad = any(x.requires_grad for x in inputs)
-    ys = tuple([variable.Variable(y, requires_grad=requires_grad) for y in outputs])
+    ys = tuple([as_variable(y, requires_grad) for y in outputs])
     node._output_count = len(ys)
     node._output_layouts = (None,) * len(ys)
     if chainer.config.enable_backprop:
@@ -268,6 +274,16 @@ def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) 
         node._retained_output_data = tuple([outputs[k] for k in retained])
         node.lazy_grad_sum = chainer.config.lazy_grad_sum
     return ys
+
+
+def as_variable(x: Any, requires_grad: bool = False) -> Optional[variable.Variable]:
+    """Return an array that the package has made as a variable, in half of Chainer's time: nothing is checked.
+
+    None and variables are returned as they are.
+    """
+    if x is None or isinstance(x, variable.Variable):
+        return x
+    return variable.Variable._init_unchecked(x, requires_grad=requires_grad, is_chainerx_array=False)
 
 
 def arrays(variables: tuple) -> tuple:

@@ -19,9 +19,13 @@ def handed() -> Optional[dict[Any, dict[int, Any]]]:
 
     The dictionary belongs to the pass and ends with it, also where an error or Ctrl-C aborts it:
     a later pass over the same nodes receives nothing of it, nor does one that a hook runs within.
-    Chainer does not tell a node which pass it runs in, so the pass is found by its frame.
+    Chainer does not tell a node which pass it runs in, so the pass is found by its frame.  To be
+    called by ``backward`` of a node itself: two frames above it is the loop.
     """
-    frame = sys._getframe(1)
+    try:
+        frame = sys._getframe(3)
+    except ValueError:  # so few that there is no loop among them
+        return None
     while frame is not None and frame.f_code not in _LOOPS:
         frame = frame.f_back
     return None if frame is None else _handed.setdefault(frame.f_locals['grads'], {})

@@ -23,6 +23,7 @@ from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.lstm import lstm_step
 from chainer_lstm.functions.lstm import peephole_lstm_step
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.node import as_variable
 from chainer_lstm.functions.node import check_unchanged
 from chainer_lstm.functions.node import full
 from chainer_lstm.functions.node import own
@@ -139,7 +140,7 @@ class LSTMSequence(function_node.FunctionNode):
             return super().apply(inputs)
         _, outputs = self._run(given, False)
         requires_grad = any(v.requires_grad for v in inputs)
-        return tuple(chainer.Variable(y, requires_grad=requires_grad) for y in outputs)
+        return tuple([as_variable(y, requires_grad) for y in outputs])
 
     def check_type_forward(self, in_types):
         hx, cx, x, *weights = in_types
@@ -235,8 +236,8 @@ class LSTMSequence(function_node.FunctionNode):
                     gx = part if gx is None else gx + part
             gy = gx
         gradients = (ghx, gcx, gy, *gweights)
-        return tuple(chainer.as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
-                     for i in indexes)
+        return tuple([as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
+                      for i in indexes])
 
     @property
     def names(self):
