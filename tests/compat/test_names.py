@@ -47,6 +47,7 @@ HARMLESS = {
     'cupy.cuda.cudnn': 'where CuPy has no cuDNN, Chainer uses its own kernels',
     'cupy.cuda.nccl': 'where NCCL is not installed, chainermn.nccl says so when it is used',
     'cupy.cudnn': 'where CuPy has no cuDNN, Chainer uses its own kernels',
+    'cupy.finfo': "deprecated is its attribute machar: it is NumPy's, see there",
     'cupy.util': 'CuPy 7 and earlier, after except ImportError',
     'cupyx.scipy.linalg': 'where the CUDA libraries are not installed, Chainer uses the CPU',
     'google.protobuf.pyext': 'protobuf 3, before except ImportError',
