@@ -54,7 +54,7 @@ docs: $(VENV)/.docs
 
 coverage: $(VENV)/.test
 	$(PY) -m pytest --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop links \
-	  models training kernels/test_persistent_plan.py kernels/test_sequence.py kernels/test_native.py)
+	  models training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py))
 	$(PY) -m pytest --quiet --cov --cov-append $(addprefix tests/test_,bad_input.py configuration.py initializers.py \
 	  installation.py main.py security.py)
 
