@@ -140,7 +140,12 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         ('import onnx\n', 'from chainer_lstm.compat import tensor_types\n'),
         ('onnx.mapping.STORAGE_TENSOR_TYPE_TO_FIELD', 'tensor_types.STORAGE_TENSOR_TYPE_TO_FIELD'),
     ),
-    'onnx_chainer.export': (_TENSOR_TYPES, ("'onnx<1.7.0\\'", "'onnx\\'")),
+    'onnx_chainer.export': (
+        _TENSOR_TYPES,
+        ("'onnx<1.7.0\\'", "'onnx\\'"),
+        # the newest version is one that most runtimes do not read yet; 6 is that of opset 11
+        ('model.ir_version = onnx.IR_VERSION', 'model.ir_version = 6'),
+    ),
     'onnx_chainer.functions.array': (_TENSOR_TYPES,),
     'onnx_chainer.functions.math': (_TENSOR_TYPES,),
 }

@@ -306,12 +306,13 @@ def test_damaged_caffe_model_is_refused(tmp_path):
 
 
 def test_onnx_chainer_exports_a_model_that_onnxruntime_runs(tmp_path, net, x):
-    pytest.importorskip('onnx')
+    onnx = pytest.importorskip('onnx')
     runtime = pytest.importorskip('onnxruntime')
     import onnx_chainer
 
     path = str(tmp_path / 'model.onnx')
     onnx_chainer.export(net, x, filename=path, no_testcase=True)
+    assert onnx.load(path).ir_version == 6
     session = runtime.InferenceSession(path, providers=['CPUExecutionProvider'])
     y, = session.run(None, {session.get_inputs()[0].name: x})
     numpy.testing.assert_allclose(y, predicted(net, x), rtol=1e-5)

@@ -57,6 +57,7 @@ HARMLESS = {
     'numpy.expand_dims': 'deprecated is an axis beyond the last one',
     'numpy.finfo': 'deprecated is its attribute machar, in the documentation of NumPy 1',
     'numpy.percentile': 'deprecated is its argument interpolation',
+    'numpy.reshape': 'deprecated is its argument newshape',
     'operator.__div__': 'on Python 2 only',
     'scipy.io.loadmat': 'the argument whose default changes, spmatrix, is for sparse matrices',
     'time.clock': 'on Python 2 only',
