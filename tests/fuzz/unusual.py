@@ -133,6 +133,8 @@ def _replaced(case, variables, outputs):
     for creator in _creators(outputs.values()):
         if not type(creator).__module__.startswith('chainer_lstm.'):
             taken.update(creator.inputs)
+    if case.one('how', ('grad', 'backward', 'backward twice')) != 'grad':
+        taken.update(y.node for y in outputs.values())  # the loss reads their arrays: gradients get the new shape
     names = [name for name, variable in variables.items() if variable.node not in taken]
     return names[case.one('replaced', tuple(range(24))) % len(names)] if names else None
 
