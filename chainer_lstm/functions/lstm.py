@@ -230,13 +230,10 @@ def composed_peephole_step(c_prev: chainer.Variable, pre: chainer.Variable, peep
     Returns:
         c (B0, H), h (B, H).
     """
-    batch = len(pre)
-    c, rest = (c_prev, None) if len(c_prev) == batch else F.split_axis(c_prev, [batch], axis=0)
+    c, rest = (c_prev, None) if len(c_prev) == len(pre) else F.split_axis(c_prev, [len(pre)], axis=0)
     gates, c = reference.peephole_cell_fwd(F, pre, peep_i(c), peep_f(c), c)
     _, h = reference.peephole_out_fwd(F, gates, peep_o(c), c)
-    if rest is not None:
-        c = F.concat((c, rest), axis=0) if batch else rest
-    return c, h
+    return outputs.all_rows(c, rest), h
 
 
 def check_peephole(P: Any, c: Any) -> None:

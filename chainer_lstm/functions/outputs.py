@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 import chainer
 import numpy
@@ -44,6 +45,13 @@ class Transpose(_FullGradients, _transpose.Transpose):
 def concat(xs: Sequence[chainer.Variable], axis: int = 0) -> chainer.Variable:
     """Return the xs joined along an axis."""
     return Concat(axis).apply(tuple(xs))[0]
+
+
+def all_rows(new: chainer.Variable, rest: Optional[chainer.Variable]) -> chainer.Variable:
+    """Return a state after a step: the new rows and those that the step has left, if there are any."""
+    if rest is None:
+        return new
+    return concat((new, rest)) if len(new) else rest
 
 
 def permutate(x: chainer.Variable, indices: numpy.ndarray, axis: int = 0, inv: bool = False) -> chainer.Variable:

@@ -215,7 +215,7 @@ class Stateful(KeepsState, Cell):
         h, h_rest = _active_rows(h, len(x))
         with self._prepared(x):
             c, y = self._step(c, h, x)
-            self.c, self.h = c, all_rows(y, h_rest)
+            self.c, self.h = c, outputs.all_rows(y, h_rest)
         return y
 
     def forward_sequence(self, xs: Union[Input, Sequence[Input]]) -> Union[chainer.Variable, tuple]:
@@ -329,13 +329,6 @@ def _active_rows(h: Optional[chainer.Variable], batch: int) -> tuple:
     if batch == 0:
         return None, h
     return F.split_axis(h, [batch], axis=0)
-
-
-def all_rows(y: chainer.Variable, h_rest: Optional[chainer.Variable]) -> chainer.Variable:
-    """The state h after a step: the new rows and those left."""
-    if h_rest is None:
-        return y
-    return outputs.concat((y, h_rest)) if len(y) else h_rest
 
 
 def reinitialize(param: chainer.Parameter, initializer: Any) -> None:
