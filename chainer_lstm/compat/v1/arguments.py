@@ -12,6 +12,8 @@ import itertools
 import sys
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from typing import Optional
 
@@ -68,6 +70,13 @@ CALLS = {
        for name in ('GRU', 'BiGRU', 'RNNReLU', 'RNNTanh', 'BiRNNReLU', 'BiRNNTanh')},
 }
 
+# models that were called in test mode unless they were told otherwise
+MODELS = {
+    'GoogLeNet': ('self x layers train', {'train': False}),
+    **{name: ('self x layers test', {'test': True})
+       for name in ('ResNet50Layers', 'ResNet101Layers', 'ResNet152Layers', 'VGG16Layers')},
+}
+
 
 def install(replacements: Replacements) -> None:
     """Let functions, and the calls of links, take v1's arguments."""
@@ -77,19 +86,25 @@ def install(replacements: Replacements) -> None:
     for name, function in functions.items():
         function.__module__ = F.__name__  # where pickle finds it
         replacements.set(F, name, function)
-    for name, names in CALLS.items():
+    calls = {**{name: (names, {}) for name, names in CALLS.items()}, **MODELS}
+    for name, (names, defaults) in calls.items():
         cls = getattr(L, name)
-        call = taking(names, CONFIGURATION, configured)(cls.__call__, like=cls.forward)
-        replacements.set(cls, '__call__', call)
+        decorate = taking(names, CONFIGURATION, configured, defaults)
+        replacements.set(cls, '__call__', decorate(cls.__call__, like=cls.forward))
 
 
 def from_program() -> bool:
     """Return whether the caller's caller is none of the libraries' modules."""
-    name = sys._getframe(2).f_globals.get('__name__', '')
-    return name.partition('.')[0] not in _LIBRARIES
+    return not _is_library(sys._getframe(2).f_globals.get('__name__', ''))
 
 
-def taking(names: str, old: tuple[str, ...], run: Callable) -> Callable:
+@functools.lru_cache
+def _is_library(module: str) -> bool:
+    return module.partition('.')[0] in _LIBRARIES
+
+
+def taking(names: str, old: tuple[str, ...], run: Callable,
+           defaults: Mapping[str, Any] = MappingProxyType({})) -> Callable:
     """Return a decorator for a function whose arguments in v1 had these names.
 
     The decorated function has to be called by the program itself, so other
@@ -100,6 +115,7 @@ def taking(names: str, old: tuple[str, ...], run: Callable) -> Callable:
         old: those that v7's does not have.
         run: called with the function, its arguments, its keyword arguments,
             and a dictionary of the old ones that were given.
+        defaults: of the old ones.
     """
     order = names.split()
 
@@ -119,7 +135,10 @@ def taking(names: str, old: tuple[str, ...], run: Callable) -> Callable:
                         raise TypeError(f'{function.__name__}(): got two values of {name}')
                     kwargs[name] = value
                 args = args[:same]
-            given = {name: kwargs.pop(name) for name in old if name in kwargs} if kwargs else {}
+            given = dict(defaults)
+            for name in old:
+                if name in kwargs:
+                    given[name] = kwargs.pop(name)
             return run(function, args, kwargs, given) if given else function(*args, **kwargs)
 
         return call

@@ -1,7 +1,6 @@
 """``volatile``: the flag of variables by which Chainer v1 chose whether a graph is built."""
 from __future__ import annotations
 
-import contextlib
 import enum
 import functools
 import operator
@@ -61,12 +60,14 @@ def aggregate_flags(flags: Sequence[Flag]) -> Flag:
     Raises:
         ValueError: one is ON and another OFF.
     """
-    on = any(flag is ON for flag in flags)
-    off = any(flag is OFF for flag in flags)
-    if on and off:
-        raise ValueError('ON and OFF flags cannot be mixed: expected volatile variables only, '
-                         'or none, as inputs of one function')
-    return ON if on else OFF if off else AUTO
+    found = AUTO
+    for flag in flags:
+        if flag is not found and flag is not AUTO:
+            if found is not AUTO:
+                raise ValueError('ON and OFF flags cannot be mixed: expected volatile variables '
+                                 'only, or none, as inputs of one function')
+            found = flag
+    return found
 
 
 def install(replacements: Replacements) -> None:
@@ -129,12 +130,14 @@ def _apply(function_apply: Callable) -> Callable:
     @functools.wraps(function_apply)
     def apply(self: function_node.FunctionNode, inputs: Sequence) -> tuple:
         flag = aggregate_flags([getattr(x, '_volatile', AUTO) for x in inputs])
-        if flag is AUTO:
-            return function_apply(self, inputs)
-        with chainer.no_backprop_mode() if flag is ON else contextlib.nullcontext():
+        if flag is ON:
+            with chainer.no_backprop_mode():
+                outputs = function_apply(self, inputs)
+        else:
             outputs = function_apply(self, inputs)
-        for y in outputs:
-            y._volatile = flag
+        if flag is not AUTO:
+            for y in outputs:
+                y._volatile = flag
         return outputs
 
     return apply

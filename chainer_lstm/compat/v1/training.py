@@ -13,6 +13,7 @@ from typing import Optional
 from chainer import optimizer
 from chainer import optimizer_hooks
 from chainer import training
+from chainer.iterators import order_samplers
 from chainer.training import extension
 from chainer.training import extensions
 from chainer.training import trainer
@@ -41,6 +42,7 @@ def install(replacements: Replacements) -> None:
         replacements.set(module, 'convert', Module(module.convert, {'_call_converter': converter}))
     replacements.set(evaluator, 'configuration',
                      types.SimpleNamespace(using_config=lambda *_: contextlib.nullcontext()))
+    replacements.set(order_samplers.ShuffleOrderSampler, '__call__', _shuffled)
     _install_extensions(replacements)
 
 
@@ -71,6 +73,14 @@ def accumulate_grads(self: optimizer.Optimizer, grads: Iterable[Any]) -> None:
     """Add arrays to the gradients of the target, in the order of its parameters."""
     for parameter, gradient in zip(self.target.params(), grads):
         parameter.grad += parameter.device.send(gradient)
+
+
+def _shuffled(self: order_samplers.ShuffleOrderSampler, current_order: Any,
+              current_position: int) -> Any:
+    """Shuffle the order of the epoch before, where v7 draws a new permutation."""
+    order = current_order.copy()
+    self._random.shuffle(order)
+    return order
 
 
 def _giving_variables(call_converter: Callable, volatile: Flag) -> Callable:
