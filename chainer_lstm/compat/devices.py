@@ -22,7 +22,7 @@ def number(device: backend.Device) -> int:
 
 
 def install(replacements: Replacements) -> None:
-    """Give ``chainer.backend``'s devices of NumPy and CuPy ``int(device)`` and comparisons with integers."""
+    """Give the devices of NumPy and CuPy ``int(device)`` and comparisons with integers."""
     for cls in (backend.CpuDevice, backend.GpuDevice):
         replacements.set(cls, '__int__', number)
         replacements.set(cls, '__index__', number)

@@ -17,7 +17,7 @@ class Replacements:
         return bool(self._replaced)
 
     def set(self, place: Any, name: str, value: Any) -> None:
-        """Set an attribute of a module or class, or an entry of a dictionary such as ``sys.modules``."""
+        """Set an attribute of a module or class, or an entry of a dictionary."""
         if isinstance(place, dict):
             before = place.get(name, _MISSING)
             place[name] = value

@@ -35,11 +35,6 @@ NAMES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def finder():
-    moved.install()
-
-
 @pytest.mark.parametrize('name', moved.MOVED)
 def test_names(name):
     module = importlib.import_module(name)
@@ -97,4 +92,4 @@ def test_install_twice_and_other_names():
     'from chainer.links.connection import n_step_rnn; n_step_rnn.argsort_list_descent',
 ])
 def test_in_a_new_process(statement):
-    subprocess.run([sys.executable, '-c', f'import chainer_lstm; chainer_lstm.install(); {statement}'], check=True)
+    subprocess.run([sys.executable, '-c', f'import chainer_lstm; {statement}'], check=True)

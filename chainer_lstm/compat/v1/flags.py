@@ -71,7 +71,7 @@ def aggregate_flags(flags: Sequence[Flag]) -> Flag:
 
 
 def install(replacements: Replacements) -> None:
-    """Add ``volatile`` to variables and ``chainer.flag``, and heed it wherever a function is applied.
+    """Add ``chainer.flag`` and ``volatile``, and heed it wherever a function is applied.
 
     A variable that a program makes is OFF unless it says otherwise, parameters
     and arrays are AUTO.
@@ -106,14 +106,10 @@ def _init(init: Callable) -> Callable:
     @functools.wraps(init)
     def __init__(self: variable.Variable, *args: Any, **kwargs: Any) -> None:
         if from_program():
-            data, volatile, *others = [*args, *(None, OFF)[len(args):]]  # v1: data, volatile, name, grad
-            if args:
-                kwargs['data'] = data
-            kwargs.update(zip(('name', 'grad'), others))
-            self._volatile = Flag(kwargs.pop('volatile', volatile))
-            init(self, **kwargs)
-        else:
-            init(self, *args, **kwargs)
+            kwargs.update(zip(('data', 'volatile', 'name', 'grad'), args))
+            args = ()
+            self._volatile = Flag(kwargs.pop('volatile', OFF))
+        init(self, *args, **kwargs)
 
     return __init__
 

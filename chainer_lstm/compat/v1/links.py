@@ -1,4 +1,4 @@
-"""Links of Chainer v1: their constructors, initial weights, order of parameters, and ``FunctionSet``."""
+"""Links of Chainer v1: constructors, initial weights, order of parameters, ``FunctionSet``."""
 from __future__ import annotations
 
 import functools
@@ -69,14 +69,14 @@ class FunctionSet(chainer.Chain):
     """v1's chain whose links are registered by setting an attribute, in the order of setting."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, link.Link) and name in self._children:
+        if not isinstance(value, link.Link) or self.within_init_scope:
+            super().__setattr__(name, value)
+        elif name in self._children:
             value.name = name
-            vars(self)[name] = value  # in the place of the one before
-        elif isinstance(value, link.Link) and not self.within_init_scope:
+            super().__setattr__(name, value)
+        else:
             with self.init_scope():
                 super().__setattr__(name, value)
-        else:
-            super().__setattr__(name, value)
 
     def collect_parameters(self) -> FunctionSet:
         """Return the set itself, which ``optimizer.setup`` takes."""
@@ -120,8 +120,8 @@ def install(replacements: Replacements) -> None:
         cls = getattr(L, name)
         init = _DEFAULTS[name](cls.__init__) if name in _DEFAULTS else cls.__init__
         replacements.set(cls, '__init__', taking(names, _OLD, _initialized)(init))
-    replacements.set(L.StatefulZoneoutLSTM, '__call__', _in_its_mode(L.StatefulZoneoutLSTM.__call__))
-    replacements.set(initializers, '_get_initializer', _default(initializers._get_initializer))
+    zoneout = L.StatefulZoneoutLSTM
+    replacements.set(zoneout, '__call__', _in_its_mode(zoneout.__call__))
     for module in (chainer, initializers):
         replacements.set(module, 'init_weight', init_weight)
     replacements.set(L, 'GRU', GRU)
@@ -143,7 +143,10 @@ def init_weight(weights: Any, initializer: Any, scale: float = 1.0) -> None:
 
 
 def add_uninitialized_param(self: link.Link, name: str) -> None:
-    """Register a parameter whose shape ``add_param`` gives later."""
+    """Register a parameter whose shape ``add_param`` gives later.
+
+    It is there from now on, because ``optimizer.setup`` has to find it.
+    """
     with self.init_scope():
         setattr(self, name, chainer.Parameter())
 
@@ -180,7 +183,7 @@ def _initialized(init: Callable, args: tuple, kwargs: dict, given: dict[str, Any
 
 def _scaled(initializer: Any, scale: float) -> Any:
     if initializer is None:
-        return initializers.HeNormal(scale / numpy.sqrt(2))
+        return initializers.LeCunNormal(scale)
     if not callable(initializer):
         return initializer * scale
 
@@ -189,15 +192,6 @@ def _scaled(initializer: Any, scale: float) -> Any:
         array *= scale
 
     return initialize
-
-
-def _default(get_initializer: Callable) -> Callable:
-    """v1's default, which rounds otherwise than ``LeCunNormal``."""
-    @functools.wraps(get_initializer)
-    def get(initializer: Any) -> Any:
-        return get_initializer(_scaled(None, 1) if initializer is None else initializer)
-
-    return get
 
 
 def _zero_variance(init: Callable) -> Callable:
@@ -209,8 +203,8 @@ def _zero_variance(init: Callable) -> Callable:
     return __init__
 
 
-def _bias_by(default: Any) -> Callable:
-    """In v1 a convolution in N dimensions had a bias where it got an initial one."""
+def _bias_if_initial(default: Any) -> Callable:
+    """In v1 a convolution in N dimensions had a bias only where its initial value was not None."""
     def decorate(init: Callable) -> Callable:
         @functools.wraps(init)
         def __init__(self: link.Link, *args: Any, **kwargs: Any) -> None:
@@ -222,8 +216,11 @@ def _bias_by(default: Any) -> Callable:
     return decorate
 
 
-_DEFAULTS = {'BatchNormalization': _zero_variance, 'ConvolutionND': _bias_by(None),
-             'DeconvolutionND': _bias_by(0)}
+_DEFAULTS = {
+    'BatchNormalization': _zero_variance,
+    'ConvolutionND': _bias_if_initial(None),
+    'DeconvolutionND': _bias_if_initial(0),
+}
 
 
 def _in_its_mode(call: Callable) -> Callable:
