@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chainer import backend
+from chainer.backends import cuda
 
 from chainer_lstm.compat.replacements import Replacements
 
@@ -22,12 +23,14 @@ def number(device: backend.Device) -> int:
 
 
 def install(replacements: Replacements) -> None:
-    """Give the devices of NumPy and CuPy ``int(device)`` and comparisons with integers."""
+    """Let the devices of NumPy and CuPy be taken for integers."""
     for cls in (backend.CpuDevice, backend.GpuDevice):
         replacements.set(cls, '__int__', number)
         replacements.set(cls, '__index__', number)
         for name in ('__eq__', '__lt__', '__le__', '__gt__', '__ge__'):
             replacements.set(cls, name, _comparison(getattr(operator, name), getattr(cls, name)))
+    # what to_gpu and get_device take for the number of a GPU
+    replacements.set(cuda, '_integer_types', (*cuda._integer_types, backend.GpuDevice))
 
 
 def _comparison(of_numbers: Callable, of_devices: Callable) -> Callable:

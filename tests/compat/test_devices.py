@@ -5,6 +5,7 @@ import chainer
 import pytest
 from chainer import backend
 from chainer import training
+from chainer.backends import cuda
 
 import chainer_lstm
 from chainer_lstm.compat import devices
@@ -56,6 +57,18 @@ def test_as_without():
     assert cpu != -1
     with pytest.raises(TypeError):
         cpu >= 0  # noqa: B015
+
+
+@pytest.mark.parametrize('get', [cuda._get_device_or_current, cuda.get_device_from_id, cuda._get_cuda_device])
+def test_number_of_a_gpu(monkeypatch, device, get):
+    """For ``to_gpu(x, device)``, ``get_device(device)`` and the like."""
+    pytest.importorskip('cupy', reason='CuPy is not installed: it has no devices')
+    monkeypatch.setattr(cuda, 'check_cuda_available', lambda: None)
+    for module in (cuda, cuda.cuda):
+        monkeypatch.setattr(module, 'Device', Gpu)
+    if device != backend.CpuDevice():
+        with chainer_lstm.installed():
+            assert int(get(device).id) == devices.number(device)
 
 
 def test_updater_of_an_old_program():
