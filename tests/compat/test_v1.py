@@ -232,6 +232,12 @@ def test_programs_of_v7_go_on():
 
 
 @pytest.mark.usefixtures('v1')
+def test_no_array_of_numbers_of_a_variable():
+    """NumPy asks for the length, and reads a scalar that has one as an empty sequence."""
+    assert numpy.asarray(chainer.Variable(X)).dtype == object
+
+
+@pytest.mark.usefixtures('v1')
 def test_steps_are_chained():
     """Volatile flags do not keep the steps from handing their gradients on."""
     link = L.LSTM(3, 2)
@@ -297,6 +303,20 @@ def test_npz_of_a_function_set(tmp_path):
     chain = chainer.Chain(l1=L.Linear(2, 2), l2=L.Linear(3, 2))
     chainer.serializers.load_npz(tmp_path / 'model.npz', chain)
     numpy.testing.assert_array_equal(chain.l2.W.array, model.l2.W.array)
+
+
+@pytest.mark.usefixtures('v1')
+def test_npz_of_a_parameter_without_a_shape(tmp_path):
+    model = chainer.Link(W=(2, 3))
+    model.W.array[...] = X[:2]
+    chainer.serializers.save_npz(tmp_path / 'model.npz', model)
+    late = chainer.Link()
+    late.add_uninitialized_param('W')
+    with pytest.raises(AttributeError, match='W'):
+        late.add_uninitialized_param('W')
+    chainer.serializers.load_npz(tmp_path / 'model.npz', late)
+    numpy.testing.assert_array_equal(late.W.array, X[:2])
+    assert not late.has_uninitialized_params
 
 
 @pytest.mark.usefixtures('v1')

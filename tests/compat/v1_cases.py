@@ -219,8 +219,9 @@ def mixed_flags():
 
 
 @case
-def lengths():
-    return [len(x()), len(x(X[0]))]
+def lengths_and_sets():
+    a, b = x(), L.Linear(3, 2).W
+    return [len(a), len(x(X[0])), len({a, b, a, x()}), {a: 1, b: 2}[b]]
 
 
 class Model(chainer.Chain):
@@ -310,6 +311,21 @@ def links_with_parameters_of_their_own():
     weight = np.zeros((3, 4), 'f')
     chainer.init_weight(weight, None, 2.)
     return found + [model.has_uninitialized_params, model.W.data, model.b.data, weight]
+
+
+@case
+def links_added_after_setup():
+    model, optimizer = chainer.Chain(a=L.Linear(3, 2)), optimizers.MomentumSGD()
+    optimizer.setup(model)
+
+    def loss():
+        if len(list(model.children())) == 1:
+            model.add_link('b', L.Linear(3, 2))
+        return F.sum((model.a(x()) - model.b(x())) ** 2)
+
+    for _ in range(3):
+        optimizer.update(loss)
+    return [p.data for p in model.params()]
 
 
 class LanguageModel(chainer.Chain):

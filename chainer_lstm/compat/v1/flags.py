@@ -87,6 +87,7 @@ def install(replacements: Replacements) -> None:
     replacements.set(cls, 'volatile', property(operator.attrgetter('_volatile'), _set_volatile))
     replacements.set(cls, '__init__', _init(cls.__init__))
     replacements.set(cls, '__len__', _len(cls.__len__))
+    replacements.set(cls, '__hash__', object.__hash__)  # by identity, for sets of variables
     for function in (function_node.FunctionNode, node.Chained, sequence.LSTMSequence):
         replacements.set(function, 'apply', _apply(function.apply))
 
@@ -117,7 +118,8 @@ def _init(init: Callable) -> Callable:
 def _len(length: Callable) -> Callable:
     @functools.wraps(length)
     def __len__(self: variable.Variable) -> int:
-        return self.size if from_program() else length(self)
+        # none of a scalar: numpy.asarray would take it for a sequence
+        return self.size if self.ndim and from_program() else length(self)
 
     return __len__
 

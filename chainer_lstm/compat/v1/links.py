@@ -143,10 +143,9 @@ def init_weight(weights: Any, initializer: Any, scale: float = 1.0) -> None:
 
 
 def add_uninitialized_param(self: link.Link, name: str) -> None:
-    """Register a parameter whose shape ``add_param`` gives later.
-
-    It is there from now on, because ``optimizer.setup`` has to find it.
-    """
+    """Register a parameter whose shape ``add_param`` gives later, or a file that is loaded."""
+    if name in vars(self):
+        raise AttributeError(f'expected the name of a new parameter, got {name!r}, which exists')
     with self.init_scope():
         setattr(self, name, chainer.Parameter())
 

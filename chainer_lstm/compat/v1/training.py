@@ -37,6 +37,8 @@ def install(replacements: Replacements) -> None:
     """
     for method in (zero_grads, clip_grads, weight_decay, compute_grads_norm, accumulate_grads):
         replacements.set(optimizer.Optimizer, method.__name__, method)
+    cls = optimizer.GradientMethod
+    replacements.set(cls, 'reallocate_cleared_grads', _preparing(cls.reallocate_cleared_grads))
     for module, volatile in ((standard_updater, OFF), (evaluator, ON)):
         converter = _giving_variables(module.convert._call_converter, volatile)
         replacements.set(module, 'convert', Module(module.convert, {'_call_converter': converter}))
@@ -73,6 +75,18 @@ def accumulate_grads(self: optimizer.Optimizer, grads: Iterable[Any]) -> None:
     """Add arrays to the gradients of the target, in the order of its parameters."""
     for parameter, gradient in zip(self.target.params(), grads):
         parameter.grad += parameter.device.send(gradient)
+
+
+def _preparing(reallocate: Callable) -> Callable:
+    """Before an update, let parameters that came after ``setup`` learn too."""
+    @functools.wraps(reallocate)
+    def reallocate_cleared_grads(self: optimizer.GradientMethod) -> None:
+        for parameter in self.target.params():
+            if parameter.update_rule is None:
+                parameter.update_rule = self.create_update_rule()
+        reallocate(self)
+
+    return reallocate_cleared_grads
 
 
 def _shuffled(self: order_samplers.ShuffleOrderSampler, current_order: Any,
