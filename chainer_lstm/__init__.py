@@ -4,10 +4,14 @@
 ``chainer_lstm.links`` for ``chainer.links``, or ``install()`` them there.
 """
 import importlib
+import sys
 from typing import Any
 
 from chainer_lstm import compat
+from chainer_lstm.compat import moved
 
+if 'chainer' not in sys.modules:  # else nothing changes before install()
+    moved.install()
 compat.install()
 
 __version__ = '0.1.0'

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-import types
 from collections.abc import Iterator
-from typing import Any
 
 from chainer_lstm import functions
 from chainer_lstm import links
+from chainer_lstm.compat import devices
+from chainer_lstm.compat import moved
+from chainer_lstm.compat.replacements import Module
+from chainer_lstm.compat.replacements import Replacements
 
 # the modules that define Chainer's family, and what takes its place there and in chainer.links or chainer.functions
 _REPLACEMENTS = {
@@ -26,72 +28,51 @@ _REPLACEMENTS = {
     'chainer.functions.rnn.n_step_lstm': (functions.n_step_lstm, functions.n_step_bilstm),
 }
 
-_replaced: list[tuple[Any, str, Any]] = []  # (module, name, what was there); empty when not installed
+_family = Replacements()  # of Chainer's by ours
+_v1 = Replacements()  # of v7's interface by v1's
 
 
-class _Module(types.ModuleType):
-    """A module of Chainer with some names replaced.
-
-    Not the module itself, because the methods in it look their classes up
-    there: ``super(LSTM, self)`` has to find Chainer's.
-    """
-
-    def __init__(self, original: types.ModuleType, names: dict[str, Any]) -> None:
-        super().__init__(original.__name__, original.__doc__)
-        self._original = original
-        for name in ('__file__', '__loader__', '__package__', '__spec__'):
-            setattr(self, name, getattr(original, name))
-        vars(self).update(names)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*vars(self), *dir(self._original)})
-
-
-def install() -> None:
+def install(*, v1: bool = False) -> None:
     """Makes ``chainer.links`` and ``chainer.functions`` give this package's LSTM family, until ``uninstall``.
 
     Links made before, and names that were imported from Chainer before, stay
     Chainer's.  Pickles of Chainer's links are read as links of this package.
-    Where it is installed already, nothing changes.
+    Where it is installed already, nothing changes, but for v1's interface that
+    may come in addition.
+
+    Args:
+        v1: let programs of Chainer v1 run too: its arguments, flags, defaults
+            and names, which take the place of v7's where the two differ.
     """
-    if _replaced:
-        return
-    for name, objects in _REPLACEMENTS.items():
-        names = {each.__name__: each for each in objects}
-        module = _Module(importlib.import_module(name), names)
-        for public, value in names.items():
-            _replace(sys.modules[name.partition('.rnn.')[0]], public, value)
-        package, _, last = name.rpartition('.')
-        _replace(sys.modules[package], last, module)
-        _replaced.append((sys.modules, name, sys.modules[name]))
-        sys.modules[name] = module
+    if not _family:
+        moved.install()
+        devices.install(_family)
+        for name, objects in _REPLACEMENTS.items():
+            names = {each.__name__: each for each in objects}
+            module = Module(importlib.import_module(name), names)
+            for public, value in names.items():
+                _family.set(sys.modules[name.partition('.rnn.')[0]], public, value)
+            package, _, last = name.rpartition('.')
+            _family.set(sys.modules[package], last, module)
+            _family.set(sys.modules, name, module)
+    if v1 and not _v1:
+        importlib.import_module('chainer_lstm.compat.v1').install(_v1)
 
 
 def uninstall() -> None:
-    """Gives Chainer its own classes and functions back; links that exist stay what they are."""
-    while _replaced:
-        place, name, original = _replaced.pop()
-        if place is sys.modules:
-            sys.modules[name] = original
-        else:
-            setattr(place, name, original)
+    """Gives Chainer its own classes, functions and interface back; links that exist stay what they are."""
+    _v1.undo()
+    _family.undo()
 
 
 @contextlib.contextmanager
-def installed() -> Iterator[None]:
+def installed(*, v1: bool = False) -> Iterator[None]:
     """``install`` for the block of a ``with``; what was installed before stays so."""
-    before = bool(_replaced)
-    install()
+    before = [replacements for replacements in (_family, _v1) if replacements]
+    install(v1=v1)
     try:
         yield
     finally:
-        if not before:
-            uninstall()
-
-
-def _replace(place: types.ModuleType, name: str, value: Any) -> None:
-    _replaced.append((place, name, getattr(place, name)))
-    setattr(place, name, value)
+        for replacements in (_v1, _family):
+            if replacements not in before:
+                replacements.undo()

@@ -1,0 +1,26 @@
+"""Let programs of Chainer v1 run: its arguments, flags, defaults and names, around v7's functions.
+
+Nothing here computes: v1's calls are turned into those of Chainer 7.8.1 and
+of this package.  ``chainer_lstm.install(v1=True)`` installs it.
+"""
+from __future__ import annotations
+
+import sys
+
+import chainer
+
+from chainer_lstm.compat.replacements import Replacements
+from chainer_lstm.compat.v1 import arguments
+from chainer_lstm.compat.v1 import cuda
+from chainer_lstm.compat.v1 import flags
+from chainer_lstm.compat.v1 import links
+from chainer_lstm.compat.v1 import training
+
+
+def install(replacements: Replacements) -> None:
+    """Put v1's interface in the place of v7's."""
+    for module in (arguments, cuda, flags, links, training):
+        module.install(replacements)
+    replacements.set(sys.modules, 'chainer.function_set', links)
+    replacements.set(chainer, 'function_set', links)
+    replacements.set(chainer.global_config, 'lstm_forget_bias', 0)

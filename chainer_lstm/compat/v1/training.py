@@ -1,0 +1,159 @@
+"""Optimizers, updaters, the evaluator and extensions as in Chainer v1."""
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import types
+from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Any
+from typing import Optional
+
+from chainer import optimizer
+from chainer import optimizer_hooks
+from chainer import training
+from chainer.iterators import order_samplers
+from chainer.training import extension
+from chainer.training import extensions
+from chainer.training import trainer
+from chainer.training.extensions import evaluator
+from chainer.training.updaters import standard_updater
+
+from chainer_lstm.compat.replacements import Module
+from chainer_lstm.compat.replacements import Replacements
+from chainer_lstm.compat.v1.arguments import taking
+from chainer_lstm.compat.v1.flags import OFF
+from chainer_lstm.compat.v1.flags import ON
+from chainer_lstm.compat.v1.flags import Flag
+from chainer_lstm.compat.v1.flags import variable_of
+
+
+def install(replacements: Replacements) -> None:
+    """Add what v1's optimizers had; give models variables; let no evaluator switch dropout off.
+
+    In v1 a model said ``train=False`` itself, and an evaluator's variables
+    were volatile.
+    """
+    for method in (zero_grads, clip_grads, weight_decay, compute_grads_norm, accumulate_grads):
+        replacements.set(optimizer.Optimizer, method.__name__, method)
+    cls = optimizer.GradientMethod
+    replacements.set(cls, 'reallocate_cleared_grads', _preparing(cls.reallocate_cleared_grads))
+    for module, volatile in ((standard_updater, OFF), (evaluator, ON)):
+        converter = _giving_variables(module.convert._call_converter, volatile)
+        replacements.set(module, 'convert', Module(module.convert, {'_call_converter': converter}))
+    replacements.set(evaluator, 'configuration',
+                     types.SimpleNamespace(using_config=lambda *_: contextlib.nullcontext()))
+    replacements.set(order_samplers.ShuffleOrderSampler, '__call__', _shuffled)
+    _install_extensions(replacements)
+
+
+def zero_grads(self: optimizer.Optimizer) -> None:
+    """Fill all gradients of the target with zeros."""
+    self.target.zerograds()
+
+
+def clip_grads(self: optimizer.Optimizer, maxnorm: float) -> None:
+    """Scale all gradients of the target, at once, so that their norm is at most ``maxnorm``."""
+    optimizer_hooks.GradientClipping(maxnorm)(self)
+
+
+def weight_decay(self: optimizer.Optimizer, decay: float) -> None:
+    """Add ``decay`` times the parameter to each gradient of the target, at once."""
+    hook = optimizer_hooks.WeightDecay(decay)
+    for parameter in self.target.params():
+        hook(parameter.update_rule, parameter)
+
+
+def compute_grads_norm(self: optimizer.Optimizer) -> float:
+    """Return the norm of all gradients of the target."""
+    gradients = [parameter.grad.ravel() for parameter in self.target.params()]
+    return math.sqrt(sum(float(gradient.dot(gradient)) for gradient in gradients))
+
+
+def accumulate_grads(self: optimizer.Optimizer, grads: Iterable[Any]) -> None:
+    """Add arrays to the gradients of the target, in the order of its parameters."""
+    for parameter, gradient in zip(self.target.params(), grads):
+        parameter.grad += parameter.device.send(gradient)
+
+
+def _preparing(reallocate: Callable) -> Callable:
+    """Before an update, let parameters that came after ``setup`` learn too."""
+    @functools.wraps(reallocate)
+    def reallocate_cleared_grads(self: optimizer.GradientMethod) -> None:
+        for parameter in self.target.params():
+            if parameter.update_rule is None:
+                parameter.update_rule = self.create_update_rule()
+        reallocate(self)
+
+    return reallocate_cleared_grads
+
+
+def _shuffled(self: order_samplers.ShuffleOrderSampler, current_order: Any,
+              current_position: int) -> Any:
+    """Shuffle the order of the epoch before, where v7 draws a new permutation."""
+    order = current_order.copy()
+    self._random.shuffle(order)
+    return order
+
+
+def _giving_variables(call_converter: Callable, volatile: Flag) -> Callable:
+    @functools.wraps(call_converter)
+    def call(*args: Any) -> Any:
+        arrays = call_converter(*args)
+        if isinstance(arrays, tuple):
+            return tuple(variable_of(x, volatile) for x in arrays)
+        if isinstance(arrays, dict):
+            return {name: variable_of(x, volatile) for name, x in arrays.items()}
+        return variable_of(arrays, volatile)
+
+    return call
+
+
+def _install_extensions(replacements: Replacements) -> None:
+    for name, names in (('snapshot', 'savefun filename trigger'),
+                        ('snapshot_object', 'target filename savefun trigger')):
+        snapshot = taking(names, ('trigger',), _triggered)(getattr(extensions, name))
+        replacements.set(extensions, name, snapshot)
+    replacements.set(trainer.Trainer, 'extend', _extend(trainer.Trainer.extend))
+    make_extension = _make_extension(extension.make_extension)
+    for module in (extension, training):
+        replacements.set(module, 'make_extension', make_extension)
+
+
+def _triggered(snapshot: Callable, args: tuple, kwargs: dict, given: dict[str, Any]) -> Any:
+    made = snapshot(*args, **kwargs)
+    made.trigger = given['trigger']
+    return made
+
+
+def _extend(extend: Callable) -> Callable:
+    @functools.wraps(extend)
+    def call(self: trainer.Trainer, extension: Any, name: Any = None, trigger: Any = None,
+             priority: Any = None, invoke_before_training: Optional[bool] = None,
+             **kwargs: Any) -> None:
+        if invoke_before_training is None:
+            invoke_before_training = getattr(extension, 'invoke_before_training', False)
+        # Chainer's own extensions begin by ``initialize`` now
+        if invoke_before_training and not type(extension).__module__.startswith('chainer.'):
+            kwargs['call_before_training'] = True
+        extend(self, extension, name, trigger, priority, **kwargs)
+
+    return call
+
+
+def _make_extension(make_extension: Callable) -> Callable:
+    @functools.wraps(make_extension)
+    def call(trigger: Any = None, default_name: Any = None, priority: Any = None,
+             invoke_before_training: bool = False, finalizer: Any = None,
+             **kwargs: Any) -> Callable:
+        decorate = make_extension(trigger, default_name, priority, finalizer, **kwargs)
+
+        def decorator(function: Callable) -> Callable:
+            decorated = decorate(function)
+            decorated.invoke_before_training = invoke_before_training
+            return decorated
+
+        return decorator
+
+    return call

@@ -1,0 +1,42 @@
+"""Programs of Chainer v1 compute what they computed there."""
+import json
+import pathlib
+
+import numpy
+import pytest
+
+import chainer_lstm
+
+with chainer_lstm.installed(v1=True):
+    from tests.compat import v1_cases
+
+# of Chainer 1.24.0, NumPy 1.16, Python 3.6: v1_cases.py writes it
+NUMBERS = json.loads(pathlib.Path(__file__).with_name('v1_numbers.json').read_text())
+# v1 added eps to the running variance
+TOLERANCES = {'batch_normalization': 3e-5}
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # v1 warned of zero_grads and the like, too
+@pytest.mark.parametrize('name', v1_cases.CASES)
+def test_numbers(name):
+    with chainer_lstm.installed(v1=True):
+        found = v1_cases.run(name)
+    assert_close(found, NUMBERS[name], TOLERANCES.get(name, 2e-6))
+
+
+def assert_close(found, expected, tolerance):
+    """Floating-point numbers nearly, all else exactly."""
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert found['shape'] == expected['shape']
+        scale = max(1, *map(abs, expected['values']))
+        numpy.testing.assert_allclose(found['values'], expected['values'], rtol=tolerance, atol=tolerance * scale)
+        numpy.testing.assert_allclose(found['sum'], expected['sum'], rtol=tolerance, atol=10 * tolerance * scale)
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for each, other in zip(found, expected):
+            assert_close(each, other, tolerance)
+    elif isinstance(expected, float):
+        numpy.testing.assert_allclose(found, expected, rtol=tolerance)
+    else:
+        assert found == expected
