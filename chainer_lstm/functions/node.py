@@ -155,9 +155,9 @@ class StepNode(Chained):
         engine = engine_of(x)
         self.saved, c, h = self.step.forward(engine, c_prev[:batch], x, *others)
         self._dtype = h.dtype  # of the second output, which need not be that of c
-        if c.shape[1:] != c_prev.shape[1:]:  # NumPy broadcasts, where types are not checked
-            raise ValueError(f'expected weights of four rows for each unit of the state {c_prev.shape}, '
-                             f'got a new state {c.shape}')
+        if c.shape != (batch, *c_prev.shape[1:]):  # NumPy broadcasts, where types are not checked
+            raise ValueError(f'expected weights of four rows for each unit of the state {c_prev.shape}, and h of '
+                             f'{batch} rows as x; got a new state {c.shape}')
         if batch < len(c_prev):
             c = engine.xp.concatenate((c, c_prev[batch:]))
         return c, h

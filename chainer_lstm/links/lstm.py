@@ -112,7 +112,8 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
         Args:
             c: (B0, H), or None for zeros.  With B < B0 the other rows are carried.
             h: (B, H), or None for zeros.
-            x: (B, I), or (B, …), which is flattened to it.
+            x: (B, I), or (B, …), which is flattened to it.  Of h and x, one may have a single row, which then
+                stands for all B.
 
         Returns:
             c (B0, H), h (B, H).
@@ -123,6 +124,9 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
         x = checks.batch(x)
         c = base.zeros(self, len(x), self.state_size, x.dtype) if c is None else c
         with self._prepared(x):
+            rows = getattr(h, 'shape', x.shape)[:1]
+            if rows != x.shape[:1] and 1 in (*rows, len(x)):
+                return functions.lstm(c, self.upward(x) + self.lateral(h))  # one row stands for many
             return self._step(c, h, x)
 
 

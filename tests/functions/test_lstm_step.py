@@ -302,3 +302,11 @@ def test_invalid_type(step, position, shape, dtype, message):
     arrays[position] = numpy.zeros(shape, dtype)
     with pytest.raises(type_check.InvalidType, match=message):
         step.function(*arrays)
+
+
+def test_rows_of_h_and_x_without_type_checks(step):
+    arrays = uniforms(shapes_of(step, 4, 2), 'f')
+    arrays[2] = arrays[2][:1]
+    with chainer.using_config('type_check', False), chainer.using_config('lstm_engine', 'numpy'), \
+            pytest.raises(ValueError, match='h of 1 rows as x'):
+        step.function(*arrays)

@@ -145,7 +145,8 @@ def StatelessLSTM(side: Side) -> Outputs:
     outputs = {}
     for t, batch in enumerate(batches):
         h = None if h is None else h[:batch] if batch < len(h) else h
-        c, h = link(c, h, side.variable(f'x{t}', (batch, in_size)))
+        rows = 1 if c is not None and h is not None and case.one('one_row_of_x', (False, True)) else batch
+        c, h = link(c, h, side.variable(f'x{t}', (rows, in_size)))
         outputs |= {f'c{t}': c, f'h{t}': h}
         side.depth += 1
     return outputs

@@ -23,6 +23,8 @@ SHAPES = {
     'h none': (3, None, (3, INPUT)),
     'more rows of c': (4, 2, (2, INPUT)),
     'more rows of c, h none': (4, None, (2, INPUT)),
+    'one row of x': (4, 3, (1, INPUT)),
+    'one row of h': (3, 1, (3, INPUT)),
     'batch 0': (3, 0, (0, INPUT)),
     'no rows at all': (0, 0, (0, INPUT)),
     'x of three axes': (2, 2, (2, 1, INPUT)),
