@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PY := $(VENV)/bin/python
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
-INSTALLED = pyproject.toml setup.py build-constraints.txt $(NATIVE)
+INSTALLED = pyproject.toml setup.py chainer_lstm.pth build-constraints.txt $(NATIVE)
 
 .PHONY: train test examples bench fuzz docs coverage sanitize lint clean help
 
