@@ -8,20 +8,38 @@ import sys
 
 
 class Finder:
-    """Find no module, but import chainer_lstm before Chainer is looked for.
+    """Find Chainer as the other finders do, with a loader that imports chainer_lstm first."""
 
-    Importing chainer_lstm puts the finder of ``chainer_lstm.compat`` into ``sys.meta_path``; other
-    threads that import Chainer meanwhile wait here for that import.
-    """
-
-    @staticmethod
-    def find_spec(fullname, path=None, target=None):
-        if fullname in ('chainer', 'chainermn', 'onnx_chainer'):
-            try:
-                import chainer_lstm  # noqa: F401
-            except ImportError:  # Chainer is absent or of another version, and is left to itself
-                return None
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        # Python holds a lock of all imports here: to import something may wait for ever
+        if fullname in ('chainer', 'chainermn', 'onnx_chainer') and target is None:
+            for finder in sys.meta_path:
+                if finder is not cls and hasattr(finder, 'find_spec'):
+                    spec = finder.find_spec(fullname, path)
+                    if spec is not None:
+                        if spec.loader is not None:
+                            spec.loader = Loader(spec.loader)
+                        return spec
         return None
+
+
+class Loader:
+    """Import chainer_lstm, then leave the module to its own loader."""
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    def create_module(self, spec):
+        spec.loader = self._loader  # which Python goes on with
+        try:
+            import chainer_lstm  # noqa: F401
+        except ImportError:
+            pass  # Chainer is of another version, and left as it is
+        return spec.loader.create_module(spec)
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
 
 
 if os.environ.get('CHAINER_LSTM_STARTUP') != '0':
