@@ -32,7 +32,7 @@ class Loader:
 
     def create_module(self, spec):
         spec.loader = self._loader  # which Python goes on with
-        try:
+        try:  # noqa: SIM105  (contextlib would have to be imported)
             import chainer_lstm  # noqa: F401
         except ImportError:
             pass  # Chainer is of another version, and left as it is
