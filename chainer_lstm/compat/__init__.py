@@ -95,7 +95,8 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     'chainer.iterators.multiprocess_iterator': (
         # Thread.setDaemon: deprecated in Python 3.10
         ('thread.setDaemon(True)', 'thread.daemon = True'),
-        # the default of Python 3.14, forkserver: workers have to import chainer_lstm first
+        # the default of Python 3.14, forkserver: workers of a clone that is not installed have to
+        # import chainer_lstm first
         ('import signal\n',
          'import signal; from chainer_lstm.compat import worker as _worker\n'),
         ('initializer=_fetch_setup,\n            initargs=(self.dataset',
