@@ -5,6 +5,7 @@
 # make fuzz    compares random uses with Chainer's own code for SECONDS=60, of a fresh SEED or of a given one
 # make docs    builds the documentation in build/docs
 # make coverage   says which lines and branches the tests do not reach, from a sample of their cases
+# make wheels   puts wheels of the package and of Chainer into dist, which install without the constraint on setuptools
 # make sanitize   runs the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
@@ -21,9 +22,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PY := $(VENV)/bin/python
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
-INSTALLED = pyproject.toml setup.py build-constraints.txt $(NATIVE)
+INSTALLED = pyproject.toml setup.py chainer_lstm.pth build-constraints.txt $(NATIVE)
 
-.PHONY: train test examples bench fuzz docs coverage sanitize lint clean help
+.PHONY: train test examples bench fuzz docs wheels coverage sanitize lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -52,6 +53,9 @@ fuzz: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(PY) -m sphinx -q -E -W --keep-going docs build/docs
 
+wheels: | $(PY)
+	$(PY) -m pip wheel --quiet --use-pep517 --no-deps --wheel-dir dist . chainer==7.8.1
+
 coverage: $(VENV)/.test
 	$(PY) -m pytest --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop links \
 	  models training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py))
@@ -72,7 +76,7 @@ lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
 
 clean:
-	rm -rf $(VENV) build *.egg-info chainer_lstm/kernels/native/*.so
+	rm -rf $(VENV) build dist *.egg-info chainer_lstm/kernels/native/*.so
 
 # the documentation needs no compiled engine
 $(VENV)/.docs: export CC = false

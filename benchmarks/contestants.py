@@ -11,7 +11,7 @@ order of the gates, i, f, a, o, one below the other.
 """
 from __future__ import annotations
 
-import chainer_lstm  # isort: skip  (lets Chainer be imported)
+import chainer_lstm  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import importlib
 from typing import Any
 from typing import NamedTuple

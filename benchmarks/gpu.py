@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # the package need not be installed
 
-import gpu_contestants  # isort: skip  (lets Chainer be imported)
+import gpu_contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import chainer
 import gpu_report
 import layers

@@ -1,7 +1,7 @@
 """What gpu.py measures: whole sequences, ours and torch's, on the same numbers; and our recurrence alone."""
 from __future__ import annotations
 
-import contestants  # isort: skip  (lets Chainer be imported)
+import contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import importlib
 from typing import Any
 from typing import NamedTuple

@@ -22,7 +22,7 @@ import pathlib
 import sys
 from typing import Any
 
-import contestants  # isort: skip  (lets Chainer be imported)
+import contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import chainer
 import chainer.functions as F
 import chainer.links as L

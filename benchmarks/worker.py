@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import Optional
 
-import contestants  # isort: skip  (lets Chainer be imported)
+import contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import chainer
 import numpy
 

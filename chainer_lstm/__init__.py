@@ -1,7 +1,7 @@
 """Chainer's LSTM family on today's Python, NumPy, CuPy and GPUs.
 
-``import chainer_lstm`` first, and Chainer 7.8.1 imports again; take
-``chainer_lstm.links`` for ``chainer.links``, or ``install()`` them there.
+With it Chainer 7.8.1 imports again; take ``chainer_lstm.links`` for
+``chainer.links``, or ``install()`` them there.
 """
 import importlib
 import sys

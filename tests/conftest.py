@@ -2,7 +2,7 @@
 import collections
 import functools
 
-import chainer_lstm  # isort: skip  (lets Chainer be imported)
+import chainer_lstm  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import chainer
 import chainer.functions as F
 import numpy

@@ -131,7 +131,7 @@ def is_right(words):
         case ['make', target, *variables]:
             return (all((ROOT / file).exists() for variable in variables for file in re.findall(r'tests/\S+', variable))
                     and re.search(rf'^{target}:', (ROOT / 'Makefile').read_text(), re.MULTILINE))
-        case ['pip', 'install', *args] | ['uv', 'pip', 'install', *args]:
+        case ['pip', 'install' | 'download', *args] | ['uv', 'pip', 'install', *args]:
             extras = {extra for arg in args for found in re.findall(r'\[(.+)\]', arg) for extra in found.split(',')}
             return extras <= set(re.findall(r'^(\w+) = \[', (ROOT / 'pyproject.toml').read_text(), re.MULTILINE))
     return False  # a command of a kind that is not known here

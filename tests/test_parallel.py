@@ -7,12 +7,12 @@ import sys
 import textwrap
 import threading
 
-import chainer_lstm.links as L  # isort: skip  (lets Chainer be imported, also in the processes that begin here)
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
 
+import chainer_lstm.links as L
 from chainer_lstm import functions
 from chainer_lstm.kernels import native
 from tests.test_main import ROOT

@@ -6,7 +6,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted(path.relative_to(ROOT) for folder in ('chainer_lstm', 'examples', 'benchmarks')
-               for path in (ROOT / folder).rglob('*.py')) + [pathlib.Path('setup.py')]
+               for path in (ROOT / folder).rglob('*.py')) + [
+                   pathlib.Path('_chainer_lstm_startup.py'), pathlib.Path('chainer_lstm.pth'), pathlib.Path('setup.py')]
 
 # what runs code, programs or libraries, or reads from the network or from pickles
 MODULES = {'code', 'ctypes', 'dill', 'http', 'imp', 'importlib', 'joblib', 'marshal', 'pickle', 'pty', 'requests',
@@ -15,9 +16,10 @@ BUILTINS = {'eval', 'exec', 'compile', '__import__'}
 METHODS = {'os.system', 'os.popen', '.load', '.loads', '.extract', '.extractall', '.source_to_code', '.exec_module'}
 # of these, what is there, and why
 ALLOWED = {
+    'chainer_lstm.pth': {'exec': 'a literal: a line of its own would have no room for a try statement'},
     'chainer_lstm/__init__.py': {'importlib': 'modules of this package'},
     'chainer_lstm/__main__.py': {'runpy': "the user's script or module", 'importlib': 'whether there is such a module'},
-    'chainer_lstm/compat/__init__.py': {'importlib': 'where Chainer is', '.source_to_code': "Chainer's modules"},
+    'chainer_lstm/compat/__init__.py': {'importlib': "Chainer's modules, edited"},
     'chainer_lstm/compat/requirements.py': {'importlib': 'versions'},
     'chainer_lstm/configuration.py': {'importlib': 'versions'},
     'chainer_lstm/datasets/download.py': {'urllib': 'https, of files with a known hash', 'http': 'its errors'},

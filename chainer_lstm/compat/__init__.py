@@ -5,6 +5,9 @@ or print advice about CuPy's cuDNN and NCCL that no longer applies; one unpickle
 fails at links that an HDF5 file does not have.  ``EDITS`` lists these modules, and the text that is
 replaced when one of them is imported.  Every other module is imported as it is.  Nothing is added
 to NumPy, to ``sys.modules`` or to the warning filters, and no file is changed.
+
+``import chainer_lstm`` calls ``install``.  Where the distribution is installed, so does the first
+import of Chainer: ``_chainer_lstm_startup`` sees to it.
 """
 from __future__ import annotations
 
@@ -92,7 +95,8 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     'chainer.iterators.multiprocess_iterator': (
         # Thread.setDaemon: deprecated in Python 3.10
         ('thread.setDaemon(True)', 'thread.daemon = True'),
-        # the default of Python 3.14, forkserver: workers have to import chainer_lstm first
+        # the default of Python 3.14, forkserver: workers of a clone that is not installed have to
+        # import chainer_lstm first
         ('import signal\n',
          'import signal; from chainer_lstm.compat import worker as _worker\n'),
         ('initializer=_fetch_setup,\n            initargs=(self.dataset',
@@ -167,11 +171,26 @@ def edited(module: str, source: str) -> str:
 
 
 class _EditedLoader(importlib.machinery.SourceFileLoader):
-    """Compile a module from its edited source; ``__pycache__`` holds the unedited code."""
+    """Load a module from its edited source.
 
-    def get_code(self, fullname: str) -> types.CodeType:
-        source = edited(fullname, self.get_data(self.path).decode())
-        return self.source_to_code(source, self.path)
+    Python caches its code beside that of the unedited source, under a name that tells the edits.
+    """
+
+    def get_data(self, path: str) -> bytes:
+        if path == self.path:
+            return edited(self.name, super().get_data(path).decode()).encode()
+        return super().get_data(self._cached(path))
+
+    def path_stats(self, path: str) -> dict[str, float]:
+        # the size is compared with the one in the cache, which is that of the edited source
+        return {**super().path_stats(path), 'size': len(self.get_data(path))}
+
+    def set_data(self, path: str, data: bytes, **options: int) -> None:
+        super().set_data(self._cached(path), data, **options)
+
+    def _cached(self, path: str) -> str:
+        edits = importlib.util.source_hash(repr(EDITS[self.name]).encode()).hex()
+        return f'{path.removesuffix(".pyc")}-chainer_lstm-{edits}.pyc'
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -197,9 +216,9 @@ def _installed_version() -> str:
             "    echo 'setuptools<81' > constraint.txt\n"
             '    PIP_CONSTRAINT=constraint.txt PIP_BUILD_CONSTRAINT=constraint.txt '
             f'pip install chainer=={SUPPORTED}')
-    text = pathlib.Path(spec.origin).with_name('_version.py').read_text()
-    match = re.search(r"__version__ = '([^']+)'", text)
-    return match.group(1) if match else 'unknown'
+    file = pathlib.Path(spec.origin).with_name('_version.py')
+    match = re.search(r"__version__ = '([^']+)'", file.read_text()) if file.exists() else None
+    return match.group(1) if match else 'before 3.0'
 
 
 def install() -> None:

@@ -13,9 +13,6 @@ from __future__ import annotations
 import itertools
 import pathlib
 
-import chainer_lstm  # noqa: F401  first: it makes Chainer importable
-
-# isort: split
 import numpy
 
 from chainer_lstm.command_line import Parser

@@ -25,9 +25,6 @@ import sys
 import zipfile
 import zlib
 
-import chainer_lstm  # noqa: F401  first: it makes Chainer importable
-
-# isort: split
 import chainer
 import chainer.links as L
 import numpy

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import time
 
-import chainer_lstm  # noqa: F401  first: it makes Chainer importable
-
-# isort: split
 import chainer
 import chainer.functions as F
 import numpy

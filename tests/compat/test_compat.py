@@ -1,4 +1,5 @@
 """Each case is a fresh interpreter: what counts is what an import does to it."""
+import os
 import pathlib
 import subprocess
 import sys
@@ -25,12 +26,16 @@ sys.meta_path.insert(0, Blocker())
 GONE = ('setuptools', 'pkg_resources', 'distutils', 'numpy.distutils')
 
 
-def run(*code, options=(), path=()):
-    """Runs pieces of Python code, warnings as errors; -> what they printed, or the error they died with."""
+def run(*code, options=(), path=(), env=()):
+    """Runs pieces of Python code, warnings as errors; -> what they printed, or the error they died with.
+
+    ``import chainer`` alone is Chainer's own there, as where chainer_lstm is in a folder and not installed.
+    """
     paths = [*map(str, path), str(ROOT)]
     text = f'import sys; sys.path[:0] = {paths!r}\n' + '\n'.join(map(textwrap.dedent, code))
     result = subprocess.run([sys.executable, '-W', 'error', *options, '-c', text],
-                            capture_output=True, text=True, timeout=120)
+                            capture_output=True, text=True, timeout=120,
+                            env={**os.environ, 'CHAINER_LSTM_STARTUP': '0', **dict(env)})
     if result.returncode == 0:
         assert result.stderr == ''
         return result.stdout.strip()
@@ -74,7 +79,7 @@ def test_nothing_is_left_behind_in_numpy_modules_and_warning_filters():
 @pytest.mark.skipif(int(numpy.__version__.split('.')[0]) < 2, reason='NumPy 1 has numpy.sctypes itself')
 def test_numpy_2_gets_no_sctypes_and_plain_chainer_still_fails_afterwards():
     assert run(IMPORT, 'import numpy; print(hasattr(numpy, "sctypes"))') == 'False'
-    # no edited module has got into __pycache__
+    # the code of the edited modules is not taken for that of Chainer's
     assert 'sctypes' in run('import warnings; warnings.simplefilter("ignore"); import chainer')
 
 
@@ -147,6 +152,13 @@ def test_other_version_is_refused_before_it_is_imported(tmp_path):
     fake_chainer(tmp_path, '7.8.0')
     assert run('import chainer_lstm', path=[tmp_path]).endswith(
         'ImportError: chainer_lstm supports Chainer 7.8.1; got Chainer 7.8.0')
+
+
+def test_version_of_chainer_1_and_2_is_refused(tmp_path):
+    fake_chainer(tmp_path)
+    (tmp_path / 'chainer' / '_version.py').unlink()
+    assert run('import chainer_lstm', path=[tmp_path]).endswith(
+        'ImportError: chainer_lstm supports Chainer 7.8.1; got Chainer before 3.0')
 
 
 def test_other_version_imported_before_is_refused(tmp_path):

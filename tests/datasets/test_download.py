@@ -9,7 +9,6 @@ import threading
 import urllib.error
 import urllib.request
 
-import chainer_lstm  # noqa: F401  isort: skip  (lets Chainer be imported, in other processes too)
 import chainer
 import pytest
 

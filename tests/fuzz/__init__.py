@@ -1,7 +1,7 @@
 """Random uses of the package, each compared with Chainer's own code in float64: ``python -m tests.fuzz --help``."""
 from typing import Any
 
-import chainer_lstm  # noqa: F401  first: it makes Chainer importable
+import chainer_lstm  # noqa: F401  first: lets Chainer be imported in a clone that is not installed
 
 
 def run(surface: str, **choices: Any) -> None:
