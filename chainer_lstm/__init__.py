@@ -4,14 +4,10 @@ With it Chainer 7.8.1 imports again; take ``chainer_lstm.links`` for
 ``chainer.links``, or ``install()`` them there.
 """
 import importlib
-import sys
 from typing import Any
 
 from chainer_lstm import compat
-from chainer_lstm.compat import moved
 
-if 'chainer' not in sys.modules:  # else nothing changes before install()
-    moved.install()
 compat.install()
 
 __version__ = '0.1.0'

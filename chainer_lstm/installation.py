@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from chainer_lstm import functions
 from chainer_lstm import links
 from chainer_lstm.compat import devices
-from chainer_lstm.compat import moved
 from chainer_lstm.compat.replacements import Module
 from chainer_lstm.compat.replacements import Replacements
 
@@ -45,7 +44,6 @@ def install(*, v1: bool = False) -> None:
             and names, which take the place of v7's where the two differ.
     """
     if not _family:
-        moved.install()
         devices.install(_family)
         for name, objects in _REPLACEMENTS.items():
             names = {each.__name__: each for each in objects}

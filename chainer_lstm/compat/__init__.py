@@ -3,8 +3,9 @@
 Some of Chainer's modules use names and behaviour that these libraries have removed or deprecated,
 or print advice about CuPy's cuDNN and NCCL that no longer applies; one unpickles npz files, and one
 fails at links that an HDF5 file does not have.  ``EDITS`` lists these modules, and the text that is
-replaced when one of them is imported.  Every other module is imported as it is.  Nothing is added
-to NumPy, to ``sys.modules`` or to the warning filters, and no file is changed.
+replaced when one of them is imported.  Every other module is imported as it is; those that had
+another name before v7 are found by it too.  Nothing is added to NumPy, to ``sys.modules`` or to the
+warning filters, and no file is changed.
 
 ``import chainer_lstm`` calls ``install``.  Where the distribution is installed, so does the first
 import of Chainer: ``_chainer_lstm_startup`` sees to it.
@@ -19,6 +20,8 @@ import re
 import sys
 import types
 from collections.abc import Sequence
+
+from chainer_lstm.compat import moved
 
 SUPPORTED = '7.8.1'
 
@@ -59,6 +62,11 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     'chainer.exporters.caffe': (_CAFFE,),
     'chainer.function_hooks.cuda_profile': (
         ('cuda.cupy.cuda.nvtx_enabled', 'cuda.cupy.cuda.nvtx.available'),
+    ),
+    'chainer.function_node': (
+        # F.concat and F.stack of one array, whose rows Chainer v1 to v6 took for the inputs
+        ('    if not inputs:\n        return False, ()\n',
+         '    if len(inputs) == 0:\n        return False, ()\n'),
     ),
     'chainer.functions.array.as_strided': (
         # numpy.sctypes: NumPy 2
@@ -222,7 +230,9 @@ def _installed_version() -> str:
 
 
 def install() -> None:
-    """Make a following ``import chainer`` work; where Chainer is imported already, change nothing.
+    """Make a following ``import chainer`` work, and the names that modules had before v7.
+
+    Where Chainer is imported already, its modules stay as they are.
 
     Raises:
         ImportError: Chainer is not installed, or is not version 7.8.1.
@@ -233,3 +243,4 @@ def install() -> None:
         raise ImportError(f'chainer_lstm supports Chainer {SUPPORTED}; got Chainer {version}')
     if imported is None and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+    moved.install()
