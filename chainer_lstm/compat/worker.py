@@ -1,14 +1,60 @@
-"""Worker processes of Chainer's iterators that multiprocessing starts by spawn or forkserver."""
+"""Processes that multiprocessing starts by spawn or forkserver.
+
+A new interpreter imports the module of each function that it unpickles, so a function of this
+module that is unpickled first has chainer_lstm imported before anything of Chainer.
+"""
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from multiprocessing import spawn
 from typing import Any
 
 
 def start(initialize: Callable[..., None], *args: Any) -> None:
-    """Call a function of Chainer as the initializer of a worker process.
-
-    A new interpreter imports the module of each function that it unpickles.  This function is
-    unpickled first and imports chainer_lstm, without which Chainer cannot be imported.
-    """
+    """Call a function of Chainer as the initializer of a worker process of its iterators."""
     initialize(*args)
+
+
+def inherit(function: Callable[..., None], *args: Any) -> None:
+    """Have processes that this one starts through multiprocessing call a function first.
+
+    They call it before they import the main script, and so do the processes that they start.
+    Processes that begin as copies, by fork, have it called already; those of ``subprocess`` are
+    programs of their own, and are left alone.
+
+    Args:
+        function: a function of a module other than ``__main__``.
+        args: its arguments; as the function itself, they are pickled.
+    """
+    original = spawn.get_preparation_data
+
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        data = original(name)
+        data['sys_argv'] = _Argv(data['sys_argv'], function, args)
+        return data
+
+    spawn.get_preparation_data = get_preparation_data
+    if 'forkserver' in multiprocessing.get_all_start_methods():
+        # else Python 3.14 imports the main script in the server, before the function is called
+        multiprocessing.set_forkserver_preload([])
+
+
+class _Argv(list):
+    """The arguments of the script, whose unpickling calls a function.
+
+    They are in the data by which a new process prepares itself, the first that it unpickles.
+    """
+
+    def __init__(self, argv: list[str], function: Callable[..., None], args: tuple[Any, ...]) -> None:
+        super().__init__(argv)
+        self._call = function, args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _begin, (list(self), *self._call)
+
+
+def _begin(argv: list[str], function: Callable[..., None], args: tuple[Any, ...]) -> list[str]:
+    inherit(function, *args)
+    function(*args)
+    return argv
