@@ -33,9 +33,9 @@ ALLOWED = {
         'urllib': 'the path in such an address'},
     'chainer_lstm/models/rnn_for_lm.py': {'.load': 'arrays that have been read'},
     'chainer_lstm/script/hints.py': {'runpy': 'its frames', 'importlib': 'its frames'},
-    'chainer_lstm/script/options.py': {'.loads': 'JSON, the options of the process that started this one'},
     'chainer_lstm/script/own_code.py': {
-        'importlib': "the user's modules", '.source_to_code': "the user's script and modules"},
+        'importlib': "the user's modules", 'runpy': 'to compile them as all others',
+        '.source_to_code': "the user's script and modules"},
     'chainer_lstm/script/run.py': {'exec': "the user's script or module", 'importlib': 'where it is'},
     'benchmarks/contestants.py': {'importlib': 'torch'},
     'benchmarks/gpu.py': {'subprocess': 'pytest, without a shell', 'importlib': 'CuPy'},

@@ -9,6 +9,7 @@ import math
 import sys
 
 from chainer_lstm.command_line import Parser
+from chainer_lstm.compat import worker
 from chainer_lstm.script import hints
 from chainer_lstm.script import options
 from chainer_lstm.script import run
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> None:
         if args.script is not None:
             run.check_script(args.script)
         options.apply(chosen)
+        worker.inherit(options.apply, chosen)
         if args.script is not None:
             program = run.script(args.script, arguments)
         else:

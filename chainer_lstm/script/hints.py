@@ -15,8 +15,8 @@ from typing import Optional
 from chainer_lstm.script import own_code
 from chainer_lstm.script.options import Options
 
-# where an error has to come from: the program's own lines, NumPy's below them included, or
-# Chainer's that the program calls
+# where an error comes from: a line of the program, with NumPy's below it, or what that line calls
+# or asks of Chainer
 PROGRAM = 'program'
 CHAINER = 'chainer'
 
@@ -26,7 +26,7 @@ class Hint(NamedTuple):
 
     place: str
     pattern: str  # of 'Type: message', from its start
-    text: str  # {0}, {1} ... are the groups of the pattern, {file} is that of a SyntaxError
+    text: str  # {file} is the file that is to be changed
     option: Optional[str] = None  # of Options: no hint where it is used already
 
 
@@ -113,13 +113,13 @@ HINTS = (
          'v1'),
     Hint(CHAINER, r'TypeError: .* got (?:an )?unexpected keyword argument(?:\(s\))? '
          rf"'(?:{_V1_ARGUMENTS})'", _V1, 'v1'),
+    Hint(CHAINER, r'TypeError: \w+\(\) takes .*positional arguments? but \d+ were given',
+         'Chainer v1 had more arguments: if the program is for v1, use the option --v1', 'v1'),
     Hint(PROGRAM, r"AttributeError: module 'chainer' has no attribute "
          r"'(?:FunctionSet|Flag|ON|OFF|AUTO)'", _V1, 'v1'),
     Hint(PROGRAM, rf"AttributeError: module 'chainer\.functions' has no attribute "
          rf"'(?:{_V1_FUNCTIONS})'", _V1, 'v1'),
-    Hint(PROGRAM, rf"AttributeError: '\w+' object has no attribute '(?:{_V1_METHODS})'", _V1,
-         'v1'),
-    Hint(PROGRAM, r"AttributeError: '(?:Variable|Parameter)' object has no attribute 'volatile'",
+    Hint(CHAINER, rf"AttributeError: '\w+' object has no attribute '(?:{_V1_METHODS}|volatile)'",
          _V1, 'v1'),
     Hint(CHAINER, r'TypeError: optimization target must be a link', _V1, 'v1'),
     Hint(PROGRAM, r"AttributeError: module 'chainer\.backends\.cuda' has no attribute 'init'",
@@ -134,6 +134,10 @@ HINTS = (
     Hint(PROGRAM, r"AttributeError: module 'PIL\.Image' has no attribute 'ANTIALIAS'",
          'write Image.LANCZOS'),
 )
+
+_CHAINER = ('chainer', 'chainer_lstm')
+# whose frames below a line of the program say nothing about where the error comes from
+_TRANSPARENT = ('numpy', 'cupy', 'importlib', 'codecs', 'PIL')
 
 # frames of what runs the program, before its first one
 _RUNNERS = (
@@ -162,10 +166,9 @@ def find(error: BaseException, options: Options) -> Optional[str]:
         text = f'{type(error).__name__}: {error.msg}\n{error.text}'
     place = _place(error)
     for hint in HINTS:
-        if place == hint.place or (hint.place == CHAINER and place == PROGRAM):
-            match = re.match(hint.pattern, text, re.MULTILINE)
-            if match and not (hint.option and getattr(options, hint.option)):
-                return hint.text.format(*match.groups(), file=_file(error))
+        used = hint.option is not None and getattr(options, hint.option)
+        if hint.place == place and not used and re.match(hint.pattern, text, re.MULTILINE):
+            return hint.text.replace('{file}', _file(error))
     return None
 
 
@@ -180,20 +183,30 @@ def _place(error: BaseException) -> Optional[str]:
     """Return where an error comes from: PROGRAM, CHAINER or, for other libraries, None."""
     if isinstance(error, SyntaxError):
         return PROGRAM if own_code.is_own(error.filename or '<string>') else None
-    names = []  # top-level package of each frame, the program's own is ''
+    names = []  # top-level package of each frame, '' for the program's own
     trace = error.__traceback__
     while trace is not None:
-        code = trace.tb_frame.f_code
-        own = own_code.is_own(code.co_filename)
-        names.append('' if own else trace.tb_frame.f_globals.get('__name__', '?').split('.')[0])
+        frame = trace.tb_frame
+        own = own_code.is_own(frame.f_code.co_filename)
+        names.append('' if own else frame.f_globals.get('__name__', '').partition('.')[0])
         trace = trace.tb_next
-    while names and names[-1] in ('numpy', 'cupy', 'importlib', 'codecs', '_frozen_importlib'):
+    while names and names[-1] in _TRANSPARENT:
         names.pop()
-    if names and names[-1] == '':
-        return PROGRAM
-    while names and names[-1] in ('chainer', 'chainer_lstm'):
+    place = CHAINER if _is_about_chainer(error) else PROGRAM
+    while names and names[-1] in _CHAINER:
         names.pop()
-    return CHAINER if names and names[-1] == '' else None
+        place = CHAINER
+    return place if names and names[-1] == '' else None
+
+
+def _is_about_chainer(error: BaseException) -> bool:
+    """Return whether a function of Chainer refuses its arguments, or an object an attribute."""
+    if isinstance(error, AttributeError):
+        return type(error.obj).__module__.partition('.')[0] in _CHAINER
+    called = re.match(r'(\w+)(?:\.\w+)?\(\) ', str(error))
+    return isinstance(error, TypeError) and called is not None and any(
+        hasattr(sys.modules.get(module), called[1])
+        for module in ('chainer', 'chainer.functions', 'chainer.links', 'chainer.optimizers'))
 
 
 def _file(error: BaseException) -> str:

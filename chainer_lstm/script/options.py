@@ -4,7 +4,6 @@ from __future__ import annotations
 import collections
 import collections.abc
 import dataclasses
-import json
 from typing import Optional
 
 
@@ -22,18 +21,11 @@ class Options:
     cpu: bool = False
     numpy1: bool = False
 
-    def to_text(self) -> str:
-        """Return one line of text, for an environment variable."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_text(cls, text: str) -> Options:
-        """Return the options of ``to_text``."""
-        return cls(**json.loads(text))
-
 
 def apply(options: Options) -> None:
-    """Import Chainer with this package's LSTM family and the options in effect.
+    """Import Chainer with this package's LSTM family, and bring the options into effect.
+
+    To be called once in a process, before Chainer is imported.
 
     Raises:
         OptionError: there is no such engine.

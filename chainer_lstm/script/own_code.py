@@ -10,6 +10,7 @@ import importlib.abc
 import importlib.machinery
 import os
 import pathlib
+import runpy
 import sys
 import sysconfig
 import types
@@ -37,13 +38,15 @@ def is_own(filename: str) -> bool:
 def add_transformer(transformer: ast.NodeTransformer) -> None:
     """Rewrite what is compiled of the program's own files from now on."""
     if not _transformers:
+        # runpy, by which processes of multiprocessing import the main script, has no loader
+        runpy.compile = compiled
         place = sys.meta_path.index(importlib.machinery.PathFinder)
         sys.meta_path.insert(place, _Finder())
     _transformers.append(transformer)
 
 
-def compiled(source: bytes, filename: str) -> types.CodeType:
-    """Return the code of one of the program's files."""
+def compiled(source: bytes, filename: str, mode: str = 'exec') -> types.CodeType:
+    """Return the code of a file, as ``compile`` does."""
     return Loader('__main__', filename).source_to_code(source, filename)
 
 
@@ -54,7 +57,7 @@ class Loader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
     def source_to_code(self, data: bytes, path: str, **options: int) -> types.CodeType:
-        if not _transformers:
+        if not _transformers or not is_own(path):
             return super().source_to_code(data, path, **options)
         tree = ast.parse(data, path)
         for transformer in _transformers:
