@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import sys
+import traceback
 import types
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ class Hint(NamedTuple):
     """A kind of error, and what to do about it."""
 
     place: str
-    pattern: str  # of 'Type: message', from its start
+    pattern: str  # of the text of _text, from its start; a name that numpy1 gives is (?P<numpy1>)
     text: str  # {file} is the file that is to be changed
     option: Optional[str] = None  # of Options: no hint where it is used already
 
@@ -36,7 +37,8 @@ _2TO3 = ('this is Python 2: ' + (
 _ITEM = ('since NumPy 2.4 an array of shape (1,) is no number: write x.item(), use the option '
          "--numpy1, or install 'numpy<2.4'")
 _V1 = 'this is of Chainer v1: use the option --v1'
-_GPU = 'there is no GPU that CuPy can use: use the option --cpu, or install CuPy (extras of pip)'
+_GPU = ("there is no GPU that CuPy can use: use the option --cpu, or install CuPy and CUDA's "
+        "libraries: pip install 'chainer-lstm[cuda13]'")
 _V1_ARGUMENTS = 'bias|deterministic|test|train|use_cudnn|volatile|wscale'
 _V1_METHODS = ('accumulate_grads|clip_grads|compute_grads_norm|start_finetuning|weight_decay|'
                'zero_grads')
@@ -56,12 +58,12 @@ HINTS = (
          r'has an inhomogeneous shape',
          'since NumPy 1.24 rows of different lengths make no array by themselves: write '
          'np.array(rows, dtype=object)'),
-    Hint(PROGRAM, r"AttributeError: (?:module 'numpy' has no attribute '|`np\.)"
-         r'(?:bool|int|float|complex|object|str|long|unicode|NaN|Inf(?:inity)?|infty|[PN]INF|'
-         r'[PN]ZERO|\w+_|alltrue|asfarray|asscalar|c\w*float|cumproduct|in1d|long\w+|mat|msort|'
-         r'obj2sctype|product|rank|row_stack|sctypes|singlecomplex|sometrue|trapz|\w*Warning|'
-         r'AxisError|TooHardError)\b',
+    Hint(PROGRAM, r"AttributeError: (?:module 'numpy' has no attribute '|`np\.)(?P<numpy1>\w+)",
          'NumPy 1 had it: use the option --numpy1, or change the name', 'numpy1'),
+    Hint(PROGRAM, r"AttributeError: 'numpy\.ndarray' object has no attribute 'itemset'",
+         'write a[index] = value'),
+    Hint(PROGRAM, r"AttributeError: 'numpy\.ndarray' object has no attribute 'ptp'",
+         'write np.ptp(a)'),
     Hint(PROGRAM, r"AttributeError: 'numpy\.ndarray' object has no attribute 'tostring'",
          'write tobytes()'),
     Hint(PROGRAM, r'ValueError: The binary mode of fromstring is removed',
@@ -69,9 +71,8 @@ HINTS = (
     Hint(PROGRAM, r'ValueError: Object arrays cannot be loaded when allow_pickle=False',
          'if you trust the file: np.load(file, allow_pickle=True)'),
     Hint(CHAINER, r'InvalidType:(?s:.)*\nActual: (?:float32 != float64|float64 != float32)',
-         'an array became float64: since NumPy 2 a float64 scalar, as np.mean() and np.sqrt() '
-         "return, makes float32 arrays float64; write x.astype('f') or float(scalar), or install "
-         "'numpy<2'"),
+         "an array is float64: write x.astype('f'); since NumPy 2 a float64 scalar, as np.sqrt(2) "
+         "is, makes float32 arrays float64 too: write float(scalar), or install 'numpy<2'"),
     # Python 2
     Hint(PROGRAM, r'SyntaxError: Missing parentheses in call to', _2TO3),
     Hint(PROGRAM, r'SyntaxError: multiple exception types must be parenthesized', _2TO3),
@@ -81,20 +82,17 @@ HINTS = (
     Hint(PROGRAM, r'SyntaxError: invalid decimal literal\n.*\b\d+[lL]\b', _2TO3),
     Hint(PROGRAM, r'SyntaxError: invalid syntax\n.*(?:`.+`|<>|\bur[\'"]|^\s*raise \w+, )', _2TO3),
     Hint(PROGRAM, r'TabError: ', 'this is Python 2, where a tab is 8 columns: '
-         'expand -i -t 8 {file} writes it with spaces'),
+         'expand -i -t 8 {file} prints it with spaces'),
     Hint(PROGRAM, r"TypeError: unsupported operand type\(s\) for >>: "
          r"'builtin_function_or_method'", _2TO3),
     Hint(PROGRAM, r"NameError: name '(?:basestring|cmp|execfile|file|long|raw_input|reduce|reload|"
          r"unichr|unicode|xrange)' is not defined", _2TO3),
     Hint(PROGRAM, r"ModuleNotFoundError: No module named '(?:ConfigParser|HTMLParser|Queue|"
          r"StringIO|Tkinter|cPickle|cStringIO|commands|httplib|urllib2|urlparse)'", _2TO3),
-    Hint(PROGRAM, r"ImportError: cannot import name '(?:i(?:map|zip|filter)|izip_longest)' from "
-         r"'itertools'", _2TO3),
-    Hint(PROGRAM, r"ImportError: cannot import name '(?:url\w+|quote|unquote)' from 'urllib'",
-         _2TO3),
     Hint(PROGRAM, r"AttributeError: 'dict' object has no attribute '(?:has_key|iter\w+)'", _2TO3),
     Hint(PROGRAM, r"AttributeError: module 'itertools' has no attribute 'i\w+'", _2TO3),
-    Hint(PROGRAM, r"AttributeError: module 'urllib' has no attribute 'url\w+'", _2TO3),
+    Hint(PROGRAM, r"AttributeError: module 'urllib' has no attribute '(?:url\w+|quote|unquote)'",
+         _2TO3),
     Hint(PROGRAM, r"AttributeError: '\w*(?:generator|iterator|reader)' object has no attribute "
          r"'next'", _2TO3),
     Hint(PROGRAM, r"TypeError: '(?:map|zip|filter|dict_\w+)' object is not subscriptable", _2TO3),
@@ -140,9 +138,10 @@ _CHAINER = ('chainer', 'chainer_lstm')
 _TRANSPARENT = ('numpy', 'cupy', 'importlib', 'codecs', 'PIL')
 
 # frames of what runs the program, before its first one
+_HERE = os.path.dirname(__file__)
 _RUNNERS = (
-    os.path.dirname(__file__), os.path.join(os.path.dirname(os.path.dirname(__file__)), '__main__'),
-    '<frozen ', runpy.run_path.__code__.co_filename, importlib.util.find_spec.__code__.co_filename)
+    os.path.join(_HERE, ''), os.path.join(os.path.dirname(_HERE), '__main__.py'), '<frozen ',
+    runpy.run_path.__code__.co_filename, importlib.util.find_spec.__code__.co_filename)
 
 
 def excepthook(hook: Callable[..., Any], options: Options) -> Callable[..., None]:
@@ -150,8 +149,11 @@ def excepthook(hook: Callable[..., Any], options: Options) -> Callable[..., None
 
     def show(kind: type[BaseException], error: BaseException,
              trace: Optional[types.TracebackType]) -> None:
-        trace = _from_program(trace)
-        hook(kind, error.with_traceback(trace), trace)
+        # none is left of a SyntaxError in the script itself, which is shown without one
+        shown = _from_program(trace)
+        if shown is None and not isinstance(error, SyntaxError):
+            shown = trace
+        hook(kind, error.with_traceback(shown), shown)
         text = find(error, options)
         if text is not None:
             print(f'Hint: {text}', file=sys.stderr)
@@ -161,15 +163,34 @@ def excepthook(hook: Callable[..., Any], options: Options) -> Callable[..., None
 
 def find(error: BaseException, options: Options) -> Optional[str]:
     """Return the hint for an error that the program did not catch, or None."""
-    text = f'{type(error).__name__}: {error}'
-    if isinstance(error, SyntaxError):
-        text = f'{type(error).__name__}: {error.msg}\n{error.text}'
+    text = _text(error)
     place = _place(error)
     for hint in HINTS:
         used = hint.option is not None and getattr(options, hint.option)
-        if hint.place == place and not used and re.match(hint.pattern, text, re.MULTILINE):
+        match = re.match(hint.pattern, text, re.MULTILINE)
+        if hint.place == place and not used and match is not None and _is_known(match):
             return hint.text.replace('{file}', _file(error))
     return None
+
+
+def _is_known(match: re.Match) -> bool:
+    """Return whether the option --numpy1 gives the name that a pattern has found, if any."""
+    name = match.groupdict().get('numpy1')
+    if name is None:
+        return True
+    from chainer_lstm.script import numpy1
+
+    return name in numpy1.NAMES
+
+
+def _text(error: BaseException) -> str:
+    """Return type and message; names that are not in a module are told as if asked of it."""
+    if isinstance(error, SyntaxError):
+        return f'{type(error).__name__}: {error.msg}\n{error.text}'
+    missing = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", str(error))
+    if isinstance(error, ImportError) and missing is not None:
+        return f"AttributeError: module '{missing[2]}' has no attribute '{missing[1]}'"
+    return f'{type(error).__name__}: {error}'
 
 
 def _from_program(trace: Optional[types.TracebackType]) -> Optional[types.TracebackType]:
@@ -184,12 +205,9 @@ def _place(error: BaseException) -> Optional[str]:
     if isinstance(error, SyntaxError):
         return PROGRAM if own_code.is_own(error.filename or '<string>') else None
     names = []  # top-level package of each frame, '' for the program's own
-    trace = error.__traceback__
-    while trace is not None:
-        frame = trace.tb_frame
+    for frame, _ in traceback.walk_tb(error.__traceback__):
         own = own_code.is_own(frame.f_code.co_filename)
-        names.append('' if own else frame.f_globals.get('__name__', '').partition('.')[0])
-        trace = trace.tb_next
+        names.append('' if own else frame.f_globals.get('__name__', '?').partition('.')[0])
     while names and names[-1] in _TRANSPARENT:
         names.pop()
     place = CHAINER if _is_about_chainer(error) else PROGRAM
@@ -211,12 +229,7 @@ def _is_about_chainer(error: BaseException) -> bool:
 
 def _file(error: BaseException) -> str:
     """Return the file that is to be changed."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return os.path.relpath(error.filename)
-    name = '<file>'
-    trace = error.__traceback__
-    while trace is not None:
-        if own_code.is_own(trace.tb_frame.f_code.co_filename):
-            name = os.path.relpath(trace.tb_frame.f_code.co_filename)
-        trace = trace.tb_next
-    return name
+    if isinstance(error, SyntaxError):
+        return error.filename or ''
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((file for file in reversed(files) if own_code.is_own(file)), '')

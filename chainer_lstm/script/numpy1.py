@@ -22,26 +22,24 @@ _HERE = '__chainer_lstm_numpy1__'
 
 # name in NumPy 1 -> name in NumPy 2
 _RENAMED = {
-    'Inf': 'inf', 'Infinity': 'inf', 'NaN': 'nan', 'PINF': 'inf', 'infty': 'inf',
-    'alltrue': 'all', 'cfloat': 'complex128', 'clongfloat': 'clongdouble',
-    'complex_': 'complex128', 'cumproduct': 'cumprod', 'float_': 'float64',
-    'longcomplex': 'clongdouble',
-    'longfloat': 'longdouble', 'mat': 'asmatrix', 'product': 'prod', 'rank': 'ndim',
-    'round_': 'round', 'row_stack': 'vstack', 'singlecomplex': 'complex64',
-    'sometrue': 'any', 'string_': 'bytes_', 'trapz': 'trapezoid', 'unicode_': 'str_',
+    'Inf': 'inf', 'Infinity': 'inf', 'NaN': 'nan', 'PINF': 'inf', 'alltrue': 'all',
+    'bool8': 'bool_', 'bytes0': 'bytes_', 'cfloat': 'complex128', 'clongfloat': 'clongdouble',
+    'complex_': 'complex128', 'cumproduct': 'cumprod', 'float_': 'float64', 'infty': 'inf',
+    'int0': 'intp', 'longcomplex': 'clongdouble', 'longfloat': 'longdouble', 'mat': 'asmatrix',
+    'object0': 'object_', 'product': 'prod', 'rank': 'ndim', 'round_': 'round',
+    'row_stack': 'vstack', 'singlecomplex': 'complex64', 'sometrue': 'any', 'str0': 'str_',
+    'string_': 'bytes_', 'trapz': 'trapezoid', 'typeDict': 'sctypeDict', 'uint0': 'uintp',
+    'unicode_': 'str_', 'void0': 'void',
 }
 _EXCEPTIONS = ('AxisError', 'ComplexWarning', 'ModuleDeprecationWarning', 'RankWarning',
                'TooHardError', 'VisibleDeprecationWarning')
 
 
-def _sctypes() -> dict[str, list[type]]:
-    return {
-        'int': [numpy.int8, numpy.int16, numpy.int32, numpy.int64],
-        'uint': [numpy.uint8, numpy.uint16, numpy.uint32, numpy.uint64],
-        'float': [numpy.float16, numpy.float32, numpy.float64, numpy.longdouble],
-        'complex': [numpy.complex64, numpy.complex128, numpy.clongdouble],
-        'others': [bool, object, bytes, str, numpy.void],
-    }
+class _Cast(dict):
+    """``numpy.cast``: ``cast[dtype]`` is a function."""
+
+    def __missing__(self, dtype: Any) -> Any:
+        return lambda a: numpy.asarray(a).astype(dtype)
 
 
 # name in NumPy 1 -> its value
@@ -51,10 +49,17 @@ _NAMES: dict[str, Any] = {
     'asfarray': lambda a, dtype=numpy.float64: numpy.asarray(
         a, numpy.float64 if numpy.issubdtype(dtype, numpy.integer) else dtype),
     'asscalar': lambda a: a.item(),
+    'cast': _Cast(),
     'in1d': lambda ar1, ar2, **options: numpy.isin(numpy.ravel(ar1), ar2, **options),
     'msort': lambda a: numpy.sort(a, axis=0),
     'obj2sctype': lambda rep: numpy.dtype(rep).type,
-    'sctypes': _sctypes(),
+    'sctypes': {
+        'int': [numpy.int8, numpy.int16, numpy.int32, numpy.int64],
+        'uint': [numpy.uint8, numpy.uint16, numpy.uint32, numpy.uint64],
+        'float': [numpy.float16, numpy.float32, numpy.float64, numpy.longdouble],
+        'complex': [numpy.complex64, numpy.complex128, numpy.clongdouble],
+        'others': [bool, object, bytes, str, numpy.void],
+    },
 }
 
 NAMES = frozenset([*_RENAMED, *_EXCEPTIONS, *_NAMES])
@@ -65,7 +70,10 @@ def install() -> None:
     get_name = numpy.__getattr__
 
     def get_old_name(name: str) -> Any:
-        if name in NAMES and own_code.is_own(sys._getframe(1).f_code.co_filename):
+        frame = sys._getframe(1)
+        while frame.f_globals.get('__name__') == 'chainer_lstm.script.cupy_on_cpu':
+            frame = frame.f_back  # the program asks CuPy's stand-in, which asks NumPy
+        if name in NAMES and own_code.is_own(frame.f_code.co_filename):
             return _value(name)
         return get_name(name)
 

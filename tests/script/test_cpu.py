@@ -141,6 +141,12 @@ def test_what_the_cpu_does_not_have(run, program, message):
     assert message in script.stderr.splitlines()[-1]
 
 
+def test_names_of_numpy_1_are_names_of_cupy_too(run):
+    script = run('import cupy\nfrom chainer import cuda\nprint(cupy.float, cuda.cupy.product([2, 3]))',
+                 before=['--cpu', '--numpy1'])
+    assert (script.stdout, script.stderr) == ("<class 'float'> 6\n", '')
+
+
 def test_libraries_do_not_find_the_stand_in(run, tmp_path):
     (tmp_path / 'site-packages').mkdir()
     (tmp_path / 'site-packages' / 'library.py').write_text('''

@@ -35,14 +35,16 @@ PROGRAMS = {
         *('import numpy as np\nnp.' + name for name in ('float', 'int', 'object', 'str', 'complex')),
         *((f'import numpy as np\nnp.{name}', (NUMPY, (2, 0)))
           for name in ('float_', 'NaN', 'Inf', 'infty', 'product', 'cumproduct', 'sometrue', 'sctypes', 'unicode_',
-                       'asfarray', 'mat', 'string_', 'round_', 'msort', 'ComplexWarning')),
+                       'asfarray', 'mat', 'string_', 'round_', 'msort', 'ComplexWarning', 'cast', 'int0')),
         ('import numpy as np\nnp.in1d', (NUMPY, (2, 4))),
         ('import numpy as np\nnp.row_stack', (NUMPY, (2, 5))),
         ('import numpy as np\nnp.bool', (NUMPY, (1, 24), (1, 26))),
-        'import numpy as np\nnp.asscalar',
+        'import numpy as np\nnp.asscalar', 'from numpy import float', 'from numpy import asscalar, zeros',
     ],
     'dtype=object': ['import numpy as np\nnp.array([[1], [2, 3]])'],
     'tobytes()': [('import numpy as np\nnp.ones(1).tostring()', (NUMPY, (2, 3)))],
+    'a[index] = value': [('import numpy as np\nnp.ones(1).itemset(0, 1)', (NUMPY, (2, 0)))],
+    'np.ptp(a)': [('import numpy as np\nnp.ones(1).ptp()', (NUMPY, (2, 0)))],
     'np.frombuffer': [('import numpy as np\nnp.fromstring(b"abcd", "b")', (NUMPY, (2, 3)))],
     'allow_pickle=True': ['''
         import io, numpy as np
@@ -60,9 +62,10 @@ PROGRAMS = {
         'import sys\nprint >>sys.stderr, "a"', 'xrange(3)', 'unicode(3)', 'raw_input()', 'long(3)', 'reduce(max, [1])',
         'import cPickle as pickle', 'import urllib2', 'from StringIO import StringIO', 'import Queue',
         'from itertools import izip', 'from urllib import urlretrieve', '{}.iteritems()', "{}.has_key('a')",
-        'import itertools\nitertools.imap', 'import urllib\nurllib.urlopen', 'iter([]).next()',
+        'import itertools\nitertools.imap', 'import urllib\nurllib.urlopen',
+        'import urllib\nurllib.quote', 'iter([]).next()',
         '(x for x in []).next()', 'map(abs, [1])[0]', '{}.keys()[0]', 'len(filter(None, []))'],
-    'time.perf_counter()': ['import time\ntime.clock()'],
+    'time.perf_counter()': ['import time\ntime.clock()', 'from time import clock'],
     "encoding='latin1'": [r'''
         import pickle
         pickle.loads(b"S'\\xe9'\n.")'''],
@@ -85,12 +88,13 @@ PROGRAMS = {
         'chainer.FunctionSet(a=1)', 'chainer.Flag', 'F.Linear(3, 4)', 'F.EmbedID(3, 4)',
         'optimizers.SGD().zero_grads()', 'optimizers.SGD().clip_grads(1)',
         'optimizers.SGD().weight_decay(1)',
-        'chainer.Variable(x).volatile', 'optimizers.SGD().setup(list(L.Linear(3, 4).params()))', 'cuda.init(0)')],
+        'chainer.Variable(x).volatile', 'optimizers.SGD().setup(list(L.Linear(3, 4).params()))', 'cuda.init(0)', 'from chainer import FunctionSet, Variable',
+        'from chainer.functions import Linear, relu', 'from chainer.cuda import init')],
     '--cpu': [CHAINER + line for line in (
         'cuda.get_device_from_id(0).use()', 'cuda.check_cuda_available()', "chainer.get_device('@cupy:0').use()",
         'L.Linear(3, 4).to_gpu()', 'cuda.to_gpu(x)', 'cuda.cupy.zeros(3)', 'import cupy; cupy.zeros(3)',
         'chainer.dataset.concat_examples([x], device=0)', 'import cupy.no_such_module')],
-    'Image.LANCZOS': ['from PIL import Image\nImage.ANTIALIAS'],
+    'Image.LANCZOS': ['from PIL import Image\nImage.ANTIALIAS', 'from PIL.Image import ANTIALIAS'],
 }
 CASES = [(part, *(program if isinstance(program, tuple) else (program, None)))
          for part, programs in PROGRAMS.items() for program in programs]
@@ -167,7 +171,7 @@ def test_hint_names_the_file_that_is_python_2(run, tmp_path):
     assert script.returncode == 1
     *_, error, hint = script.stderr.splitlines()
     assert error.startswith('SyntaxError') and hint.startswith('Hint: ')
-    assert re.search(r' (\S+) rewrites it', hint)[1] == os.path.join('scripts', 'net.py')
+    assert re.search(r' (\S+) rewrites it', hint)[1] == str(tmp_path / 'scripts' / 'net.py')
 
 
 def test_hint_is_below_the_traceback_of_errors_that_are_not_caught(run):

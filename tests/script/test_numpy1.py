@@ -61,13 +61,14 @@ def test_names(run):
         print(np.in1d([[1, 2]], [2]), np.row_stack([[1], [2]]).shape, np.asscalar(np.ones(1)), np.trapz([1, 2]))
         print(np.msort(np.array([[2, 1], [0, 3]])).tolist(), np.asfarray([1]).dtype, np.asfarray([1], 'f').dtype)
         print(np.float32 in np.sctypes['float'], np.float_ is np.float64, np.obj2sctype('f') is np.float32)
+        print(np.cast['f'](1).dtype)
         from numpy import float as number, product
         print(number is float, product([2]), hasattr(np, 'no_such_name'))
     ''', before=['--numpy1'], python=['-W', 'ignore'])
     assert script.stderr == ''
     assert script.stdout.splitlines() == [
         'float64 True True True nan inf -inf', '6 [2 6] True False 2', '[False  True] (2, 1) 1.0 1.5',
-        '[[0, 1], [2, 3]] float64 float32', 'True True True', 'True 2 False']
+        '[[0, 1], [2, 3]] float64 float32', 'True True True', 'float32', 'True 2 False']
 
 
 def test_libraries_are_left_alone(run, tmp_path):
