@@ -124,8 +124,8 @@ HINTS = (
          _V1, 'v1'),
     # GPU
     Hint(CHAINER, r'RuntimeError: CUDA environment is not correctly set up', _GPU, 'cpu'),
-    Hint(PROGRAM, r"ModuleNotFoundError: (?:No module named 'cupy|import of cupy halted)", _GPU,
-         'cpu'),
+    Hint(PROGRAM, r"(?:ModuleNotFound|Import)Error: (?:No module named 'cupy|import of cupy halted|"
+         r'\s*=+\s+Failed to import CuPy)', _GPU, 'cpu'),
     Hint(PROGRAM, r"AttributeError: 'object' object has no attribute ", _GPU, 'cpu'),
     Hint(PROGRAM, r'CUDARuntimeError: cudaError(?:NoDevice|InsufficientDriver)', _GPU, 'cpu'),
     # others

@@ -86,10 +86,10 @@ PROGRAMS = {
         'L.Linear(3, 4, wscale=1)', 'L.Convolution2D(1, 2, 3, wscale=2)', 'L.Linear(3, 4, bias=0)',
         'F.batch_normalization(x, x[0], x[0], use_cudnn=False)', 'L.NStepLSTM(1, 2, 3, .5, use_cudnn=True)',
         'chainer.FunctionSet(a=1)', 'chainer.Flag', 'F.Linear(3, 4)', 'F.EmbedID(3, 4)',
-        'optimizers.SGD().zero_grads()', 'optimizers.SGD().clip_grads(1)',
-        'optimizers.SGD().weight_decay(1)',
-        'chainer.Variable(x).volatile', 'optimizers.SGD().setup(list(L.Linear(3, 4).params()))', 'cuda.init(0)', 'from chainer import FunctionSet, Variable',
-        'from chainer.functions import Linear, relu', 'from chainer.cuda import init')],
+        'optimizers.SGD().zero_grads()', 'optimizers.SGD().clip_grads(1)', 'optimizers.SGD().weight_decay(1)',
+        'chainer.Variable(x).volatile', 'optimizers.SGD().setup(list(L.Linear(3, 4).params()))', 'cuda.init(0)',
+        'from chainer import FunctionSet, Variable', 'from chainer.functions import Linear, relu',
+        'from chainer.cuda import init')],
     '--cpu': [CHAINER + line for line in (
         'cuda.get_device_from_id(0).use()', 'cuda.check_cuda_available()', "chainer.get_device('@cupy:0').use()",
         'L.Linear(3, 4).to_gpu()', 'cuda.to_gpu(x)', 'cuda.cupy.zeros(3)', 'import cupy; cupy.zeros(3)',
@@ -187,6 +187,16 @@ def test_hint_is_below_the_traceback_of_errors_that_are_not_caught(run):
     lines = script.stderr.splitlines()
     assert lines[0] == 'caught' and '--numpy1' in lines[-1]
     assert script.stderr.count('Hint: ') == 1
+
+
+def test_hint_where_cupy_fails_to_import(run, tmp_path):
+    pytest.importorskip('cupy', reason='CuPy is not installed', exc_type=ImportError)
+    (tmp_path / 'scripts').mkdir()
+    for folder in (tmp_path, tmp_path / 'scripts'):  # first for Chainer, then for the script
+        (folder / 'cupy_backends.py').write_text('raise ImportError("libcudart.so: cannot open shared object file")')
+    script = run('import cupy')
+    assert 'Failed to import CuPy' in script.stderr and '--cpu' in script.stderr.splitlines()[-1]
+    assert run('import cupy', before=['--cpu']).stderr == ''
 
 
 def test_python_2_is_rewritten_by_what_the_hint_says(tmp_path):
