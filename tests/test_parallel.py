@@ -15,7 +15,7 @@ import pytest
 import chainer_lstm.links as L
 from chainer_lstm import functions
 from chainer_lstm.kernels import native
-from tests.test_main import ROOT
+from tests.script.conftest import ROOT
 
 INPUT, UNITS, BATCH, TIME = 24, 64, 16, 6  # large enough for a team of threads
 ENGINES = ['numpy', pytest.param('native', marks=pytest.mark.skipif(

@@ -1,27 +1,5 @@
 """``python -m chainer_lstm``: scripts of genuine Chainer, as a user runs them."""
-import os
-import pathlib
-import subprocess
-import sys
-import textwrap
-
 import pytest
-
-ROOT = pathlib.Path(__file__).parents[1]
-
-
-@pytest.fixture
-def run(tmp_path):
-    """Runs a script of that text, or what arguments name, in a folder of its own -> finished process."""
-    def run(text, *args, before=(), command=None):
-        script = tmp_path / 'scripts' / 'script.py'
-        script.parent.mkdir(exist_ok=True)
-        script.write_text(textwrap.dedent(text))
-        command = ['scripts/script.py'] if command is None else command
-        return subprocess.run(
-            [sys.executable, '-m', 'chainer_lstm', *before, *command, *args], cwd=tmp_path, text=True,
-            capture_output=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
-    return run
 
 
 def test_script_finds_what_python_would_give_it(run):
@@ -118,4 +96,4 @@ def test_wrong_arguments_end_with_one_line_and_status_2(run, args, message):
 def test_help(run):
     script = run('', command=['--help'])
     assert script.returncode == 0
-    assert 'Runs an unmodified Chainer script' in script.stdout
+    assert 'Run an old Chainer program' in script.stdout

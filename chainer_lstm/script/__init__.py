@@ -1,0 +1,1 @@
+"""Run old Chainer programs as they are: ``python -m chainer_lstm script.py``."""

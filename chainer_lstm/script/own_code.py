@@ -1,0 +1,82 @@
+"""The program's own files, and changes that are made to their code when it is compiled.
+
+Installed libraries and the standard library are left as they are.
+"""
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.abc
+import importlib.machinery
+import os
+import pathlib
+import runpy
+import sys
+import sysconfig
+import types
+from collections.abc import Sequence
+
+_INSTALLED = {'site-packages', 'dist-packages'}
+_LIBRARIES = tuple(
+    os.path.join(os.path.realpath(folder), '')
+    for folder in (sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib'),
+                   pathlib.Path(__file__).parents[1]))
+
+# rewrite the syntax tree of each of the program's own files, in this order
+_transformers: list[ast.NodeTransformer] = []
+
+
+@functools.cache
+def is_own(filename: str) -> bool:
+    """Return whether code of that file is the program's own, not of a library or of Python."""
+    if filename.startswith('<'):
+        return filename == '<stdin>'
+    path = os.path.realpath(filename)
+    return _INSTALLED.isdisjoint(pathlib.Path(path).parts) and not path.startswith(_LIBRARIES)
+
+
+def add_transformer(transformer: ast.NodeTransformer) -> None:
+    """Rewrite what is compiled of the program's own files from now on."""
+    if not _transformers:
+        # runpy, by which processes of multiprocessing import the main script, has no loader
+        runpy.compile = compiled
+        place = sys.meta_path.index(importlib.machinery.PathFinder)
+        sys.meta_path.insert(place, _Finder())
+    _transformers.append(transformer)
+
+
+def compiled(source: bytes, filename: str, mode: str = 'exec') -> types.CodeType:
+    """Return the code of a file, as ``compile`` does."""
+    return Loader('__main__', filename).source_to_code(source, filename)
+
+
+class Loader(importlib.machinery.SourceFileLoader):
+    """Compile one of the program's own files; ``__pycache__`` holds the code as it was."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+    def source_to_code(self, data: bytes, path: str, **options: int) -> types.CodeType:
+        if not _transformers or not is_own(path):
+            return super().source_to_code(data, path, **options)
+        tree = ast.parse(data, path)
+        for transformer in _transformers:
+            tree = transformer.visit(tree)
+        return super().source_to_code(ast.fix_missing_locations(tree), path, **options)
+
+
+def adopt(spec: importlib.machinery.ModuleSpec | None) -> None:
+    """Let one of the program's own modules be compiled by ``Loader``."""
+    if _transformers and spec is not None and spec.origin is not None and (
+            type(spec.loader) is importlib.machinery.SourceFileLoader and is_own(spec.origin)):
+        spec.loader = Loader(spec.name, spec.origin)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Find the modules that ``PathFinder`` finds, and adopt the program's own."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None,
+                  target: types.ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        adopt(spec)
+        return spec
