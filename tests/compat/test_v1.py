@@ -370,3 +370,15 @@ def test_pretrained_models_are_called_in_test_mode(monkeypatch, name):
     assert model(X) == (False, None, {})
     assert model(X, ['prob'], True) == (old == 'train', ['prob'], {})
     assert model(X, **{old: False}) == (old == 'test', None, {})
+
+
+def test_weights_as_arrays(v1):
+    """As before v1.5."""
+    model = chainer.FunctionSet(l=F.Linear(3, 2))
+    model.l.W[:] = numpy.arange(6).reshape(2, 3)
+    model.l.W[1] += 1
+    assert [' '.join('%.1f' % w for w in row) for row in model.l.W] == ['0.0 1.0 2.0', '4.0 5.0 6.0']
+    assert int(model.l.W[1, 2]) == 6 and float(model.l.W[:1, 1]) == 1
+    assert isinstance(numpy.sum([F.sum(model.l.W), F.sum(model.l.W)]), chainer.Variable)
+    with pytest.raises(ValueError):
+        float(model.l.W)

@@ -11,6 +11,7 @@ import chainer
 
 from chainer_lstm.compat.replacements import Replacements
 from chainer_lstm.compat.v1 import arguments
+from chainer_lstm.compat.v1 import arrays
 from chainer_lstm.compat.v1 import cuda
 from chainer_lstm.compat.v1 import flags
 from chainer_lstm.compat.v1 import links
@@ -19,7 +20,7 @@ from chainer_lstm.compat.v1 import training
 
 def install(replacements: Replacements) -> None:
     """Put v1's interface in the place of v7's."""
-    for module in (arguments, cuda, flags, links, training):
+    for module in (arguments, arrays, cuda, flags, links, training):
         module.install(replacements)
     replacements.set(sys.modules, 'chainer.function_set', links)
     replacements.set(chainer, 'function_set', links)
