@@ -377,7 +377,7 @@ def test_weights_as_arrays(v1):
     model = chainer.FunctionSet(l=F.Linear(3, 2))
     model.l.W[:] = numpy.arange(6).reshape(2, 3)
     model.l.W[1] += 1
-    assert [' '.join('%.1f' % w for w in row) for row in model.l.W] == ['0.0 1.0 2.0', '4.0 5.0 6.0']
+    assert [' '.join('%.1f' % w for w in row) for row in model.l.W] == ['0.0 1.0 2.0', '4.0 5.0 6.0']  # noqa: UP031
     assert int(model.l.W[1, 2]) == 6 and float(model.l.W[:1, 1]) == 1
     assert isinstance(numpy.sum([F.sum(model.l.W), F.sum(model.l.W)]), chainer.Variable)
     with pytest.raises(ValueError):
