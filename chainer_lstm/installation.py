@@ -8,9 +8,11 @@ already go on working.
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import importlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from chainer_lstm import functions
 from chainer_lstm import links
@@ -35,7 +37,8 @@ def install(*, v1: bool = False) -> None:
     """Makes ``chainer.links`` and ``chainer.functions`` give this package's LSTM family, until ``uninstall``.
 
     Links made before, and names that were imported from Chainer before, stay
-    Chainer's.  Pickles of Chainer's links are read as links of this package.
+    Chainer's; pickles of such links need this package to be read.  Other pickles
+    of Chainer's links are read as links of this package.
     Where it is installed already, nothing changes, but for v1's interface that
     may come in addition.
 
@@ -47,8 +50,11 @@ def install(*, v1: bool = False) -> None:
         devices.install(_family)
         for name, objects in _REPLACEMENTS.items():
             names = {each.__name__: each for each in objects}
-            module = Module(importlib.import_module(name), names)
+            original = importlib.import_module(name)
+            module = Module(original, names)
             for public, value in names.items():
+                if isinstance(value, type):
+                    _family.set(copyreg.dispatch_table, getattr(original, public), _reduce)
                 _family.set(sys.modules[name.partition('.rnn.')[0]], public, value)
             package, _, last = name.rpartition('.')
             _family.set(sys.modules[package], last, module)
@@ -74,3 +80,16 @@ def installed(*, v1: bool = False) -> Iterator[None]:
         for replacements in (_v1, _family):
             if replacements not in before:
                 replacements.undo()
+
+
+def _reduce(link: Any) -> tuple[Any, ...]:
+    """Pickle and copy a link of Chainer's own class, under whose name pickle finds ours."""
+    _, _, *state = link.__reduce_ex__(2)
+    return (_new, (type(link).__module__, type(link).__name__), *state)
+
+
+def _new(module: str, name: str) -> Any:
+    """Return a link of Chainer's own class, without its attributes."""
+    found = importlib.import_module(module)
+    cls = getattr(getattr(found, '_original', found), name)
+    return cls.__new__(cls)

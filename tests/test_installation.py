@@ -1,4 +1,5 @@
 """Ours in the place of Chainer's: which names, which links, pickles and files, and that all goes back."""
+import copy
 import importlib
 import pickle
 import sys
@@ -151,6 +152,22 @@ def test_pickle(name, of_chainer):
         again = pickle.dumps(read)
     assert type(pickle.loads(again)) is getattr(chainer_lstm.links, name)
     assert type(pickle.loads(data)) is type(link)
+
+
+@pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize('name', LINKS)
+def test_pickle_and_copy_of_a_link_made_before(name, protocol):
+    link, _ = pair(name, *ARGUMENTS[name])
+    if hasattr(link, 'reset_state'):
+        link(inputs((2,))[0])
+    with chainer_lstm.installed():
+        data = pickle.dumps(link, protocol)
+        copies = [pickle.loads(data), copy.deepcopy(link), link.copy('copy')]
+    copies.append(pickle.loads(data))
+    for each in copies:
+        assert type(each) is ORIGINAL[name]
+        assert_same(contents(each), contents(link))
+    assert pickle.dumps(link, protocol) != data  # as Chainer's again
 
 
 def test_pickle_of_a_deferred_link_and_of_a_chain():

@@ -76,6 +76,11 @@ def test_options(run):
     assert (script.stdout, script.stderr) == ('numpy [0. 0. 0.] 0.0\n2.0\n', '')
 
 
+def test_v1(run):
+    script = run('from chainer import FunctionSet, links\nprint(links.LSTM(2, 3).upward.b.array[2])', before=['--v1'])
+    assert (script.stdout, script.stderr) == ('0.0\n', '')
+
+
 @pytest.mark.parametrize('args, message', [
     ([], 'expected a script or -m and a module'),
     (['no_such.py'], "expected a script, but there is no file 'no_such.py'"),
