@@ -30,6 +30,7 @@ _JOB = [
     ('exchange_size', 'i8'),
     *((name, 'i4') for name in ('batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride'))]
 _JOBS = numpy.dtype([('job', _JOB, plans.MOST_JOBS)])
+_BYTES = f'V{_JOBS.itemsize}'  # which CuPy passes on sooner: of a structured dtype NumPy describes all fields first
 _PREPARE_BLOCKS = 256
 _FLOAT32 = numpy.dtype(numpy.float32)
 _plan = functools.cache(plans.plan)
@@ -179,7 +180,7 @@ class PersistentEngine(CupyEngine):
             values = (job.get(name) for name, _ in _JOB)
             arguments['job'][k] = tuple(
                 0 if value is None else value if isinstance(value, int) else self._address(value) for value in values)
-        return arguments
+        return arguments.view(_BYTES)
 
     def _device(self) -> plans.Device:
         return _device_of(self.xp.cuda.Device().id)
