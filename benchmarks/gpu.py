@@ -112,16 +112,14 @@ class Gpu:
         """
         before()
         call()
-        self.synchronize()
         calls, wait = CALLS, 2 * CALLS * (self._spent(before, 1) + self._spent(call, 1))
         while True:
             events, host = self._queue(call, before, calls, min(wait, LONGEST_WAIT))
             queued_in_time = not events[0].done
             self.synchronize()
-            if queued_in_time or (calls == 1 and wait > LONGEST_WAIT):
+            if queued_in_time or calls == 1:
                 break
-            # too short, or the queue was full: then the host waits
-            calls, wait = max(1, calls // 2), 2 * wait
+            calls //= 2  # the queue was full, and the host waited for the device
         elapsed = self.xp.cuda.get_elapsed_time
         device = [elapsed(*pair) / 1e3 for pair in zip(events[::2], events[1::2])]
         return {'host': statistics.median(host), 'device': statistics.median(device)}

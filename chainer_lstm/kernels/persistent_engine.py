@@ -151,7 +151,7 @@ class PersistentEngine(CupyEngine):
                     boundary.dense(argument, x)
         shared = {'error': error, 'batch': rows.batch, 'steps': steps}
         if not rows.equal:
-            shared.update(starts=self.xp.asarray(rows.starts()), lengths=self.xp.asarray(rows.lengths()))
+            shared.update(starts=self.xp.asarray(rows.starts), lengths=self.xp.asarray(rows.lengths))
         for k in range(0, len(jobs), grid.jobs):
             self._launch_all(grid, steps, [{**job, **shared} for job in jobs[k:k + grid.jobs]])
 
