@@ -30,7 +30,8 @@ _JOB = [
     ('exchange_size', 'i8'),
     *((name, 'i4') for name in ('batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride'))]
 _JOBS = numpy.dtype([('job', _JOB, plans.MOST_JOBS)])
-_BYTES = f'V{_JOBS.itemsize}'  # which CuPy passes on sooner: of a structured dtype NumPy describes all fields first
+# for CuPy, which asks NumPy for a description of all fields of a structured dtype at each launch
+_BYTES = numpy.dtype((numpy.void, _JOBS.itemsize))
 _PREPARE_BLOCKS = 256
 _FLOAT32 = numpy.dtype(numpy.float32)
 _plan = functools.cache(plans.plan)
