@@ -1,4 +1,4 @@
-"""What gpu.py measures: whole sequences, ours and torch's, on the same numbers; and our recurrence alone."""
+"""What gpu.py measures: sequences and whole updates, ours and torch's, on the same numbers; our recurrence alone."""
 from __future__ import annotations
 
 import contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
@@ -7,6 +7,7 @@ from typing import Any
 from typing import NamedTuple
 
 import chainer
+import language_model
 import numpy
 from contestants import Shape
 
@@ -114,7 +115,7 @@ class Torch:
 
     def __init__(self, device: Any, case: Case, precision: str) -> None:
         self._torch = torch = importlib.import_module('torch')
-        self._tf32 = precision != 'highest'
+        self._precision = precision
         self._lstm = torch.nn.LSTM(case.shape.units, case.shape.units, case.shape.layers).to(device.torch_name)
         self._lstm.load_state_dict({name: torch.from_numpy(value)
                                     for name, value in contestants.weights(case.shape).items()})
@@ -124,8 +125,7 @@ class Torch:
         self._gy = torch.ones_like(self._x)
 
     def take_turn(self) -> None:
-        backends = self._torch.backends
-        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = self._tf32
+        _allow_tf32(self._torch, self._precision)
 
     def infer(self) -> Any:
         with self._torch.inference_mode():
@@ -150,22 +150,59 @@ class Torch:
         return self._lstm(self._torch.nn.utils.rnn.PackedSequence(self._x, self._batches))[0].data
 
 
+class OurUpdates(language_model.Ours):
+    """Whole updates of the PTB example's model; their losses stay on the device."""
+
+    def __init__(self, device: Any, shape: Shape, dropout: float, precision: str) -> None:
+        self.device, self._precision = chainer.backend.get_device_from_array(device.xp.zeros(1)), precision
+        self.take_turn()
+        super().__init__(shape, dropout)
+
+    def take_turn(self) -> None:
+        chainer.config.lstm_matmul_precision = self._precision
+
+
+class TorchUpdates(language_model.Torchs):
+    """The same in torch."""
+
+    def __init__(self, device: Any, shape: Shape, dropout: float, precision: str) -> None:
+        self.device, self._precision = device.torch_name, precision
+        super().__init__(shape, dropout)
+
+    def take_turn(self) -> None:
+        _allow_tf32(self._torch, self._precision)
+
+
 class Recurrence:
     """One layer of a case without the products of its inputs and gradients: what is left to a time step."""
 
     def __init__(self, device: Any, case: Case, engine: str, precision: str) -> None:
         xp, (batch, _, units, _) = device.xp, case.shape
         rows, U = Rows(case.batches, batch), _ours(contestants.weights(case.shape)['weight_hh_l0'])
-        gates = xp.asarray(numpy.random.RandomState(0).randn(rows.total, 4 * units).astype('f'))
-        (h, _), (c, _) = (rows.buffer(xp, xp.zeros((batch, units), 'f')) for _ in range(2))
+        random = numpy.random.RandomState(0)
+
+        def draw(*shape):
+            return xp.asarray(random.randn(*shape).astype('f'))
+
+        gates = draw(rows.total, 4 * units)
+        (h, _), (c, _) = (rows.buffer(xp, draw(batch, units)) for _ in range(2))
         self._engine = kernels.engine_of(gates, engine, precision)
         self._weights = sequence.Weights(None, None, xp.asarray(U), (), layout.INTERLEAVED)
         self._rows, self._saved = rows, sequence.Saved(None, gates, h, c)
-        self._gh = xp.ones((rows.total, units), 'f')
-        self._last = [xp.zeros((batch, units), 'f') for _ in range(2)]
+        self._gh = draw(rows.total, units)
+        self._last = [draw(batch, units) for _ in range(2)]
+        # both ways overwrite what they are given
+        given = [(gates, gates.copy())]
+        self.forward()
+        self._given = {'forward': given, 'backward': [(x, x.copy()) for x in (gates, *self._last)]}
         # what has to be read and written of gates, h, c and their gradients
         self.bytes = {'forward': rows.total * units * 4 * (4 + 4 + 2), 'backward': rows.total * units * 4 * (4 + 4 + 3)}
         self.operations = 2 * rows.total * 4 * units * units
+
+    def restore(self, way: str) -> None:
+        """Gives its arrays the numbers that they have before ``forward`` or ``backward``."""
+        for x, values in self._given[way]:
+            x[...] = values
 
     def forward(self) -> None:
         _, gates, h, c = self._saved
@@ -173,6 +210,10 @@ class Recurrence:
 
     def backward(self) -> None:
         self._engine.recur_backward(self._saved, self._weights, self._rows, self._gh, *self._last)
+
+
+def _allow_tf32(torch: Any, precision: str) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != 'highest'
 
 
 def _ours(x: numpy.ndarray) -> numpy.ndarray:

@@ -5,27 +5,33 @@ from typing import Any
 
 import report
 
-STEP_TARGET = 2.0  # microseconds of a step forward, of the first case at 'high'
+STEP_TARGET = 2.0  # microseconds of the device for a step forward, of the first case at 'high'
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Whole sequences beside torch's, then the recurrence alone."""
-    columns = (f'{title}, {what}' for title in report.MODES.values() for what in ('ours', 'torch', 'ratio'))
-    rows = [['batch/time/units/layers', 'precision', 'difference', *columns, 'target']]
-    steps = [['one layer', 'engine', 'precision', 'way', 'us/step', 'GB/s', 'of copy', 'TFLOP/s', 'of product']]
-    for entry in results['cases']:
+    """Whole sequences and updates beside torch's, then the recurrence alone."""
+    rows = [['batch/time/units/layers', 'precision', 'difference', 'mode', 'ours', 'torch', 'ratio', 'target',
+             'device: ours', 'torch', 'ratio', 'host: ours', 'torch', 'ratio']]
+    steps = [['one layer', 'engine', 'precision', 'way', 'us/step', 'host us', 'GB/s', 'of copy', 'TFLOP/s',
+              'of product']]
+    for entry in [*results['cases'], *results['updates']]:
         for found in entry['comparisons']:
-            rows.append([entry['name'], found['precision'], _or_dash('difference', found, '{:.1e}'),
-                         *(cell for mode in report.MODES for cell in _cells(found['times'].get(mode, {}))),
-                         f'{entry["target"]}x' if found['precision'] == 'high' else ''])
-        for found in entry['recurrences']:
+            for mode, times in found['times'].items():
+                device, host = ({name: split[part] for name, split in found['split'][mode].items()}
+                                for part in ('device', 'host'))
+                target = f'{entry["target"]}x' if (found['precision'], mode) == ('high', 'train') else ''
+                rows.append([entry['name'], found['precision'], _or_dash('difference', found, '{:.1e}'),
+                             report.MODES[mode], *_cells(times), target, *_cells(device), *_cells(host)])
+        for found in entry.get('recurrences', ()):
             steps.append([entry['name'], found['engine'], found['precision'], found['way'],
-                          f'{found["microseconds a step"]:.2f}', f'{found["bytes a second"] / 1e9:.0f}',
+                          f'{found["microseconds a step"]:.2f}', f'{found["microseconds of the host"]:.0f}',
+                          f'{found["bytes a second"] / 1e9:.0f}',
                           f'{found["of copy"]:.1%}', f'{found["operations a second"] / 1e12:.2f}',
                           f'{found["of product"]:.1%}'])
     limits = results['ceilings']
     return '\n\n'.join([
-        f'Milliseconds a call; ratio: torch / ours; on {results["machine"]["gpu"]}', report.table(rows),
+        f'Milliseconds a call, then of the device and of the host alone; ratio: torch / ours; on '
+        f'{results["machine"]["gpu"]}', report.table(rows),
         f'The recurrence alone; a copy here reaches {limits["copy"] / 1e9:.0f} GB/s, a product '
         f'{limits["highest"] / 1e12:.1f} TFLOP/s, with TF32 {limits["high"] / 1e12:.1f}', report.table(steps)])
 
@@ -40,13 +46,14 @@ def _cells(times: dict[str, float]) -> list[str]:
 
 
 def wrong(results: dict[str, Any]) -> list[str]:
-    """Tests that failed, and numbers that differ from torch's."""
+    """Tests that failed, errors, and numbers that differ from torch's."""
     found = []
     if results.get('tests', {}).get('passed') is False:
         found.append(f'tests: {results["tests"]["summary"]}')
-    for entry in results.get('cases', ()):
+    for entry in [*results.get('cases', ()), *results.get('updates', ())]:
+        found += entry['errors']
         found += [f'{entry["name"]} at {comparison["precision"]!r}: ours and torch differ by '
-                  f'{comparison["difference"]:.1e}; not timed'
+                  f'{comparison["difference"]:.1e}'
                   for comparison in entry['comparisons'] if not comparison['agrees']]
     return found
 
@@ -54,7 +61,7 @@ def wrong(results: dict[str, Any]) -> list[str]:
 def missed(results: dict[str, Any]) -> list[str]:
     """Targets that were not reached."""
     found = []
-    for entry in results.get('cases', ()):
+    for entry in [*results.get('cases', ()), *results.get('updates', ())]:
         for comparison in entry['comparisons']:
             times = comparison['times'].get('train', {})
             if comparison['precision'] == 'high' and 'torch' in times:

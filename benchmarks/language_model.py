@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import json
 import pathlib
@@ -45,27 +46,34 @@ WORDS, CLIP, RATE, CHECKED = 10000, 5.0, 0.1, 3  # updates whose losses are comp
 
 
 class Model:
-    """Reads words drawn as those of a text are: few of them often."""
+    """Reads words drawn as those of a text are: few of them often.
 
-    def __init__(self, shape: Shape) -> None:
+    Its losses are compared without dropout, which draws other numbers in torch.
+    """
+
+    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
         random = numpy.random.RandomState(0)
         self._text = numpy.minimum(random.zipf(1.3, (64 * shape.time + 1, shape.batch)) - 1, WORDS - 1).astype('i')
         self._time, self._at = shape.time, 0
         self._make(shape)
+        self._dropout = dropout
 
-    def train(self) -> float:
-        """One update; -> its mean loss."""
+    def train(self) -> Any:
+        """One update; -> its mean loss, an array that the device may still have to compute."""
         at = self._at
         self._at = (at + self._time) % (len(self._text) - 1)
         return self._update(self._text[at:at + self._time], self._text[at + 1:at + 1 + self._time])
 
     def results(self) -> dict[str, numpy.ndarray]:
-        return {'losses': numpy.array([self.train() for _ in range(CHECKED)])}
+        dropout, self._dropout = self._dropout, 0.0
+        losses = [float(self.train()) for _ in range(CHECKED)]
+        self._dropout = dropout
+        return {'losses': numpy.array(losses)}
 
     def _make(self, shape: Shape) -> None:
         raise NotImplementedError
 
-    def _update(self, x: numpy.ndarray, t: numpy.ndarray) -> float:
+    def _update(self, x: Any, t: Any) -> Any:
         raise NotImplementedError
 
 
@@ -77,6 +85,7 @@ def weights(shape: Shape) -> RNNForLM:
 
 class Ours(Model):
     name = 'ours'
+    device = chainer.get_device('@numpy')
     versions = staticmethod(contestants.Links.versions)
 
     def _make(self, shape: Shape) -> None:
@@ -85,19 +94,22 @@ class Ours(Model):
     def _set_up(self, model: chainer.Chain) -> None:
         self._model = L.Classifier(model, functions.softmax_cross_entropy)  # as in the example
         self._model.compute_accuracy = False
+        self._model.to_device(self.device)
+        self._text = self.device.send(self._text)
         self._optimizer = chainer.optimizers.SGD(lr=RATE).setup(self._model)
         self._optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(CLIP))
 
-    def _loss(self, x: numpy.ndarray, t: numpy.ndarray) -> chainer.Variable:
+    def _loss(self, x: Any, t: Any) -> chainer.Variable:
+        self._model.predictor.dropout = self._dropout
         return self._model(x, t.ravel()) * len(x)
 
-    def _update(self, x: numpy.ndarray, t: numpy.ndarray) -> float:
+    def _update(self, x: Any, t: Any) -> Any:
         loss = self._loss(x, t)
         self._model.cleargrads()
         loss.backward()
         loss.unchain_backward()
         self._optimizer.update()
-        return float(loss.array) / len(x)
+        return loss.array / len(x)
 
 
 class Chainers(Ours):
@@ -117,7 +129,7 @@ class Chainers(Ours):
         self._layers = [model[name] for name in names]
         self._set_up(model)
 
-    def _loss(self, x: numpy.ndarray, t: numpy.ndarray) -> chainer.Variable:
+    def _loss(self, x: Any, t: Any) -> chainer.Variable:
         model, loss = self._model.predictor, 0
         for words, following in zip(x, t):
             h = model.embed(words)
@@ -129,6 +141,7 @@ class Chainers(Ours):
 
 class Torchs(Model):
     name = 'torch'
+    device = 'cpu'
     versions = staticmethod(contestants.TorchLSTM.versions)
 
     def _make(self, shape: Shape) -> None:
@@ -151,21 +164,23 @@ class Torchs(Model):
                 if any(to is each for each in self._lstm.parameters()):
                     value = numpy.concatenate(layout.convert(numpy, value, layout.INTERLEAVED, layout.N_STEP))
                 to.copy_(torch.from_numpy(value))
-        self._parameters = [p for module in (self._embed, self._lstm, self._out) for p in module.parameters()
-                            if p.requires_grad]
+        self._text = torch.from_numpy(self._text).to(self.device)
+        modules = [module.to(self.device) for module in (self._embed, self._lstm, self._out)]
+        self._parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self._optimizer = torch.optim.SGD(self._parameters, lr=RATE)
         self._state = None
 
-    def _update(self, x: numpy.ndarray, t: numpy.ndarray) -> float:
-        torch = self._torch
-        h, state = self._lstm(self._embed(torch.from_numpy(x)), self._state)
+    def _update(self, x: Any, t: Any) -> Any:
+        torch, dropout = self._torch, functools.partial(self._torch.nn.functional.dropout, p=self._dropout)
+        self._lstm.dropout = self._dropout
+        h, state = self._lstm(dropout(self._embed(x)), self._state)
         self._state = [s.detach() for s in state]
-        loss = torch.nn.functional.cross_entropy(self._out(h).flatten(0, 1), torch.from_numpy(t.ravel()).long())
+        loss = torch.nn.functional.cross_entropy(self._out(dropout(h)).flatten(0, 1), t.flatten().long())
         self._optimizer.zero_grad()
         (loss * len(x)).backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
         self._optimizer.step()
-        return float(loss.detach())
+        return loss.detach()
 
 
 MODELS = {'ours': Ours, 'chainer': Chainers, 'torch': Torchs}

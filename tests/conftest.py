@@ -176,4 +176,4 @@ def assert_same(actual, expected):
         assert (actual[key] is None) == (value is None), key
         if value is not None:
             assert actual[key].dtype == value.dtype, key
-            numpy.testing.assert_array_equal(cuda.to_cpu(actual[key]), cuda.to_cpu(value), err_msg=key)
+            numpy.testing.assert_array_equal(cuda.to_cpu(actual[key]), cuda.to_cpu(value), err_msg=str(key))

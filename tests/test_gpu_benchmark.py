@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'benchmarks'))
 import gpu
 import gpu_contestants
 
-CASES = ['4/6/16/2', '5/7/24/1 ragged']
+CASES = ['4/6/16/2', '5/7/24/1 ragged', 'PTB 3/4/8/2']
 
 
 class Cpu(gpu.Gpu):
@@ -27,6 +27,11 @@ class Cpu(gpu.Gpu):
 
     def synchronize(self):
         pass
+
+    def split(self, call, before=lambda: None):
+        before()
+        return {'host': self._spent(call, 1), 'device': self._spent(call, 1)}
+
 
 
 class Missing:
@@ -48,14 +53,26 @@ def test_without_a_gpu(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def entries(results):
+    return [*results['cases'], *results['updates']]
+
+
+def without_torch(monkeypatch):
+    for name in 'Torch', 'TorchUpdates':
+        monkeypatch.setattr(gpu_contestants, name, Missing)
+
+
 def test_tables_and_files(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(gpu_contestants, 'Torch', Missing)
+    without_torch(monkeypatch)
     status, results = run(tmp_path, '--only', 'benchmark')
     assert status == 0
-    assert [entry['name'] for entry in results['cases']] == CASES
-    for entry in results['cases']:
+    assert [entry['name'] for entry in entries(results)] == CASES
+    for entry in entries(results):
+        modes = {'train'} if entry in results['updates'] else {'train', 'infer'}
         for found in entry['comparisons']:
-            assert {mode: {*times} for mode, times in found['times'].items()} == {'train': {'ours'}, 'infer': {'ours'}}
+            assert {mode: {*times} for mode, times in found['times'].items()} == {mode: {'ours'} for mode in modes}
+            assert all(found['split'][mode]['ours']['host'] > 0 for mode in modes)
+    for entry in results['cases']:
         assert len(entry['recurrences']) == 4
         assert all(found['microseconds a step'] > 0 for found in entry['recurrences'])
     printed = capsys.readouterr().out
@@ -67,13 +84,13 @@ def test_beside_torch(tmp_path):
     pytest.importorskip('torch', reason='torch is not installed')
     status, results = run(tmp_path, '--only', 'benchmark')
     assert status == 0
-    for entry in results['cases']:
+    for entry in entries(results):
         for found in entry['comparisons']:
             assert 0 < found['difference'] < 1e-5
             assert {*found['times']['train']} == {'ours', 'torch'}
 
 
-def test_a_difference_is_an_error_and_not_timed(tmp_path, capsys, monkeypatch):
+def test_a_difference_is_an_error_and_timed_all_the_same(tmp_path, capsys, monkeypatch):
     class Wrong(gpu_contestants.Ours):
         name = 'torch'
 
@@ -82,12 +99,30 @@ def test_a_difference_is_an_error_and_not_timed(tmp_path, capsys, monkeypatch):
             found['weight_hh_l0'] *= 1.1
             return found
 
+    without_torch(monkeypatch)
     monkeypatch.setattr(gpu_contestants, 'Torch', Wrong)
     status, results = run(tmp_path, '--only', 'benchmark')
     assert status == 1
     assert len(results['wrong']) == 4
-    assert all(found['times'] == {} for entry in results['cases'] for found in entry['comparisons'])
+    assert all({*found['times']} == {'train', 'infer'} for entry in results['cases'] for found in entry['comparisons'])
     assert "4/6/16/2 at 'highest': ours and torch differ by" in capsys.readouterr().err
+
+
+def test_an_error_ends_nothing_but_what_raised_it(tmp_path, capsys, monkeypatch):
+    class Fails(gpu_contestants.Ours):
+        name = 'torch'
+
+        def train(self):
+            raise RuntimeError('an illegal memory access')
+
+    without_torch(monkeypatch)
+    monkeypatch.setattr(gpu_contestants, 'Torch', Fails)
+    status, results = run(tmp_path, '--only', 'benchmark')
+    assert status == 1
+    assert len(results['wrong']) == 4
+    assert 'wrong: 4/6/16/2, comparisons: RuntimeError: an illegal memory access' in capsys.readouterr().err
+    assert all(entry['comparisons'] == [] and len(entry['recurrences']) == 4 for entry in results['cases'])
+    assert all(len(entry['comparisons']) == 2 for entry in results['updates'])
 
 
 def test_targets(tmp_path, capsys, monkeypatch):
@@ -99,6 +134,7 @@ def test_targets(tmp_path, capsys, monkeypatch):
             time.sleep(0.05)
             return super().train()
 
+    without_torch(monkeypatch)
     monkeypatch.setattr(gpu_contestants, 'Torch', Fast)
     monkeypatch.setattr(gpu_contestants, 'Ours', Slow)
     status, results = run(tmp_path, '--only', 'benchmark')
@@ -113,6 +149,7 @@ def test_tests_are_run(tmp_path, monkeypatch, code, passed):
     monkeypatch.setattr(gpu, 'ROOT', tmp_path)
     status, results = run(tmp_path, '--only', 'tests')
     assert (status, results['tests']) == (int(not passed), {'passed': passed, 'summary': '2 passed'})
+    assert (tmp_path / 'tests.txt').read_text().startswith('2 passed')
     assert 'cases' not in results
 
 

@@ -193,7 +193,10 @@ class LSTMSequence(function_node.FunctionNode):
             return x
         if k not in self._masks:
             scale = x.dtype.type(1 / (1 - self._plan.dropout))
-            self._masks[k] = (engine.xp.random.rand(*x.shape) >= self._plan.dropout) * scale
+            # float64 on the CPU, for Chainer's numbers; CuPy's differ anyway, and float32 is faster
+            dtype = {} if engine.xp is numpy else {'dtype': numpy.float32}
+            drawn = engine.xp.random.rand(*x.shape, **dtype)
+            self._masks[k] = (drawn >= self._plan.dropout) * scale
         return x * engine.cast(self._masks[k], x.dtype)
 
     def backward(self, indexes, grad_outputs):

@@ -47,10 +47,12 @@ class Rows:
         """int64 (2, T), where the rows of each step begin and how many they are, in the order of computation."""
         return numpy.array(self.steps, numpy.int64).reshape(-1, 2).T.copy()
 
+    @functools.cached_property
     def starts(self) -> Array:
         """The first row of each time step."""
         return numpy.array([start for start, _ in self.steps[::-1 if self.reverse else 1]], numpy.int32)
 
+    @functools.cached_property
     def lengths(self) -> Array:
         """The number of steps of each sequence, not growing."""
         counts = numpy.array([n for _, n in self.steps], numpy.intp)
@@ -80,22 +82,32 @@ class Rows:
         """The rows (P, H) before all rows."""
         if self.equal:
             return buffer[self.batch:] if self.reverse else buffer[:self.total]
-        index = numpy.empty(self.total, numpy.intp)
-        for k, (start, n) in enumerate(self.steps):
-            before = self.first + self.steps[k - 1][0] + numpy.arange(n)
-            known = min(n, self.steps[k - 1][1]) if k else 0
-            index[start:start + n] = numpy.where(numpy.arange(n) < known, before, self.initial + numpy.arange(n))
-        return buffer[xp.asarray(index)]
+        return buffer[xp.asarray(self._before)]
 
     def last(self, xp: Any, buffer: Array) -> Array:
         """The state (B, H) after the last step of each sequence; the initial one of an empty sequence."""
         if self.equal and self.steps:
             start, n = self.steps[-1]
             return buffer[self.first + start:self.first + start + n]
+        return buffer[xp.asarray(self._ends)]
+
+    @functools.cached_property
+    def _before(self) -> Array:
+        """For each row, the one before it in a buffer."""
+        index = numpy.empty(self.total, numpy.intp)
+        for k, (start, n) in enumerate(self.steps):
+            before = self.first + self.steps[k - 1][0] + numpy.arange(n)
+            known = min(n, self.steps[k - 1][1]) if k else 0
+            index[start:start + n] = numpy.where(numpy.arange(n) < known, before, self.initial + numpy.arange(n))
+        return index
+
+    @functools.cached_property
+    def _ends(self) -> Array:
+        """For each sequence, its last row in a buffer."""
         index = self.initial + numpy.arange(self.batch)
         for start, n in self.steps:
             index[:n] = self.first + start + numpy.arange(n)
-        return buffer[xp.asarray(index)]
+        return index
 
 
 @functools.lru_cache(maxsize=32)

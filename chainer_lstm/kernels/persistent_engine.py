@@ -30,6 +30,8 @@ _JOB = [
     ('exchange_size', 'i8'),
     *((name, 'i4') for name in ('batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride'))]
 _JOBS = numpy.dtype([('job', _JOB, plans.MOST_JOBS)])
+# for CuPy, which asks NumPy for a description of all fields of a structured dtype at each launch
+_BYTES = numpy.dtype((numpy.void, _JOBS.itemsize))
 _PREPARE_BLOCKS = 256
 _FLOAT32 = numpy.dtype(numpy.float32)
 _plan = functools.cache(plans.plan)
@@ -150,7 +152,7 @@ class PersistentEngine(CupyEngine):
                     boundary.dense(argument, x)
         shared = {'error': error, 'batch': rows.batch, 'steps': steps}
         if not rows.equal:
-            shared.update(starts=self.xp.asarray(rows.starts()), lengths=self.xp.asarray(rows.lengths()))
+            shared.update(starts=self.xp.asarray(rows.starts), lengths=self.xp.asarray(rows.lengths))
         for k in range(0, len(jobs), grid.jobs):
             self._launch_all(grid, steps, [{**job, **shared} for job in jobs[k:k + grid.jobs]])
 
@@ -179,7 +181,7 @@ class PersistentEngine(CupyEngine):
             values = (job.get(name) for name, _ in _JOB)
             arguments['job'][k] = tuple(
                 0 if value is None else value if isinstance(value, int) else self._address(value) for value in values)
-        return arguments
+        return arguments.view(_BYTES)
 
     def _device(self) -> plans.Device:
         return _device_of(self.xp.cuda.Device().id)

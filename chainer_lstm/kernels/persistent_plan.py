@@ -18,8 +18,10 @@ _MAX_GROUPS = 16  # of a block; beyond that a large product a step is as fast
 # of a thread's 255: for weights, and for weights and what they are multiplied with
 _WEIGHT_REGISTERS, _OPERAND_REGISTERS = 160, 204
 _EXCHANGE_BYTES = 16 * 2 ** 20  # of a launch: the exchange should stay in L2
-# Microseconds of a time step, predicted and not yet measured: the way of a number through L2, and a group's work.
-_LATENCY, _WORK = 0.7, 0.5
+# Microseconds of a time step on an H100, measured: of all groups together, and of each.
+_LATENCY, _WORK = 0.3, 1.2
+# Up to so many units backward's sum stays whole: measured, it is faster so, and fits into registers.
+_WHOLE_UNITS = {'highest': 512, 'high': 512, 'medium': 1024}
 
 
 class Device(NamedTuple):
@@ -142,7 +144,8 @@ class Grid(NamedTuple):
 
 def kernels(direction: str, units: int, precision: str) -> list[Kernel]:
     """Those that come into question, the best first: what does not spill registers and reads least."""
-    splits = (1,) if direction == 'fwd' or units <= 256 else (4, 2) if units <= 800 else (4,)
+    whole = direction == 'fwd' or units <= _WHOLE_UNITS[precision]
+    splits = (1,) if whole else (4, 2) if units <= 800 else (4,)
     return [Kernel(direction, units, precision, split) for split in splits]
 
 

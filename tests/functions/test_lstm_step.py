@@ -175,15 +175,15 @@ def test_float16_is_not_rounded_between_the_halves_of_a_peephole_step():
 
 
 def test_float16_no_worse_than_chainer(xp, step):
-    """On average, over outputs and gradients: float16 is computed in float32."""
+    """On average over outputs and gradients; of a single one, of 16 numbers, it would be a matter of chance."""
     shapes = shapes_of(step, 40, 40)
     exact = outputs_and_gradients(step.composed, [x.astype('d') for x in uniforms(shapes, 'e')])
     arrays = uniforms(shapes, 'e', xp)
     ours, theirs = (outputs_and_gradients(function, arrays) for function in (step.function, step.composed))
     assert {x.dtype.char for x in ours} == {'e'}
-    for got, chainers, right in zip(ours, theirs, exact):
-        error, allowed = (abs(cuda.to_cpu(y.array) - right.array).mean() for y in (got, chainers))
-        assert error <= allowed
+    errors, allowed = ([abs(cuda.to_cpu(y.array) - right.array).mean() for y, right in zip(ys, exact)]
+                       for ys in (ours, theirs))
+    assert numpy.divide(errors, allowed).mean() <= 1
 
 
 @pytest.mark.parametrize('order', [1, 2])

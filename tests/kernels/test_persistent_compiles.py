@@ -12,8 +12,8 @@ from tests.kernels import nvrtc
 DEVICES = {device.capability: device for device in (
     plans.Device(80, 108, 166_912), plans.Device(86, 84, 101_376), plans.Device(89, 142, 101_376),
     plans.Device(90, 132, 232_448), plans.Device(100, 148, 232_448), plans.Device(120, 188, 101_376))}
-UNITS = (200, 256, 257, 512, 650, 801, 1024)
-FEW_UNITS = (650,)  # for the architectures that differ little
+UNITS = (200, 256, 512, 513, 650, 801, 1024, 1025)
+FEW_UNITS = (512, 650)  # for the architectures that differ little
 
 
 def chosen(units, direction, precision, device):

@@ -106,7 +106,9 @@ def test_random_shapes(xp):
         batch, steps = random.randint(1, 70), random.randint(1, 40)
         lengths = ragged(batch, steps, seed) if random.rand() < 0.6 else (steps,) * batch
         directions = [(False,), (True,), BOTH][random.randint(3)]
-        case = Case(units, lengths, str(random.choice(plans.PRECISIONS)), directions, bool(random.randint(2)))
+        precision, with_gh = str(random.choice(plans.PRECISIONS)), bool(random.randint(2))
+        # through a single unit the gradient of a last state is a product of all steps, and their errors add up
+        case = Case(units, lengths, precision, directions, with_gh or units == 1)
         try:
             check(xp, case, seed)
         except pytest.skip.Exception:

@@ -13,7 +13,7 @@ _TYPES = {'e': ('half_bits', 'float'), 'f': ('float', 'float'), 'd': ('double', 
 
 def source(name: str) -> str:
     """A file's text with its own includes put in: CuPy's cache knows a kernel by its text alone."""
-    text = (_FOLDER / name).read_text()
+    text = (_FOLDER / name).read_text(encoding='utf-8')
     return _INCLUDE.sub(lambda match: source(match.group(1)), text)
 
 
