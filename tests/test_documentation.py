@@ -113,7 +113,8 @@ def is_right(words):
     while '=' in words[0]:  # a variable of the environment
         words = words[1:]
     match words:
-        case ['python', '-m', 'chainer_lstm', script, *args]:
+        case ['python', '-m', 'chainer_lstm', *_]:
+            args = words[words.index('train.py') + 1:]
             done = subprocess.run([sys.executable, *words[1:]], env={**os.environ, 'PYTHONPATH': str(ROOT)},
                                   text=True, capture_output=True, check=True)
             return done.stdout == f'{args} chainer_lstm.links.lstm\n'
