@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from tests.compat.test_startup import Environment
 from tests.programs.output import differences
 from tests.programs.output import run
 
@@ -17,24 +18,30 @@ def recorded(program):
     return (HERE / program).with_suffix('.txt').read_text().split('\n\n', 1)[1]
 
 
-def check(command, program):
-    output, errors = run([sys.executable, *command], PYTHONPATH=str(ROOT))
+def check(command, program, path=''):
+    output, errors = run(command, PYTHONPATH=str(path))
     assert differences(output, recorded(program)) == []
     assert errors == ''
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    paths = [path for path in sys.path if path and pathlib.Path(path) != ROOT]
+    return Environment(tmp_path_factory.mktemp('installed'), *paths).install()
 
 
 @pytest.mark.parametrize('program', PROGRAMS)
 def test_unchanged(program):
     options = ['--v1'] if program.startswith('v1') else []
-    check(['-m', 'chainer_lstm', *options, str(HERE / program)], program)
+    check([sys.executable, '-m', 'chainer_lstm', *options, str(HERE / program)], program, ROOT)
 
 
 @pytest.mark.parametrize('program', [program for program in PROGRAMS if not program.startswith('v1')
                                      and LINE in (HERE / program).read_text()])
-def test_one_changed_line(program, tmp_path):
+def test_one_changed_line(program, installed, tmp_path):
     changed = tmp_path / 'program.py'
     changed.write_text((HERE / program).read_text().replace(LINE, CHANGED_LINE))
-    check([str(changed)], program)
+    check([str(installed.python), str(changed)], program)
 
 
 @pytest.mark.parametrize('found', [

@@ -18,18 +18,18 @@ words = TEXT.split()
 vocab = {}
 data = np.array([vocab.setdefault(word, len(vocab)) for word in words], dtype=np.int32)
 
+n_embed = 12
 n_units = 16
 batchsize = 4
 bprop_len = 6
 
 model = chainer.FunctionSet(
-    embed=F.EmbedID(len(vocab), n_units),
-    x_to_h=F.Linear(n_units, 4 * n_units),
+    embed=F.EmbedID(len(vocab), n_embed),
+    x_to_h=F.Linear(n_embed, 4 * n_units),
     h_to_h=F.Linear(n_units, 4 * n_units, nobias=True),
     out=F.Linear(n_units, len(vocab)))
-random = np.random.RandomState(0)
-for param in model.parameters:
-    param[:] = random.uniform(-0.3, 0.3, param.shape)
+for param in model.parameters:  # in an order that not every version has
+    param[:] = np.random.RandomState(param.size).uniform(-0.3, 0.3, param.shape)
 
 
 def forward(x_data, y_data, state, train=True):
