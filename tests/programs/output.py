@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 NUMBER = re.compile(r'-?\d+\.\d+(?:e[-+]\d+)?')
-# float32 rounds to 6e-8; some dozen updates of the weights make up to 2e-6 of it, and another processor as much again
+# float32 rounds to 6e-8, and some dozen updates of the weights make that 1e-5; another processor rounds otherwise
 RELATIVE_TOLERANCE = 1e-4
 ERASE_LINES = '\033[J'  # by PrintReport
 
@@ -21,7 +21,7 @@ def run(command: list[str], **environment: str) -> tuple[str, str]:
     """
     with tempfile.TemporaryDirectory() as folder:
         variables = {**os.environ, **environment}
-        finished = subprocess.run(command, cwd=folder, env=variables, text=True, capture_output=True, timeout=100)
+        finished = subprocess.run(command, cwd=folder, env=variables, text=True, capture_output=True, timeout=30)
     if finished.returncode != 0:
         raise RuntimeError(f'{" ".join(command)} returned {finished.returncode}:\n{finished.stderr[-2000:]}')
     output = finished.stdout.replace(ERASE_LINES, '')
