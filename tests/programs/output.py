@@ -17,13 +17,14 @@ def run(command: list[str], **environment: str) -> tuple[str, str]:
     """Run a command in an empty folder -> its output and its errors, without trailing spaces.
 
     Raises:
-        RuntimeError: the command failed; with its last lines.
+        RuntimeError: the command failed; with its errors.
+        subprocess.TimeoutExpired: it took more than half a minute.
     """
     with tempfile.TemporaryDirectory() as folder:
-        variables = {**os.environ, **environment}
-        finished = subprocess.run(command, cwd=folder, env=variables, text=True, capture_output=True, timeout=30)
+        finished = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, text=True,
+                                  capture_output=True, timeout=30)
     if finished.returncode != 0:
-        raise RuntimeError(f'{" ".join(command)} returned {finished.returncode}:\n{finished.stderr[-2000:]}')
+        raise RuntimeError(f'{command} returned {finished.returncode}:\n{finished.stderr}')
     output = finished.stdout.replace(ERASE_LINES, '')
     return ''.join(f'{line.rstrip()}\n' for line in output.splitlines()), finished.stderr
 

@@ -12,9 +12,13 @@ import sys
 from tests.programs.output import run
 
 HERE = pathlib.Path(__file__).parent
-VERSIONS = ('import platform, chainer, numpy; '
-            'print("Chainer %s, Python %s, NumPy %s" % '
-            '(chainer.__version__, platform.python_version(), numpy.__version__))')
+VERSIONS = '''
+import platform, sys
+import chainer, numpy
+if 'chainer_lstm' in sys.modules:
+    sys.exit('expected a genuine Chainer, got one with chainer_lstm')
+print('Chainer %s, Python %s, NumPy %s' % (chainer.__version__, platform.python_version(), numpy.__version__))
+'''
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +36,7 @@ def main(argv: list[str]) -> None:
             program.with_suffix('.txt').write_text(f'{versions}\n\n{output}')
             print(program.relative_to(HERE), 'with', versions)
     except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
-        parser.error(str(error))
+        parser.error(str(error).strip().splitlines()[-1])
 
 
 def _recorded_with(chainer: str) -> list[pathlib.Path]:

@@ -5,12 +5,13 @@ import sys
 import pytest
 
 from tests.compat.test_startup import Environment
+from tests.programs import record
 from tests.programs.output import differences
 from tests.programs.output import run
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
-PROGRAMS = sorted(str(path.relative_to(HERE)) for path in HERE.glob('v*/*.py'))
+PROGRAMS = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob('v*/*.py'))
 LINE, CHANGED_LINE = 'import chainer.links as L\n', 'import chainer_lstm.links as L\n'
 
 
@@ -55,3 +56,14 @@ def test_close_numbers_are_equal(found):
     'loss 1.5000 of 3\nloss 1.5000 of 3\n'])
 def test_other_output_is_different(found):
     assert differences(found, 'loss 1.5000 of 3\n') != []
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--python', 'none'], "No such file or directory: 'none'"),
+    (['--python', sys.executable], 'expected a genuine Chainer, got one with chainer_lstm'),
+    ([], 'the following arguments are required: --python')])
+def test_record_refuses(arguments, message, installed, capsys):
+    arguments = [str(installed.python) if argument == sys.executable else argument for argument in arguments]
+    with pytest.raises(SystemExit, match='2'):
+        record.main(arguments)
+    assert message in capsys.readouterr().err

@@ -16,8 +16,6 @@ TEXT = """
 it rained all week and the river rose . on the third day the bridge was gone . on the fifth day the river came into
 the house and we went up to the roof . it rained on the roof and the river rose .
 """
-BATCHSIZE = 5
-BPROP_LEN = 4
 
 
 class RNNLM(chainer.Chain):
@@ -65,13 +63,15 @@ def evaluate(dataset):
     return math.exp(float(sum_log_perp) / (dataset.size - 1))
 
 
-jump = data.size // BATCHSIZE
+batchsize = 5
+bprop_len = 4
+jump = data.size // batchsize
 accum_loss = 0
 for i in six.moves.range(jump * 5):
-    x = chainer.Variable(np.array([data[(jump * j + i) % data.size] for j in range(BATCHSIZE)], np.int32))
-    t = chainer.Variable(np.array([data[(jump * j + i + 1) % data.size] for j in range(BATCHSIZE)], np.int32))
+    x = chainer.Variable(np.array([data[(jump * j + i) % data.size] for j in range(batchsize)], np.int32))
+    t = chainer.Variable(np.array([data[(jump * j + i + 1) % data.size] for j in range(batchsize)], np.int32))
     accum_loss += model(x, t)
-    if (i + 1) % BPROP_LEN == 0:
+    if (i + 1) % bprop_len == 0:
         model.zerograds()
         accum_loss.backward()
         accum_loss.unchain_backward()

@@ -2,8 +2,6 @@
 
 Utterances come sorted by length; every layer but the last halves them.
 """
-import logging
-
 import numpy as np
 
 import chainer
@@ -66,7 +64,6 @@ class Recognizer(chainer.Chain):
 
 
 def main():
-    logging.basicConfig(level=logging.WARNING)
     np.random.seed(0)
     random = np.random.RandomState(1)
     patterns = random.uniform(-1, 1, (6, 5))
@@ -74,8 +71,7 @@ def main():
     for _ in range(6):
         y = random.randint(1, 6, random.randint(1, 5))
         x = np.repeat(patterns[y], random.randint(2, 5), axis=0)
-        batch.append((x + random.normal(0, 0.1, x.shape)).astype(np.float32))
-        batch[-1] = (batch[-1], y.astype(np.int32))
+        batch.append(((x + random.normal(0, 0.1, x.shape)).astype(np.float32), y.astype(np.int32)))
     batch.sort(key=lambda pair: -len(pair[0]))
     xs, ys = zip(*batch)
     ilens = [x.shape[0] for x in xs]
