@@ -39,12 +39,9 @@ _ITEM = ('since NumPy 2.4 an array of shape (1,) is no number: write x.item(), u
 _V1 = 'this is of Chainer v1: use the option --v1'
 _GPU = ("there is no GPU that CuPy can use: use the option --cpu, or install CuPy and CUDA's "
         "libraries: pip install 'chainer-lstm[cuda13]'")
-_V1_ARGUMENTS = 'bias|deterministic|test|train|use_cudnn|volatile|wscale'
+_V1_ARGUMENTS = 'bias|deterministic|test|train|trigger|use_cudnn|volatile|wscale'
 _V1_METHODS = ('accumulate_grads|clip_grads|compute_grads_norm|start_finetuning|weight_decay|'
                'zero_grads')
-_V1_FUNCTIONS = ('BatchNormalization|BinaryHierarchicalSoftmax|Bilinear|Convolution2D|EmbedID|'
-                 'Inception|InceptionBN|Linear|MLPConvolution2D|NegativeSampling|PReLU|'
-                 'Parameter')
 
 HINTS = (
     # NumPy
@@ -111,15 +108,18 @@ HINTS = (
          'v1'),
     Hint(CHAINER, r'TypeError: .* got (?:an )?unexpected keyword argument(?:\(s\))? '
          rf"'(?:{_V1_ARGUMENTS})'", _V1, 'v1'),
-    Hint(CHAINER, r'TypeError: \w+\(\) takes .*positional arguments? but \d+ were given',
+    Hint(CHAINER, r'TypeError: [\w.]+\(\) takes .*positional arguments? but \d+ were given',
          'Chainer v1 had more arguments: if the program is for v1, use the option --v1', 'v1'),
     Hint(PROGRAM, r"AttributeError: module 'chainer' has no attribute "
          r"'(?:FunctionSet|Flag|ON|OFF|AUTO)'", _V1, 'v1'),
-    Hint(PROGRAM, rf"AttributeError: module 'chainer\.functions' has no attribute "
-         rf"'(?:{_V1_FUNCTIONS})'", _V1, 'v1'),
+    # the links and function objects that were there
+    Hint(PROGRAM, r"AttributeError: module 'chainer\.functions' has no attribute '[A-Z]", _V1,
+         'v1'),
     Hint(CHAINER, rf"AttributeError: '\w+' object has no attribute '(?:{_V1_METHODS}|volatile)'",
          _V1, 'v1'),
     Hint(CHAINER, r'TypeError: optimization target must be a link', _V1, 'v1'),
+    Hint(CHAINER, r'ValueError: Invalid argument\. The length of GRU\.forward must be 1', _V1,
+         'v1'),
     Hint(PROGRAM, r"AttributeError: module 'chainer\.backends\.cuda' has no attribute 'init'",
          _V1, 'v1'),
     # GPU
@@ -224,7 +224,8 @@ def _is_about_chainer(error: BaseException) -> bool:
     called = re.match(r'(\w+)(?:\.\w+)?\(\) ', str(error))
     return isinstance(error, TypeError) and called is not None and any(
         hasattr(sys.modules.get(module), called[1])
-        for module in ('chainer', 'chainer.functions', 'chainer.links', 'chainer.optimizers'))
+        for module in ('chainer', 'chainer.functions', 'chainer.links', 'chainer.optimizers',
+                       'chainer.links.rnn.n_step_rnn', 'chainer.training.extensions'))
 
 
 def _file(error: BaseException) -> str:

@@ -382,3 +382,57 @@ def test_weights_as_arrays(v1):
     assert isinstance(numpy.sum([F.sum(model.l.W), F.sum(model.l.W)]), chainer.Variable)
     with pytest.raises(ValueError):
         float(model.l.W)
+
+
+FOUR = numpy.arange(16, dtype='f').reshape(4, 4) / 8
+
+
+@pytest.mark.parametrize('make, inputs, expected', [
+    (lambda: F.ReLU(), (X - 5,), lambda: F.relu(X - 5)),
+    (lambda: F.LSTM(), (X[:, :1], FOUR), lambda: F.lstm(X[:, :1], FOUR)),
+    (lambda: F.Dropout(0.), (X,), lambda: X),
+    (lambda: F.Concat(axis=1), (X, X), lambda: F.concat((X, X))),
+], ids=['ReLU', 'LSTM', 'Dropout', 'Concat'])
+def test_function_objects(v1, make, inputs, expected):
+    function = make()
+    found, right = (y if isinstance(y, tuple) else (y,) for y in (function(*inputs), expected()))
+    for y, number in zip(found, right):
+        assert y.creator is function
+        numpy.testing.assert_allclose(y.array, chainer.as_array(number), rtol=1e-6)
+
+
+def test_names_of_function_objects_do_not_hide_links(v1):
+    assert F.BatchNormalization is L.BatchNormalization
+    assert F.LSTM is not L.LSTM
+
+
+def test_optimizer_of_a_snapshot_of_v1(v1, tmp_path):
+    """In v1 the optimizer alone counted updates: its files have no t of a parameter."""
+    link = L.Linear(3, 2, initialW=1)
+    optimizer = chainer.optimizers.Adam()
+    optimizer.setup(link)
+
+    def update():
+        optimizer.update(lambda: F.sum(link(X) ** 2))
+
+    update()
+    update()
+    chainer.serializers.save_npz(tmp_path / 'saved.npz', optimizer)
+    resumed = chainer.optimizers.Adam()
+    resumed.setup(link.copy('copy'))
+    saved = {key: value for key, value in numpy.load(tmp_path / 'saved.npz').items() if '/t' not in key}
+    assert saved.keys() == {'t', 'epoch', 'W/m', 'W/v', 'b/m', 'b/v'}  # as of 1.24
+    numpy.savez(tmp_path / 'v1.npz', **saved)
+    chainer.serializers.load_npz(tmp_path / 'v1.npz', resumed)
+    update()
+    resumed.update(lambda: F.sum(resumed.target(X) ** 2))
+    for found, expected in zip(resumed.target.params(), link.params()):
+        numpy.testing.assert_array_equal(found.array, expected.array)
+
+
+def test_other_keys_that_a_snapshot_lacks_are_errors(v1, tmp_path):
+    optimizer = chainer.optimizers.Adam()
+    optimizer.setup(L.Linear(3, 2))
+    numpy.savez(tmp_path / 'optimizer.npz', t=2, epoch=0)
+    with pytest.raises(KeyError, match='W/m'):
+        chainer.serializers.load_npz(tmp_path / 'optimizer.npz', optimizer)

@@ -12,6 +12,7 @@ from typing import Optional
 
 from chainer import optimizer
 from chainer import optimizer_hooks
+from chainer import serializer
 from chainer import training
 from chainer.iterators import order_samplers
 from chainer.training import extension
@@ -37,6 +38,7 @@ def install(replacements: Replacements) -> None:
     """
     for method in (zero_grads, clip_grads, weight_decay, compute_grads_norm, accumulate_grads):
         replacements.set(optimizer.Optimizer, method.__name__, method)
+    replacements.set(optimizer.Optimizer, 'serialize', _serialize(optimizer.Optimizer.serialize))
     cls = optimizer.GradientMethod
     replacements.set(cls, 'reallocate_cleared_grads', _preparing(cls.reallocate_cleared_grads))
     for module, volatile in ((standard_updater, OFF), (evaluator, ON)):
@@ -75,6 +77,35 @@ def accumulate_grads(self: optimizer.Optimizer, grads: Iterable[Any]) -> None:
     """Add arrays to the gradients of the target, in the order of its parameters."""
     for parameter, gradient in zip(self.target.params(), grads):
         parameter.grad += parameter.device.send(gradient)
+
+
+class _Snapshot(serializer.Deserializer):
+    """An optimizer's part of a file, in which parameters may count no updates, as in v1."""
+
+    def __init__(self, deserializer: serializer.Deserializer, updates: int) -> None:
+        self._deserializer = deserializer
+        self._updates = updates
+
+    def __getitem__(self, key: str) -> _Snapshot:
+        return _Snapshot(self._deserializer[key], self._updates)
+
+    def __call__(self, key: str, value: Any) -> Any:
+        try:
+            return self._deserializer(key, value)
+        except KeyError:
+            if key != 't':
+                raise
+            return self._updates
+
+
+def _serialize(serialize: Callable) -> Callable:
+    @functools.wraps(serialize)
+    def call(self: optimizer.Optimizer, target: Any) -> None:
+        if isinstance(target, serializer.Deserializer):
+            target = _Snapshot(target, int(target('t', self.t)))
+        serialize(self, target)
+
+    return call
 
 
 def _preparing(reallocate: Callable) -> Callable:
