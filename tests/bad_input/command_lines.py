@@ -7,7 +7,6 @@ from unittest import mock
 import chainer
 import numpy
 
-from chainer_lstm import __main__
 from chainer_lstm.models import RNNForLM
 from tests.bad_input.rows import Refused
 from tests.bad_input.rows import Row
@@ -89,20 +88,6 @@ LINES = {
         ('--length 1', 'expected a number from 2'), ('--unit 0', NUMBER), ('--iteration 0', NUMBER),
         ('--lr inf', 'got inf'),
         ('--out words/x', "Not a directory: 'words/x'"), ('--batchsize x', "invalid int value: 'x'"),
-    ],
-    __main__: [
-        ('', 'expected a script or -m and a module'),
-        ('none.py', "expected a script, but there is no file 'none.py'"),
-        ('texts', "expected a script, but there is no __main__.py in 'texts'"),
-        ('model.npz', "there is no __main__.py in 'model.npz'"), ('-m', 'argument -m: expected one argument'),
-        ('-m no_such_module', "expected a module, but there is no 'no_such_module' to run"),
-        ('-m .relative', "no '.relative' to run"), ('-m json', "no 'json' to run"),
-        ('-m no_such.part', "no 'no_such.part'"),
-        ('--engine', 'argument --engine: expected one argument'), ('--engine auto', 'expected a script or -m'),
-        ('--engine abacus words', "expected --engine to be one of .*, got 'abacus'"),
-        ('--forget-bias much words', "argument --forget-bias: invalid float value: 'much'"),
-        ('--forget-bias nan words', 'expected --forget-bias to be a finite number, got nan'),
-        ('--turbo words', 'unrecognized arguments: --turbo'),
     ],
     layers: [
         ('--shapes', 'expected at least one argument'), ('--shapes 1/2', 'four numbers from 1 such as .* got 1/2'),
