@@ -119,11 +119,17 @@ def _kind(param: Any) -> str:
 
 
 def _preparing(reallocate: Callable) -> Callable:
-    """Before an update, let parameters that came after ``setup`` learn too."""
+    """Before an update, let parameters that came after ``setup`` learn too, and by v1's methods.
+
+    A program may have defined these for a class that is derived from ``Adam`` or another.
+    """
     @functools.wraps(reallocate)
     def reallocate_cleared_grads(self: optimizer.GradientMethod) -> None:
+        own = type(self).update_one is not update_one or hasattr(self, 'update_one_cpu')
         for parameter in self.target.params():
-            if parameter.update_rule is None:
+            if own and not isinstance(parameter.update_rule, UpdateRule):
+                parameter.update_rule = UpdateRule(self)
+            elif parameter.update_rule is None:
                 parameter.update_rule = self.create_update_rule()
         reallocate(self)
 
