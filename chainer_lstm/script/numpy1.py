@@ -165,7 +165,7 @@ class _Conversions(ast.NodeTransformer):
     """
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
-        functions, own = set(_NUMBERS), set()
+        functions = set(_NUMBERS)
         self._modules = {'math': set(), 'numpy': set()}  # the names that they have here
         for each in ast.walk(node):
             if isinstance(each, ast.Import):
@@ -174,13 +174,7 @@ class _Conversions(ast.NodeTransformer):
                         self._modules[alias.name].add(alias.asname or alias.name)
             elif isinstance(each, ast.ImportFrom) and each.module == 'math' and not each.level:
                 functions.update(alias.asname or alias.name for alias in each.names)
-            elif isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                own.add(each.name)
-            elif isinstance(each, ast.arg):
-                own.add(each.arg)
-            elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
-                own.add(each.id)
-        self._functions = functions - own
+        self._functions = functions - _defined(node)
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
@@ -210,6 +204,19 @@ class _Conversions(ast.NodeTransformer):
         if isinstance(node.ctx, ast.Store):
             node.value = _call('elements', node.value)
         return node
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Return the names that a file gives to functions, classes, arguments and variables."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
 
 
 def _call(name: str, argument: ast.expr) -> ast.expr:
