@@ -222,7 +222,15 @@ def _is_about_chainer(error: BaseException) -> bool:
     if isinstance(error, AttributeError):
         return type(error.obj).__module__.partition('.')[0] in _CHAINER
     called = re.match(r'(\w+)(?:\.\w+)?\(\) ', str(error))
-    return isinstance(error, TypeError) and called is not None and any(
+    if not isinstance(error, TypeError) or called is None:
+        return False
+    # the program's own may have the same name
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        function = {**frame.f_globals, **frame.f_locals}.get(called[1])
+        code = getattr(function, '__code__', None)
+        if code is not None and own_code.is_own(code.co_filename):
+            return False
+    return any(
         hasattr(sys.modules.get(module), called[1])
         for module in ('chainer', 'chainer.functions', 'chainer.links', 'chainer.optimizers',
                        'chainer.links.rnn.n_step_rnn', 'chainer.training.extensions'))

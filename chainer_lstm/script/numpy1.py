@@ -20,6 +20,9 @@ from chainer_lstm.script import own_code
 # the name of this module in the program's files: between underscores, so that no class mangles it
 _HERE = '__chainer_lstm_numpy1__'
 
+# Python's types of numbers, which were names of NumPy 1 too
+_NUMBERS = frozenset(['complex', 'float', 'int', 'long'])
+
 # name in NumPy 1 -> name in NumPy 2
 _RENAMED = {
     'Inf': 'inf', 'Infinity': 'inf', 'NaN': 'nan', 'PINF': 'inf', 'alltrue': 'all',
@@ -123,6 +126,8 @@ def numbers(values: Any) -> Any:
     """Return what stands for the right side of ``text % values``."""
     if isinstance(values, tuple):
         return tuple(map(_number, values))
+    if type(values) is dict:
+        return {name: _number(value) for name, value in values.items()}
     return _number(values)
 
 
@@ -160,25 +165,32 @@ class _Conversions(ast.NodeTransformer):
     """
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
-        self._functions = {'float', 'int', 'complex'}
-        self._modules = set()
+        functions = set(_NUMBERS)
+        self._modules = {'math': set(), 'numpy': set()}  # the names that they have here
         for each in ast.walk(node):
             if isinstance(each, ast.Import):
-                self._modules.update(
-                    alias.asname or alias.name for alias in each.names if alias.name == 'math')
+                for alias in each.names:
+                    if alias.name in self._modules:
+                        self._modules[alias.name].add(alias.asname or alias.name)
             elif isinstance(each, ast.ImportFrom) and each.module == 'math' and not each.level:
-                self._functions.update(alias.asname or alias.name for alias in each.names)
+                functions.update(alias.asname or alias.name for alias in each.names)
+        self._functions = functions - _defined(node)
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        function = node.func
-        if (isinstance(function, ast.Name) and function.id in self._functions) or (
-                isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)
-                and function.value.id in self._modules):
+        if self._converts(node.func):
             node.args = [arg if isinstance(arg, ast.Starred) else _call('item', arg)
                          for arg in node.args]
         return node
+
+    def _converts(self, function: ast.expr) -> bool:
+        """Return whether it is a function of numbers: float, np.float or one of math."""
+        if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+            module = function.value.id
+            return module in self._modules['math'] or (
+                module in self._modules['numpy'] and function.attr in _NUMBERS)
+        return isinstance(function, ast.Name) and function.id in self._functions
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
@@ -192,6 +204,19 @@ class _Conversions(ast.NodeTransformer):
         if isinstance(node.ctx, ast.Store):
             node.value = _call('elements', node.value)
         return node
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Return the names that a file gives to functions, classes, arguments and variables."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
 
 
 def _call(name: str, argument: ast.expr) -> ast.expr:

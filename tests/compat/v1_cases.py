@@ -258,6 +258,48 @@ def optimizers_by_hand():
     return found
 
 
+class Momentum(chainer.optimizer.GradientMethod):
+    def __init__(self, lr):
+        self.lr = lr
+
+    def init_state(self, param, state):
+        state['v'] = np.zeros_like(param.data)
+
+    def update_one(self, param, state):
+        state['v'] += self.lr / self.t * param.grad
+        param.data -= state['v']
+
+
+class MomentumOfDevices(Momentum):
+    init_state = chainer.optimizer.GradientMethod.init_state
+    init_state_cpu = Momentum.init_state
+    update_one = chainer.optimizer.GradientMethod.update_one
+    update_one_cpu = Momentum.update_one
+
+
+class Descent(chainer.optimizer.GradientMethod):
+    def update_one_cpu(self, param, state):
+        param.data -= param.grad
+
+
+class AdamByName(optimizers.Adam):
+    update_one_cpu = Descent.update_one_cpu
+
+
+@case
+def own_optimizers():
+    found = []
+    for optimizer in Momentum(.1), MomentumOfDevices(.1), Descent(), AdamByName():
+        np.random.seed(7)
+        model = Model()
+        optimizer.setup(model)
+        optimizer.add_hook(chainer.optimizer.GradientClipping(.3))
+        for _ in range(3):
+            optimizer.update(model, x(), x(T))
+        found += [p.data for p in model.params()]
+    return found
+
+
 @case
 def optimizer_hooks():
     model, optimizer = Model(), optimizers.SGD(lr=1.)

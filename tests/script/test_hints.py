@@ -145,6 +145,8 @@ def test_every_hint_is_of_an_error_that_a_library_raises(tmp_path, monkeypatch):
 @pytest.mark.parametrize('program', [
     'float("a")', 'import numpy\nnumpy.no_such_name', 'undefined', 'x = (', 'x = 1 1', 'import no_such_module',
     'def softmax_of_mine(x): pass\nsoftmax_of_mine(1, train=True)', 'class Net: pass\nNet().weight_decay',
+    'def dropout(x): pass\ndropout(1, train=True)',
+    'def f():\n    def relu(x): pass\n    relu(1, True)\nf()',
     'class Net:\n    def __call__(self, x): pass\nNet()(1, test=True)', '[].no_such_method', '{}["a"]', '1 / 0',
     CHAINER + 'L.Linear(3, 4, no_such_argument=1)', CHAINER + 'L.Linear(4, 4)(x)', 'def f(x): pass\nf(1, 2)',
     'import numpy as np\nfloat(np.array(["a"]).reshape(()))', CHAINER + 'chainer.no_such_name',

@@ -16,6 +16,8 @@ CONVERSIONS = {
     'print("%d" % np.ones(1, "i"), "%x" % np.full(1, 17))': '1 11',
     'print("%s %r" % (np.ones(1), np.ones(1)), "%s" % [np.ones(1)], "%%", "%(a)d" % {"a": 3})':
         '[1.] array([1.]) [array([1.])] %% 3',
+    'print("%(a)s %(a).1f %(b)s" % {"a": np.ones(1), "b": "c"})': '[1.] 1.0 c',
+    'print(np.float(np.ones(1)), np.int(np.ones((1, 1))), np.complex(1, np.ones(1)))': '1.0 1 (1+1j)',
     'import math as m\nprint(m.sqrt(np.full(1, 4.)), m.atan2(np.zeros(1), np.ones((1, 1))))': '2.0 0.0',
     'from math import sqrt as root\nprint(root(np.full(1, 4.)))': '2.0',
     'a = np.zeros(3)\na[0] = np.ones(1)\na[1] += np.ones((1, 1))[0]\na[1:] = np.ones(1)\nprint(a)': '[1. 1. 1.]',
@@ -24,7 +26,9 @@ CONVERSIONS = {
     'a = {}\na[0] = np.ones(1)\nb = [0]\nb[0] = np.ones(1)\nprint(a, b)': '{0: array([1.])} [array([1.])]',
     'class A:\n    def __init__(self):\n        self.__x = float(np.ones(1))\n    x = property(lambda self: self.__x)\n'
     'print(A().x)': '1.0',
-    'def int(x):\n    return x\nprint(int(3))': '3',
+    'def int(x):\n    return x\nprint(int(3), int(np.ones(1)))': '3 [1.]',
+    'def f(float):\n    return float(np.ones(1))\nprint(f(repr))': 'array([1.])',
+    'complex = lambda *xs: xs\nprint(complex(np.ones(1)), float(np.ones(1)))': '(array([1.]),) 1.0',
     'from __future__ import print_function\nprint(float(np.ones(1)))': '1.0',
 }
 

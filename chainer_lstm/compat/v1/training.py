@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 from typing import Optional
 
+import numpy
 from chainer import optimizer
 from chainer import optimizer_hooks
 from chainer import serializer
@@ -41,6 +42,9 @@ def install(replacements: Replacements) -> None:
     replacements.set(optimizer.Optimizer, 'serialize', _serialize(optimizer.Optimizer.serialize))
     cls = optimizer.GradientMethod
     replacements.set(cls, 'reallocate_cleared_grads', _preparing(cls.reallocate_cleared_grads))
+    replacements.set(cls, '_use_fp32_update', False)  # where __init__ was not called
+    for method in (create_update_rule, init_state, update_one):
+        replacements.set(cls, method.__name__, method)
     for module, volatile in ((standard_updater, OFF), (evaluator, ON)):
         converter = _giving_variables(module.convert._call_converter, volatile)
         replacements.set(module, 'convert', Module(module.convert, {'_call_converter': converter}))
@@ -108,12 +112,55 @@ def _serialize(serialize: Callable) -> Callable:
     return call
 
 
+class UpdateRule(optimizer.UpdateRule):
+    """Updates a parameter by the methods of an optimizer that the program defines."""
+
+    def __init__(self, own: optimizer.GradientMethod) -> None:
+        super().__init__()
+        self._optimizer = own
+
+    def init_state(self, param: Any) -> None:
+        """Let the optimizer fill the dictionary of the parameter's state."""
+        self._optimizer.init_state(param, self.state)
+
+    def update_core(self, param: Any) -> None:
+        """Let the optimizer change the parameter."""
+        self._optimizer.update_one(param, self.state)
+
+
+def create_update_rule(self: optimizer.GradientMethod) -> UpdateRule:
+    """Return the rule of an optimizer that has none: it defines v1's methods."""
+    return UpdateRule(self)
+
+
+def init_state(self: optimizer.GradientMethod, param: Any, state: dict[str, Any]) -> None:
+    """Fill the state by the method for the parameter's device, if there is one."""
+    initialize = getattr(self, f'init_state_{_kind(param)}', None)
+    if initialize is not None:
+        initialize(param, state)
+
+
+def update_one(self: optimizer.GradientMethod, param: Any, state: dict[str, Any]) -> None:
+    """Update a parameter by the method for its device."""
+    getattr(self, f'update_one_{_kind(param)}')(param, state)
+
+
+def _kind(param: Any) -> str:
+    return 'cpu' if param.device.xp is numpy else 'gpu'
+
+
 def _preparing(reallocate: Callable) -> Callable:
-    """Before an update, let parameters that came after ``setup`` learn too."""
+    """Before an update, let parameters that came after ``setup`` learn too, and by v1's methods.
+
+    A program may have defined these for a class that is derived from ``Adam`` or another.
+    """
     @functools.wraps(reallocate)
     def reallocate_cleared_grads(self: optimizer.GradientMethod) -> None:
+        own = type(self).update_one is not update_one or hasattr(self, 'update_one_cpu')
         for parameter in self.target.params():
-            if parameter.update_rule is None:
+            if own and not isinstance(parameter.update_rule, UpdateRule):
+                parameter.update_rule = UpdateRule(self)
+            elif parameter.update_rule is None:
                 parameter.update_rule = self.create_update_rule()
         reallocate(self)
 
