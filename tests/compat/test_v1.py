@@ -336,6 +336,27 @@ def test_evaluator_leaves_its_users_own_mode():
     assert seen == [True, False]
 
 
+# drawn by Chainer 1.24 after numpy.random.seed(0): two batches, a number, and again after reset()
+DRAWN = {False: [[2, 0, 1], [3, 4], 835, [0, 2, 1], [4, 3], 277],
+         True: [[2, 0, 1], [3, 4, 2], 277, [1, 3, 4], [0, 2, 0], 486]}
+
+
+@pytest.mark.usefixtures('v1')
+@pytest.mark.parametrize('repeat', DRAWN)
+def test_iterator_draws_as_in_v1(repeat):
+    numpy.random.seed(0)
+    iterator = chainer.iterators.SerialIterator(list(range(5)), 3, repeat)
+    drawn = [iterator.next(), iterator.next(), numpy.random.randint(1000)]
+    iterator.reset()
+    drawn += [iterator.next(), iterator.next(), numpy.random.randint(1000)]
+    assert drawn == DRAWN[repeat]
+
+
+@pytest.mark.usefixtures('v1')
+def test_iterator_without_order_ends():
+    assert [*chainer.iterators.SerialIterator([1, 2, 3], 2, False, False)] == [[1, 2], [3]]
+
+
 @pytest.mark.usefixtures('v1')
 @pytest.mark.parametrize('batch, kind', [((X, X[:, 0]), tuple), ({'x': X}, dict), (X, chainer.Variable)])
 def test_updater_and_evaluator_give_variables(batch, kind):

@@ -13,6 +13,7 @@ from typing import Optional
 from chainer import optimizer
 from chainer import optimizer_hooks
 from chainer import training
+from chainer.iterators import _statemachine
 from chainer.iterators import order_samplers
 from chainer.training import extension
 from chainer.training import extensions
@@ -45,6 +46,8 @@ def install(replacements: Replacements) -> None:
     replacements.set(evaluator, 'configuration',
                      types.SimpleNamespace(using_config=lambda *_: contextlib.nullcontext()))
     replacements.set(order_samplers.ShuffleOrderSampler, '__call__', _shuffled)
+    replacements.set(_statemachine, 'iterator_statemachine',
+                     _ending(_statemachine.iterator_statemachine))
     _install_extensions(replacements)
 
 
@@ -95,6 +98,22 @@ def _shuffled(self: order_samplers.ShuffleOrderSampler, current_order: Any,
     order = current_order.copy()
     self._random.shuffle(order)
     return order
+
+
+def _ending(statemachine: Callable) -> Callable:
+    """Shuffle nothing where an iterator ends; v7 draws an order that nobody sees."""
+    @functools.wraps(statemachine)
+    def call(state: Any, batch_size: int, repeat: bool, order_sampler: Any,
+             dataset_len: int) -> Any:
+        if not repeat:
+            order_sampler = _unchanged
+        return statemachine(state, batch_size, repeat, order_sampler, dataset_len)
+
+    return call
+
+
+def _unchanged(current_order: Any, current_position: int) -> Any:
+    return current_order
 
 
 def _giving_variables(call_converter: Callable, volatile: Flag) -> Callable:
