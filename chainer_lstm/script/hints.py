@@ -34,6 +34,12 @@ class Hint(NamedTuple):
 _2TO3 = ('this is Python 2: ' + (
     'python -m lib2to3 -w {file}' if sys.version_info < (3, 13) else
     'pip install fissix, and python -m fissix -w {file}') + ' rewrites it for Python 3')
+_DIVISION = 'if it is a quotient of integers: Python 2 rounded it down; write // for /'
+_NO_INTEGER = (
+    r"TypeError: (?:'float' object cannot be interpreted as an integer|can't multiply sequence by "
+    r"non-int of type 'float'|slice indices must be integers|\w+ indices must be integers.*float|"
+    r"expected .*integer.*, got '?\d+\.\d)|IndexError: (?:only integers, slices|arrays used as "
+    r'indices must be of integer)')
 _ITEM = ('since NumPy 2.4 an array of shape (1,) is no number: write x.item(), use the option '
          "--numpy1, or install 'numpy<2.4'")
 _V1 = 'this is of Chainer v1: use the option --v1'
@@ -57,7 +63,7 @@ HINTS = (
     Hint(PROGRAM, r'ValueError: setting an array element with a sequence\. The requested array '
          r'has an inhomogeneous shape',
          'since NumPy 1.24 rows of different lengths make no array by themselves: write '
-         'np.array(rows, dtype=object)'),
+         'np.array(rows, dtype=object), or x.item() where a number is in an array'),
     Hint(PROGRAM, r"AttributeError: (?:module 'numpy' has no attribute '|`np\.)(?P<numpy1>\w+)",
          'NumPy 1 had it: use the option --numpy1, or change the name', 'numpy1'),
     Hint(PROGRAM, r"AttributeError: (?:'numpy\.ndarray' object has no attribute '|`)itemset\b",
@@ -97,6 +103,7 @@ HINTS = (
          r"'next'", _2TO3),
     Hint(PROGRAM, r"TypeError: '(?:map|zip|filter|dict_\w+)' object is not subscriptable", _2TO3),
     Hint(PROGRAM, r"TypeError: object of type '(?:map|zip|filter)' has no len\(\)", _2TO3),
+    *(Hint(place, _NO_INTEGER, _DIVISION) for place in (PROGRAM, CHAINER)),
     Hint(PROGRAM, r"AttributeError: module 'time' has no attribute 'clock'",
          'write time.perf_counter()'),
     # files
@@ -131,11 +138,13 @@ HINTS = (
     # others
     Hint(PROGRAM, r"AttributeError: module 'PIL\.Image' has no attribute 'ANTIALIAS'",
          'write Image.LANCZOS'),
+    Hint(PROGRAM, r"AttributeError: module '(?:matplotlib\.pyplot|pylab)' has no attribute 'hold'",
+         'delete the call: plots are added to each other'),
 )
 
 _CHAINER = ('chainer', 'chainer_lstm')
 # whose frames below a line of the program say nothing about where the error comes from
-_TRANSPARENT = ('numpy', 'cupy', 'importlib', 'codecs', 'PIL')
+_TRANSPARENT = ('numpy', 'cupy', 'importlib', 'codecs', 'PIL', 'matplotlib')
 
 # frames of what runs the program, before its first one
 _HERE = os.path.dirname(__file__)
