@@ -129,6 +129,8 @@ HINTS = (
     Hint(CHAINER, r'TypeError: optimization target must be a link', _V1, 'v1'),
     Hint(PROGRAM, r"AttributeError: module 'chainer\.backends\.cuda' has no attribute 'init'",
          _V1, 'v1'),
+    Hint(PROGRAM, r"AttributeError: '(?:int|tuple|numpy\.dtype.*)' object has no attribute 'eval'",
+         _V1, 'v1'),
     # GPU
     Hint(CHAINER, r'RuntimeError: CUDA environment is not correctly set up', _GPU, 'cpu'),
     Hint(PROGRAM, r"(?:ModuleNotFound|Import)Error: (?:No module named 'cupy|import of cupy halted|"

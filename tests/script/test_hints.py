@@ -99,7 +99,10 @@ PROGRAMS = {
         'optimizers.SGD().zero_grads()', 'optimizers.SGD().clip_grads(1)', 'optimizers.SGD().weight_decay(1)',
         'chainer.Variable(x).volatile', 'optimizers.SGD().setup(list(L.Linear(3, 4).params()))', 'cuda.init(0)',
         'from chainer import FunctionSet, Variable', 'from chainer.functions import Linear, relu',
-        'from chainer.cuda import init')],
+        'from chainer.cuda import init',
+        *('class Old(chainer.Function):\n'
+          f'    def check_type_forward(self, in_types): {asked}.eval()\n'
+          'Old()(x)' for asked in ('in_types.size()', 'in_types[0].shape', 'in_types[0].dtype')))],
     '--cpu': [CHAINER + line for line in (
         'cuda.get_device_from_id(0).use()', 'cuda.check_cuda_available()', "chainer.get_device('@cupy:0').use()",
         'L.Linear(3, 4).to_gpu()', 'cuda.to_gpu(x)', 'cuda.cupy.zeros(3)', 'import cupy; cupy.zeros(3)',
