@@ -34,6 +34,12 @@ class Hint(NamedTuple):
 _2TO3 = ('this is Python 2: ' + (
     'python -m lib2to3 -w {file}' if sys.version_info < (3, 13) else
     'pip install fissix, and python -m fissix -w {file}') + ' rewrites it for Python 3')
+_DIVISION = 'if it is a quotient of integers: Python 2 rounded it down; write // for /'
+_NO_INTEGER = (
+    r"TypeError: (?:'float' object cannot be interpreted as an integer|can't multiply sequence by "
+    r"non-int of type 'float'|slice indices must be integers|\w+ indices must be integers.*float|"
+    r"expected .*integer.*, got '?\d+\.\d)|IndexError: (?:only integers, slices|arrays used as "
+    r'indices must be of integer)')
 _ITEM = ('since NumPy 2.4 an array of shape (1,) is no number: write x.item(), use the option '
          "--numpy1, or install 'numpy<2.4'")
 _V1 = 'this is of Chainer v1: use the option --v1'
@@ -54,7 +60,7 @@ HINTS = (
     Hint(PROGRAM, r'ValueError: setting an array element with a sequence\. The requested array '
          r'has an inhomogeneous shape',
          'since NumPy 1.24 rows of different lengths make no array by themselves: write '
-         'np.array(rows, dtype=object)'),
+         'np.array(rows, dtype=object), or x.item() where a number is in an array'),
     Hint(PROGRAM, r"AttributeError: (?:module 'numpy' has no attribute '|`np\.)(?P<numpy1>\w+)",
          'NumPy 1 had it: use the option --numpy1, or change the name', 'numpy1'),
     Hint(PROGRAM, r"AttributeError: (?:'numpy\.ndarray' object has no attribute '|`)itemset\b",
@@ -94,6 +100,7 @@ HINTS = (
          r"'next'", _2TO3),
     Hint(PROGRAM, r"TypeError: '(?:map|zip|filter|dict_\w+)' object is not subscriptable", _2TO3),
     Hint(PROGRAM, r"TypeError: object of type '(?:map|zip|filter)' has no len\(\)", _2TO3),
+    *(Hint(place, _NO_INTEGER, _DIVISION) for place in (PROGRAM, CHAINER)),
     Hint(PROGRAM, r"AttributeError: module 'time' has no attribute 'clock'",
          'write time.perf_counter()'),
     # files
@@ -122,20 +129,24 @@ HINTS = (
          'v1'),
     Hint(PROGRAM, r"AttributeError: module 'chainer\.backends\.cuda' has no attribute 'init'",
          _V1, 'v1'),
+    Hint(PROGRAM, r"AttributeError: '(?:int|tuple|numpy\.dtype.*)' object has no attribute 'eval'",
+         _V1, 'v1'),
     # GPU
     Hint(CHAINER, r'RuntimeError: CUDA environment is not correctly set up', _GPU, 'cpu'),
     Hint(PROGRAM, r"(?:ModuleNotFound|Import)Error: (?:No module named 'cupy|import of cupy halted|"
          r'\s*=+\s+Failed to import CuPy)', _GPU, 'cpu'),
-    Hint(PROGRAM, r"AttributeError: 'object' object has no attribute ", _GPU, 'cpu'),
+    Hint(PROGRAM, r'AttributeError: cuda\.cupy ', _GPU, 'cpu'),
     Hint(PROGRAM, r'CUDARuntimeError: cudaError(?:NoDevice|InsufficientDriver)', _GPU, 'cpu'),
     # others
     Hint(PROGRAM, r"AttributeError: module 'PIL\.Image' has no attribute 'ANTIALIAS'",
          'write Image.LANCZOS'),
+    Hint(PROGRAM, r"AttributeError: module '(?:matplotlib\.pyplot|pylab)' has no attribute 'hold'",
+         'delete the call: plots are added to each other'),
 )
 
 _CHAINER = ('chainer', 'chainer_lstm')
 # whose frames below a line of the program say nothing about where the error comes from
-_TRANSPARENT = ('numpy', 'cupy', 'importlib', 'codecs', 'PIL')
+_TRANSPARENT = ('numpy', 'cupy', 'importlib', 'codecs', 'PIL', 'matplotlib')
 
 # frames of what runs the program, before its first one
 _HERE = os.path.dirname(__file__)
@@ -187,6 +198,9 @@ def _text(error: BaseException) -> str:
     """Return type and message; names that are not in a module are told as if asked of it."""
     if isinstance(error, SyntaxError):
         return f'{type(error).__name__}: {error.msg}\n{error.text}'
+    cuda = sys.modules.get('chainer.backends.cuda')
+    if isinstance(error, AttributeError) and error.obj is getattr(cuda, 'cupy', error):
+        return f'AttributeError: cuda.cupy has no {error.name}'  # object() stands for no CuPy
     missing = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", str(error))
     if isinstance(error, ImportError) and missing is not None:
         return f"AttributeError: module '{missing[2]}' has no attribute '{missing[1]}'"
@@ -210,6 +224,8 @@ def _place(error: BaseException) -> Optional[str]:
         names.append('' if own else frame.f_globals.get('__name__', '?').partition('.')[0])
     while names and names[-1] in _TRANSPARENT:
         names.pop()
+    if _refused_by_own_code(error):
+        return PROGRAM
     place = CHAINER if _is_about_chainer(error) else PROGRAM
     while names and names[-1] in _CHAINER:
         names.pop()
@@ -221,19 +237,29 @@ def _is_about_chainer(error: BaseException) -> bool:
     """Return whether a function of Chainer refuses its arguments, or an object an attribute."""
     if isinstance(error, AttributeError):
         return type(error.obj).__module__.partition('.')[0] in _CHAINER
-    called = re.match(r'(\w+)(?:\.\w+)?\(\) ', str(error))
-    if not isinstance(error, TypeError) or called is None:
-        return False
-    # the program's own may have the same name
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        function = {**frame.f_globals, **frame.f_locals}.get(called[1])
-        code = getattr(function, '__code__', None)
-        if code is not None and own_code.is_own(code.co_filename):
-            return False
-    return any(
-        hasattr(sys.modules.get(module), called[1])
+    called = _called(error)
+    return called is not None and any(
+        hasattr(sys.modules.get(module), called)
         for module in ('chainer', 'chainer.functions', 'chainer.links', 'chainer.optimizers',
                        'chainer.links.rnn.n_step_rnn', 'chainer.training.extensions'))
+
+
+def _called(error: BaseException) -> Optional[str]:
+    """Return the name of the function or class that refuses its arguments, or None."""
+    found = re.match(r'(\w+)(?:\.\w+)?\(\) ', str(error))
+    return found[1] if isinstance(error, TypeError) and found is not None else None
+
+
+def _refused_by_own_code(error: BaseException) -> bool:
+    """Return whether a function or class of the program refuses its arguments."""
+    name = _called(error)
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        value = {**frame.f_globals, **frame.f_locals}.get(name)
+        for each in (value, *(vars(value).values() if isinstance(value, type) else ())):
+            code = getattr(each, '__code__', None)
+            if code is not None and own_code.is_own(code.co_filename):
+                return True
+    return False
 
 
 def _file(error: BaseException) -> str:

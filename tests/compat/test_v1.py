@@ -12,6 +12,7 @@ import pytest
 from chainer import training
 from chainer.backends import cuda
 from chainer.training import extensions
+from chainer.utils import type_check
 
 import chainer_lstm
 from chainer_lstm.compat.v1 import arguments
@@ -334,6 +335,56 @@ def test_evaluator_leaves_its_users_own_mode():
     with chainer.using_config('train', False):
         Mine(iterator, chainer.Chain())()
     assert seen == [True, False]
+
+
+class Scaled(chainer.Function):
+    """A function of v1: its check of types asks expressions for their values."""
+
+    def check_type_forward(self, in_types):
+        type_check.expect(in_types.size() >= 1)
+        x_type = in_types[0]
+        type_check.expect(x_type.dtype.kind == 'f', x_type.ndim == 2)
+        if in_types.size().eval() == 2 and x_type.ndim.eval() == 2:
+            type_check.expect(in_types[1].shape == (x_type.shape[1].eval(),))
+
+    def forward(self, inputs):
+        return inputs[0] * inputs[1] if len(inputs) == 2 else inputs[0],
+
+    def backward(self, inputs, gradients):
+        return gradients * len(inputs)
+
+
+@pytest.mark.usefixtures('v1')
+def test_type_checks_take_the_values_of_expressions():
+    x = chainer.Variable(X)
+    numpy.testing.assert_array_equal(Scaled()(x).data, X)
+    numpy.testing.assert_array_equal(Scaled()(x, chainer.Variable(X[0])).data, X * X[0])
+    for inputs, expected in [((x, chainer.Variable(X[0, :2])), r'in_types\[1\]\.shape == \(3,\)'),
+                             ((chainer.Variable(X[0]),), r'in_types\[0\]\.ndim == 2'),
+                             ((chainer.Variable(X.astype('i')),), 'dtype.kind')]:
+        with pytest.raises(type_check.InvalidType, match=expected):
+            Scaled()(*inputs)
+
+
+# drawn by Chainer 1.24 after numpy.random.seed(0): two batches, a number, and again after reset()
+DRAWN = {False: [[2, 0, 1], [3, 4], 835, [0, 2, 1], [4, 3], 277],
+         True: [[2, 0, 1], [3, 4, 2], 277, [1, 3, 4], [0, 2, 0], 486]}
+
+
+@pytest.mark.usefixtures('v1')
+@pytest.mark.parametrize('repeat', DRAWN)
+def test_iterator_draws_as_in_v1(repeat):
+    numpy.random.seed(0)
+    iterator = chainer.iterators.SerialIterator(list(range(5)), 3, repeat)
+    drawn = [iterator.next(), iterator.next(), numpy.random.randint(1000)]
+    iterator.reset()
+    drawn += [iterator.next(), iterator.next(), numpy.random.randint(1000)]
+    assert drawn == DRAWN[repeat]
+
+
+@pytest.mark.usefixtures('v1')
+def test_iterator_without_order_ends():
+    assert [*chainer.iterators.SerialIterator([1, 2, 3], 2, False, False)] == [[1, 2], [3]]
 
 
 @pytest.mark.usefixtures('v1')

@@ -41,7 +41,10 @@ PROGRAMS = {
         ('import numpy as np\nnp.bool', (NUMPY, (1, 24), (1, 26))),
         'import numpy as np\nnp.asscalar', 'from numpy import float', 'from numpy import asscalar, zeros',
     ],
-    'dtype=object': ['import numpy as np\nnp.array([[1], [2, 3]])'],
+    'dtype=object': [
+        'import numpy as np\nnp.array([[1], [2, 3]])',
+        'import numpy as np\nfrom matplotlib import figure\n'
+        'figure.Figure().subplots().plot([1, 2], [np.float32(0), np.ones((1, 1))])'],
     'tobytes()': [('import numpy as np\nnp.ones(1).tostring()', (NUMPY, (2, 3)))],
     'a[index] = value': [('import numpy as np\nnp.ones(1).itemset(0, 1)', (NUMPY, (2, 0)))],
     'np.ptp(a)': [('import numpy as np\nnp.ones(1).ptp()', (NUMPY, (2, 0)))],
@@ -65,6 +68,13 @@ PROGRAMS = {
         'import itertools\nitertools.imap', 'import urllib\nurllib.urlopen',
         'import urllib\nurllib.quote', 'iter([]).next()',
         '(x for x in []).next()', 'map(abs, [1])[0]', '{}.keys()[0]', 'len(filter(None, []))'],
+    'write // for /': [
+        'range(6 / 2)', '[0] * (6 / 2)', '[1, 2][2 / 2]', '(1, 2)[2 / 2]', '[1, 2][:2 / 2]',
+        ('"ab"[2 / 2]', (PYTHON, (3, 11))),
+        *(CHAINER + line for line in (
+            'np.zeros(6 / 2)', 'np.zeros((6 / 2, 1))', 'x.reshape(6 / 2, 2)', 'x[2 / 2]', 'x[:, :2 / 2]',
+            'x[0][np.arange(2) / 2]', 'np.random.randint(3, size=4 / 2)', 'np.eye(4 / 2)', 'L.Linear(4 / 2, 3)',
+            'L.EmbedID(4 / 2, 3)', 'F.reshape(x, (6 / 2, 2))', 'import chainer_lstm.links as L; L.LSTM(3, 4 / 2)'))],
     'time.perf_counter()': ['import time\ntime.clock()', 'from time import clock'],
     "encoding='latin1'": [r'''
         import pickle
@@ -91,12 +101,16 @@ PROGRAMS = {
         'from chainer import FunctionSet, Variable', 'from chainer.functions import Linear, relu',
         'from chainer.cuda import init', 'L.NStepLSTM(1, 8, 8, 0., False)', 'L.GRU(3, 4)(x, x)', 'F.LSTM()', 'F.ReLU',
         'from chainer.training import extensions\nextensions.snapshot_object(1, "a", trigger=(1, "epoch"))',
-        'from chainer.training import extensions\nextensions.snapshot(trigger=(1, "epoch"))')],
+        'from chainer.training import extensions\nextensions.snapshot(trigger=(1, "epoch"))',
+        *('class Old(chainer.Function):\n'
+          f'    def check_type_forward(self, in_types): {asked}.eval()\n'
+          'Old()(x)' for asked in ('in_types.size()', 'in_types[0].shape', 'in_types[0].dtype')))],
     '--cpu': [CHAINER + line for line in (
         'cuda.get_device_from_id(0).use()', 'cuda.check_cuda_available()', "chainer.get_device('@cupy:0').use()",
         'L.Linear(3, 4).to_gpu()', 'cuda.to_gpu(x)', 'cuda.cupy.zeros(3)', 'import cupy; cupy.zeros(3)',
         'chainer.dataset.concat_examples([x], device=0)', 'import cupy.no_such_module')],
     'Image.LANCZOS': ['from PIL import Image\nImage.ANTIALIAS', 'from PIL.Image import ANTIALIAS'],
+    'delete the call': ['from matplotlib import pyplot\npyplot.hold(True)', 'from pylab import hold'],
 }
 CASES = [(part, *(program if isinstance(program, tuple) else (program, None)))
          for part, programs in PROGRAMS.items() for program in programs]
@@ -143,9 +157,11 @@ def test_every_hint_is_of_an_error_that_a_library_raises(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('program', [
-    'float("a")', 'import numpy\nnumpy.no_such_name', 'undefined', 'x = (', 'x = 1 1', 'import no_such_module',
+    'float("a")', '[1]["a"]', 'range("a")', '[0] * "a"',
+    'import numpy\nnumpy.no_such_name', 'undefined', 'x = (', 'x = 1 1', 'import no_such_module',
     'def softmax_of_mine(x): pass\nsoftmax_of_mine(1, train=True)', 'class Net: pass\nNet().weight_decay',
-    'def dropout(x): pass\ndropout(1, train=True)',
+    'def dropout(x): pass\ndropout(1, train=True)', 'object().no_such_name',
+    CHAINER + 'class M(chainer.Chain):\n    def forward(self, x): pass\nM()(1, train=True)',
     'def f():\n    def relu(x): pass\n    relu(1, True)\nf()',
     'class Net:\n    def __call__(self, x): pass\nNet()(1, test=True)', '[].no_such_method', '{}["a"]', '1 / 0',
     CHAINER + 'L.Linear(3, 4, no_such_argument=1)', CHAINER + 'L.Linear(4, 4)(x)', 'def f(x): pass\nf(1, 2)',

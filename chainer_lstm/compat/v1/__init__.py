@@ -16,12 +16,15 @@ from chainer_lstm.compat.v1 import cuda
 from chainer_lstm.compat.v1 import flags
 from chainer_lstm.compat.v1 import functions
 from chainer_lstm.compat.v1 import links
+from chainer_lstm.compat.v1 import optimizers
 from chainer_lstm.compat.v1 import training
+from chainer_lstm.compat.v1 import type_checks
 
 
 def install(replacements: Replacements) -> None:
     """Put v1's interface in the place of v7's."""
-    for module in (arguments, arrays, cuda, flags, links, functions, training):
+    for module in (arguments, arrays, cuda, flags, links, functions, optimizers, training,
+                   type_checks):
         module.install(replacements)
     replacements.set(sys.modules, 'chainer.function_set', links)
     replacements.set(chainer, 'function_set', links)
