@@ -6,6 +6,8 @@ module that is unpickled first has chainer_lstm imported before anything of Chai
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.context
+import sys
 from collections.abc import Callable
 from multiprocessing import spawn
 from typing import Any
@@ -38,6 +40,18 @@ def inherit(function: Callable[..., None], *args: Any) -> None:
     if 'forkserver' in multiprocessing.get_all_start_methods():
         # else Python 3.14 imports the main script in the server, before the function is called
         multiprocessing.set_forkserver_preload([])
+
+
+def fork_by_default() -> None:
+    """Let multiprocessing copy this process on Linux unless the program chooses another way.
+
+    That was the default until Python 3.14.  Programs that start processes outside of
+    ``if __name__ == '__main__'`` depend on it: started otherwise, each of their workers fails as it
+    imports the main script, and a pool replaces it for ever.
+    """
+    if sys.platform == 'linux':
+        default = multiprocessing.context._default_context
+        default._default_context = default.get_context('fork')
 
 
 class _Argv(list):

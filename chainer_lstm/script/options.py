@@ -6,6 +6,8 @@ import collections.abc
 import dataclasses
 from typing import Optional
 
+from chainer_lstm.compat import worker
+
 
 class OptionError(ValueError):
     """An option has a value that is not among the possible ones."""
@@ -34,6 +36,7 @@ def apply(options: Options) -> None:
     for name in collections.abc.__all__:
         if not hasattr(collections, name):
             setattr(collections, name, getattr(collections.abc, name))
+    worker.fork_by_default()
     # modules for one option only are imported where it is used: the others start faster
     if options.cpu:
         from chainer_lstm.script import cpu

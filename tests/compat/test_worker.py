@@ -72,3 +72,29 @@ def test_children_and_their_children_are_as_the_parent_is_and_other_programs_are
     expected = (name, ours, ours, 0.5, 1, [method])
     assert (done.stdout.splitlines(), done.stderr) == (
         [str(expected), str(expected), 'chainer.links.rnn.lstm', f'{ours} {ours}'], '')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere processes were never copies by default, or are no more')
+@pytest.mark.parametrize('program, output', [
+    ("""
+        import chainer
+        iterator = chainer.iterators.MultiprocessIterator([1, 2, 3, 4], 2, repeat=False, shuffle=False, n_processes=1)
+        print(list(iterator))
+        """, '[[1, 2], [3, 4]]'),
+    ("""
+        import multiprocessing
+        multiprocessing.set_start_method('spawn')
+        print(multiprocessing.get_start_method())
+        """, 'spawn')], ids=['no guard', 'another way'])
+def test_processes_are_copies_unless_the_program_chooses_another_way(tmp_path, program, output):
+    """Also where the default is another one, as on Python 3.14."""
+    (tmp_path / 'program.py').write_text(textwrap.dedent(program))
+    code = """
+        from multiprocessing import context
+        context._default_context._default_context = context._default_context.get_context('forkserver')
+        from chainer_lstm.script.command import main
+        main(['program.py'])
+        """
+    done = subprocess.run([sys.executable, '-c', textwrap.dedent(code)], text=True, timeout=60, cwd=tmp_path,
+                          capture_output=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert (done.stdout, done.stderr) == (f'{output}\n', '')
