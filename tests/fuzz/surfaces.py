@@ -174,6 +174,8 @@ def _n_step_link(side, name, directions):
         xs = [side.variable(f'x{call} {k}', (length, in_size)) for k, length in enumerate(lengths)]
         if call:
             side.replace_weights(link)
+        if not side.is_package:  # Chainer takes more rows than sequences, and loses their gradient
+            states = [x if x is None or x.shape[1] <= len(xs) else x[:, :len(xs)] for x in states]
         hy, cy, ys = link(*states, xs)
         outputs |= {f'hy{call}': hy, f'cy{call}': cy, **_named(f'y{call} ', ys)}
         side.depth += layers * max(lengths)
