@@ -59,8 +59,8 @@ wheels: | $(PY)
 coverage: $(VENV)/.test
 	$(PY) -m pytest --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop links \
 	  models training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py))
-	$(PY) -m pytest --quiet --cov --cov-append $(addprefix tests/test_,bad_input.py configuration.py initializers.py \
-	  installation.py main.py security.py)
+	$(PY) -m pytest --quiet --cov --cov-append tests/script $(addprefix tests/test_,bad_input.py configuration.py initializers.py \
+	  installation.py security.py)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \

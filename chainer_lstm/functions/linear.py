@@ -35,7 +35,10 @@ class Linear(function_node.FunctionNode):
     def forward(self, inputs):
         self.retain_inputs((0, 1, 2))
         self.shapes = [x.shape for x in inputs]
-        return engine_of(inputs[0]).affine(*inputs),
+        x, W, b = inputs
+        if W.ndim != 2 or b.shape != W.shape[:1]:  # NumPy broadcasts, where types are not checked
+            raise ValueError(f'expected W (O, I) and b (O,), got shapes {W.shape} and {b.shape}')
+        return engine_of(x).affine(x, W, b),
 
     def backward(self, indexes, grad_outputs):
         check_unchanged(self)

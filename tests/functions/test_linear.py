@@ -100,3 +100,12 @@ def test_on_a_gpu(cupy):
 def test_shapes_that_do_not_fit():
     with pytest.raises(type_check.InvalidType, match=r'x.shape\[1\] == W.shape\[1\]'):
         linear(*uniforms([(6, 2), *SHAPES[1:]]))
+
+
+@pytest.mark.parametrize('engine', ['numpy', 'auto'])
+@pytest.mark.parametrize('W, b', [
+    ((4, 2), ()), ((4, 2), (1,)), ((4, 2), (1, 4)), ((4, 2), (3, 4)), ((4, 2), (5,)), ((2,), (4,)), ((2,), (2,))])
+def test_shapes_without_type_checks(engine, W, b):
+    with chainer.using_config('type_check', False), chainer.using_config('lstm_engine', engine), \
+            pytest.raises(ValueError, match=r'expected W \(O, I\) and b \(O,\)'):
+        linear(*(numpy.ones(shape, 'f') for shape in ((3, 2), W, b)))

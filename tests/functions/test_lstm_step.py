@@ -304,9 +304,23 @@ def test_invalid_type(step, position, shape, dtype, message):
         step.function(*arrays)
 
 
-def test_rows_of_h_and_x_without_type_checks(step):
-    arrays = uniforms(shapes_of(step, 4, 2), 'f')
-    arrays[2] = arrays[2][:1]
+@pytest.mark.parametrize('name, shape', [
+    ('c', (1, UNITS)), ('c', (UNITS,)), ('h', (UNITS,)), ('x', (1, INPUT)), ('x', (INPUT,)), ('x', (4, INPUT)),
+    ('W', (INPUT,)), ('b', ()), ('U', (UNITS,))])
+def test_shapes_without_type_checks(step, name, shape):
+    """NumPy would broadcast them to numbers of other shapes."""
+    arrays = uniforms(shapes_of(step, 3, 3), 'f')
+    position = ('c', 'h', 'x', 'W', 'b', 'U').index(name)
+    arrays[position] = numpy.resize(arrays[position], shape)
     with chainer.using_config('type_check', False), chainer.using_config('lstm_engine', 'numpy'), \
-            pytest.raises(ValueError, match='h of 1 rows as x'):
+            pytest.raises(ValueError, match='expected'):
         step.function(*arrays)
+
+
+@pytest.mark.parametrize('c, x', [
+    ((2, 2), (2, 4)), ((1, 1), (2, 4)), ((1,), (1, 4)), ((1, 1), (4,)), ((1, 1), (1, 4, 1))])
+def test_shapes_of_lstm_without_type_checks(c, x):
+    arrays = uniforms([c, x], 'f')
+    with chainer.using_config('type_check', False), chainer.using_config('lstm_engine', 'numpy'), \
+            pytest.raises(ValueError, match='expected'):
+        functions.lstm(*arrays)

@@ -122,7 +122,7 @@ def softmax_cross_entropy(side: Side) -> Outputs:
     t = numpy.where(t < 0, ignore if case.one('ignored', (False, True)) else -t, t).astype(t.dtype)
     x = side.variable('x', (rows, classes))
     # of the right shape always: without type checks Chainer's own function takes longer ones
-    numbers = numpy.abs(side.replacement('class weight', (classes,), x.dtype)) if weights else None
+    numbers = numpy.abs(side.replacement('class weight', x.shape[1:2], x.dtype)) if weights else None
     return {'loss': side.functions.softmax_cross_entropy(
         x, t, case.one('normalize', (True, False)), ignore_label=ignore,
         class_weight=numbers, reduce=case.one('reduce', ('mean', 'no')), enable_double_backprop=True)}

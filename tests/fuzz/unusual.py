@@ -99,7 +99,7 @@ def is_own(y: chainer.Variable) -> bool:
 
 def array_shape(case: Any, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape of the array that is made as the ``index``-th of a case."""
-    if not is_(case, 'array shape'):
+    if not is_(case, 'array shape') or 0 in shape:  # of no elements NumPy makes no rows by itself
         return shape
     # all matrices of a gate, a direction or a layer of NStep lie beside each other
     span = case.one('arrays_of_the_shape', (1, 2, 4, 8, 16))
