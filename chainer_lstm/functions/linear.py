@@ -35,10 +35,7 @@ class Linear(function_node.FunctionNode):
     def forward(self, inputs):
         self.retain_inputs((0, 1, 2))
         self.shapes = [x.shape for x in inputs]
-        x, W, b = inputs
-        if W.ndim != 2 or b.shape != W.shape[:1]:  # NumPy broadcasts, where types are not checked
-            raise ValueError(f'expected W (O, I) and b (O,), got shapes {W.shape} and {b.shape}')
-        return engine_of(x).affine(x, W, b),
+        return engine_of(inputs[0]).affine(*inputs),
 
     def backward(self, indexes, grad_outputs):
         check_unchanged(self)
@@ -76,6 +73,8 @@ def linear(x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1)
     x, W, b = variable('x', x), variable('W', W), None if b is None else variable('b', b)
     if b is not None and x.dtype.kind == b.dtype.kind == 'f':
         same_dtype('x', b=b, x=x)
+    if b is not None and not chainer.config.type_check and (W.ndim != 2 or b.shape != W.shape[:1]):
+        raise ValueError(f'expected W (O, I) and b (O,), got shapes {W.shape} and {b.shape}')  # NumPy broadcasts
     if (b is not None and n_batch_axes == 1 and not is_static() and isinstance(x.array, numpy.ndarray)
             and x.ndim == 2 and x.dtype in ('f', 'd') and all(other.dtype == x.dtype for other in (W, b))):
         return Linear().apply((x, W, b))[0]
