@@ -169,7 +169,7 @@ class Side:
         """Return the shape of the next array, in an unusual case another one than asked for."""
         found = unusual.array_shape(self.case, self._shapes, shape)
         self._shapes += 1
-        if case_dtype(self.case).char == 'e' and max(found, default=0) > numpy.finfo('e').max:
+        if case_dtype(self.case).char == 'e' and max(found, default=0) > int(numpy.finfo('e').max):
             return shape  # float16 sums no rows that are so long
         if found != shape:
             self.may_refuse = True
