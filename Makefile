@@ -22,6 +22,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PY := $(VENV)/bin/python
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
+CPP = $(wildcard chainer_lstm/kernels/*/*.?pp chainer_lstm/kernels/*/*.cu chainer_lstm/kernels/*/*.cuh \
+  tests/kernels/*.hpp)
 INSTALLED = pyproject.toml setup.py chainer_lstm.pth build-constraints.txt $(NATIVE)
 
 .PHONY: train test examples bench fuzz docs wheels coverage sanitize lint clean help
@@ -59,8 +61,8 @@ wheels: | $(PY)
 coverage: $(VENV)/.test
 	$(PY) -m pytest --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop links \
 	  models training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py))
-	$(PY) -m pytest --quiet --cov --cov-append tests/script $(addprefix tests/test_,bad_input.py configuration.py initializers.py \
-	  installation.py security.py)
+	$(PY) -m pytest --quiet --cov --cov-append tests/script $(addprefix tests/test_,bad_input.py \
+	  configuration.py initializers.py installation.py security.py)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
@@ -74,6 +76,8 @@ build/_native_sanitized.so: $(NATIVE)
 
 lint: $(VENV)/.lint
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run --Werror $(CPP)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info chainer_lstm/kernels/native/*.so
@@ -88,8 +92,8 @@ $(VENV)/.plot $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(INSTALLE
 	  echo 'make: NumPy; another one is chosen by: make clean; make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
 	@touch $@
 
-$(VENV)/.lint: | $(PY)
-	@$(PY) -m pip install --quiet ruff==0.17.6
+$(VENV)/.lint: Makefile | $(PY)
+	@$(PY) -m pip install --quiet ruff==0.17.6 clang-format==23.1.5
 	@touch $@
 
 $(PY):

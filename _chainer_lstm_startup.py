@@ -3,6 +3,7 @@
 ``chainer_lstm.pth`` imports this module whenever an interpreter starts, so it imports nothing but
 what is there already.  ``CHAINER_LSTM_STARTUP=0`` in the environment switches it off.
 """
+
 import os
 import sys
 

@@ -1,4 +1,7 @@
-"""The C++ of the CPU engine and the .pth file; everything else about the package is in pyproject.toml."""
+"""The C++ of the CPU engine and the .pth file;
+everything else about the package is in pyproject.toml.
+"""
+
 from distutils.command.install_data import install_data  # setuptools', which is imported before
 from pathlib import Path
 
@@ -24,13 +27,23 @@ setuptools.setup(
     distclass=Distribution,
     cmdclass={'install_data': InstallData},
     data_files=[('', ['chainer_lstm.pth'])],
-    ext_modules=[setuptools.Extension(
-        'chainer_lstm.kernels.native._native',
-        sorted(str(path) for path in FOLDER.glob('*.cpp')),
-        depends=sorted(map(str, [*FOLDER.glob('*.hpp'), *Path('chainer_lstm/kernels/cuda').glob('*.cuh')])),
-        language='c++',
-        extra_compile_args=['-std=c++17', '-O3', '-Wno-psabi', '-fvisibility=hidden', '-pthread'],
-        extra_link_args=['-pthread'],
-        optional=True,  # without a compiler NumPy computes
-    )],
+    ext_modules=[
+        setuptools.Extension(
+            'chainer_lstm.kernels.native._native',
+            sorted(str(path) for path in FOLDER.glob('*.cpp')),
+            depends=sorted(
+                map(str, [*FOLDER.glob('*.hpp'), *Path('chainer_lstm/kernels/cuda').glob('*.cuh')])
+            ),
+            language='c++',
+            extra_compile_args=[
+                '-std=c++17',
+                '-O3',
+                '-Wno-psabi',
+                '-fvisibility=hidden',
+                '-pthread',
+            ],
+            extra_link_args=['-pthread'],
+            optional=True,  # without a compiler NumPy computes
+        )
+    ],
 )

@@ -1,4 +1,5 @@
-"""What layers.py measures: one task, done by our links, by Chainer's and by torch, on the same numbers.
+"""What layers.py measures: one task, done by our links, by Chainer's and by torch,
+on the same numbers.
 
 The task: LSTM layers of H units over H inputs, from a state of zeros, in
 float32.  ``train`` is a forward pass and the gradients of the sum of all
@@ -9,12 +10,12 @@ initialized in Chainer.
 Weights and their gradients are exchanged under torch's names and in torch's
 order of the gates, i, f, a, o, one below the other.
 """
+
 from __future__ import annotations
 
 import chainer_lstm  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import importlib
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chainer
 import chainer.functions as F
@@ -47,9 +48,17 @@ def inputs(shape: Shape) -> numpy.ndarray:
 def weights(shape: Shape) -> dict[str, numpy.ndarray]:
     """-> (4H, H) and (4H,) of every layer, the same numbers in every process."""
     random, n = numpy.random.RandomState(1), shape.units
-    sizes = {'weight_ih': (4 * n, n), 'weight_hh': (4 * n, n), 'bias_ih': (4 * n,), 'bias_hh': (4 * n,)}
-    return {f'{name}_l{layer}': random.uniform(-n ** -.5, n ** -.5, size).astype('f')
-            for layer in range(shape.layers) for name, size in sizes.items()}
+    sizes = {
+        'weight_ih': (4 * n, n),
+        'weight_hh': (4 * n, n),
+        'bias_ih': (4 * n,),
+        'bias_hh': (4 * n,),
+    }
+    return {
+        f'{name}_l{layer}': random.uniform(-(n**-0.5), n**-0.5, size).astype('f')
+        for layer in range(shape.layers)
+        for name, size in sizes.items()
+    }
 
 
 class Links:
@@ -80,8 +89,12 @@ class Links:
     def results(self) -> dict[str, numpy.ndarray]:
         """What has to be the same for all contestants."""
         inferred, trained = ([y.array for y in ys] for ys in (self.infer(), self.train()))
-        return {'inferred y': self.join(inferred), 'y': self.join(trained),
-                'gradient of x': self.join([x.grad for x in self.xs]), **self.gradients()}
+        return {
+            'inferred y': self.join(inferred),
+            'y': self.join(trained),
+            'gradient of x': self.join([x.grad for x in self.xs]),
+            **self.gradients(),
+        }
 
     def forward(self) -> list[chainer.Variable]:
         raise NotImplementedError
@@ -102,7 +115,9 @@ class NStep(Links):
 
     def __init__(self, shape: Shape) -> None:
         self.link = self.links.NStepLSTM(shape.layers, shape.units, shape.units, 0)
-        self.xs = [chainer.Variable(x) for x in numpy.ascontiguousarray(inputs(shape).swapaxes(0, 1))]
+        self.xs = [
+            chainer.Variable(x) for x in numpy.ascontiguousarray(inputs(shape).swapaxes(0, 1))
+        ]
         for name, value in weights(shape).items():
             for param, gate in zip(self._gates(name), numpy.split(value, 4)):
                 param.array[...] = gate
@@ -120,8 +135,13 @@ class NStep(Links):
         return numpy.stack(arrays, axis=1)
 
     def gradients(self) -> dict[str, numpy.ndarray]:
-        return {f'{kind}_l{layer}': numpy.concatenate([param.grad for param in self._gates(f'{kind}_l{layer}')])
-                for layer in range(self.link.n_layers) for kind in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')}
+        return {
+            f'{kind}_l{layer}': numpy.concatenate(
+                [param.grad for param in self._gates(f'{kind}_l{layer}')]
+            )
+            for layer in range(self.link.n_layers)
+            for kind in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')
+        }
 
     def cut(self, lengths: numpy.ndarray) -> NStep:
         """Leaves the first steps of each sequence."""
@@ -135,14 +155,21 @@ class Steps(Links):
     links: Any
 
     def __init__(self, shape: Shape) -> None:
-        self.link = chainer.ChainList(*(self.links.LSTM(shape.units, shape.units) for _ in range(shape.layers)))
+        self.link = chainer.ChainList(
+            *(self.links.LSTM(shape.units, shape.units) for _ in range(shape.layers))
+        )
         self.xs = [chainer.Variable(x) for x in self.split(inputs(shape))]
         values = weights(shape)
         for layer, lstm in enumerate(self.link):
             b = values[f'bias_ih_l{layer}'] + values[f'bias_hh_l{layer}']
-            for param, value in ((lstm.upward.W, values[f'weight_ih_l{layer}']), (lstm.upward.b, b),
-                                 (lstm.lateral.W, values[f'weight_hh_l{layer}'])):
-                param.array[...] = layout.convert(numpy, numpy.split(value, 4), layout.N_STEP, layout.INTERLEAVED)
+            for param, value in (
+                (lstm.upward.W, values[f'weight_ih_l{layer}']),
+                (lstm.upward.b, b),
+                (lstm.lateral.W, values[f'weight_hh_l{layer}']),
+            ):
+                param.array[...] = layout.convert(
+                    numpy, numpy.split(value, 4), layout.N_STEP, layout.INTERLEAVED
+                )
 
     def forward(self) -> list[chainer.Variable]:
         for lstm in self.link:
@@ -165,12 +192,17 @@ class Steps(Links):
     def gradients(self) -> dict[str, numpy.ndarray]:
         found = {}
         for layer, lstm in enumerate(self.link):
-            for kind, param in (('weight_ih', lstm.upward.W), ('bias_ih', lstm.upward.b), ('bias_hh', lstm.upward.b),
-                                ('weight_hh', lstm.lateral.W)):
+            for kind, param in (
+                ('weight_ih', lstm.upward.W),
+                ('bias_ih', lstm.upward.b),
+                ('bias_hh', lstm.upward.b),
+                ('weight_hh', lstm.lateral.W),
+            ):
                 # after a single step from a state of zeros Chainer leaves None
                 gradient = numpy.zeros_like(param.array) if param.grad is None else param.grad
                 found[f'{kind}_l{layer}'] = numpy.concatenate(
-                    layout.convert(numpy, gradient, layout.INTERLEAVED, layout.N_STEP))
+                    layout.convert(numpy, gradient, layout.INTERLEAVED, layout.N_STEP)
+                )
         return found
 
 
@@ -190,7 +222,7 @@ class OurSequence(OurSteps):
     name = 'ours forward_sequence'
 
     def forward(self) -> list[chainer.Variable]:
-        h, = self.xs
+        (h,) = self.xs
         for lstm in self.link:
             lstm.reset_state()
             h = lstm.forward_sequence(h)
@@ -202,7 +234,7 @@ class OurSequence(OurSteps):
 
     def train_last(self) -> None:
         self.clear()
-        y, = self.forward()
+        (y,) = self.forward()
         F.sum(y[-1]).backward()
 
     def last_results(self) -> dict[str, numpy.ndarray]:
@@ -236,7 +268,9 @@ class TorchLSTM:
     def __init__(self, shape: Shape) -> None:
         self._torch = torch = importlib.import_module('torch')
         self._lstm = torch.nn.LSTM(shape.units, shape.units, shape.layers)
-        self._lstm.load_state_dict({name: torch.from_numpy(value) for name, value in weights(shape).items()})
+        self._lstm.load_state_dict(
+            {name: torch.from_numpy(value) for name, value in weights(shape).items()}
+        )
         self._x = torch.from_numpy(inputs(shape)).requires_grad_()
 
     @staticmethod
@@ -253,7 +287,7 @@ class TorchLSTM:
         with self._torch.no_grad():
             for name, param in self._lstm.named_parameters():
                 if name.startswith('bias_ih'):
-                    param[len(param) // 4:len(param) // 2] += 1
+                    param[len(param) // 4 : len(param) // 2] += 1
 
     def train_last(self) -> None:
         self._forward()[-1].sum().backward()
@@ -268,8 +302,10 @@ class TorchLSTM:
         return self._lstm(self._x)[0]
 
     def _gradients(self) -> dict[str, numpy.ndarray]:
-        return {'gradient of x': self._x.grad.numpy(),
-                **{name: param.grad.numpy() for name, param in self._lstm.named_parameters()}}
+        return {
+            'gradient of x': self._x.grad.numpy(),
+            **{name: param.grad.numpy() for name, param in self._lstm.named_parameters()},
+        }
 
     def infer(self) -> Any:
         with self._torch.inference_mode():

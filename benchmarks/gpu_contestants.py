@@ -1,10 +1,12 @@
-"""What gpu.py measures: sequences and whole updates, ours and torch's, on the same numbers; our recurrence alone."""
+"""What gpu.py measures: sequences and whole updates, ours and torch's, on the same numbers;
+our recurrence alone.
+"""
+
 from __future__ import annotations
 
 import contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import importlib
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chainer
 import language_model
@@ -13,8 +15,7 @@ from contestants import Shape
 
 from chainer_lstm import kernels
 from chainer_lstm.functions import sequence as node
-from chainer_lstm.kernels import layout
-from chainer_lstm.kernels import sequence
+from chainer_lstm.kernels import layout, sequence
 from chainer_lstm.kernels.packing import Rows
 
 
@@ -69,8 +70,10 @@ class Ours:
         values, self._weights = contestants.weights(case.shape), []
         for layer in range(case.shape.layers):
             bias = values[f'bias_ih_l{layer}'] + values[f'bias_hh_l{layer}']
-            self._weights += [self._variable(_ours(w)) for w in (
-                values[f'weight_ih_l{layer}'], bias, values[f'weight_hh_l{layer}'])]
+            self._weights += [
+                self._variable(_ours(w))
+                for w in (values[f'weight_ih_l{layer}'], bias, values[f'weight_hh_l{layer}'])
+            ]
         self._x = self._variable(case.packed())
         self._state = self._xp.zeros((case.shape.layers, case.shape.batch, case.shape.units), 'f')
         self._gy = self._xp.ones(self._x.shape, 'f')
@@ -96,7 +99,7 @@ class Ours:
         inferred, trained = self.infer(), self.train()
         found = {'inferred y': inferred.array, 'y': trained.array, 'gradient of x': self._x.grad}
         for layer in range(self._case.shape.layers):
-            gW, _, gU = (w.grad for w in self._weights[3 * layer:3 * layer + 3])
+            gW, _, gU = (w.grad for w in self._weights[3 * layer : 3 * layer + 3])
             found[f'weight_ih_l{layer}'], found[f'weight_hh_l{layer}'] = gW, gU
         found = {name: chainer.backends.cuda.to_cpu(x) for name, x in found.items()}
         return {name: _torchs(x) if name.startswith('weight') else x for name, x in found.items()}
@@ -116,9 +119,15 @@ class Torch:
     def __init__(self, device: Any, case: Case, precision: str) -> None:
         self._torch = torch = importlib.import_module('torch')
         self._precision = precision
-        self._lstm = torch.nn.LSTM(case.shape.units, case.shape.units, case.shape.layers).to(device.torch_name)
-        self._lstm.load_state_dict({name: torch.from_numpy(value)
-                                    for name, value in contestants.weights(case.shape).items()})
+        self._lstm = torch.nn.LSTM(case.shape.units, case.shape.units, case.shape.layers).to(
+            device.torch_name
+        )
+        self._lstm.load_state_dict(
+            {
+                name: torch.from_numpy(value)
+                for name, value in contestants.weights(case.shape).items()
+            }
+        )
         self._shape = None if case.ragged else (case.shape.time, case.shape.batch, case.shape.units)
         self._batches = torch.tensor(case.batches)
         self._x = torch.from_numpy(case.packed()).to(device.torch_name).requires_grad_()
@@ -140,8 +149,16 @@ class Torch:
 
     def results(self) -> dict[str, numpy.ndarray]:
         inferred, trained = self.infer(), self.train()
-        found = {'inferred y': inferred, 'y': trained.detach(), 'gradient of x': self._x.grad,
-                 **{name: p.grad for name, p in self._lstm.named_parameters() if name.startswith('weight')}}
+        found = {
+            'inferred y': inferred,
+            'y': trained.detach(),
+            'gradient of x': self._x.grad,
+            **{
+                name: p.grad
+                for name, p in self._lstm.named_parameters()
+                if name.startswith('weight')
+            },
+        }
         return {name: x.cpu().numpy() for name, x in found.items()}
 
     def _forward(self) -> Any:
@@ -154,7 +171,10 @@ class OurUpdates(language_model.Ours):
     """Whole updates of the PTB example's model; their losses stay on the device."""
 
     def __init__(self, device: Any, shape: Shape, dropout: float, precision: str) -> None:
-        self.device, self._precision = chainer.backend.get_device_from_array(device.xp.zeros(1)), precision
+        self.device, self._precision = (
+            chainer.backend.get_device_from_array(device.xp.zeros(1)),
+            precision,
+        )
         self.take_turn()
         super().__init__(shape, dropout)
 
@@ -174,7 +194,9 @@ class TorchUpdates(language_model.Torchs):
 
 
 class Recurrence:
-    """One layer of a case without the products of its inputs and gradients: what is left to a time step."""
+    """One layer of a case without the products of its inputs and gradients:
+    what is left to a time step.
+    """
 
     def __init__(self, device: Any, case: Case, engine: str, precision: str) -> None:
         xp, (batch, _, units, _) = device.xp, case.shape
@@ -196,7 +218,10 @@ class Recurrence:
         self.forward()
         self._given = {'forward': given, 'backward': [(x, x.copy()) for x in (gates, *self._last)]}
         # what has to be read and written of gates, h, c and their gradients
-        self.bytes = {'forward': rows.total * units * 4 * (4 + 4 + 2), 'backward': rows.total * units * 4 * (4 + 4 + 3)}
+        self.bytes = {
+            'forward': rows.total * units * 4 * (4 + 4 + 2),
+            'backward': rows.total * units * 4 * (4 + 4 + 3),
+        }
         self.operations = 2 * rows.total * 4 * units * units
 
     def restore(self, way: str) -> None:

@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""Measures whole updates of the PTB example's model: ours, Chainer's and torch's, float32 on the CPU.
+"""Measures whole updates of the PTB example's model:
+ours, Chainer's and torch's, float32 on the CPU.
 
 An update is what training repeats: embedding, two LSTM layers and a softmax
 over 10,000 words for a chunk of truncated BPTT, gradients, clipping, SGD.  All
 start from the same weights and read the same words; the losses of the first
 updates have to agree, then they take turns, each in a process of its own.
 
-    language_model.py                     20 steps of 200 units and 35 of 650: about two minutes on two cores
+    language_model.py                     20 steps of 200 units and 35 of 650:
+                                          about two minutes on two cores
     language_model.py --peers torch       without Chainer
     language_model.py --quick             seconds: whether it works; the figures tell nothing
 
 The folder --out gets language_model.json.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -31,8 +34,7 @@ import layers
 import numpy
 import report
 from contestants import Shape
-from worker import Worker
-from worker import start
+from worker import Worker, start
 
 from chainer_lstm import functions
 from chainer_lstm.command_line import Parser
@@ -53,7 +55,9 @@ class Model:
 
     def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
         random = numpy.random.RandomState(0)
-        self._text = numpy.minimum(random.zipf(1.3, (64 * shape.time + 1, shape.batch)) - 1, WORDS - 1).astype('i')
+        self._text = numpy.minimum(
+            random.zipf(1.3, (64 * shape.time + 1, shape.batch)) - 1, WORDS - 1
+        ).astype('i')
         self._time, self._at = shape.time, 0
         self._make(shape)
         self._dropout = dropout
@@ -62,7 +66,9 @@ class Model:
         """One update; -> its mean loss, an array that the device may still have to compute."""
         at = self._at
         self._at = (at + self._time) % (len(self._text) - 1)
-        return self._update(self._text[at:at + self._time], self._text[at + 1:at + 1 + self._time])
+        return self._update(
+            self._text[at : at + self._time], self._text[at + 1 : at + 1 + self._time]
+        )
 
     def results(self) -> dict[str, numpy.ndarray]:
         dropout, self._dropout = self._dropout, 0.0
@@ -120,8 +126,11 @@ class Chainers(Ours):
     def _make(self, shape: Shape) -> None:
         ours = weights(shape)
         names = [f'l{k}' for k in range(1, shape.layers + 1)]
-        model = chainer.Chain(embed=L.EmbedID(WORDS, shape.units), out=L.Linear(shape.units, WORDS),
-                              **{name: L.LSTM(shape.units, shape.units) for name in names})
+        model = chainer.Chain(
+            embed=L.EmbedID(WORDS, shape.units),
+            out=L.Linear(shape.units, WORDS),
+            **{name: L.LSTM(shape.units, shape.units) for name in names},
+        )
         model.embed.copyparams(ours.embed)
         model.out.copyparams(ours[f'l{shape.layers + 1}'])
         for name in names:
@@ -150,8 +159,11 @@ class Torchs(Model):
         self._embed = torch.nn.Embedding(WORDS, shape.units)
         self._lstm = torch.nn.LSTM(shape.units, shape.units, shape.layers)
         self._out = torch.nn.Linear(shape.units, WORDS)
-        values = {self._embed.weight: ours.embed.W, self._out.weight: ours[f'l{shape.layers + 1}'].W,
-                  self._out.bias: ours[f'l{shape.layers + 1}'].b}
+        values = {
+            self._embed.weight: ours.embed.W,
+            self._out.weight: ours[f'l{shape.layers + 1}'].W,
+            self._out.bias: ours[f'l{shape.layers + 1}'].b,
+        }
         for k, lstm in enumerate(ours.lstms):
             for name, param in (('ih', lstm.upward.W), ('hh', lstm.lateral.W)):
                 values[getattr(self._lstm, f'weight_{name}_l{k}')] = param
@@ -162,7 +174,9 @@ class Torchs(Model):
             for to, param in values.items():
                 value = param.array
                 if any(to is each for each in self._lstm.parameters()):
-                    value = numpy.concatenate(layout.convert(numpy, value, layout.INTERLEAVED, layout.N_STEP))
+                    value = numpy.concatenate(
+                        layout.convert(numpy, value, layout.INTERLEAVED, layout.N_STEP)
+                    )
                 to.copy_(torch.from_numpy(value))
         self._text = torch.from_numpy(self._text).to(self.device)
         modules = [module.to(self.device) for module in (self._embed, self._lstm, self._out)]
@@ -171,11 +185,16 @@ class Torchs(Model):
         self._state = None
 
     def _update(self, x: Any, t: Any) -> Any:
-        torch, dropout = self._torch, functools.partial(self._torch.nn.functional.dropout, p=self._dropout)
+        torch, dropout = (
+            self._torch,
+            functools.partial(self._torch.nn.functional.dropout, p=self._dropout),
+        )
         self._lstm.dropout = self._dropout
         h, state = self._lstm(dropout(self._embed(x)), self._state)
         self._state = [s.detach() for s in state]
-        loss = torch.nn.functional.cross_entropy(self._out(dropout(h)).flatten(0, 1), t.flatten().long())
+        loss = torch.nn.functional.cross_entropy(
+            self._out(dropout(h)).flatten(0, 1), t.flatten().long()
+        )
         self._optimizer.zero_grad()
         (loss * len(x)).backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
@@ -188,9 +207,13 @@ MODELS = {'ours': Ours, 'chainer': Chainers, 'torch': Torchs}
 
 def parse(argv: Any) -> argparse.Namespace:
     p = Parser(__doc__)
-    p.add_argument('--runs', type=layers.count, default=7, metavar='N', help='turns of each (default: 7)')
+    p.add_argument(
+        '--runs', type=layers.count, default=7, metavar='N', help='turns of each (default: 7)'
+    )
     p.add_argument('--peers', type=layers.peers, default='chainer,torch', help='(default: both)')
-    p.add_argument('--out', type=pathlib.Path, default='result', metavar='FOLDER', help='(default: result)')
+    p.add_argument(
+        '--out', type=pathlib.Path, default='result', metavar='FOLDER', help='(default: result)'
+    )
     p.add_argument('--quick', action='store_true', help='a tiny shape, one turn')
     args = p.parse_args(argv)
     args.shapes, args.seconds = (QUICK_SHAPES, 0) if args.quick else (SHAPES, layers.TURN)
@@ -215,8 +238,13 @@ def measure(shape: Shape, workers: dict[str, Worker], args: argparse.Namespace) 
     times = layers.take_turns(workers, 'train', args.runs, args.seconds)
     print()
     words = {name: shape.batch * shape.time / found['median'] for name, found in times.items()}
-    return {'shape': shape._asdict(), 'losses': losses['ours'].tolist(), 'times': times, 'words/sec': words,
-            'ratios': {name: words['ours'] / value for name, value in words.items() if name != 'ours'}}
+    return {
+        'shape': shape._asdict(),
+        'losses': losses['ours'].tolist(),
+        'times': times,
+        'words/sec': words,
+        'ratios': {name: words['ours'] / value for name, value in words.items() if name != 'ours'},
+    }
 
 
 def run(args: argparse.Namespace) -> None:
@@ -228,7 +256,10 @@ def run(args: argparse.Namespace) -> None:
     for entry in results['shapes']:
         figures = ', '.join(f'{name} {value:.0f}' for name, value in entry['words/sec'].items())
         ratios = ', '.join(f'{value:.2f} times {name}' for name, value in entry['ratios'].items())
-        print(f'{"/".join(map(str, entry["shape"].values()))}: words a second: {figures}; ours {ratios or "alone"}')
+        print(
+            f'{"/".join(map(str, entry["shape"].values()))}: words a second: {figures}; '
+            f'ours {ratios or "alone"}'
+        )
     (args.out / 'language_model.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
 
 

@@ -1,8 +1,10 @@
-"""A process for each family of contestants: one computes, the others are blocked on their pipes meanwhile.
+"""A process for each family of contestants:
+one computes, the others are blocked on their pipes meanwhile.
 
 In one process, or without the blocking, the threads of one side's BLAS or
 OpenMP would spin for a while after each call and take cores from the other.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -15,8 +17,7 @@ import time
 import traceback
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import chainer
@@ -53,8 +54,10 @@ class Worker:
             error, result = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join()
-            raise RuntimeError(f'a process that measures ended with status {self._process.exitcode} in {method}; '
-                               'was there too little memory?') from None
+            raise RuntimeError(
+                f'a process that measures ended with status {self._process.exitcode} in {method}; '
+                'was there too little memory?'
+            ) from None
         if error is not None:
             raise error(result)
         return result
@@ -81,9 +84,11 @@ def _serve(pipe: multiprocessing.connection.Connection, classes: tuple[type, ...
         pipe.send(answer)
 
 
-def start(stack: contextlib.ExitStack, families: dict[str, tuple[type, ...]], engine: str
-          ) -> tuple[dict[str, Worker], dict[str, Any]]:
-    """The workers by the names of their contestants, and the facts of each family whose library is installed.
+def start(
+    stack: contextlib.ExitStack, families: dict[str, tuple[type, ...]], engine: str
+) -> tuple[dict[str, Worker], dict[str, Any]]:
+    """The workers by the names of their contestants,
+    and the facts of each family whose library is installed.
 
     'ours' computes with this engine.
     """
@@ -110,7 +115,8 @@ class Family:
     def facts(self, engine: Optional[str]) -> dict[str, Any]:
         """Versions and thread pools; from now on ours computes with this engine.
 
-        Others get None: the native engine also changes how its process keeps freed memory, from which they would gain.
+        Others get None: the native engine also changes how its process keeps freed memory, from
+        which they would gain.
 
         Raises:
             ImportError: the library is not installed.
@@ -124,8 +130,13 @@ class Family:
             from threadpoolctl import threadpool_info
         except ImportError:
             return facts
-        return {**facts, 'pools': [{key: pool.get(key) for key in ('internal_api', 'version', 'num_threads')}
-                                   for pool in threadpool_info()]}
+        return {
+            **facts,
+            'pools': [
+                {key: pool.get(key) for key in ('internal_api', 'version', 'num_threads')}
+                for pool in threadpool_info()
+            ],
+        }
 
     def prepare(self, shape: contestants.Shape) -> None:
         self._contestants.clear()  # before the next ones are made
@@ -150,7 +161,9 @@ class Family:
         return _timed(getattr(self._contestants[name], mode), seconds)
 
     def ragged(self, shape: contestants.Shape, runs: int, seconds: float) -> dict[str, Any]:
-        """Seconds a token of our NStepLSTM's training with lengths drawn from 1 to T, and with all of them T."""
+        """Seconds a token of our NStepLSTM's training with lengths drawn from 1 to T,
+        and with all of them T.
+        """
         lengths = numpy.random.RandomState(0).randint(1, shape.time + 1, shape.batch)
         drawn, full = contestants.OurNStep(shape).cut(lengths), contestants.OurNStep(shape)
         for contestant in (drawn, full):
@@ -158,13 +171,21 @@ class Family:
         times = [(_timed(drawn.train, seconds), _timed(full.train, seconds)) for _ in range(runs)]
         of_drawn, of_full = (statistics.median(values) for values in zip(*times))
         of_drawn, of_full = of_drawn / int(lengths.sum()), of_full / (shape.batch * shape.time)
-        return {'shape': shape._asdict(), 'lengths': lengths.tolist(), 'runs': times,
-                'drawn': of_drawn, 'full': of_full, 'ratio': of_drawn / of_full}
+        return {
+            'shape': shape._asdict(),
+            'lengths': lengths.tolist(),
+            'runs': times,
+            'drawn': of_drawn,
+            'full': of_full,
+            'ratio': of_drawn / of_full,
+        }
 
     def memory(self, shape: contestants.Shape) -> dict[str, Any]:
-        """Bytes that training one layer with forward_sequence takes at its peak, and that it cannot do without.
+        """Bytes that training one layer with forward_sequence takes at its peak,
+        and that it cannot do without.
 
-        These are x, y, the gates, the cells and the gradients of x, y, W, b and U; the weights count in neither.
+        These are x, y, the gates, the cells and the gradients of x, y, W, b and U; the weights
+        count in neither.
         """
         values, lstm = contestants.inputs(shape), chainer_lstm.links.LSTM(shape.units, shape.units)
         _train_once(lstm, values)
@@ -190,7 +211,9 @@ def _train_once(lstm: chainer_lstm.links.LSTM, values: numpy.ndarray) -> None:
 
 
 def _timed(call: Callable[[], Any], seconds: float) -> float:
-    """The median of the calls that fit in these seconds, at least one; what a call returns is freed in its time."""
+    """The median of the calls that fit in these seconds, at least one;
+    what a call returns is freed in its time.
+    """
     gc.collect()
     times: list[float] = []
     while not times or sum(times) < seconds:

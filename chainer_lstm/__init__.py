@@ -3,6 +3,7 @@
 With it Chainer 7.8.1 imports again; take ``chainer_lstm.links`` for
 ``chainer.links``, or ``install()`` them there.
 """
+
 import importlib
 from typing import Any
 
@@ -12,7 +13,16 @@ compat.install()
 
 __version__ = '0.1.0'
 
-_MODULES = ('datasets', 'functions', 'initializers', 'interop', 'kernels', 'links', 'models', 'training')
+_MODULES = (
+    'datasets',
+    'functions',
+    'initializers',
+    'interop',
+    'kernels',
+    'links',
+    'models',
+    'training',
+)
 _INSTALLATION = ('install', 'installed', 'uninstall')
 
 

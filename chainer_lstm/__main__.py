@@ -1,4 +1,5 @@
 """``python -m chainer_lstm``: see ``chainer_lstm.script.command``."""
+
 import sys
 
 from chainer_lstm.script.command import main

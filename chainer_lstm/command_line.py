@@ -1,4 +1,5 @@
 """What the command lines of the package, its examples and its benchmarks share."""
+
 from __future__ import annotations
 
 import argparse
@@ -6,10 +7,14 @@ from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that shows the description as it is written, and answers wrong arguments with one line."""
+    """A parser that shows the description as it is written,
+    and answers wrong arguments with one line.
+    """
 
     def __init__(self, description: str | None, **options: object) -> None:
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options
+        )
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""

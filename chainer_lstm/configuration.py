@@ -1,4 +1,5 @@
 """What this installation computes with."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -15,10 +16,14 @@ _LIBRARIES = ('chainer', 'numpy', 'cupy', 'torch', 'matplotlib')
 
 def show_config() -> None:
     """Prints a table of versions, engines, devices, threads and instruction sets."""
-    rows = {'chainer_lstm': chainer_lstm.__version__,
-            'Python': f'{platform.python_version()} on {platform.system()} {platform.machine()}',
-            **{name: _version(name) for name in _LIBRARIES},
-            'engine numpy': 'ready', 'engine native': _native(), 'engines cupy, persistent': _cupy()}
+    rows = {
+        'chainer_lstm': chainer_lstm.__version__,
+        'Python': f'{platform.python_version()} on {platform.system()} {platform.machine()}',
+        **{name: _version(name) for name in _LIBRARIES},
+        'engine numpy': 'ready',
+        'engine native': _native(),
+        'engines cupy, persistent': _cupy(),
+    }
     width = max(map(len, rows))
     print('\n'.join(f'{name:{width}}  {value}' for name, value in rows.items()))
 
@@ -27,15 +32,20 @@ def _version(name: str) -> str:
     if importlib.util.find_spec(name) is None:
         return 'not installed'
     distributions = metadata.packages_distributions().get(name, [name])
-    return ', '.join(f'{metadata.version(each)} ({each})' if each != name else metadata.version(each)
-                     for each in dict.fromkeys(distributions))
+    return ', '.join(
+        f'{metadata.version(each)} ({each})' if each != name else metadata.version(each)
+        for each in dict.fromkeys(distributions)
+    )
 
 
 def _native() -> str:
     library = native.library()
     if library is None:
         return f'{why_missing()}; numpy is used'
-    return f'ready: {" > ".join(native.instruction_sets())}, {library.chainer_lstm_get_num_threads()} threads'
+    return (
+        f'ready: {" > ".join(native.instruction_sets())}, '
+        f'{library.chainer_lstm_get_num_threads()} threads'
+    )
 
 
 def _cupy() -> str:
@@ -46,4 +56,6 @@ def _cupy() -> str:
 
     devices = [cupy.cuda.runtime.getDeviceProperties(k) for k in range(gpu.number())]
     return 'ready: ' + ', '.join(
-        f'{device["name"].decode()} (compute capability {device["major"]}.{device["minor"]})' for device in devices)
+        f'{device["name"].decode()} (compute capability {device["major"]}.{device["minor"]})'
+        for device in devices
+    )

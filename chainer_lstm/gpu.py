@@ -1,4 +1,5 @@
 """The state of CuPy, CUDA's libraries and GPUs, in words."""
+
 from __future__ import annotations
 
 import importlib.util

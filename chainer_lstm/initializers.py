@@ -1,9 +1,9 @@
 """Initializers for matrices whose rows are the interleaved gates of an LSTM."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 
@@ -24,7 +24,9 @@ def check(name: str, value: Any) -> None:
     except TypeError:
         valid = False
     if not valid:
-        raise TypeError(f'expected {name} to be None, a number, an array or a callable, got {value!r}')
+        raise TypeError(
+            f'expected {name} to be None, a number, an array or a callable, got {value!r}'
+        )
 
 
 class PerGate:
@@ -77,14 +79,18 @@ class GateBias(chainer.Initializer):
         TypeError: an initializer is none.
     """
 
-    def __init__(self, bias_init: Optional[Any] = None, forget_bias_init: Optional[Any] = None) -> None:
+    def __init__(
+        self, bias_init: Optional[Any] = None, forget_bias_init: Optional[Any] = None
+    ) -> None:
         super().__init__()
         check('bias_init', bias_init)
         check('forget_bias_init', forget_bias_init)
         bias_init = 0 if bias_init is None else bias_init
         forget_bias_init = bias_init if forget_bias_init is None else forget_bias_init
-        self._gates = [chainer.initializers._get_initializer(init)
-                       for init in (bias_init, bias_init, forget_bias_init, bias_init)]
+        self._gates = [
+            chainer.initializers._get_initializer(init)
+            for init in (bias_init, bias_init, forget_bias_init, bias_init)
+        ]
 
     def __call__(self, array: Any) -> None:
         _check_gates(array, 1)
@@ -94,4 +100,7 @@ class GateBias(chainer.Initializer):
 
 def _check_gates(array: Any, ndim: int) -> None:
     if array.ndim < ndim or array.shape[0] % 4:
-        raise ValueError(f'expected an array of {ndim} axes, the first that of four gates (4H), got {array.shape}')
+        raise ValueError(
+            f'expected an array of {ndim} axes, the first that of four gates (4H), '
+            f'got {array.shape}'
+        )

@@ -5,6 +5,7 @@ modules that define them by ones that have the replaced names too.  Chainer's
 own classes stay as they are: ours are made of them, and links that exist
 already go on working.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -14,13 +15,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from chainer_lstm import functions
-from chainer_lstm import links
+from chainer_lstm import functions, links
 from chainer_lstm.compat import devices
-from chainer_lstm.compat.replacements import Module
-from chainer_lstm.compat.replacements import Replacements
+from chainer_lstm.compat.replacements import Module, Replacements
 
-# the modules that define Chainer's family, and what takes its place there and in chainer.links or chainer.functions
+# the modules that define Chainer's family, and what takes its place there and in chainer.links
+# or chainer.functions
 _REPLACEMENTS = {
     'chainer.links.rnn.lstm': (links.LSTM, links.StatelessLSTM),
     'chainer.links.rnn.n_step_lstm': (links.NStepLSTM, links.NStepBiLSTM),
@@ -34,7 +34,8 @@ _v1 = Replacements()  # of v7's interface by v1's
 
 
 def install(*, v1: bool = False) -> None:
-    """Makes ``chainer.links`` and ``chainer.functions`` give this package's LSTM family, until ``uninstall``.
+    """Makes ``chainer.links`` and ``chainer.functions`` give this package's LSTM family,
+    until ``uninstall``.
 
     Links made before, and names that were imported from Chainer before, stay
     Chainer's; pickles of such links need this package to be read.  Other pickles
@@ -64,7 +65,9 @@ def install(*, v1: bool = False) -> None:
 
 
 def uninstall() -> None:
-    """Gives Chainer its own classes, functions and interface back; links that exist stay what they are."""
+    """Gives Chainer its own classes, functions and interface back;
+    links that exist stay what they are.
+    """
     _v1.undo()
     _family.undo()
 

@@ -1,4 +1,5 @@
 """How `make docs` builds these pages; docs/reference is made of the docstrings."""
+
 import chainer_lstm
 
 project = 'chainer-lstm'
@@ -28,9 +29,15 @@ nitpick_ignore_regex = [('py:.*', r'(chainer|numpy)\..*')]
 
 
 def _skips(app, what, name, member, skip, options):
-    """Leaves out what is inherited from Chainer and from tuple, and what the pages name themselves."""
+    """Leaves out what is inherited from Chainer and from tuple,
+    and what the pages name themselves.
+    """
     function = getattr(member, 'fget', getattr(member, '__func__', member))
-    return skip or what == 'module' or not str(getattr(function, '__module__', '')).startswith('chainer_lstm')
+    return (
+        skip
+        or what == 'module'
+        or not str(getattr(function, '__module__', '')).startswith('chainer_lstm')
+    )
 
 
 def setup(app):

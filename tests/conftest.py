@@ -1,4 +1,5 @@
 """The array module under test, and what several test modules need."""
+
 import collections
 import functools
 
@@ -23,7 +24,12 @@ LAYOUTS = {
     'unaligned': lambda xp, x: xp.concatenate((x[:, :1], x), axis=1)[:, 1:],
 }
 
-DTYPES = {'float16': numpy.float16, 'float32': numpy.float32, 'float64': numpy.float64, 'mixed16': chainer.mixed16}
+DTYPES = {
+    'float16': numpy.float16,
+    'float32': numpy.float32,
+    'float64': numpy.float64,
+    'mixed16': chainer.mixed16,
+}
 
 # of the links under test
 INPUT, UNITS = 3, 4
@@ -41,7 +47,9 @@ BATCHES = {
 
 
 def pytest_addoption(parser):
-    parser.addoption('--sample', type=int, metavar='N', help='run at most N cases of each parametrized test')
+    parser.addoption(
+        '--sample', type=int, metavar='N', help='run at most N cases of each parametrized test'
+    )
 
 
 def pytest_collection_modifyitems(config, items):
@@ -62,6 +70,7 @@ def no_gpu():
     """Why there is no GPU to test on, or None."""
     try:
         import cupy
+
         cupy.zeros(1).sum().item()
     except ImportError as error:
         return f'CuPy cannot be imported: {error}'
@@ -77,6 +86,7 @@ def cupy():
     if reason is not None:
         pytest.skip(reason)
     import cupy
+
     cupy.random.seed(0)
     return cupy
 
@@ -137,21 +147,30 @@ def outputs_states_and_gradients(link, xs, order=1):
 
 def weighted_sum(outputs):
     """A loss, in float64, that weighs every element of every output differently."""
-    return sum(F.sum(F.cast(y, 'd') * uniform(y.shape, 'd', y.xp, seed)) for seed, y in enumerate(outputs))
+    return sum(
+        F.sum(F.cast(y, 'd') * uniform(y.shape, 'd', y.xp, seed)) for seed, y in enumerate(outputs)
+    )
 
 
 def gradients(outputs, inputs, order=1):
-    """Gradients of a weighted sum of the outputs by the inputs; order 2: also those of a weighted sum of these."""
+    """Gradients of a weighted sum of the outputs by the inputs; order 2:
+    also those of a weighted sum of these.
+    """
     result = []
     for left in reversed(range(order)):
         found = chainer.grad([weighted_sum(outputs)], inputs, enable_double_backprop=left > 0)
-        outputs = [chainer.Variable(x.xp.zeros_like(x.array)) if g is None else g for x, g in zip(inputs, found)]
+        outputs = [
+            chainer.Variable(x.xp.zeros_like(x.array)) if g is None else g
+            for x, g in zip(inputs, found)
+        ]
         result += outputs
     return result
 
 
 def assert_close(actual, expected):
-    """Sequences of arrays, variables or None: dtypes and shapes are equal, values as near as the dtype allows."""
+    """Sequences of arrays, variables or None:
+    dtypes and shapes are equal, values as near as the dtype allows.
+    """
     assert len(actual) == len(expected)
     for index, (a, e) in enumerate(zip(actual, expected)):
         assert (a is None) == (e is None), f'item {index}: got {a}, expected {e}'
@@ -159,14 +178,19 @@ def assert_close(actual, expected):
             a, e = (cuda.to_cpu(chainer.as_array(x)) for x in (a, e))
             assert (a.dtype, a.shape) == (e.dtype, e.shape), f'item {index}'
             tolerance = TOLERANCE[a.dtype.char]
-            numpy.testing.assert_allclose(a, e, rtol=tolerance, atol=tolerance, err_msg=f'item {index}')
+            numpy.testing.assert_allclose(
+                a, e, rtol=tolerance, atol=tolerance, err_msg=f'item {index}'
+            )
 
 
 def contents(link):
     """Copies of all parameters and, where there is one, the state; to see whether they changed."""
     values = {path: param.array for path, param in link.namedparams()}
     values.update((name, getattr(link, name)) for name in ('c', 'h') if hasattr(link, name))
-    return {key: None if value is None else chainer.as_array(value).copy() for key, value in values.items()}
+    return {
+        key: None if value is None else chainer.as_array(value).copy()
+        for key, value in values.items()
+    }
 
 
 def assert_same(actual, expected):
@@ -176,4 +200,6 @@ def assert_same(actual, expected):
         assert (actual[key] is None) == (value is None), key
         if value is not None:
             assert actual[key].dtype == value.dtype, key
-            numpy.testing.assert_array_equal(cuda.to_cpu(actual[key]), cuda.to_cpu(value), err_msg=str(key))
+            numpy.testing.assert_array_equal(
+                cuda.to_cpu(actual[key]), cuda.to_cpu(value), err_msg=str(key)
+            )

@@ -1,4 +1,7 @@
-"""The cells as loops over rows and units in float64: slow, plain NumPy, and independent of the package."""
+"""The cells as loops over rows and units in float64:
+slow, plain NumPy, and independent of the package.
+"""
+
 import numpy
 
 
@@ -29,7 +32,7 @@ def peephole_step(c_prev, h_prev, x, W, b, U, P_i, P_f, P_o):
     c_prev, P_i, P_f, P_o = _wide(c_prev, P_i, P_f, P_o)
     c, h = c_prev.copy(), numpy.zeros((len(x), c_prev.shape[1]))
     for row, unit in numpy.ndindex(*h.shape):
-        a, i, f = pre[row, 4 * unit:4 * unit + 3]
+        a, i, f = pre[row, 4 * unit : 4 * unit + 3]
         i += numpy.dot(P_i[unit], c_prev[row])
         f += numpy.dot(P_f[unit], c_prev[row])
         c[row, unit] = numpy.tanh(a) * sigmoid(i) + c_prev[row, unit] * sigmoid(f)
@@ -49,13 +52,18 @@ def n_step(hx, cx, ws, bs, xs, directions=1):
     hy, cy = _wide(hx.copy(), cx.copy())
     ys = []
     for k, x in enumerate(xs):
-        y, = _wide(x)
+        (y,) = _wide(x)
         for first in range(0, len(hy), directions):
             outputs = []
             for layer in range(first, first + directions):
                 backward = layer > first
                 hy[layer, k], cy[layer, k], hs = _sequence(
-                    hy[layer, k], cy[layer, k], _wide(*ws[layer]), _wide(*bs[layer]), y[::-1] if backward else y)
+                    hy[layer, k],
+                    cy[layer, k],
+                    _wide(*ws[layer]),
+                    _wide(*bs[layer]),
+                    y[::-1] if backward else y,
+                )
                 outputs.append(hs[::-1] if backward else hs)
             y = numpy.concatenate(outputs, axis=1)
         ys.append(y)

@@ -1,18 +1,21 @@
-"""What users get wrong: the right exception, what was expected and what came, and nothing changed by the attempt."""
+"""What users get wrong: the right exception, what was expected and what came,
+and nothing changed by the attempt.
+"""
+
 import collections
 
 import pytest
 
-from tests.bad_input import command_lines
-from tests.bad_input import constructors
-from tests.bad_input import conversions
-from tests.bad_input import functions
-from tests.bad_input import models
-from tests.bad_input import sequences
-from tests.bad_input import steps
-from tests.bad_input.rows import numbers_drawn
-from tests.bad_input.rows import state_of
-from tests.bad_input.rows import state_of_everything_else
+from tests.bad_input import (
+    command_lines,
+    constructors,
+    conversions,
+    functions,
+    models,
+    sequences,
+    steps,
+)
+from tests.bad_input.rows import numbers_drawn, state_of, state_of_everything_else
 from tests.conftest import assert_same
 
 TABLES = (constructors, steps, sequences, functions, models, conversions, command_lines)
@@ -32,5 +35,7 @@ def test_wrong_call_raises_and_changes_nothing(row, tmp_path, monkeypatch):
 
 
 def test_every_row_has_a_name_of_its_own():
-    assert [name for name, count in collections.Counter(row.name for row in ROWS).items() if count > 1] == []
+    assert [
+        name for name, count in collections.Counter(row.name for row in ROWS).items() if count > 1
+    ] == []
     assert len(ROWS) > 600

@@ -1,4 +1,5 @@
 """The benchmark works from end to end; what it measures depends on the machine."""
+
 import json
 import os
 import pathlib
@@ -43,7 +44,9 @@ class DyingSteps(contestants.ChainerSteps):
 
 
 class UntouchedSteps(contestants.ChainerSteps):
-    """With the native engine this process would keep freed memory, and a peer in it would be the faster for it."""
+    """With the native engine this process would keep freed memory,
+    and a peer in it would be the faster for it.
+    """
 
     def train(self):
         assert native.library.cache_info().currsize == 0
@@ -73,23 +76,31 @@ def quick(out, *args):
 
 def test_language_model(tmp_path, capsys):
     import language_model
+
     assert language_model.main(['--quick', '--peers', 'chainer', '--out', str(tmp_path)]) == 0
-    entry, = json.loads((tmp_path / 'language_model.json').read_text())['shapes']
+    (entry,) = json.loads((tmp_path / 'language_model.json').read_text())['shapes']
     assert {*entry['words/sec']} == {'ours', 'chainer'}
-    assert entry['ratios']['chainer'] == pytest.approx(entry['words/sec']['ours'] / entry['words/sec']['chainer'])
+    assert entry['ratios']['chainer'] == pytest.approx(
+        entry['words/sec']['ours'] / entry['words/sec']['chainer']
+    )
     assert 'words a second' in capsys.readouterr().out
 
 
 def test_language_models_that_differ_are_not_timed(tmp_path, capsys, monkeypatch):
     import language_model
-    monkeypatch.setattr(language_model, 'measure', lambda *args: (_ for _ in ()).throw(RuntimeError('other losses')))
+
+    monkeypatch.setattr(
+        language_model, 'measure', lambda *args: (_ for _ in ()).throw(RuntimeError('other losses'))
+    )
     assert language_model.main(['--quick', '--peers', 'none', '--out', str(tmp_path)]) == 1
     assert 'error: other losses' in capsys.readouterr().err
 
 
 def test_table_files_and_chart(tmp_path):
     args = ['--quick', '--shapes', '3/4/5/2', '1/1/2/1', '--peers', 'chainer', '--out', 'new/out']
-    done = subprocess.run([*SCRIPT, *args], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run(
+        [*SCRIPT, *args], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, '')
     lines = [line.split('  ')[0] for line in done.stdout.splitlines()]
     for mode in 'training', 'inference':
@@ -108,8 +119,11 @@ def test_table_files_and_chart(tmp_path):
         assert all(found['agrees'] for found in entry['parity'].values())
         for mode in 'train', 'infer':
             assert {*entry['times'][mode]} == NAMES
-            assert all(0 < figures['min'] <= figures['median'] <= figures['max'] and len(figures['runs']) == 1
-                       for figures in entry['times'][mode].values())
+            assert all(
+                0 < figures['min'] <= figures['median'] <= figures['max']
+                and len(figures['runs']) == 1
+                for figures in entry['times'][mode].values()
+            )
             assert {*entry['ratios'][mode]} == {*PEER_OF}
         assert entry['memory']['ratio'] > 0.9
     assert len(results['ragged']['lengths']) == 3
@@ -125,8 +139,10 @@ def test_wrong_contestant_is_an_error_and_not_timed(tmp_path, capsys, monkeypatc
     printed = capsys.readouterr()
     assert 'chainer LSTM steps and chainer NStepLSTM differ by' in printed.err
     assert 'bias_hh_l1; not timed' in printed.err
-    entry, = json.loads((tmp_path / 'layers.json').read_text())['shapes']
-    assert {name for name, found in entry['parity'].items() if not found['agrees']} == {'chainer LSTM steps'}
+    (entry,) = json.loads((tmp_path / 'layers.json').read_text())['shapes']
+    assert {name for name, found in entry['parity'].items() if not found['agrees']} == {
+        'chainer LSTM steps'
+    }
     for mode in 'train', 'infer':
         assert {*entry['times'][mode]} == NAMES - {'chainer LSTM steps'}
         assert {*entry['ratios'][mode]} == {'ours NStepLSTM'}
@@ -138,20 +154,27 @@ def test_loss_on_the_last_output(tmp_path, monkeypatch):
     last = json.loads((tmp_path / 'layers.json').read_text())['last']
     assert all(found['agrees'] for found in last['parity'].values())
     assert last['ratio'] == pytest.approx(
-        last['times']['ours forward_sequence']['median'] / last['times']['torch LSTM']['median'])
+        last['times']['ours forward_sequence']['median'] / last['times']['torch LSTM']['median']
+    )
 
 
 def test_wrong_gradients_of_the_last_output(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(layers.FAMILIES, 'torch', (WrongLast,))
     assert quick(tmp_path, '--shapes', '2/3/4/2', '--peers', 'torch') == 1
-    assert 'error: 2/3/4/2, the last output: ours forward_sequence and torch LSTM' in capsys.readouterr().err
+    assert (
+        'error: 2/3/4/2, the last output: ours forward_sequence and torch LSTM'
+        in capsys.readouterr().err
+    )
     assert json.loads((tmp_path / 'layers.json').read_text())['last']['ratio'] is None
 
 
-@pytest.mark.parametrize(('kind', 'message'), [
-    (BrokenSteps, 'ArithmeticError: this one is broken'),
-    (DyingSteps, 'ended with status 7 in results'),
-])
+@pytest.mark.parametrize(
+    ('kind', 'message'),
+    [
+        (BrokenSteps, 'ArithmeticError: this one is broken'),
+        (DyingSteps, 'ended with status 7 in results'),
+    ],
+)
 def test_contestant_that_fails(kind, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(layers.FAMILIES, 'chainer', (contestants.ChainerNStep, kind))
     assert quick(tmp_path, '--peers', 'chainer') == 1
@@ -172,10 +195,21 @@ def test_missing_peer_is_left_out(tmp_path, capsys, monkeypatch):
     assert 'Times as ratios' not in printed
 
 
-@pytest.mark.parametrize('args', [
-    ['--shapes'], ['--shapes', '20/35/650'], ['--shapes', '20/35/650/0'], ['--shapes', '20/x/650/2'], ['--runs', '0'],
-    ['--runs', 'many'], ['--peers', 'keras'], ['--peers', ''], ['--out', __file__], ['--unknown'],
-])
+@pytest.mark.parametrize(
+    'args',
+    [
+        ['--shapes'],
+        ['--shapes', '20/35/650'],
+        ['--shapes', '20/35/650/0'],
+        ['--shapes', '20/x/650/2'],
+        ['--runs', '0'],
+        ['--runs', 'many'],
+        ['--peers', 'keras'],
+        ['--peers', ''],
+        ['--out', __file__],
+        ['--unknown'],
+    ],
+)
 def test_wrong_options(args, capsys):
     with pytest.raises(SystemExit) as caught:
         layers.main(args)
@@ -183,10 +217,17 @@ def test_wrong_options(args, capsys):
     assert 'error:' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('actual', 'expected', 'apart'), [
-    ([1, 4], [1, 5], 0.2), ([0, 0], [0, 0], 0), ([1], [1, 1], layers.MAX), ([1, 'nan'], [1, 1], layers.MAX),
-    ([1, 1], [1, 'nan'], layers.MAX), ([1, 'inf'], [1, 'inf'], layers.MAX),
-])
+@pytest.mark.parametrize(
+    ('actual', 'expected', 'apart'),
+    [
+        ([1, 4], [1, 5], 0.2),
+        ([0, 0], [0, 0], 0),
+        ([1], [1, 1], layers.MAX),
+        ([1, 'nan'], [1, 1], layers.MAX),
+        ([1, 1], [1, 'nan'], layers.MAX),
+        ([1, 'inf'], [1, 'inf'], layers.MAX),
+    ],
+)
 def test_difference(actual, expected, apart):
     actual, expected = (layers.numpy.array(x, 'd') for x in (actual, expected))
     assert layers.difference(actual, expected) == pytest.approx(apart)
@@ -195,9 +236,23 @@ def test_difference(actual, expected, apart):
 @pytest.mark.skipif(not hasattr(os, 'killpg'), reason='no process groups here')
 def test_interrupt_leaves_no_processes(tmp_path):
     process = subprocess.Popen(
-        [*SCRIPT, '--shapes', '2/3/4/1', '--runs', '100000', '--peers', 'chainer', '--out', str(tmp_path)],
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background job ignores it
+        [
+            *SCRIPT,
+            '--shapes',
+            '2/3/4/1',
+            '--runs',
+            '100000',
+            '--peers',
+            'chainer',
+            '--out',
+            str(tmp_path),
+        ],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # a shell's background job ignores it
     try:
         printed = b''
         while b'training' not in printed:

@@ -44,8 +44,10 @@ except ValueError as error:
     print(error)
 """
 COMPILER = 'not built: a C++ compiler was missing, or failed, when the package was installed'
-SHADOWED = ('not built: the source folder {clone} shadows the installed package, which has it; '
-            'run from another folder, or build it in place with pip install -e .')
+SHADOWED = (
+    'not built: the source folder {clone} shadows the installed package, which has it; '
+    'run from another folder, or build it in place with pip install -e .'
+)
 SOURCE = 'not built: {clone} is a source folder; build it in place with pip install -e .'
 
 
@@ -77,14 +79,22 @@ def add_metadata(folder, kind, editable=None):
 @pytest.fixture
 def show(tmp_path):
     """Run show_config and ask for the engine, from a folder; return the two answers."""
+
     def show(folder, alone=True):
         environment = {**os.environ, 'PYTHONPATH': str(tmp_path / 'site packages')}
         environment.pop('CHAINER_LSTM_NATIVE', None)
         code = SHOW.format(alone=alone, folder=str(tmp_path))
-        done = subprocess.run([sys.executable, '-c', code], cwd=folder, env=environment,
-                              capture_output=True, text=True, check=True)
-        row, = (line for line in done.stdout.splitlines() if line.startswith('engine native'))
+        done = subprocess.run(
+            [sys.executable, '-c', code],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        (row,) = (line for line in done.stdout.splitlines() if line.startswith('engine native'))
         return row.removeprefix('engine native').strip(), done.stdout.splitlines()[-1]
+
     return show
 
 

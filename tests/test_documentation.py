@@ -1,4 +1,7 @@
-"""What the documents show is run or checked, block by block; what they point to, and every public name, is there."""
+"""What the documents show is run or checked, block by block;
+what they point to, and every public name, is there.
+"""
+
 import doctest
 import importlib
 import importlib.util
@@ -22,7 +25,9 @@ from tests import conftest
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/*.md'))]
 EXAMPLES = sorted(ROOT.glob('examples/*/README.md'))
-WITH_EXAMPLES = [path for path in sorted(ROOT.glob('chainer_lstm/**/*.py')) if '>>> ' in path.read_text('utf-8')]
+WITH_EXAMPLES = [
+    path for path in sorted(ROOT.glob('chainer_lstm/**/*.py')) if '>>> ' in path.read_text('utf-8')
+]
 PUBLIC = ('datasets', 'functions', 'initializers', 'interop', 'links', 'models', 'training')
 OPTIONAL = ('onnx', 'onnxruntime', 'torch')  # what a block may need and this environment may lack
 FENCE = re.compile(r'^```(\S+)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
@@ -31,14 +36,21 @@ FENCE = re.compile(r'^```(\S+)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 def blocks(path, *languages):
     """(language, line, text) of the fenced blocks of a document."""
     text = path.read_text(encoding='utf-8')
-    return [(match[1], text.count('\n', 0, match.start(2)), match[2]) for match in FENCE.finditer(text)
-            if match[1] in languages]
+    return [
+        (match[1], text.count('\n', 0, match.start(2)), match[2])
+        for match in FENCE.finditer(text)
+        if match[1] in languages
+    ]
 
 
 def commands(path):
     """The lines after a prompt, without their comments."""
-    return [re.sub(r'  +#.*', '', line[2:]) for _, _, text in blocks(path, 'console')
-            for line in text.splitlines() if line.startswith('$ ')]
+    return [
+        re.sub(r'  +#.*', '', line[2:])
+        for _, _, text in blocks(path, 'console')
+        for line in text.splitlines()
+        if line.startswith('$ ')
+    ]
 
 
 def name(path):
@@ -48,23 +60,32 @@ def name(path):
 def missing(text):
     """What a block needs and this machine has not, or None."""
     for package in OPTIONAL:
-        if re.search(rf'import {package}\b|export_{package}\b', text) and importlib.util.find_spec(package) is None:
+        if (
+            re.search(rf'import {package}\b|export_{package}\b', text)
+            and importlib.util.find_spec(package) is None
+        ):
             return package
     return conftest.no_gpu() if '@cupy' in text else None
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where the blocks run: with files that genuine Chainer wrote, and a script of somebody who knows Chainer only."""
+    """Where the blocks run: with files that genuine Chainer wrote,
+    and a script of somebody who knows Chainer only.
+    """
     monkeypatch.chdir(tmp_path)
     link = chainer.links.LSTM(3, 4)
     chainer.serializers.save_npz('old.npz', link)
     (tmp_path / 'old.pickle').write_bytes(pickle.dumps(link))
-    (tmp_path / 'train.py').write_text('import sys, chainer\nprint(sys.argv[1:], chainer.links.LSTM.__module__)\n')
+    (tmp_path / 'train.py').write_text(
+        'import sys, chainer\nprint(sys.argv[1:], chainer.links.LSTM.__module__)\n'
+    )
     return tmp_path
 
 
-@pytest.mark.filterwarnings('ignore::ResourceWarning')  # the files that the blocks open and leave to Python to close
+@pytest.mark.filterwarnings(
+    'ignore::ResourceWarning'
+)  # the files that the blocks open and leave to Python to close
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 @pytest.mark.parametrize('path', PAGES, ids=name)
 def test_python_runs(path, folder):
@@ -81,7 +102,9 @@ def test_python_runs(path, folder):
                 test = doctest.DocTestParser().get_doctest(text, {}, name(path), str(path), line)
                 test.globs, printed = scope, io.StringIO()
                 runner = doctest.DocTestRunner(optionflags=doctest.FAIL_FAST)
-                assert not runner.run(test, out=printed.write, clear_globs=False).failed, printed.getvalue()
+                assert not runner.run(test, out=printed.write, clear_globs=False).failed, (
+                    printed.getvalue()
+                )
     finally:
         chainer_lstm.uninstall()
         vars(chainer.global_config).update(before)
@@ -103,20 +126,29 @@ def test_docstring_examples_run(path):
     assert not doctest.testmod(module).failed
 
 
-@pytest.mark.parametrize('command', sorted({command for path in (*PAGES, *EXAMPLES) for command in commands(path)}))
+@pytest.mark.parametrize(
+    'command', sorted({command for path in (*PAGES, *EXAMPLES) for command in commands(path)})
+)
 def test_commands_are_right(command, folder):
     assert is_right(shlex.split(command))
 
 
 def is_right(words):
-    """Whether a command can be given so: ``-m chainer_lstm`` is run, of others the files, targets and options exist."""
+    """Whether a command can be given so: ``-m chainer_lstm`` is run, of others the files,
+    targets and options exist.
+    """
     while '=' in words[0]:  # a variable of the environment
         words = words[1:]
     match words:
         case ['python', '-m', 'chainer_lstm', *_]:
-            args = words[words.index('train.py') + 1:]
-            done = subprocess.run([sys.executable, *words[1:]], env={**os.environ, 'PYTHONPATH': str(ROOT)},
-                                  text=True, capture_output=True, check=True)
+            args = words[words.index('train.py') + 1 :]
+            done = subprocess.run(
+                [sys.executable, *words[1:]],
+                env={**os.environ, 'PYTHONPATH': str(ROOT)},
+                text=True,
+                capture_output=True,
+                check=True,
+            )
             return done.stdout == f'{args} chainer_lstm.links.lstm\n'
         case ['python', '-m', 'pytest', *files]:
             return all((ROOT / file).exists() for file in files)
@@ -130,11 +162,21 @@ def is_right(words):
             module = load(ROOT / script)
             return (module.parser().parse_args if hasattr(module, 'parser') else module.parse)(args)
         case ['make', target, *variables]:
-            return (all((ROOT / file).exists() for variable in variables for file in re.findall(r'tests/\S+', variable))
-                    and re.search(rf'^{target}:', (ROOT / 'Makefile').read_text(), re.MULTILINE))
+            return all(
+                (ROOT / file).exists()
+                for variable in variables
+                for file in re.findall(r'tests/\S+', variable)
+            ) and re.search(rf'^{target}:', (ROOT / 'Makefile').read_text(), re.MULTILINE)
         case ['pip', 'install' | 'download', *args] | ['uv', 'pip', 'install', *args]:
-            extras = {extra for arg in args for found in re.findall(r'\[(.+)\]', arg) for extra in found.split(',')}
-            return extras <= set(re.findall(r'^(\w+) = \[', (ROOT / 'pyproject.toml').read_text(), re.MULTILINE))
+            extras = {
+                extra
+                for arg in args
+                for found in re.findall(r'\[(.+)\]', arg)
+                for extra in found.split(',')
+            }
+            return extras <= set(
+                re.findall(r'^(\w+) = \[', (ROOT / 'pyproject.toml').read_text(), re.MULTILINE)
+            )
     return False  # a command of a kind that is not known here
 
 
@@ -157,8 +199,15 @@ def test_blocks_are_of_a_kind_that_is_tested(path):
 
 def test_commands_that_are_wrong():
     """What would go unnoticed if the check took everything."""
-    for command in ('make tset', 'make test ARGS=tests/lniks', 'python -m pytest tests/lniks',
-                    'python -m tests.nothing', "pip install '.[cuda42]'", 'mpiexec -n two make test', 'rm -r result'):
+    for command in (
+        'make tset',
+        'make test ARGS=tests/lniks',
+        'python -m pytest tests/lniks',
+        'python -m tests.nothing',
+        "pip install '.[cuda42]'",
+        'mpiexec -n two make test',
+        'rm -r result',
+    ):
         assert not is_right(shlex.split(command)), command
     with pytest.raises(SystemExit):
         is_right(['python', 'examples/ptb/train_ptb.py', '--pereset', 'small'])
@@ -179,26 +228,40 @@ def test_every_example_has_a_readme_with_a_command():
 def test_every_public_name_is_in_the_reference(module):
     page = (ROOT / 'docs' / 'reference' / f'{module}.rst').read_text()
     names = importlib.import_module(f'chainer_lstm.{module}').__all__
-    assert sorted(re.findall(r'^.. auto(?:class|function):: (\w+)$', page, re.MULTILINE)) == sorted(names)
+    assert sorted(re.findall(r'^.. auto(?:class|function):: (\w+)$', page, re.MULTILINE)) == sorted(
+        names
+    )
 
 
 def test_every_name_of_the_package_is_in_the_reference():
     page = (ROOT / 'docs' / 'reference' / 'package.rst').read_text()
     assert {*re.findall(r'^.. autofunction:: (\w+)$', page, re.MULTILINE)} == {
-        'show_config', *chainer_lstm._INSTALLATION}
+        'show_config',
+        *chainer_lstm._INSTALLATION,
+    }
     assert {*PUBLIC, 'kernels'} == {*chainer_lstm._MODULES}
     entries = {entry for entry in vars(chainer.global_config) if entry.startswith('lstm_')}
     assert entries and all(f'\n``{entry}``\n' in config.__doc__ for entry in entries)
 
 
 def own(cls):
-    """The public methods and properties that a class of this package defines or inherits from one that does."""
+    """The public methods and properties that a class of this package defines or inherits from one
+    that does.
+    """
     for base in cls.__mro__:
         if base.__module__.startswith('chainer_lstm'):
-            chainers = [each for each in cls.__mro__ if not each.__module__.startswith('chainer_lstm')]
+            chainers = [
+                each for each in cls.__mro__ if not each.__module__.startswith('chainer_lstm')
+            ]
             for key, value in vars(base).items():
-                if not key.startswith('_') and (callable(value) or isinstance(value, (property, classmethod))):
-                    yield f'{base.__name__}.{key}', value, any(key in vars(each) for each in chainers)
+                if not key.startswith('_') and (
+                    callable(value) or isinstance(value, (property, classmethod))
+                ):
+                    yield (
+                        f'{base.__name__}.{key}',
+                        value,
+                        any(key in vars(each) for each in chainers),
+                    )
 
 
 @pytest.mark.parametrize('module', PUBLIC)

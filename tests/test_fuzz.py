@@ -1,4 +1,5 @@
 """The fuzzer finds what is broken on purpose, and says how it fails again."""
+
 import pathlib
 import random
 import subprocess
@@ -8,11 +9,8 @@ import chainer
 import numpy
 import pytest
 
-from chainer_lstm.functions import node
-from chainer_lstm.functions import sequence
-from chainer_lstm.kernels import engine
-from chainer_lstm.kernels import packing
-from chainer_lstm.kernels import steps
+from chainer_lstm.functions import node, sequence
+from chainer_lstm.kernels import engine, packing, steps
 from tests.fuzz.__main__ import main
 from tests.fuzz.case import Case
 from tests.fuzz.compare import check
@@ -34,6 +32,7 @@ def ragged_state_of_the_longest_sequence(monkeypatch):
     def wrong(self, xp, buffer):
         states = last(self, xp, buffer)
         return states if self.equal or not self.batch else states[[0] * self.batch]
+
     monkeypatch.setattr(packing.Rows, 'last', wrong)
 
 
@@ -42,17 +41,25 @@ def second_gradients_that_count_twice(monkeypatch):
 
 
 def backward_that_overwrites_what_it_is_given(monkeypatch):
-    monkeypatch.setattr(sequence, '_or_zeros', lambda xp, gradient, shape, dtype:
-                        xp.zeros(shape, dtype) if gradient is None else gradient.astype(dtype, copy=False))
+    monkeypatch.setattr(
+        sequence,
+        '_or_zeros',
+        lambda xp, gradient, shape, dtype: (
+            xp.zeros(shape, dtype) if gradient is None else gradient.astype(dtype, copy=False)
+        ),
+    )
 
 
-@pytest.mark.parametrize(('broken', 'surface'), [
-    (forget_gate_of_the_wrong_sign, 'lstm_sequence'),
-    (bias_gradient_off_by_a_thousandth, 'LSTM'),
-    (ragged_state_of_the_longest_sequence, 'NStepLSTM'),
-    (second_gradients_that_count_twice, 'SequenceLSTM'),
-    (backward_that_overwrites_what_it_is_given, 'n_step_lstm'),
-])
+@pytest.mark.parametrize(
+    ('broken', 'surface'),
+    [
+        (forget_gate_of_the_wrong_sign, 'lstm_sequence'),
+        (bias_gradient_off_by_a_thousandth, 'LSTM'),
+        (ragged_state_of_the_longest_sequence, 'NStepLSTM'),
+        (second_gradients_that_count_twice, 'SequenceLSTM'),
+        (backward_that_overwrites_what_it_is_given, 'n_step_lstm'),
+    ],
+)
 def test_finds_what_is_broken_and_how_it_fails_again(broken, surface, monkeypatch, capsys):
     with monkeypatch.context() as patches:
         broken(patches)
@@ -69,6 +76,7 @@ backward, linear = node.StepNode.backward, engine.Engine.linear
 
 def of_other_gradients(change):
     """The backward of a step that is given other gradients than by the caller."""
+
     def wrong(self, indexes, grad_outputs):
         c_prev, x = self.inputs[:2]
         shapes = (c_prev.shape, (*x.shape[:1], *c_prev.shape[1:]))
@@ -77,6 +85,7 @@ def of_other_gradients(change):
             array = None if g is None else change(g.array, shape, x.dtype)
             given.append(g if g is None or array is g.array else chainer.Variable(array))
         return backward(self, indexes, tuple(given))
+
     return wrong
 
 
@@ -87,24 +96,28 @@ def gradients_that_reach_the_first_row_alone(monkeypatch):
         padded = numpy.zeros(shape, g.dtype)
         padded[:1] = g
         return padded
+
     monkeypatch.setattr(node.StepNode, 'backward', of_other_gradients(change))
 
 
 def gradients_with_more_rows_that_are_cut(monkeypatch):
     def change(g, shape, dtype):
-        return g[:shape[0]] if g.ndim == 2 and len(g) > shape[0] else g
+        return g[: shape[0]] if g.ndim == 2 and len(g) > shape[0] else g
+
     monkeypatch.setattr(node.StepNode, 'backward', of_other_gradients(change))
 
 
 def small_gradients_that_are_lost(monkeypatch):
     def change(g, shape, dtype):
         return numpy.where(abs(g) < 1e-20, g.dtype.type(0), g)
+
     monkeypatch.setattr(node.StepNode, 'backward', of_other_gradients(change))
 
 
 def gradients_of_another_dtype_that_are_truncated(monkeypatch):
     def change(g, shape, dtype):
         return g if g.dtype == dtype else g.round(1)
+
     monkeypatch.setattr(node.StepNode, 'backward', of_other_gradients(change))
 
 
@@ -112,6 +125,7 @@ def gradients_that_count_once_if_they_are_one(monkeypatch):
     def wrong(self, indexes, grad_outputs):
         gc, gh = grad_outputs
         return backward(self, indexes, (gc, None if gh is gc else gh))
+
     monkeypatch.setattr(node.StepNode, 'backward', wrong)
 
 
@@ -119,6 +133,7 @@ def products_of_the_columns_that_both_have(monkeypatch):
     def wrong(self, x, W):
         width = 0 if x is None else min(x.shape[1], W.shape[1])
         return None if x is None else linear(self, x[:, :width], W[:, :width])
+
     monkeypatch.setattr(engine.Engine, 'linear', wrong)
 
 
@@ -129,18 +144,22 @@ def zeros_instead_of_an_error(monkeypatch):
         except ValueError:
             inputs = [self.inputs[i] for i in indexes]
             return tuple(chainer.Variable(numpy.zeros(x.shape, x.dtype)) for x in inputs)
+
     monkeypatch.setattr(node.StepNode, 'backward', wrong)
 
 
-@pytest.mark.parametrize(('broken', 'use', 'surface'), [
-    (gradients_that_reach_the_first_row_alone, 'gradient shape', 'lstm_step'),
-    (gradients_with_more_rows_that_are_cut, 'gradient shape', 'StatelessLSTM'),
-    (gradients_of_another_dtype_that_are_truncated, 'gradient dtype', 'LSTM'),
-    (gradients_that_count_once_if_they_are_one, 'shared gradient', 'lstm_step'),
-    (small_gradients_that_are_lost, 'tiny gradients', 'LSTM'),
-    (products_of_the_columns_that_both_have, 'array shape', 'StatelessLSTM'),
-    (zeros_instead_of_an_error, 'replaced array', 'LSTM'),
-])
+@pytest.mark.parametrize(
+    ('broken', 'use', 'surface'),
+    [
+        (gradients_that_reach_the_first_row_alone, 'gradient shape', 'lstm_step'),
+        (gradients_with_more_rows_that_are_cut, 'gradient shape', 'StatelessLSTM'),
+        (gradients_of_another_dtype_that_are_truncated, 'gradient dtype', 'LSTM'),
+        (gradients_that_count_once_if_they_are_one, 'shared gradient', 'lstm_step'),
+        (small_gradients_that_are_lost, 'tiny gradients', 'LSTM'),
+        (products_of_the_columns_that_both_have, 'array shape', 'StatelessLSTM'),
+        (zeros_instead_of_an_error, 'replaced array', 'LSTM'),
+    ],
+)
 def test_finds_what_is_broken_for_unusual_uses(broken, use, surface, monkeypatch, capsys):
     with monkeypatch.context() as patches:
         broken(patches)
@@ -175,21 +194,26 @@ sys.exit(watch(lambda notes: main(sys.argv[1:], notes)))
 
 def test_a_case_that_kills_the_process_is_reported():
     args = ['--seed', '0', '--engine', 'numpy', '--only', 'lstm_sequence']
-    done = subprocess.run([sys.executable, '-c', KILLS, *args],
-                          cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, '-c', KILLS, *args], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 1, done.stderr
     reproducer = done.stdout.split('\n\n')[1]
-    assert reproducer == ("from tests.fuzz import run\n# killed by SIGSEGV\n"
-                          "run('lstm_sequence', units=4)\n")
+    assert reproducer == (
+        "from tests.fuzz import run\n# killed by SIGSEGV\nrun('lstm_sequence', units=4)\n"
+    )
     assert 'Fatal Python error: Segmentation fault' in done.stderr
     exec(reproducer)
 
 
-@pytest.mark.parametrize(('status', 'code'), [
-    (0, 'return 0'), (3, 'return 3'), (2, 'sys.exit(2)'), (1, '1 / 0')])
+@pytest.mark.parametrize(
+    ('status', 'code'), [(0, 'return 0'), (3, 'return 3'), (2, 'sys.exit(2)'), (1, '1 / 0')]
+)
 def test_the_exit_status_of_a_child_process(status, code):
-    script = (f'import sys\nfrom tests.fuzz.crash import watch\ndef run(notes):\n    {code}\n'
-              'sys.exit(watch(run))')
+    script = (
+        f'import sys\nfrom tests.fuzz.crash import watch\ndef run(notes):\n    {code}\n'
+        'sys.exit(watch(run))'
+    )
     done = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True)
     assert done.returncode == status
 
@@ -212,8 +236,18 @@ def test_one_seed_draws_the_same_cases():
     assert choices[0] == choices[1]
 
 
-@pytest.mark.parametrize('args', [['--seconds', '0'], ['--seconds', 'nan'], ['--seed', 'x'], ['--only', 'GRU'],
-                                  ['--engine', 'fast'], ['--unusual', 'x'], ['--what']])
+@pytest.mark.parametrize(
+    'args',
+    [
+        ['--seconds', '0'],
+        ['--seconds', 'nan'],
+        ['--seed', 'x'],
+        ['--only', 'GRU'],
+        ['--engine', 'fast'],
+        ['--unusual', 'x'],
+        ['--what'],
+    ],
+)
 def test_bad_arguments(args, capsys):
     with pytest.raises(SystemExit, match='2'):
         main(args)

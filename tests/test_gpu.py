@@ -1,4 +1,5 @@
 """What is missing for a GPU: show_config and --gpu say the same, on machines that are made up."""
+
 import sys
 import types
 
@@ -29,6 +30,7 @@ class CUDARuntimeError(RuntimeError):
 
 def count(number):
     """Make a CuPy that finds this number of GPUs, or raises."""
+
     def get_device_count():
         if isinstance(number, Exception):
             raise number
@@ -36,8 +38,10 @@ def count(number):
 
     properties = {'name': b'H100', 'major': 9, 'minor': 0}
     runtime = types.SimpleNamespace(
-        getDeviceCount=get_device_count, CUDARuntimeError=CUDARuntimeError,
-        getDeviceProperties=lambda k: properties)
+        getDeviceCount=get_device_count,
+        CUDARuntimeError=CUDARuntimeError,
+        getDeviceProperties=lambda k: properties,
+    )
     module = types.ModuleType('cupy')
     module.__spec__ = types.SimpleNamespace()
     module.cuda = types.SimpleNamespace(runtime=runtime)
@@ -62,8 +66,7 @@ NO_DEVICE = CUDARuntimeError('cudaErrorNoDevice: no CUDA-capable device is detec
 # what is there, whether Chainer finds CUDA's libraries, and what is said
 CASES = {
     'no CuPy': (None, False, 'CuPy is not installed', PIP),
-    'CuPy cannot be imported': (
-        broken(), False, f'CuPy cannot be imported: {CAUSE}', PIP),
+    'CuPy cannot be imported': (broken(), False, f'CuPy cannot be imported: {CAUSE}', PIP),
     'no driver': (count(NO_DEVICE), True, f'no GPU found: {NO_DEVICE}', DRIVER),
     'no GPU': (count(0), True, 'no GPU found: CUDA counts 0', DRIVER),
     'neither GPU nor libraries': (count(NO_DEVICE), False, f'no GPU found: {NO_DEVICE}', DRIVER),
@@ -117,12 +120,19 @@ def test_gpus_that_are_there(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('option', [['--gpu', '0'], ['--gpu'], ['--device', '@cupy:0']])
-@pytest.mark.parametrize('path', [
-    'ptb/train_ptb.py', 'ptb/gentxt.py', 'time_machine/train_time_machine.py',
-    'reber/train_reber.py', 'adding/train_adding.py',
-])
+@pytest.mark.parametrize(
+    'path',
+    [
+        'ptb/train_ptb.py',
+        'ptb/gentxt.py',
+        'time_machine/train_time_machine.py',
+        'reber/train_reber.py',
+        'adding/train_adding.py',
+    ],
+)
 def test_every_script_ends_with_that_line_before_it_does_anything(
-        monkeypatch, capsys, tmp_path, path, option):
+    monkeypatch, capsys, tmp_path, path, option
+):
     make_up(monkeypatch, None, False)
     monkeypatch.chdir(tmp_path)
     required = ['-m', 'none'] if path == 'ptb/gentxt.py' else []

@@ -1,4 +1,7 @@
-"""benchmarks/gpu.py from end to end with NumPy in place of a GPU; what it measures then means nothing."""
+"""benchmarks/gpu.py from end to end with NumPy in place of a GPU;
+what it measures then means nothing.
+"""
+
 import json
 import pathlib
 import sys
@@ -31,7 +34,6 @@ class Cpu(gpu.Gpu):
     def split(self, call, before=lambda: None):
         before()
         return {'host': self._spent(call, 1), 'device': self._spent(call, 1)}
-
 
 
 class Missing:
@@ -70,7 +72,9 @@ def test_tables_and_files(tmp_path, capsys, monkeypatch):
     for entry in entries(results):
         modes = {'train'} if entry in results['updates'] else {'train', 'infer'}
         for found in entry['comparisons']:
-            assert {mode: {*times} for mode, times in found['times'].items()} == {mode: {'ours'} for mode in modes}
+            assert {mode: {*times} for mode, times in found['times'].items()} == {
+                mode: {'ours'} for mode in modes
+            }
             assert all(found['split'][mode]['ours']['host'] > 0 for mode in modes)
     for entry in results['cases']:
         assert len(entry['recurrences']) == 4
@@ -104,7 +108,11 @@ def test_a_difference_is_an_error_and_timed_all_the_same(tmp_path, capsys, monke
     status, results = run(tmp_path, '--only', 'benchmark')
     assert status == 1
     assert len(results['wrong']) == 4
-    assert all({*found['times']} == {'train', 'infer'} for entry in results['cases'] for found in entry['comparisons'])
+    assert all(
+        {*found['times']} == {'train', 'infer'}
+        for entry in results['cases']
+        for found in entry['comparisons']
+    )
     assert "4/6/16/2 at 'highest': ours and torch differ by" in capsys.readouterr().err
 
 
@@ -120,8 +128,13 @@ def test_an_error_ends_nothing_but_what_raised_it(tmp_path, capsys, monkeypatch)
     status, results = run(tmp_path, '--only', 'benchmark')
     assert status == 1
     assert len(results['wrong']) == 4
-    assert 'wrong: 4/6/16/2, comparisons: RuntimeError: an illegal memory access' in capsys.readouterr().err
-    assert all(entry['comparisons'] == [] and len(entry['recurrences']) == 4 for entry in results['cases'])
+    assert (
+        'wrong: 4/6/16/2, comparisons: RuntimeError: an illegal memory access'
+        in capsys.readouterr().err
+    )
+    assert all(
+        entry['comparisons'] == [] and len(entry['recurrences']) == 4 for entry in results['cases']
+    )
     assert all(len(entry['comparisons']) == 2 for entry in results['updates'])
 
 
@@ -148,7 +161,10 @@ def test_tests_are_run(tmp_path, monkeypatch, code, passed):
     (tmp_path / 'pytest.py').write_text(f'print("2 passed")\n{code}\n')
     monkeypatch.setattr(gpu, 'ROOT', tmp_path)
     status, results = run(tmp_path, '--only', 'tests')
-    assert (status, results['tests']) == (int(not passed), {'passed': passed, 'summary': '2 passed'})
+    assert (status, results['tests']) == (
+        int(not passed),
+        {'passed': passed, 'summary': '2 passed'},
+    )
     assert (tmp_path / 'tests.txt').read_text().startswith('2 passed')
     assert 'cases' not in results
 

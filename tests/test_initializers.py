@@ -1,4 +1,5 @@
 """``PerGate`` and ``GateBias``: gate g of unit u is row 4u + g, in the order a, i, f, o."""
+
 import pickle
 
 import chainer
@@ -9,10 +10,8 @@ from chainer import initializers
 from chainer.backends import cuda
 
 from chainer_lstm import links
-from chainer_lstm.initializers import GateBias
-from chainer_lstm.initializers import PerGate
-from tests.conftest import LAYOUTS
-from tests.conftest import uniform
+from chainer_lstm.initializers import GateBias, PerGate
+from tests.conftest import LAYOUTS, uniform
 
 UNITS = 6
 
@@ -44,7 +43,9 @@ def test_per_gate_makes_every_gate_orthogonal(name, in_size):
 @pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM'])
 @pytest.mark.parametrize('in_size', [UNITS, None], ids=['in_size', 'in_size None'])
 def test_per_gate_for_upward(name, in_size):
-    link = getattr(links, name)(in_size, UNITS, upward_init=PerGate(initializers.Orthogonal(scale=1)))
+    link = getattr(links, name)(
+        in_size, UNITS, upward_init=PerGate(initializers.Orthogonal(scale=1))
+    )
     advance(link, UNITS)
     assert all(is_orthogonal(link.upward.W.array[gate::4]) for gate in range(4))
 
@@ -55,18 +56,26 @@ def test_orthogonal_alone_is_as_in_chainer(name):
     weights = []
     for module in (L, links):
         numpy.random.seed(1)
-        weights.append(getattr(module, name)(5, UNITS, lateral_init=initializers.Orthogonal(scale=1)).lateral.W.array)
+        weights.append(
+            getattr(module, name)(
+                5, UNITS, lateral_init=initializers.Orthogonal(scale=1)
+            ).lateral.W.array
+        )
     numpy.testing.assert_array_equal(*weights)
-    assert all(is_orthogonal(weights[1][g * UNITS:(g + 1) * UNITS]) for g in range(4))
+    assert all(is_orthogonal(weights[1][g * UNITS : (g + 1) * UNITS]) for g in range(4))
     assert not any(is_orthogonal(weights[1][g::4]) for g in range(4))
 
 
-@pytest.mark.parametrize('call', [
-    lambda init: init(numpy.zeros((4 * UNITS, 3), 'f')),
-    lambda init: L.Linear(3, 4 * UNITS, initialW=init),
-    lambda init: links.LSTM(3, UNITS, upward_init=init),
-    lambda init: links.StatefulPeepholeLSTM(3, UNITS, upward_init=init),
-], ids=['array', 'Linear', 'LSTM', 'StatefulPeepholeLSTM'])
+@pytest.mark.parametrize(
+    'call',
+    [
+        lambda init: init(numpy.zeros((4 * UNITS, 3), 'f')),
+        lambda init: L.Linear(3, 4 * UNITS, initialW=init),
+        lambda init: links.LSTM(3, UNITS, upward_init=init),
+        lambda init: links.StatefulPeepholeLSTM(3, UNITS, upward_init=init),
+    ],
+    ids=['array', 'Linear', 'LSTM', 'StatefulPeepholeLSTM'],
+)
 def test_per_gate_calls_once_a_gate(call):
     shapes = []
     call(PerGate(lambda array: shapes.append(array.shape)))
@@ -81,7 +90,7 @@ def test_per_gate_calls_in_the_order_a_i_f_o():
 
     W = numpy.zeros((4 * UNITS, 3))
     PerGate(number)(W)
-    numpy.testing.assert_array_equal(W, numpy.tile([[1.], [2.], [3.], [4.]], (UNITS, 3)))
+    numpy.testing.assert_array_equal(W, numpy.tile([[1.0], [2.0], [3.0], [4.0]], (UNITS, 3)))
 
 
 @pytest.mark.parametrize('layout', LAYOUTS.values(), ids=LAYOUTS.keys())
@@ -99,7 +108,7 @@ def test_per_gate_keeps_the_dtype(dtype):
     assert dtype == 'e' or all(is_orthogonal(link.lateral.W.array[gate::4]) for gate in range(4))
 
 
-@pytest.mark.parametrize('wrong', [None, 0.5, 'Orthogonal', [1.], numpy.zeros(3)], ids=str)
+@pytest.mark.parametrize('wrong', [None, 0.5, 'Orthogonal', [1.0], numpy.zeros(3)], ids=str)
 def test_per_gate_of_no_callable(wrong):
     with pytest.raises(TypeError, match='expected a callable initializer, got '):
         PerGate(wrong)
@@ -125,7 +134,8 @@ H = uniform(UNITS, 'f')
     ((None, H), (0, 0, H, 0)),
     ((H, numpy.float32(2)), (H, H, 2, H)),
     ((initializers.One(), initializers.Constant(3)), (1, 1, 3, 1)),
-], ids=['defaults', 'number', 'forget number', 'both', 'forget 0', 'array', 'forget array', 'mixed', 'callables'])
+], ids=['defaults', 'number', 'forget number', 'both', 'forget 0', 'array', 'forget array', 'mixed',
+        'callables'])  # fmt: skip
 def test_gate_bias(xp, arguments, expected):
     for layout in (xp.empty(4 * UNITS, 'f'), xp.empty(8 * UNITS, 'f')[::2]):
         GateBias(*(xp.asarray(x) if isinstance(x, numpy.ndarray) else x for x in arguments))(layout)
@@ -148,7 +158,7 @@ def test_gate_bias_of_a_linear(dtype):
     numpy.testing.assert_array_equal(linear.b.array, [0.25, 0.25, 1, 0.25] * UNITS)
 
 
-@pytest.mark.parametrize('arguments', [([0.],), (None, {})], ids=['bias', 'forget bias'])
+@pytest.mark.parametrize('arguments', [([0.0],), (None, {})], ids=['bias', 'forget bias'])
 def test_gate_bias_of_no_initializer(arguments):
     with pytest.raises(TypeError, match='bias_init to be None, a number, an array or a callable'):
         GateBias(*arguments)
@@ -159,9 +169,14 @@ def test_gate_bias_of_another_length():
         GateBias(numpy.zeros(UNITS + 1))(numpy.zeros(4 * UNITS))
 
 
-@pytest.mark.parametrize('init, shape', [
-    (PerGate(initializers.One()), (4 * UNITS, 2)), (GateBias(1, 2), (4 * UNITS,)),
-], ids=['PerGate', 'GateBias'])
+@pytest.mark.parametrize(
+    'init, shape',
+    [
+        (PerGate(initializers.One()), (4 * UNITS, 2)),
+        (GateBias(1, 2), (4 * UNITS,)),
+    ],
+    ids=['PerGate', 'GateBias'],
+)
 def test_initializers_can_be_pickled(init, shape):
     arrays = numpy.zeros(shape), numpy.zeros(shape)
     init(arrays[0])

@@ -1,4 +1,7 @@
-"""Ours in the place of Chainer's: which names, which links, pickles and files, and that all goes back."""
+"""Ours in the place of Chainer's: which names, which links, pickles and files,
+and that all goes back.
+"""
+
 import copy
 import importlib
 import pickle
@@ -12,19 +15,28 @@ import pytest
 import chainer_lstm
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import inputs
-from tests.conftest import outputs_states_and_gradients
-from tests.conftest import pair
+from tests.conftest import (
+    INPUT,
+    UNITS,
+    assert_close,
+    assert_same,
+    contents,
+    inputs,
+    outputs_states_and_gradients,
+    pair,
+)
 
-LINKS = {'LSTM': 'lstm', 'StatelessLSTM': 'lstm', 'StatefulPeepholeLSTM': 'peephole',
-         'NStepLSTM': 'n_step_lstm', 'NStepBiLSTM': 'n_step_lstm'}
+LINKS = {
+    'LSTM': 'lstm',
+    'StatelessLSTM': 'lstm',
+    'StatefulPeepholeLSTM': 'peephole',
+    'NStepLSTM': 'n_step_lstm',
+    'NStepBiLSTM': 'n_step_lstm',
+}
 FUNCTIONS = {'lstm': 'lstm', 'n_step_lstm': 'n_step_lstm', 'n_step_bilstm': 'n_step_lstm'}
-ARGUMENTS = {name: (2, INPUT, UNITS, 0.) if name.startswith('NStep') else (INPUT, UNITS) for name in LINKS}
+ARGUMENTS = {
+    name: (2, INPUT, UNITS, 0.0) if name.startswith('NStep') else (INPUT, UNITS) for name in LINKS
+}
 ORIGINAL = {name: getattr(L, name) for name in LINKS}
 
 
@@ -41,8 +53,11 @@ def names():
         for name, module in table.items():
             path = f'chainer.{kind}.rnn.{module}'
             found[f'{kind}.{name}'] = [
-                getattr(getattr(chainer, kind), name), getattr(importlib.import_module(path), name),
-                getattr(getattr(getattr(chainer, kind).rnn, module), name), getattr(sys.modules[path], name)]
+                getattr(getattr(chainer, kind), name),
+                getattr(importlib.import_module(path), name),
+                getattr(getattr(getattr(chainer, kind).rnn, module), name),
+                getattr(sys.modules[path], name),
+            ]
     return found
 
 
@@ -83,8 +98,11 @@ def test_goes_back_after_an_error():
 def test_other_names_of_the_modules_are_chainers():
     from chainer.functions.rnn import lstm
     from chainer.links.rnn.n_step_lstm import NStepLSTMBase
+
     assert issubclass(L.NStepLSTM, NStepLSTMBase)
-    assert lstm.LSTM is not chainer_lstm.functions.lstm.__globals__['LSTM']  # Chainer's FunctionNode
+    assert (
+        lstm.LSTM is not chainer_lstm.functions.lstm.__globals__['LSTM']
+    )  # Chainer's FunctionNode
     assert {'LSTM', 'lstm', 'lstm_grad_grad'} <= set(dir(lstm))
     assert lstm.__spec__.name == lstm.__name__ == 'chainer.functions.rnn.lstm'
     with pytest.raises(AttributeError, match='no_such_name'):
@@ -106,8 +124,10 @@ def test_links_made_before_and_after_compute_the_same(name):
             theirs.to_device('@numpy')  # methods of Chainer's that look their class up by its name
         else:
             xs = inputs((3, 2))
-            found = [link(None, None, xs)[:2] if name.startswith('NStep') else link(None, None, xs[0])
-                     for link in (theirs, new)]
+            found = [
+                link(None, None, xs)[:2] if name.startswith('NStep') else link(None, None, xs[0])
+                for link in (theirs, new)
+            ]
         assert_close(found[1], found[0])
 
 
@@ -135,7 +155,9 @@ def test_subclass_made_after():
 @pytest.mark.parametrize('name', LINKS)
 @pytest.mark.parametrize('of_chainer', [True, False], ids=["Chainer's", 'ours'])
 def test_pickle(name, of_chainer):
-    """What genuine Chainer pickled is read as ours, weights, state and all; ours stays ours either way."""
+    """What genuine Chainer pickled is read as ours, weights, state and all;
+    ours stays ours either way.
+    """
     link = pair(name, *ARGUMENTS[name])[0 if of_chainer else 1]
     if hasattr(link, 'reset_state'):
         link(inputs((2,))[0])
@@ -145,9 +167,13 @@ def test_pickle(name, of_chainer):
         assert type(read) is getattr(chainer_lstm.links, name)
         assert_same(contents(read), contents(link))
         xs = inputs((2, 2))
-        call = ((lambda link: [*link(None, None, xs)[:2]]) if name.startswith('NStep') else
-                (lambda link: [*link(None, None, xs[0])]) if name == 'StatelessLSTM' else
-                (lambda link: [link(x) for x in xs]))
+        call = (
+            (lambda link: [*link(None, None, xs)[:2]])
+            if name.startswith('NStep')
+            else (lambda link: [*link(None, None, xs[0])])
+            if name == 'StatelessLSTM'
+            else (lambda link: [link(x) for x in xs])
+        )
         assert_close(call(read), call(link))
         again = pickle.dumps(read)
     assert type(pickle.loads(again)) is getattr(chainer_lstm.links, name)

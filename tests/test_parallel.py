@@ -1,4 +1,5 @@
 """Training in threads and processes gives the bits of the same training alone."""
+
 import concurrent.futures
 import multiprocessing
 import os
@@ -18,8 +19,15 @@ from chainer_lstm.kernels import native
 from tests.script.conftest import ROOT
 
 INPUT, UNITS, BATCH, TIME = 24, 64, 16, 6  # large enough for a team of threads
-ENGINES = ['numpy', pytest.param('native', marks=pytest.mark.skipif(
-    native.library() is None, reason='the native engine was not built'))]
+ENGINES = [
+    'numpy',
+    pytest.param(
+        'native',
+        marks=pytest.mark.skipif(
+            native.library() is None, reason='the native engine was not built'
+        ),
+    ),
+]
 # of Python 3.12 on: a fork of a process that has threads, which is what is tested
 FORKS = pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
 
@@ -28,8 +36,12 @@ class Net(chainer.Chain):
     """A step at a time, whole sequences, and ragged ones."""
 
     def __init__(self, random):
-        super().__init__(steps=L.LSTM(INPUT, UNITS), dense=L.SequenceLSTM(UNITS, UNITS, return_sequences=True),
-                         ragged=L.NStepBiLSTM(1, UNITS, UNITS, 0.), out=L.Linear(2 * UNITS, 3))
+        super().__init__(
+            steps=L.LSTM(INPUT, UNITS),
+            dense=L.SequenceLSTM(UNITS, UNITS, return_sequences=True),
+            ragged=L.NStepBiLSTM(1, UNITS, UNITS, 0.0),
+            out=L.Linear(2 * UNITS, 3),
+        )
         for _, param in sorted(self.namedparams()):  # not from the generator that all threads share
             param.array[...] = random.uniform(-0.1, 0.1, param.shape)
 
@@ -37,7 +49,7 @@ class Net(chainer.Chain):
         """xs (B, T, I), t (B,)."""
         self.steps.reset_state()
         h = F.stack([self.steps(x) for x in F.separate(chainer.as_variable(xs), axis=1)], axis=1)
-        hy, _, _ = self.ragged(None, None, [x[:1 + k % TIME] for k, x in enumerate(self.dense(h))])
+        hy, _, _ = self.ragged(None, None, [x[: 1 + k % TIME] for k, x in enumerate(self.dense(h))])
         # of our own, as a BLAS may not be forked while it computes
         y = functions.linear(F.concat([hy[0], hy[1]], axis=1), self.out.W, self.out.b)
         return F.softmax_cross_entropy(y, t)
@@ -45,7 +57,9 @@ class Net(chainer.Chain):
 
 def examples(seed, count=BATCH):
     random = numpy.random.RandomState(seed)
-    return [(random.uniform(-1, 1, (TIME, INPUT)).astype('f'), numpy.int32(k % 3)) for k in range(count)]
+    return [
+        (random.uniform(-1, 1, (TIME, INPUT)).astype('f'), numpy.int32(k % 3)) for k in range(count)
+    ]
 
 
 def train(seed, engine, updates=2):
@@ -118,7 +132,9 @@ def _send(pipe):
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system does not fork')
 @FORKS
 def test_forks_while_another_thread_is_in_a_kernel():
-    """The child has no threads of the team, and whatever lock the other thread held is free in it."""
+    """The child has no threads of the team, and whatever lock the other thread held is free
+    in it.
+    """
     expected = train(0, 'native')
     stop, losses, net = threading.Event(), [], Net(numpy.random.RandomState(1))
     xs, t = chainer.dataset.concat_examples(examples(1))
@@ -154,7 +170,9 @@ def test_forks_while_another_thread_is_in_a_kernel():
 
 def updated(iterator, updates=5):
     net = Net(numpy.random.RandomState(0))
-    updater = chainer.training.updaters.StandardUpdater(iterator, chainer.optimizers.SGD(0.1).setup(net))
+    updater = chainer.training.updaters.StandardUpdater(
+        iterator, chainer.optimizers.SGD(0.1).setup(net)
+    )
     for _ in range(updates):
         updater.update()
     updater.finalize()
@@ -169,25 +187,37 @@ def test_multiprocess_iterator(engine):
     with chainer.using_config('lstm_engine', engine):
         expected = updated(chainer.iterators.SerialIterator(data, 10, shuffle=False))
         train(1, engine)  # there is a team of threads when the iterator forks
-        found = updated(chainer.iterators.MultiprocessIterator(data, 10, shuffle=False, n_processes=2))
+        found = updated(
+            chainer.iterators.MultiprocessIterator(data, 10, shuffle=False, n_processes=2)
+        )
     assert_equal(found, expected)
 
 
 def test_multiprocess_iterator_that_spawns(tmp_path):
-    """A script whose first import is chainer_lstm, on systems that do not fork, and on all from Python 3.14 on."""
-    (tmp_path / 'script.py').write_text(textwrap.dedent('''
+    """A script whose first import is chainer_lstm, on systems that do not fork,
+    and on all from Python 3.14 on.
+    """
+    (tmp_path / 'script.py').write_text(
+        textwrap.dedent("""
         import chainer_lstm
         import multiprocessing, chainer, numpy
 
         if __name__ == '__main__':
             multiprocessing.set_start_method('spawn')
             data = numpy.arange(12, dtype='f').reshape(6, 2)
-            iterator = chainer.iterators.MultiprocessIterator(data, 3, repeat=False, shuffle=False, n_processes=1)
+            iterator = chainer.iterators.MultiprocessIterator(
+                data, 3, repeat=False, shuffle=False, n_processes=1)
             print([numpy.sum(batch) for batch in iterator] == [data[:3].sum(), data[3:].sum()])
             iterator.finalize()
-    '''))
-    done = subprocess.run([sys.executable, tmp_path / 'script.py'], capture_output=True, text=True, timeout=120,
-                          env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    """)
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / 'script.py'],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
     assert (done.stdout, done.returncode) == ('True\n', 0), done.stderr
 
 
@@ -196,15 +226,25 @@ def test_configuration_belongs_to_a_thread():
     entered, leave = threading.Event(), threading.Event()
 
     def other():
-        found = [chainer.config.lstm_engine, chainer.config.lstm_matmul_precision, chainer.config.lstm_forget_bias]
-        with chainer.using_config('lstm_engine', 'cupy'), chainer.using_config('lstm_forget_bias', 3):
+        found = [
+            chainer.config.lstm_engine,
+            chainer.config.lstm_matmul_precision,
+            chainer.config.lstm_forget_bias,
+        ]
+        with (
+            chainer.using_config('lstm_engine', 'cupy'),
+            chainer.using_config('lstm_forget_bias', 3),
+        ):
             entered.set()
             leave.wait(60)
             with pytest.raises(ValueError, match='it cannot compute numpy arrays'):
                 link.copy()(x)
             return found, L.LSTM(3, 4).upward.b.array[2]
 
-    with chainer.using_config('lstm_engine', 'numpy'), concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with (
+        chainer.using_config('lstm_engine', 'numpy'),
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
         future = pool.submit(other)
         assert entered.wait(60)
         assert chainer.config.lstm_engine == 'numpy'

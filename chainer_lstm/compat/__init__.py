@@ -10,6 +10,7 @@ warning filters, and no file is changed.
 ``import chainer_lstm`` calls ``install``.  Where the distribution is installed, so does the first
 import of Chainer: ``_chainer_lstm_startup`` sees to it.
 """
+
 from __future__ import annotations
 
 import importlib.abc
@@ -26,11 +27,15 @@ from chainer_lstm.compat import moved
 SUPPORTED = '7.8.1'
 
 # replacements that several modules share
-_CAFFE = ('from chainer.links.caffe.protobuf3 import caffe_pb2 as caffe_pb',
-          'from chainer_lstm.compat import caffe_pb2 as caffe_pb')
+_CAFFE = (
+    'from chainer.links.caffe.protobuf3 import caffe_pb2 as caffe_pb',
+    'from chainer_lstm.compat import caffe_pb2 as caffe_pb',
+)
 _PADDING = ('import numpy\n', 'import numpy; from chainer_lstm.compat import padding as _padding\n')
-_REQUIREMENTS = ('import pkg_resources',
-                 'from chainer_lstm.compat import requirements as pkg_resources')
+_REQUIREMENTS = (
+    'import pkg_resources',
+    'from chainer_lstm.compat import requirements as pkg_resources',
+)
 # CuPy 12 added ufunc.at and deprecated scatter_add
 _SCATTER_ADD = ('cuda.cupyx.scatter_add', 'cuda.cupy.add.at')
 _TENSOR_TYPES = ('from onnx.mapping import', 'from chainer_lstm.compat.tensor_types import')
@@ -51,8 +56,10 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         _PADDING,
         # positional out: deprecated in NumPy 2.4
         ('maximum(shape, array.shape, shape)', 'maximum(shape, array.shape, out=shape)'),
-        ('full(shape, padding, dtype=arrays[0].dtype)',
-         'full(shape, _padding.wrap(padding, arrays[0].dtype), dtype=arrays[0].dtype)'),
+        (
+            'full(shape, padding, dtype=arrays[0].dtype)',
+            'full(shape, _padding.wrap(padding, arrays[0].dtype), dtype=arrays[0].dtype)',
+        ),
     ),
     'chainer.distributions.categorical': (
         # numpy.meshgrid returns a tuple: NumPy 2
@@ -65,8 +72,10 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     'chainer.function_node': (
         # F.concat and F.stack of one array, whose rows Chainer v1 to v6 took for the inputs
-        ('    if not inputs:\n        return False, ()\n',
-         '    if len(inputs) == 0:\n        return False, ()\n'),
+        (
+            '    if not inputs:\n        return False, ()\n',
+            '    if len(inputs) == 0:\n        return False, ()\n',
+        ),
     ),
     'chainer.functions.array.as_strided': (
         # numpy.sctypes: NumPy 2
@@ -80,8 +89,7 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     'chainer.functions.array.pad_sequence': (
         _PADDING,
         ('y[i, l:] = self.padding', 'y[i, l:] = _padding.wrap(self.padding, y.dtype)'),
-        ('(ptrs, lengths, self.padding,',
-         '(ptrs, lengths, _padding.wrap(self.padding, y.dtype),'),
+        ('(ptrs, lengths, self.padding,', '(ptrs, lengths, _padding.wrap(self.padding, y.dtype),'),
     ),
     'chainer.functions.array.resize_images': (
         # numpy.float: NumPy 1.24
@@ -95,41 +103,50 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     'chainer.functions.math.sparse_matmul': (
         # SciPy refuses matrices of float16
-        ('    _n = B.shape[-1]\n    if B.ndim == 2:\n        sp_A',
-         '    _n = B.shape[-1]; '
-         'A_data = A_data.astype(numpy.result_type(A_data, "f"), copy=False)\n'
-         '    if B.ndim == 2:\n        sp_A'),
+        (
+            '    _n = B.shape[-1]\n    if B.ndim == 2:\n        sp_A',
+            '    _n = B.shape[-1]; '
+            'A_data = A_data.astype(numpy.result_type(A_data, "f"), copy=False)\n'
+            '    if B.ndim == 2:\n        sp_A',
+        ),
     ),
     'chainer.iterators.multiprocess_iterator': (
         # Thread.setDaemon: deprecated in Python 3.10
         ('thread.setDaemon(True)', 'thread.daemon = True'),
         # the default of Python 3.14, forkserver: workers of a clone that is not installed have to
         # import chainer_lstm first
-        ('import signal\n',
-         'import signal; from chainer_lstm.compat import worker as _worker\n'),
-        ('initializer=_fetch_setup,\n            initargs=(self.dataset',
-         'initializer=_worker.start,\n            initargs=(_fetch_setup, self.dataset'),
+        ('import signal\n', 'import signal; from chainer_lstm.compat import worker as _worker\n'),
+        (
+            'initializer=_fetch_setup,\n            initargs=(self.dataset',
+            'initializer=_worker.start,\n            initargs=(_fetch_setup, self.dataset',
+        ),
     ),
     'chainer.links.caffe.caffe_function': (_CAFFE,),
     'chainer.serializers.hdf5': (
         # a group that the file does not have has no groups in it either: they are skipped, or an
         # error where the file is read strictly
-        ("        name = self.group.name + '/' + key\n        try:\n"
-         "            group = self.group.require_group(name)\n",
-         "        try:\n            group = None if self.group is None else (\n"
-         "                self.group.require_group(self.group.name + '/' + key))\n"),
+        (
+            "        name = self.group.name + '/' + key\n        try:\n"
+            '            group = self.group.require_group(name)\n',
+            '        try:\n            group = None if self.group is None else (\n'
+            "                self.group.require_group(self.group.name + '/' + key))\n",
+        ),
         # h5py 3 reads strings as bytes
-        ('type(value)(numpy.asarray(dataset))',
-         'type(value)(numpy.asarray('
-         'dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset))'),
+        (
+            'type(value)(numpy.asarray(dataset))',
+            'type(value)(numpy.asarray('
+            'dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset))',
+        ),
         # no Python has sys.exec_info: it hid the error that h5py raised
         ('sys.exec_info()', 'sys.exc_info()'),
     ),
     'chainer.serializers.npz': (
         # numpy.load(allow_pickle=True) executes code that the file contains
-        ("_allow_pickle_kwargs = {}\nif numpy.lib.NumpyVersion(numpy.__version__) >= '1.10.0':\n"
-         "    _allow_pickle_kwargs['allow_pickle'] = True\n",
-         'from chainer_lstm.compat import npz as unpickled\n\n\n'),
+        (
+            "_allow_pickle_kwargs = {}\nif numpy.lib.NumpyVersion(numpy.__version__) >= '1.10.0':\n"
+            "    _allow_pickle_kwargs['allow_pickle'] = True\n",
+            'from chainer_lstm.compat import npz as unpickled\n\n\n',
+        ),
         ('numpy.load(file, **_allow_pickle_kwargs)', 'unpickled.Arrays(file, path)'),
     ),
     'chainer.testing.doctest_helper': (_REQUIREMENTS,),
@@ -140,8 +157,10 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     'chainer.utils.sparse': (_SCATTER_ADD,),
     'chainer.variable': (
         # arrays of NumPy 2 have a device, 'cpu', which debug_print printed instead of 'CPU'
-        ("device = getattr(array, 'device', 'CPU')",
-         "device = 'CPU' if xp is numpy else getattr(array, 'device', 'CPU')"),
+        (
+            "device = getattr(array, 'device', 'CPU')",
+            "device = 'CPU' if xp is numpy else getattr(array, 'device', 'CPU')",
+        ),
     ),
     'chainermn.communicators._memory_utility': (
         # copy=False raises where a copy is needed: NumPy 2
@@ -173,7 +192,8 @@ def edited(module: str, source: str) -> str:
         if old not in source:
             raise ImportError(
                 f'{module} is not the one of Chainer {SUPPORTED}, which chainer_lstm supports: '
-                f'expected to find {old.strip()!r} in it')
+                f'expected to find {old.strip()!r} in it'
+            )
         source = source.replace(old, new)
     return source
 
@@ -204,8 +224,12 @@ class _EditedLoader(importlib.machinery.SourceFileLoader):
 class _Finder(importlib.abc.MetaPathFinder):
     """Find the modules in ``EDITS`` and no others."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None,
-                  target: types.ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in EDITS:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
@@ -223,7 +247,8 @@ def _installed_version() -> str:
             'It builds with setuptools < 81 only:\n'
             "    echo 'setuptools<81' > constraint.txt\n"
             '    PIP_CONSTRAINT=constraint.txt PIP_BUILD_CONSTRAINT=constraint.txt '
-            f'pip install chainer=={SUPPORTED}')
+            f'pip install chainer=={SUPPORTED}'
+        )
     file = pathlib.Path(spec.origin).with_name('_version.py')
     match = re.search(r"__version__ = '([^']+)'", file.read_text()) if file.exists() else None
     return match.group(1) if match else 'before 3.0'

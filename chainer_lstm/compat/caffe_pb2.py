@@ -4,6 +4,7 @@ protobuf 4 and later refuse the code in Chainer's ``caffe_pb2.py``, which an old
 The serialized descriptor in that file is still valid: the messages are built from it, in the way
 that code of today's compiler builds them.
 """
+
 from __future__ import annotations
 
 import ast

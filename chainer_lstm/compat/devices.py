@@ -3,6 +3,7 @@
 Before v6 ``updater.device`` and the like were the number of a GPU, or -1 for
 the CPU, and programs ask whether it is ``>= 0``.
 """
+
 from __future__ import annotations
 
 import functools

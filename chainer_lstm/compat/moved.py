@@ -4,6 +4,7 @@ The LSTM family and its kin moved to ``chainer.functions.rnn`` and
 ``chainer.links.rnn`` in v7.  An old name is a module that looks everything up
 in the new one, so it has this package's classes while these are installed.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -16,13 +17,28 @@ from typing import Any
 
 # old name -> new name
 MOVED = {
-    **{f'chainer.functions.activation.{name}': f'chainer.functions.rnn.{name}'
-       for name in ('lstm', 'slstm', 'tree_lstm')},
-    **{f'chainer.functions.connection.{name}': f'chainer.functions.rnn.{name}'
-       for name in ('n_step_gru', 'n_step_lstm', 'n_step_rnn')},
-    **{f'chainer.links.connection.{name}': f'chainer.links.rnn.{name}'
-       for name in ('gru', 'lstm', 'mgu', 'n_step_gru', 'n_step_lstm', 'n_step_rnn', 'peephole',
-                    'tree_lstm', 'zoneoutlstm')},
+    **{
+        f'chainer.functions.activation.{name}': f'chainer.functions.rnn.{name}'
+        for name in ('lstm', 'slstm', 'tree_lstm')
+    },
+    **{
+        f'chainer.functions.connection.{name}': f'chainer.functions.rnn.{name}'
+        for name in ('n_step_gru', 'n_step_lstm', 'n_step_rnn')
+    },
+    **{
+        f'chainer.links.connection.{name}': f'chainer.links.rnn.{name}'
+        for name in (
+            'gru',
+            'lstm',
+            'mgu',
+            'n_step_gru',
+            'n_step_lstm',
+            'n_step_rnn',
+            'peephole',
+            'tree_lstm',
+            'zoneoutlstm',
+        )
+    },
     'chainer.functions.caffe': 'chainer.links.caffe',
     'chainer.functions.math.squared_difference': 'chainer.functions.loss.squared_error',
     'chainer.functions.pooling.max_pooling_2d': 'chainer.functions.pooling.max_pooling_nd',
@@ -30,8 +46,10 @@ MOVED = {
 }
 
 # functions that further modules had imported
-_IMPORTED = {'argsort_list_descent': 'chainer.links.rnn.n_step_rnn',
-             'permutate_list': 'chainer.links.rnn.n_step_rnn'}
+_IMPORTED = {
+    'argsort_list_descent': 'chainer.links.rnn.n_step_rnn',
+    'permutate_list': 'chainer.links.rnn.n_step_rnn',
+}
 
 
 class _Moved(types.ModuleType):
@@ -52,8 +70,12 @@ class _Moved(types.ModuleType):
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Find the modules in ``MOVED`` and no others."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None,
-                  target: types.ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
         return importlib.machinery.ModuleSpec(fullname, self) if fullname in MOVED else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:

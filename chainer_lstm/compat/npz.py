@@ -1,8 +1,10 @@
-"""What Chainer reads npz files with here, instead of ``numpy.load(allow_pickle=True)``: nothing in a file is run.
+"""What Chainer reads npz files with here, instead of ``numpy.load(allow_pickle=True)``:
+nothing in a file is run.
 
-The only thing that Chainer itself pickles into them is None, for what has no value yet.  Its bytes are recognized,
-and no pickle is ever loaded.
+The only thing that Chainer itself pickles into them is None, for what has no value yet.  Its bytes
+are recognized, and no pickle is ever loaded.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -11,18 +13,21 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy
 
-# how a pickled array () of the object None ends, whichever NumPy and Python wrote it: [None], with marks for a memo
+# how a pickled array () of the object None ends, whichever NumPy and Python wrote it:
+# [None], with marks for a memo
 _NONE = re.compile(rb'\](?:q.|r.{4}|\x94)?Nat(?:q.|r.{4}|\x94)?b\.\Z', re.DOTALL)
 _MOST_OF_NONE = 1000  # bytes of such a pickle: it has 150
 _MOST_PATHS = 3  # that an error lists
 _DEFLATE = 1032  # times its size, no file holds more
-_HEADERS = {(1, 0): numpy.lib.format.read_array_header_1_0, (2, 0): numpy.lib.format.read_array_header_2_0}
+_HEADERS = {
+    (1, 0): numpy.lib.format.read_array_header_1_0,
+    (2, 0): numpy.lib.format.read_array_header_2_0,
+}
 
 
 class Arrays(Mapping):
@@ -34,8 +39,8 @@ class Arrays(Mapping):
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no npz file; or, before any array is read, one is pickled, stands outside (``..``), has the
-            name of another or says it has more elements than are there.
+        ValueError: it is no npz file; or, before any array is read, one is pickled, stands outside
+            (``..``), has the name of another or says it has more elements than are there.
     """
 
     def __init__(self, file: Any, path: str = '') -> None:
@@ -110,12 +115,19 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         if '..' in re.split(r'[/\\]', key):
             raise ValueError(f'expected names of arrays in the npz file, got {member.filename!r}')
         if key in members:
-            raise ValueError(f'expected one array of each name in the npz file, got another {key!r}')
+            raise ValueError(
+                f'expected one array of each name in the npz file, got another {key!r}'
+            )
         if not member.is_dir():
             members[key] = member
-    declared, size = sum(member.file_size for member in members.values()), archive.fp.seek(0, os.SEEK_END)
+    declared, size = (
+        sum(member.file_size for member in members.values()),
+        archive.fp.seek(0, os.SEEK_END),
+    )
     if declared > _DEFLATE * size:
-        raise ValueError(f'expected an npz file, got one of {size} bytes that says it holds {declared}')
+        raise ValueError(
+            f'expected an npz file, got one of {size} bytes that says it holds {declared}'
+        )
     return members
 
 
@@ -136,7 +148,8 @@ def _header(stream: Any) -> tuple[tuple[int, ...], numpy.dtype]:
         raise ValueError(f'expected an array in format 1.0 or 2.0, got {version}')
     try:
         shape, _, dtype = _HEADERS[version](stream)
-    except Exception as error:  # NumPy lets through what its parser stumbles on: TokenError, SyntaxError, TypeError, …
+    # NumPy lets through what its parser stumbles on: TokenError, SyntaxError, TypeError, …
+    except Exception as error:
         raise ValueError(f'expected the header of an array: {error}') from error
     return shape, dtype
 

@@ -1,4 +1,5 @@
 """Padding values outside the range of a dtype, which NumPy 1 wrapped and NumPy 2 refuses."""
+
 from __future__ import annotations
 
 import math

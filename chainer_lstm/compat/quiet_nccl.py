@@ -1,4 +1,7 @@
-"""Imports NCCL from CuPy without its advice to install it: Chainer asks at every import, few need it."""
+"""Imports NCCL from CuPy without its advice to install it:
+Chainer asks at every import, few need it.
+"""
+
 import warnings
 
 with warnings.catch_warnings():

@@ -1,4 +1,5 @@
 """Replace attributes of modules and classes, and give every one of them back."""
+
 from __future__ import annotations
 
 import types

@@ -1,4 +1,5 @@
 """The two names of ``pkg_resources`` that ``chainer.testing`` uses, on ``importlib.metadata``."""
+
 from __future__ import annotations
 
 import importlib.metadata

@@ -1,11 +1,11 @@
 """The two tables that ``onnx_chainer`` imports from ``onnx.mapping``, which onnx has removed."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import numpy
-from onnx import TensorProto
-from onnx import helper
+from onnx import TensorProto, helper
 
 
 class _TensorTypes:

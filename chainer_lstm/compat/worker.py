@@ -3,6 +3,7 @@
 A new interpreter imports the module of each function that it unpickles, so a function of this
 module that is unpickled first has chainer_lstm imported before anything of Chainer.
 """
+
 from __future__ import annotations
 
 import multiprocessing
@@ -60,7 +61,9 @@ class _Argv(list):
     They are in the data by which a new process prepares itself, the first that it unpickles.
     """
 
-    def __init__(self, argv: list[str], function: Callable[..., None], args: tuple[Any, ...]) -> None:
+    def __init__(
+        self, argv: list[str], function: Callable[..., None], args: tuple[Any, ...]
+    ) -> None:
         super().__init__(argv)
         self._call = function, args
 

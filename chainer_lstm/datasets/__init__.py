@@ -1,6 +1,6 @@
 """Text as arrays of ids, and sequences made by rule."""
-from chainer_lstm.datasets.corpus import Corpus
-from chainer_lstm.datasets.corpus import load_corpus
+
+from chainer_lstm.datasets.corpus import Corpus, load_corpus
 from chainer_lstm.datasets.download import cached_download
 from chainer_lstm.datasets.reber import embedded_reber
 from chainer_lstm.datasets.time_machine import load_time_machine

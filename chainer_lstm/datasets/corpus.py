@@ -1,4 +1,7 @@
-"""A text split in three, as word ids: the Penn Treebank, a folder, or text that comes with Python."""
+"""A text split in three, as word ids:
+the Penn Treebank, a folder, or text that comes with Python.
+"""
+
 from __future__ import annotations
 
 import collections
@@ -6,8 +9,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
-from typing import Union
+from typing import NamedTuple, Union
 
 import numpy
 
@@ -43,7 +45,8 @@ class Corpus(NamedTuple):
 
 
 def load_corpus(source: Union[str, os.PathLike[str]]) -> Corpus:
-    """Loads a text, one sentence a line, words between blanks; each line ends with the word ``<eos>``.
+    """Loads a text, one sentence a line, words between blanks;
+    each line ends with the word ``<eos>``.
 
     Words of the other parts that the training text lacks become ``<unk>``.
 
@@ -59,7 +62,9 @@ def load_corpus(source: Union[str, os.PathLike[str]]) -> Corpus:
         ValueError: a file is empty or not UTF-8.
     """
     if source == 'ptb':
-        return _corpus(*(_words(cached_download(_PTB + name, sha256)) for name, sha256 in _PTB_SHA256.items()))
+        return _corpus(
+            *(_words(cached_download(_PTB + name, sha256)) for name, sha256 in _PTB_SHA256.items())
+        )
     if source == 'stdlib':
         return _corpus(*_stdlib())
     return _corpus(*(_words(_find(pathlib.Path(source), part)) for part in _PARTS))
@@ -70,7 +75,9 @@ def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(f'expected {names[0]} or {names[1]} in the folder {str(folder)!r}, found neither')
+    raise FileNotFoundError(
+        f'expected {names[0]} or {names[1]} in the folder {str(folder)!r}, found neither'
+    )
 
 
 def _words(path: pathlib.Path) -> list[str]:
@@ -92,17 +99,22 @@ def _corpus(train: list[str], valid: list[str], test: list[str]) -> Corpus:
         vocabulary.setdefault(word, len(vocabulary))
     if any(word not in vocabulary for word in (*valid, *test)):
         vocabulary.setdefault(UNKNOWN, len(vocabulary))
-    ids = (numpy.array([vocabulary.get(word, vocabulary.get(UNKNOWN)) for word in words], numpy.int32)
-           for words in (train, valid, test))
+    ids = (
+        numpy.array([vocabulary.get(word, vocabulary.get(UNKNOWN)) for word in words], numpy.int32)
+        for words in (train, valid, test)
+    )
     return Corpus(*ids, vocabulary)
 
 
 def _stdlib() -> tuple[list[str], list[str], list[str]]:
     from pydoc_data.topics import topics
 
-    paragraphs = [list(_sentences(paragraph))
-                  for name in sorted(topics) for paragraph in re.split(r'\n\s*\n', topics[name])
-                  if not paragraph[:1].isspace()]  # indented ones are code and grammar
+    paragraphs = [
+        list(_sentences(paragraph))
+        for name in sorted(topics)
+        for paragraph in re.split(r'\n\s*\n', topics[name])
+        if not paragraph[:1].isspace()
+    ]  # indented ones are code and grammar
     counts = collections.Counter(word for paragraph in paragraphs for word in paragraph)
     parts: tuple[list[str], list[str], list[str]] = ([], [], [])
     for k, paragraph in enumerate(paragraphs):

@@ -1,4 +1,5 @@
 """Files fetched once into a cache that processes share."""
+
 from __future__ import annotations
 
 import hashlib

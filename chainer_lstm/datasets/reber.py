@@ -1,4 +1,7 @@
-"""Strings of the embedded Reber grammar: a long-range dependency that a recurrent net has to keep in mind."""
+"""Strings of the embedded Reber grammar:
+a long-range dependency that a recurrent net has to keep in mind.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,7 +12,14 @@ SYMBOLS = 'BTPSXVE'
 
 # from each state: the symbol that may follow, and the state it leads to; None: the string is over
 _GRAMMAR: tuple[dict[str, int | None], ...] = (
-    {'B': 1}, {'T': 2, 'P': 3}, {'S': 2, 'X': 4}, {'T': 3, 'V': 5}, {'X': 3, 'S': 6}, {'P': 4, 'V': 6}, {'E': None})
+    {'B': 1},
+    {'T': 2, 'P': 3},
+    {'S': 2, 'X': 4},
+    {'T': 3, 'V': 5},
+    {'X': 3, 'S': 6},
+    {'P': 4, 'V': 6},
+    {'E': None},
+)
 
 Example = tuple[numpy.ndarray, numpy.ndarray]
 

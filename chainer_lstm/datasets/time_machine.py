@@ -1,4 +1,5 @@
 """H. G. Wells' The Time Machine as characters, as Dive into Deep Learning prepares it."""
+
 from __future__ import annotations
 
 import collections
@@ -6,8 +7,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Optional
-from typing import Union
+from typing import Optional, Union
 
 import numpy
 
@@ -20,9 +20,11 @@ _URL = 'https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt'
 _SHA256 = '8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516'
 
 
-def load_time_machine(path: Union[str, os.PathLike[str], None] = None, most: Optional[int] = 10000
-                      ) -> tuple[numpy.ndarray, list[str]]:
-    """The text as character ids, lines joined without a separator, everything but letters one blank.
+def load_time_machine(
+    path: Union[str, os.PathLike[str], None] = None, most: Optional[int] = 10000
+) -> tuple[numpy.ndarray, list[str]]:
+    """The text as character ids, lines joined without a separator,
+    everything but letters one blank.
 
     Args:
         path: the text; None downloads it on first use (Project Gutenberg's,
@@ -52,8 +54,9 @@ def load_time_machine(path: Union[str, os.PathLike[str], None] = None, most: Opt
     return numpy.array([ids[character] for character in text[:most]], numpy.int32), vocabulary
 
 
-def sequential_chunks(text: numpy.ndarray, batch_size: int, length: int, random: numpy.random.RandomState
-                      ) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+def sequential_chunks(
+    text: numpy.ndarray, batch_size: int, length: int, random: numpy.random.RandomState
+) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
     """One epoch of chunks x, t (length, batch_size), each going on where the one before it ended.
 
     The text begins at a random place among its first ``length``, so that the
@@ -65,13 +68,14 @@ def sequential_chunks(text: numpy.ndarray, batch_size: int, length: int, random:
     """
     text = _from_a_random_start(text, batch_size, length, random)
     n = (len(text) - 1) // batch_size
-    x, t = (part[:n * batch_size].reshape(batch_size, n).T for part in (text[:-1], text[1:]))
+    x, t = (part[: n * batch_size].reshape(batch_size, n).T for part in (text[:-1], text[1:]))
     for k in range(0, n - length + 1, length):
-        yield x[k:k + length], t[k:k + length]
+        yield x[k : k + length], t[k : k + length]
 
 
-def random_chunks(text: numpy.ndarray, batch_size: int, length: int, random: numpy.random.RandomState
-                  ) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+def random_chunks(
+    text: numpy.ndarray, batch_size: int, length: int, random: numpy.random.RandomState
+) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
     """One epoch of chunks x, t (length, batch_size) from places in random order.
 
     Raises:
@@ -81,13 +85,17 @@ def random_chunks(text: numpy.ndarray, batch_size: int, length: int, random: num
     text = _from_a_random_start(text, batch_size, length, random)
     starts = random.permutation((len(text) - 1) // length) * length
     for k in range(0, len(starts) - batch_size + 1, batch_size):
-        places = starts[k:k + batch_size] + numpy.arange(length)[:, None]
+        places = starts[k : k + batch_size] + numpy.arange(length)[:, None]
         yield text[places], text[places + 1]
 
 
 def _from_a_random_start(text, batch_size, length, random):
-    least = checks.size('length', length) * (checks.size('batch_size', batch_size) + 1)  # one chunk, wherever it starts
+    least = checks.size('length', length) * (
+        checks.size('batch_size', batch_size) + 1
+    )  # one chunk, wherever it starts
     if len(text) < least:
-        raise ValueError(f'expected a text of at least {least} characters for chunks of {length} by {batch_size}, '
-                         f'got {len(text)}')
-    return text[random.randint(length):]
+        raise ValueError(
+            f'expected a text of at least {least} characters for chunks of {length} by '
+            f'{batch_size}, got {len(text)}'
+        )
+    return text[random.randint(length) :]

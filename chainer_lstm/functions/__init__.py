@@ -1,4 +1,7 @@
-"""``chainer.functions`` with the LSTM family, linear and a loss replaced; every other name is Chainer's own."""
+"""``chainer.functions`` with the LSTM family, linear and a loss replaced;
+every other name is Chainer's own.
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,15 +10,20 @@ import chainer.functions as _chainer_functions
 
 from chainer_lstm.functions.cross_entropy import softmax_cross_entropy
 from chainer_lstm.functions.linear import linear
-from chainer_lstm.functions.lstm import lstm
-from chainer_lstm.functions.lstm import lstm_step
-from chainer_lstm.functions.lstm import peephole_lstm_step
-from chainer_lstm.functions.n_step_lstm import n_step_bilstm
-from chainer_lstm.functions.n_step_lstm import n_step_lstm
+from chainer_lstm.functions.lstm import lstm, lstm_step, peephole_lstm_step
+from chainer_lstm.functions.n_step_lstm import n_step_bilstm, n_step_lstm
 from chainer_lstm.functions.sequence import lstm_sequence
 
-__all__ = ['linear', 'lstm', 'lstm_sequence', 'lstm_step', 'n_step_bilstm', 'n_step_lstm',
-           'peephole_lstm_step', 'softmax_cross_entropy']
+__all__ = [
+    'linear',
+    'lstm',
+    'lstm_sequence',
+    'lstm_step',
+    'n_step_bilstm',
+    'n_step_lstm',
+    'peephole_lstm_step',
+    'softmax_cross_entropy',
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,16 @@
 """The chain of steps with the same weights, whose weight gradients are made together."""
+
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from chainer_lstm import kernels
 
 
 class Chain:
-    """The rows of steps with the same weights, and the gradients that were made of rows before them.
+    """The rows of steps with the same weights, and the gradients that were made
+    of rows before them.
 
     A long chain is folded now and then: the gradients of the rows so far are
     made and added up, and the rows forgotten, so that a chain of any length
@@ -17,7 +18,7 @@ class Chain:
     """
 
     LONGEST = 256  # steps
-    LARGEST = 2 ** 23  # numbers in their rows
+    LARGEST = 2**23  # numbers in their rows
 
     def __init__(self) -> None:
         self._rows: list[dict[str, Any]] = []
@@ -57,8 +58,12 @@ class Chain:
         return found + self._sums[name] if name in self._sums else found
 
     def fold(self, engine: kernels.Engine, weights: Mapping[str, Callable[..., Any]]) -> None:
-        """Make the gradients of the rows so far with respect to all weights that are still wanted."""
-        self._sums = {name: self.gradient(engine, name, of_rows) for name, of_rows in weights.items()}
+        """Make the gradients of the rows so far with respect to all weights
+        that are still wanted.
+        """
+        self._sums = {
+            name: self.gradient(engine, name, of_rows) for name, of_rows in weights.items()
+        }
         self._rows, self._joined, self._size = [], {}, 0
 
 
@@ -73,5 +78,7 @@ class _Joined:
     def __getitem__(self, name: str) -> Any:
         if name not in self._joined:
             arrays = [rows[name] for rows in self._chain]
-            self._joined[name] = arrays[0] if len(arrays) == 1 else self._engine.xp.concatenate(arrays)
+            self._joined[name] = (
+                arrays[0] if len(arrays) == 1 else self._engine.xp.concatenate(arrays)
+            )
         return self._joined[name]

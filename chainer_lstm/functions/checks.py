@@ -1,12 +1,12 @@
 """Checks of arguments that functions, links and what is made of them share."""
+
 from __future__ import annotations
 
 import itertools
 import math
 import numbers
 import operator
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 import numpy
@@ -21,10 +21,14 @@ def variable(name: str, value: Any) -> chainer.Variable:
     """
     if not isinstance(value, chainer.Variable):
         if not isinstance(value, chainer.get_array_types()):
-            raise TypeError(f'expected {name} to be an array or a variable, got {type(value).__name__}')
+            raise TypeError(
+                f'expected {name} to be an array or a variable, got {type(value).__name__}'
+            )
         return chainer.as_variable(value)
     if value.array is None:
-        raise TypeError(f'expected {name} to be an array or a variable, got a variable without data')
+        raise TypeError(
+            f'expected {name} to be an array or a variable, got a variable without data'
+        )
     return value
 
 
@@ -79,7 +83,7 @@ def dropout(value: Any, n_layers: Optional[int] = None) -> Any:
         n_layers: of an NStep link or function.  One layer has no inputs to drop from: any value is
             accepted, as in Chainer, and 0 is returned.
     """
-    return 0. if n_layers == 1 else number('dropout', value, 0, 1)
+    return 0.0 if n_layers == 1 else number('dropout', value, 0, 1)
 
 
 def sequence(name: str, value: Any, of: str) -> Any:
@@ -89,7 +93,9 @@ def sequence(name: str, value: Any, of: str) -> Any:
         TypeError: neither.
     """
     if not isinstance(value, (list, tuple)):
-        raise TypeError(f'expected {name} to be a list or tuple of {of}, got {type(value).__name__}')
+        raise TypeError(
+            f'expected {name} to be a list or tuple of {of}, got {type(value).__name__}'
+        )
     return value
 
 
@@ -108,13 +114,20 @@ def steps(xs: Any) -> tuple[int, ...]:
             raise ValueError(f'expected xs[{t}] of shape (batch, {xs[0].shape[-1]}), got {x.shape}')
     batches = tuple(x.shape[0] for x in xs)
     if any(now < later for now, later in itertools.pairwise(batches)):
-        raise ValueError('expected batch sizes in xs that do not grow in time (sort the sequences by length, '
-                         f'longest first, before transposing them), got {list(batches)}')
+        raise ValueError(
+            'expected batch sizes in xs that do not grow in time (sort the sequences by length, '
+            f'longest first, before transposing them), got {list(batches)}'
+        )
     return batches
 
 
-def states(hx: tuple[int, ...], cx: tuple[int, ...], layers: tuple[int, ...], batches: tuple[int, ...],
-           units: int) -> None:
+def states(
+    hx: tuple[int, ...],
+    cx: tuple[int, ...],
+    layers: tuple[int, ...],
+    batches: tuple[int, ...],
+    units: int,
+) -> None:
     """Expect shapes (*layers, B, units) of hx and cx, with B at least as large as the first batch.
 
     Raises:
@@ -122,7 +135,12 @@ def states(hx: tuple[int, ...], cx: tuple[int, ...], layers: tuple[int, ...], ba
     """
     least = batches[0] if batches else 0
     for name, shape in (('hx', hx), ('cx', cx)):
-        if len(shape) != len(layers) + 2 or shape[:-2] != layers or shape[-2] < least or shape[-1] != units:
+        if (
+            len(shape) != len(layers) + 2
+            or shape[:-2] != layers
+            or shape[-2] < least
+            or shape[-1] != units
+        ):
             expected = ', '.join(map(str, (*layers, f'at least {least}', units)))
             raise ValueError(f'expected {name} of shape ({expected}), got {shape}')
     if hx != cx:
@@ -144,11 +162,15 @@ def same_dtype(convert: str, **two: Any) -> None:
     if got != expected:
         wanted = expected if convert == name else got
         raise type_check.InvalidType(
-            f'{name}.dtype == {other}.dtype', f'{got} != {expected} ({conversion(convert, dtypes[convert], wanted)})')
+            f'{name}.dtype == {other}.dtype',
+            f'{got} != {expected} ({conversion(convert, dtypes[convert], wanted)})',
+        )
 
 
 def conversion(name: str, got: numpy.dtype, wanted: numpy.dtype) -> str:
-    """Return how an argument of another dtype than wanted is converted, and where it may come from."""
+    """Return how an argument of another dtype than wanted is converted,
+    and where it may come from.
+    """
     hint = f'{name}.astype({wanted.char!r}) converts it'
     if got == numpy.float64:
         hint += '; NumPy 2 keeps float64 scalars, and an array multiplied by one becomes float64'

@@ -21,6 +21,7 @@
     The default of ``forget_bias_init`` in ``links.LSTM`` and
     ``StatelessLSTM``, 1 as in Chainer from v2 on; 0 was that of Chainer v1.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -31,7 +32,11 @@ from chainer_lstm import kernels
 
 PRECISIONS = ('highest', 'high', 'medium')
 
-for _name, _value in (('lstm_engine', 'auto'), ('lstm_matmul_precision', 'highest'), ('lstm_forget_bias', 1)):
+for _name, _value in (
+    ('lstm_engine', 'auto'),
+    ('lstm_matmul_precision', 'highest'),
+    ('lstm_forget_bias', 1),
+):
     if not hasattr(chainer.global_config, _name):
         setattr(chainer.global_config, _name, _value)
 
@@ -45,5 +50,8 @@ def engine_of(x: Any) -> kernels.Engine:
     """
     precision = chainer.config.lstm_matmul_precision
     if precision not in PRECISIONS:
-        raise ValueError(f'expected chainer.config.lstm_matmul_precision to be one of {PRECISIONS}, got {precision!r}')
+        raise ValueError(
+            f'expected chainer.config.lstm_matmul_precision to be one of {PRECISIONS}, '
+            f'got {precision!r}'
+        )
     return kernels.engine_of(x, chainer.config.lstm_engine, precision)

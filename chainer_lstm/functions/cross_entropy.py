@@ -1,4 +1,5 @@
 """Softmax cross entropy over many classes, with the engine's exponentials."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -12,15 +13,13 @@ from chainer.utils import type_check
 
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.lstm import is_static
-from chainer_lstm.functions.node import arrays
-from chainer_lstm.functions.node import check_unchanged
-from chainer_lstm.functions.node import full
+from chainer_lstm.functions.lstm import Input, is_static
+from chainer_lstm.functions.node import arrays, check_unchanged, full
 
 
 class SoftmaxCrossEntropy(function_node.FunctionNode):
-    """Inputs x (N, V) float32 or float64, t (N,) integers -> loss () for reduce='mean', (N,) for 'no'.
+    """Inputs x (N, V) float32 or float64, t (N,) integers
+    -> loss () for reduce='mean', (N,) for 'no'.
 
     Forward keeps exp(x - max) and its sums; backward makes the gradient in
     their place, and a second one computes them again.
@@ -39,23 +38,31 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         x, t = inputs
         if chainer.is_debug():
             chainers._check_input_values(x, t, self._ignore_label)
-        self._exponentials, maxima, self._sums = engine_of(x).exponentials(x, chainer.config.enable_backprop)
+        self._exponentials, maxima, self._sums = engine_of(x).exponentials(
+            x, chainer.config.enable_backprop
+        )
         valid = t != self._ignore_label
         losses = numpy.log(self._sums)
         losses -= x[numpy.arange(len(t)), t * valid] - maxima
         losses *= valid
         if self._reduce == 'no':
-            return losses,
+            return (losses,)
         self._coefficient = 1 / max(int(valid.sum()) if self._normalize else len(t), 1)
-        return numpy.asarray(losses.sum() * self._coefficient, x.dtype),
+        return (numpy.asarray(losses.sum() * self._coefficient, x.dtype),)
 
     def backward(self, indexes, grad_outputs):
         check_unchanged(self)
         x, t = self.get_retained_inputs()
-        grad_outputs = full(grad_outputs[0], t.shape if self._reduce == 'no' else (), x.dtype),
+        grad_outputs = (full(grad_outputs[0], t.shape if self._reduce == 'no' else (), x.dtype),)
         if chainer.config.enable_backprop:
-            loss = chainers.softmax_cross_entropy(x, t.array, self._normalize, ignore_label=self._ignore_label,
-                                                  reduce=self._reduce, enable_double_backprop=True)
+            loss = chainers.softmax_cross_entropy(
+                x,
+                t.array,
+                self._normalize,
+                ignore_label=self._ignore_label,
+                reduce=self._reduce,
+                enable_double_backprop=True,
+            )
             return *chainer.grad([loss], [x], grad_outputs, enable_double_backprop=True), None
         x, t, gy = arrays((x, t, *grad_outputs))
         gx, self._exponentials = self._exponentials, None
@@ -69,23 +76,37 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
 
 def _check(x, t, ignore_label):
-    """Chainer finds most of this too, but fails while it says so; negative classes it takes for class 0."""
+    """Chainer finds most of this too, but fails while it says so;
+    negative classes it takes for class 0.
+    """
     expected = x.shape if t.dtype.kind == 'f' else (*x.shape[:1], *x.shape[2:])
     if x.ndim < 2 or x.dtype.kind != 'f' or t.dtype.kind not in 'if' or t.shape != expected:
-        raise type_check.InvalidType('x (N, V, ...) of floats and t (N, ...) of integers, or of floats as x',
-                                     f'{x.dtype} {x.shape} and {t.dtype} {t.shape}')
+        raise type_check.InvalidType(
+            'x (N, V, ...) of floats and t (N, ...) of integers, or of floats as x',
+            f'{x.dtype} {x.shape} and {t.dtype} {t.shape}',
+        )
     if t.dtype.kind == 'i' and isinstance(t.array, numpy.ndarray):
         wrong = t.array[((t.array < 0) | (t.array >= x.shape[1])) & (t.array != ignore_label)]
         if wrong.size:
-            raise ValueError(f'expected classes from 0 to {x.shape[1] - 1}, or {ignore_label} for those to ignore, '
-                             f'got {wrong.flat[0]}')
+            raise ValueError(
+                f'expected classes from 0 to {x.shape[1] - 1}, '
+                f'or {ignore_label} for those to ignore, got {wrong.flat[0]}'
+            )
 
 
-def softmax_cross_entropy(x: Input, t: Input, normalize: bool = True, cache_score: bool = True,
-                          class_weight: Any = None, ignore_label: int = -1, reduce: str = 'mean',
-                          enable_double_backprop: bool = False, soft_target_loss: str = 'cross-entropy'
-                          ) -> chainer.Variable:
-    """``chainer.functions.softmax_cross_entropy``, on the CPU in a sixth of its time and half of its memory.
+def softmax_cross_entropy(
+    x: Input,
+    t: Input,
+    normalize: bool = True,
+    cache_score: bool = True,
+    class_weight: Any = None,
+    ignore_label: int = -1,
+    reduce: str = 'mean',
+    enable_double_backprop: bool = False,
+    soft_target_loss: str = 'cross-entropy',
+) -> chainer.Variable:
+    """``chainer.functions.softmax_cross_entropy``, on the CPU in a sixth of its time and half
+    of its memory.
 
     Whatever else than scores of that kind is given (a GPU, float16, more axes,
     weights of the classes, soft targets) goes to Chainer's own.
@@ -97,23 +118,40 @@ def softmax_cross_entropy(x: Input, t: Input, normalize: bool = True, cache_scor
             are not ignored, instead of N.
         ignore_label: targets equal to it have the loss 0.
         reduce: 'mean' for one loss, 'no' for (N,).
-        cache_score, class_weight, enable_double_backprop, soft_target_loss: as in Chainer.  Second gradients are
-            there in any case.
+        cache_score, class_weight, enable_double_backprop, soft_target_loss: as in Chainer.  Second
+            gradients are there in any case.
 
     Returns:
         The loss, () or (N,).
 
     Raises:
         TypeError: x or t is no array.
-        ValueError: another ``reduce``, on the CPU a class that is not there, or an entry of ``chainer.config`` names an
-            engine that cannot compute such arrays.
+        ValueError: another ``reduce``, on the CPU a class that is not there, or an entry of
+            ``chainer.config`` names an engine that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
     """
     x, t = variable('x', x), variable('t', t)
     _check(x, t, ignore_label)
-    if (isinstance(x.array, numpy.ndarray) and x.dtype.char in 'fd' and x.ndim == 2 and x.shape[1]
-            and t.dtype.kind == 'i' and class_weight is None and soft_target_loss == 'cross-entropy'
-            and not enable_double_backprop and not is_static()):
+    if (
+        isinstance(x.array, numpy.ndarray)
+        and x.dtype.char in 'fd'
+        and x.ndim == 2
+        and x.shape[1]
+        and t.dtype.kind == 'i'
+        and class_weight is None
+        and soft_target_loss == 'cross-entropy'
+        and not enable_double_backprop
+        and not is_static()
+    ):
         return SoftmaxCrossEntropy(normalize, ignore_label, reduce).apply((x, t))[0]
-    return F.softmax_cross_entropy(x, t, normalize, cache_score, class_weight, ignore_label, reduce,
-                                   enable_double_backprop, soft_target_loss)
+    return F.softmax_cross_entropy(
+        x,
+        t,
+        normalize,
+        cache_score,
+        class_weight,
+        ignore_label,
+        reduce,
+        enable_double_backprop,
+        soft_target_loss,
+    )

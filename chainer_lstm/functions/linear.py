@@ -1,4 +1,7 @@
-"""``linear`` with the engine's products: threads of BLAS that go on spinning would slow down the LSTM after it."""
+"""``linear`` with the engine's products:
+threads of BLAS that go on spinning would slow down the LSTM after it.
+"""
+
 from __future__ import annotations
 
 from typing import Optional
@@ -9,15 +12,10 @@ import numpy
 from chainer import function_node
 from chainer.utils import type_check
 
-from chainer_lstm.functions.checks import same_dtype
-from chainer_lstm.functions.checks import variable
+from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.lstm import is_static
-from chainer_lstm.functions.node import arrays
-from chainer_lstm.functions.node import check_unchanged
-from chainer_lstm.functions.node import full
-from chainer_lstm.functions.node import own
+from chainer_lstm.functions.lstm import Input, is_static
+from chainer_lstm.functions.node import arrays, check_unchanged, full, own
 
 
 class Linear(function_node.FunctionNode):
@@ -28,33 +26,52 @@ class Linear(function_node.FunctionNode):
     def check_type_forward(self, in_types):
         type_check._argname(in_types, self.names)
         x, W, b = in_types
-        type_check.expect(x.dtype.kind == 'f', W.dtype == x.dtype, b.dtype == x.dtype,
-                          x.ndim == 2, W.ndim == 2, b.ndim == 1)
+        type_check.expect(
+            x.dtype.kind == 'f',
+            W.dtype == x.dtype,
+            b.dtype == x.dtype,
+            x.ndim == 2,
+            W.ndim == 2,
+            b.ndim == 1,
+        )
         type_check.expect(x.shape[1] == W.shape[1], b.shape[0] == W.shape[0])
 
     def forward(self, inputs):
         self.retain_inputs((0, 1, 2))
         self.shapes = [x.shape for x in inputs]
-        return engine_of(inputs[0]).affine(*inputs),
+        return (engine_of(inputs[0]).affine(*inputs),)
 
     def backward(self, indexes, grad_outputs):
         check_unchanged(self)
         inputs = self.get_retained_inputs()
-        grad_outputs = full(grad_outputs[0], (inputs[0].shape[0], inputs[1].shape[0]), inputs[0].dtype),
+        grad_outputs = (
+            full(grad_outputs[0], (inputs[0].shape[0], inputs[1].shape[0]), inputs[0].dtype),
+        )
         if chainer.config.enable_backprop:
             inputs = own(inputs)
-            return chainer.grad([F.linear(*inputs)], [inputs[i] for i in indexes], grad_outputs,
-                                enable_double_backprop=True)
+            return chainer.grad(
+                [F.linear(*inputs)],
+                [inputs[i] for i in indexes],
+                grad_outputs,
+                enable_double_backprop=True,
+            )
         x, W, gy = arrays((*inputs[:2], *grad_outputs))
         engine = engine_of(x)
-        gradients = (lambda: engine.matmul(gy, W), lambda: engine.matmul(gy.T, x), lambda: engine.column_sums(gy))
+        gradients = (
+            lambda: engine.matmul(gy, W),
+            lambda: engine.matmul(gy.T, x),
+            lambda: engine.column_sums(gy),
+        )
         return tuple(chainer.as_variable(gradients[i]()) for i in indexes)
 
 
-def linear(x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1) -> chainer.Variable:
+def linear(
+    x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1
+) -> chainer.Variable:
     """``chainer.functions.linear``, on the CPU with the products of the LSTM's engine.
 
-    Whatever else than two axes, a bias and one dtype, float32 or float64, is given (a GPU, too) goes to Chainer's own.
+    Whatever else than two axes, a bias and one dtype, float32 or float64, is given (a GPU, too)
+    goes to Chainer's own.
 
     Args:
         x: (N, I).
@@ -73,9 +90,17 @@ def linear(x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1)
     x, W, b = variable('x', x), variable('W', W), None if b is None else variable('b', b)
     if b is not None and x.dtype.kind == b.dtype.kind == 'f':
         same_dtype('x', b=b, x=x)
+    # NumPy broadcasts, where types are not checked
     if b is not None and not chainer.config.type_check and (W.ndim != 2 or b.shape != W.shape[:1]):
-        raise ValueError(f'expected W (O, I) and b (O,), got shapes {W.shape} and {b.shape}')  # NumPy broadcasts
-    if (b is not None and n_batch_axes == 1 and not is_static() and isinstance(x.array, numpy.ndarray)
-            and x.ndim == 2 and x.dtype in ('f', 'd') and all(other.dtype == x.dtype for other in (W, b))):
+        raise ValueError(f'expected W (O, I) and b (O,), got shapes {W.shape} and {b.shape}')
+    if (
+        b is not None
+        and n_batch_axes == 1
+        and not is_static()
+        and isinstance(x.array, numpy.ndarray)
+        and x.ndim == 2
+        and x.dtype in ('f', 'd')
+        and all(other.dtype == x.dtype for other in (W, b))
+    ):
         return Linear().apply((x, W, b))[0]
     return F.linear(x, W, b, n_batch_axes)

@@ -1,10 +1,11 @@
-"""One time step: ``lstm`` on pre-activations, as Chainer's, and whole steps with their matrix products."""
+"""One time step: ``lstm`` on pre-activations, as Chainer's,
+and whole steps with their matrix products.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-from typing import Optional
-from typing import Union
+from typing import Any, Optional, Union
 
 import chainer
 import chainer.functions as F
@@ -13,19 +14,11 @@ from chainer.functions.rnn import lstm as chainers
 from chainer.utils import type_check
 
 from chainer_lstm import kernels
-from chainer_lstm.functions import outputs
-from chainer_lstm.functions import passes
-from chainer_lstm.functions.checks import same_dtype
-from chainer_lstm.functions.checks import variable
+from chainer_lstm.functions import outputs, passes
+from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.node import Chained
-from chainer_lstm.functions.node import StepNode
-from chainer_lstm.functions.node import as_variable
-from chainer_lstm.functions.node import check_unchanged
-from chainer_lstm.functions.node import full
-from chainer_lstm.functions.node import own
-from chainer_lstm.kernels import reference
-from chainer_lstm.kernels import steps
+from chainer_lstm.functions.node import Chained, StepNode, as_variable, check_unchanged, full, own
+from chainer_lstm.kernels import reference, steps
 
 Input = Union[chainer.Variable, numpy.ndarray, Any]  # Any: cupy.ndarray, where there is CuPy
 State = tuple[chainer.Variable, chainer.Variable]
@@ -54,14 +47,16 @@ class LSTM(StepNode):
 
 
 class LSTMStep(StepNode):
-    """Inputs c_prev (B0, H), x (B, I), W (4H, I), b (4H,) and, after the first step, h (B, H), U (4H, H)."""
+    """Inputs c_prev (B0, H), x (B, I), W (4H, I), b (4H,) and, after the first step, h (B, H),
+    U (4H, H).
+    """
 
     step = kernels.LSTM_STEP
     peepholes: tuple[str, ...] = ()
 
     def check_type_forward(self, in_types):
         peepholes = len(self.peepholes)
-        type_check._argname(in_types, self.names[:len(in_types)])
+        type_check._argname(in_types, self.names[: len(in_types)])
         c, x, W, b, *others = in_types
         type_check.expect(x.dtype.kind == 'f', W.dtype.kind == 'f')
         same_dtype('x', b=b, x=x)
@@ -97,7 +92,8 @@ class LSTMStep(StepNode):
 
 
 class PeepholeLSTMStep(LSTMStep):
-    """The first half of a step with peepholes: inputs as ``LSTMStep``, with P_i, P_f (H, H) after b.
+    """The first half of a step with peepholes:
+    inputs as ``LSTMStep``, with P_i, P_f (H, H) after b.
 
     Outputs c (B0, H) and o (B, H), the output gate before its peephole and its activation.
     """
@@ -107,7 +103,8 @@ class PeepholeLSTMStep(LSTMStep):
     _outputs = None
 
     def backward(self, indexes, grad_outputs):
-        """Hand the gradient of c_prev to the node that made h of it, which will run later and adds its own.
+        """Hand the gradient of c_prev to the node that made h of it,
+        which will run later and adds its own.
 
         Chainer would add the two, for which it makes a node.
         """
@@ -121,7 +118,8 @@ class PeepholeLSTMStep(LSTMStep):
 
     @property
     def outputs(self):
-        """References to c and o, as Chainer sets them; a dead one for c where the graph was cut at it.
+        """References to c and o, as Chainer sets them;
+        a dead one for c where the graph was cut at it.
 
         This node runs all the same, for o, and would take the gradient of c for itself.
         """
@@ -135,9 +133,15 @@ class PeepholeLSTMStep(LSTMStep):
         self._outputs = references
 
     def output_before(self):
-        """Return the node that made h of this node's c_prev; None for the first step and where either was replaced."""
+        """Return the node that made h of this node's c_prev;
+        None for the first step and where either was replaced.
+        """
         output = self.inputs[-2].creator_node if len(self.inputs) == len(self.names) else None
-        return output if type(output) is PeepholeOutput and output.inputs[0] is self.inputs[0] else None
+        return (
+            output
+            if type(output) is PeepholeOutput and output.inputs[0] is self.inputs[0]
+            else None
+        )
 
 
 class PeepholeOutput(Chained):
@@ -169,8 +173,8 @@ class PeepholeOutput(Chained):
         self.retain_inputs((0, 1, 2))
         self.shapes = [x.shape for x in inputs]
         c, o, P_o = inputs
-        self._gates, h = steps.peephole_out_forward(engine_of(c), self._gates, c[:len(o)], P_o)
-        return h,
+        self._gates, h = steps.peephole_out_forward(engine_of(c), self._gates, c[: len(o)], P_o)
+        return (h,)
 
     def backward(self, indexes, grad_outputs):
         given = passes.handed()
@@ -182,7 +186,7 @@ class PeepholeOutput(Chained):
         c, o, P_o = inputs = [node.data for node in self.inputs]  # what was retained
         gh = full(grad_outputs[0].array, (len(o), c.shape[1]), c.dtype)
         engine = engine_of(c)
-        go, gc, rows = steps.peephole_out_backward(engine, self._gates, c[:len(o)], gh, P_o)
+        go, gc, rows = steps.peephole_out_backward(engine, self._gates, c[: len(o)], gh, P_o)
         before = self._output_before() if 0 in indexes and 1 in indexes else None
         found: dict[int, Any] = self._weight_gradients(engine, rows, inputs, indexes, before, given)
         of_c = given.pop((id(self), 'gc'), {}) if given else {}  # from the steps after this one
@@ -192,10 +196,12 @@ class PeepholeOutput(Chained):
 
     def _differentiable(self, indexes, grad_outputs):
         c, o, P_o = own(self.get_retained_inputs())
-        now = F.cast(c[:len(o)], o.dtype)
+        now = F.cast(c[: len(o)], o.dtype)
         h = reference.sigmoid(F, o + F.linear(now, F.cast(P_o, o.dtype))) * F.tanh(now)
         gh = full(grad_outputs[0], h.shape, h.dtype)
-        return chainer.grad([h], [(c, o, P_o)[i] for i in indexes], [gh], enable_double_backprop=True)
+        return chainer.grad(
+            [h], [(c, o, P_o)[i] for i in indexes], [gh], enable_double_backprop=True
+        )
 
     def _output_before(self):
         """Return the node that made the h of the first half, if it has this one's P_o."""
@@ -210,7 +216,7 @@ class PeepholeOutput(Chained):
         if len(gc) == len(c):
             return gc
         found = chainer.backend.get_array_module(c).zeros(c.shape, gc.dtype)
-        found[:len(gc)] = gc
+        found[: len(gc)] = gc
         return found
 
 
@@ -218,8 +224,13 @@ def _dead() -> None:
     """Stand for a weak reference to what is gone."""
 
 
-def composed_peephole_step(c_prev: chainer.Variable, pre: chainer.Variable, peep_i: Callable, peep_f: Callable,
-                           peep_o: Callable) -> State:
+def composed_peephole_step(
+    c_prev: chainer.Variable,
+    pre: chainer.Variable,
+    peep_i: Callable,
+    peep_f: Callable,
+    peep_o: Callable,
+) -> State:
     """Compute ``peephole_lstm_step`` by Chainer's own functions.
 
     Args:
@@ -230,7 +241,9 @@ def composed_peephole_step(c_prev: chainer.Variable, pre: chainer.Variable, peep
     Returns:
         c (B0, H), h (B, H).
     """
-    c, rest = (c_prev, None) if len(c_prev) == len(pre) else F.split_axis(c_prev, [len(pre)], axis=0)
+    c, rest = (
+        (c_prev, None) if len(c_prev) == len(pre) else F.split_axis(c_prev, [len(pre)], axis=0)
+    )
     gates, c = reference.peephole_cell_fwd(F, pre, peep_i(c), peep_f(c), c)
     _, h = reference.peephole_out_fwd(F, gates, peep_o(c), c)
     return outputs.all_rows(c, rest), h
@@ -243,7 +256,8 @@ def check_peephole(P: Any, c: Any) -> None:
 
 
 def lstm(c_prev: Input, x: Input) -> State:
-    """The gates and the new state from pre-activations, as ``chainer.functions.lstm``.  Gers et al. 2000, eq. 1-6.
+    """The gates and the new state from pre-activations, as ``chainer.functions.lstm``.  Gers et al.
+    2000, eq. 1-6.
 
     Twice differentiable.
 
@@ -263,20 +277,28 @@ def lstm(c_prev: Input, x: Input) -> State:
         TypeError: no arrays, or ChainerX arrays.
     """
     if is_static():
-        return chainers.lstm(c_prev, x)  # not F.lstm: that may be this function (see installation.py)
+        return chainers.lstm(
+            c_prev, x
+        )  # not F.lstm: that may be this function (see installation.py)
     c_prev, x = variable('c_prev', c_prev), variable('x', x)
     shape = c_prev.shape
     if len(shape) > 2 and x.shape[1:] == (4 * shape[1], *shape[2:]):
         # the kernels know rows of units only: (B, 4H, R) -> (B, H, R, 4) -> (B, 4HR)
         units, rest = shape[1], int(numpy.prod(shape[2:]))
         x = F.transpose(F.reshape(x, (x.shape[0], units, 4, rest)), (0, 1, 3, 2))
-        c, h = LSTM().apply((F.reshape(c_prev, (shape[0], units * rest)),
-                             F.reshape(x, (x.shape[0], 4 * units * rest))))
+        c, h = LSTM().apply(
+            (
+                F.reshape(c_prev, (shape[0], units * rest)),
+                F.reshape(x, (x.shape[0], 4 * units * rest)),
+            )
+        )
         return outputs.reshape(c, shape), outputs.reshape(h, (h.shape[0], *shape[1:]))
     return LSTM().apply((c_prev, x))
 
 
-def lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Input, U: Input) -> State:
+def lstm_step(
+    c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Input, U: Input
+) -> State:
     """A whole time step as one node: ``lstm(c_prev, x Wᵀ + b + h_prev Uᵀ)``.
 
     float16 is computed in float32.
@@ -302,8 +324,17 @@ def lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Inp
     return LSTMStep().apply((c_prev, x, W, b, *_lateral(h_prev, U)))
 
 
-def peephole_lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Input, U: Input,
-                       P_i: Input, P_f: Input, P_o: Input) -> State:
+def peephole_lstm_step(
+    c_prev: Input,
+    h_prev: Optional[Input],
+    x: Input,
+    W: Input,
+    b: Input,
+    U: Input,
+    P_i: Input,
+    P_f: Input,
+    P_o: Input,
+) -> State:
     """A whole time step with peepholes: i and f also see P_i c_prev and P_f c_prev, o sees P_o c.
 
     Two nodes, for h is a function of the variable c, as in Chainer.
@@ -329,7 +360,7 @@ def peephole_lstm_step(c_prev: Input, h_prev: Optional[Input], x: Input, W: Inpu
         return composed_peephole_step(chainer.as_variable(c_prev), pre, *peepholes)
     cell = PeepholeLSTMStep()
     c, o = cell.apply((c_prev, x, W, b, P_i, P_f, *_lateral(h_prev, U)))
-    h, = PeepholeOutput(cell).apply((c, o, variable('P_o', P_o)))
+    (h,) = PeepholeOutput(cell).apply((c, o, variable('P_o', P_o)))
     return c, h
 
 

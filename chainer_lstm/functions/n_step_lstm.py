@@ -1,4 +1,5 @@
 """Stacked LSTMs over whole sequences, time-major, as ``chainer.functions.n_step_lstm``."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,18 +11,25 @@ from chainer.utils import argument
 
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.sequence import Plan
-from chainer_lstm.functions.sequence import apply
-from chainer_lstm.functions.sequence import split_steps
+from chainer_lstm.functions.sequence import Plan, apply, split_steps
 from chainer_lstm.kernels import layout
 
 Weights = Sequence[Sequence[Input]]
 Result = tuple[chainer.Variable, chainer.Variable, tuple[chainer.Variable, ...]]
 
 
-def n_step_lstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: Weights, bs: Weights,
-                xs: Sequence[Input], **kwargs: Any) -> Result:
-    """Stacked layers over sequences given as one batch a time step, as ``chainer.functions.n_step_lstm``.
+def n_step_lstm(
+    n_layers: int,
+    dropout_ratio: float,
+    hx: Input,
+    cx: Input,
+    ws: Weights,
+    bs: Weights,
+    xs: Sequence[Input],
+    **kwargs: Any,
+) -> Result:
+    """Stacked layers over sequences given as one batch a time step,
+    as ``chainer.functions.n_step_lstm``.
 
     Args:
         n_layers: S, the number of layers.
@@ -45,13 +53,22 @@ def n_step_lstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: W
             shape, the number or size of the weights does not fit, the dropout
             of several layers is out of range, or an argument is one that
             Chainer no longer supports.
-        TypeError: n_layers is no integer, dropout_ratio no number, or what should be lists of arrays is not.
+        TypeError: n_layers is no integer, dropout_ratio no number, or what should be lists of
+            arrays is not.
     """
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 1, kwargs)
 
 
-def n_step_bilstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws: Weights, bs: Weights,
-                  xs: Sequence[Input], **kwargs: Any) -> Result:
+def n_step_bilstm(
+    n_layers: int,
+    dropout_ratio: float,
+    hx: Input,
+    cx: Input,
+    ws: Weights,
+    bs: Weights,
+    xs: Sequence[Input],
+    **kwargs: Any,
+) -> Result:
     """``n_step_lstm`` in both directions, as ``chainer.functions.n_step_bilstm``.
 
     Args:
@@ -74,8 +91,10 @@ def n_step_bilstm(n_layers: int, dropout_ratio: float, hx: Input, cx: Input, ws:
 def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
     if kwargs:
         argument.check_unexpected_kwargs(
-            kwargs, train='train argument is not supported anymore. Use chainer.using_config',
-            use_cudnn='use_cudnn argument is not supported anymore. Use chainer.using_config')
+            kwargs,
+            train='train argument is not supported anymore. Use chainer.using_config',
+            use_cudnn='use_cudnn argument is not supported anymore. Use chainer.using_config',
+        )
         argument.assert_kwargs_empty(kwargs)
     checks.size('n_layers', n_layers)
     checks.dropout(dropout_ratio, n_layers)
@@ -87,18 +106,33 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
             for j, w in enumerate(checks.sequence(f'{name}[{k}]', layer, 'arrays')):
                 checks.variable(f'{name}[{k}][{j}]', w)
         if len(weights) != rows or any(len(layer) != 8 for layer in weights):
-            raise ValueError(f'expected {name} to be {rows} lists of 8 arrays, '
-                             f'got lists of {[len(layer) for layer in weights]}')
+            raise ValueError(
+                f'expected {name} to be {rows} lists of 8 arrays, '
+                f'got lists of {[len(layer) for layer in weights]}'
+            )
     return layers(dropout_ratio, hx, cx, ws, bs, xs, directions)
 
 
-def layers(dropout_ratio: float, hx: Input, cx: Input, ws: Weights, bs: Weights,
-           xs: Sequence[Input], directions: int) -> Result:
+def layers(
+    dropout_ratio: float,
+    hx: Input,
+    cx: Input,
+    ws: Weights,
+    bs: Weights,
+    xs: Sequence[Input],
+    directions: int,
+) -> Result:
     """As ``n_step_lstm``, but xs may be empty, which leaves hx and cx as they are."""
     if not len(xs):
         return chainer.as_variable(hx), chainer.as_variable(cx), ()
     batches = tuple(x.shape[0] for x in xs)
     dropout = checks.dropout(dropout_ratio, len(ws) // directions)
     plan = Plan(batches, directions, dropout, layout.N_STEP, 16)
-    hy, cy, y = apply(plan, hx, cx, F.concat(xs, axis=0), [w for group in zip(ws, bs) for w in (*group[0], *group[1])])
+    hy, cy, y = apply(
+        plan,
+        hx,
+        cx,
+        F.concat(xs, axis=0),
+        [w for group in zip(ws, bs) for w in (*group[0], *group[1])],
+    )
     return hy, cy, split_steps(y, batches)

@@ -1,18 +1,15 @@
 """The autograd node of one time step, the same for every cell, and what all nodes share."""
+
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from collections.abc import Mapping
-from typing import Any
-from typing import NoReturn
-from typing import Optional
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, Optional
 
 import chainer
 import chainer.functions as F
 import numpy
-from chainer import function_node
-from chainer import variable
+from chainer import function_node, variable
 
 from chainer_lstm import kernels
 from chainer_lstm.functions import passes
@@ -22,7 +19,9 @@ from chainer_lstm.functions.config import engine_of
 
 
 class _VariableEngine(kernels.Engine):
-    """The reference maths on Chainer's own functions: what the step computes, once more differentiable."""
+    """The reference maths on Chainer's own functions:
+    what the step computes, once more differentiable.
+    """
 
     xp = F
 
@@ -59,7 +58,9 @@ class Chained(function_node.FunctionNode):
     weights: Mapping[str, Callable[..., Any]]
 
     def apply(self, inputs: tuple) -> tuple:
-        """Compute the outputs, without what Chainer does for hooks, debug mode and GPUs where there are none."""
+        """Compute the outputs, without what Chainer does for hooks,
+        debug mode and GPUs where there are none.
+        """
         config = chainer.config
         variables = tuple([chainer.as_variable(x) for x in inputs])
         given = arrays(variables)
@@ -74,9 +75,17 @@ class Chained(function_node.FunctionNode):
     def forward_chainerx(self, inputs: tuple) -> tuple:
         refuse_chainerx()
 
-    def _weight_gradients(self, engine: kernels.Engine, rows: dict, inputs: tuple, indexes: tuple,
-                          before: Optional[Chained], given: Optional[dict]) -> dict[int, Any]:
-        """Return the gradients with respect to weights by index; those that ``before`` will make are left out.
+    def _weight_gradients(
+        self,
+        engine: kernels.Engine,
+        rows: dict,
+        inputs: tuple,
+        indexes: tuple,
+        before: Optional[Chained],
+        given: Optional[dict],
+    ) -> dict[int, Any]:
+        """Return the gradients with respect to weights by index;
+        those that ``before`` will make are left out.
 
         ``given`` is what ``passes.handed`` returns in ``backward``.
         """
@@ -105,7 +114,9 @@ class Chained(function_node.FunctionNode):
         return made
 
     def _is_of_same_weights(self, before: Any) -> bool:
-        """Whether it is a step with the weights of this one; the first of a chain may lack h and U."""
+        """Whether it is a step with the weights of this one;
+        the first of a chain may lack h and U.
+        """
         if type(before) is not type(self) or len(before.inputs) > len(self.inputs):
             return False
         weights = self.weights
@@ -116,7 +127,8 @@ class Chained(function_node.FunctionNode):
 
 
 class StepNode(Chained):
-    """Inputs (c_prev, x, …) -> c, h.  Where x has fewer rows than c_prev, the other rows of c are carried.
+    """Inputs (c_prev, x, …) -> c, h.  Where x has fewer rows than c_prev,
+    the other rows of c are carried.
 
     Backward runs on arrays, unless the gradients are to be differentiated
     again (``chainer.config.enable_backprop``): then the step is computed once
@@ -140,7 +152,9 @@ class StepNode(Chained):
         try:
             return super().apply(inputs)
         except (AttributeError, TypeError):
-            for name, x in zip(self.step.names, inputs):  # in Chainer's words it is hard to see which one is no array
+            for name, x in zip(
+                self.step.names, inputs
+            ):  # in Chainer's words it is hard to see which one is no array
                 checked(name, x)
             raise
 
@@ -156,8 +170,10 @@ class StepNode(Chained):
         self.saved, c, h = self.step.forward(engine, c_prev[:batch], x, *others)
         self._dtype = h.dtype  # of the second output, which need not be that of c
         if c.shape != (batch, *c_prev.shape[1:]) or self.saved.shape[1] != 4 * c_prev.shape[1]:
-            raise ValueError(f'expected weights of four rows for each unit of the state {c_prev.shape}, and h of '
-                             f'{batch} rows as x; got a new state {c.shape}')
+            raise ValueError(
+                f'expected weights of four rows for each unit of the state {c_prev.shape}, and h '
+                f'of {batch} rows as x; got a new state {c.shape}'
+            )
         if batch < len(c_prev):
             c = engine.xp.concatenate((c, c_prev[batch:]))
         return c, h
@@ -171,7 +187,9 @@ class StepNode(Chained):
             if len(shape) != axes:
                 raise ValueError(f'expected {name} of {axes} axes, got shape {shape}')
         if x[0] > c_prev[0]:
-            raise ValueError(f'expected c of at least as many rows as x, got shapes {c_prev} and {x}')
+            raise ValueError(
+                f'expected c of at least as many rows as x, got shapes {c_prev} and {x}'
+            )
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         return self._backward(indexes, grad_outputs, passes.handed())
@@ -196,21 +214,34 @@ class StepNode(Chained):
             saved, c, _ = self.step.forward(engine, *head)
         else:
             engine, saved, c = engine_of(inputs[1]), self.saved, c[:batch]
-        gradients, rows = self.step.backward(engine, saved, head, c, None if gc is None else gc[:batch], gh,
-                                             [names[i] for i in indexes])
+        gradients, rows = self.step.backward(
+            engine,
+            saved,
+            head,
+            c,
+            None if gc is None else gc[:batch],
+            gh,
+            [names[i] for i in indexes],
+        )
 
         before = self.inputs[0].creator_node
         if double or 0 not in indexes or not self._is_of_same_weights(before):
             before = None
-        result: dict[int, Any] = self._weight_gradients(engine, rows, inputs, indexes, before, given)
+        result: dict[int, Any] = self._weight_gradients(
+            engine, rows, inputs, indexes, before, given
+        )
         for i in indexes:
             if names[i] in gradients:
                 gx = engine.cast(gradients[names[i]], inputs[i].dtype)
-                result[i] = self._carry(gx, inputs[0], gc) if i == 0 and len(gx) < len(inputs[0]) else gx
+                result[i] = (
+                    self._carry(gx, inputs[0], gc) if i == 0 and len(gx) < len(inputs[0]) else gx
+                )
         return tuple([as_variable(result.get(i)) for i in indexes])
 
     def _carry(self, gc_prev: Any, c_prev: Any, gc: Any) -> variable.Variable:
-        """Return the gradient of all rows of c_prev: that of the rows that were carried is the one of c."""
+        """Return the gradient of all rows of c_prev:
+        that of the rows that were carried is the one of c.
+        """
         batch = len(gc_prev)
         if gc is None:
             xp = chainer.backend.get_array_module(c_prev)
@@ -221,7 +252,8 @@ class StepNode(Chained):
 
 
 def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return a gradient, a variable or an array, of the shape and dtype of its output; None for None.
+    """Return a gradient, a variable or an array, of the shape and dtype of its output;
+    None for None.
 
     ``chainer.grad`` takes ``grad_outputs`` of any shape and dtype, and Chainer's
     own functions compute with whatever NumPy broadcasts.
@@ -232,7 +264,11 @@ def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     if gradient is None:
         return None
     if gradient.dtype != dtype:
-        gradient = F.cast(gradient, dtype) if isinstance(gradient, variable.Variable) else gradient.astype(dtype)
+        gradient = (
+            F.cast(gradient, dtype)
+            if isinstance(gradient, variable.Variable)
+            else gradient.astype(dtype)
+        )
     if gradient.shape == shape:
         return gradient
     try:
@@ -240,15 +276,18 @@ def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f'grad_outputs: expected a gradient that broadcasts to the shape of its output, {shape}, '
-                         f'got {gradient.shape}')
+        raise ValueError(
+            'grad_outputs: expected a gradient that broadcasts to the shape of its output, '
+            f'{shape}, got {gradient.shape}'
+        )
     if isinstance(gradient, variable.Variable):
         return F.broadcast_to(gradient, shape)
     return chainer.backend.get_array_module(gradient).broadcast_to(gradient, shape)
 
 
 def check_unchanged(node: Any) -> None:
-    """Compare the inputs that a node has retained with those of forward: ``.array`` of a variable can be replaced.
+    """Compare the inputs that a node has retained with those of forward:
+    ``.array`` of a variable can be replaced.
 
     Args:
         node: in backward; it has the ``names`` of its inputs, and their ``shapes`` in forward.
@@ -264,12 +303,16 @@ def check_unchanged(node: Any) -> None:
 
 def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> ValueError:
     """Return the error of an array that was replaced between forward and backward."""
-    return ValueError(f'{name}: expected the array of forward, of shape {expected}, got {got}: .array of the variable '
-                      'has been replaced since')
+    return ValueError(
+        f'{name}: expected the array of forward, of shape {expected}, got {got}: '
+        '.array of the variable has been replaced since'
+    )
 
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
-    """Return the outputs of a node as variables, in the graph if one grows: the end of ``FunctionNode.apply``."""
+    """Return the outputs of a node as variables, in the graph if one grows:
+    the end of ``FunctionNode.apply``.
+    """
     requires_grad = any(x.requires_grad for x in inputs)
     ys = tuple([as_variable(y, requires_grad) for y in outputs])
     node._output_count = len(ys)
@@ -291,13 +334,16 @@ def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) 
 
 
 def as_variable(x: Any, requires_grad: bool = False) -> Optional[variable.Variable]:
-    """Return an array that the package has made as a variable, in half of Chainer's time: nothing is checked.
+    """Return an array that the package has made as a variable, in half of Chainer's time:
+    nothing is checked.
 
     None and variables are returned as they are.
     """
     if x is None or isinstance(x, variable.Variable):
         return x
-    return variable.Variable._init_unchecked(x, requires_grad=requires_grad, is_chainerx_array=False)
+    return variable.Variable._init_unchecked(
+        x, requires_grad=requires_grad, is_chainerx_array=False
+    )
 
 
 def arrays(variables: tuple) -> tuple:
@@ -308,12 +354,15 @@ def arrays(variables: tuple) -> tuple:
 def own(variables: tuple) -> list[chainer.Variable]:
     """The variables under names of their own, for ``chainer.grad`` by each of them.
 
-    It gives total derivatives: one that is given twice, or of which another is made, would be counted twice.
+    It gives total derivatives: one that is given twice, or of which another is made, would be
+    counted twice.
     """
     return [F.identity(v) for v in variables]
 
 
 def refuse_chainerx() -> NoReturn:
     """Raises a TypeError that says what is supported."""
-    raise TypeError('chainer_lstm computes on NumPy and CuPy arrays; got ChainerX arrays '
-                    '(bring them over with to_device("@numpy") or to_device("@cupy:0"))')
+    raise TypeError(
+        'chainer_lstm computes on NumPy and CuPy arrays; got ChainerX arrays '
+        '(bring them over with to_device("@numpy") or to_device("@cupy:0"))'
+    )

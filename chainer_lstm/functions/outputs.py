@@ -1,4 +1,7 @@
-"""Chainer's functions that rearrange what a node returns, for gradients that broadcast to it (see ``node.full``)."""
+"""Chainer's functions that rearrange what a node returns,
+for gradients that broadcast to it (see ``node.full``).
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -18,8 +21,12 @@ from chainer_lstm.functions.node import full
 class _FullGradients:
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         given = zip(grad_outputs, self.outputs)
-        return super().backward(indexes, tuple(
-            g if g is None else full(g, output().shape, output().dtype) for g, output in given))
+        return super().backward(
+            indexes,
+            tuple(
+                g if g is None else full(g, output().shape, output().dtype) for g, output in given
+            ),
+        )
 
 
 class Concat(_FullGradients, _concat.Concat):
@@ -48,13 +55,17 @@ def concat(xs: Sequence[chainer.Variable], axis: int = 0) -> chainer.Variable:
 
 
 def all_rows(new: chainer.Variable, rest: Optional[chainer.Variable]) -> chainer.Variable:
-    """Return a state after a step: the new rows and those that the step has left, if there are any."""
+    """Return a state after a step: the new rows and those that the step has left,
+    if there are any.
+    """
     if rest is None:
         return new
     return concat((new, rest)) if len(new) else rest
 
 
-def permutate(x: chainer.Variable, indices: numpy.ndarray, axis: int = 0, inv: bool = False) -> chainer.Variable:
+def permutate(
+    x: chainer.Variable, indices: numpy.ndarray, axis: int = 0, inv: bool = False
+) -> chainer.Variable:
     """Return x with its rows along an axis in the order of ``indices``; ``inv`` for the inverse."""
     return Permutate(indices, axis, inv).apply((x,))[0]
 
@@ -64,7 +75,9 @@ def reshape(x: chainer.Variable, shape: tuple[int, ...]) -> chainer.Variable:
     return x if x.shape == shape else Reshape(shape).apply((x,))[0]
 
 
-def split_axis(x: chainer.Variable, indices: Sequence[int], axis: int = 0) -> tuple[chainer.Variable, ...]:
+def split_axis(
+    x: chainer.Variable, indices: Sequence[int], axis: int = 0
+) -> tuple[chainer.Variable, ...]:
     """Return the parts of x that begin at ``indices``, and the one before them."""
     return SplitAxis(indices, axis).apply((x,))
 
@@ -72,4 +85,3 @@ def split_axis(x: chainer.Variable, indices: Sequence[int], axis: int = 0) -> tu
 def transpose(x: chainer.Variable, axes: tuple[int, ...]) -> chainer.Variable:
     """Return x with its axes in another order."""
     return Transpose(axes).apply((x,))[0]
-

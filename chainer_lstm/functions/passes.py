@@ -1,13 +1,12 @@
 """What the nodes of a graph hand each other within one backward pass, past Chainer."""
+
 from __future__ import annotations
 
 import sys
 import weakref
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
-from chainer import _backprop
-from chainer import function_node
+from chainer import _backprop, function_node
 
 # the loops of ``Variable.backward`` and ``chainer.grad``; their ``grads`` is one table for a pass
 _LOOPS = {_backprop._backprop_to_all.__code__, function_node._backprop.__code__}
@@ -15,7 +14,8 @@ _handed: weakref.WeakKeyDictionary[Any, dict[Any, dict[int, Any]]] = weakref.Wea
 
 
 def handed() -> Optional[dict[Any, dict[int, Any]]]:
-    """Return what was handed in the running pass, by receiver, then by giver; None outside of a pass.
+    """Return what was handed in the running pass, by receiver, then by giver;
+    None outside of a pass.
 
     The dictionary belongs to the pass and ends with it, also where an error or Ctrl-C aborts it:
     a later pass over the same nodes receives nothing of it, nor does one that a hook runs within.

@@ -1,13 +1,13 @@
-"""Stacked layers over whole sequences as one autograd node, the same for every cell and order of weights."""
+"""Stacked layers over whole sequences as one autograd node,
+the same for every cell and order of weights.
+"""
+
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
-from collections.abc import Sequence
-from typing import Any
-from typing import NamedTuple
-from typing import Union
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Union
 
 import chainer
 import chainer.functions as F
@@ -15,23 +15,19 @@ import numpy
 from chainer import function_node
 from chainer.utils import type_check
 
-from chainer_lstm.functions import checks
-from chainer_lstm.functions import outputs
+from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.lstm import is_static
-from chainer_lstm.functions.lstm import lstm_step
-from chainer_lstm.functions.lstm import peephole_lstm_step
-from chainer_lstm.functions.node import arrays
-from chainer_lstm.functions.node import as_variable
-from chainer_lstm.functions.node import check_unchanged
-from chainer_lstm.functions.node import full
-from chainer_lstm.functions.node import own
-from chainer_lstm.functions.node import refuse_chainerx
-from chainer_lstm.kernels import layout
-from chainer_lstm.kernels import sequence
-from chainer_lstm.kernels.packing import Rows
-from chainer_lstm.kernels.packing import rows_of
+from chainer_lstm.functions.lstm import Input, is_static, lstm_step, peephole_lstm_step
+from chainer_lstm.functions.node import (
+    arrays,
+    as_variable,
+    check_unchanged,
+    full,
+    own,
+    refuse_chainerx,
+)
+from chainer_lstm.kernels import layout, sequence
+from chainer_lstm.kernels.packing import Rows, rows_of
 
 Array = Any
 Shape = tuple[int, ...]
@@ -63,29 +59,40 @@ class Plan(NamedTuple):
 
     def groups(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
         """The weights of each layer and direction."""
-        return [weights[k:k + self.n_weights] for k in range(0, len(weights), self.n_weights)]
+        return [weights[k : k + self.n_weights] for k in range(0, len(weights), self.n_weights)]
 
     def check_weights(self, got: Sequence[Shape], inputs: int, units: int) -> None:
-        """Compare the shapes of all weights with those that follow from the sizes of the input and the state.
+        """Compare the shapes of all weights with those that follow from the sizes of the input
+        and the state.
 
         Raises:
             ValueError: one does not fit.
         """
-        expected = _weight_shapes(self.order, self.n_weights, self.directions, len(got), inputs, units)
+        expected = _weight_shapes(
+            self.order, self.n_weights, self.directions, len(got), inputs, units
+        )
         if got == expected:
             return
         at = next(at for at in range(len(got)) if got[at] != expected[at])
         k, j = divmod(at, self.n_weights)
         if self.order != layout.N_STEP:
             group = slice(k * self.n_weights, (k + 1) * self.n_weights)
-            raise ValueError(f'expected weights[{k}] of shapes {list(expected[group])}, got {list(got[group])}')
+            raise ValueError(
+                f'expected weights[{k}] of shapes {list(expected[group])}, got {list(got[group])}'
+            )
         # Chainer's words, where the input does not fit
-        of_input = k < self.directions and j < 4 and got[at][:1] == expected[at][:1] and len(got[at]) == 2
-        raise ValueError(('Inconsistent input size in input values and weight parameters: ' if of_input else '')
-                         + f'expected {self.name(k, j)} of shape {expected[at]}, got {got[at]}')
+        of_input = (
+            k < self.directions and j < 4 and got[at][:1] == expected[at][:1] and len(got[at]) == 2
+        )
+        raise ValueError(
+            ('Inconsistent input size in input values and weight parameters: ' if of_input else '')
+            + f'expected {self.name(k, j)} of shape {expected[at]}, got {got[at]}'
+        )
 
     def name(self, group: int, index: int) -> str:
-        """Return the name of a weight of a layer and direction, as arguments of functions have it."""
+        """Return the name of a weight of a layer and direction,
+        as arguments of functions have it.
+        """
         if self.order != layout.N_STEP:
             return f'weights[{group}][{index}]'
         return f'ws[{group}][{index}]' if index < 8 else f'bs[{group}][{index - 8}]'
@@ -100,8 +107,9 @@ class Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def _weight_shapes(order: str, n_weights: int, directions: int, count: int, inputs: int, units: int
-                   ) -> tuple[Shape, ...]:
+def _weight_shapes(
+    order: str, n_weights: int, directions: int, count: int, inputs: int, units: int
+) -> tuple[Shape, ...]:
     """Return the shapes of ``count`` weights, ``n_weights`` of each layer and direction."""
     shapes: list[Shape] = []
     for k in range(count // n_weights):
@@ -109,7 +117,9 @@ def _weight_shapes(order: str, n_weights: int, directions: int, count: int, inpu
         if order == layout.N_STEP:
             shapes += [(units, width)] * 4 + [(units, units)] * 4 + [(units,)] * 8
         else:
-            shapes += [(4 * units, width), (4 * units,), (4 * units, units)] + [(units, units)] * (n_weights - 3)
+            shapes += [(4 * units, width), (4 * units,), (4 * units, units)] + [(units, units)] * (
+                n_weights - 3
+            )
     return tuple(shapes)
 
 
@@ -132,10 +142,14 @@ class LSTMSequence(function_node.FunctionNode):
         self._masks: dict[int, Array] = {}
 
     def apply(self, inputs):
-        """Where no graph grows and nobody looks on, without all that Chainer does around ``forward``."""
+        """Where no graph grows and nobody looks on, without all that Chainer does around
+        ``forward``.
+        """
         config, given = chainer.config, arrays(inputs)
         dtype = given[0].dtype
-        plain = dtype.kind == 'f' and all(type(x) is numpy.ndarray and x.dtype == dtype for x in given)
+        plain = dtype.kind == 'f' and all(
+            type(x) is numpy.ndarray and x.dtype == dtype for x in given
+        )
         if config.enable_backprop or config.debug or chainer.get_function_hooks() or not plain:
             return super().apply(inputs)
         _, outputs = self._run(given, False)
@@ -175,10 +189,20 @@ class LSTMSequence(function_node.FunctionNode):
         hy, cy = xp.empty_like(hx), xp.empty_like(cx)
         for first in range(0, len(groups), plan.directions):
             layer = range(first, first + plan.directions)
-            jobs = [(self._dropped(engine, x, k), _pack(engine, groups[k], plan.order), hx[k], cx[k],
-                     plan.rows(hx.shape[1], k)) for k in layer]
+            jobs = [
+                (
+                    self._dropped(engine, x, k),
+                    _pack(engine, groups[k], plan.order),
+                    hx[k],
+                    cx[k],
+                    plan.rows(hx.shape[1], k),
+                )
+                for k in layer
+            ]
             outputs = []
-            for k, (_, packed, _, _, rows), (h, kept) in zip(layer, jobs, sequence.forward_all(engine, jobs, keep)):
+            for k, (_, packed, _, _, rows), (h, kept) in zip(
+                layer, jobs, sequence.forward_all(engine, jobs, keep)
+            ):
                 hy[k], cy[k] = rows.last(xp, kept.h), rows.last(xp, kept.c)
                 saved.append((rows, packed, kept))
                 outputs.append(h)
@@ -188,7 +212,9 @@ class LSTMSequence(function_node.FunctionNode):
         return (engine, saved), tuple(engine.cast(y, dtype) for y in outputs)
 
     def _dropped(self, engine, x, k):
-        """The input of a layer and direction; each has a mask of its own, drawn once, as Chainer draws it."""
+        """The input of a layer and direction;
+        each has a mask of its own, drawn once, as Chainer draws it.
+        """
         if k < self._plan.directions or not self._drops:
             return x
         if k not in self._masks:
@@ -204,7 +230,9 @@ class LSTMSequence(function_node.FunctionNode):
         check_unchanged(self)
         (states, _, rows), plan = self.shapes[:3], self._plan
         shapes = states, states, (*rows[:-1], plan.directions * states[-1])
-        grad_outputs = tuple([full(g, shape, inputs[0].dtype) for g, shape in zip(grad_outputs, shapes)])
+        grad_outputs = tuple(
+            [full(g, shape, inputs[0].dtype) for g, shape in zip(grad_outputs, shapes)]
+        )
         if chainer.config.enable_backprop:
             return self._differentiable(inputs, indexes, grad_outputs)
         inputs, grad_outputs = arrays(inputs), arrays(grad_outputs)
@@ -224,14 +252,14 @@ class LSTMSequence(function_node.FunctionNode):
             jobs = []
             for k in layer:
                 rows, packed, kept = saved[k]
-                gh = None if gy is None else gy[:, (k - first) * units:(k - first + 1) * units]
+                gh = None if gy is None else gy[:, (k - first) * units : (k - first + 1) * units]
                 jobs.append((kept, packed, rows, gh, ghx[k], gcx[k]))
             for k, job, (gh0, gc0, gpre) in zip(layer, jobs, engine.recur_backward_all(jobs)):
                 (kept, packed, rows, *_), ghx[k], gcx[k] = job, gh0, gc0
                 at = 3 + k * plan.n_weights
                 if any(i in indexes for i in range(at, at + plan.n_weights)):
                     found = sequence.weight_gradients(engine, kept, gpre, packed, rows)
-                    gweights[at - 3:at - 3 + plan.n_weights] = _unpack(engine, found, plan.order)
+                    gweights[at - 3 : at - 3 + plan.n_weights] = _unpack(engine, found, plan.order)
                 if first or 2 in indexes:
                     part = engine.matmul(gpre, packed.W)
                     if k in self._masks:
@@ -239,8 +267,12 @@ class LSTMSequence(function_node.FunctionNode):
                     gx = part if gx is None else gx + part
             gy = gx
         gradients = (ghx, gcx, gy, *gweights)
-        return tuple([as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
-                      for i in indexes])
+        return tuple(
+            [
+                as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
+                for i in indexes
+            ]
+        )
 
     @property
     def names(self):
@@ -252,12 +284,18 @@ class LSTMSequence(function_node.FunctionNode):
         inputs = own(inputs)
         outputs = composed(self._plan, inputs, lambda x, k: self._dropped(engine_of(x.array), x, k))
         given = [(y, gy) for y, gy in zip(outputs, grad_outputs) if gy is not None]
-        return chainer.grad([y for y, _ in given], [inputs[i] for i in indexes], [gy for _, gy in given],
-                            enable_double_backprop=True)
+        return chainer.grad(
+            [y for y, _ in given],
+            [inputs[i] for i in indexes],
+            [gy for _, gy in given],
+            enable_double_backprop=True,
+        )
 
 
 def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> tuple:
-    """The same, step by step on variables.  ``drop(x, k)`` drops from the input of the k-th layer and direction."""
+    """The same, step by step on variables.
+    ``drop(x, k)`` drops from the input of the k-th layer and direction.
+    """
     hx, cx, x, *weights = inputs
     states, rows, groups = hx.shape, x.shape[:-1], plan.groups(weights)
     hx, cx = (F.reshape(s, (len(groups), *states[-2:])) for s in (hx, cx))
@@ -266,14 +304,20 @@ def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> 
     for k, group in enumerate(groups):
         xs = split_steps(drop(x, k), plan.batches)
         reverse = plan.is_reverse(k)
-        h, c, hs = _layer(hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if reverse else xs)
+        h, c, hs = _layer(
+            hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if reverse else xs
+        )
         hy.append(h)
         cy.append(c)
         outputs.append(F.concat(hs[::-1] if reverse else hs, axis=0) if hs else h[:0])
         if len(outputs) == plan.directions:
             x = outputs[0] if plan.directions == 1 else F.concat(outputs, axis=1)
             outputs = []
-    return F.reshape(F.stack(hy), states), F.reshape(F.stack(cy), states), F.reshape(x, (*rows, x.shape[1]))
+    return (
+        F.reshape(F.stack(hy), states),
+        F.reshape(F.stack(cy), states),
+        F.reshape(x, (*rows, x.shape[1])),
+    )
 
 
 def _layer(h, c, weights, xs):
@@ -293,7 +337,9 @@ def _interleaved(group, order):
     """Variables W, b, U and peepholes for the single steps."""
     if order == layout.INTERLEAVED:
         return group
-    W, U, b_x, b_h = (layout.convert(F, group[k:k + 4], order, layout.INTERLEAVED) for k in range(0, 16, 4))
+    W, U, b_x, b_h = (
+        layout.convert(F, group[k : k + 4], order, layout.INTERLEAVED) for k in range(0, 16, 4)
+    )
     # the product gives the two biases gradients of their own: optimizer hooks work on them in place
     return W, b_x + b_h * 1, U
 
@@ -307,7 +353,7 @@ def _pack(engine, group, order):
     if order == layout.INTERLEAVED:
         W, b, U, *peepholes = group
         return sequence.Weights(convert(W), convert(b), convert(U), tuple(peepholes), target)
-    W, U, b_x, b_h = (convert(group[k:k + 4]) for k in range(0, 16, 4))
+    W, U, b_x, b_h = (convert(group[k : k + 4]) for k in range(0, 16, 4))
     return sequence.Weights(W, b_x + b_h, U, (), target)
 
 
@@ -315,7 +361,8 @@ def _unpack(engine, gradients, order):
     W, b, U = (layout.convert(engine.xp, x, gradients.order, order) for x in gradients[:3])
     if order == layout.INTERLEAVED:
         return [W, b, U, *gradients.peepholes]
-    # dense, for ChainerMN sends their memory; optimizer hooks work on them in place: the two biases need one each
+    # dense, for ChainerMN sends their memory; optimizer hooks work on them in place:
+    # the two biases need one each
     return [*(engine.xp.ascontiguousarray(x) for x in (*W, *U, *b)), *(x.copy('C') for x in b)]
 
 
@@ -341,12 +388,21 @@ def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) 
     checks.states(hx_shape, cx_shape, outer, plan.batches, units)
     plan.check_weights(tuple(shapes), x_shape[-1], units)
     if is_static():
-        return composed(plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x)
+        return composed(
+            plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x
+        )
     return LSTMSequence(plan).apply(inputs)
 
 
-def lstm_sequence(hx: Input, cx: Input, xs: Union[Input, Sequence[Input]], weights: Sequence[Sequence[Input]], *,
-                  bidirectional: bool = False, dropout: float = 0.0) -> tuple:
+def lstm_sequence(
+    hx: Input,
+    cx: Input,
+    xs: Union[Input, Sequence[Input]],
+    weights: Sequence[Sequence[Input]],
+    *,
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+) -> tuple:
     """Stacked LSTM layers, with or without peepholes, over whole sequences, as one node.
 
     Args:
@@ -392,12 +448,17 @@ def split_steps(y: chainer.Variable, batches: tuple[int, ...]) -> tuple[chainer.
 
 def _check_layers(directions, weights):
     if not checks.sequence('weights', weights, 'those of each layer') or len(weights) % directions:
-        raise ValueError(f'expected weights of each layer and direction, {directions} a layer, got {len(weights)}')
+        raise ValueError(
+            f'expected weights of each layer and direction, {directions} a layer, '
+            f'got {len(weights)}'
+        )
     for k, group in enumerate(weights):
         for w in checks.sequence(f'weights[{k}]', group, 'arrays'):
             checks.variable(f'weights[{k}]', w)
         if len(group) not in (3, 6) or len(group) != len(weights[0]):
-            raise ValueError(f'expected weights[{k}] to be W, b, U, or these and three peepholes, as many in each '
-                             f'layer and direction; got {len(group)} arrays')
+            raise ValueError(
+                f'expected weights[{k}] to be W, b, U, or these and three peepholes, '
+                f'as many in each layer and direction; got {len(group)} arrays'
+            )
     if weights[0][1].ndim != 1:
         raise ValueError(f'expected weights[0][1] (b) of shape (4H,), got {weights[0][1].shape}')

@@ -1,14 +1,10 @@
 """Weights to and from torch, Keras, the tutorials' separate matrices, ONNX and npz files."""
-from chainer_lstm.interop.gates import from_gates
-from chainer_lstm.interop.gates import to_gates
-from chainer_lstm.interop.keras_weights import from_keras
-from chainer_lstm.interop.keras_weights import to_keras
+
+from chainer_lstm.interop.gates import from_gates, to_gates
+from chainer_lstm.interop.keras_weights import from_keras, to_keras
 from chainer_lstm.interop.npz_file import load
 from chainer_lstm.interop.onnx_file import export_onnx
-from chainer_lstm.interop.torch_module import from_torch
-from chainer_lstm.interop.torch_module import state_from_torch
-from chainer_lstm.interop.torch_module import state_to_torch
-from chainer_lstm.interop.torch_module import to_torch
+from chainer_lstm.interop.torch_module import from_torch, state_from_torch, state_to_torch, to_torch
 from chainer_lstm.interop.weights import convert
 
 __all__ = [

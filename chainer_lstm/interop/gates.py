@@ -1,9 +1,11 @@
-"""The matrices of tutorials such as Dive into Deep Learning, one for each gate: ``x @ W_xi + h @ W_hi + b_i``."""
+"""The matrices of tutorials such as Dive into Deep Learning, one for each gate:
+``x @ W_xi + h @ W_hi + b_i``.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 import numpy
@@ -43,10 +45,16 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
     units = weights.checked('b_i', gates['b_i'], (None,)).shape[0]
     in_size = weights.checked('W_xi', gates['W_xi'], (None, units)).shape[0]
     W, U, b = (
-        layout.join(numpy, [weights.checked(f'{kind}{g}', gates[f'{kind}{g}'], shape).T for g in _GATES],
-                    layout.INTERLEAVED)
-        for kind, shape in (('W_x', (in_size, units)), ('W_h', (units, units)), ('b_', (units,))))
-    peepholes = tuple(_matrix(key, gates[key], units) for key in _PEEPHOLES) if with_peepholes else ()
+        layout.join(
+            numpy,
+            [weights.checked(f'{kind}{g}', gates[f'{kind}{g}'], shape).T for g in _GATES],
+            layout.INTERLEAVED,
+        )
+        for kind, shape in (('W_x', (in_size, units)), ('W_h', (units, units)), ('b_', (units,)))
+    )
+    peepholes = (
+        tuple(_matrix(key, gates[key], units) for key in _PEEPHOLES) if with_peepholes else ()
+    )
     default = links.StatefulPeepholeLSTM if with_peepholes else links.LSTM
     layer = weights.Layer(W, U, b, peepholes=peepholes)
     return weights.write(weights.Weights([layer]), default if into is None else into)
@@ -67,11 +75,15 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
     """
     found = weights.read(link)
     if len(found.layers) != 1:
-        raise ValueError(f'layers: expected 1 in 1 direction, got {found.sizes[0]} in {found.directions}')
-    layer, = found.layers
-    gates = {f'{kind}{g}': part.T.copy()
-             for kind, x in (('W_x', layer.W), ('W_h', layer.U), ('b_', layer.bias))
-             for g, part in zip(_GATES, layout.split(x, layout.INTERLEAVED))}
+        raise ValueError(
+            f'layers: expected 1 in 1 direction, got {found.sizes[0]} in {found.directions}'
+        )
+    (layer,) = found.layers
+    gates = {
+        f'{kind}{g}': part.T.copy()
+        for kind, x in (('W_x', layer.W), ('W_h', layer.U), ('b_', layer.bias))
+        for g, part in zip(_GATES, layout.split(x, layout.INTERLEAVED))
+    }
     return {**gates, **{key: P.T.copy() for key, P in zip(_PEEPHOLES, layer.peepholes)}}
 
 

@@ -1,4 +1,7 @@
-"""The lists that ``get_weights()`` and ``set_weights()`` of Keras's LSTM layers give and take; Keras is not needed."""
+"""The lists that ``get_weights()`` and ``set_weights()`` of Keras's LSTM layers give and take;
+Keras is not needed.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -33,13 +36,17 @@ def to_keras(link: chainer.Link) -> list[numpy.ndarray]:
     for layer in weights.read(link).layers:
         if any(P.any() for P in layer.peepholes):
             raise ValueError("peepholes: expected none for Keras's LSTM, got P_i, P_f, P_o")
-        W, U, b = (layout.convert(numpy, x, layout.INTERLEAVED, layout.TORCH) for x in (layer.W, layer.U, layer.bias))
+        W, U, b = (
+            layout.convert(numpy, x, layout.INTERLEAVED, layout.TORCH)
+            for x in (layer.W, layer.U, layer.bias)
+        )
         arrays += [W.T.copy(), U.T.copy(), b]
     return arrays
 
 
 def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
-    """A link with the weights that ``get_weights()`` of Keras's LSTM layers gave, in the order of ``to_keras``.
+    """A link with the weights that ``get_weights()`` of Keras's LSTM layers gave,
+    in the order of ``to_keras``.
 
     Args:
         arrays: three for every layer and direction, or, with ``use_bias=False``, two.
@@ -52,18 +59,30 @@ def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
     arrays = list(arrays)
     step = 2 if all(numpy.ndim(x) == 2 for x in arrays) else 3
     if not arrays or len(arrays) % step:
-        raise ValueError(f'arrays: expected kernel, recurrent_kernel and bias of every layer, got {len(arrays)} arrays')
+        raise ValueError(
+            'arrays: expected kernel, recurrent_kernel and bias of every layer, '
+            f'got {len(arrays)} arrays'
+        )
     directions = _directions(into)
     in_size = weights.checked('arrays[0] (kernel)', arrays[0], (None, None)).shape[0]
     units = weights.checked('arrays[1] (recurrent_kernel)', arrays[1], (None, None)).shape[0]
     layers = []
     for k in range(0, len(arrays), step):
         width = in_size if k < step * directions else directions * units
-        shapes = {'kernel': (width, 4 * units), 'recurrent_kernel': (units, 4 * units), 'bias': (4 * units,)}
+        shapes = {
+            'kernel': (width, 4 * units),
+            'recurrent_kernel': (units, 4 * units),
+            'bias': (4 * units,),
+        }
         W, U, *b = (
-            layout.convert(numpy, weights.checked(f'arrays[{j}] ({name})', arrays[j], shapes[name]).T,
-                           layout.TORCH, layout.INTERLEAVED)
-            for j, name in zip(range(k, k + step), shapes))
+            layout.convert(
+                numpy,
+                weights.checked(f'arrays[{j}] ({name})', arrays[j], shapes[name]).T,
+                layout.TORCH,
+                layout.INTERLEAVED,
+            )
+            for j, name in zip(range(k, k + step), shapes)
+        )
         layers.append(weights.Layer(W, U, *(b or [numpy.zeros(4 * units, W.dtype)])))
     if len(layers) % directions:
         raise ValueError(f'arrays: expected {directions * step} for every layer, got {len(arrays)}')

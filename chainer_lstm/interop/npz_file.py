@@ -1,10 +1,10 @@
 """Reads npz files of exactly the arrays of a link."""
+
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import BinaryIO
-from typing import Union
+from typing import BinaryIO, Union
 
 import chainer
 from chainer import serializers
@@ -16,8 +16,12 @@ _MOST_KEYS = 5  # that an error lists
 _CONVERT = 'load the file into a link of its kind and give that to chainer_lstm.interop.convert'
 
 
-def load(file: Union[str, os.PathLike[str], BinaryIO], link: chainer.Link, path: str = '',
-         strict: bool = True) -> None:
+def load(
+    file: Union[str, os.PathLike[str], BinaryIO],
+    link: chainer.Link,
+    path: str = '',
+    strict: bool = True,
+) -> None:
     """Load the npz file of a link, and refuse a file of another kind of link or of more layers.
 
     ``chainer.serializers.load_npz`` loads such a file wherever the arrays of the link are in it.
@@ -63,8 +67,10 @@ def _check_used(arrays: npz.Arrays, link: chainer.Link, path: str) -> None:
         raise KeyError(f'{key} is not in the npz file{hint}; or {_CONVERT}')
     only_state = all(key.rpartition('/')[2] in ('c', 'h') for key in unused)
     advice = 'set persistent_state of the link to read its state' if only_state else _CONVERT
-    raise KeyError(f'file: expected only the arrays of a {type(link).__name__}, '
-                   f'got also {_listed(unused)}: {advice}, or give strict=False to ignore them')
+    raise KeyError(
+        f'file: expected only the arrays of a {type(link).__name__}, '
+        f'got also {_listed(unused)}: {advice}, or give strict=False to ignore them'
+    )
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -1,13 +1,12 @@
-"""Writes links and language models as ONNX files of standard ``LSTM`` nodes; onnx is imported when it is asked for."""
+"""Writes links and language models as ONNX files of standard ``LSTM`` nodes;
+onnx is imported when it is asked for.
+"""
+
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-from typing import Any
-from typing import Optional
-from typing import Union
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import chainer
 import chainer.links as L
@@ -24,9 +23,15 @@ if TYPE_CHECKING:
 _OPSET, _IR_VERSION = 14, 8  # of 2021: what reads ONNX today reads these
 
 
-def export_onnx(model: chainer.Link, path: Union[str, os.PathLike[str]], example: Any, *,
-                dtype: Any = numpy.float32) -> None:
-    """Writes a link of the family, or a language model, to an ONNX file that computes the same, without dropout.
+def export_onnx(
+    model: chainer.Link,
+    path: Union[str, os.PathLike[str]],
+    example: Any,
+    *,
+    dtype: Any = numpy.float32,
+) -> None:
+    """Writes a link of the family, or a language model, to an ONNX file that computes the same,
+    without dropout.
 
     Inputs of the file: ``x``, ``sequence_lens`` (B,) int32 for NStep links
     only, ``h0`` and ``c0`` (S * D, B, H).  Outputs: ``y``, ``hn``, ``cn``, the
@@ -62,7 +67,10 @@ def export_onnx(model: chainer.Link, path: Union[str, os.PathLike[str]], example
         example = example[0]
     example = variable('example', example).array
     if not isinstance(model, chainer.Link):
-        raise TypeError(f'expected a link of the LSTM family or a language model of them, got {type(model).__name__}')
+        raise TypeError(
+            'expected a link of the LSTM family or a language model of them, '
+            f'got {type(model).__name__}'
+        )
     if numpy.dtype(dtype).kind != 'f':
         raise ValueError(f'dtype: expected a float, got {numpy.dtype(dtype)}')
     graph = _Graph(numpy.dtype(dtype))
@@ -78,22 +86,36 @@ def _language_model(model: chainer.Link) -> tuple[L.EmbedID, list[chainer.Link],
     children = {child.name: child for child in model.children()}
     layers = len(children) - 2
     expected = ['embed', *(f'l{k + 1}' for k in range(layers + 1))]
-    if layers < 1 or sorted(children) != sorted(expected) or not all(
-            isinstance(children[name], kind) for name, kind in zip(expected, (
-                L.EmbedID, *[weights.chainers(links.LSTM)] * layers, L.Linear))):
-        raise TypeError('expected a link of the LSTM family or a language model of EmbedID embed, LSTM l1, l2, … and '
-                        f'a last Linear, got {type(model).__name__} of {children}')
+    if (
+        layers < 1
+        or sorted(children) != sorted(expected)
+        or not all(
+            isinstance(children[name], kind)
+            for name, kind in zip(
+                expected, (L.EmbedID, *[weights.chainers(links.LSTM)] * layers, L.Linear)
+            )
+        )
+    ):
+        raise TypeError(
+            'expected a link of the LSTM family or a language model of EmbedID embed, LSTM l1, l2, '
+            f'… and a last Linear, got {type(model).__name__} of {children}'
+        )
     return children['embed'], [children[name] for name in expected[1:-1]], children[expected[-1]]
 
 
 def _family(graph: _Graph, link: chainer.Link, example: Any) -> None:
     found = weights.read(link, learned_state=True)
-    n_step = isinstance(link, (weights.chainers(links.NStepLSTM), weights.chainers(links.NStepBiLSTM)))
+    n_step = isinstance(
+        link, (weights.chainers(links.NStepLSTM), weights.chainers(links.NStepBiLSTM))
+    )
     batch_first = isinstance(link, links.SequenceLSTM) and link.batch_first
     one_step = example.ndim == 2 and not n_step and not isinstance(link, links.SequenceLSTM)
     ndim = 2 if one_step or n_step else 3
     if example.ndim != ndim or example.shape[-1] != found.sizes[1]:
-        raise ValueError(f'example: expected {ndim} axes, the last of {found.sizes[1]}, got shape {example.shape}')
+        raise ValueError(
+            f'example: expected {ndim} axes, the last of {found.sizes[1]}, '
+            f'got shape {example.shape}'
+        )
     axes = ('batch',) if one_step else ('batch', 'time') if batch_first else ('time', 'batch')
     x = graph.input('x', (*axes, found.sizes[1]))
     lengths = graph.input('sequence_lens', ('batch',), numpy.int32) if n_step else ''
@@ -104,7 +126,11 @@ def _family(graph: _Graph, link: chainer.Link, example: Any) -> None:
     y, hn = _layers(graph, found.layers, found.directions, x, lengths, _learned_state(link))
     width = found.directions * found.sizes[2]
     if isinstance(link, links.SequenceLSTM) and not link.return_sequences:
-        last = graph.node('Gather', hn, graph.constant(range(len(found.layers) - found.directions, len(found.layers))))
+        last = graph.node(
+            'Gather',
+            hn,
+            graph.constant(range(len(found.layers) - found.directions, len(found.layers))),
+        )
         y = graph.node('Transpose', last, perm=[1, 0, 2])
         y, axes = graph.node('Reshape', y, graph.constant([0, width])), ('batch',)
     elif one_step:
@@ -118,20 +144,30 @@ def _learned_state(link: chainer.Link) -> dict[str, numpy.ndarray]:
     """Return h0 and c0 (S * D, 1, H) by these names, or nothing where they are not learned."""
     if not isinstance(link, links.SequenceLSTM) or not link.learn_initial_state:
         return {}
-    return {name: weights.checked(name, getattr(link, name).array, (None, None))[:, None]
-            for name in ('h0', 'c0')}
+    return {
+        name: weights.checked(name, getattr(link, name).array, (None, None))[:, None]
+        for name in ('h0', 'c0')
+    }
 
 
-def _language(graph: _Graph, embed: L.EmbedID, lstms: Sequence[chainer.Link], out: L.Linear, example: Any) -> None:
+def _language(
+    graph: _Graph, embed: L.EmbedID, lstms: Sequence[chainer.Link], out: L.Linear, example: Any
+) -> None:
     if embed.ignore_label is not None:
         raise ValueError(f'embed.ignore_label: expected None, got {embed.ignore_label}')
     if example.ndim not in (1, 2) or example.dtype.kind != 'i':
-        raise ValueError(f'example: expected word ids, (batch,) or (time, batch), got {example.dtype} {example.shape}')
-    axes = ('time', 'batch')[2 - example.ndim:]
+        raise ValueError(
+            'example: expected word ids, (batch,) or (time, batch), '
+            f'got {example.dtype} {example.shape}'
+        )
+    axes = ('time', 'batch')[2 - example.ndim :]
     layers = [layer for lstm in lstms for layer in weights.read(lstm).layers]
     W = graph.weight(weights.checked(f'{out.name}/W', out.W.array, (None, None)))
-    x = graph.node('Gather', graph.weight(weights.checked('embed/W', embed.W.array, (None, None))),
-                   graph.input('x', axes, numpy.int32 if example.dtype == numpy.int32 else numpy.int64))
+    x = graph.node(
+        'Gather',
+        graph.weight(weights.checked('embed/W', embed.W.array, (None, None))),
+        graph.input('x', axes, numpy.int32 if example.dtype == numpy.int32 else numpy.int64),
+    )
     if len(axes) == 1:
         x = graph.node('Unsqueeze', x, graph.constant([0]))
     y, _ = _layers(graph, layers, 1, x, '')
@@ -139,13 +175,23 @@ def _language(graph: _Graph, embed: L.EmbedID, lstms: Sequence[chainer.Link], ou
         y = graph.node('Squeeze', y, graph.constant([0]))
     y = graph.node('MatMul', y, graph.node('Transpose', W, perm=[1, 0]))
     if out.b is not None:
-        y = graph.node('Add', y, graph.weight(weights.checked(f'{out.name}/b', out.b.array, (None,))))
+        y = graph.node(
+            'Add', y, graph.weight(weights.checked(f'{out.name}/b', out.b.array, (None,)))
+        )
     graph.output(y, 'y', (*axes, out.W.shape[0]))
 
 
-def _layers(graph: _Graph, layers: Sequence[weights.Layer], directions: int, x: str, lengths: str,
-            learned: Optional[Mapping[str, numpy.ndarray]] = None) -> tuple[str, str]:
-    """One LSTM node a layer, between the inputs h0, c0 and the outputs hn, cn -> names of y (T, B, D * H) and hn."""
+def _layers(
+    graph: _Graph,
+    layers: Sequence[weights.Layer],
+    directions: int,
+    x: str,
+    lengths: str,
+    learned: Optional[Mapping[str, numpy.ndarray]] = None,
+) -> tuple[str, str]:
+    """One LSTM node a layer, between the inputs h0, c0 and the outputs hn, cn
+    -> names of y (T, B, D * H) and hn.
+    """
     units, count = layers[0].U.shape[1], len(layers) // directions
     shape = (len(layers), 'batch', units)
     states = []
@@ -154,22 +200,40 @@ def _layers(graph: _Graph, layers: Sequence[weights.Layer], directions: int, x: 
             state = _optional_state(graph, name, learned[name], x)
         else:
             state = graph.input(name, shape)
-        parts = graph.nodes('Split', count, state, graph.constant([directions] * count), axis=0) if count > 1 else [
-            state]
+        parts = (
+            graph.nodes('Split', count, state, graph.constant([directions] * count), axis=0)
+            if count > 1
+            else [state]
+        )
         states.append(parts)
     ends: list[list[str]] = [[], []]
     for k, (h, c) in enumerate(zip(*states)):
-        W, R, B, *P = _node_weights(graph, layers[k * directions:(k + 1) * directions])
-        y, hy, cy = graph.nodes('LSTM', 3, x, W, R, B, lengths, h, c, *P, hidden_size=units,
-                                direction='bidirectional' if directions == 2 else 'forward')
+        W, R, B, *P = _node_weights(graph, layers[k * directions : (k + 1) * directions])
+        y, hy, cy = graph.nodes(
+            'LSTM',
+            3,
+            x,
+            W,
+            R,
+            B,
+            lengths,
+            h,
+            c,
+            *P,
+            hidden_size=units,
+            direction='bidirectional' if directions == 2 else 'forward',
+        )
         y = graph.node('Transpose', y, perm=[0, 2, 1, 3])
         x = graph.node('Reshape', y, graph.constant([0, 0, directions * units]))
         ends[0].append(hy)
         ends[1].append(cy)
     hn, cn = (graph.node('Concat', *parts, axis=0) if count > 1 else parts[0] for parts in ends)
     if lengths:  # ONNX leaves open, and onnxruntime sets to 0, the states of a sequence of no steps
-        empty = graph.node('Unsqueeze', graph.node('Equal', lengths, graph.constant(0, numpy.int32)),
-                           graph.constant([0, 2]))
+        empty = graph.node(
+            'Unsqueeze',
+            graph.node('Equal', lengths, graph.constant(0, numpy.int32)),
+            graph.constant([0, 2]),
+        )
         hn, cn = (graph.node('Where', empty, *states) for states in (('h0', hn), ('c0', cn)))
     graph.output(hn, 'hn', shape)
     graph.output(cn, 'cn', shape)
@@ -191,27 +255,38 @@ def _optional_state(graph: _Graph, name: str, default: numpy.ndarray, x: str) ->
 
 def _node_weights(graph: _Graph, layers: Sequence[weights.Layer]) -> list[str]:
     """Names of W (D, 4H, I), R (D, 4H, H), B (D, 8H) and, if there are peepholes, P (D, 3H)."""
+
     def stack(parts):
         return graph.weight(numpy.stack(parts))
 
     def order(x):
         return layout.convert(numpy, x, layout.INTERLEAVED, layout.ONNX)
 
-    biases = [numpy.concatenate((order(layer.b), order(numpy.zeros_like(layer.b) if layer.b_h is None else layer.b_h)))
-              for layer in layers]
+    biases = [
+        numpy.concatenate(
+            (order(layer.b), order(numpy.zeros_like(layer.b) if layer.b_h is None else layer.b_h))
+        )
+        for layer in layers
+    ]
     P = [_diagonals(layer.peepholes) for layer in layers if layer.peepholes]
-    return [stack([order(layer.W) for layer in layers]), stack([order(layer.U) for layer in layers]), stack(biases),
-            *([stack(P)] if P else [])]
+    return [
+        stack([order(layer.W) for layer in layers]),
+        stack([order(layer.U) for layer in layers]),
+        stack(biases),
+        *([stack(P)] if P else []),
+    ]
 
 
 def _diagonals(peepholes: Sequence[numpy.ndarray]) -> numpy.ndarray:
     """P_i, P_f, P_o -> (3H,), in ONNX's order, which has the cell's input last."""
     for name, P in zip('ifo', peepholes):
         if numpy.count_nonzero(P - numpy.diag(numpy.diag(P))):
-            raise ValueError(f'peep_{name}/W: expected a diagonal matrix, as the peepholes of ONNX are vectors; '
-                             'got a full one')
+            raise ValueError(
+                f'peep_{name}/W: expected a diagonal matrix, as the peepholes of ONNX are vectors; '
+                'got a full one'
+            )
     i, f, o = (numpy.diag(P) for P in peepholes)
-    return layout.join(numpy, [i, i, f, o], layout.ONNX)[:3 * len(i)]
+    return layout.join(numpy, [i, i, f, o], layout.ONNX)[: 3 * len(i)]
 
 
 class _Graph:
@@ -262,8 +337,12 @@ class _Graph:
 
         outputs = sorted(self._outputs, key=lambda info: ('y', 'hn', 'cn').index(info.name))
         graph = onnx.helper.make_graph(self._nodes, name, self._inputs, outputs, self._tensors)
-        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', _OPSET)],
-                                       producer_name='chainer_lstm', ir_version=_IR_VERSION)
+        model = onnx.helper.make_model(
+            graph,
+            opset_imports=[onnx.helper.make_opsetid('', _OPSET)],
+            producer_name='chainer_lstm',
+            ir_version=_IR_VERSION,
+        )
         onnx.checker.check_model(model, full_check=True)
         return model
 

@@ -1,9 +1,8 @@
 """``torch.nn.LSTM``; torch is imported when it is asked for."""
+
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from typing import Any
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import chainer
 import numpy
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def to_torch(link: chainer.Link) -> torch.nn.LSTM:
-    """A ``torch.nn.LSTM`` with the weights of a link, on the CPU, of its dtype, layers, directions and dropout.
+    """A ``torch.nn.LSTM`` with the weights of a link, on the CPU, of its dtype, layers,
+    directions and dropout.
 
     It takes (T, B, I), and (B, T, I) where the link is a ``SequenceLSTM``
     that does; ragged sequences as ``torch.nn.utils.rnn`` packs them.  hx and
@@ -37,16 +37,27 @@ def to_torch(link: chainer.Link) -> torch.nn.LSTM:
     if any(P.any() for layer in found.layers for P in layer.peepholes):
         raise ValueError('peepholes: expected none for torch.nn.LSTM, got P_i, P_f, P_o')
     layers, in_size, units = found.sizes
-    with torch.random.fork_rng(devices=[]):  # its weights are overwritten, and draw nothing from the user's numbers
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # its weights are overwritten, and draw nothing from the user's numbers
         module = torch.nn.LSTM(
-            in_size, units, layers, batch_first=isinstance(link, SequenceLSTM) and link.batch_first,
-            dropout=found.dropout if layers > 1 else 0.,  # torch warns of a dropout that has no layers to lie between
-            bidirectional=found.directions == 2, dtype=torch.from_numpy(found.layers[0].W).dtype)
+            in_size,
+            units,
+            layers,
+            batch_first=isinstance(link, SequenceLSTM) and link.batch_first,
+            dropout=found.dropout
+            if layers > 1
+            else 0.0,  # torch warns of a dropout that has no layers to lie between
+            bidirectional=found.directions == 2,
+            dtype=torch.from_numpy(found.layers[0].W).dtype,
+        )
     state = {}
     for end, layer in zip(_ends(layers, found.directions), found.layers):
         b_h = numpy.zeros_like(layer.b) if layer.b_h is None else layer.b_h
         for name, x in zip(_NAMES, (layer.W, layer.U, layer.b, b_h)):
-            state[name + end] = torch.from_numpy(layout.convert(numpy, x, layout.INTERLEAVED, layout.TORCH))
+            state[name + end] = torch.from_numpy(
+                layout.convert(numpy, x, layout.INTERLEAVED, layout.TORCH)
+            )
     module.load_state_dict(state)
     return module
 
@@ -75,13 +86,27 @@ def from_torch(module: torch.nn.LSTM, into: weights.Into) -> chainer.Link:
     for k, end in enumerate(_ends(module.num_layers, directions)):
         width = module.input_size if k < directions else directions * units
         shapes = ((4 * units, width), (4 * units, units), (4 * units,), (4 * units,))
-        layers.append(weights.Layer(*(
-            layout.convert(numpy, _array(state, name + end, shape), layout.TORCH, layout.INTERLEAVED)
-            for name, shape in zip(_NAMES[:4 if module.bias else 2], shapes)), *([] if module.bias else [
-                numpy.zeros(4 * units, _array(state, _NAMES[0] + end, shapes[0]).dtype)])))
+        layers.append(
+            weights.Layer(
+                *(
+                    layout.convert(
+                        numpy, _array(state, name + end, shape), layout.TORCH, layout.INTERLEAVED
+                    )
+                    for name, shape in zip(_NAMES[: 4 if module.bias else 2], shapes)
+                ),
+                *(
+                    []
+                    if module.bias
+                    else [numpy.zeros(4 * units, _array(state, _NAMES[0] + end, shapes[0]).dtype)]
+                ),
+            )
+        )
     link = weights.write(weights.Weights(layers, directions, module.dropout), into)
     if isinstance(into, type) and isinstance(link, SequenceLSTM):
-        link.batch_first, link.return_sequences = module.batch_first, True  # as torch's: all outputs
+        link.batch_first, link.return_sequences = (
+            module.batch_first,
+            True,
+        )  # as torch's: all outputs
     return link
 
 
@@ -149,4 +174,6 @@ def _array(state: dict[str, torch.Tensor], key: str, shape: tuple[int, ...]) -> 
     try:
         return weights.checked(key, state[key], shape)
     except TypeError:  # bfloat16
-        raise TypeError(f'{key}: expected float16, float32 or float64, got {state[key].dtype}') from None
+        raise TypeError(
+            f'{key}: expected float16, float32 or float64, got {state[key].dtype}'
+        ) from None

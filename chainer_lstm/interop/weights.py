@@ -1,12 +1,11 @@
-"""The weights of any link of the family in one form, which every converter reads from and writes to."""
+"""The weights of any link of the family in one form,
+which every converter reads from and writes to.
+"""
+
 from __future__ import annotations
 
-from collections.abc import Mapping
-from collections.abc import Sequence
-from typing import Any
-from typing import NamedTuple
-from typing import Optional
-from typing import Union
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional, Union
 
 import chainer
 import numpy
@@ -50,7 +49,7 @@ class Weights(NamedTuple):
 
     layers: Sequence[Layer]
     directions: int = 1
-    dropout: float = 0.
+    dropout: float = 0.0
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -60,7 +59,9 @@ class Weights(NamedTuple):
 
 
 def chainers(cls: type) -> type:
-    """The class of Chainer that one of ours replaces; ``chainer.links`` may have ours under its name."""
+    """The class of Chainer that one of ours replaces;
+    ``chainer.links`` may have ours under its name.
+    """
     return next(base for base in cls.__mro__ if base.__module__.startswith('chainer.links.'))
 
 
@@ -83,7 +84,8 @@ def convert(link: chainer.Link, into: Into) -> chainer.Link:
 
     Raises:
         TypeError: link or into is none of the family.
-        ValueError, KeyError: into cannot have such weights, or link has none yet; nothing was changed.
+        ValueError, KeyError: into cannot have such weights, or link has none yet; nothing was
+            changed.
     """
     return write(read(link), into)
 
@@ -107,11 +109,15 @@ def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
     arrays = arrays_of(link)
     for key, value in arrays.items():
         if value.dtype == object:
-            raise ValueError(f'{key}: expected weights, got none: the size of the input shows at the first call')
+            raise ValueError(
+                f'{key}: expected weights, got none: the size of the input shows at the first call'
+            )
     if not learned_state and any(arrays[key].any() for key in ('c0', 'h0') if key in arrays):
-        raise ValueError('c0, h0: expected zeros, got a learned initial state, which the result '
-                         'has no place for: set c0 and h0 to zeros and give their values to the '
-                         'result as its state')
+        raise ValueError(
+            'c0, h0: expected zeros, got a learned initial state, which the result '
+            'has no place for: set c0 and h0 to zeros and give their values to the '
+            'result as its state'
+        )
     count, directions, dropout = _shape(link)
     try:
         if isinstance(link, _N_STEP):
@@ -119,7 +125,9 @@ def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
         else:
             layers = [_cell_layer(arrays, prefix) for prefix in _prefixes(link)]
     except KeyError as error:
-        raise KeyError(f'{error.args[0]}: expected in a {type(link).__name__}, got only {sorted(arrays)}') from None
+        raise KeyError(
+            f'{error.args[0]}: expected in a {type(link).__name__}, got only {sorted(arrays)}'
+        ) from None
     return Weights(layers, directions, dropout)
 
 
@@ -139,7 +147,9 @@ def write(weights: Weights, into: Into) -> chainer.Link:
     own = arrays_of(link)
     for key in sorted((own.keys() ^ arrays.keys()) - _STATE):
         where = 'the link has' if key in own else 'its weights have'
-        raise KeyError(f'{key}: expected a {cls.__name__} as it was made, got one where only {where} it')
+        raise KeyError(
+            f'{key}: expected a {cls.__name__} as it was made, got one where only {where} it'
+        )
     deserializer = serializers.NpzDeserializer({**own, **arrays})
     checks.stored(link, deserializer)
     deserializer.load(link)
@@ -161,7 +171,10 @@ def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> Array:
         raise TypeError(f'{name}: expected floats, got {array.dtype}')
     if array.ndim != len(shape) or any(e not in (None, got) for e, got in zip(shape, array.shape)):
         expected = ', '.join('any' if size is None else str(size) for size in shape)
-        raise ValueError(f'{name}: expected shape ({expected}{"," if len(shape) == 1 else ""}), got {array.shape}')
+        raise ValueError(
+            f'{name}: expected shape ({expected}{"," if len(shape) == 1 else ""}), '
+            f'got {array.shape}'
+        )
     return array
 
 
@@ -174,15 +187,24 @@ def arrays_of(link: chainer.Link) -> dict[str, Array]:
 
 def _cell_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
     names = _PEEPHOLES if f'{prefix}peep_i/W' in arrays else ()
-    return Layer(*(arrays[prefix + key] for key in ('upward/W', 'lateral/W', 'upward/b')),
-                 peepholes=tuple(arrays[f'{prefix}{name}/W'] for name in names))
+    return Layer(
+        *(arrays[prefix + key] for key in ('upward/W', 'lateral/W', 'upward/b')),
+        peepholes=tuple(arrays[f'{prefix}{name}/W'] for name in names),
+    )
 
 
 def _n_step_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
-    return Layer(*(
-        layout.convert(numpy, [arrays[f'{prefix}{kind}{first + k}'] for k in range(4)],
-                       layout.N_STEP, layout.INTERLEAVED)
-        for kind, first in (('w', 0), ('w', 4), ('b', 0), ('b', 4))))
+    return Layer(
+        *(
+            layout.convert(
+                numpy,
+                [arrays[f'{prefix}{kind}{first + k}'] for k in range(4)],
+                layout.N_STEP,
+                layout.INTERLEAVED,
+            )
+            for kind, first in (('w', 0), ('w', 4), ('b', 0), ('b', 4))
+        )
+    )
 
 
 def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, Array]:
@@ -190,13 +212,23 @@ def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, Array]:
     arrays = {}
     if isinstance(link, _N_STEP):
         for k, (W, U, b, b_h, _) in enumerate(weights.layers):
-            for kind, first, x in (('w', 0, W), ('w', 4, U), ('b', 0, b),
-                                   ('b', 4, numpy.zeros_like(b) if b_h is None else b_h)):
+            for kind, first, x in (
+                ('w', 0, W),
+                ('w', 4, U),
+                ('b', 0, b),
+                ('b', 4, numpy.zeros_like(b) if b_h is None else b_h),
+            ):
                 parts = layout.convert(numpy, x, layout.INTERLEAVED, layout.N_STEP)
                 arrays.update({f'{k}/{kind}{first + j}': part for j, part in enumerate(parts)})
         return arrays
     for prefix, layer in zip(_prefixes(link), weights.layers):
-        arrays.update({f'{prefix}upward/W': layer.W, f'{prefix}upward/b': layer.bias, f'{prefix}lateral/W': layer.U})
+        arrays.update(
+            {
+                f'{prefix}upward/W': layer.W,
+                f'{prefix}upward/b': layer.bias,
+                f'{prefix}lateral/W': layer.U,
+            }
+        )
         if isinstance(link, _PEEPHOLE):
             units = layer.U.shape[1]
             peepholes = layer.peepholes or [numpy.zeros((units, units), layer.U.dtype)] * 3
@@ -215,7 +247,7 @@ def _shape(link: chainer.Link) -> tuple[int, int, float]:
         return len(link._names), link._directions, link.dropout
     if isinstance(link, _N_STEP):
         return len(link), 2 if isinstance(link, _BIDIRECTIONAL) else 1, link.dropout
-    return 1, 1, 0.
+    return 1, 1, 0.0
 
 
 def _new(weights: Weights, cls: type) -> chainer.Link:
@@ -228,7 +260,8 @@ def _new(weights: Weights, cls: type) -> chainer.Link:
             dropout = dropout_of(weights.dropout, layers)
             bidirectional = weights.directions == 2
             return cls(
-                in_size, units, n_layers=layers, bidirectional=bidirectional, dropout=dropout)
+                in_size, units, n_layers=layers, bidirectional=bidirectional, dropout=dropout
+            )
         return cls(in_size, units)
 
 
@@ -241,9 +274,19 @@ def _check_fit(weights: Weights, into: Into, cls: type) -> None:
     else:
         expected_layers = 1 if issubclass(cls, _CELLS) else layers
         expected_directions = (
-            directions if issubclass(cls, links.SequenceLSTM) else 2 if issubclass(cls, _BIDIRECTIONAL) else 1)
-    for name, expected, got in (('directions', expected_directions, directions), ('layers', expected_layers, layers)):
+            directions
+            if issubclass(cls, links.SequenceLSTM)
+            else 2
+            if issubclass(cls, _BIDIRECTIONAL)
+            else 1
+        )
+    for name, expected, got in (
+        ('directions', expected_directions, directions),
+        ('layers', expected_layers, layers),
+    ):
         if expected != got:
             raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {got}')
-    if not issubclass(cls, _PEEPHOLE) and any(P.any() for layer in weights.layers for P in layer.peepholes):
+    if not issubclass(cls, _PEEPHOLE) and any(
+        P.any() for layer in weights.layers for P in layer.peepholes
+    ):
         raise ValueError(f'peepholes: expected none for {cls.__name__}, got P_i, P_f, P_o')

@@ -1,4 +1,5 @@
-"""The boundary between arrays and compiled kernels: the shape of every array, checked before its address is taken.
+"""The boundary between arrays and compiled kernels:
+the shape of every array, checked before its address is taken.
 
 A kernel, of C++ or CUDA, sees addresses and a few sizes, and trusts them.
 ``check`` is what every call goes through first, whatever was or was not
@@ -9,16 +10,15 @@ sequence are those of ``packing.Rows``, which checks them.
 The letters: B rows of a batch, H units, I inputs, T time steps, P packed rows
 of all steps.
 """
+
 from __future__ import annotations
 
 import functools
 import inspect
 import itertools
 import re
-from collections.abc import Callable
-from collections.abc import Sequence
-from typing import Any
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -50,7 +50,7 @@ class Argument(NamedTuple):
         """The declarations of C++, as the function ``members`` gives them."""
         const = '' if self.written else 'const '
         kind = 'index64' if self.integers else 'T'
-        strides = (f'isize {self.name}_{axis}' for axis in ('row', 'col')[:self.strides])
+        strides = (f'isize {self.name}_{axis}' for axis in ('row', 'col')[: self.strides])
         return [f'{const}{kind} *{self.name}', *strides]
 
 
@@ -58,14 +58,24 @@ class Kernel:
     """The arguments of a kernel.
 
     Args:
-        shapes: a function of the kernel's name, from its sizes to the shape of each array by name; in the order of the
-            kernel's arguments.
-        optional, written, rows, strided, integers: the names of arrays, one word each; see ``Argument``.
+        shapes: a function of the kernel's name, from its sizes to the shape of each array by name;
+            in the order of the kernel's arguments.
+        optional, written, rows, strided, integers: the names of arrays, one word each; see
+            ``Argument``.
         together: groups of names, with commas between them, of which all or none are given.
     """
 
-    def __init__(self, shapes: Callable[..., dict[str, Shape]], *, optional: str = '', written: str = '',
-                 rows: str = '', strided: str = '', integers: str = '', together: str = '') -> None:
+    def __init__(
+        self,
+        shapes: Callable[..., dict[str, Shape]],
+        *,
+        optional: str = '',
+        written: str = '',
+        rows: str = '',
+        strided: str = '',
+        integers: str = '',
+        together: str = '',
+    ) -> None:
         self.name = shapes.__name__
         self.sizes = tuple(inspect.signature(shapes).parameters)
         self._shapes = shapes
@@ -73,8 +83,15 @@ class Kernel:
         strides = {**dict.fromkeys(rows.split(), 1), **dict.fromkeys(strided.split(), 2)}
         may_be_none, is_written, is_integer = optional.split(), written.split(), integers.split()
         self.arguments = tuple(
-            Argument(name, name in may_be_none, name in is_written, strides.get(name, 0), name in is_integer)
-            for name in names)
+            Argument(
+                name,
+                name in may_be_none,
+                name in is_written,
+                strides.get(name, 0),
+                name in is_integer,
+            )
+            for name in names
+        )
         groups = filter(None, together.split(','))
         self.together = [[names.index(array) for array in group.split()] for group in groups]
         self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
@@ -82,13 +99,17 @@ class Kernel:
 
     @property
     def members(self) -> list[str]:
-        """The declarations of the C++ struct of its arguments, as the function ``members`` gives them."""
+        """The declarations of the C++ struct of its arguments,
+        as the function ``members`` gives them.
+        """
         of_arrays = (member for argument in self.arguments for member in argument.members)
         return [*(f'isize {size}' for size in self.sizes), *of_arrays]
 
     def _expected(self, *sizes: int) -> tuple[tuple[Shape, bool, bool], ...]:
-        return tuple((shape, each.optional, each.integers)
-                     for shape, each in zip(self._shapes(*sizes).values(), self.arguments))
+        return tuple(
+            (shape, each.optional, each.integers)
+            for shape, each in zip(self._shapes(*sizes).values(), self.arguments)
+        )
 
 
 KERNELS: dict[str, Kernel] = {}  # of C++ and, the stages, of cells.cu
@@ -98,6 +119,7 @@ PERSISTENT: dict[str, Kernel] = {}
 
 def _kernel(table: dict[str, Kernel], **kinds: str) -> Callable[[Callable], Callable]:
     """Add a kernel to a table; ``kinds`` as the arguments of ``Kernel``."""
+
     def add(shapes: Callable[..., dict[str, Shape]]) -> Callable[..., dict[str, Shape]]:
         kernel = Kernel(shapes, **kinds)
         table[kernel.name] = kernel
@@ -117,39 +139,88 @@ def _layer(steps, units):
     return {'start': (steps,), 'n': (steps,), 'U': (4 * units, units), 'P_i': P, 'P_f': P, 'P_o': P}
 
 
-@_kernel(KERNELS, optional='P_i P_f P_o gates', written='gates h c', rows='x', integers='start n',
-         together='P_i P_f P_o')
+@_kernel(
+    KERNELS,
+    optional='P_i P_f P_o gates',
+    written='gates h c',
+    rows='x',
+    integers='start n',
+    together='P_i P_f P_o',
+)
 def sequence_forward(steps, batch, units, inputs, rows, first, initial):
     states = rows + batch, units  # with the initial ones, see packing.Rows
-    return {**_layer(steps, units), 'x': (rows, inputs), 'W': (4 * units, inputs), 'b': (4 * units,),
-            'gates': (rows, 4 * units), 'h': states, 'c': states}
+    return {
+        **_layer(steps, units),
+        'x': (rows, inputs),
+        'W': (4 * units, inputs),
+        'b': (4 * units,),
+        'gates': (rows, 4 * units),
+        'h': states,
+        'c': states,
+    }
 
 
-@_kernel(KERNELS, optional='P_i P_f P_o gh', written='gates gh_last gc_last', rows='gh', integers='start n',
-         together='P_i P_f P_o')
+@_kernel(
+    KERNELS,
+    optional='P_i P_f P_o gh',
+    written='gates gh_last gc_last',
+    rows='gh',
+    integers='start n',
+    together='P_i P_f P_o',
+)
 def recur_backward(steps, batch, units, rows, first, initial):
     state = batch, units
-    return {**_layer(steps, units), 'c': (rows + batch, units), 'gh': (rows, units), 'gates': (rows, 4 * units),
-            'gh_last': state, 'gc_last': state}
+    return {
+        **_layer(steps, units),
+        'c': (rows + batch, units),
+        'gh': (rows, units),
+        'gates': (rows, 4 * units),
+        'gh_last': state,
+        'gc_last': state,
+    }
 
 
 @_kernel(KERNELS, optional='hu b', written='gates c h')
 def lstm_fwd(batch, units):
     gates, state = (batch, 4 * units), (batch, units)
-    return {'xw': gates, 'hu': gates, 'b': (4 * units,), 'c_prev': state, 'gates': gates, 'c': state, 'h': state}
+    return {
+        'xw': gates,
+        'hu': gates,
+        'b': (4 * units,),
+        'c_prev': state,
+        'gates': gates,
+        'c': state,
+        'h': state,
+    }
 
 
 @_kernel(KERNELS, optional='gc gh', written='gpre gc_prev')
 def lstm_bwd(batch, units):
     gates, state = (batch, 4 * units), (batch, units)
-    return {'gates': gates, 'c_prev': state, 'c': state, 'gc': state, 'gh': state, 'gpre': gates, 'gc_prev': state}
+    return {
+        'gates': gates,
+        'c_prev': state,
+        'c': state,
+        'gc': state,
+        'gh': state,
+        'gpre': gates,
+        'gc_prev': state,
+    }
 
 
 @_kernel(KERNELS, optional='hu b', written='gates c')
 def peephole_cell_fwd(batch, units):
     gates, state = (batch, 4 * units), (batch, units)
-    return {'xw': gates, 'hu': gates, 'b': (4 * units,), 'pi': state, 'pf': state, 'c_prev': state, 'gates': gates,
-            'c': state}
+    return {
+        'xw': gates,
+        'hu': gates,
+        'b': (4 * units,),
+        'pi': state,
+        'pf': state,
+        'c_prev': state,
+        'gates': gates,
+        'c': state,
+    }
 
 
 @_kernel(KERNELS, written='gates h')
@@ -161,43 +232,107 @@ def peephole_out_fwd(batch, units):
 @_kernel(KERNELS, optional='gc gh', written='go gc_sum')
 def peephole_out_bwd(batch, units):
     state = batch, units
-    return {'gates': (batch, 4 * units), 'c': state, 'gc': state, 'gh': state, 'go': state, 'gc_sum': state}
+    return {
+        'gates': (batch, 4 * units),
+        'c': state,
+        'gc': state,
+        'gh': state,
+        'go': state,
+        'gc_sum': state,
+    }
 
 
 @_kernel(KERNELS, written='gpre gc_prev')
 def peephole_cell_bwd(batch, units):
     gates, state = (batch, 4 * units), (batch, units)
-    return {'gates': gates, 'c_prev': state, 'gc': state, 'go': state, 'gpre': gates, 'gc_prev': state}
+    return {
+        'gates': gates,
+        'c_prev': state,
+        'gc': state,
+        'go': state,
+        'gpre': gates,
+        'gc_prev': state,
+    }
 
 
 @_kernel(KERNELS, optional='h U', written='gates c h_new', rows='x h', together='h U')
 def lstm_step_fwd(batch, units, inputs):
     gates, state = (batch, 4 * units), (batch, units)
-    return {'x': (batch, inputs), 'W': (4 * units, inputs), 'b': (4 * units,), 'h': state, 'U': (4 * units, units),
-            'c_prev': state, 'gates': gates, 'c': state, 'h_new': state}
+    return {
+        'x': (batch, inputs),
+        'W': (4 * units, inputs),
+        'b': (4 * units,),
+        'h': state,
+        'U': (4 * units, units),
+        'c_prev': state,
+        'gates': gates,
+        'c': state,
+        'h_new': state,
+    }
 
 
-@_kernel(KERNELS, optional='gc gh W U gx gh_prev', written='gpre gc_prev gx gh_prev', together='W gx, U gh_prev')
+@_kernel(
+    KERNELS,
+    optional='gc gh W U gx gh_prev',
+    written='gpre gc_prev gx gh_prev',
+    together='W gx, U gh_prev',
+)
 def lstm_step_bwd(batch, units, inputs):
     gates, state = (batch, 4 * units), (batch, units)
-    return {'gates': gates, 'c_prev': state, 'c': state, 'gc': state, 'gh': state, 'W': (4 * units, inputs),
-            'U': (4 * units, units), 'gpre': gates, 'gc_prev': state, 'gx': (batch, inputs), 'gh_prev': state}
+    return {
+        'gates': gates,
+        'c_prev': state,
+        'c': state,
+        'gc': state,
+        'gh': state,
+        'W': (4 * units, inputs),
+        'U': (4 * units, units),
+        'gpre': gates,
+        'gc_prev': state,
+        'gx': (batch, inputs),
+        'gh_prev': state,
+    }
 
 
 @_kernel(KERNELS, optional='h U', written='gates c', rows='x h', together='h U')
 def peephole_step_fwd(batch, units, inputs):
     state, P = (batch, units), (units, units)
-    return {'x': (batch, inputs), 'W': (4 * units, inputs), 'b': (4 * units,), 'h': state, 'U': (4 * units, units),
-            'P_i': P, 'P_f': P, 'c_prev': state, 'gates': (batch, 4 * units), 'c': state}
+    return {
+        'x': (batch, inputs),
+        'W': (4 * units, inputs),
+        'b': (4 * units,),
+        'h': state,
+        'U': (4 * units, units),
+        'P_i': P,
+        'P_f': P,
+        'c_prev': state,
+        'gates': (batch, 4 * units),
+        'c': state,
+    }
 
 
-@_kernel(KERNELS, optional='W U P_i P_f gx gh_prev', written='gpre gc_prev gx gh_prev',
-         together='W gx, U gh_prev')
+@_kernel(
+    KERNELS,
+    optional='W U P_i P_f gx gh_prev',
+    written='gpre gc_prev gx gh_prev',
+    together='W gx, U gh_prev',
+)
 def peephole_step_bwd(batch, units, inputs):
     gates, state, P = (batch, 4 * units), (batch, units), (units, units)
-    return {'gates': gates, 'c_prev': state, 'gc': state, 'go': state, 'W': (4 * units, inputs),
-            'U': (4 * units, units), 'P_i': P, 'P_f': P, 'gpre': gates, 'gc_prev': state, 'gx': (batch, inputs),
-            'gh_prev': state}
+    return {
+        'gates': gates,
+        'c_prev': state,
+        'gc': state,
+        'go': state,
+        'W': (4 * units, inputs),
+        'U': (4 * units, units),
+        'P_i': P,
+        'P_f': P,
+        'gpre': gates,
+        'gc_prev': state,
+        'gx': (batch, inputs),
+        'gh_prev': state,
+    }
 
 
 @_kernel(KERNELS, written='gates h')
@@ -209,7 +344,14 @@ def peephole_output_fwd(batch, units):
 @_kernel(KERNELS, written='go gc')
 def peephole_output_bwd(batch, units):
     state = batch, units
-    return {'gates': (batch, 4 * units), 'c': state, 'gh': state, 'P_o': (units, units), 'go': state, 'gc': state}
+    return {
+        'gates': (batch, 4 * units),
+        'c': state,
+        'gh': state,
+        'P_o': (units, units),
+        'go': state,
+        'gc': state,
+    }
 
 
 @_kernel(KERNELS, optional='y', written='y maxima sums')
@@ -226,11 +368,19 @@ def lstm_sequence_fwd(batch, units, rows):
 @_kernel(PERSISTENT, optional='gh', written='gates gh_last gc_last', rows='gh')
 def lstm_sequence_bwd(batch, units, rows):
     state = batch, units
-    return {'U': (4 * units, units), 'gates': (rows, 4 * units), 'c': (rows + batch, units), 'gh': (rows, units),
-            'gh_last': state, 'gc_last': state}
+    return {
+        'U': (4 * units, units),
+        'gates': (rows, 4 * units),
+        'c': (rows + batch, units),
+        'gh': (rows, units),
+        'gh_last': state,
+        'gc_last': state,
+    }
 
 
-def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]) -> None:
+def check(
+    kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]
+) -> None:
     """Compare every array of a call with what the kernel expects.
 
     Args:
@@ -257,7 +407,9 @@ def check(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequ
             _refuse(kernel, dtype, sizes, arrays)
 
 
-def _refuse(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]) -> None:
+def _refuse(
+    kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]
+) -> None:
     """Raise the error of the first array that does not fit."""
     expected_arrays = zip(arrays, kernel.expected(*sizes), kernel.arguments)
     for x, (shape, optional, integers), argument in expected_arrays:
@@ -273,7 +425,10 @@ def _refuse(kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Se
         names = [kernel.arguments[index].name for index in group]
         given = [name for name, index in zip(names, group) if arrays[index] is not None]
         if 0 < len(given) < len(names):
-            raise ValueError(f'{kernel.name}: expected all of {", ".join(names)} or none, got {", ".join(given)} alone')
+            raise ValueError(
+                f'{kernel.name}: expected all of {", ".join(names)} or none, '
+                f'got {", ".join(given)} alone'
+            )
 
 
 def dense(argument: Argument, x: Array) -> None:
@@ -283,12 +438,16 @@ def dense(argument: Argument, x: Array) -> None:
         ValueError: the array is not C-contiguous.
     """
     if not x.flags.c_contiguous:
-        raise ValueError(f'expected {argument.name}, which is written into, to be C-contiguous, '
-                         f'got strides {x.strides} of {x.dtype}')
+        raise ValueError(
+            f'expected {argument.name}, which is written into, to be C-contiguous, '
+            f'got strides {x.strides} of {x.dtype}'
+        )
 
 
 def members(declarations: str) -> list[str]:
-    """Take the declarations of a C++ struct apart: ``const T *a, *b;`` -> ``['const T *a', 'const T *b']``."""
+    """Take the declarations of a C++ struct apart:
+    ``const T *a, *b;`` -> ``['const T *a', 'const T *b']``.
+    """
     found = []
     for declaration in filter(None, map(str.strip, declarations.split(';'))):
         parts = re.fullmatch(r'((?:const )?\w+)\b([\w\s*,]*)', declaration)

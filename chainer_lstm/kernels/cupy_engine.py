@@ -1,12 +1,12 @@
 """The CuPy engine: cuBLAS for the products, one fused kernel for all gates of a step."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import numpy
 
-from chainer_lstm.kernels import boundary
-from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels import boundary, cuda
 from chainer_lstm.kernels.fused_engine import FusedEngine
 
 Array = Any
@@ -30,26 +30,36 @@ class CupyEngine(FusedEngine):
         return None if x is None else self.xp.matmul(x, W.T)
 
     def recur(self, h, U, out):
-        return self.xp.matmul(h, U.T, out=out[:len(h)])
+        return self.xp.matmul(h, U.T, out=out[: len(h)])
 
     def _launch(self, kernel: str, like: Array, *arrays: Array) -> None:
-        """Runs a kernel of cells.cu with a thread per element of ``like``; its last argument is their number."""
+        """Runs a kernel of cells.cu with a thread per element of ``like``;
+        its last argument is their number.
+        """
         expected = boundary.KERNELS[kernel]
         boundary.check(expected, like.dtype, like.shape, arrays)
         n, units = like.size, like.shape[1]
         if n == 0:
             return
-        arguments = [self._argument(argument, x, 4 * units) for argument, x in zip(expected.arguments, arrays)]
-        if any(argument.name == 'b' for argument in expected.arguments):  # the row of each unit's bias
+        arguments = [
+            self._argument(argument, x, 4 * units)
+            for argument, x in zip(expected.arguments, arrays)
+        ]
+        if any(
+            argument.name == 'b' for argument in expected.arguments
+        ):  # the row of each unit's bias
             arguments.append(numpy.int64(units))
         cuda.kernel('cells.cu', kernel, like.dtype.char)(
-            (min(-(-n // _THREADS), _MAX_BLOCKS),), (_THREADS,), (*arguments, numpy.int64(n)))
+            (min(-(-n // _THREADS), _MAX_BLOCKS),), (_THREADS,), (*arguments, numpy.int64(n))
+        )
 
     def _dense(self, x: Array) -> Array:
         return self._aligned(self.xp.ascontiguousarray(x), x.shape[1])
 
     def _argument(self, argument: boundary.Argument, x: Array, width: int) -> Array:
-        """What a kernel takes: null for None, dense arrays, and gates, as wide as given, aligned for loads of four."""
+        """What a kernel takes: null for None, dense arrays, and gates, as wide as given,
+        aligned for loads of four.
+        """
         if x is None:
             return numpy.uint64(0)
         if argument.written:

@@ -1,19 +1,17 @@
 """What a cell is computed with.  A new engine is one subclass and one line in ``engine_of``."""
+
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import numpy
 
-from chainer_lstm.kernels import layout
-from chainer_lstm.kernels import reference
-from chainer_lstm.kernels import sequence
+from chainer_lstm.kernels import layout, reference, sequence
 
 Array = Any
-_BLOCK = 2 ** 18  # scores at a time: they stay in the cache
+_BLOCK = 2**18  # scores at a time: they stay in the cache
 
 
 class Engine:
@@ -37,14 +35,20 @@ class Engine:
         """The arrays in one dtype, wide enough for the computation."""
         dtypes = {x.dtype for x in arrays if x is not None}
         dtype = self.wide_dtype(*dtypes)
-        return list(arrays) if dtypes == {dtype} else [None if x is None else self.cast(x, dtype) for x in arrays]
+        return (
+            list(arrays)
+            if dtypes == {dtype}
+            else [None if x is None else self.cast(x, dtype) for x in arrays]
+        )
 
     def wide_like(self, like: Array, *arrays: Array) -> list[Array]:
         """The arrays in the dtype of ``like``."""
         return [None if x is None else self.cast(x, like.dtype) for x in arrays]
 
     def linear(self, x: Array, W: Array) -> Array:
-        """(B, I), (O, I) -> (B, O), of a small batch: W xᵀ takes two thirds of OpenBLAS's time for x Wᵀ."""
+        """(B, I), (O, I) -> (B, O), of a small batch:
+        W xᵀ takes two thirds of OpenBLAS's time for x Wᵀ.
+        """
         return None if x is None else self.xp.matmul(W, x.T).T
 
     def matmul(self, a: Array, b: Array, out: Array = None) -> Array:
@@ -73,29 +77,35 @@ class Engine:
         """(B, 4H) -> a, i, f, o, each (B, H)."""
         return reference.split(self.xp, x)
 
-    # The cells: as in reference.py, with pre = xw + hu + b given in parts, so that an engine can fuse the sum.
-    # peephole_out_fwd may overwrite its gates: they come from peephole_cell_fwd and nobody else has them.
+    # The cells: as in reference.py, with pre = xw + hu + b given in parts, so that an engine can
+    # fuse the sum.  peephole_out_fwd may overwrite its gates: they come from peephole_cell_fwd and
+    # nobody else has them.
 
     def lstm_fwd(self, xw: Array, hu: Array, b: Array, c_prev: Array) -> tuple[Array, Array, Array]:
         return reference.lstm_fwd(self.xp, _sum(xw, b, hu), c_prev)
 
-    def lstm_step_fwd(self, c_prev: Array, x: Array, W: Array, b: Array, h: Array, U: Array
-                      ) -> tuple[Array, Array, Array]:
+    def lstm_step_fwd(
+        self, c_prev: Array, x: Array, W: Array, b: Array, h: Array, U: Array
+    ) -> tuple[Array, Array, Array]:
         """``lstm_fwd`` and the products before it."""
         return self.lstm_fwd(self.linear(x, W), self.linear(h, U), b, c_prev)
 
-    def lstm_bwd(self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array) -> tuple[Array, Array]:
+    def lstm_bwd(
+        self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array
+    ) -> tuple[Array, Array]:
         return reference.lstm_bwd(self.xp, gates, c_prev, c, _zero(gc), _zero(gh))
 
-    def lstm_step_bwd(self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array, W: Array, U: Array
-                      ) -> tuple[Array, Array, Array, Array]:
+    def lstm_step_bwd(
+        self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array, W: Array, U: Array
+    ) -> tuple[Array, Array, Array, Array]:
         """``lstm_bwd`` and the gradients by x and h; None where W or U is None."""
         gpre, gc_prev = self.lstm_bwd(gates, c_prev, c, gc, gh)
         gx, gh_prev = (None if w is None else self.matmul(gpre, w) for w in (W, U))
         return gpre, gc_prev, gx, gh_prev
 
-    def peephole_cell_fwd(self, xw: Array, hu: Array, b: Array, pi: Array, pf: Array,
-                          c_prev: Array) -> tuple[Array, Array]:
+    def peephole_cell_fwd(
+        self, xw: Array, hu: Array, b: Array, pi: Array, pf: Array, c_prev: Array
+    ) -> tuple[Array, Array]:
         return reference.peephole_cell_fwd(self.xp, _sum(xw, b, hu), pi, pf, c_prev)
 
     def peephole_out_fwd(self, gates: Array, po: Array, c: Array) -> tuple[Array, Array]:
@@ -104,20 +114,49 @@ class Engine:
     def peephole_out_bwd(self, gates: Array, c: Array, gc: Array, gh: Array) -> tuple[Array, Array]:
         return reference.peephole_out_bwd(self.xp, gates, c, _zero(gc), _zero(gh))
 
-    def peephole_cell_bwd(self, gates: Array, c_prev: Array, gc: Array, go: Array) -> tuple[Array, Array]:
+    def peephole_cell_bwd(
+        self, gates: Array, c_prev: Array, gc: Array, go: Array
+    ) -> tuple[Array, Array]:
         return reference.peephole_cell_bwd(self.xp, gates, c_prev, gc, go)
 
-    # The halves of a step with peepholes, products included.  Gradients are None where their weights are.
+    # The halves of a step with peepholes, products included.
+    # Gradients are None where their weights are.
 
-    def peephole_step_fwd(self, c_prev: Array, x: Array, W: Array, b: Array, P_i: Array, P_f: Array, h: Array,
-                          U: Array) -> tuple[Array, Array]:
+    def peephole_step_fwd(
+        self,
+        c_prev: Array,
+        x: Array,
+        W: Array,
+        b: Array,
+        P_i: Array,
+        P_f: Array,
+        h: Array,
+        U: Array,
+    ) -> tuple[Array, Array]:
         """-> gates with o before activation, c."""
-        return self.peephole_cell_fwd(self.linear(x, W), self.linear(h, U), b, self.linear(c_prev, P_i),
-                                      self.linear(c_prev, P_f), c_prev)
+        return self.peephole_cell_fwd(
+            self.linear(x, W),
+            self.linear(h, U),
+            b,
+            self.linear(c_prev, P_i),
+            self.linear(c_prev, P_f),
+            c_prev,
+        )
 
-    def peephole_step_bwd(self, gates: Array, c_prev: Array, gc: Array, go: Array, W: Array, U: Array, P_i: Array,
-                          P_f: Array) -> tuple[Array, Array, Array, Array]:
-        """-> gpre, gc_prev, gx, gh_prev; gc_prev without the parts through P_i and P_f where these are None."""
+    def peephole_step_bwd(
+        self,
+        gates: Array,
+        c_prev: Array,
+        gc: Array,
+        go: Array,
+        W: Array,
+        U: Array,
+        P_i: Array,
+        P_f: Array,
+    ) -> tuple[Array, Array, Array, Array]:
+        """-> gpre, gc_prev, gx, gh_prev; gc_prev without the parts through P_i and P_f
+        where these are None.
+        """
         gpre, gc_prev = self.peephole_cell_bwd(gates, c_prev, gc, go)
         _, gi, gf, _ = self.split(gpre)
         for g, P in ((gi, P_i), (gf, P_f)):
@@ -129,13 +168,17 @@ class Engine:
         """-> gates with o activated, h; may overwrite its gates."""
         return self.peephole_out_fwd(gates, self.linear(c, P_o), c)
 
-    def peephole_output_bwd(self, gates: Array, c: Array, gh: Array, P_o: Array) -> tuple[Array, Array]:
+    def peephole_output_bwd(
+        self, gates: Array, c: Array, gh: Array, P_o: Array
+    ) -> tuple[Array, Array]:
         """-> go of o before activation, gc."""
         go, gc = self.peephole_out_bwd(gates, c, None, gh)
         return go, gc + self.matmul(go, P_o)
 
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
-        """Of scores (N, V), V > 0: exp(x - maxima) (N, V) or None, the maxima (N,) and its sums (N,), of the rows."""
+        """Of scores (N, V), V > 0: exp(x - maxima) (N, V) or None, the maxima (N,)
+        and its sums (N,), of the rows.
+        """
         y = numpy.empty_like(x) if keep else None
         maxima, sums = numpy.empty((2, len(x)), x.dtype)
         height = max(_BLOCK // x.shape[1], 1)
@@ -143,7 +186,7 @@ class Engine:
         for k in range(0, len(x), height):
             rows = slice(k, k + height)
             part = x[rows]
-            out = y[rows] if keep else scratch[:len(part)]
+            out = y[rows] if keep else scratch[: len(part)]
             part.max(axis=1, out=maxima[rows])
             numpy.subtract(part, maxima[rows, None], out=out)
             numpy.exp(out, out=out)
@@ -151,7 +194,8 @@ class Engine:
         return y, maxima, sums
 
     def forward_all(self, jobs: Sequence[tuple], keep: bool) -> list[Array]:
-        """Independent layers of one shape, such as both directions; jobs: x, weights and buffers, see sequence.py.
+        """Independent layers of one shape, such as both directions;
+        jobs: x, weights and buffers, see sequence.py.
 
         Returns:
             The gates of each; what it is does not matter unless ``keep``.
@@ -160,17 +204,20 @@ class Engine:
         self.recur_forward_all([(pre, *job[1:]) for pre, job in zip(all_pre, jobs)])
         return all_pre
 
-    # The recurrence of a layer in one direction, its matrix product of all inputs made: see sequence.py for the
-    # arguments.  Engines that run it as a whole replace these two, the others what the loop there calls.
+    # The recurrence of a layer in one direction, its matrix product of all inputs made: see
+    # sequence.py for the arguments.  Engines that run it as a whole replace these two, the others
+    # what the loop there calls.
 
     def recur_forward(self, pre: Array, weights: Any, h: Array, c: Array, rows: Any) -> None:
         sequence.recur_forward(self, pre, weights, h, c, rows)
 
-    def recur_backward(self, saved: Any, weights: Any, rows: Any, gh: Array, gh_last: Array, gc_last: Array
-                       ) -> tuple[Array, Array, Array]:
+    def recur_backward(
+        self, saved: Any, weights: Any, rows: Any, gh: Array, gh_last: Array, gc_last: Array
+    ) -> tuple[Array, Array, Array]:
         return sequence.recur_backward(self, saved, weights, rows, gh, gh_last, gc_last)
 
-    # Several of them, independent of each other and of one shape, such as the two directions of a layer.
+    # Several of them, independent of each other and of one shape,
+    # such as the two directions of a layer.
 
     def recur_forward_all(self, jobs: Sequence[tuple]) -> None:
         """jobs: arguments of ``recur_forward``."""
@@ -181,8 +228,8 @@ class Engine:
         """jobs: arguments of ``recur_backward``; -> what it returns, for each."""
         return [self.recur_backward(*job) for job in jobs]
 
-    # The cells inside a sequence: as above, but in place.  pre (n, 4H) becomes gates, gates become gpre, gc (n, H)
-    # becomes gc_prev, c and h are written, work (2, n, H) is scratch.
+    # The cells inside a sequence: as above, but in place.  pre (n, 4H) becomes gates, gates become
+    # gpre, gc (n, H) becomes gc_prev, c and h are written, work (2, n, H) is scratch.
 
     def order(self, order: str) -> str:
         """The order in which weights in that order are computed with: NumPy joins blocks only."""
@@ -190,9 +237,13 @@ class Engine:
 
     def recur(self, h: Array, U: Array, out: Array) -> Array:
         """(n, H), (4H, H) -> (n, 4H), in the memory of out, which has room for (B, 4H)."""
-        return numpy.matmul(U, h.T, out=out.reshape(-1)[:len(h) * len(U)].reshape(len(U), len(h))).T
+        return numpy.matmul(
+            U, h.T, out=out.reshape(-1)[: len(h) * len(U)].reshape(len(U), len(h))
+        ).T
 
-    def lstm_fwd_(self, pre: Array, hu: Array, c_prev: Array, c: Array, h: Array, order: str) -> None:
+    def lstm_fwd_(
+        self, pre: Array, hu: Array, c_prev: Array, c: Array, h: Array, order: str
+    ) -> None:
         pre += hu
         a, i, f, o = layout.gates(pre, order)
         numpy.tanh(a, out=a)
@@ -202,12 +253,23 @@ class Engine:
         numpy.tanh(c, out=h)
         h *= o
 
-    def lstm_bwd_(self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array, work: Array, order: str) -> None:
+    def lstm_bwd_(
+        self, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array, work: Array, order: str
+    ) -> None:
         go = self.peephole_out_bwd_(gates, c, gc, gh, work, order)
         self.peephole_cell_bwd_(gates, c_prev, gc, go, work, order)
 
-    def peephole_cell_fwd_(self, pre: Array, hu: Array, pi: Array, pf: Array, c_prev: Array, c: Array,
-                           h: Array, order: str) -> None:
+    def peephole_cell_fwd_(
+        self,
+        pre: Array,
+        hu: Array,
+        pi: Array,
+        pf: Array,
+        c_prev: Array,
+        c: Array,
+        h: Array,
+        order: str,
+    ) -> None:
         """h is scratch."""
         pre += hu
         a, i, f, _ = layout.gates(pre, order)
@@ -225,8 +287,12 @@ class Engine:
         numpy.tanh(c, out=h)
         h *= o
 
-    def peephole_out_bwd_(self, gates: Array, c: Array, gc: Array, gh: Array, work: Array, order: str) -> Array:
-        """-> go, in its place among the gates; gc gets what comes through h, without what comes through P_o."""
+    def peephole_out_bwd_(
+        self, gates: Array, c: Array, gc: Array, gh: Array, work: Array, order: str
+    ) -> Array:
+        """-> go, in its place among the gates;
+        gc gets what comes through h, without what comes through P_o.
+        """
         o, (t, p) = layout.gates(gates, order)[3], work
         numpy.tanh(c, out=t)
         numpy.multiply(t, t, out=p)
@@ -240,7 +306,9 @@ class Engine:
         o *= t
         return o
 
-    def peephole_cell_bwd_(self, gates: Array, c_prev: Array, gc: Array, go: Array, work: Array, order: str) -> None:
+    def peephole_cell_bwd_(
+        self, gates: Array, c_prev: Array, gc: Array, go: Array, work: Array, order: str
+    ) -> None:
         """gc_prev is without the parts through P_i and P_f."""
         (a, i, f, _), (p, q) = layout.gates(gates, order), work
         numpy.multiply(gc, a, out=p)
@@ -277,7 +345,10 @@ def _sum(x: Array, *others: Array) -> Array:
         if other is None:
             continue
         if other.shape[-1:] != x.shape[-1:]:
-            raise ValueError(f'expected pre-activations of one width, got arrays of shapes {x.shape} and {other.shape}')
+            raise ValueError(
+                f'expected pre-activations of one width, got arrays of shapes {x.shape} and '
+                f'{other.shape}'
+            )
         x = x + other
     return x
 
@@ -307,13 +378,17 @@ def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engin
     if name != 'auto' and (name not in ('cupy', 'persistent')) != on_cpu:
         raise _refused(name, f'it cannot compute {type(x).__module__} arrays')
     if not on_cpu:
-        from chainer_lstm.kernels import persistent_engine  # needs CuPy, which CPU users do not have
+        from chainer_lstm.kernels import (
+            persistent_engine,
+        )  # needs CuPy, which CPU users do not have
+
         return persistent_engine.engine_of(name, precision)
     native = None if name == 'numpy' else _native_engine()
     if native is not None and x.dtype.char in 'efd':
         return native
     if name == 'native' and native is None:
         from chainer_lstm.kernels.native.missing import why_missing  # takes a look at all packages
+
         raise _refused(name, f'it was {why_missing()}')
     if name == 'native':
         raise _refused(name, f'it computes float16, float32 and float64, not {x.dtype}')
@@ -321,7 +396,10 @@ def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engin
 
 
 def _refused(name: str, reason: str) -> ValueError:
-    return ValueError(f'expected chainer.config.lstm_engine to be one of {("auto", *ENGINES)}, got {name!r}: {reason}')
+    return ValueError(
+        f'expected chainer.config.lstm_engine to be one of {("auto", *ENGINES)}, got {name!r}: '
+        f'{reason}'
+    )
 
 
 _numpy_engine = Engine()
@@ -332,5 +410,6 @@ def _native_engine() -> Optional[Engine]:
     """With the best instruction set of this processor; None where the library was not built."""
     from chainer_lstm.kernels import native
     from chainer_lstm.kernels.native_engine import NativeEngine  # a subclass of the class above
+
     sets = native.instruction_sets()
     return NativeEngine(sets[0]) if sets else None

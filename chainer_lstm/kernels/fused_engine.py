@@ -1,4 +1,7 @@
-"""What engines with compiled stages share: how the stages are called, the same names and arguments in CUDA and C++."""
+"""What engines with compiled stages share:
+how the stages are called, the same names and arguments in CUDA and C++.
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -10,7 +13,8 @@ Array = Any
 
 
 class FusedEngine(Engine):
-    """A subclass has ``_launch(kernel, like, *arrays)``, which runs a stage over the units of ``like`` (B, H).
+    """A subclass has ``_launch(kernel, like, *arrays)``,
+    which runs a stage over the units of ``like`` (B, H).
 
     The arrays are those of ``boundary.KERNELS``; None for an input that is
     not given.  Gates are interleaved.
@@ -39,7 +43,7 @@ class FusedEngine(Engine):
         return gates, c
 
     def peephole_out_fwd(self, gates, po, c):
-        h, = self._empty(c, 1)
+        (h,) = self._empty(c, 1)
         gates = self._dense(gates)
         self._launch('peephole_out_fwd', c, gates, po, c, h)
         return gates, h

@@ -1,17 +1,21 @@
-"""The order of the gates.  Inside the package it is interleaved a, i, f, o; this is the only converter."""
+"""The order of the gates.  Inside the package it is interleaved a, i, f, o;
+this is the only converter.
+"""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-from typing import Union
+from typing import Any, Union
 
 Array = Any
 
 INTERLEAVED = 'interleaved'  # (4H, …), row 4u + g for gate g of unit u
-N_STEP = 'n_step'  # four (H, …) in the order i, f, a, o: Chainer's NStepLSTM (its docstring says i, f, o, a, wrongly)
+# four (H, …) in the order i, f, a, o: Chainer's NStepLSTM (its docstring says i, f, o, a, wrongly)
+N_STEP = 'n_step'
 # (4H, …), one gate's rows after the other's
 PLANAR = 'planar'  # a, i, f, o
-TORCH = 'torch'  # i, f, a, o: torch, and Keras, which writes c for a and lays its matrices transposed
+# i, f, a, o: torch, and Keras, which writes c for a and lays its matrices transposed
+TORCH = 'torch'
 ONNX = 'onnx'  # i, o, f, a: ONNX, which writes c for a
 
 # where a, i, f, o are
@@ -25,7 +29,7 @@ def split(x: Union[Array, Sequence[Array]], order: str) -> list[Array]:
     if order == N_STEP:
         return [x[k] for k in _PLACES[order]]
     units = x.shape[0] // 4
-    return [x[k * units:(k + 1) * units] for k in _PLACES[order]]
+    return [x[k * units : (k + 1) * units] for k in _PLACES[order]]
 
 
 def gates(x: Array, order: str) -> list[Array]:

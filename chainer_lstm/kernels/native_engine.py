@@ -3,6 +3,7 @@
 BLAS's threads go on spinning after a product and halve the speed of others,
 so all products of a call are made here.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -36,33 +37,54 @@ class NativeEngine(FusedEngine):
 
     def lstm_step_fwd(self, c_prev, x, W, b, h, U):
         gates, c, h_new = self._empty(c_prev, 4, 1, 1)
-        self._kernel('lstm_step_fwd', c.dtype)((*c.shape, x.shape[-1]), x, W, b, h, U, c_prev, gates, c, h_new)
+        self._kernel('lstm_step_fwd', c.dtype)(
+            (*c.shape, x.shape[-1]), x, W, b, h, U, c_prev, gates, c, h_new
+        )
         return gates, c, h_new
 
     def lstm_step_bwd(self, gates, c_prev, c, gc, gh, W, U):
         gpre, gc_prev = self._empty(c, 4, 1)
-        gx, gh_prev = (None if w is None else numpy.empty((len(c), w.shape[1]), c.dtype) for w in (W, U))
+        gx, gh_prev = (
+            None if w is None else numpy.empty((len(c), w.shape[1]), c.dtype) for w in (W, U)
+        )
         inputs = 0 if W is None else W.shape[1]
         self._kernel('lstm_step_bwd', c.dtype)(
-            (*c.shape, inputs), gates, c_prev, c, gc, gh, W, U, gpre, gc_prev, gx, gh_prev)
+            (*c.shape, inputs), gates, c_prev, c, gc, gh, W, U, gpre, gc_prev, gx, gh_prev
+        )
         return gpre, gc_prev, gx, gh_prev
 
     def peephole_step_fwd(self, c_prev, x, W, b, P_i, P_f, h, U):
         gates, c = self._empty(c_prev, 4, 1)
         self._kernel('peephole_step_fwd', c.dtype)(
-            (*c.shape, x.shape[-1]), x, W, b, h, U, P_i, P_f, c_prev, gates, c)
+            (*c.shape, x.shape[-1]), x, W, b, h, U, P_i, P_f, c_prev, gates, c
+        )
         return gates, c
 
     def peephole_step_bwd(self, gates, c_prev, gc, go, W, U, P_i, P_f):
         batch, inputs = len(c_prev), 0 if W is None else W.shape[1]
         gpre, gc_prev = self._empty(c_prev, 4, 1)
-        gx, gh_prev = (None if w is None else numpy.empty((batch, w.shape[1]), c_prev.dtype) for w in (W, U))
+        gx, gh_prev = (
+            None if w is None else numpy.empty((batch, w.shape[1]), c_prev.dtype) for w in (W, U)
+        )
         self._kernel('peephole_step_bwd', c_prev.dtype)(
-            (*c_prev.shape, inputs), gates, c_prev, gc, go, W, U, P_i, P_f, gpre, gc_prev, gx, gh_prev)
+            (*c_prev.shape, inputs),
+            gates,
+            c_prev,
+            gc,
+            go,
+            W,
+            U,
+            P_i,
+            P_f,
+            gpre,
+            gc_prev,
+            gx,
+            gh_prev,
+        )
         return gpre, gc_prev, gx, gh_prev
 
     def peephole_output_fwd(self, gates, c, P_o):
-        h, = self._empty(c, 1)
+        (h,) = self._empty(c, 1)
         gates = self._dense(gates)
         self._kernel('peephole_output_fwd', c.dtype)(c.shape, c, P_o, gates, h)
         return gates, h
@@ -73,7 +95,7 @@ class NativeEngine(FusedEngine):
         return go, gc
 
     def recur(self, h, U, out):
-        return self._product(h, U.T, None, out[:len(h)])
+        return self._product(h, U.T, None, out[: len(h)])
 
     def forward_all(self, jobs, keep):
         if len(jobs[0][-1].steps) <= _FEW_STEPS:
@@ -83,9 +105,27 @@ class NativeEngine(FusedEngine):
     def _forward(self, x, weights, h, c, rows, keep):
         gates = numpy.empty((rows.total, len(weights.U)), h.dtype) if keep else None
         if rows.total and h.size:
-            sizes = len(rows.steps), rows.batch, h.shape[1], x.shape[1], rows.total, rows.first, rows.initial
+            sizes = (
+                len(rows.steps),
+                rows.batch,
+                h.shape[1],
+                x.shape[1],
+                rows.total,
+                rows.first,
+                rows.initial,
+            )
             self._kernel('sequence_forward', h.dtype)(
-                sizes, *rows.table, weights.U, *_three(weights.peepholes), x, weights.W, weights.b, gates, h, c)
+                sizes,
+                *rows.table,
+                weights.U,
+                *_three(weights.peepholes),
+                x,
+                weights.W,
+                weights.b,
+                gates,
+                h,
+                c,
+            )
         return gates
 
     def recur_backward(self, saved, weights, rows, gh, gh_last, gc_last):
@@ -93,10 +133,26 @@ class NativeEngine(FusedEngine):
         if len(rows.steps) <= _FEW_STEPS:
             return super().recur_backward(saved, weights, rows, gh, gh_last, gc_last)
         if gates.size:
-            sizes = len(rows.steps), rows.batch, gates.shape[1] // 4, rows.total, rows.first, rows.initial
+            sizes = (
+                len(rows.steps),
+                rows.batch,
+                gates.shape[1] // 4,
+                rows.total,
+                rows.first,
+                rows.initial,
+            )
             gh = None if gh is None else numpy.asarray(gh, gates.dtype)
             self._kernel('recur_backward', gates.dtype)(
-                sizes, *rows.table, weights.U, *_three(weights.peepholes), saved.c, gh, gates, gh_last, gc_last)
+                sizes,
+                *rows.table,
+                weights.U,
+                *_three(weights.peepholes),
+                saved.c,
+                gh,
+                gates,
+                gh_last,
+                gc_last,
+            )
         return gh_last, gc_last, gates
 
     def exponentials(self, x, keep):
@@ -109,7 +165,9 @@ class NativeEngine(FusedEngine):
 
     def _product(self, a, b, bias, out=None):
         if not a.ndim == b.ndim == 2:
-            raise ValueError(f'matmul: expected two matrices, got arrays of shapes {a.shape} and {b.shape}')
+            raise ValueError(
+                f'matmul: expected two matrices, got arrays of shapes {a.shape} and {b.shape}'
+            )
         dtype = numpy.result_type(a, b)
         a, b = (x if x.dtype == dtype else x.astype(dtype) for x in (a, b))
         out = numpy.empty((a.shape[0], b.shape[1]), dtype) if out is None else out

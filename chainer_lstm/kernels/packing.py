@@ -1,4 +1,7 @@
-"""Ragged sequences as packed rows: those of time step 0 first, the longest sequence first in each step."""
+"""Ragged sequences as packed rows: those of time step 0 first,
+the longest sequence first in each step.
+"""
+
 from __future__ import annotations
 
 import functools
@@ -30,7 +33,9 @@ class Rows:
 
     def __init__(self, batches: Sequence[int], batch: int, reverse: bool = False) -> None:
         if any(now < later for now, later in itertools.pairwise((batch, *batches, 0))):
-            raise ValueError(f'batches: expected sizes that do not grow, at most {batch}, got {list(batches)}')
+            raise ValueError(
+                f'batches: expected sizes that do not grow, at most {batch}, got {list(batches)}'
+            )
         starts = numpy.cumsum([0, *batches])
         self.total = int(starts[-1])  # P
         self.batch = batch
@@ -44,13 +49,17 @@ class Rows:
 
     @functools.cached_property
     def table(self) -> Array:
-        """int64 (2, T), where the rows of each step begin and how many they are, in the order of computation."""
+        """int64 (2, T), where the rows of each step begin and how many they are,
+        in the order of computation.
+        """
         return numpy.array(self.steps, numpy.int64).reshape(-1, 2).T.copy()
 
     @functools.cached_property
     def starts(self) -> Array:
         """The first row of each time step."""
-        return numpy.array([start for start, _ in self.steps[::-1 if self.reverse else 1]], numpy.int32)
+        return numpy.array(
+            [start for start, _ in self.steps[:: -1 if self.reverse else 1]], numpy.int32
+        )
 
     @functools.cached_property
     def lengths(self) -> Array:
@@ -61,34 +70,38 @@ class Rows:
     def buffer(self, xp: Any, initial: Array) -> tuple[Array, Array]:
         """A buffer that holds the initial state (B, H), and its packed rows (P, H)."""
         buffer = xp.empty((self.total + self.batch, initial.shape[1]), initial.dtype)
-        buffer[self.initial:self.initial + self.batch] = initial
+        buffer[self.initial : self.initial + self.batch] = initial
         return buffer, self.inner(buffer)
 
     def inner(self, buffer: Array) -> Array:
         """The packed rows (P, H) of a buffer."""
-        return buffer[self.first:self.first + self.total]
+        return buffer[self.first : self.first + self.total]
 
     def previous(self, xp: Any, buffer: Array, k: int) -> Array:
-        """The rows (n, H) before the k-th step in order; from the initial state where a sequence begins."""
+        """The rows (n, H) before the k-th step in order;
+        from the initial state where a sequence begins.
+        """
         _, n = self.steps[k]
         known = min(n, self.steps[k - 1][1]) if k else 0
         start = self.first + self.steps[k - 1][0]
         if known == n:
-            return buffer[start:start + n]
-        initial = buffer[self.initial + known:self.initial + n]
-        return xp.concatenate((buffer[start:start + known], initial)) if known else initial
+            return buffer[start : start + n]
+        initial = buffer[self.initial + known : self.initial + n]
+        return xp.concatenate((buffer[start : start + known], initial)) if known else initial
 
     def all_previous(self, xp: Any, buffer: Array) -> Array:
         """The rows (P, H) before all rows."""
         if self.equal:
-            return buffer[self.batch:] if self.reverse else buffer[:self.total]
+            return buffer[self.batch :] if self.reverse else buffer[: self.total]
         return buffer[xp.asarray(self._before)]
 
     def last(self, xp: Any, buffer: Array) -> Array:
-        """The state (B, H) after the last step of each sequence; the initial one of an empty sequence."""
+        """The state (B, H) after the last step of each sequence;
+        the initial one of an empty sequence.
+        """
         if self.equal and self.steps:
             start, n = self.steps[-1]
-            return buffer[self.first + start:self.first + start + n]
+            return buffer[self.first + start : self.first + start + n]
         return buffer[xp.asarray(self._ends)]
 
     @functools.cached_property
@@ -98,7 +111,9 @@ class Rows:
         for k, (start, n) in enumerate(self.steps):
             before = self.first + self.steps[k - 1][0] + numpy.arange(n)
             known = min(n, self.steps[k - 1][1]) if k else 0
-            index[start:start + n] = numpy.where(numpy.arange(n) < known, before, self.initial + numpy.arange(n))
+            index[start : start + n] = numpy.where(
+                numpy.arange(n) < known, before, self.initial + numpy.arange(n)
+            )
         return index
 
     @functools.cached_property

@@ -1,34 +1,35 @@
-"""The persistent engine: one launch for all time steps, with the recurrent weights on chip from first to last.
+"""The persistent engine: one launch for all time steps,
+with the recurrent weights on chip from first to last.
 
-It computes float32 LSTM sequences; everything else (single steps, peepholes, float16 and float64, shapes that do not
-fit the device) is the CuPy engine's, unless this engine was asked for by name.
+It computes float32 LSTM sequences; everything else (single steps, peepholes, float16 and float64,
+shapes that do not fit the device) is the CuPy engine's, unless this engine was asked for by name.
 """
+
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
-from collections.abc import Sequence
-from typing import Any
-from typing import Optional
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional
 
 import numpy
 
-from chainer_lstm.kernels import boundary
-from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels import boundary, cuda
 from chainer_lstm.kernels import persistent_plan as plans
-from chainer_lstm.kernels.cupy_engine import CupyEngine
-from chainer_lstm.kernels.cupy_engine import cupy_engine
+from chainer_lstm.kernels.cupy_engine import CupyEngine, cupy_engine
 from chainer_lstm.kernels.packing import Rows
 
 Array = Any
 
 # struct Job in persistent.cuh
 _JOB = [
-    *((name, 'u8') for name in ('U', 'weights', 'gates', 'h', 'c', 'gh', 'gh_last', 'gc_last', 'starts', 'lengths',
-                                'exchange', 'error')),
+    *((name, 'u8') for name in (
+        'U', 'weights', 'gates', 'h', 'c', 'gh', 'gh_last', 'gc_last', 'starts', 'lengths',
+        'exchange', 'error')),
     ('exchange_size', 'i8'),
-    *((name, 'i4') for name in ('batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride'))]
+    *((name, 'i4') for name in (
+        'batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride')),
+]  # fmt: skip
 _JOBS = numpy.dtype([('job', _JOB, plans.MOST_JOBS)])
 # for CuPy, which asks NumPy for a description of all fields of a structured dtype at each launch
 _BYTES = numpy.dtype((numpy.void, _JOBS.itemsize))
@@ -44,7 +45,8 @@ class PersistentEngine(CupyEngine):
         precision: 'highest', 'high' or 'medium'.
         forced: whether a sequence that it cannot compute is an error.
 
-    Sequences raise a RuntimeError if an earlier launch gave up waiting for a block that died; its results are NaN.
+    Sequences raise a RuntimeError if an earlier launch gave up waiting for a block that died; its
+    results are NaN.
     """
 
     def __init__(self, precision: str, forced: bool) -> None:
@@ -64,9 +66,20 @@ class PersistentEngine(CupyEngine):
             for job in jobs:
                 super().recur_forward(*job)
             return
-        self._run(grid, rows, [
-            {'U': self.xp.ascontiguousarray(weights.U), 'gates': gates, 'h': h, 'c': c, **_layout(rows)}
-            for gates, weights, h, c, rows in jobs])
+        self._run(
+            grid,
+            rows,
+            [
+                {
+                    'U': self.xp.ascontiguousarray(weights.U),
+                    'gates': gates,
+                    'h': h,
+                    'c': c,
+                    **_layout(rows),
+                }
+                for gates, weights, h, c, rows in jobs
+            ],
+        )
 
     def recur_backward_all(self, jobs: Sequence[tuple]) -> list[tuple[Array, Array, Array]]:
         saved, weights, rows, *_ = jobs[0]
@@ -75,11 +88,22 @@ class PersistentEngine(CupyEngine):
             return [super(PersistentEngine, self).recur_backward(*job) for job in jobs]
         results, arguments = [], []
         for saved, weights, rows, gh, gh_last, gc_last in jobs:
-            gh_last, gc_last = map(self.xp.ascontiguousarray, (gh_last, gc_last))  # become gh0 and gc0
+            gh_last, gc_last = map(
+                self.xp.ascontiguousarray, (gh_last, gc_last)
+            )  # become gh0 and gc0
             gh = None if gh is None else _strided(self.xp, gh)
-            arguments.append({'U': self.xp.ascontiguousarray(weights.U), 'gates': saved.gates, 'c': saved.c, 'gh': gh,
-                              'gh_last': gh_last, 'gc_last': gc_last, **_layout(rows),
-                              'gh_stride': 0 if gh is None else gh.strides[0] // gh.itemsize})
+            arguments.append(
+                {
+                    'U': self.xp.ascontiguousarray(weights.U),
+                    'gates': saved.gates,
+                    'c': saved.c,
+                    'gh': gh,
+                    'gh_last': gh_last,
+                    'gc_last': gc_last,
+                    **_layout(rows),
+                    'gh_stride': 0 if gh is None else gh.strides[0] // gh.itemsize,
+                }
+            )
             results.append((gh_last, gc_last, saved.gates))
         self._run(grid, rows, arguments)
         return results
@@ -116,7 +140,9 @@ class PersistentEngine(CupyEngine):
         finally:
             core.set_compute_type(numpy.float32, before)
 
-    def _grid(self, direction: str, gates: Array, weights: Any, rows: Rows, jobs: int) -> Optional[plans.Grid]:
+    def _grid(
+        self, direction: str, gates: Array, weights: Any, rows: Rows, jobs: int
+    ) -> Optional[plans.Grid]:
         """How to compute sequences of this shape, or None where that is the CuPy engine's.
 
         Raises:
@@ -129,10 +155,14 @@ class PersistentEngine(CupyEngine):
                 raise ValueError(f'it computes float32 only, got {gates.dtype}')
             if weights.peepholes:
                 raise ValueError('it has no peepholes')
-            return _plan(direction, gates.shape[1] // 4, self._precision, rows.batch, jobs, self._device())
+            return _plan(
+                direction, gates.shape[1] // 4, self._precision, rows.batch, jobs, self._device()
+            )
         except ValueError as error:
             if self._forced:
-                raise ValueError(f"chainer.config.lstm_engine is 'persistent', but {error}") from None
+                raise ValueError(
+                    f"chainer.config.lstm_engine is 'persistent', but {error}"
+                ) from None
             return None
 
     def _run(self, grid: plans.Grid, rows: Rows, jobs: list[dict[str, Any]]) -> None:
@@ -140,8 +170,10 @@ class PersistentEngine(CupyEngine):
         error = self._error()
         if error[0]:
             error[0] = 0
-            raise RuntimeError('a persistent LSTM kernel waited in vain for its other blocks and gave up; what it '
-                               "computed is NaN (chainer.config.lstm_engine = 'cupy' does without it)")
+            raise RuntimeError(
+                'a persistent LSTM kernel waited in vain for its other blocks and gave up; what it '
+                "computed is NaN (chainer.config.lstm_engine = 'cupy' does without it)"
+            )
         steps = sum(n > 0 for _, n in rows.steps)
         kernel = boundary.PERSISTENT[f'lstm_sequence_{grid.kernel.direction}']
         for job in jobs:
@@ -152,12 +184,16 @@ class PersistentEngine(CupyEngine):
                     boundary.dense(argument, x)
         shared = {'error': error, 'batch': rows.batch, 'steps': steps}
         if not rows.equal:
-            shared.update(starts=self.xp.asarray(rows.starts), lengths=self.xp.asarray(rows.lengths))
+            shared.update(
+                starts=self.xp.asarray(rows.starts), lengths=self.xp.asarray(rows.lengths)
+            )
         for k in range(0, len(jobs), grid.jobs):
-            self._launch_all(grid, steps, [{**job, **shared} for job in jobs[k:k + grid.jobs]])
+            self._launch_all(grid, steps, [{**job, **shared} for job in jobs[k : k + grid.jobs]])
 
     def _launch_all(self, grid: plans.Grid, steps: int, jobs: list[dict[str, Any]]) -> None:
-        """As many launches as keep the exchange buffer small; the states between them are where the last one ends."""
+        """As many launches as keep the exchange buffer small;
+        the states between them are where the last one ends.
+        """
         kernel, groups = grid.kernel, -(-jobs[0]['batch'] // plans.GROUP)
         size = kernel.exchange(groups, min(steps, kernel.steps(groups)))
         for job in jobs:
@@ -180,25 +216,40 @@ class PersistentEngine(CupyEngine):
         for k, job in enumerate(jobs):
             values = (job.get(name) for name, _ in _JOB)
             arguments['job'][k] = tuple(
-                0 if value is None else value if isinstance(value, int) else self._address(value) for value in values)
+                0 if value is None else value if isinstance(value, int) else self._address(value)
+                for value in values
+            )
         return arguments.view(_BYTES)
 
     def _device(self) -> plans.Device:
         return _device_of(self.xp.cuda.Device().id)
 
     def _error(self) -> numpy.ndarray:
-        """The current device's error flag, which its kernels raise and which is read without waiting for them."""
+        """The current device's error flag, which its kernels raise and which is read
+        without waiting for them.
+        """
         return _error_of(self.xp.cuda.Device().id)
 
     def _address(self, x: Array) -> int:
         return x.ctypes.data if isinstance(x, numpy.ndarray) else super()._address(x)
 
 
-def _launch(kernel: plans.Kernel, stage: str, blocks: tuple[int, int, int], arguments: numpy.ndarray,
-            shared_bytes: int = 0) -> None:
-    """The kernel itself, which needs shared memory and all of its blocks at once, or a stage before it."""
-    compiled = cuda.sequence_kernel(f'persistent_{kernel.direction}.cu', f'lstm_sequence_{kernel.direction}{stage}',
-                                    cuda.sequence_options(kernel.constants), cooperative=not stage)
+def _launch(
+    kernel: plans.Kernel,
+    stage: str,
+    blocks: tuple[int, int, int],
+    arguments: numpy.ndarray,
+    shared_bytes: int = 0,
+) -> None:
+    """The kernel itself, which needs shared memory and all of its blocks at once,
+    or a stage before it.
+    """
+    compiled = cuda.sequence_kernel(
+        f'persistent_{kernel.direction}.cu',
+        f'lstm_sequence_{kernel.direction}{stage}',
+        cuda.sequence_options(kernel.constants),
+        cooperative=not stage,
+    )
     if shared_bytes:
         compiled.max_dynamic_shared_size_bytes = shared_bytes
     compiled(blocks, (plans.THREADS,), (arguments,), shared_mem=shared_bytes)
@@ -212,7 +263,11 @@ def _strided(xp: Any, gh: Array) -> Array:
     """gh as float32 rows that may be apart from each other."""
     gh = gh.astype(numpy.float32, copy=False)
     rows, columns = gh.strides
-    return gh if columns == gh.itemsize and rows % gh.itemsize == 0 and rows > 0 else xp.ascontiguousarray(gh)
+    return (
+        gh
+        if columns == gh.itemsize and rows % gh.itemsize == 0 and rows > 0
+        else xp.ascontiguousarray(gh)
+    )
 
 
 @functools.cache
@@ -220,8 +275,11 @@ def _device_of(number: int) -> plans.Device:
     import cupy
 
     device = cupy.cuda.Device(number)
-    return plans.Device(int(device.compute_capability), device.attributes['MultiProcessorCount'],
-                        device.attributes['MaxSharedMemoryPerBlockOptin'])
+    return plans.Device(
+        int(device.compute_capability),
+        device.attributes['MultiProcessorCount'],
+        device.attributes['MaxSharedMemoryPerBlockOptin'],
+    )
 
 
 @functools.cache

@@ -1,10 +1,12 @@
-"""How a recurrence is laid over a GPU: which blocks do what, and whether they fit.  Pure arithmetic, no CuPy."""
+"""How a recurrence is laid over a GPU: which blocks do what, and whether they fit.
+Pure arithmetic, no CuPy.
+"""
+
 from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import NamedTuple
-from typing import Optional
+from typing import NamedTuple, Optional
 
 PRECISIONS = ('highest', 'high', 'medium')
 MIN_CAPABILITY = 80  # asynchronous copies, tf32 and bf16
@@ -17,10 +19,11 @@ _OWNERS = TILE * GROUP
 _MAX_GROUPS = 16  # of a block; beyond that a large product a step is as fast
 # of a thread's 255: for weights, and for weights and what they are multiplied with
 _WEIGHT_REGISTERS, _OPERAND_REGISTERS = 160, 204
-_EXCHANGE_BYTES = 16 * 2 ** 20  # of a launch: the exchange should stay in L2
+_EXCHANGE_BYTES = 16 * 2**20  # of a launch: the exchange should stay in L2
 # Microseconds of a time step on an H100, measured: of all groups together, and of each.
 _LATENCY, _WORK = 0.3, 1.2
-# Up to so many units backward's sum stays whole: measured, it is faster so, and fits into registers.
+# Up to so many units backward's sum stays whole:
+# measured, it is faster so, and fits into registers.
 _WHOLE_UNITS = {'highest': 512, 'high': 512, 'medium': 1024}
 
 
@@ -73,7 +76,9 @@ class Kernel:
         return operands + partial + 16 * (spilled + 1)
 
     def shared_bytes_of(self, groups: int) -> int:
-        """Shared memory of a block that has so many groups of rows: a cell for each owner besides."""
+        """Shared memory of a block that has so many groups of rows:
+        a cell for each owner besides.
+        """
         return self.shared_bytes + groups * _OWNERS * 4
 
     def exchange(self, groups: int, steps: int) -> int:
@@ -88,8 +93,13 @@ class Kernel:
     @functools.cached_property
     def constants(self) -> dict[str, int]:
         """What the source has to be compiled with."""
-        return {'UNITS': self.units, 'PRECISION': PRECISIONS.index(self.precision), 'SPLIT': self.split,
-                'REGISTER_CHUNKS': self._register_chunks, 'SHARED_BYTES': self.shared_bytes}
+        return {
+            'UNITS': self.units,
+            'PRECISION': PRECISIONS.index(self.precision),
+            'SPLIT': self.split,
+            'REGISTER_CHUNKS': self._register_chunks,
+            'SHARED_BYTES': self.shared_bytes,
+        }
 
     @functools.cached_property
     def _planes(self) -> int:
@@ -102,7 +112,11 @@ class Kernel:
     @functools.cached_property
     def _chunks(self) -> int:
         """Of 16 numbers, in the sum of a block."""
-        return _parts(self.units, TILE) if self.direction == 'fwd' else _parts(_parts(self.units, 4), self.split)
+        return (
+            _parts(self.units, TILE)
+            if self.direction == 'fwd'
+            else _parts(_parts(self.units, 4), self.split)
+        )
 
     @functools.cached_property
     def _chunk(self) -> int:
@@ -143,7 +157,9 @@ class Grid(NamedTuple):
 
 
 def kernels(direction: str, units: int, precision: str) -> list[Kernel]:
-    """Those that come into question, the best first: what does not spill registers and reads least."""
+    """Those that come into question, the best first:
+    what does not spill registers and reads least.
+    """
     whole = direction == 'fwd' or units <= _WHOLE_UNITS[precision]
     splits = (1,) if whole else (4, 2) if units <= 800 else (4,)
     return [Kernel(direction, units, precision, split) for split in splits]
@@ -156,25 +172,41 @@ def plan(direction: str, units: int, precision: str, batch: int, jobs: int, devi
         ValueError: none fits; the message says why.
     """
     if device.capability < MIN_CAPABILITY:
-        raise ValueError(f'it needs compute capability {MIN_CAPABILITY / 10}, this device has '
-                         f'{device.capability / 10}')
-    found = [candidate for kernel in kernels(direction, units, precision)
-             for together in range(1, min(jobs, MOST_JOBS) + 1)
-             if (candidate := grid(kernel, batch, together, device)) is not None]
+        raise ValueError(
+            f'it needs compute capability {MIN_CAPABILITY / 10}, this device has '
+            f'{device.capability / 10}'
+        )
+    found = [
+        candidate
+        for kernel in kernels(direction, units, precision)
+        for together in range(1, min(jobs, MOST_JOBS) + 1)
+        if (candidate := grid(kernel, batch, together, device)) is not None
+    ]
     if not found:
-        raise ValueError(f'{units} units and a batch of {batch} at precision {precision!r} do not fit into the '
-                         f'{device.multiprocessors} multiprocessors of this device')
-    return min(found, key=lambda candidate: _parts(jobs, candidate.jobs) * (_LATENCY + _WORK * candidate.groups))
+        raise ValueError(
+            f'{units} units and a batch of {batch} at precision {precision!r} do not fit into the '
+            f'{device.multiprocessors} multiprocessors of this device'
+        )
+    return min(
+        found,
+        key=lambda candidate: _parts(jobs, candidate.jobs) * (_LATENCY + _WORK * candidate.groups),
+    )
 
 
 def grid(kernel: Kernel, batch: int, jobs: int, device: Device) -> Optional[Grid]:
-    """The grid of a kernel, if it fits: all blocks run at the same time, one on a multiprocessor."""
+    """The grid of a kernel, if it fits: all blocks run at the same time,
+    one on a multiprocessor.
+    """
     groups = _parts(batch, GROUP)
     rows = min(groups, device.multiprocessors // (kernel.blocks * jobs))
     if rows == 0:
         return None
     found = Grid(kernel, _parts(groups, _parts(groups, rows)), jobs, _parts(groups, rows))
-    return found if found.groups <= _MAX_GROUPS and found.shared_bytes <= device.shared_memory else None
+    return (
+        found
+        if found.groups <= _MAX_GROUPS and found.shared_bytes <= device.shared_memory
+        else None
+    )
 
 
 def _parts(n: int, size: int) -> int:

@@ -8,6 +8,7 @@ input), i, f, o.  ``gates`` are activated, ``pre`` and ``gpre`` belong to the
 values before activation; all three are (B, 4H), everything else is (B, H).
 A gradient that is not given may be the number 0.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -40,15 +41,21 @@ def lstm_fwd(xp: Any, pre: Array, c_prev: Array) -> tuple[Array, Array, Array]:
     return join(xp, (a, i, f, o)), c, o * xp.tanh(c)
 
 
-def lstm_bwd(xp: Any, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array) -> tuple[Array, Array]:
+def lstm_bwd(
+    xp: Any, gates: Array, c_prev: Array, c: Array, gc: Array, gh: Array
+) -> tuple[Array, Array]:
     """-> gpre, gc_prev."""
     o = split(xp, gates)[3]
     t = xp.tanh(c)
     return _cell_bwd(xp, gates, c_prev, gc + gh * o * (1 - t * t), gh * t * o * (1 - o))
 
 
-def peephole_cell_fwd(xp: Any, pre: Array, pi: Array, pf: Array, c_prev: Array) -> tuple[Array, Array]:
-    """pi = P_i c_prev, pf = P_f c_prev -> gates with o before activation, c.  Gers and Schmidhuber 2000, eq. 1-5."""
+def peephole_cell_fwd(
+    xp: Any, pre: Array, pi: Array, pf: Array, c_prev: Array
+) -> tuple[Array, Array]:
+    """pi = P_i c_prev, pf = P_f c_prev -> gates with o before activation, c.
+    Gers and Schmidhuber 2000, eq. 1-5.
+    """
     a, i, f, o = split(xp, pre)
     a, i, f = xp.tanh(a), sigmoid(xp, i + pi), sigmoid(xp, f + pf)
     return join(xp, (a, i, f, o)), a * i + f * c_prev
@@ -62,13 +69,17 @@ def peephole_out_fwd(xp: Any, gates: Array, po: Array, c: Array) -> tuple[Array,
 
 
 def peephole_out_bwd(xp: Any, gates: Array, c: Array, gc: Array, gh: Array) -> tuple[Array, Array]:
-    """-> go of o before activation, gc with the part that comes through h, without the part through P_o."""
+    """-> go of o before activation, gc with the part that comes through h,
+    without the part through P_o.
+    """
     o = split(xp, gates)[3]
     t = xp.tanh(c)
     return gh * t * o * (1 - o), gc + gh * o * (1 - t * t)
 
 
-def peephole_cell_bwd(xp: Any, gates: Array, c_prev: Array, gc: Array, go: Array) -> tuple[Array, Array]:
+def peephole_cell_bwd(
+    xp: Any, gates: Array, c_prev: Array, gc: Array, go: Array
+) -> tuple[Array, Array]:
     """-> gpre, gc_prev without the parts through P_i and P_f."""
     return _cell_bwd(xp, gates, c_prev, gc, go)
 

@@ -7,14 +7,14 @@ and the gradients of the weights are one product each.  ``recur_forward`` and
 engines that have nothing better.  ``pre``, gates and ``gpre`` share one
 buffer, in the engine's order of gates.
 
-With I inputs, H units, P packed rows of B sequences: x (P, I), W (4H, I), b (4H,), U (4H, H), peepholes
-(H, H), h0 and c0 (B, H).
+With I inputs, H units, P packed rows of B sequences: x (P, I), W (4H, I), b (4H,), U (4H, H),
+peepholes (H, H), h0 and c0 (B, H).
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chainer_lstm.kernels import layout
 from chainer_lstm.kernels.packing import Rows
@@ -41,24 +41,35 @@ class Saved(NamedTuple):
     c: Array
 
 
-def forward(e: Any, x: Array, weights: Weights, h0: Array, c0: Array, rows: Rows) -> tuple[Array, Saved]:
+def forward(
+    e: Any, x: Array, weights: Weights, h0: Array, c0: Array, rows: Rows
+) -> tuple[Array, Saved]:
     """-> h (P, H), saved; states at the ends by ``rows.last(xp, saved.h)``."""
     return forward_all(e, [(x, weights, h0, c0, rows)])[0]
 
 
 def forward_all(e: Any, inputs: Sequence[tuple], keep: bool = True) -> list[tuple[Array, Saved]]:
-    """``forward`` of independent sequences, such as both directions of a layer, which an engine may run together.
+    """``forward`` of independent sequences, such as both directions of a layer,
+    which an engine may run together.
 
     What is saved serves ``backward`` only with ``keep``.
     """
-    jobs = [(x, weights, *(rows.buffer(e.xp, state)[0] for state in (h0, c0)), rows)
-            for x, weights, h0, c0, rows in inputs]
-    return [(rows.inner(h), Saved(x, gates, h, c))
-            for (x, _, h, c, rows), gates in zip(jobs, e.forward_all(jobs, keep))]
+    jobs = [
+        (x, weights, *(rows.buffer(e.xp, state)[0] for state in (h0, c0)), rows)
+        for x, weights, h0, c0, rows in inputs
+    ]
+    return [
+        (rows.inner(h), Saved(x, gates, h, c))
+        for (x, _, h, c, rows), gates in zip(jobs, e.forward_all(jobs, keep))
+    ]
 
 
-def recur_forward(e: Any, pre: Array, weights: Weights, h_buffer: Array, c_buffer: Array, rows: Rows) -> None:
-    """pre (P, 4H) becomes gates, the rows of the buffers are written after the initial states in them."""
+def recur_forward(
+    e: Any, pre: Array, weights: Weights, h_buffer: Array, c_buffer: Array, rows: Rows
+) -> None:
+    """pre (P, 4H) becomes gates, the rows of the buffers are written after the initial states
+    in them.
+    """
     xp = e.xp
     h, c = rows.inner(h_buffer), rows.inner(c_buffer)
     room = xp.empty((rows.batch, pre.shape[1]), pre.dtype)
@@ -68,16 +79,27 @@ def recur_forward(e: Any, pre: Array, weights: Weights, h_buffer: Array, c_buffe
         c_prev = rows.previous(xp, c_buffer, k)
         if weights.peepholes:
             P_i, P_f, P_o = weights.peepholes
-            e.peephole_cell_fwd_(pre[now], hu, e.matmul(c_prev, P_i.T), e.matmul(c_prev, P_f.T), c_prev, c[now],
-                                 h[now], weights.order)
+            e.peephole_cell_fwd_(
+                pre[now],
+                hu,
+                e.matmul(c_prev, P_i.T),
+                e.matmul(c_prev, P_f.T),
+                c_prev,
+                c[now],
+                h[now],
+                weights.order,
+            )
             e.peephole_out_fwd_(pre[now], e.matmul(c[now], P_o.T), c[now], h[now], weights.order)
         else:
             e.lstm_fwd_(pre[now], hu, c_prev, c[now], h[now], weights.order)
 
 
-def recur_backward(e: Any, saved: Saved, weights: Weights, rows: Rows, gh: Array, gh_last: Array, gc_last: Array
-             ) -> tuple[Array, Array, Array]:
-    """gh (P, H) or None, gh_last and gc_last (B, H), overwritten -> gh0, gc0 (B, H), gpre (P, 4H) over the gates."""
+def recur_backward(
+    e: Any, saved: Saved, weights: Weights, rows: Rows, gh: Array, gh_last: Array, gc_last: Array
+) -> tuple[Array, Array, Array]:
+    """gh (P, H) or None, gh_last and gc_last (B, H), overwritten
+    -> gh0, gc0 (B, H), gpre (P, 4H) over the gates.
+    """
     xp = e.xp
     c = rows.inner(saved.c)
     gh_now, gc = gh_last, gc_last
@@ -111,5 +133,10 @@ def weight_gradients(e: Any, saved: Saved, gpre: Array, weights: Weights, rows: 
         c_prev = rows.all_previous(xp, saved.c)
         c = rows.inner(saved.c)
         peepholes = (e.matmul(gi.T, c_prev), e.matmul(gf.T, c_prev), e.matmul(go.T, c))
-    return Weights(e.matmul(gpre.T, saved.x), e.column_sums(gpre), e.matmul(gpre.T, rows.all_previous(xp, saved.h)),
-                   peepholes, weights.order)
+    return Weights(
+        e.matmul(gpre.T, saved.x),
+        e.column_sums(gpre),
+        e.matmul(gpre.T, rows.all_previous(xp, saved.h)),
+        peepholes,
+        weights.order,
+    )

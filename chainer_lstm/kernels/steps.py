@@ -9,11 +9,11 @@ wanted.
 Shapes: x (B, I), c_prev and h (B, H), W (4H, I), b (4H,), U (4H, H), P_i, P_f, P_o (H, H).
 c_prev has as many rows as x here.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Array = Any
 
@@ -56,7 +56,9 @@ def _lstm_step_forward(e, c_prev, x, W, b, h=None, U=None):
 def _lstm_step_backward(e, gates, inputs, c, gc, gh, wanted):
     c_prev, x, W, _, h, U = (*inputs, None, None)[:6]
     W, U = (w if name in wanted else None for name, w in (('x', W), ('h', U)))
-    gpre, gc_prev, gx, gh_prev = e.lstm_step_bwd(gates, *e.wide_like(gates, c_prev, c, gc, gh, W, U))
+    gpre, gc_prev, gx, gh_prev = e.lstm_step_bwd(
+        gates, *e.wide_like(gates, c_prev, c, gc, gh, W, U)
+    )
     return {'c': gc_prev, 'x': gx, 'h': gh_prev}, {'gpre': gpre, 'x': x, 'h': h}
 
 
@@ -69,7 +71,9 @@ def _peephole_cell_forward(e, c_prev, x, W, b, P_i, P_f, h=None, U=None):
 
 def _peephole_cell_backward(e, gates, inputs, c, gc, go, wanted):
     c_prev, x, W, _, P_i, P_f, h, U = (*inputs, None, None)[:8]
-    W, U, P_i, P_f = (w if name in wanted else None for name, w in (('x', W), ('h', U), ('c', P_i), ('c', P_f)))
+    W, U, P_i, P_f = (
+        w if name in wanted else None for name, w in (('x', W), ('h', U), ('c', P_i), ('c', P_f))
+    )
     c_prev, gc, go, W, P_i, P_f, U = e.wide_like(gates, c_prev, gc, go, W, P_i, P_f, U)
     gc, go = (e.zeros_like(c_prev) if g is None else g for g in (gc, go))
     gpre, gc_prev, gx, gh_prev = e.peephole_step_bwd(gates, c_prev, gc, go, W, U, P_i, P_f)
@@ -94,12 +98,14 @@ def peephole_out_forward(e: Any, gates: Array, c: Array, P_o: Array) -> tuple[Ar
     return gates, e.cast(h, dtype)
 
 
-def peephole_out_backward(e: Any, gates: Array, c: Array, gh: Array, P_o: Array
-                          ) -> tuple[Array, Array, dict[str, Array]]:
+def peephole_out_backward(
+    e: Any, gates: Array, c: Array, gh: Array, P_o: Array
+) -> tuple[Array, Array, dict[str, Array]]:
     """Compute the gradients of ``peephole_out_forward``.
 
     Returns:
-        Those with respect to o before activation and to c, both (B, H), and the rows for that of P_o.
+        Those with respect to o before activation and to c, both (B, H), and the rows for that of
+        P_o.
     """
     c, gh, P_o = e.wide_like(gates, c, gh, P_o)
     go, gc = e.peephole_output_bwd(gates, c, gh, P_o)
@@ -132,6 +138,11 @@ _PEEPHOLES = {'P_i': _gP(1), 'P_f': _gP(2)}
 
 LSTM = Step(('c', 'x'), _lstm_forward, _lstm_backward, {})
 LSTM_STEP = Step(('c', 'x', 'W', 'b', 'h', 'U'), _lstm_step_forward, _lstm_step_backward, _LINEAR)
-# the first half of a step, up to the new c: its second output is o before activation, in the wide dtype
-PEEPHOLE_CELL = Step(('c', 'x', 'W', 'b', 'P_i', 'P_f', 'h', 'U'),
-                     _peephole_cell_forward, _peephole_cell_backward, {**_LINEAR, **_PEEPHOLES})
+# the first half of a step, up to the new c:
+# its second output is o before activation, in the wide dtype
+PEEPHOLE_CELL = Step(
+    ('c', 'x', 'W', 'b', 'P_i', 'P_f', 'h', 'U'),
+    _peephole_cell_forward,
+    _peephole_cell_backward,
+    {**_LINEAR, **_PEEPHOLES},
+)

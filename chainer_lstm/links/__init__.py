@@ -1,18 +1,24 @@
 """``chainer.links`` with the LSTM family replaced; every other name is Chainer's own."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import chainer.links as _chainer_links
 
-from chainer_lstm.links.lstm import LSTM
-from chainer_lstm.links.lstm import StatelessLSTM
-from chainer_lstm.links.n_step_lstm import NStepBiLSTM
-from chainer_lstm.links.n_step_lstm import NStepLSTM
+from chainer_lstm.links.lstm import LSTM, StatelessLSTM
+from chainer_lstm.links.n_step_lstm import NStepBiLSTM, NStepLSTM
 from chainer_lstm.links.peephole import StatefulPeepholeLSTM
 from chainer_lstm.links.sequence_lstm import SequenceLSTM
 
-__all__ = ['LSTM', 'NStepBiLSTM', 'NStepLSTM', 'SequenceLSTM', 'StatefulPeepholeLSTM', 'StatelessLSTM']
+__all__ = [
+    'LSTM',
+    'NStepBiLSTM',
+    'NStepLSTM',
+    'SequenceLSTM',
+    'StatefulPeepholeLSTM',
+    'StatelessLSTM',
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,10 @@
 """What the links of the family share."""
+
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from collections.abc import Mapping
-from collections.abc import Sequence
-from typing import Any
-from typing import Optional
-from typing import Union
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Optional, Union
 
 import chainer
 import chainer.functions as F
@@ -17,8 +14,7 @@ import numpy
 from chainer_lstm import functions
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import variable
-from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.lstm import State
+from chainer_lstm.functions.lstm import Input, State
 from chainer_lstm.links import checks
 
 _STATE = ('c', 'h')
@@ -31,8 +27,10 @@ class CheckedLoading(chainer.Link):
         """Reads or writes the parameters.
 
         Raises:
-            KeyError: the file misses a parameter (from HDF5, for a whole link, a ValueError); nothing was changed.
-            ValueError: the file has one of another shape, or not of real numbers; nothing was changed.
+            KeyError: the file misses a parameter (from HDF5, for a whole link, a ValueError);
+                nothing was changed.
+            ValueError: the file has one of another shape, or not of real numbers; nothing was
+                changed.
         """
         if isinstance(serializer, chainer.Deserializer):
             checks.stored(self, serializer)
@@ -40,13 +38,17 @@ class CheckedLoading(chainer.Link):
 
 
 class Cell(CheckedLoading):
-    """A link whose input goes through the Linear link ``upward``, made when the first input shows its size."""
+    """A link whose input goes through the Linear link ``upward``,
+    made when the first input shows its size.
+    """
 
     upward: L.Linear
 
     @contextlib.contextmanager
     def _prepared(self, x: chainer.Variable) -> Iterator[None]:
-        """Initializes what waits for the size of the input; after an error in the block it waits again."""
+        """Initializes what waits for the size of the input;
+        after an error in the block it waits again.
+        """
         upward = self.upward
         if not isinstance(upward, L.Linear) or upward.W.array is not None:
             yield
@@ -79,8 +81,11 @@ class KeepsState(CheckedLoading):
     def save_state(self) -> dict[str, numpy.ndarray]:
         """Copies of ``c`` and ``h`` on the CPU, under these names; what is None is left out."""
         cpu = chainer.get_device('@numpy')
-        return {name: cpu.send(state.array).copy()
-                for name, state in zip(_STATE, self._states()) if state is not None}
+        return {
+            name: cpu.send(state.array).copy()
+            for name, state in zip(_STATE, self._states())
+            if state is not None
+        }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Sets what ``save_state`` gave; a state that is left out becomes None.
@@ -94,7 +99,12 @@ class KeepsState(CheckedLoading):
         for key in state.keys() - set(_STATE):
             raise KeyError(f'{key}: expected c and h, got {sorted(state)}')
         if state:
-            self.set_state(*(variable(name, state[name]).array.copy() if name in state else None for name in _STATE))
+            self.set_state(
+                *(
+                    variable(name, state[name]).array.copy() if name in state else None
+                    for name in _STATE
+                )
+            )
         else:
             self.reset_state()
 
@@ -185,7 +195,8 @@ class Stateful(KeepsState, Cell):
 
         Args:
             c: (B, H) variable or array, or None.
-            h: the same, with the same B if both are given.  If one is None, it is zeros of the shape of the other.
+            h: the same, with the same B if both are given.  If one is None, it is zeros of the
+                shape of the other.
 
         Raises:
             TypeError: not a variable or array, or not of floats.
@@ -219,7 +230,8 @@ class Stateful(KeepsState, Cell):
         return y
 
     def forward_sequence(self, xs: Union[Input, Sequence[Input]]) -> Union[chainer.Variable, tuple]:
-        """The outputs of all steps, and the state as after calling the link with each of them, in one node.
+        """The outputs of all steps, and the state as after calling the link with each of them,
+        in one node.
 
         Of a list of steps the last output is the variable ``h``, as after a
         step, if its batch is that of the state and a graph grows.
@@ -239,10 +251,14 @@ class Stateful(KeepsState, Cell):
         if dense:
             xs = variable('xs', xs)
             if xs.ndim < 3:
-                raise ValueError(f'expected xs of shape (time, batch, inputs) or a list of steps, got {xs.shape}')
+                raise ValueError(
+                    f'expected xs of shape (time, batch, inputs) or a list of steps, got {xs.shape}'
+                )
             if not len(xs):
                 with chainer.using_device(self.device):
-                    return chainer.Variable(self.xp.zeros((0, xs.shape[1], self.state_size), xs.dtype))
+                    return chainer.Variable(
+                        self.xp.zeros((0, xs.shape[1], self.state_size), xs.dtype)
+                    )
         elif not len(xs):
             raise ValueError('expected at least one time step in xs, got an empty list')
         if dense:
@@ -256,7 +272,11 @@ class Stateful(KeepsState, Cell):
             ys = [self(x) for x in xs]
             return F.stack(ys) if dense else tuple(ys)
         with self._prepared(first):
-            nothing = zeros(self, rows, self.state_size, first.dtype) if self.c is None or self.h is None else None
+            nothing = (
+                zeros(self, rows, self.state_size, first.dtype)
+                if self.c is None or self.h is None
+                else None
+            )
             c, h = (nothing if s is None else s for s in (self.c, self.h))
             if dense and xs.ndim > 3:
                 steps = F.reshape(xs, (*xs.shape[:2], chainer.utils.size_of_shape(xs.shape[2:])))
@@ -278,8 +298,10 @@ class Stateful(KeepsState, Cell):
         given = self.c if self.h is None else self.h
         rows = batch if given is None else len(given)
         if rows < batch:
-            raise TypeError('The batch size of x must be equal to or less than the size of the previous state h. '
-                            f'Expected at most {rows}, got {batch}.')
+            raise TypeError(
+                'The batch size of x must be equal to or less than the size of the previous state '
+                f'h. Expected at most {rows}, got {batch}.'
+            )
         return rows
 
     def _is_plain(self) -> bool:
@@ -290,7 +312,9 @@ class Stateful(KeepsState, Cell):
         """W, b, U and, if there are any, the peepholes."""
         raise NotImplementedError
 
-    def _step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
+    def _step(
+        self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable
+    ) -> State:
         """c (B0, H), h (B, H) or None, x (B, …) -> c (B0, H), h (B, H)."""
         raise NotImplementedError
 
@@ -302,13 +326,21 @@ class Stateful(KeepsState, Cell):
 
 
 def is_plain(*linears: chainer.Link) -> bool:
-    """Nobody has replaced these Linear links, hooked them, taken over their forward or records a static graph.
+    """Nobody has replaced these Linear links, hooked them,
+    taken over their forward or records a static graph.
 
     Only then may a fused step take their parameters; otherwise they are called.
     """
-    return not chainer._get_link_hooks() and chainer.config.schedule_func is None and all(
-        type(linear) is L.Linear and not linear.local_link_hooks and 'forward' not in vars(linear)
-        for linear in linears)
+    return (
+        not chainer._get_link_hooks()
+        and chainer.config.schedule_func is None
+        and all(
+            type(linear) is L.Linear
+            and not linear.local_link_hooks
+            and 'forward' not in vars(linear)
+            for linear in linears
+        )
+    )
 
 
 def zeros(link: chainer.Link, batch: int, units: int, dtype: Any) -> chainer.Variable:

@@ -1,4 +1,5 @@
 """Checks of what users pass, made before anything is changed."""
+
 from __future__ import annotations
 
 import collections
@@ -28,7 +29,9 @@ def floats(x: Any) -> None:
     if x.dtype.kind != 'f':
         raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
     if x.ndim < 2:
-        raise type_check.InvalidType('x.ndim >= 2 (a batch axis and the input)', f'{x.ndim} (shape {x.shape})')
+        raise type_check.InvalidType(
+            'x.ndim >= 2 (a batch axis and the input)', f'{x.ndim} (shape {x.shape})'
+        )
     if 0 in x.shape[1:]:
         raise type_check.InvalidType('x.shape == (batch, at least 1, ...)', f'{x.shape}')
 
@@ -87,7 +90,8 @@ def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
                 if not same_bits(data, expected):
                     raise ValueError(
                         f'{key}: expected the values of {first}, the same parameter here, '
-                        'got others; load the file into a link that does not tie them')
+                        'got others; load the file into a link that does not tie them'
+                    )
 
 
 def _check_array(key: str, data: Any, link: chainer.Link, name: str) -> None:

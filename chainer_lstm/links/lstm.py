@@ -1,8 +1,8 @@
 """``LSTM`` and ``StatelessLSTM``."""
+
 from __future__ import annotations
 
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 import chainer.links as L
@@ -11,29 +11,42 @@ from chainer import initializers
 from chainer_lstm import functions
 from chainer_lstm import initializers as ours
 from chainer_lstm.functions.checks import size
-from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.lstm import State
-from chainer_lstm.links import base
-from chainer_lstm.links import checks
+from chainer_lstm.functions.lstm import Input, State
+from chainer_lstm.links import base, checks
 
 
 class _LSTM(base.Cell, chainer.Chain):
-    """What both links add to Chainer's: checks, initializers a gate, proper copies and the fused step."""
+    """What both links add to Chainer's: checks, initializers a gate,
+    proper copies and the fused step.
+    """
 
     lateral: L.Linear
     state_size: int
 
-    def __init__(self, in_size: Optional[int], out_size: Optional[int] = None, lateral_init: Any = None,
-                 upward_init: Any = None, bias_init: Any = None, forget_bias_init: Any = None) -> None:
+    def __init__(
+        self,
+        in_size: Optional[int],
+        out_size: Optional[int] = None,
+        lateral_init: Any = None,
+        upward_init: Any = None,
+        bias_init: Any = None,
+        forget_bias_init: Any = None,
+    ) -> None:
         if out_size is None:
             in_size, out_size = None, in_size
         if forget_bias_init is None:
             forget_bias_init = chainer.config.lstm_forget_bias
-        inits = {'lateral_init': lateral_init, 'upward_init': upward_init,
-                 'bias_init': bias_init, 'forget_bias_init': forget_bias_init}
+        inits = {
+            'lateral_init': lateral_init,
+            'upward_init': upward_init,
+            'bias_init': bias_init,
+            'forget_bias_init': forget_bias_init,
+        }
         for name, value in inits.items():
             ours.check(name, value)
-        super().__init__(size('in_size', in_size, optional=True), size('out_size', out_size), **inits)
+        super().__init__(
+            size('in_size', in_size, optional=True), size('out_size', out_size), **inits
+        )
 
     def _initialize(self, in_size: int) -> None:
         super()._initialize(in_size)
@@ -43,25 +56,35 @@ class _LSTM(base.Cell, chainer.Chain):
         units, get = self.state_size, initializers._get_initializer
         for g in range(4):
             # the order of the draws is Chainer's: the same seed gives the same weights
-            for init, linear in ((self.lateral_init, self.lateral), (self.upward_init, self.upward)):
+            for init, linear in (
+                (self.lateral_init, self.lateral),
+                (self.upward_init, self.upward),
+            ):
                 W = linear.W.array
                 if isinstance(init, ours.PerGate):
                     init.initializer(W.reshape(units, 4, -1)[:, g])
                 else:
-                    get(init)(W[g * units:(g + 1) * units])
-        biases = self.upward.b.array.reshape(1, units, 4, 1)  # three axes a gate, as Chainer's initializers see them
-        for g, init in enumerate((self.bias_init, self.bias_init, self.forget_bias_init, self.bias_init)):
+                    get(init)(W[g * units : (g + 1) * units])
+        biases = self.upward.b.array.reshape(
+            1, units, 4, 1
+        )  # three axes a gate, as Chainer's initializers see them
+        for g, init in enumerate(
+            (self.bias_init, self.bias_init, self.forget_bias_init, self.bias_init)
+        ):
             get(init)(biases[:, :, g])
 
     def copy(self, mode: str = 'share') -> Any:
-        """Chainer's ``copy``, but with 'init' the weights are drawn as a new link's; in Chainer they are zero.
+        """Chainer's ``copy``, but with 'init' the weights are drawn as a new link's;
+        in Chainer they are zero.
 
         Args:
             mode: 'share' for the same parameters, 'copy' for copies of them, 'init' for new ones.
         """
         link = super().copy(mode)
         linears = (link.upward, link.lateral)
-        if mode == 'init' and all(type(linear) is L.Linear and linear.W.array is not None for linear in linears):
+        if mode == 'init' and all(
+            type(linear) is L.Linear and linear.W.array is not None for linear in linears
+        ):
             with chainer.using_device(link.device):
                 link._initialize_params()
         return link
@@ -112,8 +135,8 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
         Args:
             c: (B0, H), or None for zeros.  With B < B0 the other rows are carried.
             h: (B, H), or None for zeros.
-            x: (B, I), or (B, …), which is flattened to it.  Of h and x, one may have a single row, which then
-                stands for all B.
+            x: (B, I), or (B, …), which is flattened to it.  Of h and x, one may have a single row,
+                which then stands for all B.
 
         Returns:
             c (B0, H), h (B, H).
@@ -126,7 +149,9 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
         with self._prepared(x):
             rows = getattr(h, 'shape', x.shape)[:1]
             if rows != x.shape[:1] and 1 in (*rows, len(x)):
-                return functions.lstm(c, self.upward(x) + self.lateral(h))  # one row stands for many
+                return functions.lstm(
+                    c, self.upward(x) + self.lateral(h)
+                )  # one row stands for many
             return self._step(c, h, x)
 
 

@@ -1,21 +1,19 @@
 """``NStepLSTM`` and ``NStepBiLSTM``."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 import chainer.functions as F
 import chainer.links as L
 import numpy
 from chainer import initializers
-from chainer.utils import argument
-from chainer.utils import type_check
+from chainer.utils import argument, type_check
 
 from chainer_lstm import initializers as ours
-from chainer_lstm.functions import checks
-from chainer_lstm.functions import outputs
+from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.n_step_lstm import layers
 from chainer_lstm.links import base
@@ -25,7 +23,9 @@ _FORGET = 1  # w1, b1: the input matrix and bias of f
 
 
 class _NStep(base.CheckedLoading, chainer.ChainList):
-    """What both links add to Chainer's: checks, forget biases, and sequences of any length, zero included."""
+    """What both links add to Chainer's: checks, forget biases, and sequences of any length,
+    zero included.
+    """
 
     ws: list
     bs: list
@@ -34,21 +34,49 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
     out_size: int
     dropout: float
 
-    def __init__(self, n_layers: int, in_size: int, out_size: int, dropout: float, *, initialW: Any = None,
-                 initial_bias: Any = None, forget_bias_init: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        n_layers: int,
+        in_size: int,
+        out_size: int,
+        dropout: float,
+        *,
+        initialW: Any = None,
+        initial_bias: Any = None,
+        forget_bias_init: Any = None,
+        **kwargs: Any,
+    ) -> None:
         n_layers, in_size, out_size = (
             checks.size(name, value)
-            for name, value in (('n_layers', n_layers), ('in_size', in_size), ('out_size', out_size)))
+            for name, value in (
+                ('n_layers', n_layers),
+                ('in_size', in_size),
+                ('out_size', out_size),
+            )
+        )
         checks.dropout(dropout, n_layers)
-        for name, value in (('initialW', initialW), ('initial_bias', initial_bias),
-                            ('forget_bias_init', forget_bias_init)):
+        for name, value in (
+            ('initialW', initialW),
+            ('initial_bias', initial_bias),
+            ('forget_bias_init', forget_bias_init),
+        ):
             ours.check(name, value)
-        super().__init__(n_layers, in_size, out_size, dropout, initialW=initialW, initial_bias=initial_bias, **kwargs)
+        super().__init__(
+            n_layers,
+            in_size,
+            out_size,
+            dropout,
+            initialW=initialW,
+            initial_bias=initial_bias,
+            **kwargs,
+        )
         if forget_bias_init is not None:
             for b in self.bs:
                 base.reinitialize(b[_FORGET], initializers._get_initializer(forget_bias_init))
 
-    def forward(self, hx: Optional[Input], cx: Optional[Input], xs: Sequence[Input], **kwargs: Any) -> Result:
+    def forward(
+        self, hx: Optional[Input], cx: Optional[Input], xs: Sequence[Input], **kwargs: Any
+    ) -> Result:
         """Runs all layers over sequences of any lengths, in any order.
 
         Args:
@@ -63,13 +91,15 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
             length 0 leaves its state.
 
         Raises:
-            ValueError: xs is empty, a shape does not fit, or an argument is one that Chainer no longer supports.
+            ValueError: xs is empty, a shape does not fit, or an argument is one that Chainer no
+                longer supports.
             TypeError: xs is no list or tuple, or something in it, hx or cx no array.
             chainer.utils.type_check.InvalidType: a dtype does not fit.
         """
         if kwargs:
             argument.check_unexpected_kwargs(
-                kwargs, train='train argument is not supported anymore. Use chainer.using_config')
+                kwargs, train='train argument is not supported anymore. Use chainer.using_config'
+            )
             argument.assert_kwargs_empty(kwargs)
         xs = self._sequences(xs)
         lengths = numpy.array([len(x) for x in xs])
@@ -79,16 +109,37 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         batches = [int(numpy.sum(lengths > t)) for t in range(lengths.max())]
         rows = _time_major(lengths, order, batches)
 
-        steps = F.split_axis(_permute(F.concat(xs, axis=0), rows), numpy.cumsum(batches)[:-1], axis=0)
+        steps = F.split_axis(
+            _permute(F.concat(xs, axis=0), rows), numpy.cumsum(batches)[:-1], axis=0
+        )
         hy, cy, ys = self.rnn(
-            self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps if batches else ())
+            self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps if batches else ()
+        )
         hy, cy = _sorted(hy, order, inv=True), _sorted(cy, order, inv=True)
-        y = F.concat(ys, axis=0) if batches else base.zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
-        return hy, cy, list(outputs.split_axis(_permute(y, rows, inv=True), numpy.cumsum(lengths)[:-1]))
+        y = (
+            F.concat(ys, axis=0)
+            if batches
+            else base.zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
+        )
+        return (
+            hy,
+            cy,
+            list(outputs.split_axis(_permute(y, rows, inv=True), numpy.cumsum(lengths)[:-1])),
+        )
 
-    def rnn(self, n_layers: int, dropout: float, hx: Input, cx: Input, ws: list, bs: list,
-            xs: Sequence[Input]) -> tuple:
-        """``n_step_lstm`` or ``n_step_bilstm`` on sorted, time-major sequences, as in Chainer's links."""
+    def rnn(
+        self,
+        n_layers: int,
+        dropout: float,
+        hx: Input,
+        cx: Input,
+        ws: list,
+        bs: list,
+        xs: Sequence[Input],
+    ) -> tuple:
+        """``n_step_lstm`` or ``n_step_bilstm`` on sorted, time-major sequences,
+        as in Chainer's links.
+        """
         return layers(dropout, hx, cx, ws, bs, xs, self.direction)
 
     def _sequences(self, xs: Sequence[Input]) -> list[chainer.Variable]:
@@ -97,7 +148,9 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         xs = [checks.variable(f'xs[{k}]', x) for k, x in enumerate(xs)]
         first = self.ws[0][0]
         if first.ndim != 2 or first.shape[0] != self.out_size:
-            raise ValueError(f'expected ws[0][0] of shape ({self.out_size}, inputs), got {first.shape}')
+            raise ValueError(
+                f'expected ws[0][0] of shape ({self.out_size}, inputs), got {first.shape}'
+            )
         in_size, dtype = first.shape[1], self.bs[0][0].dtype
         for k, x in enumerate(xs):
             if x.ndim != 2 or x.shape[1] != in_size:
@@ -108,17 +161,21 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
                 checks.same_dtype(f'xs[{k}]', **{f'xs[{k}]': x, 'bs[0][0]': self.bs[0][0]})
         return xs
 
-    def _state(self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray) -> Input:
+    def _state(
+        self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray
+    ) -> Input:
         """Return the rows of hx or cx in the order of the sorted sequences."""
         if value is None:
             return self.init_hx(xs)
         value = checks.variable(name, value)
         shape = (self.n_layers * self.direction, len(xs), self.out_size)
         if value.ndim != 3 or value.shape[::2] != shape[::2] or value.shape[1] < len(xs):
-            raise ValueError(f'expected {name} of shape {shape}, got {value.shape}: '
-                             'give one row for each sequence; further rows are left out')
+            raise ValueError(
+                f'expected {name} of shape {shape}, got {value.shape}: '
+                'give one row for each sequence; further rows are left out'
+            )
         if value.shape[1] > len(xs):
-            value = value[:, :len(xs)]
+            value = value[:, : len(xs)]
         return _sorted(value, order)
 
 
@@ -130,9 +187,13 @@ def _sorted(state: chainer.Variable, order: numpy.ndarray, inv: bool = False) ->
 
 
 def _time_major(lengths: numpy.ndarray, order: numpy.ndarray, batches: list[int]) -> numpy.ndarray:
-    """Where the rows of the sequences, one after the other, lie: those of step 0 first, longest sequence first."""
+    """Where the rows of the sequences, one after the other, lie:
+    those of step 0 first, longest sequence first.
+    """
     starts = (numpy.cumsum(lengths) - lengths)[order]
-    return numpy.concatenate([starts[:0], *(starts[:batch] + t for t, batch in enumerate(batches))]).astype(numpy.int32)
+    return numpy.concatenate(
+        [starts[:0], *(starts[:batch] + t for t, batch in enumerate(batches))]
+    ).astype(numpy.int32)
 
 
 def _permute(x: chainer.Variable, rows: numpy.ndarray, inv: bool = False) -> chainer.Variable:

@@ -1,8 +1,8 @@
 """``StatefulPeepholeLSTM``."""
+
 from __future__ import annotations
 
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 import chainer.links as L
@@ -11,8 +11,7 @@ from chainer import initializers
 from chainer_lstm import functions
 from chainer_lstm import initializers as ours
 from chainer_lstm.functions.checks import size
-from chainer_lstm.functions.lstm import State
-from chainer_lstm.functions.lstm import composed_peephole_step
+from chainer_lstm.functions.lstm import State, composed_peephole_step
 from chainer_lstm.links import base
 
 
@@ -43,16 +42,33 @@ class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
         ValueError: a size is not positive.
     """
 
-    def __init__(self, in_size: Optional[int], out_size: int, *, lateral_init: Any = None, upward_init: Any = None,
-                 peep_init: Any = None, bias_init: Any = None, forget_bias_init: Any = None) -> None:
+    def __init__(
+        self,
+        in_size: Optional[int],
+        out_size: int,
+        *,
+        lateral_init: Any = None,
+        upward_init: Any = None,
+        peep_init: Any = None,
+        bias_init: Any = None,
+        forget_bias_init: Any = None,
+    ) -> None:
         in_size, out_size = size('in_size', in_size, optional=True), size('out_size', out_size)
-        inits = {'lateral_init': lateral_init, 'upward_init': upward_init, 'peep_init': peep_init,
-                 'bias_init': bias_init, 'forget_bias_init': forget_bias_init}
+        inits = {
+            'lateral_init': lateral_init,
+            'upward_init': upward_init,
+            'peep_init': peep_init,
+            'bias_init': bias_init,
+            'forget_bias_init': forget_bias_init,
+        }
         for name, value in inits.items():
             ours.check(name, value)
         super().__init__(in_size, out_size)
-        for linear, init in ((self.upward, upward_init), (self.lateral, lateral_init),
-                             *((peep, peep_init) for peep in self._peepholes())):
+        for linear, init in (
+            (self.upward, upward_init),
+            (self.lateral, lateral_init),
+            *((peep, peep_init) for peep in self._peepholes()),
+        ):
             if init is not None:
                 base.reinitialize(linear.W, initializers._get_initializer(init))
         if bias_init is not None or forget_bias_init is not None:
@@ -61,20 +77,32 @@ class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
     def _peepholes(self) -> tuple[L.Linear, L.Linear, L.Linear]:
         return self.peep_i, self.peep_f, self.peep_o
 
-    def _step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
+    def _step(
+        self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable
+    ) -> State:
         if self._is_plain():
             return functions.peephole_lstm_step(c, h, base.flat(x), *self._weights())
         return self._composed_step(c, h, x)
 
     def _is_plain(self) -> bool:
         nobias = (self.lateral, *self._peepholes())
-        return (base.is_plain(self.upward, *nobias) and self.upward.b is not None
-                and all(linear.b is None for linear in nobias))
+        return (
+            base.is_plain(self.upward, *nobias)
+            and self.upward.b is not None
+            and all(linear.b is None for linear in nobias)
+        )
 
     def _weights(self) -> tuple[chainer.Parameter, ...]:
-        return (self.upward.W, self.upward.b, self.lateral.W, *(peep.W for peep in self._peepholes()))
+        return (
+            self.upward.W,
+            self.upward.b,
+            self.lateral.W,
+            *(peep.W for peep in self._peepholes()),
+        )
 
-    def _composed_step(self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable) -> State:
+    def _composed_step(
+        self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable
+    ) -> State:
         """The step through the links themselves, whatever they have become."""
         pre = self.upward(x)
         if h is not None:

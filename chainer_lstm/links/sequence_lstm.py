@@ -1,10 +1,11 @@
-"""``SequenceLSTM``: layers over a whole batch of sequences in one call, as Keras, NNabla, Gluon and torch have them."""
+"""``SequenceLSTM``: layers over a whole batch of sequences in one call, as Keras, NNabla,
+Gluon and torch have them.
+"""
+
 from __future__ import annotations
 
 import contextlib
-from typing import Any
-from typing import NamedTuple
-from typing import Optional
+from typing import Any, NamedTuple, Optional
 
 import chainer
 import chainer.functions as F
@@ -13,10 +14,8 @@ import numpy
 from chainer.backends import cuda
 
 from chainer_lstm import functions
-from chainer_lstm.functions import checks
-from chainer_lstm.functions import outputs
-from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.lstm import State
+from chainer_lstm.functions import checks, outputs
+from chainer_lstm.functions.lstm import Input, State
 from chainer_lstm.links import base
 from chainer_lstm.links.lstm import StatelessLSTM
 
@@ -58,25 +57,53 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
     c: Optional[chainer.Variable] = None
     h: Optional[chainer.Variable] = None
 
-    def __init__(self, in_size: Optional[int], out_size: int, *, n_layers: int = 1, bidirectional: bool = False,
-                 dropout: float = 0, return_sequences: bool = False, return_state: bool = False,
-                 stateful: bool = False, batch_first: bool = True, learn_initial_state: bool = False,
-                 lateral_init: Any = None, upward_init: Any = None, bias_init: Any = None,
-                 forget_bias_init: Any = None) -> None:
+    def __init__(
+        self,
+        in_size: Optional[int],
+        out_size: int,
+        *,
+        n_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        stateful: bool = False,
+        batch_first: bool = True,
+        learn_initial_state: bool = False,
+        lateral_init: Any = None,
+        upward_init: Any = None,
+        bias_init: Any = None,
+        forget_bias_init: Any = None,
+    ) -> None:
         super().__init__()
         in_size = checks.size('in_size', in_size, optional=True)
-        self.out_size, self.n_layers = checks.size('out_size', out_size), checks.size('n_layers', n_layers)
+        self.out_size, self.n_layers = (
+            checks.size('out_size', out_size),
+            checks.size('n_layers', n_layers),
+        )
         self.dropout = checks.dropout(dropout)
         self.return_sequences, self.return_state = return_sequences, return_state
-        self.stateful, self.batch_first, self.learn_initial_state = stateful, batch_first, learn_initial_state
+        self.stateful, self.batch_first, self.learn_initial_state = (
+            stateful,
+            batch_first,
+            learn_initial_state,
+        )
         self._directions = 2 if bidirectional else 1
-        self._names = [f'l{layer}{end}' for layer in range(self.n_layers)
-                       for end in ('', '_reverse')[:self._directions]]
+        self._names = [
+            f'l{layer}{end}'
+            for layer in range(self.n_layers)
+            for end in ('', '_reverse')[: self._directions]
+        ]
         with self.init_scope():
             for k, name in enumerate(self._names):
                 size = in_size if k < self._directions else self._directions * self.out_size
-                setattr(self, name, StatelessLSTM(
-                    size, self.out_size, lateral_init, upward_init, bias_init, forget_bias_init))
+                setattr(
+                    self,
+                    name,
+                    StatelessLSTM(
+                        size, self.out_size, lateral_init, upward_init, bias_init, forget_bias_init
+                    ),
+                )
             if learn_initial_state:
                 self.c0 = chainer.Parameter(0, (len(self._names), self.out_size))
                 self.h0 = chainer.Parameter(0, (len(self._names), self.out_size))
@@ -120,7 +147,14 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
     def _state_shape(self, rows: int) -> tuple[int, ...]:
         return len(self._names), rows, self.out_size
 
-    def forward(self, x: Input, initial_state: Optional[State] = None, *, lengths: Any = None, mask: Any = None) -> Any:
+    def forward(
+        self,
+        x: Input,
+        initial_state: Optional[State] = None,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+    ) -> Any:
         """Runs all layers over all steps.
 
         A masked step leaves the state as it is, and its output is the one
@@ -140,8 +174,8 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
             each state (S * D, B, H), or (B, H) where S * D is 1.
 
         Raises:
-            TypeError, ValueError, chainer.utils.type_check.InvalidType: a type, shape, value or dtype
-                does not fit; parameters and state are as before.
+            TypeError, ValueError, chainer.utils.type_check.InvalidType: a type, shape, value or
+                dtype does not fit; parameters and state are as before.
         """
         cells = self._cells()
         xs = self._time_major(x, cells[0].upward.W)
@@ -160,33 +194,46 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
         if self.stateful:
             self.c, self.h = c, h
         if not self.return_sequences:
-            last = h[len(h) - self._directions:]
-            y = outputs.reshape(F.transpose(last, (1, 0, 2)), (batch, self._directions * self.out_size))
+            last = h[len(h) - self._directions :]
+            y = outputs.reshape(
+                F.transpose(last, (1, 0, 2)), (batch, self._directions * self.out_size)
+            )
         elif self.batch_first:
             y = outputs.transpose(y, (1, 0, 2))
         if not self.return_state:
             return y
-        return (y, c, h) if len(cells) > 1 else (y, *(outputs.reshape(s, s.shape[1:]) for s in (c, h)))
+        return (
+            (y, c, h) if len(cells) > 1 else (y, *(outputs.reshape(s, s.shape[1:]) for s in (c, h)))
+        )
 
     def _run(self, h, c, xs, weights):
-        return functions.lstm_sequence(h, c, xs, weights, bidirectional=self._directions == 2, dropout=self.dropout)
+        return functions.lstm_sequence(
+            h, c, xs, weights, bidirectional=self._directions == 2, dropout=self.dropout
+        )
 
     def _run_masked(self, h0, c0, rows, weights, packing):
         """rows (T * B, I) -> h, c, and the outputs (T, B, D * H) if they are wanted."""
-        order, index, *repeats = (self.device.send(i.astype(numpy.int32)) for i in (
-            packing.order, packing.rows, packing.before, packing.after))
+        order, index, *repeats = (
+            self.device.send(i.astype(numpy.int32))
+            for i in (packing.order, packing.rows, packing.before, packing.after)
+        )
         h0, c0 = (F.permutate(s, order, axis=1) for s in (h0, c0))
         steps = F.split_axis(F.permutate(rows, index), packing.starts[1:], axis=0)[:-1]
         batch, units = h0.shape[1:]
         # no valid step at all: a sequence of no steps, through which the state goes
-        h, c, ys = self._run(h0, c0, steps or F.reshape(rows[:0], (0, batch, rows.shape[1])), weights)
+        h, c, ys = self._run(
+            h0, c0, steps or F.reshape(rows[:0], (0, batch, rows.shape[1])), weights
+        )
         h, c = (outputs.permutate(s, order, axis=1, inv=True) for s in (h, c))
         if not self.return_sequences:
             return h, c, None
         y = F.concat(ys, axis=0) if steps else F.reshape(ys, (0, self._directions * units))
         repeated = [
-            F.concat((h0[len(h0) - self._directions + d], y[:, d * units:(d + 1) * units]), axis=0)[repeats[d]]
-            for d in range(self._directions)]
+            F.concat(
+                (h0[len(h0) - self._directions + d], y[:, d * units : (d + 1) * units]), axis=0
+            )[repeats[d]]
+            for d in range(self._directions)
+        ]
         y = F.permutate(F.concat((y, F.concat(repeated, axis=1)), axis=0), index, inv=True)
         return h, c, outputs.reshape(y, (len(rows) // batch, batch, self._directions * units))
 
@@ -194,16 +241,24 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
         cells = [getattr(self, name) for name in self._names]
         for name, cell in zip(self._names, cells):
             if not isinstance(cell, StatelessLSTM) or not all(
-                    type(linear) is L.Linear and not linear.local_link_hooks and (linear.b is None) == nobias
-                    for linear, nobias in ((cell.upward, False), (cell.lateral, True))):
-                raise TypeError(f'expected {name} as it was made (it holds the weights and is not called), '
-                                f'got {type(cell).__name__} with a link that was replaced or hooked')
+                type(linear) is L.Linear
+                and not linear.local_link_hooks
+                and (linear.b is None) == nobias
+                for linear, nobias in ((cell.upward, False), (cell.lateral, True))
+            ):
+                raise TypeError(
+                    f'expected {name} as it was made (it holds the weights and is not called), '
+                    f'got {type(cell).__name__} with a link that was replaced or hooked'
+                )
         return cells
 
     def _time_major(self, x: Any, W: chainer.Parameter) -> chainer.Variable:
         x = checks.variable('x', x)
         if W.array is not None and W.ndim != 2:
-            raise ValueError(f'expected the weights of the input of shape ({4 * self.out_size}, inputs), got {W.shape}')
+            raise ValueError(
+                f'expected the weights of the input of shape ({4 * self.out_size}, inputs), '
+                f'got {W.shape}'
+            )
         width = None if W.array is None else W.shape[1]
         if x.ndim != 3 or x.shape[2] != (width or max(x.shape[2], 1)):
             axes = 'batch, time' if self.batch_first else 'time, batch'
@@ -215,13 +270,21 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
     def _first_state(self, batch: int, dtype: Any, given: Any) -> State:
         if given is not None:
             if not isinstance(given, (tuple, list)) or len(given) != 2:
-                got = f'{len(given)} items' if isinstance(given, (tuple, list)) else type(given).__name__
+                got = (
+                    f'{len(given)} items'
+                    if isinstance(given, (tuple, list))
+                    else type(given).__name__
+                )
                 raise ValueError(f'expected initial_state to be a pair (c, h), got {got}')
-            return self._state('c', given[0], batch, dtype), self._state('h', given[1], batch, dtype)
+            return self._state('c', given[0], batch, dtype), self._state(
+                'h', given[1], batch, dtype
+            )
         if self.stateful and self.c is not None:
             if self.c.shape[1] != batch:
-                raise ValueError(f'expected a batch of {self.c.shape[1]}, the size of the kept state '
-                                 f'(reset_state forgets it), got {batch}')
+                raise ValueError(
+                    f'expected a batch of {self.c.shape[1]}, the size of the kept state '
+                    f'(reset_state forgets it), got {batch}'
+                )
             return self.c, self.h
         shape = (len(self._names), batch, self.out_size)
         if self.learn_initial_state:
@@ -229,17 +292,28 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
         with chainer.using_device(self.device):
             return tuple(chainer.Variable(self.xp.zeros(shape, dtype)) for _ in 'ch')
 
-    def _state(self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None) -> chainer.Variable:
+    def _state(
+        self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None
+    ) -> chainer.Variable:
         """(S * D, B, H), or (B, H) where S * D is 1 -> (S * D, B, H)."""
         groups = len(self._names)
         value = checks.variable(name, value)
         shape = (1, *value.shape) if value.ndim == 2 and groups == 1 else value.shape
-        if len(shape) != 3 or shape[::2] != (groups, self.out_size) or batch not in (None, shape[1]):
+        if (
+            len(shape) != 3
+            or shape[::2] != (groups, self.out_size)
+            or batch not in (None, shape[1])
+        ):
             batch = 'batch' if batch is None else batch
-            raise ValueError(f'expected {name} of shape ({groups}, {batch}, {self.out_size}), got {value.shape}')
+            raise ValueError(
+                f'expected {name} of shape ({groups}, {batch}, {self.out_size}), got {value.shape}'
+            )
         if value.dtype.kind != 'f' or (dtype is not None and value.dtype != dtype):
             hint = '' if dtype is None else f' ({checks.conversion(name, value.dtype, dtype)})'
-            raise TypeError(f'expected {name} of dtype {"float" if dtype is None else dtype}, got {value.dtype}{hint}')
+            raise TypeError(
+                f'expected {name} of dtype {"float" if dtype is None else dtype}, '
+                f'got {value.dtype}{hint}'
+            )
         return F.reshape(value, shape)
 
 
@@ -262,7 +336,9 @@ def _valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[num
     if mask.dtype.kind not in 'biuf':
         raise TypeError(f'expected mask to be booleans or numbers, got {mask.dtype}')
     if mask.shape not in ((batch, time), (batch, time, 1)):
-        raise ValueError(f'expected mask of shape ({batch}, {time}) or ({batch}, {time}, 1), got {mask.shape}')
+        raise ValueError(
+            f'expected mask of shape ({batch}, {time}) or ({batch}, {time}, 1), got {mask.shape}'
+        )
     wrong = mask[(mask != 0) & (mask != 1)]
     if wrong.size:
         raise ValueError(f'expected mask to be of 0 and 1, got {wrong[0]}')
@@ -305,4 +381,6 @@ def _packing(valid: numpy.ndarray) -> _Packing:
     rows = flat[valid][numpy.argsort(packed[valid])]
     before = numpy.where(seen == 0, rank, batch + packed)
     after = numpy.where(seen == counts, rank, batch + starts[seen] + rank)
-    return _Packing(order, starts, numpy.concatenate((rows, flat[~valid])), before[~valid], after[~valid])
+    return _Packing(
+        order, starts, numpy.concatenate((rows, flat[~valid])), before[~valid], after[~valid]
+    )

@@ -1,11 +1,10 @@
 """The recurrent language model of Chainer's PTB example."""
+
 from __future__ import annotations
 
 import os
 import warnings
-from typing import Any
-from typing import Optional
-from typing import Union
+from typing import Any, Optional, Union
 
 import chainer
 import chainer.functions as F
@@ -16,8 +15,7 @@ from chainer_lstm import functions
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.links import LSTM
-from chainer_lstm.links.base import CheckedLoading
-from chainer_lstm.links.base import is_plain
+from chainer_lstm.links.base import CheckedLoading, is_plain
 from chainer_lstm.links.checks import same_bits
 from chainer_lstm.models.shared import SharesParameters
 
@@ -50,18 +48,31 @@ class RNNForLM(CheckedLoading, SharesParameters):
         ValueError: a size is not positive, dropout not in [0, 1), init negative or not finite.
     """
 
-    def __init__(self, n_vocab: int, n_units: int, train: Optional[bool] = None, *,
-                 n_layers: int = 2, dropout: float = 0.5, init: float = 0.1,
-                 tie_embeddings: bool = False) -> None:
+    def __init__(
+        self,
+        n_vocab: int,
+        n_units: int,
+        train: Optional[bool] = None,
+        *,
+        n_layers: int = 2,
+        dropout: float = 0.5,
+        init: float = 0.1,
+        tie_embeddings: bool = False,
+    ) -> None:
         super().__init__()
         n_vocab, n_units, n_layers = (
             checks.size(name, value)
-            for name, value in (('n_vocab', n_vocab), ('n_units', n_units), ('n_layers', n_layers)))
+            for name, value in (('n_vocab', n_vocab), ('n_units', n_units), ('n_layers', n_layers))
+        )
         checks.number('init', init, 0)
         _check_tie_embeddings(tie_embeddings)
         if train is not None:
-            warnings.warn('the train flag of RNNForLM is that of Chainer v1; use chainer.using_config("train", ...)',
-                          DeprecationWarning, stacklevel=2)
+            warnings.warn(
+                'the train flag of RNNForLM is that of Chainer v1; '
+                'use chainer.using_config("train", ...)',
+                DeprecationWarning,
+                stacklevel=2,
+            )
         self.train = train
         self.n_layers = n_layers
         self.dropout = checks.dropout(dropout)
@@ -76,8 +87,9 @@ class RNNForLM(CheckedLoading, SharesParameters):
             param.array[...] = numpy.random.uniform(-init, init, param.shape)
 
     @classmethod
-    def from_npz(cls, path: Union[str, os.PathLike[str]], *,
-                 tie_embeddings: Optional[bool] = None) -> RNNForLM:
+    def from_npz(
+        cls, path: Union[str, os.PathLike[str]], *, tie_embeddings: Optional[bool] = None
+    ) -> RNNForLM:
         """Return a model with the sizes and weights of a file.
 
         Args:
@@ -96,7 +108,9 @@ class RNNForLM(CheckedLoading, SharesParameters):
         try:
             chainer.serializers.load_npz(os.fspath(path), file := _Everything())
         except ValueError as error:
-            raise ValueError(f'expected an npz file of a model in {os.fspath(path)!r}: {error}') from error
+            raise ValueError(
+                f'expected an npz file of a model in {os.fspath(path)!r}: {error}'
+            ) from error
         arrays = file.arrays
         prefix = 'predictor/' if 'predictor/embed/W' in arrays else ''
         n_layers = sum(key.startswith(f'{prefix}l') and key.endswith('lateral/W') for key in arrays)
@@ -111,8 +125,10 @@ class RNNForLM(CheckedLoading, SharesParameters):
                 model._tie_embeddings()
             chainer.serializers.NpzDeserializer(arrays, prefix).load(model)
         except (KeyError, ValueError) as error:
-            raise ValueError(f'expected the weights of an RNNForLM in {os.fspath(path)!r}, '
-                             f'got {sorted(arrays)}: {error}') from error
+            raise ValueError(
+                f'expected the weights of an RNNForLM in {os.fspath(path)!r}, '
+                f'got {sorted(arrays)}: {error}'
+            ) from error
         return model
 
     @property
@@ -177,7 +193,9 @@ class RNNForLM(CheckedLoading, SharesParameters):
         return chainer.Variable(self.xp.zeros((*x.shape, W.shape[1]), W.dtype))
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
-        return F.dropout(h, self.dropout) if self.dropout else h  # Chainer draws numbers for a ratio of 0 too
+        return (
+            F.dropout(h, self.dropout) if self.dropout else h
+        )  # Chainer draws numbers for a ratio of 0 too
 
 
 def _check_tie_embeddings(value: Any) -> None:

@@ -1,4 +1,5 @@
 """Chains in which several links have one parameter, such as tied embeddings."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -3,6 +3,7 @@
 Arguments after the script or module are the program's own.  Errors that an old program meets on
 today's libraries are shown with a hint.
 """
+
 from __future__ import annotations
 
 import math
@@ -10,9 +11,7 @@ import sys
 
 from chainer_lstm.command_line import Parser
 from chainer_lstm.compat import worker
-from chainer_lstm.script import hints
-from chainer_lstm.script import options
-from chainer_lstm.script import run
+from chainer_lstm.script import hints, options, run
 
 USAGE = '%(prog)s [options] (script.py | folder | archive.zip | -m module | -) [arguments ...]'
 EXAMPLES = """\
@@ -56,22 +55,34 @@ def main(argv: list[str]) -> None:
 def _parser() -> Parser:
     parser = Parser(__doc__, prog='python -m chainer_lstm', usage=USAGE, epilog=EXAMPLES)
     parser.add_argument(
-        '--v1', action='store_true',
-        help="Chainer v1's names, arguments and defaults: FunctionSet, train=, volatile=, wscale=")
+        '--v1',
+        action='store_true',
+        help="Chainer v1's names, arguments and defaults: FunctionSet, train=, volatile=, wscale=",
+    )
     parser.add_argument(
-        '--cpu', action='store_true',
+        '--cpu',
+        action='store_true',
         help="compute on the CPU what the program asks of a GPU: devices, to_gpu and CuPy's "
-             'functions stand for NumPy')
+        'functions stand for NumPy',
+    )
     parser.add_argument(
-        '--numpy1', action='store_true',
+        '--numpy1',
+        action='store_true',
         help="NumPy 1's names (np.float, np.product) and conversions (float() of an array of one "
-             "element) in the program's own files; its type promotion needs numpy<2")
+        "element) in the program's own files; its type promotion needs numpy<2",
+    )
     parser.add_argument(
-        '--forget-bias', type=float, metavar='VALUE',
-        help='default of forget_bias_init of LSTM links: 0 as in Chainer v1, 1 as in v2 to v7')
+        '--forget-bias',
+        type=float,
+        metavar='VALUE',
+        help='default of forget_bias_init of LSTM links: 0 as in Chainer v1, 1 as in v2 to v7',
+    )
     parser.add_argument(
-        '--engine', default='auto', metavar='NAME',
-        help='what computes the LSTMs, chainer.config.lstm_engine (default: auto)')
+        '--engine',
+        default='auto',
+        metavar='NAME',
+        help='what computes the LSTMs, chainer.config.lstm_engine (default: auto)',
+    )
     parser.add_argument('-m', dest='module', help='run a module instead of a script')
     parser.add_argument('script', nargs='?', help='file, folder or zip archive; - for stdin')
     return parser

@@ -4,6 +4,7 @@ Chainer is imported as where there is no CuPy, and the functions that need a GPU
 ones that do the same with NumPy's arrays.  ``import cupy`` gives the stand-in to the program's own
 files; libraries go on without it.
 """
+
 from __future__ import annotations
 
 import ast
@@ -34,7 +35,8 @@ def install() -> None:
 
     _replace_functions(chainer, cupy_on_cpu)
     builtins.__import__ = _importer(
-        builtins.__import__, {'cupy': cupy_on_cpu.cupy, 'cupyx': cupy_on_cpu.cupyx})
+        builtins.__import__, {'cupy': cupy_on_cpu.cupy, 'cupyx': cupy_on_cpu.cupyx}
+    )
     setattr(builtins, _ON_GPU, on_gpu)
     own_code.add_transformer(_Get())
 
@@ -59,8 +61,9 @@ def _replace_functions(chainer: Any, cupy_on_cpu: Any) -> None:
     get_device = chainer.get_device
 
     def get_device_of(device_spec: Any) -> Any:
-        return cupy_on_cpu.GpuDevice() if isinstance(device_spec, device) else get_device(
-            device_spec)
+        return (
+            cupy_on_cpu.GpuDevice() if isinstance(device_spec, device) else get_device(device_spec)
+        )
 
     chainer.get_device = chainer.backend.get_device = get_device_of
 
@@ -68,11 +71,15 @@ def _replace_functions(chainer: Any, cupy_on_cpu: Any) -> None:
 def _importer(import_module: Any, stand_ins: dict[str, Any]) -> Any:
     """Return an ``__import__`` by which the program's own files get a stand-in."""
 
-    def import_stand_in(name: str, globals: Any = None, locals: Any = None,
-                        fromlist: Any = (), level: int = 0) -> Any:
+    def import_stand_in(
+        name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
+    ) -> Any:
         first, *rest = name.split('.')
-        if level or first not in stand_ins or not own_code.is_own(
-                (globals or {}).get('__file__') or ''):
+        if (
+            level
+            or first not in stand_ins
+            or not own_code.is_own((globals or {}).get('__file__') or '')
+        ):
             return import_module(name, globals, locals, fromlist, level)
         module = stand_ins[first]
         try:

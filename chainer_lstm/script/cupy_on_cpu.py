@@ -3,6 +3,7 @@
 It has what programs call beside the functions that CuPy shares with NumPy.  There is one device,
 under any number, and its memory and streams need no care.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -19,8 +20,9 @@ from chainer.backends import cuda as chainer_cuda
 class _Module(types.ModuleType):
     """A module of CuPy: some names, and those of the module of NumPy in its place."""
 
-    def __init__(self, name: str, numpy_module: types.ModuleType | None = None,
-                 **names: Any) -> None:
+    def __init__(
+        self, name: str, numpy_module: types.ModuleType | None = None, **names: Any
+    ) -> None:
         super().__init__(name)
         self._numpy_module = numpy_module
         vars(self).update(names)
@@ -30,7 +32,10 @@ class _Module(types.ModuleType):
             return getattr(self._numpy_module, name)
         raise AttributeError(
             f'module {self.__name__!r} has no attribute {name!r} where --cpu puts NumPy '
-            'in the place of CuPy', name=name, obj=self)
+            'in the place of CuPy',
+            name=name,
+            obj=self,
+        )
 
 
 class _Random(_Module):
@@ -113,7 +118,7 @@ class Event:
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.done = True
-        self.seconds = 0.
+        self.seconds = 0.0
 
     def record(self, stream: Any = None) -> None:
         """Take the time."""
@@ -146,7 +151,8 @@ def current_device(device: Any = None) -> Device:
 def to_gpu(array: Any, device: Any = None, stream: Any = None) -> Any:
     """Copy arrays, as ``chainer.cuda.to_gpu`` does, into the CPU's memory."""
     return _backend._convert_arrays(
-        array, lambda each: None if each is None else numpy.array(_cpu._array_to_cpu(each)))
+        array, lambda each: None if each is None else numpy.array(_cpu._array_to_cpu(each))
+    )
 
 
 def _asnumpy(array: Any, *args: Any, **options: Any) -> Any:
@@ -168,7 +174,8 @@ def _scatter_add(array: Any, index: Any, value: Any) -> None:
 def _no_kernel(*args: Any, **options: Any) -> Any:
     raise RuntimeError(
         'a kernel in CUDA C++ needs a GPU, and the program is run with --cpu: expected one that '
-        'computes with the functions of NumPy where there is no GPU')
+        'computes with the functions of NumPy where there is no GPU'
+    )
 
 
 def _elapsed_time(start: Event, end: Event) -> float:
@@ -176,28 +183,55 @@ def _elapsed_time(start: Event, end: Event) -> float:
 
 
 _runtime = _Module(
-    'cupy.cuda.runtime', deviceSynchronize=nothing, getDevice=lambda: 0, setDevice=nothing,
-    getDeviceCount=lambda: 1, memGetInfo=lambda: (0, 0), profilerStart=nothing,
-    profilerStop=nothing)
+    'cupy.cuda.runtime',
+    deviceSynchronize=nothing,
+    getDevice=lambda: 0,
+    setDevice=nothing,
+    getDeviceCount=lambda: 1,
+    memGetInfo=lambda: (0, 0),
+    profilerStart=nothing,
+    profilerStop=nothing,
+)
 _cuda = _Module(
-    'cupy.cuda', Device=Device, Event=Event, Stream=Stream, ExternalStream=Stream,
-    MemoryPool=MemoryPool, PinnedMemoryPool=MemoryPool, runtime=_runtime,
-    set_allocator=nothing, set_pinned_memory_allocator=nothing, is_available=lambda: True,
-    get_device_id=lambda: 0, get_elapsed_time=_elapsed_time, get_current_stream=Stream,
+    'cupy.cuda',
+    Device=Device,
+    Event=Event,
+    Stream=Stream,
+    ExternalStream=Stream,
+    MemoryPool=MemoryPool,
+    PinnedMemoryPool=MemoryPool,
+    runtime=_runtime,
+    set_allocator=nothing,
+    set_pinned_memory_allocator=nothing,
+    is_available=lambda: True,
+    get_device_id=lambda: 0,
+    get_elapsed_time=_elapsed_time,
+    get_current_stream=Stream,
     profile=contextlib.nullcontext,
     profiler=_Module('cupy.cuda.profiler', start=nothing, stop=nothing, initialize=nothing),
     nvtx=_Module('cupy.cuda.nvtx', RangePush=nothing, RangePop=nothing, Mark=nothing),
     device=_Module('cupy.cuda.device', Device=Device, get_device_id=lambda: 0),
-    stream=_Module('cupy.cuda.stream', Event=Event, Stream=Stream,
-                   get_elapsed_time=_elapsed_time),
-    memory=_Module('cupy.cuda.memory', MemoryPool=MemoryPool, set_allocator=nothing))
+    stream=_Module('cupy.cuda.stream', Event=Event, Stream=Stream, get_elapsed_time=_elapsed_time),
+    memory=_Module('cupy.cuda.memory', MemoryPool=MemoryPool, set_allocator=nothing),
+)
 _pool = MemoryPool()
 
 cupy = _Module(
-    'cupy', numpy, cuda=_cuda, random=_Random('cupy.random', numpy.random),
-    asnumpy=_asnumpy, get_array_module=lambda *arrays: numpy,
-    scatter_add=_scatter_add, memoize=_memoize, clear_memo=nothing, fuse=_fuse,
-    get_default_memory_pool=lambda: _pool, get_default_pinned_memory_pool=lambda: _pool,
-    ElementwiseKernel=_no_kernel, ReductionKernel=_no_kernel, RawKernel=_no_kernel,
-    RawModule=_no_kernel)
+    'cupy',
+    numpy,
+    cuda=_cuda,
+    random=_Random('cupy.random', numpy.random),
+    asnumpy=_asnumpy,
+    get_array_module=lambda *arrays: numpy,
+    scatter_add=_scatter_add,
+    memoize=_memoize,
+    clear_memo=nothing,
+    fuse=_fuse,
+    get_default_memory_pool=lambda: _pool,
+    get_default_pinned_memory_pool=lambda: _pool,
+    ElementwiseKernel=_no_kernel,
+    ReductionKernel=_no_kernel,
+    RawKernel=_no_kernel,
+    RawModule=_no_kernel,
+)
 cupyx = _Module('cupyx', scatter_add=_scatter_add, rsqrt=lambda x: 1 / numpy.sqrt(x))

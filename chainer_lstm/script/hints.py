@@ -1,4 +1,5 @@
 """Hints below the traceback of an error that stops an old program on today's libraries."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -9,9 +10,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable
-from typing import Any
-from typing import NamedTuple
-from typing import Optional
+from typing import Any, NamedTuple, Optional
 
 from chainer_lstm.script import own_code
 from chainer_lstm.script.options import Options
@@ -31,33 +30,46 @@ class Hint(NamedTuple):
     option: Optional[str] = None  # of Options: no hint where it is used already
 
 
-_2TO3 = ('this is Python 2: ' + (
-    'python -m lib2to3 -w {file}' if sys.version_info < (3, 13) else
-    'pip install fissix, and python -m fissix -w {file}') + ' rewrites it for Python 3')
+_2TO3 = (
+    'this is Python 2: '
+    + (
+        'python -m lib2to3 -w {file}'
+        if sys.version_info < (3, 13)
+        else 'pip install fissix, and python -m fissix -w {file}'
+    )
+    + ' rewrites it for Python 3'
+)
 _DIVISION = 'if it is a quotient of integers: Python 2 rounded it down; write // for /'
 _NO_INTEGER = (
     r"TypeError: (?:'float' object cannot be interpreted as an integer|can't multiply sequence by "
     r"non-int of type 'float'|slice indices must be integers|\w+ indices must be integers.*float|"
     r"expected .*integer.*, got '?\d+\.\d)|IndexError: (?:only integers, slices|arrays used as "
-    r'indices must be of integer)')
-_ITEM = ('since NumPy 2.4 an array of shape (1,) is no number: write x.item(), use the option '
-         "--numpy1, or install 'numpy<2.4'")
+    r'indices must be of integer)'
+)
+_ITEM = (
+    'since NumPy 2.4 an array of shape (1,) is no number: write x.item(), use the option '
+    "--numpy1, or install 'numpy<2.4'"
+)
 _V1 = 'this is of Chainer v1: use the option --v1'
-_GPU = ("there is no GPU that CuPy can use: use the option --cpu, or install CuPy and CUDA's "
-        "libraries: pip install 'chainer-lstm[cuda13]'")
+_GPU = (
+    "there is no GPU that CuPy can use: use the option --cpu, or install CuPy and CUDA's "
+    "libraries: pip install 'chainer-lstm[cuda13]'"
+)
 _V1_ARGUMENTS = 'bias|deterministic|test|train|trigger|use_cudnn|volatile|wscale'
-_V1_METHODS = ('accumulate_grads|clip_grads|compute_grads_norm|start_finetuning|weight_decay|'
-               'zero_grads')
+_V1_METHODS = (
+    'accumulate_grads|clip_grads|compute_grads_norm|start_finetuning|weight_decay|zero_grads'
+)
 
 HINTS = (
     # NumPy
-    Hint(PROGRAM, r'TypeError: only 0-dimensional arrays can be converted to Python scalars',
-         _ITEM, 'numpy1'),
-    Hint(PROGRAM, r'TypeError: %\w format: a real number is required, not numpy\.ndarray',
-         _ITEM, 'numpy1'),
+    Hint(PROGRAM, r'TypeError: only 0-dimensional arrays can be converted to Python scalars', _ITEM,
+         'numpy1'),
+    Hint(PROGRAM, r'TypeError: %\w format: a real number is required, not numpy\.ndarray', _ITEM,
+         'numpy1'),
     Hint(PROGRAM, r'ValueError: setting an array element with a sequence\.$',
          f'if the array has one element: {_ITEM}', 'numpy1'),
-    Hint(PROGRAM, r'ValueError: setting an array element with a sequence\. The requested array '
+    Hint(PROGRAM,
+         r'ValueError: setting an array element with a sequence\. The requested array '
          r'has an inhomogeneous shape',
          'since NumPy 1.24 rows of different lengths make no array by themselves: write '
          'np.array(rows, dtype=object), or x.item() where a number is in an array'),
@@ -80,23 +92,28 @@ HINTS = (
     Hint(PROGRAM, r'SyntaxError: Missing parentheses in call to', _2TO3),
     Hint(PROGRAM, r'SyntaxError: multiple exception types must be parenthesized', _2TO3),
     Hint(PROGRAM, r'SyntaxError: leading zeros in decimal integer literals', _2TO3),
-    Hint(PROGRAM, r'SyntaxError: (?:Function|Lambda expression) parameters cannot be '
+    Hint(PROGRAM,
+         r'SyntaxError: (?:Function|Lambda expression) parameters cannot be '
          r'parenthesized', _2TO3),
     Hint(PROGRAM, r'SyntaxError: invalid decimal literal\n.*\b\d+[lL]\b', _2TO3),
     Hint(PROGRAM, r'SyntaxError: invalid syntax\n.*(?:`.+`|<>|\bur[\'"]|^\s*raise \w+, )', _2TO3),
-    Hint(PROGRAM, r'TabError: ', 'this is Python 2, where a tab is 8 columns: '
-         'expand -i -t 8 {file} prints it with spaces'),
-    Hint(PROGRAM, r"TypeError: unsupported operand type\(s\) for >>: "
+    Hint(PROGRAM, r'TabError: ',
+         'this is Python 2, where a tab is 8 columns: expand -i -t 8 {file} prints it with spaces'),
+    Hint(PROGRAM,
+         r'TypeError: unsupported operand type\(s\) for >>: '
          r"'builtin_function_or_method'", _2TO3),
-    Hint(PROGRAM, r"NameError: name '(?:basestring|cmp|execfile|file|long|raw_input|reduce|reload|"
+    Hint(PROGRAM,
+         r"NameError: name '(?:basestring|cmp|execfile|file|long|raw_input|reduce|reload|"
          r"unichr|unicode|xrange)' is not defined", _2TO3),
-    Hint(PROGRAM, r"ModuleNotFoundError: No module named '(?:ConfigParser|HTMLParser|Queue|"
+    Hint(PROGRAM,
+         r"ModuleNotFoundError: No module named '(?:ConfigParser|HTMLParser|Queue|"
          r"StringIO|Tkinter|cPickle|cStringIO|commands|httplib|urllib2|urlparse)'", _2TO3),
     Hint(PROGRAM, r"AttributeError: 'dict' object has no attribute '(?:has_key|iter\w+)'", _2TO3),
     Hint(PROGRAM, r"AttributeError: module 'itertools' has no attribute 'i\w+'", _2TO3),
     Hint(PROGRAM, r"AttributeError: module 'urllib' has no attribute '(?:url\w+|quote|unquote)'",
          _2TO3),
-    Hint(PROGRAM, r"AttributeError: '\w*(?:generator|iterator|reader)' object has no attribute "
+    Hint(PROGRAM,
+         r"AttributeError: '\w*(?:generator|iterator|reader)' object has no attribute "
          r"'next'", _2TO3),
     Hint(PROGRAM, r"TypeError: '(?:map|zip|filter|dict_\w+)' object is not subscriptable", _2TO3),
     Hint(PROGRAM, r"TypeError: object of type '(?:map|zip|filter)' has no len\(\)", _2TO3),
@@ -111,13 +128,14 @@ HINTS = (
     Hint(PROGRAM, r'TypeError: write\(\) argument must be str, not bytes',
          "if it is a pickle: open(name, 'wb')"),
     # Chainer v1
-    Hint(CHAINER, rf'ValueError: (?:{_V1_ARGUMENTS}) argument is not supported anymore', _V1,
-         'v1'),
-    Hint(CHAINER, r'TypeError: .* got (?:an )?unexpected keyword argument(?:\(s\))? '
+    Hint(CHAINER, rf'ValueError: (?:{_V1_ARGUMENTS}) argument is not supported anymore', _V1, 'v1'),
+    Hint(CHAINER,
+         r'TypeError: .* got (?:an )?unexpected keyword argument(?:\(s\))? '
          rf"'(?:{_V1_ARGUMENTS})'", _V1, 'v1'),
     Hint(CHAINER, r'TypeError: [\w.]+\(\) takes .*positional arguments? but \d+ were given',
          'Chainer v1 had more arguments: if the program is for v1, use the option --v1', 'v1'),
-    Hint(PROGRAM, r"AttributeError: module 'chainer' has no attribute "
+    Hint(PROGRAM,
+         r"AttributeError: module 'chainer' has no attribute "
          r"'(?:FunctionSet|Flag|ON|OFF|AUTO)'", _V1, 'v1'),
     # the links and function objects that were there
     Hint(PROGRAM, r"AttributeError: module 'chainer\.functions' has no attribute '[A-Z]", _V1,
@@ -127,13 +145,14 @@ HINTS = (
     Hint(CHAINER, r'TypeError: optimization target must be a link', _V1, 'v1'),
     Hint(CHAINER, r'ValueError: Invalid argument\. The length of GRU\.forward must be 1', _V1,
          'v1'),
-    Hint(PROGRAM, r"AttributeError: module 'chainer\.backends\.cuda' has no attribute 'init'",
-         _V1, 'v1'),
+    Hint(PROGRAM, r"AttributeError: module 'chainer\.backends\.cuda' has no attribute 'init'", _V1,
+         'v1'),
     Hint(PROGRAM, r"AttributeError: '(?:int|tuple|numpy\.dtype.*)' object has no attribute 'eval'",
          _V1, 'v1'),
     # GPU
     Hint(CHAINER, r'RuntimeError: CUDA environment is not correctly set up', _GPU, 'cpu'),
-    Hint(PROGRAM, r"(?:ModuleNotFound|Import)Error: (?:No module named 'cupy|import of cupy halted|"
+    Hint(PROGRAM,
+         r"(?:ModuleNotFound|Import)Error: (?:No module named 'cupy|import of cupy halted|"
          r'\s*=+\s+Failed to import CuPy)', _GPU, 'cpu'),
     Hint(PROGRAM, r'AttributeError: cuda\.cupy ', _GPU, 'cpu'),
     Hint(PROGRAM, r'CUDARuntimeError: cudaError(?:NoDevice|InsufficientDriver)', _GPU, 'cpu'),
@@ -142,7 +161,7 @@ HINTS = (
          'write Image.LANCZOS'),
     Hint(PROGRAM, r"AttributeError: module '(?:matplotlib\.pyplot|pylab)' has no attribute 'hold'",
          'delete the call: plots are added to each other'),
-)
+)  # fmt: skip
 
 _CHAINER = ('chainer', 'chainer_lstm')
 # whose frames below a line of the program say nothing about where the error comes from
@@ -151,15 +170,20 @@ _TRANSPARENT = ('numpy', 'cupy', 'importlib', 'codecs', 'PIL', 'matplotlib')
 # frames of what runs the program, before its first one
 _HERE = os.path.dirname(__file__)
 _RUNNERS = (
-    os.path.join(_HERE, ''), os.path.join(os.path.dirname(_HERE), '__main__.py'), '<frozen ',
-    runpy.run_path.__code__.co_filename, importlib.util.find_spec.__code__.co_filename)
+    os.path.join(_HERE, ''),
+    os.path.join(os.path.dirname(_HERE), '__main__.py'),
+    '<frozen ',
+    runpy.run_path.__code__.co_filename,
+    importlib.util.find_spec.__code__.co_filename,
+)
 
 
 def excepthook(hook: Callable[..., Any], options: Options) -> Callable[..., None]:
     """Return an ``excepthook`` that shows the program's frames only, and a hint below them."""
 
-    def show(kind: type[BaseException], error: BaseException,
-             trace: Optional[types.TracebackType]) -> None:
+    def show(
+        kind: type[BaseException], error: BaseException, trace: Optional[types.TracebackType]
+    ) -> None:
         # none is left of a SyntaxError in the script itself, which is shown without one
         shown = _from_program(trace)
         if shown is None and not isinstance(error, SyntaxError):
@@ -240,8 +264,15 @@ def _is_about_chainer(error: BaseException) -> bool:
     called = _called(error)
     return called is not None and any(
         hasattr(sys.modules.get(module), called)
-        for module in ('chainer', 'chainer.functions', 'chainer.links', 'chainer.optimizers',
-                       'chainer.links.rnn.n_step_rnn', 'chainer.training.extensions'))
+        for module in (
+            'chainer',
+            'chainer.functions',
+            'chainer.links',
+            'chainer.optimizers',
+            'chainer.links.rnn.n_step_rnn',
+            'chainer.training.extensions',
+        )
+    )
 
 
 def _called(error: BaseException) -> Optional[str]:

@@ -5,6 +5,7 @@ is given.  Conversions of arrays with one element, such as ``float(array)``, are
 and cannot be replaced: the calls are rewritten.  NumPy 1's promotion, in which an array of float32
 times a float64 scalar stays float32, cannot be given back: it is in the loops of NumPy.
 """
+
 from __future__ import annotations
 
 import ast
@@ -33,9 +34,15 @@ _RENAMED = {
     'row_stack': 'vstack', 'singlecomplex': 'complex64', 'sometrue': 'any', 'str0': 'str_',
     'string_': 'bytes_', 'trapz': 'trapezoid', 'typeDict': 'sctypeDict', 'uint0': 'uintp',
     'unicode_': 'str_', 'void0': 'void',
-}
-_EXCEPTIONS = ('AxisError', 'ComplexWarning', 'ModuleDeprecationWarning', 'RankWarning',
-               'TooHardError', 'VisibleDeprecationWarning')
+}  # fmt: skip
+_EXCEPTIONS = (
+    'AxisError',
+    'ComplexWarning',
+    'ModuleDeprecationWarning',
+    'RankWarning',
+    'TooHardError',
+    'VisibleDeprecationWarning',
+)
 
 
 class _Cast(dict):
@@ -47,10 +54,20 @@ class _Cast(dict):
 
 # name in NumPy 1 -> its value
 _NAMES: dict[str, Any] = {
-    'bool': bool, 'complex': complex, 'float': float, 'int': int, 'long': int, 'object': object,
-    'str': str, 'unicode': str, 'NINF': -math.inf, 'NZERO': -0., 'PZERO': 0.,
+    'bool': bool,
+    'complex': complex,
+    'float': float,
+    'int': int,
+    'long': int,
+    'object': object,
+    'str': str,
+    'unicode': str,
+    'NINF': -math.inf,
+    'NZERO': -0.0,
+    'PZERO': 0.0,
     'asfarray': lambda a, dtype=numpy.float64: numpy.asarray(
-        a, numpy.float64 if numpy.issubdtype(dtype, numpy.integer) else dtype),
+        a, numpy.float64 if numpy.issubdtype(dtype, numpy.integer) else dtype
+    ),
     'asscalar': lambda a: a.item(),
     'cast': _Cast(),
     'in1d': lambda ar1, ar2, **options: numpy.isin(numpy.ravel(ar1), ar2, **options),
@@ -180,8 +197,9 @@ class _Conversions(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         if self._converts(node.func):
-            node.args = [arg if isinstance(arg, ast.Starred) else _call('item', arg)
-                         for arg in node.args]
+            node.args = [
+                arg if isinstance(arg, ast.Starred) else _call('item', arg) for arg in node.args
+            ]
         return node
 
     def _converts(self, function: ast.expr) -> bool:
@@ -189,13 +207,17 @@ class _Conversions(ast.NodeTransformer):
         if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
             module = function.value.id
             return module in self._modules['math'] or (
-                module in self._modules['numpy'] and function.attr in _NUMBERS)
+                module in self._modules['numpy'] and function.attr in _NUMBERS
+            )
         return isinstance(function, ast.Name) and function.id in self._functions
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
-        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and (
-                isinstance(node.left.value, str)):
+        if (
+            isinstance(node.op, ast.Mod)
+            and isinstance(node.left, ast.Constant)
+            and (isinstance(node.left.value, str))
+        ):
             node.right = _call('numbers', node.right)
         return node
 

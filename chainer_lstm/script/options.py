@@ -1,4 +1,5 @@
 """The options of ``python -m chainer_lstm``, and their effect on a process."""
+
 from __future__ import annotations
 
 import collections

@@ -2,6 +2,7 @@
 
 Installed libraries and the standard library are left as they are.
 """
+
 from __future__ import annotations
 
 import ast
@@ -19,8 +20,12 @@ from collections.abc import Sequence
 _INSTALLED = {'site-packages', 'dist-packages'}
 _LIBRARIES = tuple(
     os.path.join(os.path.realpath(folder), '')
-    for folder in (sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib'),
-                   pathlib.Path(__file__).parents[1]))
+    for folder in (
+        sysconfig.get_path('stdlib'),
+        sysconfig.get_path('platstdlib'),
+        pathlib.Path(__file__).parents[1],
+    )
+)
 
 # rewrite the syntax tree of each of the program's own files, in this order
 _transformers: list[ast.NodeTransformer] = []
@@ -67,16 +72,24 @@ class Loader(importlib.machinery.SourceFileLoader):
 
 def adopt(spec: importlib.machinery.ModuleSpec | None) -> None:
     """Let one of the program's own modules be compiled by ``Loader``."""
-    if _transformers and spec is not None and spec.origin is not None and (
-            type(spec.loader) is importlib.machinery.SourceFileLoader and is_own(spec.origin)):
+    if (
+        _transformers
+        and spec is not None
+        and spec.origin is not None
+        and (type(spec.loader) is importlib.machinery.SourceFileLoader and is_own(spec.origin))
+    ):
         spec.loader = Loader(spec.name, spec.origin)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
     """Find the modules that ``PathFinder`` finds, and adopt the program's own."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None,
-                  target: types.ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         adopt(spec)
         return spec

@@ -3,6 +3,7 @@
 ``runpy`` restores ``sys.modules['__main__']`` when the code has ended.  Threads, functions of
 atexit and pickles of the program's classes need it until the interpreter ends.
 """
+
 from __future__ import annotations
 
 import builtins
@@ -100,8 +101,12 @@ def _find(name: str) -> importlib.machinery.ModuleSpec | None:
 def _of_spec(spec: importlib.machinery.ModuleSpec) -> Program:
     own_code.adopt(spec)
     return spec.loader.get_code(spec.name), {
-        '__file__': spec.origin, '__cached__': spec.cached, '__loader__': spec.loader,
-        '__package__': spec.parent, '__spec__': spec}
+        '__file__': spec.origin,
+        '__cached__': spec.cached,
+        '__loader__': spec.loader,
+        '__package__': spec.parent,
+        '__spec__': spec,
+    }
 
 
 def _set_first_path(folder: str, always: bool = False) -> None:

@@ -1,10 +1,10 @@
 """Truncated backpropagation through time over one long sequence, read at several places at once."""
+
 from __future__ import annotations
 
 import operator
 import time
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 import numpy
@@ -13,12 +13,14 @@ from chainer_lstm.functions import checks
 
 
 class ParallelSequentialIterator(chainer.dataset.Iterator):
-    """Reads a long sequence at ``batch_size`` places, equally far apart, one step or one chunk a batch.
+    """Reads a long sequence at ``batch_size`` places, equally far apart,
+    one step or one chunk a batch.
 
-    With a communicator the places are split over the ranks of a job, of which each has ``batch_size``.
+    With a communicator the places are split over the ranks of a job, of which each has
+    ``batch_size``.
 
-    A step is a list of pairs (current word, next word), one for each place,
-    as in Chainer's example; ``chunk`` gives several as arrays.  An epoch is over when every word was read once.
+    A step is a list of pairs (current word, next word), one for each place, as in Chainer's
+    example; ``chunk`` gives several as arrays.  An epoch is over when every word was read once.
 
     Args:
         dataset: (n,) word ids.
@@ -31,10 +33,13 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
 
     Raises:
         TypeError: the batch size is no integer.
-        ValueError: the sequence is shorter than the batch of all ranks, or has another number of axes.
+        ValueError: the sequence is shorter than the batch of all ranks, or has another number of
+            axes.
     """
 
-    def __init__(self, dataset: Any, batch_size: int, repeat: bool = True, communicator: Any = None) -> None:
+    def __init__(
+        self, dataset: Any, batch_size: int, repeat: bool = True, communicator: Any = None
+    ) -> None:
         rank, ranks = (0, 1) if communicator is None else (communicator.rank, communicator.size)
         dataset = numpy.asarray(dataset)
         if dataset.ndim != 1:
@@ -43,7 +48,9 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         if not 1 <= places <= len(dataset):
             of_ranks = f' x {ranks} ranks' if ranks > 1 else ''
             raise ValueError(
-                f'expected a batch size between 1 and the {len(dataset)} words, got {batch_size}{of_ranks}')
+                f'expected a batch size between 1 and the {len(dataset)} words, '
+                f'got {batch_size}{of_ranks}'
+            )
         self.dataset = dataset
         self.batch_size = batch_size
         self.ranks = ranks
@@ -52,7 +59,9 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         self.is_new_epoch = False
         self.iteration = 0  # steps read, not updates
         self._previous_epoch_detail = -1.0
-        self._offsets = numpy.arange(rank * batch_size, (rank + 1) * batch_size) * len(dataset) // places
+        self._offsets = (
+            numpy.arange(rank * batch_size, (rank + 1) * batch_size) * len(dataset) // places
+        )
 
     def __next__(self) -> list[tuple[Any, Any]]:
         (x,), (t,) = self.chunk(1)
@@ -69,11 +78,14 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
 
         Raises:
             TypeError, ValueError: length is no positive integer.
-            StopIteration: the epoch is over and there is no other; the last chunk of it may be shorter.
+            StopIteration: the epoch is over and there is no other; the last chunk of it may be
+                shorter.
         """
         checks.size('length', length)
         if not self.repeat:
-            length = min(length, -(-len(self.dataset) // (self.batch_size * self.ranks)) - self.iteration)
+            length = min(
+                length, -(-len(self.dataset) // (self.batch_size * self.ranks)) - self.iteration
+            )
             if length < 1:
                 raise StopIteration
         steps = self.iteration + numpy.arange(length + 1)[:, None]
@@ -105,10 +117,14 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
             expected = getattr(self, name)
             found = serializer(name, expected)
             if found != expected:
-                raise ValueError(f'expected a snapshot of a run with {name} {expected}, got {found}')
+                raise ValueError(
+                    f'expected a snapshot of a run with {name} {expected}, got {found}'
+                )
         self.iteration = serializer('iteration', self.iteration)
         self.epoch = serializer('epoch', self.epoch)
-        self._previous_epoch_detail = serializer('previous_epoch_detail', self._previous_epoch_detail)
+        self._previous_epoch_detail = serializer(
+            'previous_epoch_detail', self._previous_epoch_detail
+        )
 
 
 class BPTTUpdater(chainer.training.updaters.StandardUpdater):
@@ -131,20 +147,31 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         seconds: time spent in updates.
 
     Raises:
-        TypeError: an iterator that gives no chunks, no optimizer, or a bprop_len that is no integer.
+        TypeError: an iterator that gives no chunks, no optimizer, or a bprop_len that is no
+            integer.
         ValueError: bprop_len is not positive, or the optimizer is not set up.
     """
 
-    def __init__(self, train_iter: ParallelSequentialIterator, optimizer: chainer.Optimizer, bprop_len: int,
-                 device: Any, stepwise: bool = False) -> None:
+    def __init__(
+        self,
+        train_iter: ParallelSequentialIterator,
+        optimizer: chainer.Optimizer,
+        bprop_len: int,
+        device: Any,
+        stepwise: bool = False,
+    ) -> None:
         # before the model is moved to the device
         self.bprop_len = checks.size('bprop_len', bprop_len)
         if not hasattr(train_iter, 'chunk'):
-            raise TypeError(f'expected a ParallelSequentialIterator, got {type(train_iter).__name__}')
+            raise TypeError(
+                f'expected a ParallelSequentialIterator, got {type(train_iter).__name__}'
+            )
         if not hasattr(optimizer, 'target'):  # ChainerMN's are no chainer.Optimizer
             raise TypeError(f'expected an optimizer, got {type(optimizer).__name__}')
         if optimizer.target is None:
-            raise ValueError(f'expected an optimizer set up with a model, got a bare {type(optimizer).__name__}')
+            raise ValueError(
+                f'expected an optimizer set up with a model, got a bare {type(optimizer).__name__}'
+            )
         super().__init__(train_iter, optimizer, device=device)
         self.stepwise = stepwise
         self.words = 0
@@ -175,7 +202,9 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
 
 
 def _unchain_states(model: chainer.Link) -> None:
-    """The states after a chunk are no part of its loss, which alone ``unchain_backward`` cuts off."""
+    """The states after a chunk are no part of its loss,
+    which alone ``unchain_backward`` cuts off.
+    """
     for link in model.links():
         for state in (getattr(link, name, None) for name in ('c', 'h')):
             if isinstance(state, chainer.Variable):

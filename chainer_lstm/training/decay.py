@@ -1,11 +1,11 @@
 """Decay of an optimizer's learning rate, whatever the optimizer calls it."""
+
 from __future__ import annotations
 
 import inspect
 import numbers
 import operator
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 from chainer.training import extension
@@ -38,8 +38,13 @@ class ExponentialDecay(extension.Extension):
 
     trigger = (1, 'epoch')
 
-    def __init__(self, decay: float, first: int, attr: Optional[str] = None,
-                 optimizer: Optional[chainer.Optimizer] = None) -> None:
+    def __init__(
+        self,
+        decay: float,
+        first: int,
+        attr: Optional[str] = None,
+        optimizer: Optional[chainer.Optimizer] = None,
+    ) -> None:
         self._decay = checks.number('decay', decay, 0)
         self._first = checks.number('first', operator.index(first), 0)
         if not isinstance(attr, (str, type(None))):
@@ -71,7 +76,7 @@ class ExponentialDecay(extension.Extension):
 
     def _set_rate(self) -> None:
         decays = max(0, self._updater.epoch + 1 - self._first)
-        setattr(self._optimizer, self._attr, self._full * self._decay ** decays)
+        setattr(self._optimizer, self._attr, self._full * self._decay**decays)
 
 
 def _attribute_to_decay(optimizer: Any, attr: Optional[str]) -> str:

@@ -1,24 +1,24 @@
 """Extensions of Chainer's ``Trainer`` for language models."""
+
 from __future__ import annotations
 
 import math
 import re
 import sys
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import chainer
 import numpy
-from chainer.training import extension
-from chainer.training import extensions
+from chainer.training import extension, extensions
 
 from chainer_lstm.functions import checks
 from chainer_lstm.training.bptt import BPTTUpdater
 
 
 class PerplexityLog:
-    """``postprocess`` of a ``LogReport``: adds ``perplexity``, ``val_perplexity`` and ``words/sec`` of updates.
+    """``postprocess`` of a ``LogReport``:
+    adds ``perplexity``, ``val_perplexity`` and ``words/sec`` of updates.
 
     Args:
         updater: the updater whose words and seconds are counted.
@@ -65,10 +65,19 @@ class LanguageModelEvaluator(extensions.Evaluator):
         ValueError: fewer than two words, or a size that is not positive.
     """
 
-    def __init__(self, words: numpy.ndarray, target: chainer.Link, batch_size: int = 20, length: int = 35,
-                 communicator: Any = None) -> None:
+    def __init__(
+        self,
+        words: numpy.ndarray,
+        target: chainer.Link,
+        batch_size: int = 20,
+        length: int = 35,
+        communicator: Any = None,
+    ) -> None:
         if not hasattr(getattr(target, 'predictor', None), 'reset_state'):
-            raise TypeError(f'expected a target with a predictor that has reset_state, got {type(target).__name__}')
+            raise TypeError(
+                'expected a target with a predictor that has reset_state, '
+                f'got {type(target).__name__}'
+            )
         super().__init__({}, target)
         words = numpy.asarray(words)
         if words.ndim != 1 or len(words) < 2:
@@ -88,7 +97,9 @@ class LanguageModelEvaluator(extensions.Evaluator):
         model.predictor.reset_state()
         with chainer.no_backprop_mode():
             for x, t in self._chunks():
-                total += float(model(model.device.send(x), model.device.send(t.ravel())).array) * x.size
+                total += (
+                    float(model(model.device.send(x), model.device.send(t.ravel())).array) * x.size
+                )
         model.predictor.reset_state()
         if self._communicator is not None:
             total = self._communicator.allreduce_obj(total)
@@ -98,14 +109,19 @@ class LanguageModelEvaluator(extensions.Evaluator):
         return observation
 
     def _chunks(self) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-        """Chunks (current words, next words) of this rank; in all of them every word but the first is next once.
+        """Chunks (current words, next words) of this rank;
+        in all of them every word but the first is next once.
 
         Where the streams cannot be equally long, the first ones are one longer.
         """
-        rank, ranks = (0, 1) if self._communicator is None else (self._communicator.rank, self._communicator.size)
+        rank, ranks = (
+            (0, 1)
+            if self._communicator is None
+            else (self._communicator.rank, self._communicator.size)
+        )
         streams = min(self._batch_size * ranks, len(self._words) - 1)
         length, longer = divmod(len(self._words) - 1, streams)
-        own = numpy.arange(streams)[rank * self._batch_size:(rank + 1) * self._batch_size]
+        own = numpy.arange(streams)[rank * self._batch_size : (rank + 1) * self._batch_size]
         starts = own * length + numpy.minimum(own, longer)
         if not len(own):
             return
@@ -128,8 +144,9 @@ class PrintReport(extensions.PrintReport):
         out: stream to print to; None for the standard output.
     """
 
-    def __init__(self, entries: Sequence[str], log_report: Any = 'LogReport',
-                 out: Any = None) -> None:
+    def __init__(
+        self, entries: Sequence[str], log_report: Any = 'LogReport', out: Any = None
+    ) -> None:
         out = sys.stdout if out is None else out
         is_terminal = getattr(out, 'isatty', lambda: False)()
         super().__init__(entries, log_report, out if is_terminal else _WithoutEscapes(out))
@@ -152,7 +169,9 @@ class _WithoutEscapes:
 
 
 class RandomState(extension.Extension):
-    """Puts the state of NumPy's global generator into snapshots, so that a resumed run draws on from there."""
+    """Puts the state of NumPy's global generator into snapshots,
+    so that a resumed run draws on from there.
+    """
 
     def __call__(self, trainer: chainer.training.Trainer) -> None:
         pass

@@ -1,9 +1,9 @@
 """Text from a language model."""
+
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import chainer
 import numpy
@@ -12,8 +12,14 @@ from chainer_lstm.models import RNNForLM
 from chainer_lstm.models.rnn_for_lm import check_words
 
 
-def generate(model: chainer.Link, prime: Sequence[int], *, temperature: float = 1.0, sample: bool = True,
-             random: numpy.random.RandomState | None = None) -> Iterator[int]:
+def generate(
+    model: chainer.Link,
+    prime: Sequence[int],
+    *,
+    temperature: float = 1.0,
+    sample: bool = True,
+    random: numpy.random.RandomState | None = None,
+) -> Iterator[int]:
     """Yields word ids that follow ``prime``, without end.
 
     The prime is read once, from an empty state, and no graph is built.
@@ -51,7 +57,9 @@ def _words(model, words, temperature, sample, random):
         for word in words:
             scores = _scores(model, word)
         if not numpy.isfinite(scores.max()):
-            raise ValueError(f'expected finite scores of words, got {scores.max()}: the model has diverged')
+            raise ValueError(
+                f'expected finite scores of words, got {scores.max()}: the model has diverged'
+            )
         if sample:
             p = numpy.exp((scores - scores.max()) / temperature)
             word = int(random.choice(len(p), p=p / p.sum()))
@@ -62,7 +70,9 @@ def _words(model, words, temperature, sample, random):
 
 
 def _scores(model: chainer.Link, word: int) -> numpy.ndarray:
-    """(V,) float64 on the CPU.  The configuration is set for each word: a generator must not leave it set."""
+    """(V,) float64 on the CPU.  The configuration is set for each word:
+    a generator must not leave it set.
+    """
     with chainer.no_backprop_mode(), chainer.using_config('train', False):
         x = model.device.send(numpy.array([word], numpy.int32))
         return chainer.backend.CpuDevice().send(model(x).array)[0].astype(numpy.float64)

@@ -1,4 +1,7 @@
-"""Training in several processes, the ranks of an MPI job, on one machine or more: what ChainerMN leaves to a script."""
+"""Training in several processes, the ranks of an MPI job, on one machine or more:
+what ChainerMN leaves to a script.
+"""
+
 from __future__ import annotations
 
 import contextlib
@@ -6,8 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import chainer
@@ -22,7 +24,9 @@ _FORWARDING = 0.2  # seconds for mpiexec to pass on what a rank printed; an abor
 
 
 class Alone:
-    """Stands for ChainerMN's communicator in a process that trains alone: the part of it that is used here."""
+    """Stands for ChainerMN's communicator in a process that trains alone:
+    the part of it that is used here.
+    """
 
     rank, size, intra_rank = 0, 1, 0
 
@@ -37,7 +41,8 @@ class Alone:
 
 
 def communicator(mpi: bool, gpu: bool) -> Any:
-    """ChainerMN's communicator of this job, ``pure_nccl`` for GPUs and ``naive`` for CPUs; ``Alone`` without MPI.
+    """ChainerMN's communicator of this job, ``pure_nccl`` for GPUs and ``naive`` for CPUs;
+    ``Alone`` without MPI.
 
     Raises:
         RuntimeError: mpi4py or an MPI library is missing; GPUs, and NCCL is missing.
@@ -46,13 +51,18 @@ def communicator(mpi: bool, gpu: bool) -> Any:
     if not mpi:
         ranks = max(int(os.environ.get(name, 1)) for name in _SIZES)
         if ranks > 1:
-            raise ValueError(f'expected --mpi in a job of {ranks} processes, or each would train and write the same')
+            raise ValueError(
+                f'expected --mpi in a job of {ranks} processes, '
+                'or each would train and write the same'
+            )
         return Alone()
     try:
         import chainermn
         import mpi4py.MPI  # noqa: F401
     except (ImportError, RuntimeError) as error:  # no mpi4py; no MPI library
-        raise RuntimeError(f"--mpi needs mpi4py and MPI, pip install 'chainer-lstm[mpi]': {error}") from error
+        raise RuntimeError(
+            f"--mpi needs mpi4py and MPI, pip install 'chainer-lstm[mpi]': {error}"
+        ) from error
     return chainermn.create_communicator('pure_nccl' if gpu else 'naive')
 
 
@@ -62,7 +72,8 @@ class FailedTogether(RuntimeError):
 
 @contextlib.contextmanager
 def together(communicator: Any) -> Iterator[None]:
-    """Inside, ranks do not wait for each other; what is wrong in one of them ends all when they are through.
+    """Inside, ranks do not wait for each other;
+    what is wrong in one of them ends all when they are through.
 
     Raises:
         FailedTogether: with the first rank's error.
@@ -80,7 +91,8 @@ def together(communicator: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def aborting(communicator: Any) -> Iterator[None]:
-    """For the whole of a script: an error in one rank ends them all, or they would wait for it for ever.
+    """For the whole of a script: an error in one rank ends them all,
+    or they would wait for it for ever.
 
     Raises:
         SystemExit: instead of what all ranks know, in every rank but 0.
@@ -89,7 +101,9 @@ def aborting(communicator: Any) -> Iterator[None]:
         yield
     except (FailedTogether, script.Stopped) as error:
         if communicator.rank:
-            raise SystemExit(128 + error.number if isinstance(error, script.Stopped) else 2) from None
+            raise SystemExit(
+                128 + error.number if isinstance(error, script.Stopped) else 2
+            ) from None
         raise
     except BaseException as error:
         if communicator.size == 1:
@@ -110,7 +124,8 @@ def from_rank_0(communicator: Any, value: Any) -> Any:
 
 
 class RankStates(extension.Extension):
-    """Puts what differs between ranks into the snapshot that rank 0 writes: links' states, NumPy's generator.
+    """Puts what differs between ranks into the snapshot that rank 0 writes:
+    links' states, NumPy's generator.
 
     Every rank has it, and calls it before rank 0 takes the snapshot.
 
@@ -156,7 +171,9 @@ class StopOnSignal(extension.Extension):
 
     priority = -200  # after snapshots
 
-    def __init__(self, signals: script.Signals, save: Sequence[extension.Extension], communicator: Any) -> None:
+    def __init__(
+        self, signals: script.Signals, save: Sequence[extension.Extension], communicator: Any
+    ) -> None:
         self._signals = signals
         self._save = save
         self._communicator = communicator

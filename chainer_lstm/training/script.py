@@ -1,4 +1,5 @@
 """What the example scripts share: options, seeds, results in files, and how they end."""
+
 from __future__ import annotations
 
 import argparse
@@ -11,12 +12,8 @@ import signal
 import sys
 import time
 import zipfile
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from collections.abc import Sequence
-from typing import Any
-from typing import Optional
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Optional
 
 import chainer
 import numpy
@@ -33,29 +30,49 @@ _INTERVAL = 0.2  # seconds between two states of a progress line
 
 def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], Any]:
     """An argparse type: a number in [low, high)."""
+
     def parse(text: str) -> Any:
         value = kind(text)
         if not low <= value < high:
-            raise argparse.ArgumentTypeError(f'expected a number from {low} up to {high}, got {text}')
+            raise argparse.ArgumentTypeError(
+                f'expected a number from {low} up to {high}, got {text}'
+            )
         return value
+
     parse.__name__ = kind.__name__
     return parse
 
 
 def parser(doc: Optional[str], out: str = 'result') -> argparse.ArgumentParser:
-    """A parser with the options that every training script has: --seed, --device, --gpu, --out, --test."""
+    """A parser with the options that every training script has:
+    --seed, --device, --gpu, --out, --test.
+    """
     p = Parser(doc)
-    p.add_argument('--seed', type=number(int, 0, 2 ** 32), default=0, help='of everything random (default: 0)')
+    p.add_argument(
+        '--seed', type=number(int, 0, 2**32), default=0, help='of everything random (default: 0)'
+    )
     add_device(p)
-    p.add_argument('--out', '-o', type=pathlib.Path, default=out, help=f'folder for the results (default: {out})')
-    p.add_argument('--test', action='store_true', help='a few seconds only, to see that everything works')
+    p.add_argument(
+        '--out',
+        '-o',
+        type=pathlib.Path,
+        default=out,
+        help=f'folder for the results (default: {out})',
+    )
+    p.add_argument(
+        '--test', action='store_true', help='a few seconds only, to see that everything works'
+    )
     return p
 
 
 def add_device(p: argparse.ArgumentParser) -> None:
     """--device, and --gpu as Chainer's examples have it."""
-    p.add_argument('--device', '-d', default='-1', help='-1: CPU; N or @cupy:N: GPU N (default: -1)')
-    p.add_argument('--gpu', '-g', dest='device', nargs='?', const='0', help='the same; without a number, GPU 0')
+    p.add_argument(
+        '--device', '-d', default='-1', help='-1: CPU; N or @cupy:N: GPU N (default: -1)'
+    )
+    p.add_argument(
+        '--gpu', '-g', dest='device', nargs='?', const='0', help='the same; without a number, GPU 0'
+    )
 
 
 def get_device(name: str) -> chainer.backend.Device:
@@ -77,8 +94,10 @@ def _check_gpu(index: int) -> None:
         remedy = "pip install 'chainer-lstm[cuda13]', or [cuda12] for an older driver"
         if missing.startswith('no GPU'):
             remedy = "look after NVIDIA's driver"
-        raise RuntimeError(f'--gpu {index}: expected a GPU that CuPy can use, got none '
-                           f'({missing}); {remedy}, or leave --gpu out')
+        raise RuntimeError(
+            f'--gpu {index}: expected a GPU that CuPy can use, got none '
+            f'({missing}); {remedy}, or leave --gpu out'
+        )
     count = gpu.number()
     if index >= count:
         raise ValueError(f'--gpu {index}: expected a number below {count}, got {index}')
@@ -113,14 +132,19 @@ def alternatives(text: str) -> Iterator[None]:
 
 def message(error: BaseException) -> str:
     """What an error says, in one line."""
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error  # str() would quote it
+    text = (
+        error.args[0] if isinstance(error, KeyError) and error.args else error
+    )  # str() would quote it
     return ' '.join(str(text).split()) or type(error).__name__
 
 
-def main(p: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], after_interrupt: str = '') -> None:
+def main(
+    p: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], after_interrupt: str = ''
+) -> None:
     """Runs a script and says in one line how it ended, if not well.
 
-    What is wrong with its input or the machine (``ERRORS``) ends it with status 2, Ctrl-C with 130, as shells have it.
+    What is wrong with its input or the machine (``ERRORS``) ends it with status 2, Ctrl-C with 130,
+    as shells have it.
 
     Args:
         p: of the options, --device among them.
@@ -133,7 +157,9 @@ def main(p: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], 
         run(args)
     except KeyboardInterrupt as error:
         number = error.number if isinstance(error, Stopped) else signal.SIGINT
-        hint = after_interrupt or ('what was learned so far is in {out}' if isinstance(error, Stopped) else '')
+        hint = after_interrupt or (
+            'what was learned so far is in {out}' if isinstance(error, Stopped) else ''
+        )
         p.exit(128 + number, f'\n{_ENDED[number]}{hint and "; "}{hint.format(**vars(args))}\n')
     except ERRORS as error:
         p.exit(2, f'{p.prog}: error: {message(error)}\n')
@@ -155,7 +181,8 @@ _ENDED = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
 
 
 class Signals:
-    """Ctrl-C and SIGTERM, noted while this is entered, so that a loop can end where its results are whole.
+    """Ctrl-C and SIGTERM, noted while this is entered,
+    so that a loop can end where its results are whole.
 
     A second one acts at once, as it does without.
 
@@ -188,7 +215,9 @@ class Signals:
 
 
 def progress(items: Iterable, total: int, signals: Signals) -> Iterator:
-    """Passes the items on, until a signal is noted; on a terminal, with a line that says how many of them are done."""
+    """Passes the items on, until a signal is noted;
+    on a terminal, with a line that says how many of them are done.
+    """
     shown = 0.0
     with signals:
         for k, item in enumerate(items):
@@ -197,7 +226,9 @@ def progress(items: Iterable, total: int, signals: Signals) -> Iterator:
                 shown = time.monotonic()
                 done = 20 * (k + 1) // total
                 # short, and the cursor at its beginning: what the script prints next covers it
-                line = f'[{"#" * done:.<20}] {k + 1}/{total}' + ('\r\033[K' if k + 1 == total else '\r')
+                line = f'[{"#" * done:.<20}] {k + 1}/{total}' + (
+                    '\r\033[K' if k + 1 == total else '\r'
+                )
                 print(line, end='', file=sys.stderr, flush=True)
             if signals.number:
                 break
@@ -205,7 +236,9 @@ def progress(items: Iterable, total: int, signals: Signals) -> Iterator:
 
 @contextlib.contextmanager
 def written(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to; what stands there becomes the file when it is whole, or else nothing changes."""
+    """A path to write to; what stands there becomes the file when it is whole,
+    or else nothing changes.
+    """
     path = path.resolve()
     if path.exists() and not path.is_file():
         yield path  # a device, not to be replaced
@@ -220,14 +253,23 @@ def written(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def save_results(out: pathlib.Path, args: argparse.Namespace, results: dict[str, Any]) -> None:
     """Writes the options and the results to results.json."""
-    options = {name: value if isinstance(value, (int, float, type(None))) else str(value)
-               for name, value in vars(args).items()}
+    options = {
+        name: value if isinstance(value, (int, float, type(None))) else str(value)
+        for name, value in vars(args).items()
+    }
     with written(out / 'results.json') as path:
-        path.write_text(json.dumps({'options': options, **results}, indent=1) + '\n', encoding='utf-8')
+        path.write_text(
+            json.dumps({'options': options, **results}, indent=1) + '\n', encoding='utf-8'
+        )
 
 
-def save_plot(path: pathlib.Path, curves: dict[str, Sequence[float]], xlabel: str, ylabel: str,
-              log: bool = False) -> None:
+def save_plot(
+    path: pathlib.Path,
+    curves: dict[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    log: bool = False,
+) -> None:
     """Draws curves over 1, 2, … into a PNG; without matplotlib, says so instead."""
     try:
         from matplotlib.figure import Figure

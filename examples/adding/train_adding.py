@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The adding problem with SequenceLSTM, the layer as in Keras and NNabla: whole batches (B, T, I) in, states out.
+"""The adding problem with SequenceLSTM, the layer as in Keras and NNabla:
+whole batches (B, T, I) in, states out.
 
     train_adding.py                100 steps
     train_adding.py --length 200
@@ -10,6 +11,7 @@ answering 1 has a mean squared error of 1/6.  Hochreiter and Schmidhuber 1997;
 numbers and marks as in Le, Jaitly and Hinton 2015.  The folder --out gets
 results.json and error.png.
 """
+
 from __future__ import annotations
 
 import time
@@ -54,12 +56,21 @@ def draw(batch: int, length: int) -> tuple[numpy.ndarray, numpy.ndarray]:
 def parser():
     p = script.parser(__doc__, out='result/adding')
     size, positive = script.number(int, 1), script.number(float, 0)
-    p.add_argument('--length', type=script.number(int, 2), default=100, help='steps of a sequence (default: 100)')
+    p.add_argument(
+        '--length',
+        type=script.number(int, 2),
+        default=100,
+        help='steps of a sequence (default: 100)',
+    )
     p.add_argument('--unit', '-u', type=size, default=32)
     p.add_argument('--batchsize', '-b', type=size, default=50)
-    p.add_argument('--iteration', '-i', type=size, default=2000, help='updates, each with new sequences')
+    p.add_argument(
+        '--iteration', '-i', type=size, default=2000, help='updates, each with new sequences'
+    )
     p.add_argument('--lr', type=positive, default=0.005, help='step size of Adam (default: 0.005)')
-    p.add_argument('--gradclip', '-c', type=positive, default=1.0, help='norm to which gradients are clipped')
+    p.add_argument(
+        '--gradclip', '-c', type=positive, default=1.0, help='norm to which gradients are clipped'
+    )
     return p
 
 
@@ -82,17 +93,25 @@ def run(args) -> None:
         optimizer.update()
         errors.append(float(loss.array))
         if k % max(args.iteration // 10, 1) == 0:
-            print(f'{k} updates: mean squared error {numpy.mean(errors[-args.iteration // 10:]):.5f}')
+            print(
+                f'{k} updates: mean squared error {numpy.mean(errors[-args.iteration // 10 :]):.5f}'
+            )
     seconds = time.perf_counter() - start
 
     x, t = (device.send(part) for part in draw(1000, args.length))
     with chainer.no_backprop_mode():
         wrong = abs(model(x).array - t)
-    error, right = float((wrong ** 2).mean()), float((wrong < 0.04).mean())
-    print(f'1000 new sequences: mean squared error {error:.5f} (always 1: {1 / 6:.5f}), '
-          f'{right:.1%} within 0.04; {seconds:.0f} seconds of training on {device}')
-    script.save_results(args.out, args, {'error': errors, 'test error': error, 'right': right, 'seconds': seconds})
-    script.save_plot(args.out / 'error.png', {'training': errors}, 'update', 'mean squared error', log=True)
+    error, right = float((wrong**2).mean()), float((wrong < 0.04).mean())
+    print(
+        f'1000 new sequences: mean squared error {error:.5f} (always 1: {1 / 6:.5f}), '
+        f'{right:.1%} within 0.04; {seconds:.0f} seconds of training on {device}'
+    )
+    script.save_results(
+        args.out, args, {'error': errors, 'test error': error, 'right': right, 'seconds': seconds}
+    )
+    script.save_plot(
+        args.out / 'error.png', {'training': errors}, 'update', 'mean squared error', log=True
+    )
     signals.raise_noted()
 
 

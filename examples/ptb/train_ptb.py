@@ -9,12 +9,14 @@ paper's instead, and any option beside it overrides it.
     train_ptb.py --preset medium --gpu 0       the paper's medium model, on the first GPU
     train_ptb.py --data FOLDER                 train.txt, valid.txt, test.txt: one sentence a line
     train_ptb.py --data stdlib --unit 100 -e 4 the documentation inside Python: small, always there
-    mpiexec -n 2 train_ptb.py --mpi -b 10      two processes with ten places each: the losses of -b 20
+    mpiexec -n 2 train_ptb.py --mpi -b 10      two processes with ten places each:
+                                               the losses of -b 20
 
 The folder --out gets the log, a plot of the losses, a snapshot after each
 epoch and on Ctrl-C (go on from it with --resume) and the model with its
 vocabulary, from which gentxt.py writes text.
 """
+
 from __future__ import annotations
 
 import io
@@ -32,31 +34,33 @@ from chainer import training
 from chainer.training import extensions
 
 from chainer_lstm import functions
-from chainer_lstm.datasets import Corpus
-from chainer_lstm.datasets import load_corpus
+from chainer_lstm.datasets import Corpus, load_corpus
 from chainer_lstm.models import RNNForLM
-from chainer_lstm.training import BPTTUpdater
-from chainer_lstm.training import ExponentialDecay
-from chainer_lstm.training import LanguageModelEvaluator
-from chainer_lstm.training import ParallelSequentialIterator
-from chainer_lstm.training import PerplexityLog
-from chainer_lstm.training import PrintReport
-from chainer_lstm.training import RandomState
-from chainer_lstm.training import generate
-from chainer_lstm.training import perplexity
-from chainer_lstm.training import ranks
-from chainer_lstm.training import script
+from chainer_lstm.training import (
+    BPTTUpdater,
+    ExponentialDecay,
+    LanguageModelEvaluator,
+    ParallelSequentialIterator,
+    PerplexityLog,
+    PrintReport,
+    RandomState,
+    generate,
+    perplexity,
+    ranks,
+    script,
+)
 
 PRESETS = {
     name: dict(zip(
-        ('layer', 'unit', 'bproplen', 'epoch', 'dropout', 'init', 'gradclip', 'decay', 'decay_after'), values))
+        ('layer', 'unit', 'bproplen', 'epoch', 'dropout', 'init', 'gradclip', 'decay',
+         'decay_after'), values))
     for name, values in {
-        'chainer': (2, 650, 35, 39, .5, .1, 5, 1, 39),
-        'small': (2, 200, 20, 13, 0, .1, 5, 1 / 2, 4),
-        'medium': (2, 650, 35, 39, .5, .05, 5, 1 / 1.2, 6),
-        'large': (2, 1500, 35, 55, .65, .04, 10, 1 / 1.15, 14),
+        'chainer': (2, 650, 35, 39, 0.5, 0.1, 5, 1, 39),
+        'small': (2, 200, 20, 13, 0, 0.1, 5, 1 / 2, 4),
+        'medium': (2, 650, 35, 39, 0.5, 0.05, 5, 1 / 1.2, 6),
+        'large': (2, 1500, 35, 55, 0.65, 0.04, 10, 1 / 1.15, 14),
     }.items()
-}
+}  # fmt: skip
 
 SNAPSHOT = 'snapshot_iter_'  # and the number of updates: the names that Chainer gives
 
@@ -65,27 +69,62 @@ def parser():
     p = script.parser(__doc__)
     size, number = script.number(int, 1), script.number
     p.add_argument('--data', default='ptb', help="'ptb', 'stdlib' or a folder (default: ptb)")
-    p.add_argument('--preset', choices=PRESETS, default='chainer',
-                   help='what the options below are if not given (default: chainer)')
+    p.add_argument(
+        '--preset',
+        choices=PRESETS,
+        default='chainer',
+        help='what the options below are if not given (default: chainer)',
+    )
     p.add_argument('--layer', type=size, help='LSTM layers')
     p.add_argument('--unit', '-u', type=size, help='units of each layer')
-    p.add_argument('--bproplen', '-l', type=size, help='words between updates: the length of truncated BPTT')
+    p.add_argument(
+        '--bproplen', '-l', type=size, help='words between updates: the length of truncated BPTT'
+    )
     p.add_argument('--epoch', '-e', type=size, help='sweeps over the training text')
     p.add_argument('--dropout', type=number(float, 0, 1), help='dropout ratio')
     p.add_argument('--init', type=number(float, 0), help='weights are drawn between -INIT and INIT')
-    p.add_argument('--gradclip', '-c', type=number(float, 0), help='norm to which gradients are clipped')
-    p.add_argument('--decay', type=number(float, 0), help='factor of the learning rate, after each epoch')
+    p.add_argument(
+        '--gradclip', '-c', type=number(float, 0), help='norm to which gradients are clipped'
+    )
+    p.add_argument(
+        '--decay', type=number(float, 0), help='factor of the learning rate, after each epoch'
+    )
     p.add_argument('--decay-after', type=size, help='epochs before the first decay')
-    p.add_argument('--batchsize', '-b', type=size, default=20,
-                   help='places read at once, by each process (default: 20)')
-    p.add_argument('--lr', type=number(float, 0), default=1.0, help='learning rate of SGD (default: 1)')
-    p.add_argument('--model', '-m', type=pathlib.Path, help='file for the trained model (default: OUT/model.npz)')
-    p.add_argument('--resume', '-r', nargs='?', const='', metavar='SNAPSHOT',
-                   help='go on from a snapshot; without a name, from the newest in OUT')
-    p.add_argument('--stepwise', action='store_true',
-                   help="feed one word at a time, as Chainer's example does: the same losses, slower")
-    p.add_argument('--mpi', action='store_true',
-                   help='one of the processes of mpiexec, which train one model; with --gpu N, on GPU N, N + 1, …')
+    p.add_argument(
+        '--batchsize',
+        '-b',
+        type=size,
+        default=20,
+        help='places read at once, by each process (default: 20)',
+    )
+    p.add_argument(
+        '--lr', type=number(float, 0), default=1.0, help='learning rate of SGD (default: 1)'
+    )
+    p.add_argument(
+        '--model',
+        '-m',
+        type=pathlib.Path,
+        help='file for the trained model (default: OUT/model.npz)',
+    )
+    p.add_argument(
+        '--resume',
+        '-r',
+        nargs='?',
+        const='',
+        metavar='SNAPSHOT',
+        help='go on from a snapshot; without a name, from the newest in OUT',
+    )
+    p.add_argument(
+        '--stepwise',
+        action='store_true',
+        help="feed one word at a time, as Chainer's example does: the same losses, slower",
+    )
+    p.add_argument(
+        '--mpi',
+        action='store_true',
+        help='one of the processes of mpiexec, which train one model; '
+        'with --gpu N, on GPU N, N + 1, …',
+    )
     return p
 
 
@@ -95,7 +134,7 @@ def become_rank(args, comm) -> None:
         raise ValueError('expected the same options in all ranks')
     if comm.rank > 0:
         args.out = pathlib.Path()
-        args.seed = (args.seed + comm.rank) % 2 ** 32  # all get the weights of rank 0
+        args.seed = (args.seed + comm.rank) % 2**32  # all get the weights of rank 0
     device = script.get_device(args.device)
     if device.xp is not numpy:
         args.device = f'@cupy:{device.device.id + comm.intra_rank}'
@@ -119,6 +158,7 @@ def make_trainer(args, corpus: Corpus, comm, signals: script.Signals) -> trainin
     optimizer = chainer.optimizers.SGD(lr=args.lr)
     if args.mpi:
         import chainermn  # it needs mpi4py
+
         optimizer = chainermn.create_multi_node_optimizer(optimizer, comm)
     optimizer.setup(model)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
@@ -127,7 +167,9 @@ def make_trainer(args, corpus: Corpus, comm, signals: script.Signals) -> trainin
     updater = BPTTUpdater(words, optimizer, args.bproplen, device, args.stepwise)
     trainer = training.Trainer(updater, (args.epoch, 'epoch'), out=str(args.out))
     trainer.extend(
-        LanguageModelEvaluator(corpus.valid, model.copy(), args.batchsize, communicator=comm), name='validation')
+        LanguageModelEvaluator(corpus.valid, model.copy(), args.batchsize, communicator=comm),
+        name='validation',
+    )
     trainer.extend(ExponentialDecay(args.decay, args.decay_after))
     trainer.extend(RandomState())
     save = []
@@ -145,28 +187,44 @@ def make_trainer(args, corpus: Corpus, comm, signals: script.Signals) -> trainin
 
 def report(trainer: training.Trainer, often: bool) -> None:
     """Extends it with everything that tells how the training goes."""
-    log = (10, 'iteration') if often else (.25, 'epoch')
+    log = (10, 'iteration') if often else (0.25, 'epoch')
     trainer.extend(extensions.LogReport(postprocess=PerplexityLog(trainer.updater), trigger=log))
-    trainer.extend(PrintReport(
-        ['epoch', 'iteration', 'perplexity', 'val_perplexity', 'words/sec', 'elapsed_time']), trigger=log)
+    trainer.extend(
+        PrintReport(
+            ['epoch', 'iteration', 'perplexity', 'val_perplexity', 'words/sec', 'elapsed_time']
+        ),
+        trigger=log,
+    )
     if sys.stdout.isatty():
         trainer.extend(extensions.ProgressBar(update_interval=1 if often else 10))
     if extensions.PlotReport.available():
-        trainer.extend(extensions.PlotReport(
-            ['main/loss', 'validation/main/loss'], 'epoch', trigger=log, filename='loss.png'))
+        trainer.extend(
+            extensions.PlotReport(
+                ['main/loss', 'validation/main/loss'], 'epoch', trigger=log, filename='loss.png'
+            )
+        )
 
 
 def snapshot_to_resume(args) -> pathlib.Path | None:
-    """The snapshot named, or the newest whole one in the folder of results; None for a run that has none yet."""
+    """The snapshot named, or the newest whole one in the folder of results;
+    None for a run that has none yet.
+    """
     if args.resume:
         return pathlib.Path(args.resume)
     if not args.out.is_dir():
-        raise FileNotFoundError(f'expected the folder of a run to resume in {str(args.out)!r}, found none')
+        raise FileNotFoundError(
+            f'expected the folder of a run to resume in {str(args.out)!r}, found none'
+        )
     for folder in args.out.glob(f'tmp{SNAPSHOT}*'):  # of a run killed while it wrote a snapshot
         shutil.rmtree(folder)
-    snapshots = {int(path.name.removeprefix(SNAPSHOT)): path for path in args.out.glob(f'{SNAPSHOT}*')
-                 if path.name.removeprefix(SNAPSHOT).isdigit()}
-    return next((snapshots[k] for k in sorted(snapshots, reverse=True) if is_whole(snapshots[k])), None)
+    snapshots = {
+        int(path.name.removeprefix(SNAPSHOT)): path
+        for path in args.out.glob(f'{SNAPSHOT}*')
+        if path.name.removeprefix(SNAPSHOT).isdigit()
+    }
+    return next(
+        (snapshots[k] for k in sorted(snapshots, reverse=True) if is_whole(snapshots[k])), None
+    )
 
 
 def is_whole(path: pathlib.Path) -> bool:
@@ -189,8 +247,10 @@ def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
         try:
             chainer.serializers.load_npz(io.BytesIO(content), trainer)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'expected a snapshot of a run with these options in {snapshot}: '
-                             f'{script.message(error)}') from error
+            raise ValueError(
+                f'expected a snapshot of a run with these options in {snapshot}: '
+                f'{script.message(error)}'
+            ) from error
 
 
 def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
@@ -203,12 +263,19 @@ def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
         whole.write_text('\n'.join(corpus.vocabulary) + '\n', encoding='utf-8')
 
 
-def sentences(model: RNNForLM, corpus: Corpus, seed: int, count: int = 3, longest: int = 30) -> list[str]:
+def sentences(
+    model: RNNForLM, corpus: Corpus, seed: int, count: int = 3, longest: int = 30
+) -> list[str]:
     """A few generated sentences."""
     words, eos = list(corpus.vocabulary), corpus.vocabulary['<eos>']
     stream = generate(model, [eos], random=numpy.random.RandomState(seed))
-    return [' '.join(words[k] for k in itertools.takewhile(lambda k: k != eos, itertools.islice(stream, longest)))
-            for _ in range(count)]
+    return [
+        ' '.join(
+            words[k]
+            for k in itertools.takewhile(lambda k: k != eos, itertools.islice(stream, longest))
+        )
+        for _ in range(count)
+    ]
 
 
 def train(args, comm) -> None:
@@ -248,13 +315,23 @@ def train(args, comm) -> None:
         print(f'saved {model_path}; log and plot are in {args.out}')
 
 
-def tell_beginning(args, snapshot: pathlib.Path | None, corpus: Corpus, model: chainer.Link, size: int) -> None:
+def tell_beginning(
+    args, snapshot: pathlib.Path | None, corpus: Corpus, model: chainer.Link, size: int
+) -> None:
     if args.resume is not None:
-        print(f'resumed from {snapshot}' if snapshot else f'no snapshot in {args.out} yet: from the beginning')
-    print(f'words: {len(corpus.train)} train, {len(corpus.valid)} validation, {len(corpus.test)} test; '
-          f'vocabulary: {len(corpus.vocabulary)}')
-    print(f'{args.layer} layers of {args.unit} units, {model.count_params()} parameters, on {model.device}'
-          + (f', {size} processes' if size > 1 else ''))
+        print(
+            f'resumed from {snapshot}'
+            if snapshot
+            else f'no snapshot in {args.out} yet: from the beginning'
+        )
+    print(
+        f'words: {len(corpus.train)} train, {len(corpus.valid)} validation, '
+        f'{len(corpus.test)} test; vocabulary: {len(corpus.vocabulary)}'
+    )
+    print(
+        f'{args.layer} layers of {args.unit} units, {model.count_params()} parameters, '
+        f'on {model.device}' + (f', {size} processes' if size > 1 else '')
+    )
 
 
 def run(args) -> None:

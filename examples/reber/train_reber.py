@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The embedded Reber grammar with a peephole LSTM: ten units learn what may follow, and one symbol from long ago.
+"""The embedded Reber grammar with a peephole LSTM:
+ten units learn what may follow, and one symbol from long ago.
 
     train_reber.py                 1,000 training strings, 1,000 others to test on
     train_reber.py --seed 4        other strings and other weights
@@ -8,6 +9,7 @@ After each symbol of a string the net says which of the seven symbols may be
 the next.  The next-to-last one repeats the second, 5 to 35 symbols earlier.
 The folder --out gets results.json and error.png.
 """
+
 from __future__ import annotations
 
 import time
@@ -23,7 +25,8 @@ from chainer_lstm.training import script
 
 
 class ReberModel(chainer.Chain):
-    """A peephole LSTM that begins with a learned cell c0 and h0 = tanh(c0), and a sigmoid for each symbol.
+    """A peephole LSTM that begins with a learned cell c0 and h0 = tanh(c0),
+    and a sigmoid for each symbol.
 
     Args:
         n_units: H.
@@ -37,7 +40,9 @@ class ReberModel(chainer.Chain):
             self.out = L.Linear(n_units, len(SYMBOLS))
 
     def forward(self, xs: list[numpy.ndarray]) -> chainer.Variable:
-        """Steps (B_t, 7) whose batches shrink -> (P, 7) before the sigmoid, the rows of step 0 first."""
+        """Steps (B_t, 7) whose batches shrink -> (P, 7) before the sigmoid,
+        the rows of step 0 first.
+        """
         c = F.broadcast_to(self.c0, (len(xs[0]), self.c0.size))
         self.lstm.set_state(c, F.tanh(c))
         return self.out(F.concat(self.lstm.forward_sequence(xs), axis=0))
@@ -52,13 +57,17 @@ def longest_first(examples: list) -> list:
     return sorted(examples, key=lambda example: -len(example[0]))
 
 
-def train_epoch(model: ReberModel, optimizer: chainer.Optimizer, examples: list, batch_size: int) -> float:
+def train_epoch(
+    model: ReberModel, optimizer: chainer.Optimizer, examples: list, batch_size: int
+) -> float:
     """-> the mean cross entropy of all outputs."""
     order, total = numpy.random.permutation(len(examples)), 0.0
     for k in range(0, len(examples), batch_size):
-        xs, ts = zip(*longest_first([examples[n] for n in order[k:k + batch_size]]))
+        xs, ts = zip(*longest_first([examples[n] for n in order[k : k + batch_size]]))
         t = numpy.concatenate(steps(ts))
-        loss = F.sigmoid_cross_entropy(model([model.device.send(x) for x in steps(xs)]), model.device.send(t))
+        loss = F.sigmoid_cross_entropy(
+            model([model.device.send(x) for x in steps(xs)]), model.device.send(t)
+        )
         model.cleargrads()
         loss.backward()
         optimizer.update()
@@ -67,10 +76,14 @@ def train_epoch(model: ReberModel, optimizer: chainer.Optimizer, examples: list,
 
 
 def predict(model: ReberModel, xs: list[numpy.ndarray]) -> list[numpy.ndarray]:
-    """Sequences (T_n, 7), the longest first -> for each the probabilities (T_n, 7) that a symbol may follow."""
+    """Sequences (T_n, 7), the longest first -> for each the probabilities (T_n, 7)
+    that a symbol may follow.
+    """
     batches = [model.device.send(x) for x in steps(xs)]
     with chainer.no_backprop_mode():
-        y = F.split_axis(F.sigmoid(model(batches)), numpy.cumsum([len(x) for x in batches[:-1]]), axis=0)
+        y = F.split_axis(
+            F.sigmoid(model(batches)), numpy.cumsum([len(x) for x in batches[:-1]]), axis=0
+        )
         return [chainer.get_device('@numpy').send(p.array) for p in F.transpose_sequence(y)]
 
 
@@ -97,8 +110,15 @@ def parser():
     p.add_argument('--unit', '-u', type=size, default=10)
     p.add_argument('--batchsize', '-b', type=size, default=20)
     p.add_argument('--lr', type=positive, default=0.01, help='step size of Adam (default: 0.01)')
-    p.add_argument('--gradclip', '-c', type=positive, default=1.0, help='norm to which gradients are clipped')
-    p.add_argument('--strings', type=size, default=1000, help='for training, and as many to test on (default: 1000)')
+    p.add_argument(
+        '--gradclip', '-c', type=positive, default=1.0, help='norm to which gradients are clipped'
+    )
+    p.add_argument(
+        '--strings',
+        type=size,
+        default=1000,
+        help='for training, and as many to test on (default: 1000)',
+    )
     return p
 
 
@@ -122,15 +142,22 @@ def run(args) -> None:
     seconds = time.perf_counter() - start
 
     numpy.set_printoptions(precision=2, suppress=True, floatmode='fixed')
-    print(f'the next-to-last symbol of ten test strings, target and prediction of {" ".join(SYMBOLS)}')
+    print(
+        f'the next-to-last symbol of ten test strings, target and prediction of {" ".join(SYMBOLS)}'
+    )
     examples = longest_first(test[:10])
     for (x, t), p in zip(examples, predict(model, [x for x, _ in examples])):
         print(f'{t[-2]}  {p[-2]}  after {"".join(SYMBOLS[k] for k in x[:-1].argmax(axis=1))}')
     rates = success(model, test)
-    print(f'of {len(test)} new strings: ' + ', '.join(f'{name} {rate:.1%}' for name, rate in rates.items())
-          + f'; {seconds:.0f} seconds of training on {device}')
+    print(
+        f'of {len(test)} new strings: '
+        + ', '.join(f'{name} {rate:.1%}' for name, rate in rates.items())
+        + f'; {seconds:.0f} seconds of training on {device}'
+    )
     script.save_results(args.out, args, {'error': errors, 'seconds': seconds, **rates})
-    script.save_plot(args.out / 'error.png', {'training': errors}, 'epoch', 'mean cross entropy', log=True)
+    script.save_plot(
+        args.out / 'error.png', {'training': errors}, 'epoch', 'mean cross entropy', log=True
+    )
     signals.raise_noted()
 
 

@@ -1,20 +1,17 @@
 """What the tables of wrong calls are written with."""
+
 import contextlib
 import io
 import pathlib
 import sys
 from collections.abc import Callable
-from typing import Any
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chainer
 import numpy
 
 from chainer_lstm import links
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import contents
-from tests.conftest import uniform
+from tests.conftest import INPUT, UNITS, contents, uniform
 
 
 class Row(NamedTuple):
@@ -22,7 +19,8 @@ class Row(NamedTuple):
 
     Attributes:
         name: what is called, and what is wrong.
-        make: gives what the call may not change: a link or whatever has attributes, a list of them, or None.
+        make: gives what the call may not change: a link or whatever has attributes, a list of them,
+            or None.
         act: the call, of what was made.  Like ``make`` it runs in an empty folder.
         error: the exception, or several.
         message: a regular expression found in it; None where Python says it.
@@ -51,10 +49,12 @@ def zeros(*shape, dtype='f'):
 
 def started(name):
     """A link with a state of two rows."""
+
     def make():
         link = getattr(links, name)(INPUT, UNITS)
         link.set_state(uniform((2, UNITS), 'f'), uniform((2, UNITS), 'f', seed=1))
         return link
+
     return make
 
 
@@ -69,13 +69,26 @@ def deferred(name, **initial):
 def state_of(thing):
     """Copies of everything in it, to be compared."""
     if isinstance(thing, (list, tuple)):
-        return {f'{k} {key}': value for k, each in enumerate(thing) for key, value in state_of(each).items()}
+        return {
+            f'{k} {key}': value
+            for k, each in enumerate(thing)
+            for key, value in state_of(each).items()
+        }
     if isinstance(thing, chainer.Link):
-        return {**contents(thing), **{f'{path} gradient': param.grad for path, param in thing.namedparams()
-                                      if param.array is not None}}
+        return {
+            **contents(thing),
+            **{
+                f'{path} gradient': param.grad
+                for path, param in thing.namedparams()
+                if param.array is not None
+            },
+        }
     values = {} if thing is None else vars(thing)
-    return {key: numpy.copy(value) for key, value in values.items() if numpy.isscalar(value) or value is None
-            or isinstance(value, numpy.ndarray)}
+    return {
+        key: numpy.copy(value)
+        for key, value in values.items()
+        if numpy.isscalar(value) or value is None or isinstance(value, numpy.ndarray)
+    }
 
 
 def numbers_drawn():
@@ -86,11 +99,22 @@ def numbers_drawn():
 
 def state_of_everything_else():
     """Configuration, what is installed in Chainer, the import path, and the files of the folder."""
-    config = {f'{kind} {key}': value for kind, place in (('global', chainer.global_config), ('local', chainer.config))
-              for key, value in vars(place).items() if not key.startswith('_')}
+    config = {
+        f'{kind} {key}': value
+        for kind, place in (('global', chainer.global_config), ('local', chainer.config))
+        for key, value in vars(place).items()
+        if not key.startswith('_')
+    }
     files = {str(path): path.read_bytes() for path in pathlib.Path().rglob('*') if path.is_file()}
-    return [{key: repr(value) for key, value in config.items()}, chainer.links.LSTM,
-            chainer.functions.lstm, sys.argv[:], sys.path[:], sys.excepthook, files]
+    return [
+        {key: repr(value) for key, value in config.items()},
+        chainer.links.LSTM,
+        chainer.functions.lstm,
+        sys.argv[:],
+        sys.path[:],
+        sys.excepthook,
+        files,
+    ]
 
 
 def refused(main):
@@ -107,5 +131,9 @@ def refused(main):
     except SystemExit as error:
         status = error.code
     printed = err.getvalue()
-    assert (status, out.getvalue(), printed.count('\n')) == (2, '', 1), (status, out.getvalue(), printed)
+    assert (status, out.getvalue(), printed.count('\n')) == (2, '', 1), (
+        status,
+        out.getvalue(),
+        printed,
+    )
     raise Refused(printed)

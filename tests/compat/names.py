@@ -4,6 +4,7 @@ Chainer's source is parsed as chainer_lstm edits it.  Each chain of attributes t
 import, ``numpy.linalg.norm``, or at an array module, ``xp.empty``, is looked up in the modules that
 are installed; ``xp`` is NumPy and CuPy.
 """
+
 import ast
 import importlib
 import importlib.util
@@ -19,18 +20,23 @@ PACKAGES = ('chainer', 'chainermn', 'onnx_chainer')
 # of Chainer itself; chainerx and ideep4py cannot be installed on today's Python
 NOT_LOOKED_UP = (*PACKAGES, 'chainer_lstm', 'chainerx', 'ideep4py', '__future__')
 ARRAY_MODULES = {
-    'xp': ('numpy', 'cupy'), '_xp': ('numpy', 'cupy'), 'cupy': ('cupy',), 'cupyx': ('cupyx',)}
+    'xp': ('numpy', 'cupy'),
+    '_xp': ('numpy', 'cupy'),
+    'cupy': ('cupy',),
+    'cupyx': ('cupyx',),
+}
 
 # removed from or deprecated in some supported Python, perhaps not in the one that runs this
 GONE_MODULES = {
     'asynchat', 'asyncore', 'cgi', 'cgitb', 'crypt', 'distutils', 'imghdr', 'imp', 'lib2to3',
     'nntplib', 'numpy.distutils', 'pipes', 'pkg_resources', 'smtpd', 'sndhdr', 'telnetlib', 'uu',
-    'xdrlib'}
+    'xdrlib',
+}  # fmt: skip
 GONE_NAMES = {
     'ast.Bytes', 'ast.Num', 'ast.Str', 'inspect.formatargspec', 'inspect.getargspec',
     'logging.warn', 'pkgutil.find_loader', 'pkgutil.get_loader', 'threading.activeCount',
-    'threading.currentThread',
-    'time.clock', 'typing.io', 'typing.re'}
+    'threading.currentThread', 'time.clock', 'typing.io', 'typing.re',
+}  # fmt: skip
 # methods, of whatever object
 GONE_METHODS = {
     'assertEquals', 'assertItemsEqual', 'assertNotEquals', 'assertRaisesRegexp',  # unittest
@@ -38,7 +44,7 @@ GONE_METHODS = {
     'utcfromtimestamp', 'utcnow',  # datetime
     'itemset', 'newbyteorder', 'ptp', 'tostring',  # numpy.ndarray
     'scatter_add', 'scatter_max', 'scatter_min', 'toDlpack',  # cupy.ndarray
-}
+}  # fmt: skip
 
 
 def sources():
@@ -82,7 +88,7 @@ def full_names(node, names):
     parts = parts_of(node)
     for at, part in enumerate(parts[:-1]):
         if part in ARRAY_MODULES and names.get(part) != part:
-            return ['.'.join([module, *parts[at + 1:]]) for module in ARRAY_MODULES[part]]
+            return ['.'.join([module, *parts[at + 1 :]]) for module in ARRAY_MODULES[part]]
     if parts[0] in names:
         return ['.'.join([names[parts[0]], *parts[1:]])]
     return []

@@ -1,15 +1,17 @@
 """The code of the edited modules in ``__pycache__``."""
+
 import os
 
 import pytest
 
 from chainer_lstm import compat
-from tests.compat.test_compat import fake_chainer
-from tests.compat.test_compat import run
+from tests.compat.test_compat import fake_chainer, run
 
 EDITED = 'import chainer_lstm, chainer.variable as variable; print(variable.TEXT)'
 PLAIN = 'import chainer.variable as variable; print(variable.TEXT)'
-NOT_COMPILED = 'import importlib.machinery; importlib.machinery.SourceFileLoader.source_to_code = None\n'
+NOT_COMPILED = (
+    'import importlib.machinery; importlib.machinery.SourceFileLoader.source_to_code = None\n'
+)
 OLD, NEW = compat.EDITS['chainer.variable'][0]
 
 
@@ -26,8 +28,12 @@ class Cached:
         self.source = folder / 'chainer' / 'variable.py'
 
     def run(self, *code, env=(), **kwargs):
-        return run(*code, path=[self.folder], **kwargs, env={
-            'PYTHONDONTWRITEBYTECODE': '', 'PYTHONPYCACHEPREFIX': str(self.pyc), **dict(env)})
+        return run(
+            *code,
+            path=[self.folder],
+            **kwargs,
+            env={'PYTHONDONTWRITEBYTECODE': '', 'PYTHONPYCACHEPREFIX': str(self.pyc), **dict(env)},
+        )
 
     def files(self):
         return sorted(path.name for path in self.pyc.rglob('variable.*'))
@@ -43,7 +49,12 @@ def test_code_is_compiled_once_and_not_taken_for_chainers(chainer):
 
 def test_beside_the_source_without_a_prefix(chainer):
     assert chainer.run(EDITED, env={'PYTHONPYCACHEPREFIX': ''}) == NEW
-    assert len(list((chainer.folder / 'chainer' / '__pycache__').glob('variable.*-chainer_lstm-*.pyc'))) == 1
+    assert (
+        len(
+            list((chainer.folder / 'chainer' / '__pycache__').glob('variable.*-chainer_lstm-*.pyc'))
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize('same', ['size', 'time'])
@@ -59,18 +70,30 @@ def test_source_that_changed_is_compiled_anew(chainer, same):
 
 
 def test_other_edits_have_code_of_their_own(chainer):
-    other = f'from chainer_lstm import compat; compat.EDITS["chainer.variable"] = (({OLD!r}, "other"),)\n'
-    assert [chainer.run(EDITED), chainer.run(other, EDITED), chainer.run(EDITED)] == [NEW, 'other', NEW]
+    other = (
+        'from chainer_lstm import compat; '
+        f'compat.EDITS["chainer.variable"] = (({OLD!r}, "other"),)\n'
+    )
+    assert [chainer.run(EDITED), chainer.run(other, EDITED), chainer.run(EDITED)] == [
+        NEW,
+        'other',
+        NEW,
+    ]
     assert len(chainer.files()) == 2
 
 
 def test_optimized_code_is_apart(chainer):
-    assert [chainer.run(EDITED, options=options) for options in ((), ('-O',), ('-OO',))] == [NEW] * 3
+    assert [chainer.run(EDITED, options=options) for options in ((), ('-O',), ('-OO',))] == [
+        NEW
+    ] * 3
     assert len(chainer.files()) == 3
 
 
-@pytest.mark.parametrize('env', [{'PYTHONDONTWRITEBYTECODE': '1'}, {'PYTHONPYCACHEPREFIX': os.devnull}],
-                         ids=['not to be written', 'cannot be written'])
+@pytest.mark.parametrize(
+    'env',
+    [{'PYTHONDONTWRITEBYTECODE': '1'}, {'PYTHONPYCACHEPREFIX': os.devnull}],
+    ids=['not to be written', 'cannot be written'],
+)
 def test_nothing_is_written(chainer, env):
     assert chainer.run(EDITED, env=env) == NEW
     assert chainer.files() == []
@@ -78,9 +101,11 @@ def test_nothing_is_written(chainer, env):
 
 @pytest.mark.parametrize('size', [0, 8, 40])
 def test_cut_off_files(chainer, size):
-    """As Python does with its own: what has no whole header is compiled anew, any other is an error."""
+    """As Python does with its own: what has no whole header is compiled anew,
+    any other is an error.
+    """
     assert chainer.run(EDITED) == NEW
-    file, = chainer.pyc.rglob('variable.*')
+    (file,) = chainer.pyc.rglob('variable.*')
     file.write_bytes(file.read_bytes()[:size])
     printed = chainer.run(EDITED)
     assert printed == NEW if size < 16 else 'EOFError: marshal data too short' in printed

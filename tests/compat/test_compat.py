@@ -1,4 +1,5 @@
 """Each case is a fresh interpreter: what counts is what an import does to it."""
+
 import os
 import pathlib
 import subprocess
@@ -13,7 +14,7 @@ from chainer_lstm.compat import requirements
 
 ROOT = pathlib.Path(compat.__file__).parents[2]
 IMPORT = 'import chainer_lstm, chainer, chainer.testing\n'
-BLOCK = '''
+BLOCK = """
 import sys
 
 class Blocker:
@@ -22,20 +23,26 @@ class Blocker:
             raise ModuleNotFoundError(f'blocked: {{name}}', name=name)
 
 sys.meta_path.insert(0, Blocker())
-'''
+"""
 GONE = ('setuptools', 'pkg_resources', 'distutils', 'numpy.distutils')
 
 
 def run(*code, options=(), path=(), env=()):
-    """Runs pieces of Python code, warnings as errors; -> what they printed, or the error they died with.
+    """Runs pieces of Python code, warnings as errors;
+    -> what they printed, or the error they died with.
 
-    ``import chainer`` alone is Chainer's own there, as where chainer_lstm is in a folder and not installed.
+    ``import chainer`` alone is Chainer's own there, as where chainer_lstm is in a folder and not
+    installed.
     """
     paths = [*map(str, path), str(ROOT)]
     text = f'import sys; sys.path[:0] = {paths!r}\n' + '\n'.join(map(textwrap.dedent, code))
-    result = subprocess.run([sys.executable, '-W', 'error', *options, '-c', text],
-                            capture_output=True, text=True, timeout=120,
-                            env={**os.environ, 'CHAINER_LSTM_STARTUP': '0', **dict(env)})
+    result = subprocess.run(
+        [sys.executable, '-W', 'error', *options, '-c', text],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, 'CHAINER_LSTM_STARTUP': '0', **dict(env)},
+    )
     if result.returncode == 0:
         assert result.stderr == ''
         return result.stdout.strip()
@@ -43,18 +50,32 @@ def run(*code, options=(), path=(), env=()):
 
 
 def test_chainer_imports_quietly_and_computes():
-    assert run(IMPORT, '''
+    assert (
+        run(
+            IMPORT,
+            """
         import chainer_lstm.links as L, numpy
         print(L.LSTM(3, 4)(numpy.ones((2, 3), numpy.float32)).shape)
-        ''') == '(2, 4)'
+        """,
+        )
+        == '(2, 4)'
+    )
 
 
 def test_chainermn_imports_quietly_and_communicates():
-    pytest.importorskip('mpi4py', reason="no mpi4py in this environment: pip install 'chainer-lstm[mpi]'")
-    assert run(IMPORT, '''
+    pytest.importorskip(
+        'mpi4py', reason="no mpi4py in this environment: pip install 'chainer-lstm[mpi]'"
+    )
+    assert (
+        run(
+            IMPORT,
+            """
         import chainermn
         print(chainermn.create_communicator('naive').allreduce_obj(3))
-        ''') == '3'
+        """,
+        )
+        == '3'
+    )
 
 
 @pytest.mark.parametrize('gone', [GONE, (*GONE, 'cupy')])
@@ -63,20 +84,23 @@ def test_chainer_imports_without_what_is_gone_from_python(gone):
 
 
 def test_nothing_is_left_behind_in_numpy_modules_and_warning_filters():
-    printed = run('''
+    printed = run("""
         import contextlib, sys, types, warnings, numpy, numpy.testing
         with contextlib.suppress(ImportError):
             import scipy.sparse, scipy.special  # which Chainer imports, and which add filters
         names, filters = set(dir(numpy)), list(warnings.filters)
         import chainer_lstm, chainer, chainer.testing
-        new = {name for name in set(dir(numpy)) - names if not isinstance(getattr(numpy, name), types.ModuleType)}
-        print(new, warnings.filters == filters, 'pkg_resources' in sys.modules, 'distutils' in sys.modules,
-              'numpy.distutils' in sys.modules)
-        ''')
+        new = {name for name in set(dir(numpy)) - names
+               if not isinstance(getattr(numpy, name), types.ModuleType)}
+        print(new, warnings.filters == filters, 'pkg_resources' in sys.modules,
+              'distutils' in sys.modules, 'numpy.distutils' in sys.modules)
+        """)
     assert printed == 'set() True False False False'
 
 
-@pytest.mark.skipif(int(numpy.__version__.split('.')[0]) < 2, reason='NumPy 1 has numpy.sctypes itself')
+@pytest.mark.skipif(
+    int(numpy.__version__.split('.')[0]) < 2, reason='NumPy 1 has numpy.sctypes itself'
+)
 def test_numpy_2_gets_no_sctypes_and_plain_chainer_still_fails_afterwards():
     assert run(IMPORT, 'import numpy; print(hasattr(numpy, "sctypes"))') == 'False'
     # the code of the edited modules is not taken for that of Chainer's
@@ -84,7 +108,10 @@ def test_numpy_2_gets_no_sctypes_and_plain_chainer_still_fails_afterwards():
 
 
 def test_patched_functions_work():
-    assert run(IMPORT, '''
+    assert (
+        run(
+            IMPORT,
+            """
         import numpy
         x = numpy.arange(16, dtype=numpy.float32).reshape(1, 1, 4, 4)
         resized = chainer.functions.resize_images(x, (2, 2)).array.ravel().tolist()
@@ -92,11 +119,17 @@ def test_patched_functions_work():
         strided.grad = numpy.ones((2, 3), numpy.float32)
         strided.backward()
         print(resized, strided.array.tolist())
-        ''') == '[0.0, 3.0, 12.0, 15.0] [[0.0, 1.0, 2.0], [4.0, 5.0, 6.0]]'
+        """,
+        )
+        == '[0.0, 3.0, 12.0, 15.0] [[0.0, 1.0, 2.0], [4.0, 5.0, 6.0]]'
+    )
 
 
 def test_requirement_decorator_skips_and_runs():
-    assert run(IMPORT, '''
+    assert (
+        run(
+            IMPORT,
+            """
         import unittest
         class Case(unittest.TestCase):
             @chainer.testing.with_requires('numpy>=1.0')
@@ -107,7 +140,10 @@ def test_requirement_decorator_skips_and_runs():
             def test_absent(self): print('absent')
         unittest.TextTestRunner(stream=__import__("io").StringIO()).run(
             unittest.defaultTestLoader.loadTestsFromTestCase(Case))
-        ''') == 'met'
+        """,
+        )
+        == 'met'
+    )
 
 
 def test_requirements_name_what_is_missing():
@@ -119,7 +155,8 @@ def test_requirements_name_what_is_missing():
 
 
 def test_chainer_imported_before_is_left_alone():
-    assert run('''
+    assert (
+        run("""
         import sys, types
         chainer = sys.modules['chainer'] = types.ModuleType('chainer')
         chainer.__version__ = '7.8.1'
@@ -127,23 +164,30 @@ def test_chainer_imported_before_is_left_alone():
         import chainer_lstm
         assert sys.meta_path[:len(finders)] == finders
         print([type(finder).__module__ for finder in sys.meta_path[len(finders):]])
-        ''') == "['chainer_lstm.compat.moved']"
+        """)
+        == "['chainer_lstm.compat.moved']"
+    )
 
 
 def test_finder_answers_for_the_edited_modules_only_and_is_installed_once():
-    assert run('''
+    assert (
+        run("""
         import sys, chainer_lstm
         from chainer_lstm import compat
         compat.install()
         finders = [finder for finder in sys.meta_path if isinstance(finder, compat._Finder)]
         print(len(finders), finders[0].find_spec('json'), finders[0].find_spec('chainer.links'))
-        ''') == '1 None None'
+        """)
+        == '1 None None'
+    )
 
 
 def fake_chainer(folder, version='7.8.1', **modules):
     package = folder / 'chainer'
     package.mkdir()
-    (package / '__init__.py').write_text('from chainer import _version\n__version__ = _version.__version__\n')
+    (package / '__init__.py').write_text(
+        'from chainer import _version\n__version__ = _version.__version__\n'
+    )
     (package / '_version.py').write_text(f"__version__ = '{version}'\n")
     for name, text in modules.items():
         (package / f'{name}.py').write_text(text)
@@ -152,26 +196,30 @@ def fake_chainer(folder, version='7.8.1', **modules):
 def test_other_version_is_refused_before_it_is_imported(tmp_path):
     fake_chainer(tmp_path, '7.8.0')
     assert run('import chainer_lstm', path=[tmp_path]).endswith(
-        'ImportError: chainer_lstm supports Chainer 7.8.1; got Chainer 7.8.0')
+        'ImportError: chainer_lstm supports Chainer 7.8.1; got Chainer 7.8.0'
+    )
 
 
 def test_version_of_chainer_1_and_2_is_refused(tmp_path):
     fake_chainer(tmp_path)
     (tmp_path / 'chainer' / '_version.py').unlink()
     assert run('import chainer_lstm', path=[tmp_path]).endswith(
-        'ImportError: chainer_lstm supports Chainer 7.8.1; got Chainer before 3.0')
+        'ImportError: chainer_lstm supports Chainer 7.8.1; got Chainer before 3.0'
+    )
 
 
 def test_other_version_imported_before_is_refused(tmp_path):
     fake_chainer(tmp_path, '8.0.0b1')
     assert run('import chainer, chainer_lstm', path=[tmp_path]).endswith(
-        'ImportError: chainer_lstm supports Chainer 7.8.1; got Chainer 8.0.0b1')
+        'ImportError: chainer_lstm supports Chainer 7.8.1; got Chainer 8.0.0b1'
+    )
 
 
 def test_altered_chainer_is_refused(tmp_path):
     fake_chainer(tmp_path, _environment_check='import numpy\n')
-    assert "chainer._environment_check is not the one of Chainer 7.8.1" in run(
-        'import chainer_lstm, chainer._environment_check', path=[tmp_path])
+    assert 'chainer._environment_check is not the one of Chainer 7.8.1' in run(
+        'import chainer_lstm, chainer._environment_check', path=[tmp_path]
+    )
 
 
 def test_missing_chainer_says_how_to_install_it():
@@ -180,7 +228,7 @@ def test_missing_chainer_says_how_to_install_it():
 
 
 CUPY_WITHOUT_LIBRARIES = 'raise ImportError("libcublas.so: cannot open shared object file")\n'
-CUPY_14 = '''
+CUPY_14 = """
 import sys, types
 from unittest import mock
 
@@ -197,10 +245,11 @@ sys.modules.update({'cupy.cuda': cuda, 'cupy.cuda.cublas': cuda.cublas})
 _util = types.ModuleType('cupy._util')
 _util.PerformanceWarning = type('PerformanceWarning', (Warning,), {})
 sys.modules['cupy._util'] = _util
-get_default_memory_pool = get_default_pinned_memory_pool = ElementwiseKernel = ReductionKernel = mock.Mock
+get_default_memory_pool = get_default_pinned_memory_pool = \\
+    ElementwiseKernel = ReductionKernel = mock.Mock
 memoize = lambda for_each_device=False: lambda function: function
 fuse = lambda *args, **options: args[0] if args else lambda function: function
-'''
+"""
 
 
 def write_cupy(folder, text):
@@ -208,7 +257,12 @@ def write_cupy(folder, text):
     (folder / 'cupy' / '__init__.py').write_text(text)
     scipy = folder / 'cupyx' / 'scipy'
     scipy.mkdir(parents=True)
-    for path in (scipy.parent / '__init__.py', scipy / '__init__.py', scipy / 'linalg.py', scipy / 'special.py'):
+    for path in (
+        scipy.parent / '__init__.py',
+        scipy / '__init__.py',
+        scipy / 'linalg.py',
+        scipy / 'special.py',
+    ):
         path.write_text('')
 
 
@@ -219,13 +273,22 @@ def test_cupy_without_its_libraries_means_cpu_quietly(tmp_path):
 
 def test_cupy_without_cudnn_is_available_and_no_reinstallation_is_advised(tmp_path):
     write_cupy(tmp_path, CUPY_14)
-    assert run(IMPORT, '''
+    assert (
+        run(
+            IMPORT,
+            """
         chainer.backends.cuda.check_cuda_available()
         print(chainer.backends.cuda.available, chainer.backends.cuda.cudnn_enabled)
-        ''', path=[tmp_path]) == 'True False'
+        """,
+            path=[tmp_path],
+        )
+        == 'True False'
+    )
 
 
-@pytest.mark.parametrize('options', [(), ('-W', 'default')], ids=['warnings are errors', 'warnings are shown'])
+@pytest.mark.parametrize(
+    'options', [(), ('-W', 'default')], ids=['warnings are errors', 'warnings are shown']
+)
 def test_with_the_cupy_that_is_installed_here(options):
     pytest.importorskip('cupyx')
     assert run(IMPORT, 'print(chainer.__version__)', options=options) == compat.SUPPORTED

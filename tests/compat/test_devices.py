@@ -1,10 +1,10 @@
 """Devices that are compared with integers, as before v6."""
+
 import operator
 
 import chainer
 import pytest
-from chainer import backend
-from chainer import training
+from chainer import backend, training
 from chainer.backends import cuda
 
 import chainer_lstm
@@ -59,7 +59,9 @@ def test_as_without():
         cpu >= 0  # noqa: B015
 
 
-@pytest.mark.parametrize('get', [cuda._get_device_or_current, cuda.get_device_from_id, cuda._get_cuda_device])
+@pytest.mark.parametrize(
+    'get', [cuda._get_device_or_current, cuda.get_device_from_id, cuda._get_cuda_device]
+)
 def test_number_of_a_gpu(monkeypatch, device, get):
     """For ``to_gpu(x, device)``, ``get_device(device)`` and the like."""
     pytest.importorskip('cupy', reason='CuPy is not installed: it has no devices')

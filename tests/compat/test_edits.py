@@ -1,4 +1,5 @@
 """The edited modules of Chainer compute what they computed with NumPy 1, without warnings."""
+
 import importlib
 import types
 
@@ -84,12 +85,11 @@ def test_indices_that_repeat_add_up_without_scatter_add(monkeypatch, add):
 # dtype, padding, and the value that NumPy 1.23.5 stored, in Chainer's two functions alike
 PADDINGS = [
     ('u1', 0, 0), ('u1', 255, 255), ('u1', -1, 255), ('u1', 256, 0), ('u1', 300, 44),
-    ('u1', -1.5, 255), ('u1', 1e3, 232),
-    ('u1', numpy.int64(-1), 255), ('u1', numpy.float32(-1), 255),
-    ('i1', -128, -128), ('i1', 200, -56), ('u2', -1, 2 ** 16 - 1), ('u4', -1, 2 ** 32 - 1),
-    ('u8', -1, 2 ** 64 - 1), ('u8', 2 ** 64 - 1, 2 ** 64 - 1), ('i4', 2 ** 40, 0), ('i4', -1, -1),
-    ('?', -1, True), ('f', -1, -1), ('f', -1.5, -1.5), ('f', numpy.inf, numpy.inf),
-]
+    ('u1', -1.5, 255), ('u1', 1e3, 232), ('u1', numpy.int64(-1), 255),
+    ('u1', numpy.float32(-1), 255), ('i1', -128, -128), ('i1', 200, -56), ('u2', -1, 2**16 - 1),
+    ('u4', -1, 2**32 - 1), ('u8', -1, 2**64 - 1), ('u8', 2**64 - 1, 2**64 - 1), ('i4', 2**40, 0),
+    ('i4', -1, -1), ('?', -1, True), ('f', -1, -1), ('f', -1.5, -1.5), ('f', numpy.inf, numpy.inf),
+]  # fmt: skip
 
 
 def concatenated(arrays, value):
@@ -114,13 +114,14 @@ def test_padding_outside_the_range_of_a_dtype(pad, dtype, value, stored):
 def test_padding_outside_the_range_of_a_dtype_on_the_gpu(cupy, pad, dtype, value, stored):
     result = pad([cupy.array(row, dtype) for row in ([1, 2], [3])], value)
     numpy.testing.assert_array_equal(
-        result.get(), numpy.array([[1, 2], [3, stored]], dtype), strict=True)
+        result.get(), numpy.array([[1, 2], [3, stored]], dtype), strict=True
+    )
 
 
 @pytest.mark.parametrize('pad', [concatenated, padded])
 def test_padding_that_no_dtype_holds(pad):
     with pytest.raises(OverflowError, match='int too large'):
-        pad([numpy.zeros(2, 'u1'), numpy.zeros(1, 'u1')], 2 ** 64)
+        pad([numpy.zeros(2, 'u1'), numpy.zeros(1, 'u1')], 2**64)
 
 
 @pytest.mark.parametrize('pad', [concatenated, padded])
@@ -134,8 +135,10 @@ def test_padding_that_is_no_finite_number_is_left_to_numpy(value):
 
 
 def test_examples_of_several_shapes_and_dtypes():
-    examples = [(numpy.ones((1, 2), 'f'), numpy.array([7], 'u1'), 5),
-                (numpy.ones((2, 1), 'f'), numpy.array([], 'u1'), 6)]
+    examples = [
+        (numpy.ones((1, 2), 'f'), numpy.array([7], 'u1'), 5),
+        (numpy.ones((2, 1), 'f'), numpy.array([], 'u1'), 6),
+    ]
     x, y, t = chainer.dataset.concat_examples(examples, padding=-1)
     assert x.tolist() == [[[1, 1], [-1, -1]], [[1, -1], [1, -1]]]
     assert y.tolist() == [[7], [255]]
@@ -144,21 +147,32 @@ def test_examples_of_several_shapes_and_dtypes():
 
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
 def test_multiprocess_iterator(method):
-    assert run(f'''
+    assert (
+        run(f"""
         import multiprocessing, chainer_lstm, chainer
         multiprocessing.set_start_method({method!r})
         iterator = chainer.iterators.MultiprocessIterator(
             [1, 2, 3], 2, n_processes=1, shuffle=False)
         print(iterator.next(), iterator.next())
         iterator.finalize()
-        ''') == '[1, 2] [3, 1]'
+        """)
+        == '[1, 2] [3, 1]'
+    )
 
 
-@pytest.mark.parametrize('data, grad, words', [
-    (numpy.array([1, 3], 'f'), None, ['- device: CPU', '- statistics: mean=2.0', '- grad: None']),
-    (numpy.array(1.), numpy.array(0.), ['- device: CPU', '- shape: ()', '- grad: 0']),
-    (None, None, ['- device: None', '- backend: None', '- shape: None']),
-], ids=['array', 'scalar', 'no data'])
+@pytest.mark.parametrize(
+    'data, grad, words',
+    [
+        (
+            numpy.array([1, 3], 'f'),
+            None,
+            ['- device: CPU', '- statistics: mean=2.0', '- grad: None'],
+        ),
+        (numpy.array(1.0), numpy.array(0.0), ['- device: CPU', '- shape: ()', '- grad: 0']),
+        (None, None, ['- device: None', '- backend: None', '- shape: None']),
+    ],
+    ids=['array', 'scalar', 'no data'],
+)
 def test_debug_print(data, grad, words):
     variable = chainer.Variable(data, grad=grad)
     lines = variable.debug_print().splitlines()
@@ -168,7 +182,7 @@ def test_debug_print(data, grad, words):
 @pytest.mark.parametrize('dtype', ['e', 'f', 'd'])
 def test_gradients_of_one_dtype_are_unpacked_into_another(dtype):
     pytest.importorskip('mpi4py', reason="mpi4py is not installed: pip install 'chainer-lstm[mpi]'")
-    assert run(f'''
+    assert run(f"""
         import chainer_lstm, chainer, numpy
         from chainermn.communicators import _memory_utility
 
@@ -182,10 +196,11 @@ def test_gradients_of_one_dtype_are_unpacked_into_another(dtype):
             parameter.grad = numpy.zeros_like(parameter.array)
         _memory_utility.unpack_params(parameters, 'grad', Buffer(), numpy.dtype({dtype!r}), False)
         print([parameter.grad.tolist() for parameter in parameters], parameters[0].grad.dtype)
-        ''').splitlines() == [
-            f'{dtype} {3 * numpy.dtype(dtype).itemsize} 0',
-            f'{dtype} {numpy.dtype(dtype).itemsize} {3 * numpy.dtype(dtype).itemsize}',
-            '[[2.0, 2.0, 2.0], [2.0]] float32']
+        """).splitlines() == [
+        f'{dtype} {3 * numpy.dtype(dtype).itemsize} 0',
+        f'{dtype} {numpy.dtype(dtype).itemsize} {3 * numpy.dtype(dtype).itemsize}',
+        '[[2.0, 2.0, 2.0], [2.0]] float32',
+    ]
 
 
 @pytest.mark.parametrize('x', [0.5, -0.5, [1.5, -1.5, -0.0], [[numpy.inf]]], ids=str)
@@ -242,7 +257,7 @@ def test_hdf5_gives_strings_and_numbers_back(tmp_path):
 
 def test_hdf5_raises_what_h5py_raised(tmp_path, capsys):
     pytest.importorskip('h5py')
-    with pytest.raises(TypeError, match=r"Object dtype"):
+    with pytest.raises(TypeError, match=r'Object dtype'):
         serializers.save_hdf5(tmp_path / 'x.h5', {'key': object()})
     assert 'unable to save in HDF5 format' in capsys.readouterr().err
 
@@ -280,7 +295,8 @@ def predicted(net, x):
 
 def test_exporters_are_imported_quietly():
     assert run('import chainer_lstm, chainer.exporters; print(chainer.exporters.__name__)') == (
-        'chainer.exporters')
+        'chainer.exporters'
+    )
 
 
 def test_caffe_model_is_exported_and_imported(tmp_path, net, x):
@@ -292,7 +308,7 @@ def test_caffe_model_is_exported_and_imported(tmp_path, net, x):
     imported = CaffeFunction(str(tmp_path / 'chainer_model.caffemodel'))
     last = imported.layers[-1][0]
     with chainer.using_config('train', False):
-        y, = imported({'data': x}, outputs=[last])
+        (y,) = imported({'data': x}, outputs=[last])
     numpy.testing.assert_allclose(y.array, predicted(net, x), rtol=1e-6)
 
 
@@ -314,7 +330,7 @@ def test_onnx_chainer_exports_a_model_that_onnxruntime_runs(tmp_path, net, x):
     onnx_chainer.export(net, x, filename=path, no_testcase=True)
     assert onnx.load(path).ir_version == 6
     session = runtime.InferenceSession(path, providers=['CPUExecutionProvider'])
-    y, = session.run(None, {session.get_inputs()[0].name: x})
+    (y,) = session.run(None, {session.get_inputs()[0].name: x})
     numpy.testing.assert_allclose(y, predicted(net, x), rtol=1e-5)
 
 
@@ -329,15 +345,16 @@ def test_onnx_chainer_knows_dtypes(dtype):
 
     x = numpy.ones((2, 3), 'f')
     model = onnx_chainer.export(Cast(), x)
-    output, = model.graph.output
+    (output,) = model.graph.output
     assert output.type.tensor_type.elem_type == onnx.TensorProto.DataType.Value(
-        {'float64': 'DOUBLE'}.get(dtype, dtype.upper()))
+        {'float64': 'DOUBLE'}.get(dtype, dtype.upper())
+    )
 
 
 def test_onnx_chainer_without_onnx_says_how_to_install_it():
-    assert "pip install 'onnx'" in run('''
+    assert "pip install 'onnx'" in run("""
         import sys
         sys.modules['onnx'] = None
         import chainer_lstm, chainer, onnx_chainer
         onnx_chainer.export(chainer.Chain(), None)
-        ''')
+        """)

@@ -1,4 +1,5 @@
 """Modules of Chainer v1 to v6 under their old names."""
+
 import importlib
 import pickle
 import subprocess
@@ -25,9 +26,18 @@ NAMES = {
     'chainer.links.connection.lstm': ('LSTM', 'LSTMBase', 'StatelessLSTM'),
     'chainer.links.connection.mgu': ('StatelessMGU', 'StatefulMGU'),
     'chainer.links.connection.n_step_gru': ('NStepGRU', 'argsort_list_descent', 'permutate_list'),
-    'chainer.links.connection.n_step_lstm': ('NStepLSTM', 'NStepBiLSTM', 'NStepLSTMBase', 'argsort_list_descent',
-                                             'permutate_list'),
-    'chainer.links.connection.n_step_rnn': ('NStepRNNTanh', 'argsort_list_descent', 'permutate_list'),
+    'chainer.links.connection.n_step_lstm': (
+        'NStepLSTM',
+        'NStepBiLSTM',
+        'NStepLSTMBase',
+        'argsort_list_descent',
+        'permutate_list',
+    ),
+    'chainer.links.connection.n_step_rnn': (
+        'NStepRNNTanh',
+        'argsort_list_descent',
+        'permutate_list',
+    ),
     'chainer.links.connection.peephole': ('StatefulPeepholeLSTM',),
     'chainer.links.connection.tree_lstm': ('ChildSumTreeLSTM', 'NaryTreeLSTM'),
     'chainer.links.connection.zoneoutlstm': ('StatefulZoneoutLSTM',),
@@ -40,7 +50,8 @@ def test_names(name):
     module = importlib.import_module(name)
     assert module.__name__ == name and sys.modules[name] is module
     package, _, last = name.rpartition('.')
-    # where chainer.functions.activation has a function of the name already, the module takes its place as in v1
+    # where chainer.functions.activation has a function of the name already,
+    # the module takes its place as in v1
     assert getattr(sys.modules[package], last) is module
     for each in NAMES[name]:
         assert each in (*dir(module), 'argsort_list_descent', 'permutate_list')
@@ -62,6 +73,7 @@ def test_all_are_tested_and_none_is_there_in_7():
 def test_ours_while_installed():
     from chainer.functions.connection import n_step_lstm
     from chainer.links.connection import lstm
+
     theirs = lstm.LSTM, n_step_lstm.n_step_lstm
     with chainer_lstm.installed():
         assert lstm.LSTM is chainer_lstm.links.LSTM is not theirs[0]
@@ -72,7 +84,9 @@ def test_ours_while_installed():
 
 def test_pickle_by_an_old_name():
     """Classes pickled by Chainer v3, which has their old module in the file."""
-    data = pickle.dumps(chainer.links.LSTM, 0).replace(b'chainer.links.rnn.lstm', b'chainer.links.connection.lstm')
+    data = pickle.dumps(chainer.links.LSTM, 0).replace(
+        b'chainer.links.rnn.lstm', b'chainer.links.connection.lstm'
+    )
     assert pickle.loads(data) is chainer.links.LSTM
     with chainer_lstm.installed():
         assert pickle.loads(data) is chainer_lstm.links.LSTM
@@ -85,11 +99,14 @@ def test_install_twice_and_other_names():
         importlib.import_module('chainer.functions.activation.no_such_module')
 
 
-@pytest.mark.parametrize('statement', [
-    'import chainer.functions.activation.lstm as m; m.lstm',
-    'from chainer.functions.activation import lstm; lstm.lstm',
-    'from chainer.links.connection.lstm import LSTM, StatelessLSTM',
-    'from chainer.links.connection import n_step_rnn; n_step_rnn.argsort_list_descent',
-])
+@pytest.mark.parametrize(
+    'statement',
+    [
+        'import chainer.functions.activation.lstm as m; m.lstm',
+        'from chainer.functions.activation import lstm; lstm.lstm',
+        'from chainer.links.connection.lstm import LSTM, StatelessLSTM',
+        'from chainer.links.connection import n_step_rnn; n_step_rnn.argsort_list_descent',
+    ],
+)
 def test_in_a_new_process(statement):
     subprocess.run([sys.executable, '-c', f'import chainer_lstm; {statement}'], check=True)

@@ -2,6 +2,7 @@
 
 The next removal from Python, NumPy or CuPy is found here.
 """
+
 import ast
 import importlib.util
 import json
@@ -33,10 +34,13 @@ OPTIONAL = {
 # modules that cannot be imported with today's libraries, how the error begins, and the reason
 NOT_IMPORTED = {
     'chainer.links.caffe.protobuf3.caffe_pb2': (
-        'TypeError: ', 'protobuf 4 and later refuse it; chainer_lstm.compat.caffe_pb2 replaces it'),
+        'TypeError: ',
+        'protobuf 4 and later refuse it; chainer_lstm.compat.caffe_pb2 replaces it',
+    ),
     'onnx_chainer.testing.test_mxnet': (
         ('ImportWarning: ', "ModuleNotFoundError: No module named 'onnx'"),
-        "MXNet cannot be installed on today's Python"),
+        "MXNet cannot be installed on today's Python",
+    ),
 }
 
 # names, and all names below them, that are used on purpose
@@ -103,8 +107,10 @@ def test_names_are_there(report, module):
 @pytest.mark.parametrize('package', OPTIONAL)
 def test_names_of_optional_packages_were_looked_up(package):
     if missing(package):
-        pytest.skip(f'{package} is not installed, so its names were not looked up; '
-                    f'Chainer needs it for {OPTIONAL[package]}')
+        pytest.skip(
+            f'{package} is not installed, so its names were not looked up; '
+            f'Chainer needs it for {OPTIONAL[package]}'
+        )
 
 
 def test_lists_have_no_entry_that_chainer_does_not_need():
@@ -112,8 +118,10 @@ def test_lists_have_no_entry_that_chainer_does_not_need():
     for module, path in SOURCES.items():
         tree = ast.parse(compat.edited(module, path.read_text(encoding='utf-8')))
         used.update(name for name, _ in names.uses(tree))
-    below = {known: [name for name in used if name == known or name.startswith(known + '.')]
-             for known in [*HARMLESS, *OPTIONAL]}
+    below = {
+        known: [name for name in used if name == known or name.startswith(known + '.')]
+        for known in [*HARMLESS, *OPTIONAL]
+    }
     assert [known for known in below if not below[known]] == []
     assert set(NOT_IMPORTED) <= set(SOURCES)
 
@@ -126,39 +134,49 @@ def test_edited_module_has_as_many_lines(module):
     assert edited.count('\n') == source.count('\n')
 
 
-@pytest.mark.parametrize('source, name', [
-    ('import numpy\nnumpy.float', 'numpy.float'),
-    ('import numpy as np\nx = np.linalg.none(3)', 'numpy.linalg.none'),
-    ('def f(xp):\n    return xp.float', 'numpy.float'),
-    ('class A:\n    def f(self):\n        self.xp.float(1)', 'numpy.float'),
-    ('from numpy import asscalar', 'numpy.asscalar'),
-    ('import numpy.distutils.system_info', 'numpy.distutils.system_info'),
-    ('import collections\ncollections.Mapping', 'collections.Mapping'),
-    ('from inspect import getargspec', 'inspect.getargspec'),
-    ('import pkg_resources', 'pkg_resources'),
-    ('thread.setDaemon(True)', 'thread.setDaemon'),
-    ('x.astype(int).tostring()', 'x.astype(int).tostring'),
-    ('cuda.cupyx.scatter_add(x, i, y)', 'cuda.cupyx.scatter_add'),
-    ('import numpy\nnumpy.maximum(x, y, x)', 'numpy.maximum'),
-    ('xp.array(x, copy=False, dtype=int)', 'numpy.array'),
-])
+@pytest.mark.parametrize(
+    'source, name',
+    [
+        ('import numpy\nnumpy.float', 'numpy.float'),
+        ('import numpy as np\nx = np.linalg.none(3)', 'numpy.linalg.none'),
+        ('def f(xp):\n    return xp.float', 'numpy.float'),
+        ('class A:\n    def f(self):\n        self.xp.float(1)', 'numpy.float'),
+        ('from numpy import asscalar', 'numpy.asscalar'),
+        ('import numpy.distutils.system_info', 'numpy.distutils.system_info'),
+        ('import collections\ncollections.Mapping', 'collections.Mapping'),
+        ('from inspect import getargspec', 'inspect.getargspec'),
+        ('import pkg_resources', 'pkg_resources'),
+        ('thread.setDaemon(True)', 'thread.setDaemon'),
+        ('x.astype(int).tostring()', 'x.astype(int).tostring'),
+        ('cuda.cupyx.scatter_add(x, i, y)', 'cuda.cupyx.scatter_add'),
+        ('import numpy\nnumpy.maximum(x, y, x)', 'numpy.maximum'),
+        ('xp.array(x, copy=False, dtype=int)', 'numpy.array'),
+    ],
+)
 def test_problem_is_found(source, name):
     found = names.problems(source, lambda name: not name.startswith('cupy'))
     assert [problem[:2] for problem in found] == [(name, source.count('\n') + 1)]
     assert found[0][2]
 
 
-@pytest.mark.parametrize('source', [
-    'import numpy as np\nnp.linalg.norm(x).shape.nothing',
-    'import collections.abc\ncollections.abc.Mapping',
-    'import numpy\nnumpy.maximum(x, y, out=x)', 'xp.array(x, copy=True)', 'x.numpy.nothing',
-    'nothing.at_all',
-    'from chainer import nothing', 'from . import nothing', 'x.astype("f", copy=False)',
-])
+@pytest.mark.parametrize(
+    'source',
+    [
+        'import numpy as np\nnp.linalg.norm(x).shape.nothing',
+        'import collections.abc\ncollections.abc.Mapping',
+        'import numpy\nnumpy.maximum(x, y, out=x)',
+        'xp.array(x, copy=True)',
+        'x.numpy.nothing',
+        'nothing.at_all',
+        'from chainer import nothing',
+        'from . import nothing',
+        'x.astype("f", copy=False)',
+    ],
+)
 def test_use_of_names_that_are_there_is_no_problem(source):
     assert names.problems(source, lambda name: not name.startswith('cupy')) == []
 
 
 def test_syntax_that_python_warns_about_is_found():
-    (name, _, complaint), = names.problems(r'"\d"')
+    ((name, _, complaint),) = names.problems(r'"\d"')
     assert (name, 'escape sequence' in complaint) == ('syntax', True)

@@ -1,4 +1,5 @@
 """``install(v1=True)``: what it touches and gives back, what fails, and what it leaves alone."""
+
 import copy
 import pickle
 import sys
@@ -15,10 +16,8 @@ from chainer.training import extensions
 from chainer.utils import type_check
 
 import chainer_lstm
-from chainer_lstm.compat.v1 import arguments
-from chainer_lstm.compat.v1 import links
-from tests.compat import test_v1_numbers
-from tests.compat import v1_cases
+from chainer_lstm.compat.v1 import arguments, links
+from tests.compat import test_v1_numbers, v1_cases
 
 X = numpy.arange(12, dtype='f').reshape(4, 3)
 
@@ -38,8 +37,12 @@ def everything():
             for name, value in [*vars(module).items()]:
                 found[module_name, name] = value
                 if isinstance(value, type):
-                    found.update({(module_name, name, each): of for each, of in [*vars(value).items()]})
-    found.update({('global_config', name): value for name, value in vars(chainer.global_config).items()})
+                    found.update(
+                        {(module_name, name, each): of for each, of in [*vars(value).items()]}
+                    )
+    found.update(
+        {('global_config', name): value for name, value in vars(chainer.global_config).items()}
+    )
     return found
 
 
@@ -59,7 +62,7 @@ def before():
 def test_uninstall_gives_everything_back(before, steps):
     for k, v1 in enumerate(steps):
         chainer_lstm.install(v1=v1)
-        assert hasattr(chainer, 'FunctionSet') == any(steps[:k + 1])
+        assert hasattr(chainer, 'FunctionSet') == any(steps[: k + 1])
     chainer_lstm.uninstall()
     assert_same_objects(everything(), before)
 
@@ -94,9 +97,9 @@ def test_without_v1_nothing_of_it_is_there():
 
 @pytest.mark.usefixtures('v1')
 def test_names():
-    from chainer.flag import ON
-    from chainer.flag import aggregate_flags
+    from chainer.flag import ON, aggregate_flags
     from chainer.function_set import FunctionSet
+
     assert ON is chainer.ON is chainer.flag.Flag('on') and FunctionSet is chainer.FunctionSet
     assert aggregate_flags([chainer.AUTO, ON]) is ON
     assert all(getattr(F, name) is getattr(L, name) for name in links.PARAMETRIC)
@@ -107,6 +110,7 @@ def test_names():
 @pytest.mark.usefixtures('v1')
 def test_a_class_of_v1_written_with_init_scope():
     """It draws, drops and learns as the one of v1 that registers its links in the constructor."""
+
     class RNNForLM(chainer.Chain):
         def __init__(self, n_vocab, n_units, train=True):
             super().__init__()
@@ -136,21 +140,25 @@ def test_a_class_of_v1_written_with_init_scope():
 
 
 @pytest.mark.usefixtures('v1')
-@pytest.mark.parametrize('given, expected', [
-    ({'train': False}, (False, 'auto', False)),
-    ({'train': 1}, (True, 'auto', False)),
-    ({'test': True}, (False, 'auto', False)),
-    ({'test': False}, (True, 'auto', False)),
-    ({'use_cudnn': False}, (True, 'never', False)),
-    ({'use_cudnn': True, 'deterministic': True}, (True, 'auto', True)),
-    ({'train': False, 'deterministic': False}, (False, 'auto', False)),
-])
+@pytest.mark.parametrize(
+    'given, expected',
+    [
+        ({'train': False}, (False, 'auto', False)),
+        ({'train': 1}, (True, 'auto', False)),
+        ({'test': True}, (False, 'auto', False)),
+        ({'test': False}, (True, 'auto', False)),
+        ({'use_cudnn': False}, (True, 'never', False)),
+        ({'use_cudnn': True, 'deterministic': True}, (True, 'auto', True)),
+        ({'train': False, 'deterministic': False}, (False, 'auto', False)),
+    ],
+)
 def test_configuration(given, expected):
     def configuration(x):
         return chainer.config.train, chainer.config.use_cudnn, chainer.config.cudnn_deterministic
 
-    taking = arguments.taking('x train test use_cudnn deterministic', arguments.CONFIGURATION,
-                              arguments.configured)
+    taking = arguments.taking(
+        'x train test use_cudnn deterministic', arguments.CONFIGURATION, arguments.configured
+    )
     assert taking(configuration)(X, **given) == expected
     with chainer.using_config('train', False):
         assert taking(configuration)(X)[0] is False  # as it is, where nothing is said
@@ -158,18 +166,36 @@ def test_configuration(given, expected):
 
 
 @pytest.mark.usefixtures('v1')
-@pytest.mark.parametrize('call, message', [
-    (lambda: F.relu(X, True, 3), r'relu\(\) of Chainer v1: expected at most 2 arguments, x use_cudnn; got 3'),
-    (lambda: F.dropout(X, .5, True, train=True), r'dropout\(\): got two values of train'),
-    (lambda: L.Linear(3, 2, 1, 0, False, None, None, 1), r'expected at most 8 arguments, self in_size'),
-    (lambda: L.BatchNormalization(3)(X, True, test=True), 'got two values of test'),
-    (lambda: F.relu(X, cudnn=True), 'unexpected keyword argument'),
-    (lambda: chainer.Variable(X, 'maybe'), "'maybe' is not a valid Flag"),
-    (lambda: bool(chainer.AUTO), 'AUTO is neither true nor false'),
-    (lambda: chainer.Variable(X, 'on') + chainer.Variable(X), 'ON and OFF flags cannot be mixed'),
-    (lambda: setattr(chainer.FunctionSet(l=F.Linear(3, 2)), 'gradients', [X]), 'expected 2 arrays.*got 1'),
-    (lambda: setattr(chainer.FunctionSet(l=F.Linear(3, 2)), 'parameters', [X] * 3), 'expected 2 arrays.*got 3'),
-])
+@pytest.mark.parametrize(
+    'call, message',
+    [
+        (
+            lambda: F.relu(X, True, 3),
+            r'relu\(\) of Chainer v1: expected at most 2 arguments, x use_cudnn; got 3',
+        ),
+        (lambda: F.dropout(X, 0.5, True, train=True), r'dropout\(\): got two values of train'),
+        (
+            lambda: L.Linear(3, 2, 1, 0, False, None, None, 1),
+            r'expected at most 8 arguments, self in_size',
+        ),
+        (lambda: L.BatchNormalization(3)(X, True, test=True), 'got two values of test'),
+        (lambda: F.relu(X, cudnn=True), 'unexpected keyword argument'),
+        (lambda: chainer.Variable(X, 'maybe'), "'maybe' is not a valid Flag"),
+        (lambda: bool(chainer.AUTO), 'AUTO is neither true nor false'),
+        (
+            lambda: chainer.Variable(X, 'on') + chainer.Variable(X),
+            'ON and OFF flags cannot be mixed',
+        ),
+        (
+            lambda: setattr(chainer.FunctionSet(l=F.Linear(3, 2)), 'gradients', [X]),
+            'expected 2 arrays.*got 1',
+        ),
+        (
+            lambda: setattr(chainer.FunctionSet(l=F.Linear(3, 2)), 'parameters', [X] * 3),
+            'expected 2 arrays.*got 3',
+        ),
+    ],
+)
 def test_wrong_use(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
@@ -180,8 +206,14 @@ def test_without_cuda():
     if cuda.available:
         assert cuda.zeros_like(X).shape == cuda.full_like(X, 2).shape == X.shape
         return
-    for call in (cuda.init, lambda: cuda.empty((2,)), lambda: cuda.ones((2,)), lambda: cuda.zeros_like(X),
-                 lambda: cuda.full((2,), 1), lambda: cuda.full_like(X, 1)):
+    for call in (
+        cuda.init,
+        lambda: cuda.empty((2,)),
+        lambda: cuda.ones((2,)),
+        lambda: cuda.zeros_like(X),
+        lambda: cuda.full((2,), 1),
+        lambda: cuda.full_like(X, 1),
+    ):
         with pytest.raises(RuntimeError, match='CUDA environment is not correctly set up'):
             call()
 
@@ -190,9 +222,20 @@ def test_without_cuda():
 def test_arrays_of_cupy(monkeypatch):
     monkeypatch.setattr(cuda, 'check_cuda_available', lambda: None)
     monkeypatch.setattr(cuda, 'cupy', numpy)
-    assert cuda.empty((2, 3)).dtype == cuda.ones((2, 3)).dtype == cuda.full((2, 3), 4).dtype == numpy.float32
-    assert cuda.zeros((2,), numpy.int32).dtype == cuda.zeros_like(X.astype('i')).dtype == numpy.int32
-    assert cuda.full((2,), 4, numpy.int8).tolist() == cuda.full_like(numpy.zeros(2, 'b'), 4).tolist() == [4, 4]
+    assert (
+        cuda.empty((2, 3)).dtype
+        == cuda.ones((2, 3)).dtype
+        == cuda.full((2, 3), 4).dtype
+        == numpy.float32
+    )
+    assert (
+        cuda.zeros((2,), numpy.int32).dtype == cuda.zeros_like(X.astype('i')).dtype == numpy.int32
+    )
+    assert (
+        cuda.full((2,), 4, numpy.int8).tolist()
+        == cuda.full_like(numpy.zeros(2, 'b'), 4).tolist()
+        == [4, 4]
+    )
     assert cuda.full_like(X, 3).dtype == numpy.float32 and cuda.empty_like(X).shape == X.shape
     assert cuda.ones_like(X).sum() == 12 and cuda.init() is None and cuda.init(0) is None
 
@@ -200,14 +243,19 @@ def test_arrays_of_cupy(monkeypatch):
 @pytest.mark.usefixtures('v1')
 def test_libraries_have_the_meaning_of_v7():
     library = types.ModuleType('chainer_lstm.of_this_test')
-    exec('def length(x): return len(x)\n'
-         'def split(F, x): return F.split_axis(x, 1, 1)\n'
-         'def softmax(F, x): return F.softmax(x, 0)\n'
-         'def linear(L): return L.Linear(3, 2, True)\n'
-         'def variable(chainer, x): return chainer.Variable(x)\n', vars(library))
+    exec(
+        'def length(x): return len(x)\n'
+        'def split(F, x): return F.split_axis(x, 1, 1)\n'
+        'def softmax(F, x): return F.softmax(x, 0)\n'
+        'def linear(L): return L.Linear(3, 2, True)\n'
+        'def variable(chainer, x): return chainer.Variable(x)\n',
+        vars(library),
+    )
     x = chainer.Variable(X)
     assert library.length(x) == 4 and len(x) == 12
-    assert isinstance(library.split(F, x), tuple) and isinstance(F.split_axis(x, 1, 1), chainer.Variable)
+    assert isinstance(library.split(F, x), tuple) and isinstance(
+        F.split_axis(x, 1, 1), chainer.Variable
+    )
     numpy.testing.assert_allclose(library.softmax(F, x).array.sum(axis=0), 1, rtol=1e-6)
     numpy.testing.assert_allclose(F.softmax(x, 0).array.sum(axis=1), 1, rtol=1e-6)
     assert library.linear(L).b is None and L.Linear(3, 2, True).b is not None
@@ -227,8 +275,8 @@ def test_programs_of_v7_go_on():
     assert chainer.Variable().array is None
     with chainer.no_backprop_mode():
         assert F.relu(x).creator is None
-    link = L.NStepLSTM(1, 3, 2, 0., initialW=chainer.initializers.Constant(.5))
-    assert (link[0].w0.array == .5).all()
+    link = L.NStepLSTM(1, 3, 2, 0.0, initialW=chainer.initializers.Constant(0.5))
+    assert (link[0].w0.array == 0.5).all()
     assert [*L.BatchNormalization(3, initial_avg_var=1).avg_var] == [1, 1, 1]
 
 
@@ -256,10 +304,10 @@ def test_steps_are_chained():
 def test_function_of_a_program():
     class Double(chainer.Function):
         def forward(self, inputs):
-            return 2 * inputs[0],
+            return (2 * inputs[0],)
 
         def backward(self, inputs, grads):
-            return 2 * grads[0],
+            return (2 * grads[0],)
 
     x = chainer.Variable(X)
     y = F.sum(Double()(x))
@@ -278,7 +326,7 @@ def test_subclasses_of_links():
         def __call__(self, x):
             return super().__call__(x, True)
 
-    assert (Small(1, .5).b.array == .5).all() and Small(1, 0, True).b is None
+    assert (Small(1, 0.5).b.array == 0.5).all() and Small(1, 0, True).b is None
     bn = Tested(3)
     assert bn(X).array.max() > 100 and (bn.avg_mean == 0).all()  # by a variance of 0
 
@@ -287,7 +335,11 @@ def test_subclasses_of_links():
 def test_pickle_and_copy():
     model = chainer.FunctionSet(l2=F.Linear(3, 2), l1=F.Linear(2, 2))
     classifier = L.Classifier(model, lossfun=F.softmax_cross_entropy)
-    for copied in (pickle.loads(pickle.dumps(classifier)), copy.deepcopy(classifier), classifier.copy()):
+    for copied in (
+        pickle.loads(pickle.dumps(classifier)),
+        copy.deepcopy(classifier),
+        classifier.copy(),
+    ):
         paths = [path for path, _ in copied.namedparams()]
         assert paths == ['/predictor/l2/W', '/predictor/l2/b', '/predictor/l1/W', '/predictor/l1/b']
         assert copied.lossfun is F.softmax_cross_entropy
@@ -348,7 +400,7 @@ class Scaled(chainer.Function):
             type_check.expect(in_types[1].shape == (x_type.shape[1].eval(),))
 
     def forward(self, inputs):
-        return inputs[0] * inputs[1] if len(inputs) == 2 else inputs[0],
+        return (inputs[0] * inputs[1] if len(inputs) == 2 else inputs[0],)
 
     def backward(self, inputs, gradients):
         return gradients * len(inputs)
@@ -359,16 +411,20 @@ def test_type_checks_take_the_values_of_expressions():
     x = chainer.Variable(X)
     numpy.testing.assert_array_equal(Scaled()(x).data, X)
     numpy.testing.assert_array_equal(Scaled()(x, chainer.Variable(X[0])).data, X * X[0])
-    for inputs, expected in [((x, chainer.Variable(X[0, :2])), r'in_types\[1\]\.shape == \(3,\)'),
-                             ((chainer.Variable(X[0]),), r'in_types\[0\]\.ndim == 2'),
-                             ((chainer.Variable(X.astype('i')),), 'dtype.kind')]:
+    for inputs, expected in [
+        ((x, chainer.Variable(X[0, :2])), r'in_types\[1\]\.shape == \(3,\)'),
+        ((chainer.Variable(X[0]),), r'in_types\[0\]\.ndim == 2'),
+        ((chainer.Variable(X.astype('i')),), 'dtype.kind'),
+    ]:
         with pytest.raises(type_check.InvalidType, match=expected):
             Scaled()(*inputs)
 
 
 # drawn by Chainer 1.24 after numpy.random.seed(0): two batches, a number, and again after reset()
-DRAWN = {False: [[2, 0, 1], [3, 4], 835, [0, 2, 1], [4, 3], 277],
-         True: [[2, 0, 1], [3, 4, 2], 277, [1, 3, 4], [0, 2, 0], 486]}
+DRAWN = {
+    False: [[2, 0, 1], [3, 4], 835, [0, 2, 1], [4, 3], 277],
+    True: [[2, 0, 1], [3, 4, 2], 277, [1, 3, 4], [0, 2, 0], 486],
+}
 
 
 @pytest.mark.usefixtures('v1')
@@ -388,7 +444,9 @@ def test_iterator_without_order_ends():
 
 
 @pytest.mark.usefixtures('v1')
-@pytest.mark.parametrize('batch, kind', [((X, X[:, 0]), tuple), ({'x': X}, dict), (X, chainer.Variable)])
+@pytest.mark.parametrize(
+    'batch, kind', [((X, X[:, 0]), tuple), ({'x': X}, dict), (X, chainer.Variable)]
+)
 def test_updater_and_evaluator_give_variables(batch, kind):
     class Model(chainer.Chain):
         def __call__(self, *args, **kwargs):
@@ -403,8 +461,9 @@ def test_updater_and_evaluator_give_variables(batch, kind):
     optimizer = chainer.optimizers.SGD()
     optimizer.setup(model)
     iterator = chainer.iterators.SerialIterator([0], 1, False, False)
-    training.StandardUpdater(chainer.iterators.SerialIterator([0], 1), optimizer,
-                             converter=lambda *_: batch).update()
+    training.StandardUpdater(
+        chainer.iterators.SerialIterator([0], 1), optimizer, converter=lambda *_: batch
+    ).update()
     extensions.Evaluator(iterator, model, converter=lambda *_: batch)()
     n = len(batch) if kind is not chainer.Variable else 1
     assert seen == [[chainer.OFF] * n, [chainer.ON] * n]
@@ -417,7 +476,11 @@ def test_pretrained_models_are_called_in_test_mode(monkeypatch, name):
     model = cls.__new__(cls)
     chainer.Chain.__init__(model)
     old = {'GoogLeNet': 'train'}.get(name, 'test')
-    monkeypatch.setattr(cls, 'forward', lambda self, x, layers=None, **kwargs: (chainer.config.train, layers, kwargs))
+    monkeypatch.setattr(
+        cls,
+        'forward',
+        lambda self, x, layers=None, **kwargs: (chainer.config.train, layers, kwargs),
+    )
     assert model(X) == (False, None, {})
     assert model(X, ['prob'], True) == (old == 'train', ['prob'], {})
     assert model(X, **{old: False}) == (old == 'test', None, {})
@@ -428,7 +491,10 @@ def test_weights_as_arrays(v1):
     model = chainer.FunctionSet(l=F.Linear(3, 2))
     model.l.W[:] = numpy.arange(6).reshape(2, 3)
     model.l.W[1] += 1
-    assert [' '.join('%.1f' % w for w in row) for row in model.l.W] == ['0.0 1.0 2.0', '4.0 5.0 6.0']  # noqa: UP031
+    assert [' '.join('%.1f' % w for w in row) for row in model.l.W] == [  # noqa: UP031
+        '0.0 1.0 2.0',
+        '4.0 5.0 6.0',
+    ]
     assert int(model.l.W[1, 2]) == 6 and float(model.l.W[:1, 1]) == 1
     assert isinstance(numpy.sum([F.sum(model.l.W), F.sum(model.l.W)]), chainer.Variable)
     with pytest.raises(ValueError):
@@ -438,12 +504,16 @@ def test_weights_as_arrays(v1):
 FOUR = numpy.arange(16, dtype='f').reshape(4, 4) / 8
 
 
-@pytest.mark.parametrize('make, inputs, expected', [
-    (lambda: F.ReLU(), (X - 5,), lambda: F.relu(X - 5)),
-    (lambda: F.LSTM(), (X[:, :1], FOUR), lambda: F.lstm(X[:, :1], FOUR)),
-    (lambda: F.Dropout(0.), (X,), lambda: X),
-    (lambda: F.Concat(axis=1), (X, X), lambda: F.concat((X, X))),
-], ids=['ReLU', 'LSTM', 'Dropout', 'Concat'])
+@pytest.mark.parametrize(
+    'make, inputs, expected',
+    [
+        (lambda: F.ReLU(), (X - 5,), lambda: F.relu(X - 5)),
+        (lambda: F.LSTM(), (X[:, :1], FOUR), lambda: F.lstm(X[:, :1], FOUR)),
+        (lambda: F.Dropout(0.0), (X,), lambda: X),
+        (lambda: F.Concat(axis=1), (X, X), lambda: F.concat((X, X))),
+    ],
+    ids=['ReLU', 'LSTM', 'Dropout', 'Concat'],
+)
 def test_function_objects(v1, make, inputs, expected):
     function = make()
     found, right = (y if isinstance(y, tuple) else (y,) for y in (function(*inputs), expected()))
@@ -471,7 +541,9 @@ def test_optimizer_of_a_snapshot_of_v1(v1, tmp_path):
     chainer.serializers.save_npz(tmp_path / 'saved.npz', optimizer)
     resumed = chainer.optimizers.Adam()
     resumed.setup(link.copy('copy'))
-    saved = {key: value for key, value in numpy.load(tmp_path / 'saved.npz').items() if '/t' not in key}
+    saved = {
+        key: value for key, value in numpy.load(tmp_path / 'saved.npz').items() if '/t' not in key
+    }
     assert saved.keys() == {'t', 'epoch', 'W/m', 'W/v', 'b/m', 'b/v'}  # as of 1.24
     numpy.savez(tmp_path / 'v1.npz', **saved)
     chainer.serializers.load_npz(tmp_path / 'v1.npz', resumed)

@@ -1,4 +1,5 @@
 """Programs of Chainer v1 compute what they computed there."""
+
 import json
 import pathlib
 
@@ -16,7 +17,9 @@ NUMBERS = json.loads(pathlib.Path(__file__).with_name('v1_numbers.json').read_te
 TOLERANCES = {'batch_normalization': 3e-5}
 
 
-@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # v1 warned of zero_grads and the like, too
+@pytest.mark.filterwarnings(
+    'ignore::DeprecationWarning'
+)  # v1 warned of zero_grads and the like, too
 @pytest.mark.parametrize('name', v1_cases.CASES)
 def test_numbers(name):
     with chainer_lstm.installed(v1=True):
@@ -30,8 +33,12 @@ def assert_close(found, expected, tolerance):
     if isinstance(expected, dict):
         assert found['shape'] == expected['shape']
         scale = max(1, *map(abs, expected['values']))
-        numpy.testing.assert_allclose(found['values'], expected['values'], rtol=tolerance, atol=tolerance * scale)
-        numpy.testing.assert_allclose(found['sum'], expected['sum'], rtol=tolerance, atol=10 * tolerance * scale)
+        numpy.testing.assert_allclose(
+            found['values'], expected['values'], rtol=tolerance, atol=tolerance * scale
+        )
+        numpy.testing.assert_allclose(
+            found['sum'], expected['sum'], rtol=tolerance, atol=10 * tolerance * scale
+        )
     elif isinstance(expected, list):
         assert len(found) == len(expected)
         for each, other in zip(found, expected):

@@ -3,10 +3,9 @@ import hashlib
 import numpy
 import pytest
 
-from chainer_lstm.datasets import corpus
-from chainer_lstm.datasets import load_corpus
+from chainer_lstm.datasets import corpus, load_corpus
 
-TRAIN = ' no it was n\'t <unk> \n no it was \n'
+TRAIN = " no it was n't <unk> \n no it was \n"
 VALID = 'it was\n'
 TEST = 'it was no monday\n'
 
@@ -41,14 +40,19 @@ def test_unknown_word_is_added_where_the_text_has_none(tmp_path):
 
 def test_missing_file_is_named(tmp_path):
     (write(tmp_path) / 'valid.txt').unlink()
-    with pytest.raises(FileNotFoundError, match='expected ptb.valid.txt or valid.txt in the folder'):
+    with pytest.raises(
+        FileNotFoundError, match='expected ptb.valid.txt or valid.txt in the folder'
+    ):
         load_corpus(tmp_path)
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    ('', "expected text in 'test.txt', got an empty file"),
-    (b'\xff\xfe\x00', "expected text in UTF-8 in 'test.txt'"),
-])
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', "expected text in 'test.txt', got an empty file"),
+        (b'\xff\xfe\x00', "expected text in UTF-8 in 'test.txt'"),
+    ],
+)
 def test_unreadable_text(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         load_corpus(write(tmp_path, test=text))
@@ -76,4 +80,6 @@ def test_ptb_is_fetched_from_its_addresses_with_its_hashes(tmp_path, monkeypatch
     monkeypatch.setattr(corpus, 'cached_download', download)
     assert load_corpus('ptb').train.tolist() == load_corpus(tmp_path).train.tolist()
     assert list(asked) == ['ptb.train.txt', 'ptb.valid.txt', 'ptb.test.txt']
-    assert all(len(bytes.fromhex(sha256)) == hashlib.sha256().digest_size for sha256 in asked.values())
+    assert all(
+        len(bytes.fromhex(sha256)) == hashlib.sha256().digest_size for sha256 in asked.values()
+    )

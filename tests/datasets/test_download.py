@@ -50,7 +50,9 @@ def web(tmp_path, monkeypatch):
 
 
 def files(tmp_path):
-    return sorted(path.name for path in tmp_path.rglob('*') if path.is_file() and path.suffix != '.lock')
+    return sorted(
+        path.name for path in tmp_path.rglob('*') if path.is_file() and path.suffix != '.lock'
+    )
 
 
 def test_downloaded_once(web, tmp_path):
@@ -68,14 +70,20 @@ def test_damaged_file_in_the_cache_is_fetched_again(web):
     assert web.requests == 2
 
 
-@pytest.mark.parametrize(('answer', 'message'), [
-    (CONTENT[:500], f'expected sha256 {SHA256}, got .* \\(a cut or altered file\\)'),
-    (CutResponse(), 'IncompleteRead'),
-    (urllib.error.HTTPError(URL, 404, 'Not Found', None, None), 'HTTP Error 404: Not Found'),
-    (urllib.error.URLError('Name or service not known'), 'Name or service not known'),
-    (TimeoutError('timed out'), 'timed out'),
-    (urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, 'Connection refused')), 'Connection refused'),
-])
+@pytest.mark.parametrize(
+    ('answer', 'message'),
+    [
+        (CONTENT[:500], f'expected sha256 {SHA256}, got .* \\(a cut or altered file\\)'),
+        (CutResponse(), 'IncompleteRead'),
+        (urllib.error.HTTPError(URL, 404, 'Not Found', None, None), 'HTTP Error 404: Not Found'),
+        (urllib.error.URLError('Name or service not known'), 'Name or service not known'),
+        (TimeoutError('timed out'), 'timed out'),
+        (
+            urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, 'Connection refused')),
+            'Connection refused',
+        ),
+    ],
+)
 def test_failed_download_is_reported_and_leaves_nothing(web, tmp_path, answer, message):
     web.answer = answer
     with pytest.raises(DownloadError, match=f'cannot download {URL}: .*{message}'):
@@ -87,7 +95,10 @@ def test_failed_download_is_reported_and_leaves_nothing(web, tmp_path, answer, m
 
 def test_eight_at_once_download_once(web):
     paths = []
-    threads = [threading.Thread(target=lambda: paths.append(cached_download(URL, SHA256))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: paths.append(cached_download(URL, SHA256)))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -107,7 +118,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         end = len(CONTENT) // 2 if self.path == '/cut' else len(CONTENT)
         for start in range(0, end, 1000):
-            self.wfile.write(CONTENT[start:min(start + 1000, end)])
+            self.wfile.write(CONTENT[start : min(start + 1000, end)])
 
     def log_message(self, *args):
         pass
@@ -130,6 +141,7 @@ def plain(address):
 
     def urlopen(url, timeout):
         return opener.open(url.replace('https://example.org', address), timeout=timeout)
+
     urllib.request.urlopen = urlopen
 
 
@@ -145,7 +157,10 @@ def test_eight_processes_fill_a_cold_cache_with_one_download(server, tmp_path):
     context.set_forkserver_preload(['chainer_lstm.datasets'])
     begin, queue = context.Barrier(8), context.Queue()
     address = f'http://127.0.0.1:{server.server_port}'
-    processes = [context.Process(target=fill, args=(str(tmp_path / 'cold'), address, begin, queue)) for _ in range(8)]
+    processes = [
+        context.Process(target=fill, args=(str(tmp_path / 'cold'), address, begin, queue))
+        for _ in range(8)
+    ]
     for process in processes:
         process.start()
     contents = [queue.get(timeout=60) for _ in processes]
@@ -167,7 +182,9 @@ def test_connection_cut_in_the_middle(server, tmp_path, monkeypatch):
         assert files(tmp_path) == []
         server.shutdown()
         server.server_close()
-        with pytest.raises(OSError, match='cannot download https://example.org/words.txt: .*refused'):
+        with pytest.raises(
+            OSError, match='cannot download https://example.org/words.txt: .*refused'
+        ):
             cached_download('https://example.org/words.txt', SHA256)
         assert files(tmp_path) == []
     finally:

@@ -4,9 +4,7 @@ import numpy
 import pytest
 
 from chainer_lstm.datasets import embedded_reber
-from chainer_lstm.datasets.reber import SYMBOLS
-from chainer_lstm.datasets.reber import embedded_reber_string
-from chainer_lstm.datasets.reber import encode
+from chainer_lstm.datasets.reber import SYMBOLS, embedded_reber_string, encode
 
 # the strings of the inner grammar, written as a regular expression from its drawing
 INNER = r'B(TS*X(XT*VP(XT*VP)*(S|XT*VV)|S|XT*VV)|PT*V(P(XT*VP)*(S|XT*VV)|V))E'
@@ -24,7 +22,9 @@ def test_strings_are_of_the_grammar(strings):
 
 
 def test_followers_are_all_that_ever_follow(strings):
-    """A state of the inner grammar shows in what may follow; each of these was seen to follow it."""
+    """A state of the inner grammar shows in what may follow;
+    each of these was seen to follow it.
+    """
     seen = {}
     for string, follow in strings:
         assert len(follow) == len(string) - 1
@@ -33,7 +33,8 @@ def test_followers_are_all_that_ever_follow(strings):
             seen.setdefault(may, set()).add(symbol)
         assert follow[-2] == string[1] == string[-2]
     assert {''.join(sorted(may)): ''.join(sorted(symbols)) for may, symbols in seen.items()} == {
-        key: key for key in ('PT', 'B', 'SX', 'TV', 'PV', 'E', 'T', 'P')}
+        key: key for key in ('PT', 'B', 'SX', 'TV', 'PV', 'E', 'T', 'P')
+    }
 
 
 def test_choices_are_equally_likely(strings):
@@ -43,11 +44,16 @@ def test_choices_are_equally_likely(strings):
 
 
 def test_shortest_string():
-    assert min(len(embedded_reber_string(numpy.random.RandomState(seed))[0]) for seed in range(200)) == 9
+    assert (
+        min(len(embedded_reber_string(numpy.random.RandomState(seed))[0]) for seed in range(200))
+        == 9
+    )
 
 
 def test_encoding():
-    numpy.testing.assert_array_equal(encode(['B', 'TP']), [[1, 0, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0, 0]])
+    numpy.testing.assert_array_equal(
+        encode(['B', 'TP']), [[1, 0, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0, 0]]
+    )
 
 
 def test_examples_are_strings_and_followers():

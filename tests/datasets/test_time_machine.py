@@ -2,15 +2,14 @@ import numpy
 import pytest
 
 from chainer_lstm.datasets import load_time_machine
-from chainer_lstm.datasets.time_machine import random_chunks
-from chainer_lstm.datasets.time_machine import sequential_chunks
+from chainer_lstm.datasets.time_machine import random_chunks, sequential_chunks
 
 TEXT = numpy.arange(200)
 
 
 def test_letters_in_order_of_frequency(tmp_path):
     path = tmp_path / 'text.txt'
-    path.write_text("Ab, b\n\n  b--a\nB2c\n")
+    path.write_text('Ab, b\n\n  b--a\nB2c\n')
     text, vocabulary = load_time_machine(path)
     assert vocabulary == ['<unk>', 'b', ' ', 'a', 'c']
     assert ''.join(vocabulary[k] for k in text) == 'ab bb ab c'
@@ -19,10 +18,13 @@ def test_letters_in_order_of_frequency(tmp_path):
     assert load_time_machine(path, 3)[1] == vocabulary  # of the whole text
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    (b'12\n', 'expected letters in'),
-    (b'\xff', 'expected text in UTF-8'),
-])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'12\n', 'expected letters in'),
+        (b'\xff', 'expected text in UTF-8'),
+    ],
+)
 def test_no_text(tmp_path, content, message):
     path = tmp_path / 'text.txt'
     path.write_bytes(content)

@@ -1,4 +1,5 @@
 """Examples run as a user runs them, in this process."""
+
 import importlib.util
 import io
 import pathlib
@@ -23,12 +24,13 @@ def flipped(content):
     with zipfile.ZipFile(io.BytesIO(content)) as file:
         member = max(file.infolist(), key=lambda member: member.compress_size)
     where = member.header_offset + 30 + len(member.filename) + member.compress_size // 2
-    return content[:where] + bytes([content[where] ^ 0xff]) + content[where + 1:]
+    return content[:where] + bytes([content[where] ^ 0xFF]) + content[where + 1 :]
 
 
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Runs a script's main; -> exit status, what it printed, what it complained."""
+
     def run(path, *args):
         monkeypatch.setattr(sys, 'argv', [path, *map(str, args)])
         try:
@@ -37,4 +39,5 @@ def run(monkeypatch, capsys):
         except SystemExit as error:
             status = error.code
         return status, *capsys.readouterr()
+
     return run

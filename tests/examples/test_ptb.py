@@ -1,4 +1,5 @@
 """The scripts on a text of a few hundred words."""
+
 import json
 import os
 import subprocess
@@ -8,8 +9,7 @@ import chainer
 import numpy
 import pytest
 
-from tests.examples.conftest import EXAMPLES
-from tests.examples.conftest import load
+from tests.examples.conftest import EXAMPLES, load
 
 SMALL = ['--unit', '8', '--bproplen', '5', '--batchsize', '4']
 
@@ -19,8 +19,12 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('data')
     random = numpy.random.RandomState(0)
     for part, lines in (('train', 60), ('valid', 10), ('test', 10)):
-        (folder / f'{part}.txt').write_text(''.join(
-            'the {} sees a {}\n'.format(*random.choice(['dog', 'cat', 'bird'], 2)) for _ in range(lines)))
+        (folder / f'{part}.txt').write_text(
+            ''.join(
+                'the {} sees a {}\n'.format(*random.choice(['dog', 'cat', 'bird'], 2))
+                for _ in range(lines)
+            )
+        )
     return folder
 
 
@@ -33,6 +37,7 @@ def script(run):
 def train(script, data, tmp_path):
     def run(*args, out=tmp_path):
         return script('train_ptb', '--data', data, '--out', out, *SMALL, *args)
+
     return run
 
 
@@ -46,7 +51,13 @@ def test_training_leaves_log_plot_snapshot_model_and_text(train, tmp_path):
     status, printed, _ = train('--epoch', 4, '--dropout', 0, '--init', 0.5, '--batchsize', 5)
     assert status == 0
     assert {path.name for path in tmp_path.iterdir()} == {
-        'log', 'loss.png', 'model.npz', 'model.vocab.txt', 'snapshot_iter_44', 'snapshot_iter_58'}
+        'log',
+        'loss.png',
+        'model.npz',
+        'model.vocab.txt',
+        'snapshot_iter_44',
+        'snapshot_iter_58',
+    }
     assert 'vocabulary: 7' in printed
     assert 'test perplexity: ' in printed
     last = json.loads((tmp_path / 'log').read_text())[-1]
@@ -55,7 +66,13 @@ def test_training_leaves_log_plot_snapshot_model_and_text(train, tmp_path):
 
 
 def test_resumed_run_ends_with_the_same_bits(train, tmp_path):
-    options = ['--preset', 'medium', *SMALL, '--decay-after', 1]  # dropout .5 and a falling learning rate
+    options = [
+        '--preset',
+        'medium',
+        *SMALL,
+        '--decay-after',
+        1,
+    ]  # dropout .5 and a falling learning rate
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     assert train(*options, '--epoch', 4, out=whole)[0] == 0
     assert train(*options, '--epoch', 2, out=parts)[0] == 0
@@ -85,19 +102,50 @@ def test_stepwise_gives_the_same_losses(train, tmp_path, options):
 
 def test_presets_are_those_of_zaremba():
     module = load('ptb/train_ptb.py')
-    found = {name: (p['unit'], p['bproplen'], p['epoch'], p['dropout'], p['init'], p['gradclip'],
-                    1 / p['decay'], p['decay_after']) for name, p in module.PRESETS.items()}
+    found = {
+        name: (
+            p['unit'],
+            p['bproplen'],
+            p['epoch'],
+            p['dropout'],
+            p['init'],
+            p['gradclip'],
+            1 / p['decay'],
+            p['decay_after'],
+        )
+        for name, p in module.PRESETS.items()
+    }
     assert found == {
-        'chainer': (650, 35, 39, .5, .1, 5, 1, 39),
-        'small': (200, 20, 13, 0, .1, 5, 2, 4),
-        'medium': (650, 35, 39, .5, .05, 5, pytest.approx(1.2), 6),
-        'large': (1500, 35, 55, .65, .04, 10, pytest.approx(1.15), 14),
+        'chainer': (650, 35, 39, 0.5, 0.1, 5, 1, 39),
+        'small': (200, 20, 13, 0, 0.1, 5, 2, 4),
+        'medium': (650, 35, 39, 0.5, 0.05, 5, pytest.approx(1.2), 6),
+        'large': (1500, 35, 55, 0.65, 0.04, 10, pytest.approx(1.15), 14),
     }
 
 
 def test_options_of_chainers_example_are_taken(script, data, tmp_path):
-    status, _, _ = script('train_ptb', '--data', data, '-b', 4, '-l', 5, '-e', 1, '-d', -1, '-c', 5, '-o', tmp_path,
-                          '-u', 8, '-m', tmp_path / 'here.npz', '--test')
+    status, _, _ = script(
+        'train_ptb',
+        '--data',
+        data,
+        '-b',
+        4,
+        '-l',
+        5,
+        '-e',
+        1,
+        '-d',
+        -1,
+        '-c',
+        5,
+        '-o',
+        tmp_path,
+        '-u',
+        8,
+        '-m',
+        tmp_path / 'here.npz',
+        '--test',
+    )
     assert status == 0
     assert (tmp_path / 'here.npz').exists()
     assert (tmp_path / 'here.vocab.txt').exists()
@@ -106,17 +154,20 @@ def test_options_of_chainers_example_are_taken(script, data, tmp_path):
     assert load('ptb/train_ptb.py').parser().parse_args(['-g', '3']).device == '3'
 
 
-@pytest.mark.parametrize(('args', 'message'), [
-    (['--data', 'no/such/folder'], 'expected ptb.train.txt or train.txt in the folder'),
-    (['--unit', '0'], 'argument --unit/-u: expected a number from 1'),
-    (['--unit', 'many'], "invalid int value: 'many'"),
-    (['--dropout', '1'], 'expected a number from 0 up to 1'),
-    (['--preset', 'huge'], "invalid choice: 'huge'"),
-    (['--batchsize', '100000'], 'expected a batch size between 1 and'),
-    (['--resume', '--out', 'no/such/folder'], 'expected the folder of a run to resume in'),
-    (['--resume', 'no_such_snapshot'], 'no_such_snapshot'),
-    (['--device', 'native'], 'native'),
-])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['--data', 'no/such/folder'], 'expected ptb.train.txt or train.txt in the folder'),
+        (['--unit', '0'], 'argument --unit/-u: expected a number from 1'),
+        (['--unit', 'many'], "invalid int value: 'many'"),
+        (['--dropout', '1'], 'expected a number from 0 up to 1'),
+        (['--preset', 'huge'], "invalid choice: 'huge'"),
+        (['--batchsize', '100000'], 'expected a batch size between 1 and'),
+        (['--resume', '--out', 'no/such/folder'], 'expected the folder of a run to resume in'),
+        (['--resume', 'no_such_snapshot'], 'no_such_snapshot'),
+        (['--device', 'native'], 'native'),
+    ],
+)
 def test_wrong_options_end_with_one_line_and_status_2(train, args, message):
     status, _, complaint = train(*args)
     assert status == 2
@@ -141,26 +192,38 @@ def test_resume_with_another_size_is_refused(trained, train):
 
 
 def test_help_teaches():
-    printed = subprocess.run([sys.executable, EXAMPLES / 'ptb' / 'train_ptb.py', '--help'], text=True, check=True,
-                             capture_output=True, env={**os.environ, 'PYTHONPATH': str(EXAMPLES.parent)}).stdout
+    printed = subprocess.run(
+        [sys.executable, EXAMPLES / 'ptb' / 'train_ptb.py', '--help'],
+        text=True,
+        check=True,
+        capture_output=True,
+        env={**os.environ, 'PYTHONPATH': str(EXAMPLES.parent)},
+    ).stdout
     assert '--preset medium --gpu 0' in printed
 
 
 def test_text_from_a_model(trained, script):
-    status, printed, _ = script('gentxt', '-m', trained, '-p', 'the dog', '--length', 6, '--sample', 2)
+    status, printed, _ = script(
+        'gentxt', '-m', trained, '-p', 'the dog', '--length', 6, '--sample', 2
+    )
     assert status == 0
     lines = printed.splitlines()
     assert len(lines) == 2
     assert all(line.startswith('the dog') for line in lines)
-    assert script('gentxt', '-m', trained, '-p', 'the dog', '--length', 6, '--sample', 2)[1] == printed
+    assert (
+        script('gentxt', '-m', trained, '-p', 'the dog', '--length', 6, '--sample', 2)[1] == printed
+    )
     assert script('gentxt', '-m', trained, '--sample', -1)[0] == 0
 
 
-@pytest.mark.parametrize(('args', 'message'), [
-    (['-p', 'the wolf'], "expected words of the vocabulary in --primetext, got ['wolf']"),
-    (['--unit', '9'], 'expected --unit 8, as in the model, got 9'),
-    (['--temperature', '0'], 'expected a positive temperature, got 0'),
-])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['-p', 'the wolf'], "expected words of the vocabulary in --primetext, got ['wolf']"),
+        (['--unit', '9'], 'expected --unit 8, as in the model, got 9'),
+        (['--temperature', '0'], 'expected a positive temperature, got 0'),
+    ],
+)
 def test_wrong_options_of_gentxt(trained, script, args, message):
     status, _, complaint = script('gentxt', '-m', trained, *args)
     assert status == 2

@@ -1,4 +1,5 @@
 """The output of every example, sent into a pipe or a file, is plain text."""
+
 import os
 import subprocess
 import sys
@@ -29,15 +30,18 @@ def test_pipe_gets_the_log_without_escape_sequences(data):
     assert b'\x1b' not in finished.stdout + finished.stderr
     rows = [line.split()[:2] for line in finished.stdout.decode().splitlines()]
     header = rows.index(['epoch', 'iteration'])
-    assert [iteration for _, iteration in rows[header + 1:header + 3]] == ['10', '20']
+    assert [iteration for _, iteration in rows[header + 1 : header + 3]] == ['10', '20']
 
 
-@pytest.mark.parametrize(('path', 'options'), [
-    ('ptb/train_ptb.py', ['--data', 'TEXTS', *LOGGING]),
-    ('time_machine/train_time_machine.py', ['--data', 'TEXTS/train.txt']),
-    ('reber/train_reber.py', []),
-    ('adding/train_adding.py', []),
-])
+@pytest.mark.parametrize(
+    ('path', 'options'),
+    [
+        ('ptb/train_ptb.py', ['--data', 'TEXTS', *LOGGING]),
+        ('time_machine/train_time_machine.py', ['--data', 'TEXTS/train.txt']),
+        ('reber/train_reber.py', []),
+        ('adding/train_adding.py', []),
+    ],
+)
 def test_file_gets_no_escape_sequences(data, path, options):
     options = [str(option).replace('TEXTS', str(data)) for option in options]
     script = Script(data, path, '--out', data / 'out', *options, *SMALL)

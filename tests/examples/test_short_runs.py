@@ -1,4 +1,7 @@
-"""--test of every example but the PTB's, which has tests of its own: a few seconds, all files, and what they say."""
+"""--test of every example but the PTB's, which has tests of its own:
+a few seconds, all files, and what they say.
+"""
+
 import json
 
 import numpy
@@ -23,20 +26,29 @@ def results(folder):
 
 @pytest.mark.parametrize('sampling', ['sequential', 'random'])
 def test_time_machine(run, text, tmp_path, sampling):
-    status, printed, _ = run(TIME_MACHINE, '--test', '--data', text, '--sampling', sampling, '-o', tmp_path)
+    status, printed, _ = run(
+        TIME_MACHINE, '--test', '--data', text, '--sampling', sampling, '-o', tmp_path
+    )
     assert status == 0
     found = results(tmp_path)
     assert len(found['perplexity']) == 10
     assert found['perplexity'][-1] < found['perplexity'][0] < 40
     assert printed.splitlines()[-3].startswith(f'perplexity {found["perplexity"][-1]:.2f}, ')
-    assert [len(line) for line in printed.splitlines()[-2:]] == [len('time traveller') + 50, len('traveller') + 50]
+    assert [len(line) for line in printed.splitlines()[-2:]] == [
+        len('time traveller') + 50,
+        len('traveller') + 50,
+    ]
     assert (tmp_path / 'perplexity.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_time_machine_from_the_weights_of_the_gates(run, text, tmp_path):
     status, printed, _ = run(TIME_MACHINE, '--test', '--data', text, '--scratch', '-o', tmp_path)
     assert status == 0
-    differences = [float(line.split()[6]) for line in printed.splitlines() if line.startswith('link and tutorial')]
+    differences = [
+        float(line.split()[6])
+        for line in printed.splitlines()
+        if line.startswith('link and tutorial')
+    ]
     assert len(differences) == 2
     assert max(differences) < 1e-5
     assert results(tmp_path)['perplexity'][-1] < 20
@@ -63,6 +75,7 @@ def test_success_on_strings_counts_strings_and_not_symbols():
         found[7][-2] = found[7][-2, [0, 2, 1, 3, 4, 5, 6]]  # T for P, or P for T
         found[8][3] *= 0.5  # the likeliest is legal, though below 0.5
         return found
+
     module.predict = one_string_wrong
     assert module.success(None, examples) == {'legal': 0.98, 'exact': 0.96, 'long-range': 0.98}
 
@@ -78,7 +91,7 @@ def test_predictions_of_reber_belong_to_their_strings():
 def test_initial_cell_of_reber_is_learned():
     module = load('reber/train_reber.py')
     model = module.ReberModel(3)
-    (x, _), = module.embedded_reber(1, numpy.random.RandomState(0))
+    ((x, _),) = module.embedded_reber(1, numpy.random.RandomState(0))
     loss = module.F.sum(model(list(x[:, None])))
     model.cleargrads()
     loss.backward()
@@ -98,15 +111,20 @@ def test_sums_of_the_adding_problem():
     x, t = load('adding/train_adding.py').draw(40, 7)
     assert (x[:, :3, 1].sum(axis=1) == 1).all()
     assert (x[:, 3:, 1].sum(axis=1) == 1).all()
-    numpy.testing.assert_allclose(t[:, 0], [sum(a for a, marked in row if marked) for row in x], rtol=1e-6)
+    numpy.testing.assert_allclose(
+        t[:, 0], [sum(a for a, marked in row if marked) for row in x], rtol=1e-6
+    )
 
 
-@pytest.mark.parametrize(('script', 'args', 'message'), [
-    (TIME_MACHINE, ['--data', 'no/such/file'], 'No such file'),
-    (TIME_MACHINE, ['--unit', '0'], 'expected a number from 1'),
-    ('reber/train_reber.py', ['--device', 'native'], 'native'),
-    ('adding/train_adding.py', ['--length', '1'], 'expected a number from 2'),
-])
+@pytest.mark.parametrize(
+    ('script', 'args', 'message'),
+    [
+        (TIME_MACHINE, ['--data', 'no/such/file'], 'No such file'),
+        (TIME_MACHINE, ['--unit', '0'], 'expected a number from 1'),
+        ('reber/train_reber.py', ['--device', 'native'], 'native'),
+        ('adding/train_adding.py', ['--length', '1'], 'expected a number from 2'),
+    ],
+)
 def test_wrong_options_end_with_one_line_and_status_2(run, tmp_path, script, args, message):
     status, _, complaint = run(script, '-o', tmp_path, *args)
     assert status == 2

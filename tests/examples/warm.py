@@ -1,4 +1,7 @@
-"""Scripts in processes of their own that are forked from a warm one: they start in milliseconds, and may be killed."""
+"""Scripts in processes of their own that are forked from a warm one:
+they start in milliseconds, and may be killed.
+"""
+
 import multiprocessing
 import os
 import resource
@@ -8,7 +11,9 @@ import time
 from tests.examples.conftest import load
 
 CONTEXT = multiprocessing.get_context('forkserver')
-CONTEXT.set_forkserver_preload(['tests.examples.warm', 'chainer_lstm.training', 'chainer_lstm.models'])
+CONTEXT.set_forkserver_preload(
+    ['tests.examples.warm', 'chainer_lstm.training', 'chainer_lstm.models']
+)
 
 
 def _run(path, args, printed, complained, file_size):
@@ -37,7 +42,8 @@ class Script:
     def __init__(self, folder, path, *args, file_size=None):
         self._printed, self._complained = folder / 'stdout', folder / 'stderr'
         self.process = CONTEXT.Process(
-            target=_run, args=(path, args, self._printed, self._complained, file_size), daemon=True)
+            target=_run, args=(path, args, self._printed, self._complained, file_size), daemon=True
+        )
         self.process.start()
 
     @property

@@ -1,4 +1,7 @@
-"""Steps hand their part of the weight gradients down the chain; the sums are those of Chainer's plain functions."""
+"""Steps hand their part of the weight gradients down the chain;
+the sums are those of Chainer's plain functions.
+"""
+
 import gc
 
 import chainer
@@ -9,15 +12,18 @@ import pytest
 from chainer_lstm import functions
 from chainer_lstm.functions import passes
 from chainer_lstm.functions.chain import Chain
-from chainer_lstm.functions.lstm import LSTMStep
-from chainer_lstm.functions.lstm import PeepholeLSTMStep
-from tests.conftest import assert_close
-from tests.conftest import uniform
-from tests.conftest import uniforms
+from chainer_lstm.functions.lstm import LSTMStep, PeepholeLSTMStep
+from tests.conftest import assert_close, uniform, uniforms
 
 INPUT, UNITS, BATCH = 3, 4, 5
-SHAPES = {'W': (4 * UNITS, INPUT), 'b': (4 * UNITS,), 'U': (4 * UNITS, UNITS),
-          'P_i': (UNITS, UNITS), 'P_f': (UNITS, UNITS), 'P_o': (UNITS, UNITS)}
+SHAPES = {
+    'W': (4 * UNITS, INPUT),
+    'b': (4 * UNITS,),
+    'U': (4 * UNITS, UNITS),
+    'P_i': (UNITS, UNITS),
+    'P_f': (UNITS, UNITS),
+    'P_o': (UNITS, UNITS),
+}
 
 
 def plain_lstm(c, h, x, W, b, U):
@@ -29,25 +35,32 @@ def plain_peephole(c, h, x, W, b, U, P_i, P_f, P_o):
     pre = F.linear(x, W, b)
     pre = pre if h is None else pre + F.linear(h, U)
     a, i, f, o = F.separate(F.reshape(pre, (len(x), UNITS, 4)), axis=2)
-    rest, c = c[len(x):], c[:len(x)]
+    rest, c = c[len(x) :], c[: len(x)]
     i, f = F.sigmoid(i + F.linear(c, P_i)), F.sigmoid(f + F.linear(c, P_f))
     now = c = F.tanh(a) * i + f * c
     if len(rest):
         c = F.concat((c, rest), axis=0)
-        now = c[:len(x)]
+        now = c[: len(x)]
     return c, F.sigmoid(o + F.linear(now, P_o)) * F.tanh(now)
 
 
-CELLS = {'lstm': (functions.lstm_step, plain_lstm, 3), 'peephole': (functions.peephole_lstm_step, plain_peephole, 6)}
+CELLS = {
+    'lstm': (functions.lstm_step, plain_lstm, 3),
+    'peephole': (functions.peephole_lstm_step, plain_peephole, 6),
+}
 
 
 class Run:
-    """A cell with its weights as parameters, and the states and outputs of the steps made with it."""
+    """A cell with its weights as parameters, and the states and outputs of the steps made
+    with it.
+    """
 
     def __init__(self, step, n_weights, xp=numpy):
         self.step = step
         names = list(SHAPES)[:n_weights]
-        self.weights = [chainer.Parameter(x) for x in uniforms([SHAPES[name] for name in names], 'd', xp)]
+        self.weights = [
+            chainer.Parameter(x) for x in uniforms([SHAPES[name] for name in names], 'd', xp)
+        ]
         self.xs = [chainer.Variable(uniform((BATCH, INPUT), 'd', xp, seed)) for seed in range(6)]
         self.c0 = chainer.Variable(uniform((BATCH, UNITS), 'd', xp, 7))
         self.h0 = chainer.Variable(uniform((BATCH, UNITS), 'd', xp, 8))
@@ -56,7 +69,7 @@ class Run:
         """-> cs, hs after every step."""
         cs, hs = [], []
         for x in xs:
-            h = h if h is None or len(h) == len(x) else h[:len(x)]
+            h = h if h is None or len(h) == len(x) else h[: len(x)]
             c, h = self.step(c, h, x, *(weights or self.weights))
             cs.append(c)
             hs.append(h)
@@ -234,11 +247,29 @@ def double_backprop(run):
 
 
 SCENARIOS = [
-    from_given_state, from_no_h, one_step_without_h, from_a_constant_state, loss_on_a_middle_step, loss_on_c_only,
-    shrinking_batches, batch_0_at_the_end, branches_from_one_state, one_branch_without_gradient,
-    two_losses_backward_one_after_the_other, one_loss_backward_twice, gradients_accumulate, other_weights_in_between,
-    one_weight_exchanged_in_between, two_chains_with_the_same_weights, stacked_on_itself, state_changed_in_between,
-    cut_in_between, h_cut_but_c_not, no_h_in_the_middle, some_weights_without_gradient, double_backprop,
+    from_given_state,
+    from_no_h,
+    one_step_without_h,
+    from_a_constant_state,
+    loss_on_a_middle_step,
+    loss_on_c_only,
+    shrinking_batches,
+    batch_0_at_the_end,
+    branches_from_one_state,
+    one_branch_without_gradient,
+    two_losses_backward_one_after_the_other,
+    one_loss_backward_twice,
+    gradients_accumulate,
+    other_weights_in_between,
+    one_weight_exchanged_in_between,
+    two_chains_with_the_same_weights,
+    stacked_on_itself,
+    state_changed_in_between,
+    cut_in_between,
+    h_cut_but_c_not,
+    no_h_in_the_middle,
+    some_weights_without_gradient,
+    double_backprop,
 ]
 
 
@@ -250,7 +281,9 @@ def test_gradients_are_those_of_plain_functions(scenario, cell, xp):
 
 
 @pytest.mark.parametrize('cell', CELLS)
-@pytest.mark.parametrize('limits', [{'LONGEST': 1}, {'LONGEST': 3}, {'LARGEST': 0}, {'LARGEST': 400}], ids=str)
+@pytest.mark.parametrize(
+    'limits', [{'LONGEST': 1}, {'LONGEST': 3}, {'LARGEST': 0}, {'LARGEST': 400}], ids=str
+)
 @pytest.mark.parametrize('scenario', SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_gradients_of_chains_that_are_folded(monkeypatch, scenario, limits, cell):
     for name, value in limits.items():
@@ -283,7 +316,9 @@ def test_a_long_chain_takes_each_row_once_and_forgets_it(monkeypatch, cell):
     nodes = 1 if cell == 'lstm' else 2
     assert len(appended) == nodes * count
     assert max(lengths) == Chain.LONGEST
-    for name in {name for name, _ in joined}:  # the rows of each step are multiplied once for each weight
+    for name in {
+        name for name, _ in joined
+    }:  # the rows of each step are multiplied once for each weight
         assert sum(length for each, length in joined if each == name) == count
 
 
@@ -315,13 +350,17 @@ def test_chainer_grad_by_a_subset(cell, wanted, double):
 def count_weight_products(monkeypatch):
     calls = []
     step = LSTMStep.step
-    weights = {name: lambda e, rows, name=name, f=f: calls.append(name) or f(e, rows)
-               for name, f in step.weights.items()}
+    weights = {
+        name: lambda e, rows, name=name, f=f: calls.append(name) or f(e, rows)
+        for name, f in step.weights.items()
+    }
     monkeypatch.setattr(LSTMStep, 'step', step._replace(weights=weights))
     return calls
 
 
-@pytest.mark.parametrize('scenario', [from_given_state, from_no_h, shrinking_batches, branches_from_one_state])
+@pytest.mark.parametrize(
+    'scenario', [from_given_state, from_no_h, shrinking_batches, branches_from_one_state]
+)
 def test_each_weight_costs_one_product_a_chain(monkeypatch, scenario):
     calls = count_weight_products(monkeypatch)
     scenario(Run(functions.lstm_step, 3))

@@ -2,8 +2,7 @@ import chainer
 import numpy
 import pytest
 
-from chainer_lstm import functions
-from chainer_lstm import links
+from chainer_lstm import functions, links
 
 
 def call():
@@ -18,16 +17,26 @@ def test_defaults():
 @pytest.mark.parametrize('engine', ['auto', 'numpy'])
 @pytest.mark.parametrize('precision', ['highest', 'high', 'medium'])
 def test_engines_and_precisions_for_numpy(engine, precision):
-    with chainer.using_config('lstm_engine', engine), chainer.using_config('lstm_matmul_precision', precision):
+    with (
+        chainer.using_config('lstm_engine', engine),
+        chainer.using_config('lstm_matmul_precision', precision),
+    ):
         assert call().shape == (2, 1, 3)
 
 
-@pytest.mark.parametrize(('entry', 'value', 'message'), [
-    ('lstm_engine', 'cupy', "got 'cupy': it cannot compute numpy arrays"),
-    ('lstm_engine', 'persistent', "got 'persistent': it cannot compute numpy arrays"),
-    ('lstm_engine', 'fast', r"one of \('auto', 'numpy', 'native', 'cupy', 'persistent'\), got 'fast': there is no"),
-    ('lstm_matmul_precision', 'low', r"one of \('highest', 'high', 'medium'\), got 'low'"),
-])
+@pytest.mark.parametrize(
+    ('entry', 'value', 'message'),
+    [
+        ('lstm_engine', 'cupy', "got 'cupy': it cannot compute numpy arrays"),
+        ('lstm_engine', 'persistent', "got 'persistent': it cannot compute numpy arrays"),
+        (
+            'lstm_engine',
+            'fast',
+            r"one of \('auto', 'numpy', 'native', 'cupy', 'persistent'\), got 'fast': there is no",
+        ),
+        ('lstm_matmul_precision', 'low', r"one of \('highest', 'high', 'medium'\), got 'low'"),
+    ],
+)
 def test_what_cannot_be_done_is_refused(entry, value, message):
     with chainer.using_config(entry, value), pytest.raises(ValueError, match=message):
         call()
@@ -39,6 +48,7 @@ def test_an_entry_set_before_the_import_stays(monkeypatch):
     import importlib
 
     from chainer_lstm.functions import config
+
     monkeypatch.setattr(chainer.global_config, 'lstm_engine', 'numpy')
     importlib.reload(config)
     assert chainer.global_config.lstm_engine == 'numpy'

@@ -1,18 +1,26 @@
 """Against Chainer's, values and gradients of both orders."""
+
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
 
 from chainer_lstm.functions import softmax_cross_entropy
-from tests.conftest import assert_close
-from tests.conftest import uniform
+from tests.conftest import assert_close, uniform
 
 IGNORED = numpy.array([2, -1, 0, 4, -1, 2], 'i')  # -1: ignored by default
-OPTIONS = [{}, {'normalize': False}, {'ignore_label': 2}, {'reduce': 'no'}, {'reduce': 'no', 'ignore_label': 4}]
+OPTIONS = [
+    {},
+    {'normalize': False},
+    {'ignore_label': 2},
+    {'reduce': 'no'},
+    {'reduce': 'no', 'ignore_label': 4},
+]
 
 
-@pytest.fixture(params=['auto', 1, 7, 2 ** 18], ids=lambda n: n if n == 'auto' else f'numpy, blocks of {n}')
+@pytest.fixture(
+    params=['auto', 1, 7, 2**18], ids=lambda n: n if n == 'auto' else f'numpy, blocks of {n}'
+)
 def _engines(request, monkeypatch):
     if request.param == 'auto':
         yield
@@ -41,39 +49,58 @@ def results(function, x, t, **options):
 def test_loss_and_gradient_of_chainer(options, dtype):
     x = uniform((6, 5), dtype) * 5
     t = targets(**options)
-    assert_close(results(softmax_cross_entropy, x, t, **options), results(F.softmax_cross_entropy, x, t, **options))
+    assert_close(
+        results(softmax_cross_entropy, x, t, **options),
+        results(F.softmax_cross_entropy, x, t, **options),
+    )
 
 
 @pytest.mark.gpu
 def test_on_a_gpu(cupy):
     x = uniform((6, 5), 'f', cupy)
-    assert_close(results(softmax_cross_entropy, x, cupy.asarray(IGNORED)),
-                 results(F.softmax_cross_entropy, x, cupy.asarray(IGNORED)))
+    assert_close(
+        results(softmax_cross_entropy, x, cupy.asarray(IGNORED)),
+        results(F.softmax_cross_entropy, x, cupy.asarray(IGNORED)),
+    )
 
 
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
 def test_second_gradient_of_chainer(options):
     found = []
-    for function, double in ((softmax_cross_entropy, {}), (F.softmax_cross_entropy, {'enable_double_backprop': True})):
+    for function, double in (
+        (softmax_cross_entropy, {}),
+        (F.softmax_cross_entropy, {'enable_double_backprop': True}),
+    ):
         x = chainer.Variable(uniform((6, 5)))
         loss = function(x, targets(**options), **options, **double)
-        gx, = chainer.grad([F.sum(loss * uniform(loss.shape, seed=2))], [x], enable_double_backprop=True)
-        ggx, = chainer.grad([F.sum(gx ** 2)], [x])
+        (gx,) = chainer.grad(
+            [F.sum(loss * uniform(loss.shape, seed=2))], [x], enable_double_backprop=True
+        )
+        (ggx,) = chainer.grad([F.sum(gx**2)], [x])
         found.append([loss, gx, ggx])
     assert_close(*found)
 
 
-@pytest.mark.parametrize(('x', 't', 'options'), [
-    (uniform((6, 5), 'e'), IGNORED, {}),
-    (uniform((6, 5), 'f'), IGNORED, {'class_weight': numpy.arange(5, dtype='f')}),
-    (uniform((2, 5, 3), 'f'), IGNORED.reshape(2, 3), {}),
-    (uniform((6, 5), 'f'), abs(uniform((6, 5), 'f', seed=1)), {}),
-], ids=['float16', 'class weights', 'more axes', 'soft targets'])
+@pytest.mark.parametrize(
+    ('x', 't', 'options'),
+    [
+        (uniform((6, 5), 'e'), IGNORED, {}),
+        (uniform((6, 5), 'f'), IGNORED, {'class_weight': numpy.arange(5, dtype='f')}),
+        (uniform((2, 5, 3), 'f'), IGNORED.reshape(2, 3), {}),
+        (uniform((6, 5), 'f'), abs(uniform((6, 5), 'f', seed=1)), {}),
+    ],
+    ids=['float16', 'class weights', 'more axes', 'soft targets'],
+)
 def test_what_goes_to_chainer(x, t, options):
-    assert_close(results(softmax_cross_entropy, x, t, **options), results(F.softmax_cross_entropy, x, t, **options))
+    assert_close(
+        results(softmax_cross_entropy, x, t, **options),
+        results(F.softmax_cross_entropy, x, t, **options),
+    )
 
 
-@pytest.mark.parametrize('t', [IGNORED * 0 - 1, IGNORED.astype(numpy.int64)], ids=['all ignored', 'int64'])
+@pytest.mark.parametrize(
+    't', [IGNORED * 0 - 1, IGNORED.astype(numpy.int64)], ids=['all ignored', 'int64']
+)
 def test_targets(t):
     x = uniform((6, 5), 'f')
     assert_close(results(softmax_cross_entropy, x, t), results(F.softmax_cross_entropy, x, t))
@@ -87,7 +114,9 @@ def test_scores_in_the_other_byte_order():
 
 
 def test_no_rows():
-    loss, gx = results(softmax_cross_entropy, numpy.zeros((0, 5), 'f'), IGNORED[:0])  # Chainer's backward fails
+    loss, gx = results(
+        softmax_cross_entropy, numpy.zeros((0, 5), 'f'), IGNORED[:0]
+    )  # Chainer's backward fails
     assert (float(loss.array), gx.shape) == (0, (0, 5))
 
 

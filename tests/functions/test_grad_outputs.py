@@ -13,14 +13,7 @@ from chainer.utils import type_check
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import inputs
-from tests.conftest import pair
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.conftest import variables
-from tests.conftest import weighted_sum
+from tests.conftest import INPUT, UNITS, inputs, pair, uniform, uniforms, variables, weighted_sum
 from tests.kernels import cases
 
 ROWS = 5

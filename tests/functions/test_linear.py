@@ -1,4 +1,5 @@
 """Against Chainer's, values and gradients of both orders, with every engine there is."""
+
 import chainer
 import chainer.functions as F
 import numpy
@@ -6,14 +7,8 @@ import pytest
 from chainer.utils import type_check
 
 from chainer_lstm.functions import linear
-from chainer_lstm.kernels.engine import ENGINES
-from chainer_lstm.kernels.engine import engine_of
-from tests.conftest import LAYOUTS
-from tests.conftest import assert_close
-from tests.conftest import gradients
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.conftest import variables
+from chainer_lstm.kernels.engine import ENGINES, engine_of
+from tests.conftest import LAYOUTS, assert_close, gradients, uniform, uniforms, variables
 
 SHAPES = [(6, 3), (4, 3), (4,)]
 
@@ -65,12 +60,16 @@ def test_gradients_by_some_inputs(wanted):
     assert_close(*found)
 
 
-@pytest.mark.parametrize(('inputs', 'options'), [
-    (uniforms(SHAPES, 'e'), {}),
-    (uniforms(SHAPES[:2], 'f'), {}),
-    (uniforms([(2, 3, 3), *SHAPES[1:]], 'f'), {'n_batch_axes': 2}),
-    ([uniform((6, 3), 'f'), uniform((4, 3), 'd', seed=1), uniform((4,), 'f', seed=2)], {}),
-], ids=['float16', 'no bias', 'more axes', 'two dtypes'])
+@pytest.mark.parametrize(
+    ('inputs', 'options'),
+    [
+        (uniforms(SHAPES, 'e'), {}),
+        (uniforms(SHAPES[:2], 'f'), {}),
+        (uniforms([(2, 3, 3), *SHAPES[1:]], 'f'), {'n_batch_axes': 2}),
+        ([uniform((6, 3), 'f'), uniform((4, 3), 'd', seed=1), uniform((4,), 'f', seed=2)], {}),
+    ],
+    ids=['float16', 'no bias', 'more axes', 'two dtypes'],
+)
 def test_what_goes_to_chainer(inputs, options):
     found = [function(*inputs, **options) for function in (linear, F.linear)]
     assert_close(*[[y] for y in found])
@@ -103,9 +102,22 @@ def test_shapes_that_do_not_fit():
 
 
 @pytest.mark.parametrize('engine', ['numpy', 'auto'])
-@pytest.mark.parametrize('W, b', [
-    ((4, 2), ()), ((4, 2), (1,)), ((4, 2), (1, 4)), ((4, 2), (3, 4)), ((4, 2), (5,)), ((2,), (4,)), ((2,), (2,))])
+@pytest.mark.parametrize(
+    'W, b',
+    [
+        ((4, 2), ()),
+        ((4, 2), (1,)),
+        ((4, 2), (1, 4)),
+        ((4, 2), (3, 4)),
+        ((4, 2), (5,)),
+        ((2,), (4,)),
+        ((2,), (2,)),
+    ],
+)
 def test_shapes_without_type_checks(engine, W, b):
-    with chainer.using_config('type_check', False), chainer.using_config('lstm_engine', engine), \
-            pytest.raises(ValueError, match=r'expected W \(O, I\) and b \(O,\)'):
+    with (
+        chainer.using_config('type_check', False),
+        chainer.using_config('lstm_engine', engine),
+        pytest.raises(ValueError, match=r'expected W \(O, I\) and b \(O,\)'),
+    ):
         linear(*(numpy.ones(shape, 'f') for shape in ((3, 2), W, b)))

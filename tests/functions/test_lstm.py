@@ -1,22 +1,16 @@
 """``functions.lstm`` against the reference loop, finite differences and Chainer's own function."""
+
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
 from chainer import gradient_check
 from chainer.utils import type_check
-from hypothesis import given
-from hypothesis import settings
-from hypothesis import strategies
+from hypothesis import given, settings, strategies
 
 from chainer_lstm import functions
 from tests import reference
-from tests.conftest import LAYOUTS
-from tests.conftest import assert_close
-from tests.conftest import gradients
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.conftest import variables
+from tests.conftest import LAYOUTS, assert_close, gradients, uniform, uniforms, variables
 
 # rows of c, rows of x, axes after the units
 SIZES = {
@@ -55,8 +49,13 @@ def test_forward_equals_reference(xp, shapes, dtype):
     assert_close(functions.lstm(c, x), [y.astype(dtype) for y in expected])
 
 
-@given(rows=strategies.integers(0, 4), fewer=strategies.integers(0, 4), units=strategies.integers(1, 6),
-       scale=strategies.sampled_from([0.1, 1, 10, 1000]), seed=strategies.integers(0, 2 ** 32 - 1))
+@given(
+    rows=strategies.integers(0, 4),
+    fewer=strategies.integers(0, 4),
+    units=strategies.integers(1, 6),
+    scale=strategies.sampled_from([0.1, 1, 10, 1000]),
+    seed=strategies.integers(0, 2**32 - 1),
+)
 @settings(max_examples=50, deadline=None, derandomize=True, database=None)
 def test_forward_any_shape_and_scale(rows, fewer, units, scale, seed):
     batch = max(rows - fewer, 0)
@@ -85,23 +84,29 @@ def test_backward_finite_differences(xp, shapes, outputs):
     ys = function(*arrays)
     gys = tuple(uniforms([y.shape for y in ys], xp=xp))
     gradient_check.check_backward(function, arrays, gys, dtype='d', atol=1e-6, rtol=1e-6)
-    gradient_check.check_double_backward(function, arrays, gys, arrays, dtype='d', atol=1e-5, rtol=1e-5)
+    gradient_check.check_double_backward(
+        function, arrays, gys, arrays, dtype='d', atol=1e-5, rtol=1e-5
+    )
 
 
 def test_backward_is_the_same_when_differentiable(xp, shapes):
     """Gradients on arrays and gradients on variables are computed in two ways."""
     arrays = uniforms(shapes, xp=xp)
     once = outputs_and_gradients(functions.lstm, arrays)
-    assert_close(outputs_and_gradients(functions.lstm, arrays, order=2)[:len(once)], once)
+    assert_close(outputs_and_gradients(functions.lstm, arrays, order=2)[: len(once)], once)
 
 
 def test_float16_no_worse_than_chainer(xp):
-    """Each output, computed in float32 and rounded once, is as near to the exact one as Chainer's is."""
+    """Each output, computed in float32 and rounded once,
+    is as near to the exact one as Chainer's is.
+    """
     c, x = uniforms([(40, 32), (40, 128)], 'e')
     exact = reference.lstm(c, 4 * x)
     arrays = xp.asarray(c), xp.asarray(4 * x)
     for ours, theirs, right in zip(functions.lstm(*arrays), F.lstm(*arrays), exact):
-        error, chainers = (abs(chainer.backends.cuda.to_cpu(y.array).astype('d') - right) for y in (ours, theirs))
+        error, chainers = (
+            abs(chainer.backends.cuda.to_cpu(y.array).astype('d') - right) for y in (ours, theirs)
+        )
         assert (error <= chainers + 1e-6).all()
         assert error.mean() < chainers.mean()
 
@@ -112,7 +117,9 @@ def test_float16_gradients_no_worse_than_chainer(xp):
     arrays = uniforms(shapes, 'e', xp)
     ours, theirs = (outputs_and_gradients(lstm, arrays) for lstm in (functions.lstm, F.lstm))
     for got, chainers, right in list(zip(ours, theirs, exact))[2:]:
-        error, allowed = (abs(chainer.backends.cuda.to_cpu(g.array) - right.array).mean() for g in (got, chainers))
+        error, allowed = (
+            abs(chainer.backends.cuda.to_cpu(g.array) - right.array).mean() for g in (got, chainers)
+        )
         assert error <= allowed
 
 
@@ -174,21 +181,24 @@ def test_no_backprop_mode(shapes, wrap):
     assert_close(outputs, reference.lstm(*uniforms(shapes)))
 
 
-@pytest.mark.parametrize('c, x, message', [
-    (((3, 5), 'f'), ((4, 20), 'f'), r'x\.shape\[0\] <= c\.shape\[0\]\nActual: 4 > 3'),
-    (((3, 5), 'f'), ((3, 19), 'f'), r'x\.shape\[1\] == .*\nActual: 19 != 20'),
-    (((3, 5), 'f'), ((3, 5), 'f'), r'x\.shape\[1\] == .*\nActual: 5 != 20'),
-    (((3, 5), 'f'), ((3, 20, 1), 'f'), r'ndim == .*ndim'),
-    (((3, 5, 1), 'f'), ((3, 20), 'f'), r'ndim == .*ndim'),
-    (((3,), 'f'), ((12,), 'f'), r'c\.ndim >= 2'),
-    (((3, 5), 'f'), ((3, 20), 'd'), r'x\.dtype == c\.dtype\nActual: float64 != float32'),
-    (((3, 5), 'e'), ((3, 20), 'f'), r'x\.dtype == c\.dtype\nActual: float32 != float16'),
-    (((3, 5), 'i'), ((3, 20), 'i'), r'c\.dtype\.kind == f\nActual: i != f'),
-    (((3, 5, 2), 'f'), ((3, 20, 3), 'f'), r'x\.shape\[2\] == c\.shape\[2\]\nActual: 3 != 2'),
-    (((3, 5, 2), 'f'), ((3, 19, 2), 'f'), r'x\.shape\[1\] == .*\nActual: 19 != 20'),
-    (((3, 5, 2), 'f'), ((4, 20, 2), 'f'), r'x\.shape\[0\] <= c\.shape\[0\]\nActual: 4 > 3'),
-    (((3, 5, 2), 'f'), ((3, 20, 2), 'd'), r'x\.dtype == c\.dtype\nActual: float64 != float32'),
-])
+@pytest.mark.parametrize(
+    'c, x, message',
+    [
+        (((3, 5), 'f'), ((4, 20), 'f'), r'x\.shape\[0\] <= c\.shape\[0\]\nActual: 4 > 3'),
+        (((3, 5), 'f'), ((3, 19), 'f'), r'x\.shape\[1\] == .*\nActual: 19 != 20'),
+        (((3, 5), 'f'), ((3, 5), 'f'), r'x\.shape\[1\] == .*\nActual: 5 != 20'),
+        (((3, 5), 'f'), ((3, 20, 1), 'f'), r'ndim == .*ndim'),
+        (((3, 5, 1), 'f'), ((3, 20), 'f'), r'ndim == .*ndim'),
+        (((3,), 'f'), ((12,), 'f'), r'c\.ndim >= 2'),
+        (((3, 5), 'f'), ((3, 20), 'd'), r'x\.dtype == c\.dtype\nActual: float64 != float32'),
+        (((3, 5), 'e'), ((3, 20), 'f'), r'x\.dtype == c\.dtype\nActual: float32 != float16'),
+        (((3, 5), 'i'), ((3, 20), 'i'), r'c\.dtype\.kind == f\nActual: i != f'),
+        (((3, 5, 2), 'f'), ((3, 20, 3), 'f'), r'x\.shape\[2\] == c\.shape\[2\]\nActual: 3 != 2'),
+        (((3, 5, 2), 'f'), ((3, 19, 2), 'f'), r'x\.shape\[1\] == .*\nActual: 19 != 20'),
+        (((3, 5, 2), 'f'), ((4, 20, 2), 'f'), r'x\.shape\[0\] <= c\.shape\[0\]\nActual: 4 > 3'),
+        (((3, 5, 2), 'f'), ((3, 20, 2), 'd'), r'x\.dtype == c\.dtype\nActual: float64 != float32'),
+    ],
+)
 def test_invalid_type(c, x, message):
     arrays = numpy.zeros(*c), numpy.zeros(*x)
     with pytest.raises((type_check.InvalidType, IndexError)):  # IndexError: Chainer, for one axis

@@ -1,4 +1,7 @@
-"""``lstm_step`` and ``peephole_lstm_step``: one node, against the reference loop and against Chainer's functions."""
+"""``lstm_step`` and ``peephole_lstm_step``: one node, against the reference loop and against
+Chainer's functions.
+"""
+
 import functools
 from types import SimpleNamespace
 
@@ -12,22 +15,26 @@ from chainer.utils import type_check
 
 from chainer_lstm import functions
 from tests import reference
-from tests.conftest import LAYOUTS
-from tests.conftest import assert_close
-from tests.conftest import gradients
-from tests.conftest import uniforms
-from tests.conftest import variables
-from tests.conftest import weighted_sum
+from tests.conftest import LAYOUTS, assert_close, gradients, uniforms, variables, weighted_sum
 
 INPUT, UNITS = 3, 4
 # rows of c, rows of x
-BATCHES = {'same batch': (3, 3), 'shrinking batch': (4, 2), 'batch 0': (3, 0), 'no rows at all': (0, 0)}
+BATCHES = {
+    'same batch': (3, 3),
+    'shrinking batch': (4, 2),
+    'batch 0': (3, 0),
+    'no rows at all': (0, 0),
+}
 OUTPUTS = {'c and h': (0, 1), 'gh none': (0,), 'gc none': (1,)}
 
 
 def composed_lstm(c, h, x, W, b, U):
     """Chainer's way to the same."""
-    return F.lstm(c, F.linear(x, W, b) + F.linear(h, U)) if h is not None else F.lstm(c, F.linear(x, W, b))
+    return (
+        F.lstm(c, F.linear(x, W, b) + F.linear(h, U))
+        if h is not None
+        else F.lstm(c, F.linear(x, W, b))
+    )
 
 
 def composed_peephole(c, h, x, W, b, U, P_i, P_f, P_o):
@@ -41,10 +48,20 @@ def composed_peephole(c, h, x, W, b, U, P_i, P_f, P_o):
 
 
 STEPS = [
-    SimpleNamespace(name='lstm', function=functions.lstm_step, reference=reference.lstm_step,
-                    composed=composed_lstm, peepholes=0),
-    SimpleNamespace(name='peephole', function=functions.peephole_lstm_step, reference=reference.peephole_step,
-                    composed=composed_peephole, peepholes=3),
+    SimpleNamespace(
+        name='lstm',
+        function=functions.lstm_step,
+        reference=reference.lstm_step,
+        composed=composed_lstm,
+        peepholes=0,
+    ),
+    SimpleNamespace(
+        name='peephole',
+        function=functions.peephole_lstm_step,
+        reference=reference.peephole_step,
+        composed=composed_peephole,
+        peepholes=3,
+    ),
 ]
 
 
@@ -60,14 +77,23 @@ def shapes(request, step):
 
 def shapes_of(step, rows, batch):
     """c, h, x, W, b, U and the peepholes."""
-    return [(rows, UNITS), (batch, UNITS), (batch, INPUT), (4 * UNITS, INPUT), (4 * UNITS,), (4 * UNITS, UNITS),
-            *[(UNITS, UNITS)] * step.peepholes]
+    return [
+        (rows, UNITS),
+        (batch, UNITS),
+        (batch, INPUT),
+        (4 * UNITS, INPUT),
+        (4 * UNITS,),
+        (4 * UNITS, UNITS),
+        *[(UNITS, UNITS)] * step.peepholes,
+    ]
 
 
 def without_h(function):
     """The function of all its arguments but h and U, which is a first step."""
+
     def first_step(c, x, W, b, *peepholes):
         return function(c, None, x, W, b, None, *peepholes)
+
     return first_step
 
 
@@ -130,13 +156,15 @@ def test_backward_finite_differences(xp, step, shapes, outputs, h):
         function = functools.partial(_with_last, function, P_o)
     gys = tuple(uniforms([y.shape for y in function(*arrays)], xp=xp))
     gradient_check.check_backward(function, arrays, gys, dtype='d', atol=1e-5, rtol=1e-5)
-    gradient_check.check_double_backward(function, arrays, gys, arrays, dtype='d', atol=1e-4, rtol=1e-4)
+    gradient_check.check_double_backward(
+        function, arrays, gys, arrays, dtype='d', atol=1e-4, rtol=1e-4
+    )
 
 
 def test_backward_is_the_same_when_differentiable(xp, step, shapes):
     arrays = uniforms(shapes, xp=xp)
     once = outputs_and_gradients(step.function, arrays)
-    assert_close(outputs_and_gradients(step.function, arrays, order=2)[:len(once)], once)
+    assert_close(outputs_and_gradients(step.function, arrays, order=2)[: len(once)], once)
 
 
 class CalledFunctions(chainer.FunctionHook):
@@ -161,7 +189,9 @@ def test_backward_computes_the_step_anew_only_to_be_differentiated_again(step, a
 
 
 def test_float16_is_not_rounded_between_the_halves_of_a_peephole_step():
-    """A gradient of o that is denormal in float16 reaches the weights, of float32, with the exactness of float32."""
+    """A gradient of o that is denormal in float16 reaches the weights, of float32, with the
+    exactness of float32.
+    """
     shapes = [(3, UNITS), (3, INPUT), (4 * UNITS, INPUT), (4 * UNITS,), *[(UNITS, UNITS)] * 3]
     arrays = uniforms(shapes, 'e')
     arrays[2] = arrays[2].astype('f')
@@ -169,31 +199,44 @@ def test_float16_is_not_rounded_between_the_halves_of_a_peephole_step():
     for function, dtype in ((functions.peephole_lstm_step, None), (composed_peephole, 'd')):
         c, x, W, b, *peepholes = variables([array.astype(dtype or array.dtype) for array in arrays])
         _, h = function(c, None, x, W, b, None, *peepholes)
-        gW, = chainer.grad([h], [W], [chainer.Variable(numpy.full(h.shape, 2e-6, 'e').astype(h.dtype))])
+        (gW,) = chainer.grad(
+            [h], [W], [chainer.Variable(numpy.full(h.shape, 2e-6, 'e').astype(h.dtype))]
+        )
         found.append(gW.array[3::4])  # of o
     numpy.testing.assert_allclose(*found, rtol=5e-3)
 
 
 def test_float16_no_worse_than_chainer(xp, step):
-    """On average over outputs and gradients; of a single one, of 16 numbers, it would be a matter of chance."""
+    """On average over outputs and gradients; of a single one, of 16 numbers, it would be a matter
+    of chance.
+    """
     shapes = shapes_of(step, 40, 40)
     exact = outputs_and_gradients(step.composed, [x.astype('d') for x in uniforms(shapes, 'e')])
     arrays = uniforms(shapes, 'e', xp)
-    ours, theirs = (outputs_and_gradients(function, arrays) for function in (step.function, step.composed))
+    ours, theirs = (
+        outputs_and_gradients(function, arrays) for function in (step.function, step.composed)
+    )
     assert {x.dtype.char for x in ours} == {'e'}
-    errors, allowed = ([abs(cuda.to_cpu(y.array) - right.array).mean() for y, right in zip(ys, exact)]
-                       for ys in (ours, theirs))
+    errors, allowed = (
+        [abs(cuda.to_cpu(y.array) - right.array).mean() for y, right in zip(ys, exact)]
+        for ys in (ours, theirs)
+    )
     assert numpy.divide(errors, allowed).mean() <= 1
 
 
 @pytest.mark.parametrize('order', [1, 2])
-@pytest.mark.parametrize('dtypes', ['ef', 'ed', 'fe', 'fd', 'de', 'df'], ids=lambda dtypes: ' '.join(dtypes))
+@pytest.mark.parametrize(
+    'dtypes', ['ef', 'ed', 'fe', 'fd', 'de', 'df'], ids=lambda dtypes: ' '.join(dtypes)
+)
 def test_matrices_of_another_dtype(xp, step, dtypes, order):
     """Outputs have the dtype of x, gradients that of their input, as Chainer's Linear has it."""
+
     def arrays(xp=numpy):
         outer, inner = dtypes
-        return [x.astype(inner if k == 3 or k >= 5 else outer)
-                for k, x in enumerate(uniforms(shapes_of(step, 4, 3), 'e', xp))]
+        return [
+            x.astype(inner if k == 3 or k >= 5 else outer)
+            for k, x in enumerate(uniforms(shapes_of(step, 4, 3), 'e', xp))
+        ]
 
     expected = outputs_and_gradients(step.composed, [x.astype('d') for x in arrays()], order=order)
     actual = outputs_and_gradients(step.function, arrays(xp), order=order)
@@ -281,7 +324,12 @@ INVALID = {
     'b one element': (4, (1,), 'f', r'b\.shape\[0\] == W\.shape\[0\]\nActual: 1 != 16'),
     'b two axes': (4, (1, 4 * UNITS), 'f', r'b\.ndim == 1'),
     'b other dtype': (4, (4 * UNITS,), 'd', r'b\.dtype == x\.dtype\nActual: float64 != float32'),
-    'U transposed': (5, (UNITS, 4 * UNITS), 'f', r'U\.shape\[0\] == W\.shape\[0\]\nActual: 4 != 16'),
+    'U transposed': (
+        5,
+        (UNITS, 4 * UNITS),
+        'f',
+        r'U\.shape\[0\] == W\.shape\[0\]\nActual: 4 != 16',
+    ),
     'U other width': (5, (4 * UNITS, 1), 'f', r'U\.shape\[1\] == c\.shape\[1\]\nActual: 1 != 4'),
     'U of integers': (5, (4 * UNITS, UNITS), 'i', r'U\.dtype\.kind == f'),
 }
@@ -293,10 +341,20 @@ INVALID_PEEPHOLE = {
 }
 
 
-@pytest.mark.parametrize('step, position, shape, dtype, message', [
-    *(pytest.param(step, *row, id=f'{step.name}: {name}') for step in STEPS for name, row in INVALID.items()),
-    *(pytest.param(STEPS[1], *row, id=f'peephole: {name}') for name, row in INVALID_PEEPHOLE.items()),
-])
+@pytest.mark.parametrize(
+    'step, position, shape, dtype, message',
+    [
+        *(
+            pytest.param(step, *row, id=f'{step.name}: {name}')
+            for step in STEPS
+            for name, row in INVALID.items()
+        ),
+        *(
+            pytest.param(STEPS[1], *row, id=f'peephole: {name}')
+            for name, row in INVALID_PEEPHOLE.items()
+        ),
+    ],
+)
 def test_invalid_type(step, position, shape, dtype, message):
     arrays = uniforms(shapes_of(step, 3, 3), 'f')
     arrays[position] = numpy.zeros(shape, dtype)
@@ -304,23 +362,42 @@ def test_invalid_type(step, position, shape, dtype, message):
         step.function(*arrays)
 
 
-@pytest.mark.parametrize('name, shape', [
-    ('c', (1, UNITS)), ('c', (UNITS,)), ('h', (UNITS,)), ('x', (1, INPUT)), ('x', (INPUT,)), ('x', (4, INPUT)),
-    ('W', (INPUT,)), ('b', ()), ('U', (UNITS,))])
+@pytest.mark.parametrize(
+    'name, shape',
+    [
+        ('c', (1, UNITS)),
+        ('c', (UNITS,)),
+        ('h', (UNITS,)),
+        ('x', (1, INPUT)),
+        ('x', (INPUT,)),
+        ('x', (4, INPUT)),
+        ('W', (INPUT,)),
+        ('b', ()),
+        ('U', (UNITS,)),
+    ],
+)
 def test_shapes_without_type_checks(step, name, shape):
     """NumPy would broadcast them to numbers of other shapes."""
     arrays = uniforms(shapes_of(step, 3, 3), 'f')
     position = ('c', 'h', 'x', 'W', 'b', 'U').index(name)
     arrays[position] = numpy.resize(arrays[position], shape)
-    with chainer.using_config('type_check', False), chainer.using_config('lstm_engine', 'numpy'), \
-            pytest.raises(ValueError, match='expected'):
+    with (
+        chainer.using_config('type_check', False),
+        chainer.using_config('lstm_engine', 'numpy'),
+        pytest.raises(ValueError, match='expected'),
+    ):
         step.function(*arrays)
 
 
-@pytest.mark.parametrize('c, x', [
-    ((2, 2), (2, 4)), ((1, 1), (2, 4)), ((1,), (1, 4)), ((1, 1), (4,)), ((1, 1), (1, 4, 1))])
+@pytest.mark.parametrize(
+    'c, x',
+    [((2, 2), (2, 4)), ((1, 1), (2, 4)), ((1,), (1, 4)), ((1, 1), (4,)), ((1, 1), (1, 4, 1))],
+)
 def test_shapes_of_lstm_without_type_checks(c, x):
     arrays = uniforms([c, x], 'f')
-    with chainer.using_config('type_check', False), chainer.using_config('lstm_engine', 'numpy'), \
-            pytest.raises(ValueError, match='expected'):
+    with (
+        chainer.using_config('type_check', False),
+        chainer.using_config('lstm_engine', 'numpy'),
+        pytest.raises(ValueError, match='expected'),
+    ):
         functions.lstm(*arrays)

@@ -1,4 +1,7 @@
-"""``n_step_lstm`` and ``n_step_bilstm`` against the reference loop, finite differences and Chainer's functions."""
+"""``n_step_lstm`` and ``n_step_bilstm`` against the reference loop,
+finite differences and Chainer's functions.
+"""
+
 from typing import NamedTuple
 
 import chainer
@@ -10,11 +13,7 @@ from chainer.backends import cuda
 
 from chainer_lstm import functions
 from tests import reference
-from tests.conftest import LAYOUTS
-from tests.conftest import assert_close
-from tests.conftest import gradients
-from tests.conftest import uniforms
-from tests.conftest import variables
+from tests.conftest import LAYOUTS, assert_close, gradients, uniforms, variables
 
 INPUT, UNITS = 3, 2
 
@@ -43,10 +42,16 @@ class Case(NamedTuple):
 
     def arguments(self, arrays):
         hx, cx, *arrays = arrays
-        cells = [arrays[16 * k:16 * (k + 1)] for k in range(self.layers * self.directions)]
-        return hx, cx, [cell[:8] for cell in cells], [cell[8:] for cell in cells], arrays[16 * len(cells):]
+        cells = [arrays[16 * k : 16 * (k + 1)] for k in range(self.layers * self.directions)]
+        return (
+            hx,
+            cx,
+            [cell[:8] for cell in cells],
+            [cell[8:] for cell in cells],
+            arrays[16 * len(cells) :],
+        )
 
-    def call(self, module, arrays, dropout=0.):
+    def call(self, module, arrays, dropout=0.0):
         """hy, cy and all ys of the function of ``chainer.functions`` or of ours."""
         hy, cy, ys = getattr(module, self.name)(self.layers, dropout, *self.arguments(arrays))
         assert isinstance(ys, tuple)
@@ -55,10 +60,15 @@ class Case(NamedTuple):
     def expected(self, arrays):
         """The same from the reference, which takes sequences."""
         hx, cx, ws, bs, xs = self.arguments(arrays)
-        sequences = [numpy.array([x[k] for x in xs if len(x) > k]).reshape(-1, INPUT) for k in range(self.rows)]
+        sequences = [
+            numpy.array([x[k] for x in xs if len(x) > k]).reshape(-1, INPUT)
+            for k in range(self.rows)
+        ]
         hy, cy, ys = reference.n_step(hx, cx, ws, bs, sequences, self.directions)
         width = self.directions * UNITS
-        steps = [numpy.array([y[t] for y in ys if len(y) > t]).reshape(-1, width) for t in range(len(xs))]
+        steps = [
+            numpy.array([y[t] for y in ys if len(y) > t]).reshape(-1, width) for t in range(len(xs))
+        ]
         return [hy, cy, *steps]
 
 
@@ -107,22 +117,33 @@ def test_float16_no_worse_than_chainer(xp):
     exact = case.expected(uniforms(case.shapes(), 'e'))
     arrays = uniforms(case.shapes(), 'e', xp)
     error, allowed = (
-        sum(abs(cuda.to_cpu(y.array) - right).sum() for y, right in zip(case.call(module, arrays), exact))
-        for module in (functions, F))
+        sum(
+            abs(cuda.to_cpu(y.array) - right).sum()
+            for y, right in zip(case.call(module, arrays), exact)
+        )
+        for module in (functions, F)
+    )
     assert error <= allowed
 
 
-@pytest.mark.parametrize('chosen', [slice(0, 1), slice(1, 2), slice(2, 3), slice(-1, None)],
-                         ids=['hy', 'cy', 'first y', 'last y'])
+@pytest.mark.parametrize(
+    'chosen',
+    [slice(0, 1), slice(1, 2), slice(2, 3), slice(-1, None)],
+    ids=['hy', 'cy', 'first y', 'last y'],
+)
 @pytest.mark.parametrize('order', [1, 2])
-@pytest.mark.parametrize('case', [CASES['ragged'], CASES['bidirectional, ragged']], ids=['uni', 'bi'])
+@pytest.mark.parametrize(
+    'case', [CASES['ragged'], CASES['bidirectional, ragged']], ids=['uni', 'bi']
+)
 def test_gradients_of_some_outputs_equal_chainer(case, order, chosen):
     arrays = uniforms(case.shapes())
     expected = outputs_and_gradients(case, F, arrays, order, chosen)
     assert_close(outputs_and_gradients(case, functions, arrays, order, chosen), expected)
 
 
-@pytest.mark.parametrize('case', [CASES['ragged'], CASES['bidirectional, ragged']], ids=['uni', 'bi'])
+@pytest.mark.parametrize(
+    'case', [CASES['ragged'], CASES['bidirectional, ragged']], ids=['uni', 'bi']
+)
 def test_backward_finite_differences(xp, case):
     def function(*arrays):
         return tuple(case.call(functions, arrays))
@@ -130,11 +151,15 @@ def test_backward_finite_differences(xp, case):
     arrays = tuple(uniforms(case.shapes(), xp=xp))
     gys = tuple(uniforms([y.shape for y in function(*arrays)], xp=xp))
     gradient_check.check_backward(function, arrays, gys, dtype='d', atol=1e-5, rtol=1e-5)
-    gradient_check.check_double_backward(function, arrays, gys, arrays, dtype='d', atol=1e-4, rtol=1e-4)
+    gradient_check.check_double_backward(
+        function, arrays, gys, arrays, dtype='d', atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize('train', [True, False], ids=['train', 'test'])
-@pytest.mark.parametrize('case', [CASES['three layers'], CASES['bidirectional, ragged']], ids=['uni', 'bi'])
+@pytest.mark.parametrize(
+    'case', [CASES['three layers'], CASES['bidirectional, ragged']], ids=['uni', 'bi']
+)
 def test_dropout_equals_chainer_under_one_seed(xp, case, train):
     arrays = uniforms(case.shapes(), xp=xp)
     results = []
@@ -150,12 +175,22 @@ def test_dropout_equals_chainer_under_one_seed(xp, case, train):
 
 
 def test_gate_order_is_i_f_a_o():
-    """Gates opened and closed one by one through the biases alone; Chainer's documentation has o and a swapped."""
+    """Gates opened and closed one by one through the biases alone;
+    Chainer's documentation has o and a swapped.
+    """
+
     def run(i, f, a, o):
         zeros = [numpy.zeros((1, 1))] * 8
         biases = [numpy.array([value], 'd') for value in (i, f, a, o, 0, 0, 0, 0)]
         hy, cy, _ = functions.n_step_lstm(
-            1, 0., numpy.zeros((1, 1, 1)), numpy.full((1, 1, 1), 0.75), [zeros], [biases], [numpy.zeros((1, 1))])
+            1,
+            0.0,
+            numpy.zeros((1, 1, 1)),
+            numpy.full((1, 1, 1), 0.75),
+            [zeros],
+            [biases],
+            [numpy.zeros((1, 1))],
+        )
         return hy.array.item(), cy.array.item()
 
     shut, open_ = -100, 100
@@ -168,8 +203,10 @@ def test_gate_order_is_i_f_a_o():
 def test_biases_of_input_and_hidden_state_are_added(case):
     arrays = uniforms(case.shapes())
     hx, cx, ws, bs, xs = case.arguments(arrays)
-    sums = [[one + other for one, other in zip(b[:4], b[4:])] + [numpy.zeros(UNITS)] * 4 for b in bs]
-    hy, cy, ys = getattr(functions, case.name)(case.layers, 0., hx, cx, ws, sums, xs)
+    sums = [
+        [one + other for one, other in zip(b[:4], b[4:])] + [numpy.zeros(UNITS)] * 4 for b in bs
+    ]
+    hy, cy, ys = getattr(functions, case.name)(case.layers, 0.0, hx, cx, ws, sums, xs)
     assert_close([hy, cy, *ys], [y.array for y in case.call(functions, arrays)])
 
 

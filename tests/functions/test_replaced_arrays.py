@@ -13,12 +13,7 @@ from chainer.utils import type_check
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import pair
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.conftest import variables
+from tests.conftest import INPUT, UNITS, pair, uniform, uniforms, variables
 from tests.kernels import cases
 
 ROWS = 5
@@ -260,7 +255,7 @@ def test_replaced_between_forward_and_backward(function, double):
                     'U': r'weights\[0\]\[2\]',
                 }
             }.get(function, {}).get(name, name)
-            for y in outputs[name == 'P_o':]:  # c is no function of P_o
+            for y in outputs[name == 'P_o' :]:  # c is no function of P_o
                 with pytest.raises(
                     ValueError,
                     match=f'{name_in_function}: expected the array of forward, of shape .* '

@@ -1,4 +1,5 @@
 """lstm_sequence against steps of Chainer's plain functions, as test_chained_steps makes them."""
+
 import chainer
 import chainer.functions as F
 import numpy
@@ -6,18 +7,14 @@ import pytest
 from chainer import gradient_check
 from chainer.function_hooks import TimerHook
 from chainer.utils.type_check import InvalidType
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chainer_lstm import functions
 from chainer_lstm.functions import sequence
 from chainer_lstm.functions.node import arrays
-from tests.conftest import assert_close
-from tests.conftest import gradients
-from tests.conftest import uniform
-from tests.functions.test_chained_steps import plain_lstm
-from tests.functions.test_chained_steps import plain_peephole
+from tests.conftest import assert_close, gradients, uniform
+from tests.functions.test_chained_steps import plain_lstm, plain_peephole
 
 BATCHES = {'equal': (3, 3, 3), 'shrinking': (4, 2, 2, 1), 'one step': (2,), 'empty steps': (2, 0)}
 
@@ -25,7 +22,18 @@ BATCHES = {'equal': (3, 3, 3), 'shrinking': (4, 2, 2, 1), 'one step': (2,), 'emp
 class Case:
     """Inputs of a stack, and the stack out of plain functions."""
 
-    def __init__(self, batches, peephole=False, layers=2, directions=1, width=3, units=2, extra=0, dtype='d', xp=numpy):
+    def __init__(
+        self,
+        batches,
+        peephole=False,
+        layers=2,
+        directions=1,
+        width=3,
+        units=2,
+        extra=0,
+        dtype='d',
+        xp=numpy,
+    ):
         self.batches, self.directions, self.units = batches, directions, units
         self.plain = plain_peephole if peephole else plain_lstm
         batch = max(batches, default=0) + extra
@@ -33,16 +41,24 @@ class Case:
         self.n_weights = 6 if peephole else 3
         for k in range(layers * directions):
             inputs = width if k < directions else directions * units
-            shapes += [(4 * units, inputs), (4 * units,), (4 * units, units), *[(units, units)] * (self.n_weights - 3)]
-        self.variables = [chainer.Variable(uniform(shape, dtype, xp, seed)) for seed, shape in enumerate(shapes)]
+            shapes += [
+                (4 * units, inputs),
+                (4 * units,),
+                (4 * units, units),
+                *[(units, units)] * (self.n_weights - 3),
+            ]
+        self.variables = [
+            chainer.Variable(uniform(shape, dtype, xp, seed)) for seed, shape in enumerate(shapes)
+        ]
         self.hx, self.cx = self.variables[:2]
-        self.xs = self.variables[2:2 + len(batches)]
-        flat = self.variables[2 + len(batches):]
-        self.weights = [flat[k:k + self.n_weights] for k in range(0, len(flat), self.n_weights)]
+        self.xs = self.variables[2 : 2 + len(batches)]
+        flat = self.variables[2 + len(batches) :]
+        self.weights = [flat[k : k + self.n_weights] for k in range(0, len(flat), self.n_weights)]
 
     def ours(self, **options):
         hy, cy, ys = functions.lstm_sequence(
-            self.hx, self.cx, self.xs, self.weights, bidirectional=self.directions == 2, **options)
+            self.hx, self.cx, self.xs, self.weights, bidirectional=self.directions == 2, **options
+        )
         return [hy, cy, *ys]
 
     def expected(self):
@@ -50,7 +66,7 @@ class Case:
         for k, weights in enumerate(self.weights):
             reverse = k % self.directions == 1
             h, c, hs = self.hx[k], self.cx[k], []
-            for x in (ys[::-1] if reverse else ys):
+            for x in ys[::-1] if reverse else ys:
                 n = len(x)
                 c, y = self._step(c, h[:n], x, weights)
                 h = F.concat((y, h[n:]), axis=0)
@@ -68,7 +84,7 @@ class Case:
             return plain_lstm(c, h, x, *weights)
         W, b, U, P_i, P_f, P_o = weights
         pre = F.reshape(F.linear(x, W, b) + F.linear(h, U), (len(x), self.units, 4))
-        rest, c = c[len(x):], c[:len(x)]
+        rest, c = c[len(x) :], c[: len(x)]
         i, f = (F.sigmoid(pre[:, :, g] + F.linear(c, P)) for g, P in ((1, P_i), (2, P_f)))
         c = F.tanh(pre[:, :, 0]) * i + f * c
         return F.concat((c, rest), axis=0), F.sigmoid(pre[:, :, 3] + F.linear(c, P_o)) * F.tanh(c)
@@ -82,12 +98,21 @@ def test_values_and_gradients(batches, peephole, directions, order, xp):
     case = Case(BATCHES[batches], peephole, directions=directions, extra=1, xp=xp)
     found, expected = case.ours(), case.expected()
     assert_close(found, expected)
-    assert_close(gradients(found, case.variables, order), gradients(expected, case.variables, order))
+    assert_close(
+        gradients(found, case.variables, order), gradients(expected, case.variables, order)
+    )
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.booleans(), st.integers(1, 3), st.integers(1, 2),
-       st.integers(1, 4), st.integers(1, 5), st.integers(0, 2))
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=5),
+    st.booleans(),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(0, 2),
+)
 def test_any_shapes(batches, peephole, layers, directions, width, units, extra):
     case = Case(sorted(batches, reverse=True), peephole, layers, directions, width, units, extra)
     found, expected = case.ours(), case.expected()
@@ -102,8 +127,10 @@ def test_dtypes(dtype):
     for variable, exact in zip(case.variables, wide.variables):
         exact.array[...] = variable.array
     found, expected = case.ours(), wide.expected()
-    assert_close([*found, *gradients(found, case.variables)],
-                 [F.cast(y, dtype) for y in (*expected, *gradients(expected, wide.variables))])
+    assert_close(
+        [*found, *gradients(found, case.variables)],
+        [F.cast(y, dtype) for y in (*expected, *gradients(expected, wide.variables))],
+    )
 
 
 def test_float16_input_with_float32_matrices_stays_float16():
@@ -131,7 +158,9 @@ def test_states_of_a_single_layer_may_lack_its_axis(dense, order, xp):
     assert hy.shape == cy.shape == case.hx.shape[1:]
     found, expected = [hy[None], cy[None], *ys], case.expected()
     assert_close(found, expected)
-    assert_close(gradients(found, case.variables, order), gradients(expected, case.variables, order))
+    assert_close(
+        gradients(found, case.variables, order), gradients(expected, case.variables, order)
+    )
 
 
 USES = {
@@ -146,8 +175,10 @@ USES = {
 @pytest.mark.parametrize('order', [1, 2])
 def test_some_outputs_used(use, order):
     case = Case((3, 2, 1), directions=2)
-    found, expected = (gradients(USES[use](*outputs), case.variables, order)
-                       for outputs in (case.ours(), case.expected()))
+    found, expected = (
+        gradients(USES[use](*outputs), case.variables, order)
+        for outputs in (case.ours(), case.expected())
+    )
     assert_close(found, expected)
 
 
@@ -177,10 +208,14 @@ def test_one_variable_as_both_states_and_in_both_steps(order):
 
 def test_second_gradients_of_no_steps():
     case = Case((2,), layers=2, directions=2)
-    hy, cy, ys = functions.lstm_sequence(case.hx, case.cx, numpy.zeros((0, 2, 3)), case.weights, bidirectional=True)
+    hy, cy, ys = functions.lstm_sequence(
+        case.hx, case.cx, numpy.zeros((0, 2, 3)), case.weights, bidirectional=True
+    )
     assert ys.shape == (0, 2, 4)
     wanted = [case.hx, case.cx]
-    assert_close(gradients([hy * hy, cy, ys], wanted, 2), gradients([case.hx * case.hx, case.cx], wanted, 2))
+    assert_close(
+        gradients([hy * hy, cy, ys], wanted, 2), gradients([case.hx * case.hx, case.cx], wanted, 2)
+    )
 
 
 @pytest.mark.parametrize('wanted', [[0], [2], [-2], [1, 4, -1], [5, 6]])
@@ -197,7 +232,7 @@ def test_backward_twice_gives_the_same():
     first = gradients(outputs, case.variables)
     assert_close(gradients(outputs, case.variables), first)
     # and the second gradients are those with the same dropout
-    assert_close(gradients(outputs, case.variables, 2)[:len(first)], first)
+    assert_close(gradients(outputs, case.variables, 2)[: len(first)], first)
 
 
 def test_dropout_is_drawn_as_chainers():
@@ -208,7 +243,7 @@ def test_dropout_is_drawn_as_chainers():
     x, expected = case.xs, []
     for k, weights in enumerate(case.weights):
         x = [F.dropout(step, 0.5) for step in x] if k else x
-        h, _, x = functions.lstm_sequence(case.hx[k:k + 1], case.cx[k:k + 1], x, [weights])
+        h, _, x = functions.lstm_sequence(case.hx[k : k + 1], case.cx[k : k + 1], x, [weights])
         expected.append(h[0])
     assert_close([*F.separate(hy), *ys], [*expected, *x])
 
@@ -233,8 +268,12 @@ def test_without_backprop_the_same_comes_out(dtype, dense):
     expected = case.ours()
     with chainer.no_backprop_mode():
         outputs = case.ours()
-        hy, *_ = functions.lstm_sequence(case.hx.array, case.cx.array, arrays(case.xs) if not dense else case.xs.array,
-                                         [arrays(group) for group in case.weights])
+        hy, *_ = functions.lstm_sequence(
+            case.hx.array,
+            case.cx.array,
+            arrays(case.xs) if not dense else case.xs.array,
+            [arrays(group) for group in case.weights],
+        )
     for y, z in zip(outputs, expected):
         assert y.dtype == dtype and y.requires_grad and y.creator is None
         numpy.testing.assert_array_equal(y.array, z.array)
@@ -247,7 +286,11 @@ def test_hooks_and_the_search_for_nan_see_it_without_backprop_too():
         case.ours()
     assert 'LSTMSequence' in [function for function, _ in hook.call_history]
     case.hx.array[0, 0, 0] = numpy.nan
-    with chainer.no_backprop_mode(), chainer.using_config('debug', True), pytest.raises(RuntimeError, match='NaN'):
+    with (
+        chainer.no_backprop_mode(),
+        chainer.using_config('debug', True),
+        pytest.raises(RuntimeError, match='NaN'),
+    ):
         case.ours()
 
 
@@ -260,25 +303,52 @@ def test_finite_differences_with_an_initial_state():
         return sequence.apply(plan, hx, cx, x, weights)
 
     inputs = tuple(v.array for v in (case.hx, case.cx, F.concat(case.xs, axis=0), *case.weights[0]))
-    grads = tuple(uniform(shape, 'd', numpy, k) for k, shape in enumerate(((1, 3, 2), (1, 3, 2), (5, 2))))
+    grads = tuple(
+        uniform(shape, 'd', numpy, k) for k, shape in enumerate(((1, 3, 2), (1, 3, 2), (5, 2)))
+    )
     gradient_check.check_backward(call, inputs, grads, dtype='d', atol=1e-6, rtol=1e-6)
 
 
 WRONG = {
     'no steps': (lambda c: {'xs': []}, 'at least one time step'),
     'growing batches': (lambda c: {'xs': c.xs[::-1]}, r'do not grow in time .* got \[2, 3\]'),
-    'widths differ': (lambda c: {'xs': [c.xs[0], c.xs[1][:, :1]]}, r'expected xs\[1\] of shape \(batch, 3\), got'),
-    'xs with two axes': (lambda c: {'xs': c.xs[0]}, r'expected xs of shape \(time, batch, inputs\), got \(3, 3\)'),
-    'hx with two axes': (lambda c: {'hx': c.hx[0]}, r'expected hx of shape \(2, at least 3, 2\), got \(3, 2\)'),
+    'widths differ': (
+        lambda c: {'xs': [c.xs[0], c.xs[1][:, :1]]},
+        r'expected xs\[1\] of shape \(batch, 3\), got',
+    ),
+    'xs with two axes': (
+        lambda c: {'xs': c.xs[0]},
+        r'expected xs of shape \(time, batch, inputs\), got \(3, 3\)',
+    ),
+    'hx with two axes': (
+        lambda c: {'hx': c.hx[0]},
+        r'expected hx of shape \(2, at least 3, 2\), got \(3, 2\)',
+    ),
     'states of one layer for two': (
-        lambda c: {'hx': c.hx[0], 'cx': c.cx[0]}, r'expected hx of shape \(2, at least 3, 2\), got \(3, 2\)'),
-    'cx of fewer rows': (lambda c: {'cx': c.cx[:, :2]}, r'expected cx of shape \(2, at least 3, 2\), got \(2, 2, 2\)'),
-    'hx and cx differ': (lambda c: {'hx': F.concat((c.hx, c.hx), axis=1)}, 'expected hx and cx of one shape'),
+        lambda c: {'hx': c.hx[0], 'cx': c.cx[0]},
+        r'expected hx of shape \(2, at least 3, 2\), got \(3, 2\)',
+    ),
+    'cx of fewer rows': (
+        lambda c: {'cx': c.cx[:, :2]},
+        r'expected cx of shape \(2, at least 3, 2\), got \(2, 2, 2\)',
+    ),
+    'hx and cx differ': (
+        lambda c: {'hx': F.concat((c.hx, c.hx), axis=1)},
+        'expected hx and cx of one shape',
+    ),
     'no weights': (lambda c: {'weights': []}, 'expected weights of each layer'),
-    'odd number for two directions': (lambda c: {'weights': c.weights[:1], 'bidirectional': True}, '2 a layer, got 1'),
-    'W of other width': (lambda c: {'weights': [[w[0][:, :2], *w[1:]] for w in c.weights]},
-                         r'expected weights\[0\] of shapes \[\(8, 3\), \(8,\), \(8, 2\)\], got \[\(8, 2\)'),
-    'two peepholes': (lambda c: {'weights': [[*w, w[2], w[2]] for w in c.weights]}, r'expected weights\[0\]'),
+    'odd number for two directions': (
+        lambda c: {'weights': c.weights[:1], 'bidirectional': True},
+        '2 a layer, got 1',
+    ),
+    'W of other width': (
+        lambda c: {'weights': [[w[0][:, :2], *w[1:]] for w in c.weights]},
+        r'expected weights\[0\] of shapes \[\(8, 3\), \(8,\), \(8, 2\)\], got \[\(8, 2\)',
+    ),
+    'two peepholes': (
+        lambda c: {'weights': [[*w, w[2], w[2]] for w in c.weights]},
+        r'expected weights\[0\]',
+    ),
     'dropout 1': (lambda c: {'dropout': 1.0}, 'expected dropout .* got 1.0'),
     'negative dropout': (lambda c: {'dropout': -0.1}, 'expected dropout .* got -0.1'),
 }
@@ -299,5 +369,8 @@ def test_other_dtype(name):
     arguments = {'hx': case.hx, 'cx': case.cx, 'xs': F.stack([case.xs[0]] * 2)}
     arguments[name] = F.cast(arguments[name], 'f')
     for backprop in (True, False):
-        with chainer.using_config('enable_backprop', backprop), pytest.raises(InvalidType, match='dtype'):
+        with (
+            chainer.using_config('enable_backprop', backprop),
+            pytest.raises(InvalidType, match='dtype'),
+        ):
             functions.lstm_sequence(**arguments, weights=case.weights)

@@ -1,4 +1,7 @@
-"""Random uses of the package, each compared with Chainer's own code in float64: ``python -m tests.fuzz --help``."""
+"""Random uses of the package, each compared with Chainer's own code in float64:
+``python -m tests.fuzz --help``.
+"""
+
 from typing import Any
 
 import chainer_lstm  # noqa: F401  first: lets Chainer be imported in a clone that is not installed
@@ -12,4 +15,5 @@ def run(surface: str, **choices: Any) -> None:
     """
     from tests.fuzz.case import Case
     from tests.fuzz.compare import check
+
     check(surface, Case(choices))

@@ -1,4 +1,7 @@
-"""Draws cases until the time is over; the first that fails is made simple and printed, and the exit status is 1."""
+"""Draws cases until the time is over;
+the first that fails is made simple and printed, and the exit status is 1.
+"""
+
 import argparse
 import collections
 import os
@@ -7,11 +10,9 @@ import sys
 import time
 import traceback
 
-from tests.fuzz.case import Case
-from tests.fuzz.case import simplest
+from tests.fuzz.case import Case, simplest
 from tests.fuzz.compare import check
-from tests.fuzz.crash import print_reproducer
-from tests.fuzz.crash import watch
+from tests.fuzz.crash import print_reproducer, watch
 from tests.fuzz.sides import engines
 from tests.fuzz.surfaces import SURFACES
 from tests.fuzz.unusual import UNUSUAL
@@ -37,7 +38,7 @@ case that ends the process, because all of them run in a child process."""
 def main(args=None, notes=None):
     """Run cases in this process; ``notes`` are told each of them before it runs."""
     options = parse(args)
-    seed = random.SystemRandom().randrange(10 ** 9) if options.seed is None else options.seed
+    seed = random.SystemRandom().randrange(10**9) if options.seed is None else options.seed
     print(f'seed {seed}', flush=True)
     given = {}
     if options.engine is not None:
@@ -70,20 +71,30 @@ def main(args=None, notes=None):
     width = max(map(len, surfaces))
     for surface in surfaces:
         print(f'{surface:{width}} {counts[surface]:7}')
-    print(f'{counts.total()} cases of seed {seed} agree, {refused} of them by raising the same '
-          'exception, because the package refuses what does not fit, or because float16 overflows')
+    print(
+        f'{counts.total()} cases of seed {seed} agree, {refused} of them by raising the same '
+        'exception, because the package refuses what does not fit, or because float16 overflows'
+    )
     return 0
 
 
 def parse(args):
-    parser = argparse.ArgumentParser('python -m tests.fuzz', description=DESCRIPTION,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        'python -m tests.fuzz',
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--seconds', type=float, default=60, help='how long (default: 60)')
-    parser.add_argument('--seed', type=int, help='of all cases (default: a fresh one, which is printed)')
+    parser.add_argument(
+        '--seed', type=int, help='of all cases (default: a fresh one, which is printed)'
+    )
     parser.add_argument('--engine', choices=engines(), help='default: all of them, by chance')
-    parser.add_argument('--only', choices=SURFACES, metavar='SURFACE', help=f'one of {", ".join(SURFACES)}')
-    parser.add_argument('--unusual', choices=UNUSUAL, metavar='USE',
-                        help=f'one of {", ".join(UNUSUAL)}')
+    parser.add_argument(
+        '--only', choices=SURFACES, metavar='SURFACE', help=f'one of {", ".join(SURFACES)}'
+    )
+    parser.add_argument(
+        '--unusual', choices=UNUSUAL, metavar='USE', help=f'one of {", ".join(UNUSUAL)}'
+    )
     options = parser.parse_args(args)
     if not options.seconds > 0:
         parser.error(f'argument --seconds: expected a positive number, got {options.seconds}')

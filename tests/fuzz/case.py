@@ -1,14 +1,14 @@
-"""A case: the choices that a surface makes while it runs, drawn once, then replayed, printed and made simpler."""
+"""A case: the choices that a surface makes while it runs, drawn once, then replayed,
+printed and made simpler.
+"""
+
 from __future__ import annotations
 
 import random
 import time
 import zlib
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from typing import Any
-from typing import Optional
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Optional
 
 import numpy
 
@@ -16,7 +16,8 @@ SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 65, 130)  # around the widths of ve
 
 
 class Case:
-    """Choices by name.  Whoever asks first for a choice says what there is to choose from, the simplest first.
+    """Choices by name.  Whoever asks first for a choice says what there is to choose from,
+    the simplest first.
 
     Args:
         given: choices that are made already.
@@ -24,8 +25,12 @@ class Case:
         note: called with each choice as it is made, for a process that may not outlive the case.
     """
 
-    def __init__(self, given: dict[str, Any], rng: Optional[random.Random] = None,
-                 note: Callable[[tuple], None] = lambda choice: None) -> None:
+    def __init__(
+        self,
+        given: dict[str, Any],
+        rng: Optional[random.Random] = None,
+        note: Callable[[tuple], None] = lambda choice: None,
+    ) -> None:
         self.choices = dict(given)
         self.options: dict[str, tuple] = {}  # of what was asked for
         self._simplest: dict[str, Any] = {}
@@ -37,9 +42,12 @@ class Case:
         if name not in self.options:
             self.options[name], self._simplest[name] = options, options[0]
             if name not in self.choices:
-                # every second choice is the simplest: what fails together is rarely more than three things
+                # every second choice is the simplest:
+                # what fails together is rarely more than three things
                 rng = self._rng
-                self.choices[name] = rng.choice(options) if rng and rng.random() < 0.5 else options[0]
+                self.choices[name] = (
+                    rng.choice(options) if rng and rng.random() < 0.5 else options[0]
+                )
             self._note((name, options, options[0], self.choices[name]))
         return self.choices[name]
 
@@ -53,7 +61,11 @@ class Case:
             if name not in self.choices:
                 rng = self._rng
                 length = rng.randint(least, longest) if rng else least
-                self.choices[name] = tuple(rng.choice(options) for _ in range(length)) if rng else self._simplest[name]
+                self.choices[name] = (
+                    tuple(rng.choice(options) for _ in range(length))
+                    if rng
+                    else self._simplest[name]
+                )
             self._note((name, options, self._simplest[name], self.choices[name]))
         return self.choices[name]
 
@@ -66,7 +78,11 @@ class Case:
 
     def asked(self) -> dict[str, Any]:
         """The choices that were asked for and are not the simplest."""
-        return {name: self.choices[name] for name, simplest in self._simplest.items() if self.choices[name] != simplest}
+        return {
+            name: self.choices[name]
+            for name, simplest in self._simplest.items()
+            if self.choices[name] != simplest
+        }
 
     @property
     def seed(self) -> int:
@@ -80,8 +96,8 @@ class Case:
 
 
 def simplest(case: Case, fails: Callable[[Case], bool], seconds: float = 20) -> Case:
-    """The case with each choice as simple as it can be while the case fails; ``case`` has failed, so its options are
-    known.
+    """The case with each choice as simple as it can be while the case fails; ``case`` has failed,
+    so its options are known.
     """
     end = time.monotonic() + seconds
     found = True
@@ -104,10 +120,10 @@ def _simpler(case: Case) -> Iterator[dict[str, Any]]:
         options = case.options[name]
         if value not in options:  # a tuple of options
             for k in range(len(value)):
-                yield {**choices, name: value[:k] + value[k + 1:]}
+                yield {**choices, name: value[:k] + value[k + 1 :]}
             for k, item in enumerate(value):
-                for other in options[:options.index(item)]:
-                    yield {**choices, name: (*value[:k], other, *value[k + 1:])}
+                for other in options[: options.index(item)]:
+                    yield {**choices, name: (*value[:k], other, *value[k + 1 :])}
         else:
-            for other in options[1:options.index(value)]:
+            for other in options[1 : options.index(value)]:
                 yield {**choices, name: other}

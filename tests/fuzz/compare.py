@@ -1,4 +1,5 @@
 """Runs a surface on all sides, and compares everything that comes out."""
+
 from __future__ import annotations
 
 import warnings
@@ -8,30 +9,26 @@ import chainer
 import numpy
 from chainer.utils import type_check
 
-from tests.fuzz import loops
-from tests.fuzz import unusual
+from tests.fuzz import loops, unusual
 from tests.fuzz.case import Case
-from tests.fuzz.gradients import Arrays
-from tests.fuzz.gradients import Gradients
-from tests.fuzz.gradients import Mismatch
-from tests.fuzz.sides import Chainers
-from tests.fuzz.sides import Loops
-from tests.fuzz.sides import Ours
-from tests.fuzz.sides import Side
-from tests.fuzz.sides import case_dtype
-from tests.fuzz.sides import engines
-from tests.fuzz.sides import to_numpy
+from tests.fuzz.gradients import Arrays, Gradients, Mismatch
+from tests.fuzz.sides import Chainers, Loops, Ours, Side, case_dtype, engines, to_numpy
 from tests.fuzz.surfaces import SURFACES
 
-EPSILON = {'e': 2. ** -11, 'f': 2. ** -24, 'd': 2. ** -53}  # the rounding of one operation
+EPSILON = {'e': 2.0**-11, 'f': 2.0**-24, 'd': 2.0**-53}  # the rounding of one operation
 SMALLEST = {char: float(numpy.finfo(char).tiny) for char in 'fd'}  # that are not denormal
 FLOAT16_MAX = 65504
 REFUSALS = (ValueError, TypeError, IndexError, type_check.InvalidType)  # of arrays that do not fit
-GPU_EPSILON = {'highest': 2. ** -16, 'high': 2. ** -11, 'medium': 2. ** -8}  # of a product by 'persistent'
+GPU_EPSILON = {
+    'highest': 2.0**-16,
+    'high': 2.0**-11,
+    'medium': 2.0**-8,
+}  # of a product by 'persistent'
 
 
 def check(surface: str, case: Case) -> bool:
-    """Runs a case.  Where both sides raise the same exception they agree, and where numbers are too large for float16.
+    """Runs a case.  Where both sides raise the same exception they agree,
+    and where numbers are too large for float16.
 
     The package may refuse arrays that do not fit, even if Chainer computes something.
 
@@ -78,15 +75,17 @@ def check(surface: str, case: Case) -> bool:
 
 def _compare_all(ours: Side, chainers: Side, actual: list[Arrays], expected: list[Arrays]) -> None:
     for order, (found, right) in enumerate(zip(actual, expected)):
-        largest = _largest(chainers, expected[:order + 1])
+        largest = _largest(chainers, expected[: order + 1])
         scale = ours.gradient_scale if order else 1
         _compare(found, right, _tolerance(ours, _roundings(chainers, order, largest), scale))
 
 
 def _compare_with_loops(case: Case, chainers: Side, surface: str) -> None:
-    if hasattr(loops.functions, surface) and not (case.choices['train'] and case.choices.get('dropout')):
-        values, = _observed(Loops(case), surface, 0)
-        expected, = _observed(Chainers(case), surface, 0)
+    if hasattr(loops.functions, surface) and not (
+        case.choices['train'] and case.choices.get('dropout')
+    ):
+        (values,) = _observed(Loops(case), surface, 0)
+        (expected,) = _observed(Chainers(case), surface, 0)
         roundings = _roundings(chainers, 0, chainers.largest)
         _compare(values, expected, {'d': roundings * EPSILON['d'] + roundings * SMALLEST['d']})
 
@@ -142,19 +141,23 @@ def _agree(ours: Side, chainers: Side, surface: str, actual: list[Arrays]) -> bo
 
 
 def _largest(chainers: Side, results: list[Arrays]) -> float:
-    """The product of the largest input and the largest results of each order, which no number on the way exceeds.
+    """The product of the largest input and the largest results of each order,
+    which no number on the way exceeds.
 
     Gradients count as those of outputs' gradients up to 1.
     """
     largest = chainers.largest
     for order, right in enumerate(results):
         scale = chainers.gradient_scale if order else 1
-        largest *= max([1., *(abs(x).max(initial=0) / scale for x in right.values() if x is not None)])
+        largest *= max(
+            [1.0, *(abs(x).max(initial=0) / scale for x in right.values() if x is not None)]
+        )
     return largest
 
 
 def _roundings(chainers: Side, order: int, largest: float) -> float:
-    """How far a result may be from the exact one, in units of the rounding of one operation on a number near 1.
+    """How far a result may be from the exact one, in units of the rounding
+    of one operation on a number near 1.
 
     A result is computed in ``depth`` steps forward, and as many again for each
     order of gradients.  A step is a sum of at most ``terms`` rounded products
@@ -202,13 +205,18 @@ def _compare(found: Arrays, right: Arrays, tolerance: dict[str, float]) -> None:
         actual = found[name]
         if expected is not None and numpy.isnan(expected).any():
             raise Mismatch(f'{name}: numbers from a gradient of a shape that does not fit')
-        if actual is None or expected is None:  # not reached by any loss, which is a gradient of zeros
+        if (
+            actual is None or expected is None
+        ):  # not reached by any loss, which is a gradient of zeros
             if any(x is not None and x.any() for x in (actual, expected)):
                 raise Mismatch(f'{name}: expected {expected}, got {actual}')
             continue
         if actual.shape != expected.shape:
             raise Mismatch(f'{name}: expected shape {expected.shape}, got {actual.shape}')
-        error, allowed = abs(actual.astype('d') - expected).max(initial=0), tolerance[actual.dtype.char]
+        error, allowed = (
+            abs(actual.astype('d') - expected).max(initial=0),
+            tolerance[actual.dtype.char],
+        )
         if not error <= allowed:  # NaN is not
             raise Mismatch(f'{name}: off by {error:.3g}, where rounding explains {allowed:.3g}')
 
@@ -216,7 +224,10 @@ def _compare(found: Arrays, right: Arrays, tolerance: dict[str, float]) -> None:
 def _observed(side: Side, surface: str, most: int = 2) -> list[Arrays]:
     """-> values, gradients and second gradients by name, as far as the case goes."""
     case = side.case
-    order, backprop = min(case.one('order', (1, 0, 2)), most), case.one('enable_backprop', (True, False))
+    order, backprop = (
+        min(case.one('order', (1, 0, 2)), most),
+        case.one('enable_backprop', (True, False)),
+    )
     engine, train = case.one('engine', engines()), case.one('train', (True, False))
     with side.configuration(engine), chainer.using_config('train', train):
         numpy.random.seed(case.seed)

@@ -1,4 +1,5 @@
 """Report cases that crash the process: they run in a child process, which notes its choices."""
+
 from __future__ import annotations
 
 import ast
@@ -12,8 +13,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from tests.fuzz.case import Case
-from tests.fuzz.case import simplest
+from tests.fuzz.case import Case, simplest
 from tests.fuzz.compare import check
 
 
@@ -120,7 +120,10 @@ def _run_and_exit(run: Callable[[], int]) -> None:
 def print_reproducer(surface: str, case: Case, name: str, failure: Any) -> None:
     """Print three lines of Python that run a case again."""
     choices = ''.join(f', {key}={value!r}' for key, value in case.asked().items())
-    print(f'{name} fails; the same, simpler:\n\n'
-          f'from tests.fuzz import run\n'
-          f'# {failure}\n'
-          f'run({surface!r}{choices})', flush=True)
+    print(
+        f'{name} fails; the same, simpler:\n\n'
+        f'from tests.fuzz import run\n'
+        f'# {failure}\n'
+        f'run({surface!r}{choices})',
+        flush=True,
+    )

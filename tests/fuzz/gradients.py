@@ -1,18 +1,16 @@
 """Gradients of a surface's outputs, in the way that a case chooses."""
+
 from __future__ import annotations
 
 import itertools
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 import chainer.functions as F
 import numpy
 
 from tests.fuzz import unusual
-from tests.fuzz.sides import Ours
-from tests.fuzz.sides import Side
-from tests.fuzz.sides import to_numpy
+from tests.fuzz.sides import Ours, Side, to_numpy
 
 Arrays = dict[str, Any]
 
@@ -22,7 +20,8 @@ class Mismatch(AssertionError):
 
 
 class Gradients:
-    """Of the outputs that have a loss, by the leaves that have none of the numbers ``without_gradient``.
+    """Of the outputs that have a loss, by the leaves that have none
+    of the numbers ``without_gradient``.
 
     ``how``: by ``chainer.grad``, which is given the outputs' gradients, in any
     memory order; or by the ``backward`` of a loss, once or twice.
@@ -45,7 +44,9 @@ class Gradients:
             elif not isinstance(side, Ours):  # Chainer's own code cannot do without here and there
                 self._add(y, chainer.Variable(numpy.zeros(y.shape)))
         without = case.some('without_gradient', tuple(range(7)), 3)
-        self.wanted = {name: leaf for k, (name, leaf) in enumerate(side.leaves.items()) if k % 7 not in without}
+        self.wanted = {
+            name: leaf for k, (name, leaf) in enumerate(side.leaves.items()) if k % 7 not in without
+        }
 
     def _given(self, k, name, y):
         """Return the gradient of the k-th output, for the package None in place of ones."""
@@ -69,7 +70,9 @@ class Gradients:
 
     def _add(self, y, gy):
         for k, other in enumerate(self.ys):
-            if other is y:  # two names of one output: chainer.grad would take the last gradient alone
+            if (
+                other is y
+            ):  # two names of one output: chainer.grad would take the last gradient alone
                 before = _ones(y) if self.gys[k] is None else self.gys[k]
                 self.gys[k] = before + (_ones(y) if gy is None else gy)
                 return
@@ -97,14 +100,20 @@ class Gradients:
             # chainer.grad takes the last one
             ys = [ys[0], *ys]
             gys = [self.side.gradient('that is not taken', ys[0]), *gys]
-        grads = dict(zip(unique, chainer.grad(ys, list(unique.values()), gys, enable_double_backprop=with_graph)))
+        grads = dict(
+            zip(
+                unique,
+                chainer.grad(ys, list(unique.values()), gys, enable_double_backprop=with_graph),
+            )
+        )
         return {name: grads[id(leaf)] for name, leaf in self.wanted.items()}
 
     def _by_backward(self, ys, gys, with_graph):
         for leaf in self.side.leaves.values():
             leaf.cleargrad()
         if ys:
-            # that of a plain sum comes back as one number behind all elements; sums of float16 may overflow
+            # that of a plain sum comes back as one number behind all elements;
+            # sums of float16 may overflow
             terms = (y if (gy.array == 1).all() else y * gy for y, gy in zip(ys, gys))
             loss = sum(F.cast(F.sum(F.cast(y, 'f') if y.dtype == 'e' else y), 'd') for y in terms)
             for _ in range(2 if self.how == 'backward twice' and not with_graph else 1):
@@ -121,10 +130,16 @@ class Gradients:
         for name, g in grads.items():
             leaf = self.wanted[name]
             if g is not None and (g.dtype, g.shape) != (leaf.dtype, leaf.shape):
-                raise Mismatch(f'gradient by {name}: expected {leaf.dtype} {leaf.shape}, got {g.dtype} {g.shape}')
+                raise Mismatch(
+                    f'gradient by {name}: expected {leaf.dtype} {leaf.shape}, '
+                    f'got {g.dtype} {g.shape}'
+                )
         # optimizer hooks work on the gradients of parameters in place
-        params = {id(leaf): (name, grads[name].array) for name, leaf in self.wanted.items()
-                  if isinstance(leaf, chainer.Parameter) and grads[name] is not None}
+        params = {
+            id(leaf): (name, grads[name].array)
+            for name, leaf in self.wanted.items()
+            if isinstance(leaf, chainer.Parameter) and grads[name] is not None
+        }
         for (name, g), (other, other_g) in itertools.combinations(params.values(), 2):
             if self.side.xp is numpy and numpy.shares_memory(g, other_g):
                 raise Mismatch(f'the gradients by {name} and {other} share memory')

@@ -1,4 +1,7 @@
-"""The functions as loops over rows and units, from ``tests.reference``: values alone, and nothing of Chainer's."""
+"""The functions as loops over rows and units, from ``tests.reference``:
+values alone, and nothing of Chainer's.
+"""
+
 from __future__ import annotations
 
 import types
@@ -32,14 +35,19 @@ def peephole_lstm_step(*args):
 def n_step(n_layers, dropout, hx, cx, ws, bs, xs):
     ws, bs, xs = [_arrays(w) for w in ws], [_arrays(b) for b in bs], _arrays(xs)
     hx, cx = _arrays((hx, cx))
-    sequences = [numpy.array([x[k] for x in xs if k < len(x)]).reshape(-1, xs[0].shape[1]) for k in range(hx.shape[1])]
+    sequences = [
+        numpy.array([x[k] for x in xs if k < len(x)]).reshape(-1, xs[0].shape[1])
+        for k in range(hx.shape[1])
+    ]
     hy, cy, ys = reference.n_step(hx, cx, ws, bs, sequences, len(ws) // n_layers)
     width = hx.shape[2] * len(ws) // n_layers
-    steps = [numpy.array([y[t] for y in ys[:len(x)]]).reshape(len(x), width) for t, x in enumerate(xs)]
+    steps = [
+        numpy.array([y[t] for y in ys[: len(x)]]).reshape(len(x), width) for t, x in enumerate(xs)
+    ]
     return *_variables((hy, cy)), _variables(steps)
 
 
-def lstm_sequence(hx, cx, xs, weights, *, bidirectional=False, dropout=0.):
+def lstm_sequence(hx, cx, xs, weights, *, bidirectional=False, dropout=0.0):
     if hx.ndim == 2:
         hy, cy, ys = lstm_sequence(hx[None], cx[None], xs, weights, dropout=dropout)
         return hy[0], cy[0], ys
@@ -53,7 +61,7 @@ def lstm_sequence(hx, cx, xs, weights, *, bidirectional=False, dropout=0.):
         outputs = []
         for k in range(first, first + directions):
             ys = [None] * len(steps)
-            for t in range(len(steps))[::-1 if k > first else 1]:
+            for t in range(len(steps))[:: -1 if k > first else 1]:
                 n = len(steps[t])
                 cell = reference.lstm_step if len(weights[k]) == 3 else reference.peephole_step
                 cy[k], hy[k][:n] = cell(cy[k], hy[k][:n], steps[t], *weights[k])
@@ -67,5 +75,10 @@ def lstm_sequence(hx, cx, xs, weights, *, bidirectional=False, dropout=0.):
 
 
 functions = types.SimpleNamespace(
-    lstm=lstm, lstm_step=lstm_step, peephole_lstm_step=peephole_lstm_step, lstm_sequence=lstm_sequence,
-    n_step_lstm=n_step, n_step_bilstm=n_step)
+    lstm=lstm,
+    lstm_step=lstm_step,
+    peephole_lstm_step=peephole_lstm_step,
+    lstm_sequence=lstm_sequence,
+    n_step_lstm=n_step,
+    n_step_bilstm=n_step,
+)

@@ -1,4 +1,5 @@
 """Programs: what scripts do with links that keep a state, in any order."""
+
 from __future__ import annotations
 
 import copy
@@ -11,11 +12,7 @@ import chainer.functions as F
 import numpy
 
 from tests.fuzz.case import Case
-from tests.fuzz.sides import LAYOUTS
-from tests.fuzz.sides import LENGTHS
-from tests.fuzz.sides import Ours
-from tests.fuzz.sides import Side
-from tests.fuzz.sides import case_dtype
+from tests.fuzz.sides import LAYOUTS, LENGTHS, Ours, Side, case_dtype
 
 
 def batches(case: Case, growing: bool) -> tuple[int, ...]:
@@ -31,9 +28,11 @@ class _Hook(chainer.LinkHook):
 class Program:
     """Calls of two links with a state, between them what scripts do with links."""
 
-    ACTIONS = ('step', 'steps', 'chunk', 'reset', 'other link', 'unchain', 'set_state', 'set c', 'set h', 'share',
-               'clone', 'deepcopy', 'pickle', 'npz', 'npz with state', 'to_cpu', 'call of no rows', 'image',
-               'no_backprop', 'state again', 'hooked step', 'train')
+    ACTIONS = (
+        'step', 'steps', 'chunk', 'reset', 'other link', 'unchain', 'set_state', 'set c', 'set h',
+        'share', 'clone', 'deepcopy', 'pickle', 'npz', 'npz with state', 'to_cpu',
+        'call of no rows', 'image', 'no_backprop', 'state again', 'hooked step', 'train',
+    )  # fmt: skip
 
     def __init__(self, side: Side, name: str) -> None:
         case = side.case
@@ -48,7 +47,12 @@ class Program:
         link = getattr(self.side.links, self.name)(None if deferred else self.in_size, self.units)
         if deferred:
             with chainer.no_backprop_mode():
-                link(numpy.zeros((1, self.in_size), case_dtype(self.side.case) if isinstance(self.side, Ours) else 'd'))
+                link(
+                    numpy.zeros(
+                        (1, self.in_size),
+                        case_dtype(self.side.case) if isinstance(self.side, Ours) else 'd',
+                    )
+                )
             link.reset_state()
         return link
 
@@ -93,7 +97,9 @@ class Program:
 
     def _chunk(self):
         time = self.side.case.one('time', (1, 2, 0, 3, 5))
-        self._output(self.links[0].forward_sequence(self._variable('x', (time, self.batch, self.in_size))))
+        self._output(
+            self.links[0].forward_sequence(self._variable('x', (time, self.batch, self.in_size)))
+        )
         self.side.depth += time
 
     def _no_backprop(self):
@@ -167,7 +173,12 @@ class Program:
     def _npz_with_state(self):
         link, state = self._through_a_file(isinstance(self.side, Ours))
         if not isinstance(self.side, Ours):
-            link.set_state(*(chainer.Variable(s.array.copy()) if s is not None and len(s) else None for s in state))
+            link.set_state(
+                *(
+                    chainer.Variable(s.array.copy()) if s is not None and len(s) else None
+                    for s in state
+                )
+            )
         self._replace(link)
 
     def _through_a_file(self, persistent):

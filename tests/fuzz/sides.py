@@ -1,4 +1,7 @@
-"""What a surface runs on: ``Ours`` with everything that a case chooses, ``Chainers`` in float64 without any of it."""
+"""What a surface runs on: ``Ours`` with everything that a case chooses,
+``Chainers`` in float64 without any of it.
+"""
+
 from __future__ import annotations
 
 import contextlib
@@ -13,12 +16,15 @@ import chainer_lstm
 from chainer_lstm import kernels
 from chainer_lstm.kernels import native
 from chainer_lstm.kernels.native_engine import NativeEngine
-from tests.fuzz import chainers
-from tests.fuzz import loops
-from tests.fuzz import unusual
+from tests.fuzz import chainers, loops, unusual
 from tests.fuzz.case import Case
 
-DTYPES = {'float32': numpy.float32, 'float64': numpy.float64, 'float16': numpy.float16, 'mixed16': chainer.mixed16}
+DTYPES = {
+    'float32': numpy.float32,
+    'float64': numpy.float64,
+    'float16': numpy.float16,
+    'mixed16': chainer.mixed16,
+}
 
 LENGTHS = (1, 2, 0, 3, 5, 9)  # of sequences and batches
 
@@ -28,7 +34,9 @@ LAYOUTS = {
     'fortran': lambda xp, x: xp.asfortranarray(x) if x.ndim else x,  # it adds an axis to a scalar
     'strided': lambda xp, x: xp.repeat(x, 2, axis=-1)[..., ::2] if x.ndim else x,
     'reversed': lambda xp, x: x[::-1].copy()[::-1] if x.ndim else x,
-    'rows apart': lambda xp, x: xp.concatenate((x, x), axis=-1)[..., :x.shape[-1]] if x.ndim else x,
+    'rows apart': lambda xp, x: (
+        xp.concatenate((x, x), axis=-1)[..., : x.shape[-1]] if x.ndim else x
+    ),
     'axes moved': lambda xp, x: xp.moveaxis(xp.moveaxis(x, 0, -1).copy(), -1, 0) if x.ndim else x,
     'unaligned': lambda xp, x: _unaligned(xp, x),
     'read-only': lambda xp, x: _read_only(xp, x),
@@ -53,8 +61,12 @@ def _read_only(xp, x):
 def engines() -> tuple[str, ...]:
     """The names of all that can run here."""
     from tests.conftest import no_gpu
-    return ('numpy', *(f'native {name}' for name in native.instruction_sets()),
-            *(() if no_gpu() else ('cupy', 'persistent')))
+
+    return (
+        'numpy',
+        *(f'native {name}' for name in native.instruction_sets()),
+        *(() if no_gpu() else ('cupy', 'persistent')),
+    )
 
 
 class Side:
@@ -66,7 +78,8 @@ class Side:
         leaves: variables and parameters by name.
         given: arrays that must not change, with copies of them.
         depth: steps after each other, for the tolerance.
-        terms: of the longest sum in one of them, which goes over units or over the rows of all steps.
+        terms: of the longest sum in one of them, which goes over units or over the rows of all
+            steps.
         largest: of all numbers given.
         may_refuse: whether the package may raise an error, because something given does not fit.
         gradient_scale: of the gradients given for the outputs.
@@ -85,7 +98,7 @@ class Side:
         self.case = case
         self.leaves: dict[str, chainer.Variable] = {}
         self.given: list[tuple[Any, Any]] = []
-        self.depth, self.largest, self._width, self._rows = 1, 1., 0, 0
+        self.depth, self.largest, self._width, self._rows = 1, 1.0, 0, 0
         self._made: dict[tuple, chainer.Variable] = {}
         self._count = 0
         self._shapes = 0
@@ -97,8 +110,12 @@ class Side:
         tiny = unusual.is_(case, 'tiny gradients')
         self.gradient_scale = case.one('gradients_up_to', unusual.TINY) if tiny else 1
 
-    def variable(self, name: str, shape: tuple[int, ...], weight: bool = False, dtype: Any = None) -> Any:
-        """One with the numbers of that name; under ``alias`` an earlier one of the same shape and dtype."""
+    def variable(
+        self, name: str, shape: tuple[int, ...], weight: bool = False, dtype: Any = None
+    ) -> Any:
+        """One with the numbers of that name; under ``alias`` an earlier one of the same shape
+        and dtype.
+        """
         case = self.case
         shape = self._shape(shape)
         alias = case.one('alias', ('nothing', 'variable', 'array'))
@@ -107,7 +124,11 @@ class Side:
         self._measure(shape, weight)
         if made is not None and alias == 'variable':
             return made
-        array = self._kept(self._numbers(name, shape, weight, dtype) if made is None or alias == 'nothing' else made)
+        array = self._kept(
+            self._numbers(name, shape, weight, dtype)
+            if made is None or alias == 'nothing'
+            else made
+        )
         variable = self._made[shape, weight, dtype] = chainer.Variable(array)
         self._count += 1
         if self._count - 1 in case.some('constants', tuple(range(6)), 2):
@@ -154,8 +175,11 @@ class Side:
         return self._array(self._scaled(numbers, True), dtype, 'dense')
 
     def _gradient(self, numbers, dtype):
-        return chainer.Variable(self._kept(self._array(
-            numbers, dtype, self.case.one('gradient_layout', tuple(LAYOUTS)))))
+        return chainer.Variable(
+            self._kept(
+                self._array(numbers, dtype, self.case.one('gradient_layout', tuple(LAYOUTS)))
+            )
+        )
 
     def _gradient_shape(self, name, y):
         """The shape of the gradient that the package is given for an output."""
@@ -203,10 +227,14 @@ class Side:
 
     def _numbers(self, name, shape, weight, dtype):
         layout = self.case.one('weight_layout' if weight else 'layout', tuple(LAYOUTS))
-        return self._array(self._scaled(self.case.numbers(name, shape), weight).astype(dtype), dtype, layout)
+        return self._array(
+            self._scaled(self.case.numbers(name, shape), weight).astype(dtype), dtype, layout
+        )
 
     def _scaled(self, numbers, weight):
-        if weight:  # sums of a row stay near 1, so that rounding is not multiplied from step to step
+        if (
+            weight
+        ):  # sums of a row stay near 1, so that rounding is not multiplied from step to step
             return numbers / max(1, numbers.shape[-1] if numbers.ndim > 1 else 1) ** 0.5
         scale = self.case.one('inputs_up_to', (1, 0, 30, 1e-38, 1e-42, 1e-310))
         self.largest = max(self.largest, scale)
@@ -244,16 +272,25 @@ class Ours(Side):
         precision = self.case.one('precision', ('highest', 'high', 'medium'))
         type_check = self.case.one('type_check', (True, False))
         with contextlib.ExitStack() as stack:
-            stack.enter_context(chainer.using_config('lstm_engine', 'auto' if name == 'persistent' else name))
+            stack.enter_context(
+                chainer.using_config('lstm_engine', 'auto' if name == 'persistent' else name)
+            )
             stack.enter_context(chainer.using_config('lstm_matmul_precision', precision))
             stack.enter_context(chainer.using_config('type_check', type_check))
-            stack.enter_context(chainer.using_config('dtype', DTYPES[self.case.one('dtype', tuple(DTYPES))]))
+            stack.enter_context(
+                chainer.using_config('dtype', DTYPES[self.case.one('dtype', tuple(DTYPES))])
+            )
             stack.enter_context(chainer.using_device(self.device))
             if instruction_set:
-                stack.enter_context(mock.patch.object(
-                    kernels.engine, '_native_engine', lambda: NativeEngine(*instruction_set)))
+                stack.enter_context(
+                    mock.patch.object(
+                        kernels.engine, '_native_engine', lambda: NativeEngine(*instruction_set)
+                    )
+                )
                 library = native.library()
-                stack.callback(library.chainer_lstm_set_num_threads, library.chainer_lstm_get_num_threads())
+                stack.callback(
+                    library.chainer_lstm_set_num_threads, library.chainer_lstm_get_num_threads()
+                )
                 library.chainer_lstm_set_num_threads(self.case.one('threads', (2, 1, 3)))
             yield
 
@@ -273,7 +310,9 @@ class Ours(Side):
 
 
 class Chainers(Side):
-    """Chainer's own code in float64; what it lacks, or is documented to differ in, is composed of it."""
+    """Chainer's own code in float64; what it lacks, or is documented to differ in,
+    is composed of it.
+    """
 
     functions, links = chainers.functions, chainers.links
     RNNForLM = chainers.RNNForLM

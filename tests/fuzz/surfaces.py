@@ -1,4 +1,7 @@
-"""What is compared: each function calls one surface of the package, on either side, and returns its outputs by name."""
+"""What is compared: each function calls one surface of the package, on either side, and returns
+its outputs by name.
+"""
+
 from __future__ import annotations
 
 from typing import Any
@@ -7,9 +10,7 @@ import numpy
 
 from tests.fuzz.program import Program
 from tests.fuzz.program import batches as case_batches
-from tests.fuzz.sides import LENGTHS
-from tests.fuzz.sides import Side
-from tests.fuzz.sides import case_dtype
+from tests.fuzz.sides import LENGTHS, Side, case_dtype
 
 Outputs = dict[str, Any]
 
@@ -42,8 +43,15 @@ def _steps(side, step, peepholes):
     outputs, which = {}, case.some('weights_of_step', (0, 1), len(batches))
     for t, batch in enumerate(batches):
         W, b, U, *P = weights[which[t % len(which)] if which else 0]
-        c, h = step(c, None if h is None else h[:batch] if batch < len(h) else h,
-                    side.variable(f'x{t}', (batch, in_size)), W, b, U, *P)
+        c, h = step(
+            c,
+            None if h is None else h[:batch] if batch < len(h) else h,
+            side.variable(f'x{t}', (batch, in_size)),
+            W,
+            b,
+            U,
+            *P,
+        )
         outputs |= {f'c{t}': c, f'h{t}': h}
     side.depth = len(batches)
     return outputs
@@ -52,7 +60,11 @@ def _steps(side, step, peepholes):
 def lstm_sequence(side: Side) -> Outputs:
     case = side.case
     directions, layers = _directions(case), case.one('layers', (1, 2, 3))
-    in_size, units, peepholes = case.size('in_size'), case.size('units'), case.one('peepholes', (0, 3))
+    in_size, units, peepholes = (
+        case.size('in_size'),
+        case.size('units'),
+        case.one('peepholes', (0, 3)),
+    )
     dense = case.one('dense', (False, True))
     if dense:
         sizes = (case.size('batch', 0), in_size, units)
@@ -63,17 +75,35 @@ def lstm_sequence(side: Side) -> Outputs:
         batches = case_batches(case, growing=False)
         rows = batches[0]
     rows += case.one('rows_more', (0, 1, 3))
-    outer = () if layers * directions == 1 and case.one('plain_states', (False, True)) else (layers * directions,)
+    outer = (
+        ()
+        if layers * directions == 1 and case.one('plain_states', (False, True))
+        else (layers * directions,)
+    )
     hx, cx = (side.variable(name, (*outer, rows, units)) for name in ('hx', 'cx'))
-    weights = [_weights(side, f'weights {k} ', in_size if k < directions else directions * units, units, peepholes)
-               for k in range(layers * directions)]
+    weights = [
+        _weights(
+            side,
+            f'weights {k} ',
+            in_size if k < directions else directions * units,
+            units,
+            peepholes,
+        )
+        for k in range(layers * directions)
+    ]
     if dense:
         xs = side.variable('xs', (len(batches), case.size('batch', 0), in_size))
     else:
         xs = [side.variable(f'x{t}', (batch, in_size)) for t, batch in enumerate(batches)]
     side.depth = layers * max(len(batches), 1)
     hy, cy, ys = side.functions.lstm_sequence(
-        hx, cx, xs, weights, bidirectional=directions == 2, dropout=case.one('dropout', (0., 0.5, 0.2)))
+        hx,
+        cx,
+        xs,
+        weights,
+        bidirectional=directions == 2,
+        dropout=case.one('dropout', (0.0, 0.5, 0.2)),
+    )
     return {'hy': hy, 'cy': cy, **({'ys': ys} if dense else _named('y', ys))}
 
 
@@ -88,17 +118,26 @@ def n_step_bilstm(side: Side) -> Outputs:
 def _n_step_function(side, function, directions):
     case = side.case
     layers, in_size, units, batches = (
-        case.one('layers', (1, 2, 3)), case.size('in_size'), case.size('units'), case_batches(case, growing=False))
+        case.one('layers', (1, 2, 3)),
+        case.size('in_size'),
+        case.size('units'),
+        case_batches(case, growing=False),
+    )
     shape = (layers * directions, batches[0] + case.one('rows_more', (0, 1, 3)), units)
     hx, cx = side.variable('hx', shape), side.variable('cx', shape)
     ws, bs = [], []
     for k in range(layers * directions):
         width = in_size if k < directions else directions * units
-        ws.append([side.variable(f'w{k} {j}', (units, width if j < 4 else units), weight=True) for j in range(8)])
+        ws.append(
+            [
+                side.variable(f'w{k} {j}', (units, width if j < 4 else units), weight=True)
+                for j in range(8)
+            ]
+        )
         bs.append([side.variable(f'b{k} {j}', (units,), weight=True) for j in range(8)])
     xs = [side.variable(f'x{t}', (batch, in_size)) for t, batch in enumerate(batches)]
     side.depth = layers * len(batches)
-    hy, cy, ys = function(layers, case.one('dropout', (0., 0.5, 0.2)), hx, cx, ws, bs, xs)
+    hy, cy, ys = function(layers, case.one('dropout', (0.0, 0.5, 0.2)), hx, cx, ws, bs, xs)
     return {'hy': hy, 'cy': cy, **_named('y', ys)}
 
 
@@ -106,7 +145,10 @@ def linear(side: Side) -> Outputs:
     case = side.case
     axes = case.one('batch_axes', (1, 2))
     x_shape = (case.size('batch', 0), *((3,) if axes == 2 else ()), case.size('in_size'))
-    x, W = side.variable('x', x_shape), side.variable('W', (case.size('units'), x_shape[-1]), weight=True)
+    x, W = (
+        side.variable('x', x_shape),
+        side.variable('W', (case.size('units'), x_shape[-1]), weight=True),
+    )
     b = side.variable('b', (len(W),), weight=True) if case.one('bias', (True, False)) else None
     return {'y': side.functions.linear(x, W, b, n_batch_axes=axes)}
 
@@ -122,10 +164,20 @@ def softmax_cross_entropy(side: Side) -> Outputs:
     t = numpy.where(t < 0, ignore if case.one('ignored', (False, True)) else -t, t).astype(t.dtype)
     x = side.variable('x', (rows, classes))
     # of the right shape always: without type checks Chainer's own function takes longer ones
-    numbers = numpy.abs(side.replacement('class weight', x.shape[1:2], x.dtype)) if weights else None
-    return {'loss': side.functions.softmax_cross_entropy(
-        x, t, case.one('normalize', (True, False)), ignore_label=ignore,
-        class_weight=numbers, reduce=case.one('reduce', ('mean', 'no')), enable_double_backprop=True)}
+    numbers = (
+        numpy.abs(side.replacement('class weight', x.shape[1:2], x.dtype)) if weights else None
+    )
+    return {
+        'loss': side.functions.softmax_cross_entropy(
+            x,
+            t,
+            case.one('normalize', (True, False)),
+            ignore_label=ignore,
+            class_weight=numbers,
+            reduce=case.one('reduce', ('mean', 'no')),
+            enable_double_backprop=True,
+        )
+    }
 
 
 def LSTM(side: Side) -> Outputs:
@@ -138,14 +190,24 @@ def StatefulPeepholeLSTM(side: Side) -> Outputs:
 
 def StatelessLSTM(side: Side) -> Outputs:
     case = side.case
-    in_size, units, batches = case.size('in_size'), case.size('units'), case_batches(case, growing=False)
+    in_size, units, batches = (
+        case.size('in_size'),
+        case.size('units'),
+        case_batches(case, growing=False),
+    )
     link = side.link('link', side.links.StatelessLSTM(in_size, units))
-    c, h = (side.variable(name, (rows, units)) if case.one(name, (True, False)) else None
-            for name, rows in (('c', batches[0] + case.one('rows_more', (0, 1, 3))), ('h', batches[0])))
+    c, h = (
+        side.variable(name, (rows, units)) if case.one(name, (True, False)) else None
+        for name, rows in (('c', batches[0] + case.one('rows_more', (0, 1, 3))), ('h', batches[0]))
+    )
     outputs = {}
     for t, batch in enumerate(batches):
         h = None if h is None else h[:batch] if batch < len(h) else h
-        rows = 1 if c is not None and h is not None and case.one('one_row_of_x', (False, True)) else batch
+        rows = (
+            1
+            if c is not None and h is not None and case.one('one_row_of_x', (False, True))
+            else batch
+        )
         c, h = link(c, h, side.variable(f'x{t}', (rows, in_size)))
         outputs |= {f'c{t}': c, f'h{t}': h}
         side.depth += 1
@@ -164,18 +226,25 @@ def _n_step_link(side, name, directions):
     case = side.case
     layers, in_size, units = case.one('layers', (1, 2, 3)), case.size('in_size'), case.size('units')
     lengths = case.some('lengths', LENGTHS, 5, 1)
-    link = side.link('link', getattr(side.links, name)(layers, in_size, units, case.one('dropout', (0., 0.5, 0.2))))
+    link = side.link(
+        'link',
+        getattr(side.links, name)(layers, in_size, units, case.one('dropout', (0.0, 0.5, 0.2))),
+    )
     outputs: Outputs = {}
     for call in range(case.one('calls', (1, 2))):
-        states = [side.variable(f'{state}{call}', (layers * directions, len(lengths), units))
-                  if case.one(state, (True, False)) else None for state in ('hx', 'cx')]
+        states = [
+            side.variable(f'{state}{call}', (layers * directions, len(lengths), units))
+            if case.one(state, (True, False))
+            else None
+            for state in ('hx', 'cx')
+        ]
         if call and case.one('from_last', (False, True)):
             states = [outputs['hy0'], outputs['cy0']]
         xs = [side.variable(f'x{call} {k}', (length, in_size)) for k, length in enumerate(lengths)]
         if call:
             side.replace_weights(link)
         if not side.is_package:  # Chainer takes more rows than sequences, and loses their gradient
-            states = [x if x is None or x.shape[1] <= len(xs) else x[:, :len(xs)] for x in states]
+            states = [x if x is None or x.shape[1] <= len(xs) else x[:, : len(xs)] for x in states]
         hy, cy, ys = link(*states, xs)
         outputs |= {f'hy{call}': hy, f'cy{call}': cy, **_named(f'y{call} ', ys)}
         side.depth += layers * max(lengths)
@@ -186,11 +255,22 @@ def SequenceLSTM(side: Side) -> Outputs:
     case = side.case
     directions, layers = _directions(case), case.one('layers', (1, 2, 3))
     in_size, units, batch = case.size('in_size'), case.size('units'), case.size('batch', 0)
-    options = {name: case.one(name, (False, True))
-               for name in ('return_state', 'return_sequences', 'learn_initial_state', 'stateful')}
+    options = {
+        name: case.one(name, (False, True))
+        for name in ('return_state', 'return_sequences', 'learn_initial_state', 'stateful')
+    }
     batch_first = case.one('batch_first', (True, False))
-    link = side.link('link', side.links.SequenceLSTM(
-        in_size, units, n_layers=layers, bidirectional=directions == 2, batch_first=batch_first, **options))
+    link = side.link(
+        'link',
+        side.links.SequenceLSTM(
+            in_size,
+            units,
+            n_layers=layers,
+            bidirectional=directions == 2,
+            batch_first=batch_first,
+            **options,
+        ),
+    )
     outputs: Outputs = {}
     for call in range(case.one('calls', (1, 2))):
         times = (1, 2, 0, 3, 5, *_long(case, (in_size, units, batch), layers))
@@ -198,15 +278,20 @@ def SequenceLSTM(side: Side) -> Outputs:
         steps: dict[str, Any] = {}
         masking = case.one('masking', ('none', 'lengths', 'mask'))
         if masking == 'lengths':
-            steps['lengths'] = (numpy.abs(case.numbers(f'lengths{call}', (batch,))) * (time + 1)).astype('i')
+            steps['lengths'] = (
+                numpy.abs(case.numbers(f'lengths{call}', (batch,))) * (time + 1)
+            ).astype('i')
         elif masking == 'mask':
             steps['mask'] = case.numbers(f'mask{call}', (batch, time)) < 0.5
         else:  # what dropout draws for masked steps is the package's own
-            link.dropout = case.one('dropout', (0., 0.5, 0.2))
+            link.dropout = case.one('dropout', (0.0, 0.5, 0.2))
         if case.one('initial_state', (False, True)) and not call:
             steps['initial_state'] = tuple(
-                side.variable(name, (layers * directions, batch, units)) for name in 'ch')
-        x = side.variable(f'x{call}', (batch, time, in_size) if batch_first else (time, batch, in_size))
+                side.variable(name, (layers * directions, batch, units)) for name in 'ch'
+            )
+        x = side.variable(
+            f'x{call}', (batch, time, in_size) if batch_first else (time, batch, in_size)
+        )
         if call:
             side.replace_weights(link)
         y = link(x, **steps)
@@ -220,10 +305,18 @@ def RNNForLM(side: Side) -> Outputs:
     case = side.case
     batches = case_batches(case, growing=False)
     times = [case.one(f'time{t}', (None, 1, 2, 3)) for t in range(len(batches))]  # None: no chunk
-    stepwise = all(time is None for time in times)  # where it drops the same as in Chainer's example
-    model = side.link('model', side.RNNForLM(
-        case.size('vocabulary'), case.size('units'), n_layers=case.one('layers', (1, 2, 3)),
-        dropout=case.one('dropout', (0., 0.5, 0.2)) if stepwise else 0.))
+    stepwise = all(
+        time is None for time in times
+    )  # where it drops the same as in Chainer's example
+    model = side.link(
+        'model',
+        side.RNNForLM(
+            case.size('vocabulary'),
+            case.size('units'),
+            n_layers=case.one('layers', (1, 2, 3)),
+            dropout=case.one('dropout', (0.0, 0.5, 0.2)) if stepwise else 0.0,
+        ),
+    )
     outputs = {}
     for t, (batch, time) in enumerate(zip(batches, times)):
         ids = numpy.abs(case.numbers(f'words {t}', (batch,) if time is None else (time, batch)))
@@ -236,8 +329,15 @@ def _weights(side, name, in_size, units, peepholes):
     """W, b, U and peepholes; matrices may have a dtype of their own."""
     shapes = [(4 * units, in_size), (4 * units,), (4 * units, units), *[(units, units)] * peepholes]
     own = side.case.one('matrix_dtype', (None, 'f', 'd', 'e'))
-    return [side.variable(f'{name}{k}', shape, weight=True, dtype=numpy.dtype(own) if own and len(shape) == 2 else None)
-            for k, shape in enumerate(shapes)]
+    return [
+        side.variable(
+            f'{name}{k}',
+            shape,
+            weight=True,
+            dtype=numpy.dtype(own) if own and len(shape) == 2 else None,
+        )
+        for k, shape in enumerate(shapes)
+    ]
 
 
 def _long(case, sizes, layers):
@@ -254,6 +354,23 @@ def _named(prefix, variables):
     return {f'{prefix}{k}': y for k, y in enumerate(variables)}
 
 
-SURFACES = {function.__name__: function for function in (
-    lstm, lstm_step, peephole_lstm_step, lstm_sequence, n_step_lstm, n_step_bilstm, linear, softmax_cross_entropy,
-    LSTM, StatelessLSTM, StatefulPeepholeLSTM, NStepLSTM, NStepBiLSTM, SequenceLSTM, RNNForLM)}
+SURFACES = {
+    function.__name__: function
+    for function in (
+        lstm,
+        lstm_step,
+        peephole_lstm_step,
+        lstm_sequence,
+        n_step_lstm,
+        n_step_bilstm,
+        linear,
+        softmax_cross_entropy,
+        LSTM,
+        StatelessLSTM,
+        StatefulPeepholeLSTM,
+        NStepLSTM,
+        NStepBiLSTM,
+        SequenceLSTM,
+        RNNForLM,
+    )
+}

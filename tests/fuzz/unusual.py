@@ -2,6 +2,7 @@
 
 A case has at most one of them, its choice ``unusual``, and further choices for each use.
 """
+
 from __future__ import annotations
 
 import math
@@ -134,7 +135,9 @@ def _replaced(case, variables, outputs):
         if not type(creator).__module__.startswith('chainer_lstm.'):
             taken.update(creator.inputs)
     if case.one('how', ('grad', 'backward', 'backward twice')) != 'grad':
-        taken.update(y.node for y in outputs.values())  # the loss reads their arrays: gradients get the new shape
+        taken.update(
+            y.node for y in outputs.values()
+        )  # the loss reads their arrays: gradients get the new shape
     names = [name for name, variable in variables.items() if variable.node not in taken]
     return names[case.one('replaced', tuple(range(24))) % len(names)] if names else None
 

@@ -1,4 +1,5 @@
 """Links of the family with weights of their own, and one way to run them all."""
+
 import chainer
 import numpy
 
@@ -9,8 +10,12 @@ TIME, BATCH, INPUT, UNITS = 6, 3, 7, 5
 
 # name -> layers that the link may have, directions
 FAMILY = {
-    'LSTM': ((1,), 1), 'StatelessLSTM': ((1,), 1), 'NStepLSTM': ((1, 2, 3), 1), 'NStepBiLSTM': ((1, 2, 3), 2),
-    'SequenceLSTM': ((1, 2, 3), 1), 'bidirectional SequenceLSTM': ((1, 2, 3), 2),
+    'LSTM': ((1,), 1),
+    'StatelessLSTM': ((1,), 1),
+    'NStepLSTM': ((1, 2, 3), 1),
+    'NStepBiLSTM': ((1, 2, 3), 2),
+    'SequenceLSTM': ((1, 2, 3), 1),
+    'bidirectional SequenceLSTM': ((1, 2, 3), 2),
 }
 LINKS = [(name, layers) for name, (numbers, _) in FAMILY.items() for layers in numbers]
 IDS = [f'{name} of {layers}' for name, layers in LINKS]
@@ -21,9 +26,11 @@ def make(name, layers=1, dtype='f', in_size=INPUT, module=ours):
     numpy.random.seed(2)
     with chainer.using_config('dtype', numpy.dtype(dtype)):
         if name.startswith('NStep'):
-            link = getattr(module, name)(layers, in_size, UNITS, 0.)
+            link = getattr(module, name)(layers, in_size, UNITS, 0.0)
         elif name.endswith('SequenceLSTM'):
-            link = ours.SequenceLSTM(in_size, UNITS, n_layers=layers, bidirectional=name.startswith('bidirectional'))
+            link = ours.SequenceLSTM(
+                in_size, UNITS, n_layers=layers, bidirectional=name.startswith('bidirectional')
+            )
         else:
             link = getattr(module, name)(in_size, UNITS)
     if in_size is not None:
@@ -40,7 +47,10 @@ def randomize(link):
 def arguments(layers, directions, dtype='f'):
     """x (T, B, I), h0 and c0 (S * D, B, H)."""
     shape = (layers * directions, BATCH, UNITS)
-    return [uniform(shape, dtype, seed=seed) for seed, shape in enumerate(((TIME, BATCH, INPUT), shape, shape))]
+    return [
+        uniform(shape, dtype, seed=seed)
+        for seed, shape in enumerate(((TIME, BATCH, INPUT), shape, shape))
+    ]
 
 
 def arguments_of(name, layers, dtype='f'):

@@ -1,28 +1,33 @@
 """From and to the separate matrices of tutorials, against their equations in NumPy."""
+
 import numpy
 import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import uniform
+from tests.conftest import assert_close, assert_same, contents, uniform
 from tests.interop import cases
 from tests.reference import sigmoid
 
-SHAPES = {'W_x': (cases.INPUT, cases.UNITS), 'W_h': (cases.UNITS, cases.UNITS), 'b_': (cases.UNITS,)}
+SHAPES = {
+    'W_x': (cases.INPUT, cases.UNITS),
+    'W_h': (cases.UNITS, cases.UNITS),
+    'b_': (cases.UNITS,),
+}
 
 
 def gates(peepholes=None, dtype='f'):
     shapes = {f'{kind}{g}': shape for kind, shape in SHAPES.items() for g in 'ifoc'}
     if peepholes:
         shapes.update({f'W_c{g}': (cases.UNITS,) * peepholes for g in 'ifo'})
-    return {key: uniform(shape, dtype, seed=seed) for seed, (key, shape) in enumerate(shapes.items())}
+    return {
+        key: uniform(shape, dtype, seed=seed) for seed, (key, shape) in enumerate(shapes.items())
+    }
 
 
 def tutorial(p, x, h, c):
     """The equations as they are written; a peephole vector is multiplied, a matrix is a product."""
+
     def peep(g, c):
         W = p.get(f'W_c{g}')
         return 0 if W is None else c @ W if W.ndim == 2 else c * W
@@ -46,8 +51,14 @@ def test_from_gates_and_back(peepholes, dtype):
     assert type(link) is (ours.StatefulPeepholeLSTM if peepholes else ours.LSTM)
     assert_close(cases.run(link, x, h0, c0), tutorial(p, x, h0[0], c0[0]))
     back = interop.to_gates(link)
-    assert_same({key: numpy.diag(W) if W.ndim < p[key].ndim else W for key, W in back.items() if key[:3] != 'W_c'},
-                {key: W for key, W in p.items() if key[:3] != 'W_c'})
+    assert_same(
+        {
+            key: numpy.diag(W) if W.ndim < p[key].ndim else W
+            for key, W in back.items()
+            if key[:3] != 'W_c'
+        },
+        {key: W for key, W in p.items() if key[:3] != 'W_c'},
+    )
     assert_close(tutorial(back, x, h0[0], c0[0]), tutorial(p, x, h0[0], c0[0]))
 
 
@@ -63,13 +74,18 @@ def test_into_other_links(name):
 
 def test_into_a_deferred_link():
     p, (x, h0, c0) = gates(), cases.arguments(1, 1)
-    assert_close(cases.run(interop.from_gates(p, ours.LSTM(cases.UNITS)), x, h0, c0), tutorial(p, x, h0[0], c0[0]))
+    assert_close(
+        cases.run(interop.from_gates(p, ours.LSTM(cases.UNITS)), x, h0, c0),
+        tutorial(p, x, h0[0], c0[0]),
+    )
 
 
 def test_torch_tensors_and_parameters():
     torch = pytest.importorskip('torch', reason='torch is not installed')
     p = gates()
-    link = interop.from_gates({key: torch.nn.Parameter(torch.from_numpy(W)) for key, W in p.items()})
+    link = interop.from_gates(
+        {key: torch.nn.Parameter(torch.from_numpy(W)) for key, W in p.items()}
+    )
     assert_same(interop.to_gates(link), interop.to_gates(interop.from_gates(p)))
 
 
@@ -86,12 +102,19 @@ def test_unknown_key():
         interop.from_gates({**gates(), 'W_hq': numpy.zeros((5, 2), 'f')})
 
 
-@pytest.mark.parametrize('key, value, error', [
-    ('W_xo', numpy.zeros((6, 5), 'f'), ValueError), ('W_xo', numpy.zeros((5, 7), 'f'), ValueError),
-    ('W_hc', numpy.zeros((5, 4), 'f'), ValueError), ('b_f', numpy.zeros((1, 5), 'f'), ValueError),
-    ('b_i', numpy.zeros((), 'f'), ValueError), ('W_cf', numpy.zeros((4,), 'f'), ValueError),
-    ('W_co', numpy.zeros((5, 1), 'f'), ValueError), ('W_hi', numpy.zeros((5, 5), 'i'), TypeError),
-])
+@pytest.mark.parametrize(
+    'key, value, error',
+    [
+        ('W_xo', numpy.zeros((6, 5), 'f'), ValueError),
+        ('W_xo', numpy.zeros((5, 7), 'f'), ValueError),
+        ('W_hc', numpy.zeros((5, 4), 'f'), ValueError),
+        ('b_f', numpy.zeros((1, 5), 'f'), ValueError),
+        ('b_i', numpy.zeros((), 'f'), ValueError),
+        ('W_cf', numpy.zeros((4,), 'f'), ValueError),
+        ('W_co', numpy.zeros((5, 1), 'f'), ValueError),
+        ('W_hi', numpy.zeros((5, 5), 'i'), TypeError),
+    ],
+)
 def test_misshapen_array_changes_nothing(key, value, error):
     link = cases.make('StatefulPeepholeLSTM')
     before = contents(link)

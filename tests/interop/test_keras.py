@@ -1,13 +1,11 @@
 """From and to the lists of Keras's ``get_weights()``, against Keras's equations in NumPy."""
+
 import numpy
 import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import uniform
+from tests.conftest import assert_close, assert_same, contents, uniform
 from tests.interop import cases
 from tests.reference import sigmoid
 
@@ -28,7 +26,7 @@ def keras_layer(weights, x, h, c):
 def keras_model(weights, directions, x, h0, c0):
     """Stacked layers; Bidirectional concatenates the outputs.  -> y, hn, cn."""
     count = len(weights) // len(h0)
-    parts = [weights[k:k + count] for k in range(0, len(weights), count)]
+    parts = [weights[k : k + count] for k in range(0, len(weights), count)]
     ends = []
     for first in range(0, len(parts), directions):
         outputs = []
@@ -43,9 +41,17 @@ def keras_model(weights, directions, x, h0, c0):
 
 def weights_of(layers, directions, bias=True, units=cases.UNITS):
     """What ``get_weights()`` could give."""
-    shapes = [shape for k in range(layers) for _ in range(directions)
-              for shape in ((directions * units if k else cases.INPUT, 4 * units), (units, 4 * units), (4 * units,))
-              if bias or len(shape) == 2]
+    shapes = [
+        shape
+        for k in range(layers)
+        for _ in range(directions)
+        for shape in (
+            (directions * units if k else cases.INPUT, 4 * units),
+            (units, 4 * units),
+            (4 * units,),
+        )
+        if bias or len(shape) == 2
+    ]
     return [uniform(shape, 'f', seed=seed) for seed, shape in enumerate(shapes)]
 
 
@@ -84,18 +90,27 @@ def replaced(k, array, layers=2, directions=1):
 
 @pytest.mark.parametrize('weights, into, error, message', [
     (weights_of(2, 1), ours.LSTM, ValueError, 'layers: expected 1 for LSTM, got 2'),
-    (weights_of(3, 1), ours.NStepBiLSTM, ValueError, r'arrays\[3\] \(kernel\): .*\(7, 20\), got \(5, 20\)'),
+    (weights_of(3, 1), ours.NStepBiLSTM, ValueError,
+     r'arrays\[3\] \(kernel\): .*\(7, 20\), got \(5, 20\)'),
     (weights_of(1, 1), ours.NStepBiLSTM, ValueError, 'arrays: expected 6 for every layer, got 3'),
-    (weights_of(1, 2), ours.NStepLSTM, ValueError, r'arrays\[3\] \(kernel\): .*\(5, 20\), got \(7, 20\)'),
-    (weights_of(1, 1)[:2] + weights_of(1, 1), ours.NStepLSTM, ValueError, 'bias of every layer, got 5 arrays'),
+    (weights_of(1, 2), ours.NStepLSTM, ValueError,
+     r'arrays\[3\] \(kernel\): .*\(5, 20\), got \(7, 20\)'),
+    (weights_of(1, 1)[:2] + weights_of(1, 1), ours.NStepLSTM, ValueError,
+     'bias of every layer, got 5 arrays'),
     ([], ours.LSTM, ValueError, 'bias of every layer, got 0 arrays'),
-    (replaced(3, numpy.zeros((4, 20), 'f')), ours.NStepLSTM, ValueError, r'arrays\[3\] .*\(5, 20\), got \(4, 20\)'),
-    (replaced(4, numpy.zeros((6, 24), 'f')), ours.NStepLSTM, ValueError, r'arrays\[4\] .*\(5, 20\), got \(6, 24\)'),
-    (replaced(5, numpy.zeros(40, 'f')), ours.NStepLSTM, ValueError, r'arrays\[5\] \(bias\): .*\(20,\), got \(40,\)'),
-    (replaced(0, numpy.zeros((20, 7), 'f')), ours.NStepLSTM, ValueError, r'arrays\[0\] \(kernel\): .*\(20, 20\), got'),
-    (replaced(0, numpy.zeros((7, 20), 'i')), ours.NStepLSTM, TypeError, r'arrays\[0\] \(kernel\): expected floats'),
-    (weights_of(1, 1), ours.LSTM(3, 5), ValueError, r'upward/W: expected shape \(20, 3\), got \(20, 7\)'),
-])
+    (replaced(3, numpy.zeros((4, 20), 'f')), ours.NStepLSTM, ValueError,
+     r'arrays\[3\] .*\(5, 20\), got \(4, 20\)'),
+    (replaced(4, numpy.zeros((6, 24), 'f')), ours.NStepLSTM, ValueError,
+     r'arrays\[4\] .*\(5, 20\), got \(6, 24\)'),
+    (replaced(5, numpy.zeros(40, 'f')), ours.NStepLSTM, ValueError,
+     r'arrays\[5\] \(bias\): .*\(20,\), got \(40,\)'),
+    (replaced(0, numpy.zeros((20, 7), 'f')), ours.NStepLSTM, ValueError,
+     r'arrays\[0\] \(kernel\): .*\(20, 20\), got'),
+    (replaced(0, numpy.zeros((7, 20), 'i')), ours.NStepLSTM, TypeError,
+     r'arrays\[0\] \(kernel\): expected floats'),
+    (weights_of(1, 1), ours.LSTM(3, 5), ValueError,
+     r'upward/W: expected shape \(20, 3\), got \(20, 7\)'),
+])  # fmt: skip
 def test_what_does_not_fit(weights, into, error, message):
     before = contents(into) if isinstance(into, ours.LSTM) else {}
     with pytest.raises(error, match=message):

@@ -1,4 +1,5 @@
 """npz files of links that fit and of others, and errors that say which path would fit."""
+
 import io
 
 import chainer
@@ -9,8 +10,7 @@ from chainer import serializers
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_same
-from tests.conftest import contents
+from tests.conftest import assert_same, contents
 from tests.interop import cases
 
 
@@ -63,19 +63,35 @@ def test_path_in_the_file(path):
 
 LARGER = {
     'more layers': (
-        lambda: cases.make('NStepLSTM', 2), lambda: cases.make('NStepLSTM', 1), '1/b0, 1/b1, 1/b2'),
+        lambda: cases.make('NStepLSTM', 2),
+        lambda: cases.make('NStepLSTM', 1),
+        '1/b0, 1/b1, 1/b2',
+    ),
     'other directions': (
-        lambda: cases.make('NStepBiLSTM'), lambda: cases.make('NStepLSTM'), '1/b0, 1/b1, 1/b2'),
+        lambda: cases.make('NStepBiLSTM'),
+        lambda: cases.make('NStepLSTM'),
+        '1/b0, 1/b1, 1/b2',
+    ),
     'more layers of SequenceLSTM': (
-        lambda: cases.make('SequenceLSTM', 2), lambda: cases.make('SequenceLSTM', 1),
-        'l1/lateral/W, l1/upward/W, l1/upward/b:'),
+        lambda: cases.make('SequenceLSTM', 2),
+        lambda: cases.make('SequenceLSTM', 1),
+        'l1/lateral/W, l1/upward/W, l1/upward/b:',
+    ),
     'other directions of SequenceLSTM': (
-        lambda: cases.make('bidirectional SequenceLSTM'), lambda: cases.make('SequenceLSTM'),
-        'l0_reverse/lateral/W, l0_reverse/upward/W, l0_reverse/upward/b:'),
-    'peepholes': (lambda: cases.make('StatefulPeepholeLSTM'), lambda: cases.make('LSTM'),
-                  'peep_f/W, peep_i/W, peep_o/W:'),
-    'one more in a model': (lambda: chainer.Chain(a=cases.make('LSTM'), b=L.Linear(1, 1)),
-                            lambda: chainer.Chain(a=cases.make('LSTM')), 'b/W, b/b:'),
+        lambda: cases.make('bidirectional SequenceLSTM'),
+        lambda: cases.make('SequenceLSTM'),
+        'l0_reverse/lateral/W, l0_reverse/upward/W, l0_reverse/upward/b:',
+    ),
+    'peepholes': (
+        lambda: cases.make('StatefulPeepholeLSTM'),
+        lambda: cases.make('LSTM'),
+        'peep_f/W, peep_i/W, peep_o/W:',
+    ),
+    'one more in a model': (
+        lambda: chainer.Chain(a=cases.make('LSTM'), b=L.Linear(1, 1)),
+        lambda: chainer.Chain(a=cases.make('LSTM')),
+        'b/W, b/b:',
+    ),
 }
 
 
@@ -90,8 +106,13 @@ def test_larger_file(name):
             param.array[...] = 0
         load(file_of(first), second)
         source = contents(first)
-        assert_same(contents(second), {key: value if value is None else source[key]
-                                       for key, value in contents(second).items()})
+        assert_same(
+            contents(second),
+            {
+                key: value if value is None else source[key]
+                for key, value in contents(second).items()
+            },
+        )
     before = contents(second)
     with pytest.raises(KeyError, match=f'got also {unused}.*interop.convert, or give strict=False'):
         interop.load(file_of(cases.randomize(larger())), second)
@@ -104,13 +125,14 @@ def test_other_kind_of_link_is_converted():
     message = 'file: expected only the arrays of a LSTM, got also 0/b0, .* and 11 more'
     with pytest.raises(KeyError, match=message):
         interop.load(file_of(source), target)
-    read = ours.NStepLSTM(1, cases.INPUT, cases.UNITS, 0.)
+    read = ours.NStepLSTM(1, cases.INPUT, cases.UNITS, 0.0)
     interop.load(file_of(source), read)
     expected = interop.convert(source, ours.LSTM)
     assert_same(contents(interop.convert(read, target)), contents(expected))
 
 
 # Paths
+
 
 @pytest.mark.parametrize('source, target, path, message', [
     (('predictor',), (), '',
@@ -129,14 +151,18 @@ def test_other_kind_of_link_is_converted():
      "lateral/W is: load the file into the child predictor/rnn, with path=''"),
     (('a', 'rnn'), ('b', 'rnn'), '',
      "a/rnn/lateral/W is: load the file into the child b, with path='a/'"),
-], ids=str)
+], ids=str)  # fmt: skip
 @pytest.mark.parametrize('name', ['LSTM', 'SequenceLSTM', 'NStepLSTM', 'Linear'])
 def test_wrong_path_names_the_right_one(source, target, path, message, name):
     def make():
         return L.Linear(2, 2) if name == 'Linear' else cases.make(name)
 
-    array = {'LSTM': 'lateral/W', 'SequenceLSTM': 'l0/lateral/W', 'NStepLSTM': '0/b0',
-             'Linear': '(W|b)'}[name]
+    array = {
+        'LSTM': 'lateral/W',
+        'SequenceLSTM': 'l0/lateral/W',
+        'NStepLSTM': '0/b0',
+        'Linear': '(W|b)',
+    }[name]
     link = nested(*target, make=make)
     before = contents(link)
     message = message.replace('lateral/W', array)
@@ -166,12 +192,16 @@ def test_several_paths():
         interop.load(file_of(model), cases.make('LSTM'))
 
 
-@pytest.mark.parametrize('make, file', [
-    (lambda: cases.make('NStepLSTM', 3), lambda: cases.make('NStepLSTM', 2)),
-    (lambda: cases.make('SequenceLSTM', 2), lambda: cases.make('SequenceLSTM', 1)),
-    (lambda: cases.make('LSTM'), lambda: cases.make('NStepLSTM')),
-    (lambda: cases.make('LSTM'), lambda: chainer.Chain()),
-], ids=['fewer layers', 'fewer layers of SequenceLSTM', 'other kind', 'empty'])
+@pytest.mark.parametrize(
+    'make, file',
+    [
+        (lambda: cases.make('NStepLSTM', 3), lambda: cases.make('NStepLSTM', 2)),
+        (lambda: cases.make('SequenceLSTM', 2), lambda: cases.make('SequenceLSTM', 1)),
+        (lambda: cases.make('LSTM'), lambda: cases.make('NStepLSTM')),
+        (lambda: cases.make('LSTM'), lambda: chainer.Chain()),
+    ],
+    ids=['fewer layers', 'fewer layers of SequenceLSTM', 'other kind', 'empty'],
+)
 def test_no_path_would_fit(make, file):
     with pytest.raises(KeyError, match="is not in the npz file'$"):
         serializers.load_npz(file_of(file()), make())

@@ -1,4 +1,5 @@
 """ONNX files, run by onnxruntime and compared with the model they were made of."""
+
 import chainer
 import chainer.functions as F
 import chainer.links as L
@@ -8,8 +9,7 @@ import pytest
 import chainer_lstm.links as ours
 from chainer_lstm import interop
 from chainer_lstm.models import RNNForLM
-from tests.conftest import assert_close
-from tests.conftest import uniform
+from tests.conftest import assert_close, uniform
 from tests.interop import cases
 
 onnx = pytest.importorskip('onnx', reason='onnx is not installed')
@@ -19,6 +19,7 @@ onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not inst
 @pytest.fixture
 def export(tmp_path):
     """Exports a model and -> what runs the file: inputs by their names to y, hn, cn."""
+
     def export(model, example, **kwargs):
         path = tmp_path / 'model.onnx'
         interop.export_onnx(model, path, example, **kwargs)
@@ -27,6 +28,7 @@ def export(tmp_path):
         providers = ['CPUExecutionProvider']
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         return lambda **inputs: session.run(['y', 'hn', 'cn'], inputs)
+
     return export
 
 
@@ -47,7 +49,9 @@ def test_cell_over_a_sequence_and_step_by_step(export, name):
     assert_close([numpy.stack(ys), h0, c0], expected)
 
 
-@pytest.mark.parametrize('name, layers', [(name, layers) for name, layers in cases.LINKS if 'NStep' in name])
+@pytest.mark.parametrize(
+    'name, layers', [(name, layers) for name, layers in cases.LINKS if 'NStep' in name]
+)
 def test_n_step_with_sequences_of_any_length(export, name, layers):
     """A sequence of no steps keeps its state; y is 0 after the end of each."""
     link, (x, h0, c0) = cases.make(name, layers), cases.arguments_of(name, layers)
@@ -56,12 +60,14 @@ def test_n_step_with_sequences_of_any_length(export, name, layers):
     hy, cy, ys = link(h0, c0, xs)
     expected = numpy.zeros((cases.TIME, cases.BATCH, cases.FAMILY[name][1] * cases.UNITS), 'f')
     for k, y in enumerate(ys):
-        expected[:len(y), k] = y.array
+        expected[: len(y), k] = y.array
     found = export(link, xs)(x=x, sequence_lens=numpy.array(lengths, 'i'), h0=h0, c0=c0)
     assert_close(found, [expected, hy, cy])
 
 
-@pytest.mark.parametrize('name, layers', [(name, layers) for name, layers in cases.LINKS if 'Sequence' in name])
+@pytest.mark.parametrize(
+    'name, layers', [(name, layers) for name, layers in cases.LINKS if 'Sequence' in name]
+)
 @pytest.mark.parametrize('batch_first', [True, False], ids=['batch first', 'time first'])
 @pytest.mark.parametrize('return_sequences', [True, False], ids=['all steps', 'last step'])
 def test_sequence_lstm(export, name, layers, batch_first, return_sequences):
@@ -69,12 +75,22 @@ def test_sequence_lstm(export, name, layers, batch_first, return_sequences):
     link.batch_first, link.return_sequences, link.return_state = batch_first, return_sequences, True
     x = x.transpose(1, 0, 2).copy() if batch_first else x
     y, c, h = link(x, (c0, h0))
-    assert_close(export(link, x)(x=x, h0=h0, c0=c0), [y, h.array.reshape(h0.shape), c.array.reshape(c0.shape)])
+    assert_close(
+        export(link, x)(x=x, h0=h0, c0=c0),
+        [y, h.array.reshape(h0.shape), c.array.reshape(c0.shape)],
+    )
 
 
 def learning(layers, bidirectional, **options):
-    link = ours.SequenceLSTM(cases.INPUT, cases.UNITS, n_layers=layers, bidirectional=bidirectional,
-                             learn_initial_state=True, return_state=True, **options)
+    link = ours.SequenceLSTM(
+        cases.INPUT,
+        cases.UNITS,
+        n_layers=layers,
+        bidirectional=bidirectional,
+        learn_initial_state=True,
+        return_state=True,
+        **options,
+    )
     return cases.randomize(link)
 
 
@@ -84,7 +100,8 @@ def learning(layers, bidirectional, **options):
 def test_learned_initial_state(export, layers, bidirectional, batch_first, return_sequences):
     """The file computes ``link(x)`` for any batch and length, and takes other states too."""
     link = learning(
-        layers, bidirectional, batch_first=batch_first, return_sequences=return_sequences)
+        layers, bidirectional, batch_first=batch_first, return_sequences=return_sequences
+    )
     run = export(link, uniform((2, 3, cases.INPUT), 'f'))
     groups = len(link.c0)
     for batch, time in ((1, 1), (2, 3), (3, 1), (5, 4)):
@@ -92,7 +109,10 @@ def test_learned_initial_state(export, layers, bidirectional, batch_first, retur
         c0, h0 = (uniform((groups, batch, cases.UNITS), 'f', seed=seed) for seed in (1, 2))
         learned = numpy.repeat(link.c0.array[:, None], batch, axis=1)
         for given, state in (
-                ({}, None), ({'c0': c0, 'h0': h0}, (c0, h0)), ({'h0': h0}, (learned, h0))):
+            ({}, None),
+            ({'c0': c0, 'h0': h0}, (c0, h0)),
+            ({'h0': h0}, (learned, h0)),
+        ):
             y, c, h = link(x, state)
             hn, cn = h.array.reshape(h0.shape), c.array.reshape(c0.shape)
             assert_close(run(x=x, **given), [y, hn, cn])
@@ -108,6 +128,7 @@ def test_learned_initial_state_of_zeros_is_optional_too(export):
 
 def test_learned_initial_state_in_float64_and_in_another_runtime(tmp_path):
     from onnx.reference import ReferenceEvaluator
+
     link, x = learning(2, True), uniform((2, 3, cases.INPUT), 'f')
     interop.export_onnx(link, tmp_path / 'model.onnx', x, dtype=numpy.float64)
     y, hn, cn = ReferenceEvaluator(str(tmp_path / 'model.onnx')).run(None, {'x': x.astype('d')})
@@ -138,7 +159,7 @@ def make_diagonal(link):
 
 def test_diagonal_peepholes(export):
     link, (x, h0, c0) = make_diagonal(cases.make('StatefulPeepholeLSTM')), cases.arguments(1, 1)
-    assert abs(link.peep_o.W.array).max() > .1
+    assert abs(link.peep_o.W.array).max() > 0.1
     assert_close(export(link, x)(x=x, h0=h0, c0=c0), cases.run(link, x, h0, c0))
 
 
@@ -146,7 +167,9 @@ def test_diagonal_peepholes(export):
 def test_full_peepholes(tmp_path, peephole):
     link = make_diagonal(cases.make('StatefulPeepholeLSTM'))
     getattr(link, f'peep_{peephole}').W.array[0, 1] = 1e-3
-    with pytest.raises(ValueError, match=f'peep_{peephole}/W: expected a diagonal matrix.*got a full one'):
+    with pytest.raises(
+        ValueError, match=f'peep_{peephole}/W: expected a diagonal matrix.*got a full one'
+    ):
         interop.export_onnx(link, tmp_path / 'model.onnx', cases.arguments(1, 1)[0])
     assert not list(tmp_path.iterdir())
 
@@ -170,11 +193,17 @@ class Example(chainer.Chain):
         return self.l3(F.dropout(self.l2(F.dropout(self.l1(F.dropout(self.embed(x)))))))
 
 
-@pytest.mark.parametrize('make, layers', [
-    (lambda: RNNForLM(11, cases.UNITS, n_layers=1), 1), (lambda: RNNForLM(11, cases.UNITS), 2),
-    (lambda: RNNForLM(11, cases.UNITS, n_layers=3), 3), (lambda: Example(11, cases.UNITS), 2),
-    (lambda: Example(11, cases.UNITS, nobias=True), 2),
-], ids=['RNNForLM of 1', 'of 2', 'of 3', "Chainer's", 'without bias'])
+@pytest.mark.parametrize(
+    'make, layers',
+    [
+        (lambda: RNNForLM(11, cases.UNITS, n_layers=1), 1),
+        (lambda: RNNForLM(11, cases.UNITS), 2),
+        (lambda: RNNForLM(11, cases.UNITS, n_layers=3), 3),
+        (lambda: Example(11, cases.UNITS), 2),
+        (lambda: Example(11, cases.UNITS, nobias=True), 2),
+    ],
+    ids=['RNNForLM of 1', 'of 2', 'of 3', "Chainer's", 'without bias'],
+)
 @pytest.mark.parametrize('dtype', [numpy.int32, numpy.int64])
 def test_language_model(export, make, layers, dtype):
     model = cases.randomize(make())
@@ -187,13 +216,16 @@ def test_language_model(export, make, layers, dtype):
     assert_close([hn[-1], cn[-1]], [model[f'l{layers}'].h, model[f'l{layers}'].c])
     step, states = export(model, ids[0]), zeros(layers)
     for i, y in zip(ids, expected):
-        found, *states = step(x=i, **(states if isinstance(states, dict) else dict(zip(('h0', 'c0'), states))))
+        found, *states = step(
+            x=i, **(states if isinstance(states, dict) else dict(zip(('h0', 'c0'), states)))
+        )
         assert_close([found], [y])
 
 
 def test_float64_file(tmp_path):
     """Computed by ONNX's own reference, as onnxruntime has LSTM in float32 only."""
     from onnx.reference import ReferenceEvaluator
+
     link, (x, h0, c0) = cases.make('LSTM', dtype='d'), cases.arguments(1, 1, 'd')
     interop.export_onnx(link, tmp_path / 'model.onnx', x, dtype=numpy.float64)
     found = ReferenceEvaluator(str(tmp_path / 'model.onnx')).run(None, {'x': x, 'h0': h0, 'c0': c0})
@@ -207,7 +239,9 @@ def test_float64_weights_are_written_as_float32(export):
 
 
 def test_nodes_are_of_the_standard(tmp_path):
-    interop.export_onnx(cases.make('NStepBiLSTM', 2), tmp_path / 'model.onnx', [uniform((2, cases.INPUT), 'f')])
+    interop.export_onnx(
+        cases.make('NStepBiLSTM', 2), tmp_path / 'model.onnx', [uniform((2, cases.INPUT), 'f')]
+    )
     model = onnx.load(tmp_path / 'model.onnx')
     lstms = [node for node in model.graph.node if node.op_type == 'LSTM']
     assert {node.domain for node in model.graph.node} == {''}
@@ -222,17 +256,24 @@ def with_ignore_label():
 
 
 @pytest.mark.parametrize('make, example, error, message', [
-    (lambda: cases.make('LSTM'), numpy.zeros((2, 3), 'f'), ValueError, r'example: expected 2 axes, the last of 7'),
-    (lambda: cases.make('SequenceLSTM'), numpy.zeros((2, 7), 'f'), ValueError, r'example: expected 3 axes'),
-    (lambda: cases.make('NStepLSTM'), [numpy.zeros((2, 2, 7), 'f')], ValueError, r'example: expected 2 axes'),
-    (lambda: ours.LSTM(5), numpy.zeros((2, 7), 'f'), ValueError, 'upward/W: expected weights, got none'),
+    (lambda: cases.make('LSTM'), numpy.zeros((2, 3), 'f'), ValueError,
+     r'example: expected 2 axes, the last of 7'),
+    (lambda: cases.make('SequenceLSTM'), numpy.zeros((2, 7), 'f'), ValueError,
+     r'example: expected 3 axes'),
+    (lambda: cases.make('NStepLSTM'), [numpy.zeros((2, 2, 7), 'f')], ValueError,
+     r'example: expected 2 axes'),
+    (lambda: ours.LSTM(5), numpy.zeros((2, 7), 'f'), ValueError,
+     'upward/W: expected weights, got none'),
     (lambda: RNNForLM(11, 5), numpy.zeros(2, 'f'), ValueError, 'example: expected word ids'),
-    (with_ignore_label, numpy.zeros(2, 'i'), ValueError, 'embed.ignore_label: expected None, got -1'),
-    (lambda: L.Linear(3, 4), numpy.zeros((2, 3), 'f'), TypeError, 'expected a link of the LSTM family or a language'),
-    (lambda: chainer.Chain(embed=L.EmbedID(3, 4), l1=L.Linear(4, 3)), numpy.zeros(2, 'i'), TypeError, 'got Chain of'),
-    (lambda: chainer.Chain(embed=L.EmbedID(3, 4), l1=L.GRU(4, 4), l2=L.Linear(4, 3)), numpy.zeros(2, 'i'), TypeError,
-     'got Chain of'),
-])
+    (with_ignore_label, numpy.zeros(2, 'i'), ValueError,
+     'embed.ignore_label: expected None, got -1'),
+    (lambda: L.Linear(3, 4), numpy.zeros((2, 3), 'f'), TypeError,
+     'expected a link of the LSTM family or a language'),
+    (lambda: chainer.Chain(embed=L.EmbedID(3, 4), l1=L.Linear(4, 3)), numpy.zeros(2, 'i'),
+     TypeError, 'got Chain of'),
+    (lambda: chainer.Chain(embed=L.EmbedID(3, 4), l1=L.GRU(4, 4), l2=L.Linear(4, 3)),
+     numpy.zeros(2, 'i'), TypeError, 'got Chain of'),
+])  # fmt: skip
 def test_what_cannot_be_exported(tmp_path, make, example, error, message):
     with pytest.raises(error, match=message):
         interop.export_onnx(make(), tmp_path / 'model.onnx', example)

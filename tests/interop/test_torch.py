@@ -1,13 +1,11 @@
 """From and to ``torch.nn.LSTM``, where torch is installed."""
+
 import numpy
 import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import uniform
+from tests.conftest import assert_close, assert_same, contents, uniform
 from tests.interop import cases
 
 torch = pytest.importorskip('torch', reason='torch is not installed')
@@ -16,7 +14,14 @@ DTYPES = {'f': torch.float32, 'd': torch.float64}
 
 def module(layers=1, directions=1, dtype='f', **kwargs):
     torch.manual_seed(3)
-    return torch.nn.LSTM(cases.INPUT, cases.UNITS, layers, bidirectional=directions == 2, dtype=DTYPES[dtype], **kwargs)
+    return torch.nn.LSTM(
+        cases.INPUT,
+        cases.UNITS,
+        layers,
+        bidirectional=directions == 2,
+        dtype=DTYPES[dtype],
+        **kwargs,
+    )
 
 
 def outputs(lstm, x, h0, c0):
@@ -36,7 +41,12 @@ def test_to_torch_and_back(name, layers, dtype):
     assert_close(outputs(lstm, *args), expected)
     back = interop.from_torch(lstm, type(link))
     assert_close(cases.run(back, *args), expected)
-    assert_same(*({key: value for key, value in contents(x).items() if key not in ('c', 'h')} for x in (back, link)))
+    assert_same(
+        *(
+            {key: value for key, value in contents(x).items() if key not in ('c', 'h')}
+            for x in (back, link)
+        )
+    )
 
 
 @pytest.mark.parametrize('name, layers', cases.LINKS, ids=cases.IDS)
@@ -68,7 +78,9 @@ def test_into_a_deferred_link_and_one_of_another_dtype():
     lstm, args = module(dtype='d'), cases.arguments(1, 1)
     link = interop.from_torch(lstm, ours.LSTM(cases.UNITS))
     assert link.upward.W.dtype == numpy.float32
-    assert_close(cases.run(link, *args), cases.run(interop.from_torch(lstm.float(), ours.LSTM), *args))
+    assert_close(
+        cases.run(link, *args), cases.run(interop.from_torch(lstm.float(), ours.LSTM), *args)
+    )
 
 
 def test_dropout_and_batch_first_go_along():
@@ -98,7 +110,9 @@ def test_state(name):
     assert_close([step(x)], [y.numpy()])
     link.reset_state()
     interop.state_from_torch(state, link)
-    assert_close([link.h.array.reshape(h0.shape), link.c.array.reshape(c0.shape)], [s.numpy() for s in state])
+    assert_close(
+        [link.h.array.reshape(h0.shape), link.c.array.reshape(c0.shape)], [s.numpy() for s in state]
+    )
     assert_close([step(x)], [lstm(torch.from_numpy(x), state)[0].detach().numpy()])
     interop.state_from_torch(None, link)
     assert link.c is None and link.h is None
@@ -116,13 +130,16 @@ def test_misshapen_state_changes_nothing(shape):
 
 @pytest.mark.parametrize('make, into, error, message', [
     (lambda: module(2), ours.LSTM, ValueError, 'layers: expected 1 for LSTM, got 2'),
-    (lambda: module(1, 2), ours.NStepLSTM, ValueError, 'directions: expected 1 for NStepLSTM, got 2'),
+    (lambda: module(1, 2), ours.NStepLSTM, ValueError,
+     'directions: expected 1 for NStepLSTM, got 2'),
     (lambda: module(proj_size=2), ours.LSTM, ValueError, 'proj_size: expected 0, got 2'),
     (lambda: torch.nn.GRU(3, 4), ours.LSTM, TypeError, 'expected a torch.nn.LSTM, got GRU'),
-    (lambda: module().bfloat16(), ours.LSTM, TypeError, 'weight_ih_l0: expected float16, float32 or float64'),
-    (module, ours.LSTM(2, cases.UNITS), ValueError, r'upward/W: expected shape \(20, 2\), got \(20, 7\)'),
+    (lambda: module().bfloat16(), ours.LSTM, TypeError,
+     'weight_ih_l0: expected float16, float32 or float64'),
+    (module, ours.LSTM(2, cases.UNITS), ValueError,
+     r'upward/W: expected shape \(20, 2\), got \(20, 7\)'),
     (module, torch.nn.LSTM, TypeError, 'expected a link of the LSTM family or its class, got LSTM'),
-])
+])  # fmt: skip
 def test_what_does_not_fit(make, into, error, message):
     before = contents(into) if isinstance(into, ours.LSTM) else {}
     with pytest.raises(error, match=message):
@@ -130,11 +147,18 @@ def test_what_does_not_fit(make, into, error, message):
     assert_same(contents(into) if isinstance(into, ours.LSTM) else {}, before)
 
 
-@pytest.mark.parametrize('link, error, message', [
-    (lambda: cases.make('StatefulPeepholeLSTM'), ValueError, 'peepholes: expected none for torch.nn.LSTM'),
-    (lambda: ours.LSTM(4), ValueError, 'upward/W: expected weights, got none'),
-    (object, TypeError, 'expected a link of the LSTM family, got object'),
-])
+@pytest.mark.parametrize(
+    'link, error, message',
+    [
+        (
+            lambda: cases.make('StatefulPeepholeLSTM'),
+            ValueError,
+            'peepholes: expected none for torch.nn.LSTM',
+        ),
+        (lambda: ours.LSTM(4), ValueError, 'upward/W: expected weights, got none'),
+        (object, TypeError, 'expected a link of the LSTM family, got object'),
+    ],
+)
 def test_no_torch_module_for_it(link, error, message):
     with pytest.raises(error, match=message):
         interop.to_torch(link())

@@ -1,25 +1,30 @@
 """Weights moved between the links of the family, and what cannot be moved."""
+
 import chainer
 import numpy
 import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
+from tests.conftest import assert_close, assert_same, contents
 from tests.interop import cases
 
 # from one layer in one direction to every link that has one, and between those of more
-PAIRS = [(source, target, layers)
-         for source, (numbers, directions) in cases.FAMILY.items() for layers in numbers
-         for target, (others, same) in cases.FAMILY.items() if layers in others and directions == same]
+PAIRS = [
+    (source, target, layers)
+    for source, (numbers, directions) in cases.FAMILY.items()
+    for layers in numbers
+    for target, (others, same) in cases.FAMILY.items()
+    if layers in others and directions == same
+]
 
 
 @pytest.mark.parametrize('source, target, layers', PAIRS)
 @pytest.mark.parametrize('dtype', 'fd')
 def test_convert(source, target, layers, dtype):
-    """Into a new link of the class, except for the class that does not tell its directions, into a link, and back."""
+    """Into a new link of the class, except for the class that does not tell its directions,
+    into a link, and back.
+    """
     link = cases.make(source, layers, dtype)
     args = cases.arguments_of(source, layers, dtype)
     expected = cases.run(link, *args)
@@ -28,7 +33,9 @@ def test_convert(source, target, layers, dtype):
     assert_close(cases.run(new, *args), expected)
     there = interop.convert(link, cases.make(target, layers, dtype))
     assert_close(cases.run(there, *args), expected)
-    assert_close(cases.run(interop.convert(there, cases.make(source, layers, dtype)), *args), expected)
+    assert_close(
+        cases.run(interop.convert(there, cases.make(source, layers, dtype)), *args), expected
+    )
 
 
 @pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'NStepLSTM', 'NStepBiLSTM'])
@@ -44,7 +51,9 @@ def test_convert_chainers_own(name, to_ours):
 def test_peephole_to_itself_and_from_a_link_without():
     args = cases.arguments(1, 1)
     link = cases.make('StatefulPeepholeLSTM')
-    assert_close(cases.run(interop.convert(link, ours.StatefulPeepholeLSTM), *args), cases.run(link, *args))
+    assert_close(
+        cases.run(interop.convert(link, ours.StatefulPeepholeLSTM), *args), cases.run(link, *args)
+    )
     plain = cases.make('LSTM')
     peephole = interop.convert(plain, link)
     assert_close(cases.run(peephole, *args), cases.run(plain, *args))
@@ -69,7 +78,9 @@ def test_links_on_a_device(xp):
     interop.convert(link, new)
     assert all(isinstance(param.array, xp.ndarray) for param in new.params())
     assert_same(dict(enumerate(interop.to_keras(new))), dict(enumerate(expected)))
-    assert_close(cases.run(interop.convert(new, ours.LSTM), *args), cases.run(cases.make('LSTM'), *args))
+    assert_close(
+        cases.run(interop.convert(new, ours.LSTM), *args), cases.run(cases.make('LSTM'), *args)
+    )
 
 
 def test_dropout_goes_along():
@@ -77,7 +88,7 @@ def test_dropout_goes_along():
     assert interop.convert(link, ours.SequenceLSTM).dropout == 0.3
 
 
-@pytest.mark.parametrize('dropout', [1., None])
+@pytest.mark.parametrize('dropout', [1.0, None])
 def test_dropout_that_one_layer_does_not_use(dropout):
     link = ours.NStepLSTM(1, cases.INPUT, cases.UNITS, dropout)
     assert interop.convert(link, ours.SequenceLSTM).dropout == 0
@@ -114,12 +125,14 @@ def learned():
 
 
 @pytest.mark.parametrize('link, error, message', [
-    (lambda: chainer.links.StatefulZoneoutLSTM(3, 4), TypeError, 'expected a link of the LSTM family, got Stateful'),
-    (lambda: chainer.links.NStepGRU(1, 3, 4, 0.), TypeError, 'expected a link of the LSTM family, got NStepGRU'),
+    (lambda: chainer.links.StatefulZoneoutLSTM(3, 4), TypeError,
+     'expected a link of the LSTM family, got Stateful'),
+    (lambda: chainer.links.NStepGRU(1, 3, 4, 0.0), TypeError,
+     'expected a link of the LSTM family, got NStepGRU'),
     (lambda: ours.LSTM(4), ValueError, 'upward/W: expected weights, got none'),
     (learned, ValueError, 'c0, h0: expected zeros'),
     (without_bias, KeyError, 'upward/b: expected in a LSTM'),
-])
+])  # fmt: skip
 def test_unreadable_link(link, error, message):
     with pytest.raises(error, match=message):
         interop.convert(link(), ours.LSTM)
@@ -139,19 +152,26 @@ def test_learned_initial_state_has_no_place_in_weights(converter):
     ('NStepBiLSTM', 1, ours.LSTM, ValueError, 'directions: expected 1 for LSTM, got 2'),
     ('NStepLSTM', 1, ours.NStepBiLSTM, ValueError, 'directions: expected 2 for NStepBiLSTM, got 1'),
     ('NStepLSTM', 2, ours.LSTM, ValueError, 'layers: expected 1 for LSTM, got 2'),
-    ('NStepLSTM', 2, ours.NStepLSTM(3, cases.INPUT, cases.UNITS, 0.), ValueError, 'layers: expected 3 for NStep'),
-    ('NStepBiLSTM', 1, ours.SequenceLSTM(cases.INPUT, cases.UNITS), ValueError, 'directions: expected 1 for Sequence'),
-    ('StatefulPeepholeLSTM', 1, ours.LSTM, ValueError, 'peepholes: expected none for LSTM, got P_i'),
+    ('NStepLSTM', 2, ours.NStepLSTM(3, cases.INPUT, cases.UNITS, 0.0), ValueError,
+     'layers: expected 3 for NStep'),
+    ('NStepBiLSTM', 1, ours.SequenceLSTM(cases.INPUT, cases.UNITS), ValueError,
+     'directions: expected 1 for Sequence'),
+    ('StatefulPeepholeLSTM', 1, ours.LSTM, ValueError,
+     'peepholes: expected none for LSTM, got P_i'),
     ('LSTM', 1, ours.LSTM(cases.INPUT + 1, cases.UNITS), ValueError,
      r'upward/W: expected shape \(20, 8\), got \(20, 7\)'),
-    ('LSTM', 1, chainer.links.LSTM(cases.INPUT, 4), ValueError, r'lateral/W: expected shape \(16, 4\), got \(20, 5\)'),
-    ('LSTM', 1, ours.NStepLSTM(1, cases.INPUT, 4, 0.), ValueError, r'0/b0: expected shape \(4,\), got \(5,\)'),
-    ('LSTM', 1, ours.LSTM(None, 4), ValueError, r'lateral/W: expected shape \(16, 4\), got \(20, 5\)'),
+    ('LSTM', 1, chainer.links.LSTM(cases.INPUT, 4), ValueError,
+     r'lateral/W: expected shape \(16, 4\), got \(20, 5\)'),
+    ('LSTM', 1, ours.NStepLSTM(1, cases.INPUT, 4, 0.0), ValueError,
+     r'0/b0: expected shape \(4,\), got \(5,\)'),
+    ('LSTM', 1, ours.LSTM(None, 4), ValueError,
+     r'lateral/W: expected shape \(16, 4\), got \(20, 5\)'),
     ('LSTM', 1, Normalized(), KeyError, 'scale: expected a Normalized as it was made'),
     ('LSTM', 1, without_bias(), KeyError, 'upward/b: expected a LSTM as it was made'),
-    ('LSTM', 1, chainer.links.Linear, TypeError, 'expected a link of the LSTM family or its class, got Linear'),
+    ('LSTM', 1, chainer.links.Linear, TypeError,
+     'expected a link of the LSTM family or its class, got Linear'),
     ('LSTM', 1, 'LSTM', TypeError, 'expected a link of the LSTM family or its class, got str'),
-])
+])  # fmt: skip
 def test_what_does_not_fit_changes_nothing(source, layers, target, error, message):
     link = cases.make(source, layers)
     before = contents(target) if isinstance(target, chainer.Link) else {}

@@ -1,15 +1,16 @@
 """The inputs that every engine is tested with, and the comparisons; for NumPy and CuPy."""
+
 from typing import NamedTuple
 
 import numpy
 import pytest
 
 from chainer_lstm import kernels
-from chainer_lstm.kernels import native
-from chainer_lstm.kernels import steps
+from chainer_lstm.kernels import native, steps
 from chainer_lstm.kernels.native_engine import NativeEngine
 
-# by dtype: relative and absolute error of one kernel, then of a whole step; float16 is stored, not computed in
+# by dtype: relative and absolute error of one kernel, then of a whole step;
+# float16 is stored, not computed in
 TOLERANCE = {'e': (5e-4, 2e-6), 'f': (2e-6, 2e-6), 'd': (1e-13, 1e-13)}
 STEP_TOLERANCE = {'e': (1e-2, 1e-2), 'f': (1e-5, 1e-5), 'd': (1e-12, 1e-12)}
 WIDE = {'e': 'f', 'f': 'f', 'd': 'd'}
@@ -30,8 +31,11 @@ METHODS = {
 def native_engine(instruction_set):
     """The native engine with one of its instruction sets; skips the test where it cannot run."""
     if instruction_set not in native.instruction_sets():
-        pytest.skip('the native engine was not built' if native.library() is None
-                    else f'this processor has no {instruction_set}')
+        pytest.skip(
+            'the native engine was not built'
+            if native.library() is None
+            else f'this processor has no {instruction_set}'
+        )
     return NativeEngine(instruction_set)
 
 
@@ -55,7 +59,9 @@ def _calls():
         names = tuple(name.rstrip('?') for name in arguments)
         optional = [name[:-1] for name in arguments if name.endswith('?')]
         for bits in range(2 ** len(optional)):
-            yield Call(method, names, frozenset(name for k, name in enumerate(optional) if bits >> k & 1))
+            yield Call(
+                method, names, frozenset(name for k, name in enumerate(optional) if bits >> k & 1)
+            )
 
 
 CALLS = list(_calls())
@@ -123,14 +129,20 @@ def assert_close(actual, expected, tolerance):
     assert len(actual) == len(expected)
     for index, (a, e) in enumerate(zip(actual, expected)):
         numpy.testing.assert_allclose(
-            to_numpy(a).astype('d'), e.astype('d'), rtol=rtol, atol=atol, err_msg=f'output {index}')
+            to_numpy(a).astype('d'), e.astype('d'), rtol=rtol, atol=atol, err_msg=f'output {index}'
+        )
 
 
 def check_call(engine, xp, call, dtype, layout='dense', shape=(5, 13)):
-    """The engine's method agrees with NumPy's engine, in the dtype that it computes in and in float64."""
+    """The engine's method agrees with NumPy's engine,
+    in the dtype that it computes in and in float64.
+    """
     inputs = call_inputs(call, dtype, *shape)
     # an engine is given its own gates, from the kernel before
-    placed = [place(xp, x, 'dense' if name in call.written() else layout) for name, x in zip(call.arguments, inputs)]
+    placed = [
+        place(xp, x, 'dense' if name in call.written() else layout)
+        for name, x in zip(call.arguments, inputs)
+    ]
     outputs = getattr(engine, call.method)(*placed)
     for wide in (WIDE[dtype], 'd'):
         expected = getattr(kernels.Engine(), call.method)(*cast(inputs, wide))
@@ -165,15 +177,22 @@ def run_step(engine, case, inputs, gc, gh):
         return _run_peephole_step(engine, inputs, gc, gh)
     step = getattr(kernels, case.name)
     saved, c, h = step.forward(engine, *inputs)
-    names = step.names[:len(inputs)]
+    names = step.names[: len(inputs)]
     gradients, rows = step.backward(engine, saved, inputs, c, gc, gh, names)
-    return [c, h, *(gradients[name] if name in gradients else step.weights[name](engine, rows) for name in names)]
+    return [
+        c,
+        h,
+        *(
+            gradients[name] if name in gradients else step.weights[name](engine, rows)
+            for name in names
+        ),
+    ]
 
 
 def _run_peephole_step(engine, inputs, gc, gh):
     """Both halves of the step; without gh, the second one has no part in backward."""
     P_o, cell_inputs = _peephole_inputs(inputs)
-    cell, names = kernels.PEEPHOLE_CELL, kernels.PEEPHOLE_CELL.names[:len(cell_inputs)]
+    cell, names = kernels.PEEPHOLE_CELL, kernels.PEEPHOLE_CELL.names[: len(cell_inputs)]
     gates, c, _ = cell.forward(engine, *cell_inputs)
     gates, h = steps.peephole_out_forward(engine, gates, c, P_o)
     go, gP_o = None, engine.xp.zeros_like(P_o)
@@ -182,7 +201,9 @@ def _run_peephole_step(engine, inputs, gc, gh):
         gP_o = steps.gP_o(engine, rows)
         gc = gc_of_h if gc is None else gc + gc_of_h
     gradients, rows = cell.backward(engine, gates, cell_inputs, c, gc, go, names)
-    found = [gradients[name] if name in gradients else cell.weights[name](engine, rows) for name in names]
+    found = [
+        gradients[name] if name in gradients else cell.weights[name](engine, rows) for name in names
+    ]
     return [c, h, *found[:6], gP_o, *found[6:]]
 
 
@@ -205,7 +226,9 @@ def _placed(xp, inputs, gc, gh, layout):
 
 
 def check_step_gradients(engine, xp, case):
-    """The gradients of a step are those that finite differences of its own forward pass give, in float64."""
+    """The gradients of a step are those that finite differences of its own forward pass give,
+    in float64.
+    """
     inputs, gc, gh = step_inputs(case, 'd', B=2, I=3, H=3)
 
     def loss(*inputs):

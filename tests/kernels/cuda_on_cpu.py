@@ -1,4 +1,7 @@
-"""Runs the package's CUDA source on the CPU: compiled by g++ as plain C++, called like ``cupy.RawKernel``."""
+"""Runs the package's CUDA source on the CPU:
+compiled by g++ as plain C++, called like ``cupy.RawKernel``.
+"""
+
 import ctypes
 import functools
 import hashlib
@@ -16,15 +19,16 @@ import numpy
 from chainer_lstm.kernels import cuda
 from chainer_lstm.kernels.cupy_engine import CupyEngine
 
-SANITIZE = 'CHAINER_LSTM_TEST_SANITIZE'  # environment variable: build with AddressSanitizer and UBSan
+# environment variable: build with AddressSanitizer and UBSan
+SANITIZE = 'CHAINER_LSTM_TEST_SANITIZE'
 _HEADER = pathlib.Path(__file__).with_name('cuda_on_cpu.hpp')
 _OPTIONS = ('-x', 'c++', '-O1', '-mf16c', '-fPIC', '-shared')
 _SANITIZERS = ('-fsanitize=address,undefined', '-fno-sanitize-recover=undefined')
 _KERNEL = re.compile(r'__global__ void (\w+)\(')
 _ALIGNMENT = 512  # CuPy's
 _GUARD = 4096  # bytes before and after each array
-_CANARY = 0xa5
-_NOT_WRITTEN = 0xff  # a NaN in every float type
+_CANARY = 0xA5
+_NOT_WRITTEN = 0xFF  # a NaN in every float type
 
 
 @functools.cache
@@ -33,7 +37,10 @@ def missing():
     if shutil.which('g++') is None:
         return 'no g++ to compile the CUDA source with'
     if platform.machine() not in ('x86_64', 'AMD64'):
-        return f'half.cuh converts float16 on the CPU with x86-64 instructions; this is {platform.machine()}'
+        return (
+            'half.cuh converts float16 on the CPU with x86-64 instructions; '
+            f'this is {platform.machine()}'
+        )
     cpuinfo = pathlib.Path('/proc/cpuinfo')
     if cpuinfo.exists() and not re.search(r'\bf16c\b', cpuinfo.read_text()):
         return 'this CPU lacks the float16 conversions (F16C) that half.cuh uses'
@@ -42,11 +49,20 @@ def missing():
 
 @functools.cache
 def sanitizer_environment():
-    """Environment variables for a Python that loads sanitized kernels; None where AddressSanitizer does not work."""
-    path = subprocess.run(['g++', '-print-file-name=libasan.so'], capture_output=True, text=True, check=True).stdout
+    """Environment variables for a Python that loads sanitized kernels;
+    None where AddressSanitizer does not work.
+    """
+    path = subprocess.run(
+        ['g++', '-print-file-name=libasan.so'], capture_output=True, text=True, check=True
+    ).stdout
     if not pathlib.Path(path.strip()).is_absolute():
         return None
-    environment = {**os.environ, SANITIZE: '1', 'LD_PRELOAD': path.strip(), 'ASAN_OPTIONS': 'detect_leaks=0'}
+    environment = {
+        **os.environ,
+        SANITIZE: '1',
+        'LD_PRELOAD': path.strip(),
+        'ASAN_OPTIONS': 'detect_leaks=0',
+    }
     probe = subprocess.run([sys.executable, '-c', ''], env=environment, capture_output=True)
     return environment if probe.returncode == 0 else None
 
@@ -57,21 +73,30 @@ def _sanitized():
 
 @functools.cache
 def folder():
-    return tempfile.TemporaryDirectory(prefix='chainer_lstm_cuda_on_cpu_')  # removed when Python ends
+    return tempfile.TemporaryDirectory(
+        prefix='chainer_lstm_cuda_on_cpu_'
+    )  # removed when Python ends
 
 
 @functools.cache
 def _library(text, options):
     """A shared library with ``run_<kernel>`` for every kernel in the text."""
     launchers = ''.join(f'LAUNCHER({name})\n' for name in _KERNEL.findall(text))
-    path = pathlib.Path(folder().name, hashlib.sha256(repr((text, options)).encode()).hexdigest() + '.so')
-    subprocess.run(['g++', *_OPTIONS, *(_SANITIZERS if _sanitized() else ()), *options, '-o', path, '-'],
-                   input=f'#include "{_HEADER}"\n{text}\n{launchers}', text=True, check=True)
+    path = pathlib.Path(
+        folder().name, hashlib.sha256(repr((text, options)).encode()).hexdigest() + '.so'
+    )
+    subprocess.run(
+        ['g++', *_OPTIONS, *(_SANITIZERS if _sanitized() else ()), *options, '-o', path, '-'],
+        input=f'#include "{_HEADER}"\n{text}\n{launchers}',
+        text=True,
+        check=True,
+    )
     return ctypes.CDLL(os.fspath(path))
 
 
 class Kernel:
-    """A kernel of a CUDA source text, as ``cupy.RawKernel``, of which it takes the arguments that we use.
+    """A kernel of a CUDA source text, as ``cupy.RawKernel``,
+    of which it takes the arguments that we use.
 
     Raises:
         TypeError: an argument is not what the kernel takes (a GPU would run on with wrong bytes).
@@ -81,9 +106,19 @@ class Kernel:
     def __init__(self, text, name, options, backwards=False):
         self._run = _library(text, options)['run_' + name]
         parameters = re.search(rf'__global__ void {name}\(([^{{]*)', text).group(1)
-        # each pointer of the signature, and whether its comment says that it points to gates: (B, 4H) or (4H,)
-        self._words = [4 if gates else 1 for gates in re.findall(r'STORED\* \w+ ?(?:/\*\((B, 4H|4H))?', parameters)]
-        self._run.argtypes = (ctypes.c_uint, ctypes.c_uint, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_bool)
+        # each pointer of the signature, and whether its comment says that it points to gates:
+        # (B, 4H) or (4H,)
+        self._words = [
+            4 if gates else 1
+            for gates in re.findall(r'STORED\* \w+ ?(?:/\*\((B, 4H|4H))?', parameters)
+        ]
+        self._run.argtypes = (
+            ctypes.c_uint,
+            ctypes.c_uint,
+            ctypes.c_char_p,
+            ctypes.c_void_p,
+            ctypes.c_bool,
+        )
         self._backwards = backwards
 
     def __call__(self, grid, block, args):
@@ -92,11 +127,16 @@ class Kernel:
         pointers = (ctypes.c_void_p * len(words))(*(ctypes.addressof(word) for word in words))
         place = self._run(blocks, threads, ''.join(kinds).encode(), pointers, self._backwards)
         if place >= 0:
-            raise TypeError(f'argument {place} of {[type(arg).__name__ for arg in args]} does not fit the kernel')
+            raise TypeError(
+                f'argument {place} of {[type(arg).__name__ for arg in args]} does not fit the '
+                'kernel'
+            )
 
 
 def _argument(arg, words):
-    """Its kind and the eight bytes which the kernel gets, as in ``cuda_on_cpu.hpp``; aligned for loads of words."""
+    """Its kind and the eight bytes which the kernel gets, as in ``cuda_on_cpu.hpp``;
+    aligned for loads of words.
+    """
     if isinstance(arg, numpy.ndarray):
         if not arg.flags.c_contiguous or arg.ctypes.data % (words * arg.itemsize):
             raise ValueError('an array is not dense and aligned')
@@ -141,8 +181,8 @@ class GuardedNumpy:
     def _memory(self, size):
         whole = numpy.full(size + 2 * _GUARD + _ALIGNMENT, _CANARY, numpy.uint8)
         start = _GUARD + -(whole.ctypes.data + _GUARD) % _ALIGNMENT
-        self._guards += [whole[:start], whole[start + size:]]
-        return whole[start:start + size]
+        self._guards += [whole[:start], whole[start + size :]]
+        return whole[start : start + size]
 
 
 class _DeviceArray(numpy.ndarray):
@@ -153,7 +193,9 @@ class _DeviceArray(numpy.ndarray):
 
 
 def _exact_memory(size):
-    """Bytes with nothing of ours around them, so that AddressSanitizer sees every access outside; never freed."""
+    """Bytes with nothing of ours around them, so that AddressSanitizer sees every access outside;
+    never freed.
+    """
     pointer = ctypes.c_void_p()
     if ctypes.CDLL(None).posix_memalign(ctypes.byref(pointer), _ALIGNMENT, size):
         raise MemoryError
@@ -173,10 +215,15 @@ class CudaOnCpuEngine(CupyEngine):
 
 
 def engine(monkeypatch, edit=None, backwards=False):
-    """A ``CudaOnCpuEngine``; from now on the test's kernels come from here, their source edited if wanted."""
+    """A ``CudaOnCpuEngine``; from now on the test's kernels come from here,
+    their source edited if wanted.
+    """
+
     def kernel(file, name, dtype_char):
         text = cuda.source(file)
-        return Kernel(text if edit is None else edit(text), name, cuda.options(dtype_char), backwards)
+        return Kernel(
+            text if edit is None else edit(text), name, cuda.options(dtype_char), backwards
+        )
 
     monkeypatch.setattr(cuda, 'kernel', kernel)
     return CudaOnCpuEngine()

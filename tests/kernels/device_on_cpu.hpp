@@ -1,4 +1,5 @@
-// CUDA for kernels on the threads of fibres.hpp: the functions of persistent_device.cuh and what is built in.
+// CUDA for kernels on the threads of fibres.hpp: the functions of persistent_device.cuh and what is
+// built in.
 #include "fibres.hpp"
 
 #define __device__
@@ -18,17 +19,11 @@ struct alignas(16) float4 {
 
 extern "C" double tanh(double);  // without <cmath>, which takes long to compile
 
-static inline float tanh(float x) {
-    return __builtin_tanhf(x);
-}
+static inline float tanh(float x) { return __builtin_tanhf(x); }
 
-static inline int min(int x, int y) {
-    return x < y ? x : y;
-}
+static inline int min(int x, int y) { return x < y ? x : y; }
 
-static inline int max(int x, int y) {
-    return x > y ? x : y;
-}
+static inline int max(int x, int y) { return x > y ? x : y; }
 
 #define threadIdx (Dim3{world.current % world.threads, 0, 0})
 #define blockIdx (block().index)
@@ -38,8 +33,7 @@ static bool any_of_warp(bool x) {
     warp().words[lane_index()][0] = x;
     together(1, [](Warp& w) {
         w.result = 0;
-        for (auto& words : w.words)
-            w.result |= words[0];
+        for (auto& words : w.words) w.result |= words[0];
     });
     return warp().result;
 }
@@ -47,8 +41,7 @@ static bool any_of_warp(bool x) {
 static float from_lane_xor(float x, int mask) {
     warp().in[lane_index()][0] = x;
     together(2, [mask](Warp& w) {
-        for (int lane = 0; lane < WARP; lane++)
-            w.out[lane][0] = w.in[lane ^ mask][0];
+        for (int lane = 0; lane < WARP; lane++) w.out[lane][0] = w.in[lane ^ mask][0];
     });
     return warp().out[lane_index()][0];
 }
@@ -65,8 +58,9 @@ static word as_word(float x) {
     return bits;
 }
 
-// c (16, 8) += a (16, K) b (K, 8) from the words that the lanes hold, as the PTX manual lays them out: group = lane / 4
-// is a row of a and a column of b, and each word holds 8 / K … PER neighbouring k of it.
+// c (16, 8) += a (16, K) b (K, 8) from the words that the lanes hold, as the PTX manual lays them
+// out: group = lane / 4 is a row of a and a column of b, and each word holds 8 / K … PER
+// neighbouring k of it.
 template <int PER, typename Value>
 static void multiply(Warp& w, Value value) {
     enum { K = 8 * PER };
@@ -86,8 +80,7 @@ static void multiply(Warp& w, Value value) {
         for (int i = 0; i < 4; i++) {
             const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
             float sum = w.in[lane][i];
-            for (int k = 0; k < K; k++)
-                sum += a[row][k] * b[k][column];
+            for (int k = 0; k < K; k++) sum += a[row][k] * b[k][column];
             w.out[lane][i] = sum;
         }
 }
@@ -104,46 +97,35 @@ static void mma(float (&c)[4], const word (&a)[4], word b0, word b1, Value value
 }
 
 static void mma_tf32(float (&c)[4], const word (&a)[4], word b0, word b1) {
-    mma<1>(c, a, b0, b1, [](word v, int) { return as_float(v & 0xffffe000u); });  // hardware looks at no more
+    // hardware looks at no more
+    mma<1>(c, a, b0, b1, [](word v, int) { return as_float(v & 0xffffe000u); });
 }
 
 static void mma_bf16(float (&c)[4], const word (&a)[4], word b0, word b1) {
     mma<2>(c, a, b0, b1, [](word v, int e) { return as_float(v >> 16 * e << 16); });
 }
 
-static word to_tf32(float x) {
-    return x != x ? NOT_WRITTEN : (as_word(x) + 0x1000u) & 0xffffe000u;
-}
+static word to_tf32(float x) { return x != x ? NOT_WRITTEN : (as_word(x) + 0x1000u) & 0xffffe000u; }
 
 static word to_bf16(float x) {
     const word bits = as_word(x);
     return x != x ? 0xffffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
 }
 
-static word to_bf16_pair(float low, float high) {
-    return to_bf16(low) | to_bf16(high) << 16;
-}
+static word to_bf16_pair(float low, float high) { return to_bf16(low) | to_bf16(high) << 16; }
 
-static uint4 load_relaxed(const uint4* p) {
-    return *p;
-}
+static uint4 load_relaxed(const uint4* p) { return *p; }
 
-static uint2 load_relaxed(const uint2* p) {
-    return *p;
-}
+static uint2 load_relaxed(const uint2* p) { return *p; }
 
 static tagged load_relaxed(const tagged* p) {
     pause();  // it is looked at again and again
     return *p;
 }
 
-static void store_relaxed(word* p, word v) {
-    publish_later(p, v, 4);
-}
+static void store_relaxed(word* p, word v) { publish_later(p, v, 4); }
 
-static void store_relaxed(tagged* p, tagged v) {
-    publish_later(p, v, 8);
-}
+static void store_relaxed(tagged* p, tagged v) { publish_later(p, v, 8); }
 
 static void store_relaxed(uint2* p, uint2 v) {
     store_relaxed(&p->x, v.x);
@@ -157,13 +139,9 @@ static void store_relaxed(uint4* p, uint4 v) {
     store_relaxed(&p->w, v.w);
 }
 
-static bool is_raised(const int* error) {
-    return *(volatile const int*)error;
-}
+static bool is_raised(const int* error) { return *(volatile const int*)error; }
 
-static void raise(int* error) {
-    *error = 1;
-}
+static void raise(int* error) { *error = 1; }
 
 template <typename T>
 static void prefetch(T* shared, const T* global) {
@@ -178,6 +156,6 @@ static void prefetch(T* shared, const T* global) {
 static void wait_for_prefetches() {
     Fibre& f = fibre();
     for (; f.n_copies; f.n_copies--)
-        memcpy(f.copies[f.n_copies - 1].to, f.copies[f.n_copies - 1].from, f.copies[f.n_copies - 1].bytes);
+        memcpy(f.copies[f.n_copies - 1].to, f.copies[f.n_copies - 1].from,
+               f.copies[f.n_copies - 1].bytes);
 }
-

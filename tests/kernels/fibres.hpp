@@ -1,9 +1,11 @@
-// CUDA on the CPU for kernels whose threads and blocks wait for each other: every thread of every block is a fibre with
-// a stack of its own, and all of them are alive at once.  Made to bring mistakes to light:
+// CUDA on the CPU for kernels whose threads and blocks wait for each other: every thread of every
+// block is a fibre with a stack of its own, and all of them are alive at once.  Made to bring
+// mistakes to light:
 // - blocks and single warps miss turns at random, and sometimes nap for long or start late,
 // - what is stored for other blocks shows up late and in any order, word by word,
 // - a prefetch happens when it is asked for, or only when it is waited for,
-// - shared memory starts as NaN and ends in canaries, lanes of a warp must meet in the same operation,
+// - shared memory starts as NaN and ends in canaries, lanes of a warp must meet in the same
+// operation,
 // - when nobody can go on, that is an error, not a hang.
 // It cannot show what a fence or a stale cache line does: blocks take turns on one core.
 #include <cstdint>
@@ -17,7 +19,14 @@ struct Dim3 {
     int x, y, z;
 };
 
-enum { WARP = 32, STACK = 16384, CANARY_WORDS = 1024, COPIES = 4, NAP = 200, PUBLICATIONS = 1 << 20 };
+enum {
+    WARP = 32,
+    STACK = 16384,
+    CANARY_WORDS = 1024,
+    COPIES = 4,
+    NAP = 200,
+    PUBLICATIONS = 1 << 20
+};
 enum Outcome { DONE, DEADLOCK, NOT_TOGETHER, OUT_OF_BOUNDS, TOO_MANY };
 static const unsigned CANARY = 0xa5a5a5a5u, NOT_WRITTEN = 0xffffffffu;
 
@@ -102,21 +111,13 @@ switch_stack:
     ret
 )");
 
-static Fibre& fibre() {
-    return world.fibres[world.current];
-}
+static Fibre& fibre() { return world.fibres[world.current]; }
 
-static Block& block() {
-    return world.blocks[world.current / world.threads];
-}
+static Block& block() { return world.blocks[world.current / world.threads]; }
 
-static Warp& warp() {
-    return world.warps[world.current / WARP];
-}
+static Warp& warp() { return world.warps[world.current / WARP]; }
 
-static void pause() {
-    switch_stack(&fibre().stack_pointer, world.scheduler);
-}
+static void pause() { switch_stack(&fibre().stack_pointer, world.scheduler); }
 
 static void wait(const unsigned& generation) {
     fibre().gate = &generation;
@@ -131,8 +132,7 @@ static void give_up(Outcome outcome) {
 
 static void __syncthreads() {
     Block& b = block();
-    if (++b.arrived < world.threads)
-        return wait(b.generation);
+    if (++b.arrived < world.threads) return wait(b.generation);
     b.arrived = 0;
     b.generation++;
 }
@@ -141,24 +141,18 @@ static void __syncthreads() {
 template <typename F>
 static void together(int operation, F compute) {
     Warp& w = warp();
-    if (w.arrived == 0)
-        w.operation = operation;
-    if (w.operation != operation)
-        give_up(NOT_TOGETHER);
-    if (++w.arrived < WARP)
-        return wait(w.generation);
+    if (w.arrived == 0) w.operation = operation;
+    if (w.operation != operation) give_up(NOT_TOGETHER);
+    if (++w.arrived < WARP) return wait(w.generation);
     compute(w);
     w.arrived = 0;
     w.generation++;
 }
 
-static int lane_index() {
-    return world.current % WARP;
-}
+static int lane_index() { return world.current % WARP; }
 
 static void publish_later(void* to, tagged value, int bytes) {
-    if (world.n_publications == PUBLICATIONS)
-        give_up(TOO_MANY);
+    if (world.n_publications == PUBLICATIONS) give_up(TOO_MANY);
     world.publications[world.n_publications++] = {to, value, bytes};
 }
 
@@ -184,13 +178,11 @@ static bool run_warp(int first) {
     bool ran = false;
     for (world.current = first; world.current < first + WARP; world.current++) {
         Fibre& f = fibre();
-        if (f.done || (f.gate && *f.gate == f.closed))
-            continue;
+        if (f.done || (f.gate && *f.gate == f.closed)) continue;
         f.gate = nullptr;
         ran = true;
         switch_stack(&world.scheduler, f.stack_pointer);
-        if (world.outcome != DONE)
-            return ran;
+        if (world.outcome != DONE) return ran;
     }
     return ran;
 }
@@ -200,10 +192,8 @@ static bool run_block(int b, long round) {
     bool ran = false;
     for (int i = 0; i < warps; i++) {
         const int w = b * warps + (i + first) % warps;
-        if (draw(4) == 0 || world.warps[w].nap > round)
-            continue;
-        if (draw(128) == 0)
-            world.warps[w].nap = round + draw(NAP);
+        if (draw(4) == 0 || world.warps[w].nap > round) continue;
+        if (draw(128) == 0) world.warps[w].nap = round + draw(NAP);
         ran |= run_warp(w * WARP);
     }
     return ran;
@@ -223,14 +213,10 @@ static void schedule(int resident) {
         const int shift = draw(world.n_blocks), step = draw(2) ? 1 : world.n_blocks - 1;
         for (int i = 0; i < world.n_blocks; i++) {
             const int b = (shift + i * step) % world.n_blocks;
-            if (!world.blocks[b].resident || draw(4) == 0 || world.blocks[b].nap > round)
-                continue;
-            if (draw(256) == 0)
-                world.blocks[b].nap = round + draw(NAP);
-            if (run_block(b, round))
-                idle_since = round;
-            if (world.outcome != DONE)
-                return;
+            if (!world.blocks[b].resident || draw(4) == 0 || world.blocks[b].nap > round) continue;
+            if (draw(256) == 0) world.blocks[b].nap = round + draw(NAP);
+            if (run_block(b, round)) idle_since = round;
+            if (world.outcome != DONE) return;
         }
         publish(false);
         if (round - idle_since > 3 * NAP || round > 1000000) {
@@ -252,23 +238,26 @@ static void build(int shared_words) {
         *top = (void*)begin;
         world.fibres[i].stack_pointer = top - 6;  // which switch_stack pops
     }
-    for (int i = 0; i < n / WARP; i++)
-        world.warps[i].nap = draw(4) ? 0 : draw(NAP);
+    for (int i = 0; i < n / WARP; i++) world.warps[i].nap = draw(4) ? 0 : draw(NAP);
     for (int b = 0; b < world.n_blocks; b++) {
         const size_t bytes = ((shared_words + CANARY_WORDS) * 4 + 63) / 64 * 64;
         unsigned* shared = (unsigned*)aligned_alloc(64, bytes);
         for (int i = 0; i < shared_words + CANARY_WORDS; i++)
             shared[i] = i < shared_words ? NOT_WRITTEN : CANARY;
-        world.blocks[b] = {{b % gridDim.x, b / gridDim.x % gridDim.y, b / gridDim.x / gridDim.y}, 0, 0,
-                           world.threads, shared, false, draw(4) ? 0L : (long)draw(NAP)};
+        world.blocks[b] = {{b % gridDim.x, b / gridDim.x % gridDim.y, b / gridDim.x / gridDim.y},
+                           0,
+                           0,
+                           world.threads,
+                           shared,
+                           false,
+                           draw(4) ? 0L : (long)draw(NAP)};
     }
 }
 
 static void demolish(int shared_words) {
     for (int b = 0; b < world.n_blocks; b++) {
         for (int i = 0; i < CANARY_WORDS; i++)
-            if (world.blocks[b].shared[shared_words + i] != CANARY)
-                world.outcome = OUT_OF_BOUNDS;
+            if (world.blocks[b].shared[shared_words + i] != CANARY) world.outcome = OUT_OF_BOUNDS;
         free(world.blocks[b].shared);
     }
     free(world.fibres);
@@ -278,7 +267,8 @@ static void demolish(int shared_words) {
     free(world.publications);
 }
 
-static Outcome launch(void (*body)(), const int* grid, int threads, int shared_bytes, int resident, unsigned seed) {
+static Outcome launch(void (*body)(), const int* grid, int threads, int shared_bytes, int resident,
+                      unsigned seed) {
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {threads, 1, 1};
     world.body = body;
@@ -294,10 +284,11 @@ static Outcome launch(void (*body)(), const int* grid, int threads, int shared_b
     return world.outcome;
 }
 
-#define LAUNCHER(kernel)                                                                                         \
-    static const Jobs* jobs_of_##kernel;                                                                         \
-    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes, const Jobs* jobs, int resident, \
-                                unsigned seed) {                                                                 \
-        jobs_of_##kernel = jobs;                                                                                 \
-        return launch([] { kernel(*jobs_of_##kernel); }, grid, threads, shared_bytes, resident, seed);           \
+#define LAUNCHER(kernel)                                                                          \
+    static const Jobs* jobs_of_##kernel;                                                          \
+    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes, const Jobs* jobs, \
+                                int resident, unsigned seed) {                                    \
+        jobs_of_##kernel = jobs;                                                                  \
+        return launch([] { kernel(*jobs_of_##kernel); }, grid, threads, shared_bytes, resident,   \
+                      seed);                                                                      \
     }

@@ -1,4 +1,7 @@
-"""Runs the persistent kernels and the whole of ``PersistentEngine`` on the CPU, on the threads of ``fibres.hpp``."""
+"""Runs the persistent kernels and the whole of ``PersistentEngine`` on the CPU,
+on the threads of ``fibres.hpp``.
+"""
+
 import contextlib
 import ctypes
 import functools
@@ -6,20 +9,24 @@ import hashlib
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 
 import numpy
 
-from chainer_lstm.kernels import cuda
-from chainer_lstm.kernels import persistent_engine
-from chainer_lstm.kernels import persistent_plan
+from chainer_lstm.kernels import cuda, persistent_engine, persistent_plan
 from tests.kernels import cuda_on_cpu
 
 _HEADER = pathlib.Path(__file__).with_name('device_on_cpu.hpp')
 _OPTIONS = ('-x', 'c++', '-O1', '-fPIC', '-shared', '-Wno-unknown-pragmas')
-_OUTCOMES = (None, 'deadlock', 'the lanes of a warp met in different operations',
-             'written outside of shared memory', 'too many stores or prefetches under way')
+_OUTCOMES = (
+    None,
+    'deadlock',
+    'the lanes of a warp met in different operations',
+    'written outside of shared memory',
+    'too many stores or prefetches under way',
+)
 SPIN_LIMIT = 200_000
 
 
@@ -39,12 +46,16 @@ def missing():
 
 @functools.cache
 def _library(text, options):
-    names = [line.split('(')[-2].split()[-1] for line in text.splitlines() if '__global__ void' in line]
+    names = re.findall(r'__global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', text)
     launchers = ''.join(f'LAUNCHER({name})\n' for name in names)
     digest = hashlib.sha256(repr((text, options)).encode()).hexdigest()
     path = pathlib.Path(cuda_on_cpu.folder().name, digest + '.so')
-    subprocess.run(['g++', *_OPTIONS, *options, '-o', path, '-'],
-                   input=f'#include "{_HEADER}"\n{text}\n{launchers}', text=True, check=True)
+    subprocess.run(
+        ['g++', *_OPTIONS, *options, '-o', path, '-'],
+        input=f'#include "{_HEADER}"\n{text}\n{launchers}',
+        text=True,
+        check=True,
+    )
     return ctypes.CDLL(os.fspath(path))
 
 
@@ -64,8 +75,14 @@ class Kernel:
     def __call__(self, grid, block, args, shared_mem=0):
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         (threads,), (jobs,) = block, args
-        outcome = self._run((ctypes.c_int * 3)(*grid), threads, shared_mem, ctypes.c_void_p(jobs.ctypes.data),
-                            self._resident, self._seed)
+        outcome = self._run(
+            (ctypes.c_int * 3)(*grid),
+            threads,
+            shared_mem,
+            ctypes.c_void_p(jobs.ctypes.data),
+            self._resident,
+            self._seed,
+        )
         if _OUTCOMES[outcome]:
             raise Failure(_OUTCOMES[outcome])
 
@@ -76,7 +93,7 @@ class _StaleNumpy(cuda_on_cpu.GuardedNumpy):
     def empty(self, shape, dtype):
         x = super().empty(shape, dtype)
         if x.dtype == numpy.uint32:
-            x[...] = 0x3f3f3f3f
+            x[...] = 0x3F3F3F3F
         return x
 
 
@@ -85,7 +102,14 @@ class FibreEngine(persistent_engine.PersistentEngine):
 
     xp = None  # in place of CupyEngine's property
 
-    def __init__(self, precision='highest', forced=True, multiprocessors=132, shared_memory=232448, capability=90):
+    def __init__(
+        self,
+        precision='highest',
+        forced=True,
+        multiprocessors=132,
+        shared_memory=232448,
+        capability=90,
+    ):
         super().__init__(precision, forced)
         self.xp = _StaleNumpy()
         self.error = numpy.zeros(1, numpy.int32)
@@ -102,13 +126,23 @@ class FibreEngine(persistent_engine.PersistentEngine):
 
 
 def engine(monkeypatch, *args, edit=None, seed=1, resident=0, spin_limit=SPIN_LIMIT, **kwargs):
-    """A ``FibreEngine``; from now on the test's kernels come from here, their source edited if wanted."""
+    """A ``FibreEngine``; from now on the test's kernels come from here,
+    their source edited if wanted.
+    """
+
     def sequence_kernel(file, name, options, cooperative):
         text = cuda.source(file)
-        return Kernel(text if edit is None else edit(text), name, (*options, f'-DSPIN_LIMIT={spin_limit}'), seed,
-                      resident if cooperative else 0)
+        return Kernel(
+            text if edit is None else edit(text),
+            name,
+            (*options, f'-DSPIN_LIMIT={spin_limit}'),
+            seed,
+            resident if cooperative else 0,
+        )
 
     monkeypatch.setattr(cuda, 'sequence_kernel', sequence_kernel)
     monkeypatch.setattr(persistent_engine, '_PREPARE_BLOCKS', 2)
-    monkeypatch.setattr(persistent_engine, '_plan', persistent_plan.plan)  # of which the test may change parts
+    monkeypatch.setattr(
+        persistent_engine, '_plan', persistent_plan.plan
+    )  # of which the test may change parts
     return FibreEngine(*args, **kwargs)

@@ -1,4 +1,5 @@
 """CUDA source compiled for GPUs by NVRTC, which needs none."""
+
 import functools
 import re
 from typing import NamedTuple
@@ -10,8 +11,11 @@ from chainer_lstm.kernels import cuda
 # what CuPy adds to the options of a RawKernel
 _CUPY_OPTIONS = ('-ftz=true', '--device-as-default-execution-space')
 _USAGE = re.compile(
-    r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
-    r'.*?Used (\d+) registers([^\n]*)', re.DOTALL)
+    r"Compiling entry function '(\w+)'.*?"
+    r'(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads'
+    r'.*?Used (\d+) registers([^\n]*)',
+    re.DOTALL,
+)
 
 
 class Usage(NamedTuple):
@@ -33,7 +37,10 @@ class Program(NamedTuple):
 
     def usage(self):
         """By the name of the kernel."""
-        return {name: Usage(*map(int, numbers), rest) for name, *numbers, rest in _USAGE.findall(self.log)}
+        return {
+            name: Usage(*map(int, numbers), rest)
+            for name, *numbers, rest in _USAGE.findall(self.log)
+        }
 
     def check_no_spills(self, names, registers):
         """All these kernels, and no others, are there and keep everything in so many registers."""
@@ -57,8 +64,12 @@ def program(file, options, architecture):
         pytest.skip(f'NVRTC {nvrtc.getVersion()} does not know sm_{architecture}')
     handle = nvrtc.createProgram(cuda.source(file), file, (), ())
     try:
-        nvrtc.compileProgram(handle, (*options, *_CUPY_OPTIONS, f'-arch=sm_{architecture}', '--ptxas-options=-v'))
-        return Program(nvrtc.getProgramLog(handle), nvrtc.getPTX(handle).decode(), nvrtc.getCUBIN(handle))
+        nvrtc.compileProgram(
+            handle, (*options, *_CUPY_OPTIONS, f'-arch=sm_{architecture}', '--ptxas-options=-v')
+        )
+        return Program(
+            nvrtc.getProgramLog(handle), nvrtc.getPTX(handle).decode(), nvrtc.getCUBIN(handle)
+        )
     except nvrtc.NVRTCError as error:
         pytest.fail(f'{error}\n{nvrtc.getProgramLog(handle)}')
     finally:
@@ -66,8 +77,13 @@ def program(file, options, architecture):
 
 
 def _load():
-    pytest.importorskip('cupy', reason='NVRTC is called through CuPy, which cannot be imported', exc_type=ImportError)
+    pytest.importorskip(
+        'cupy',
+        reason='NVRTC is called through CuPy, which cannot be imported',
+        exc_type=ImportError,
+    )
     from cupy_backends.cuda.libs import nvrtc
+
     try:
         nvrtc.getVersion()
     except Exception as error:  # whatever the search for a library reports

@@ -1,4 +1,5 @@
 """Sequences for the persistent kernels, on the CPU and on a GPU, and their float64 answers."""
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -6,8 +7,7 @@ from typing import NamedTuple
 import numpy
 
 from chainer_lstm import kernels
-from chainer_lstm.kernels import layout
-from chainer_lstm.kernels import sequence
+from chainer_lstm.kernels import layout, sequence
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
 
@@ -40,7 +40,9 @@ class Case(NamedTuple):
 
     def rows(self, reverse):
         steps = range(max(self.lengths))
-        return Rows([sum(length > t for length in self.lengths) for t in steps], len(self.lengths), reverse)
+        return Rows(
+            [sum(length > t for length in self.lengths) for t in steps], len(self.lengths), reverse
+        )
 
 
 def make(case, seed=0):
@@ -51,13 +53,24 @@ def make(case, seed=0):
     def draw(*shape, scale=1.0):
         return random.uniform(-scale, scale, shape)
 
-    return [[draw(total, 4 * units, scale=2), draw(4 * units, units, scale=2 * units ** -0.5),
-             draw(batch, units), draw(batch, units), draw(total, units) if case.with_gh else None,
-             draw(batch, units), draw(batch, units)] for _ in case.directions]
+    return [
+        [
+            draw(total, 4 * units, scale=2),
+            draw(4 * units, units, scale=2 * units**-0.5),
+            draw(batch, units),
+            draw(batch, units),
+            draw(total, units) if case.with_gh else None,
+            draw(batch, units),
+            draw(batch, units),
+        ]
+        for _ in case.directions
+    ]
 
 
 def jobs(xp, case, inputs, dtype='f'):
-    """-> arguments of ``recur_forward`` and of ``recur_backward`` for each direction, on the same arrays."""
+    """-> arguments of ``recur_forward`` and of ``recur_backward`` for each direction,
+    on the same arrays.
+    """
     forward, backward = [], []
     for reverse, (pre, U, h0, c0, gh, gh_last, gc_last) in zip(case.directions, inputs):
         rows = case.rows(reverse)
@@ -65,7 +78,9 @@ def jobs(xp, case, inputs, dtype='f'):
         weights = sequence.Weights(None, None, U, (), layout.INTERLEAVED)
         (h, _), (c, _) = (rows.buffer(xp, _array(xp, x, dtype)) for x in (h0, c0))
         if gh is not None:
-            gh = _array(xp, numpy.concatenate((gh, gh[:, :case.apart]), axis=1), dtype)[:, :case.units]
+            gh = _array(xp, numpy.concatenate((gh, gh[:, : case.apart]), axis=1), dtype)[
+                :, : case.units
+            ]
         forward.append((gates, weights, h, c, rows))
         backward.append((sequence.Saved(None, gates, h, c), weights, rows, gh, gh_last, gc_last))
     return forward, backward
@@ -76,8 +91,10 @@ def run(engine, xp, case, inputs, dtype='f'):
     forward, backward = jobs(xp, case, inputs, dtype)
     engine.recur_forward_all(forward)
     kept = [[cases.to_numpy(x).copy() for x in (gates, h, c)] for gates, _, h, c, _ in forward]
-    return [[*first, *(cases.to_numpy(x) for x in second)]
-            for first, second in zip(kept, engine.recur_backward_all(backward))]
+    return [
+        [*first, *(cases.to_numpy(x) for x in second)]
+        for first, second in zip(kept, engine.recur_backward_all(backward))
+    ]
 
 
 def _array(xp, x, dtype):
@@ -94,8 +111,9 @@ def check(engine, xp, case, seed=0):
     for actual, expected in zip(found, run(kernels.Engine(), numpy, case, inputs, 'd')):
         for name, a, e in zip(RESULTS, actual, expected):
             assert a.dtype == numpy.float32
-            numpy.testing.assert_allclose(a, e, rtol=0, atol=TOLERANCE[case.precision] * abs(e).max(initial=0),
-                                          err_msg=name)
+            numpy.testing.assert_allclose(
+                a, e, rtol=0, atol=TOLERANCE[case.precision] * abs(e).max(initial=0), err_msg=name
+            )
     return found
 
 

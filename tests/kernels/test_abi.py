@@ -1,18 +1,15 @@
-"""The table of kernels' arguments is that of the C++ and CUDA source; other libraries are refused."""
+"""The table of kernels' arguments is that of the C++ and CUDA source;
+other libraries are refused.
+"""
 
 import ctypes.util
 import re
 
 import pytest
 
-from chainer_lstm.kernels import boundary
-from chainer_lstm.kernels import cuda
-from chainer_lstm.kernels import native
-from chainer_lstm.kernels import persistent_engine
+from chainer_lstm.kernels import boundary, cuda, native, persistent_engine
 from tests.kernels import cases
-from tests.kernels.test_boundary import SIZES
-from tests.kernels.test_boundary import STAGES
-from tests.kernels.test_boundary import sizes_of
+from tests.kernels.test_boundary import SIZES, STAGES, sizes_of
 from tests.kernels.test_native import answer
 
 

@@ -9,13 +9,9 @@ import re
 import numpy
 import pytest
 
-from chainer_lstm.kernels import boundary
-from chainer_lstm.kernels import cuda
-from chainer_lstm.kernels import native
+from chainer_lstm.kernels import boundary, cuda, native
 from chainer_lstm.kernels.packing import Rows
-from tests.kernels import cases
-from tests.kernels import cuda_on_cpu
-from tests.kernels import fibres
+from tests.kernels import cases, cuda_on_cpu, fibres
 
 ROWS = Rows((3, 3, 2, 1), 3)
 SIZES = {

@@ -1,4 +1,5 @@
 """The CUDA source of single steps, compiled for GPUs."""
+
 import re
 
 import pytest

@@ -1,4 +1,5 @@
 """The CUDA source and the whole of ``CupyEngine``, run on the CPU."""
+
 import pathlib
 import subprocess
 import sys
@@ -7,10 +8,8 @@ import numpy
 import pytest
 
 from chainer_lstm import kernels
-from chainer_lstm.kernels import cuda
-from chainer_lstm.kernels import cupy_engine
-from tests.kernels import cases
-from tests.kernels import cuda_on_cpu
+from chainer_lstm.kernels import cuda, cupy_engine
+from tests.kernels import cases, cuda_on_cpu
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -26,7 +25,10 @@ MUTANTS = {
     'gf without c_prev': ('gc * c_prev * grad_sigmoid', 'gc * grad_sigmoid'),
     'gc forgotten': ('gc += gh', 'gc = gh'),
     'gradient not given is 1': (': REAL(0)', ': REAL(1)'),
-    'gc and gh swapped': ('STORED* gc /*(B, H) or null*/, const STORED* gh', 'STORED* gh, const STORED* gc'),
+    'gc and gh swapped': (
+        f'gc /*(B, H) or null*/,\n{36 * " "}const STORED* gh',
+        'gh, const STORED* gc',
+    ),
     'hu ignored': ('if (hu)', 'if (false)'),
     'b ignored': ('if (b)', 'if (false)'),
     'b of another unit': ('k % units', 'k'),
@@ -156,7 +158,9 @@ def test_wide_dtype():
     engine = cuda_on_cpu.CudaOnCpuEngine()
     for dtypes, wide in (('e', 'e'), ('f', 'f'), ('d', 'd'), ('ef', 'f'), ('fd', 'd')):
         assert engine.wide_dtype(*dtypes) == wide
-        assert {x.dtype.char for x in engine.wide(*(numpy.zeros(1, dtype) for dtype in dtypes))} == {wide}
+        assert {
+            x.dtype.char for x in engine.wide(*(numpy.zeros(1, dtype) for dtype in dtypes))
+        } == {wide}
 
 
 def test_source_is_whole():
@@ -187,14 +191,30 @@ def run_sanitized(folder, *arguments):
     environment = cuda_on_cpu.sanitizer_environment()
     if environment is None:
         pytest.skip('AddressSanitizer does not work here')
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, env={**environment, 'TMPDIR': str(folder)},
-                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**environment, 'TMPDIR': str(folder)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     return done.returncode, done.stdout
 
 
 def test_sanitized(tmp_path):
-    status, output = run_sanitized(tmp_path, '-m', 'pytest', '-q', '--noconftest', '-p', 'no:cacheprovider',
-                                   '-k', 'misaligned or shapes or more_units_than_threads', pathlib.Path(__file__))
+    status, output = run_sanitized(
+        tmp_path,
+        '-m',
+        'pytest',
+        '-q',
+        '--noconftest',
+        '-p',
+        'no:cacheprovider',
+        '-k',
+        'misaligned or shapes or more_units_than_threads',
+        pathlib.Path(__file__),
+    )
     assert status == 0, output
     assert ' passed' in output
 
@@ -202,13 +222,13 @@ def test_sanitized(tmp_path):
 @pytest.mark.parametrize('mutant', STOPPED)
 def test_sanitizer_stops_mutant(tmp_path, mutant):
     old, new, message = STOPPED[mutant]
-    script = f'''if True:
+    script = f"""if True:
         import pytest
         from tests.kernels import cuda_on_cpu
         from tests.kernels import test_cuda_source as tests
         edit = lambda text: tests.mutate(text, {old!r}, {new!r})
         tests.check_all_calls(cuda_on_cpu.engine(pytest.MonkeyPatch(), edit))
-    '''
+    """
     status, output = run_sanitized(tmp_path, '-c', script)
     assert status != 0
     assert message in output

@@ -10,15 +10,11 @@ import chainer.functions as F
 import numpy
 import pytest
 
-from chainer_lstm.kernels import boundary
-from chainer_lstm.kernels import native
-from tests.conftest import pair
-from tests.conftest import uniform
+from chainer_lstm.kernels import boundary, native
+from tests.conftest import pair, uniform
 from tests.kernels import cases
-from tests.kernels.test_boundary import arrays_of
-from tests.kernels.test_boundary import sizes_of
-from tests.kernels.test_native import INSTRUCTION_SETS
-from tests.kernels.test_native import answer
+from tests.kernels.test_boundary import arrays_of, sizes_of
+from tests.kernels.test_native import INSTRUCTION_SETS, answer
 
 TINY = {dtype: numpy.finfo(dtype).tiny for dtype in 'fd'}
 FLUSH, ROUND_DOWN = 0x8040, 0x2000  # of MXCSR

@@ -1,4 +1,5 @@
 """``CupyEngine`` and the links on a GPU, against NumPy."""
+
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -6,15 +7,16 @@ import chainer
 import numpy
 import pytest
 
-from chainer_lstm import kernels
-from chainer_lstm import links
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import gradients
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.conftest import variables
+from chainer_lstm import kernels, links
+from tests.conftest import (
+    assert_close,
+    assert_same,
+    contents,
+    gradients,
+    uniform,
+    uniforms,
+    variables,
+)
 from tests.kernels import cases
 
 pytestmark = [pytest.mark.gpu, pytest.mark.parametrize('xp', ['cupy'], indirect=True)]
@@ -32,7 +34,7 @@ def _stateless(link, xs):
     c = h = None
     outputs = []
     for x in xs:
-        c, h = link(c, None if h is None else h[:len(x)], x)
+        c, h = link(c, None if h is None else h[: len(x)], x)
         outputs += [c, h]
     return outputs
 
@@ -65,7 +67,9 @@ LINKS = {
 
 
 def run(name, device, dtype='f', order=2):
-    """-> outputs, their gradients by inputs and parameters, and with order 2 the gradients of these."""
+    """-> outputs, their gradients by inputs and parameters,
+    and with order 2 the gradients of these.
+    """
     link = LINKS[name].link(dtype)
     link.to_device(device)
     xs = variables(uniforms(SHAPES, dtype, link.xp))
@@ -79,8 +83,10 @@ def engine(xp):
     return kernels.engine_of(xp.zeros(1), 'cupy')
 
 
-@pytest.mark.parametrize(('name', 'expected'), [
-    ('auto', 'PersistentEngine'), ('persistent', 'PersistentEngine'), ('cupy', 'CupyEngine')])
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [('auto', 'PersistentEngine'), ('persistent', 'PersistentEngine'), ('cupy', 'CupyEngine')],
+)
 def test_engine_of_cupy(xp, name, expected):
     assert type(kernels.engine_of(xp.zeros(1), name)).__name__ == expected
 

@@ -1,4 +1,5 @@
 """The orders of the gates, each written down here a second time, by name."""
+
 import numpy
 import pytest
 
@@ -8,15 +9,26 @@ UNITS = 3
 # row by row; N_STEP is a list of four
 ORDERS = {
     layout.INTERLEAVED: [f'{gate}{unit}' for unit in range(UNITS) for gate in 'aifo'],
-    **{order: [f'{gate}{unit}' for gate in gates for unit in range(UNITS)] for order, gates in (
-        (layout.PLANAR, 'aifo'), (layout.TORCH, 'ifao'), (layout.ONNX, 'iofa'), (layout.N_STEP, 'ifao'))},
+    **{
+        order: [f'{gate}{unit}' for gate in gates for unit in range(UNITS)]
+        for order, gates in (
+            (layout.PLANAR, 'aifo'),
+            (layout.TORCH, 'ifao'),
+            (layout.ONNX, 'iofa'),
+            (layout.N_STEP, 'ifao'),
+        )
+    },
 }
 
 
 def rows(order, columns):
     """An array (4H, …) of names, or the list of four."""
     x = numpy.array(ORDERS[order])
-    x = x if columns is None else numpy.stack([numpy.char.add(x, str(k)) for k in range(columns)], axis=1)
+    x = (
+        x
+        if columns is None
+        else numpy.stack([numpy.char.add(x, str(k)) for k in range(columns)], axis=1)
+    )
     return list(x.reshape(4, UNITS, *x.shape[1:])) if order == layout.N_STEP else x
 
 
@@ -25,7 +37,8 @@ def rows(order, columns):
 @pytest.mark.parametrize('columns', [None, 1, 2])
 def test_convert(source, target, columns):
     numpy.testing.assert_array_equal(
-        layout.convert(numpy, rows(source, columns), source, target), rows(target, columns))
+        layout.convert(numpy, rows(source, columns), source, target), rows(target, columns)
+    )
 
 
 @pytest.mark.parametrize('order', ORDERS)

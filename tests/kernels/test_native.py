@@ -1,4 +1,7 @@
-"""The C++ engine: every kernel with every instruction set of this processor, its threads, and life without it."""
+"""The C++ engine: every kernel with every instruction set of this processor, its threads,
+and life without it.
+"""
+
 import concurrent.futures
 import multiprocessing
 import os
@@ -10,19 +13,28 @@ import numpy
 import pytest
 
 from chainer_lstm import kernels
-from chainer_lstm.kernels import layout
-from chainer_lstm.kernels import native
-from chainer_lstm.kernels import sequence
+from chainer_lstm.kernels import layout, native, sequence
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
 
 INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
-SHAPES = [(1, 1, 1), (1, 70, 33), (3, 5, 7), (5, 66, 17), (20, 65, 33), (33, 3, 2), (7, 200, 300), (200, 130, 513),
-          (400, 9, 5), (20, 21, 300), (3, 9, 300), (1, 1, 600), (2, 3, 0), (0, 3, 2), (2, 0, 3)]
+SHAPES = [
+    (1, 1, 1), (1, 70, 33), (3, 5, 7), (5, 66, 17), (20, 65, 33), (33, 3, 2), (7, 200, 300),
+    (200, 130, 513), (400, 9, 5), (20, 21, 300), (3, 9, 300), (1, 1, 600), (2, 3, 0), (0, 3, 2),
+    (2, 0, 3),
+]  # fmt: skip
 # in several spans of the input's product: more than the threads' rows of tiles, and fewer
-MANY = {'by rows': ((70,) * 5 + (50, 31, 2), 72), 'by units': ((4,) * 70 + (2, 2), 5),
-        'few rows': ((2,) * 20 + (1,), 2), 'few steps': ((12,) * 5, 13)}
-LENGTHS = {'equal': ((9,) * 6, 9), 'ragged': ((13, 13, 8, 8, 5, 1, 1), 13), 'empty sequences': ((4, 4, 2, 1), 6)}
+MANY = {
+    'by rows': ((70,) * 5 + (50, 31, 2), 72),
+    'by units': ((4,) * 70 + (2, 2), 5),
+    'few rows': ((2,) * 20 + (1,), 2),
+    'few steps': ((12,) * 5, 13),
+}
+LENGTHS = {
+    'equal': ((9,) * 6, 9),
+    'ragged': ((13, 13, 8, 8, 5, 1, 1), 13),
+    'empty sequences': ((4, 4, 2, 1), 6),
+}
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
@@ -67,7 +79,9 @@ def test_step(engine, case, dtype):
 
 
 # so few rows that nothing is packed, and one too many
-@pytest.mark.parametrize('sizes', [(2, 33, 50), (20, 310, 304), (33, 310, 304), (20, 330, 20)], ids=str)
+@pytest.mark.parametrize(
+    'sizes', [(2, 33, 50), (20, 310, 304), (33, 310, 304), (20, 330, 20)], ids=str
+)
 @pytest.mark.parametrize('case', cases.STEPS, ids=str)
 def test_step_in_threads(engine, threads, case, sizes):
     threads(3)
@@ -83,7 +97,7 @@ def test_step_gradients(engine, case):
 def orders(x):
     """The same matrix, wherever its elements lie; what lies between them is not a number."""
     room = numpy.full((x.shape[0] + 2, 2 * x.shape[1] + 3), numpy.nan, x.dtype)
-    part = room[1:-1, 3:3 + x.shape[1]]
+    part = room[1:-1, 3 : 3 + x.shape[1]]
     every_other = room.copy()[1:-1, 3::2]
     part[...] = x
     every_other[...] = x
@@ -96,7 +110,10 @@ def test_matmul(engine, shape, dtype):
     M, N, K = shape
     random = numpy.random.RandomState(0)
     a, b = random.uniform(-1, 1, (M, K)).astype(dtype), random.uniform(-1, 1, (K, N)).astype(dtype)
-    bias, start = random.uniform(-1, 1, N).astype(dtype), random.uniform(-1, 1, (M, N)).astype(dtype)
+    bias, start = (
+        random.uniform(-1, 1, N).astype(dtype),
+        random.uniform(-1, 1, (M, N)).astype(dtype),
+    )
     exact = a.astype('d') @ b.astype('d')
     tolerance = max(K, 1) * numpy.finfo(dtype).eps
     for x in orders(a):
@@ -125,13 +142,24 @@ def recurrence(engine, batches, reverse, peepholes, dtype, units=37):
 
     rows, width = Rows(steps, batch, reverse), 11
     x, h0, c0 = draw(sum(steps), width), draw(batch, units), draw(batch, units)
-    W, b, U, *P = (draw(*shape, scale=2 * units ** -.5) for shape in (
-        (4 * units, width), (4 * units,), (4 * units, units), *[(units, units)] * peepholes))
+    W, b, U, *P = (
+        draw(*shape, scale=2 * units**-0.5)
+        for shape in (
+            (4 * units, width),
+            (4 * units,),
+            (4 * units, units),
+            *[(units, units)] * peepholes,
+        )
+    )
     weights = sequence.Weights(W, b, U, tuple(P), layout.INTERLEAVED)
-    gradients = draw(sum(steps), 2 * units)[:, :units], draw(batch, units), draw(batch, units)  # gh is a part of rows
+    gradients = (
+        draw(sum(steps), 2 * units)[:, :units],
+        draw(batch, units),
+        draw(batch, units),
+    )  # gh is a part of rows
     h, saved = sequence.forward(engine, x, weights, h0, c0, rows)
     results = [h.copy(), rows.last(numpy, saved.h), rows.last(numpy, saved.c), saved.gates.copy()]
-    (_, without_gates), = sequence.forward_all(engine, [(x, weights, h0, c0, rows)], keep=False)
+    ((_, without_gates),) = sequence.forward_all(engine, [(x, weights, h0, c0, rows)], keep=False)
     for y, z in ((saved.h, without_gates.h), (saved.c, without_gates.c)):
         numpy.testing.assert_array_equal(y, z, err_msg='without keeping the gates')
     gh0, gc0, gpre = engine.recur_backward(saved, weights, rows, *gradients)
@@ -166,19 +194,29 @@ def test_recurrence_in_many_threads(engine, threads, batches, reverse, peepholes
 
 def test_recurrence_is_as_exact_as_with_numpy(engine):
     batches = (20,) * 30, 20
-    exact, by_numpy, found = (recurrence(e, batches, False, 0, dtype, 200)
-                              for e, dtype in ((kernels.Engine(), 'd'), (kernels.Engine(), 'f'), (engine, 'f')))
+    exact, by_numpy, found = (
+        recurrence(e, batches, False, 0, dtype, 200)
+        for e, dtype in ((kernels.Engine(), 'd'), (kernels.Engine(), 'f'), (engine, 'f'))
+    )
     for x, y, z in zip(exact, by_numpy, found):
         assert numpy.abs(z - x).max() <= 2 * numpy.abs(y - x).max()
 
 
 @pytest.mark.parametrize('dtype', 'fd')
 def test_tanh(engine, dtype):
-    """Within three units in the last place; denormal numbers become zeros of their sign, infinities and NaN stay."""
+    """Within three units in the last place;
+    denormal numbers become zeros of their sign, infinities and NaN stay.
+    """
     tiny = numpy.finfo(dtype).tiny
     small = numpy.geomspace(tiny, 1, 2000)
-    x = numpy.concatenate([numpy.linspace(-30, 30, 20001), small, -small,
-                           [0, -0.0, tiny / 4, -tiny / 4, numpy.inf, -numpy.inf, numpy.nan, 700, -700]]).astype(dtype)
+    x = numpy.concatenate(
+        [
+            numpy.linspace(-30, 30, 20001),
+            small,
+            -small,
+            [0, -0.0, tiny / 4, -tiny / 4, numpy.inf, -numpy.inf, numpy.nan, 700, -700],
+        ]
+    ).astype(dtype)
     pre = numpy.zeros((len(x), 4), dtype)
     pre[:, 0] = x
     gates, _, _ = engine.lstm_fwd(pre, None, None, numpy.zeros((len(x), 1), dtype))
@@ -193,7 +231,9 @@ def test_tanh(engine, dtype):
 @pytest.mark.parametrize('dtype', 'fd')
 def test_sigmoid(engine, dtype):
     """Within three units in the last place, or zero; NaN stays NaN."""
-    x = numpy.concatenate([numpy.linspace(-60, 60, 20001), [0, -0.0, numpy.nan, 700, numpy.inf, -numpy.inf, -1000]])
+    x = numpy.concatenate(
+        [numpy.linspace(-60, 60, 20001), [0, -0.0, numpy.nan, 700, numpy.inf, -numpy.inf, -1000]]
+    )
     pre = numpy.zeros((len(x), 4), dtype)
     pre[:, 1:] = x[:, None]
     gates, _, _ = engine.lstm_fwd(pre, None, None, numpy.zeros((len(x), 1), dtype))
@@ -218,16 +258,25 @@ def test_arrays_at_odd_addresses(engine, dtype):
     for call in cases.CALLS:
         inputs = cases.call_inputs(call, dtype, 4, 7)
         odd = [x if x is None else anywhere(x) for x in inputs]
-        cases.assert_close(getattr(engine, call.method)(*odd), getattr(engine, call.method)(*inputs), (0, 0))
-    x, W, b = (numpy.random.RandomState(k).rand(*shape).astype(dtype) for k, shape in enumerate([(4, 7), (7, 7), (7,)]))
-    cases.assert_close(engine.affine(*map(anywhere, (x, W, b))), engine.affine(x, W, b), cases.TOLERANCE[dtype])
+        cases.assert_close(
+            getattr(engine, call.method)(*odd), getattr(engine, call.method)(*inputs), (0, 0)
+        )
+    x, W, b = (
+        numpy.random.RandomState(k).rand(*shape).astype(dtype)
+        for k, shape in enumerate([(4, 7), (7, 7), (7,)])
+    )
+    cases.assert_close(
+        engine.affine(*map(anywhere, (x, W, b))), engine.affine(x, W, b), cases.TOLERANCE[dtype]
+    )
     cases.assert_close(engine.exponentials(anywhere(x), True), engine.exponentials(x, True), (0, 0))
 
 
 @pytest.mark.parametrize('dtype', 'fd')
 @pytest.mark.parametrize('shape', [(1, 1), (3, 16), (0, 5), (50, 1001)], ids=str)
 def test_exponentials(engine, threads, shape, dtype):
-    """Within three units in the last place, 0 below the normal numbers, with any number of threads."""
+    """Within three units in the last place, 0 below the normal numbers,
+    with any number of threads.
+    """
     limits = numpy.finfo(dtype)
     x = numpy.linspace(-1.2 * numpy.log(limits.max), 80, shape[0] * shape[1] * 3, dtype=dtype)
     x = numpy.random.RandomState(0).permutation(x).reshape(shape[0], 3 * shape[1])[:, ::3]
@@ -235,9 +284,13 @@ def test_exponentials(engine, threads, shape, dtype):
     for count in 1, 3:
         threads(count)
         y, maxima, sums = engine.exponentials(x, True)
-        numpy.testing.assert_allclose(y, expected.astype(dtype), rtol=3 * limits.eps, atol=2 * limits.tiny)
+        numpy.testing.assert_allclose(
+            y, expected.astype(dtype), rtol=3 * limits.eps, atol=2 * limits.tiny
+        )
         numpy.testing.assert_array_equal(maxima, x.max(axis=1))
-        numpy.testing.assert_allclose(sums, expected.sum(axis=1).astype(dtype), rtol=10 * limits.eps)
+        numpy.testing.assert_allclose(
+            sums, expected.sum(axis=1).astype(dtype), rtol=10 * limits.eps
+        )
         nothing, *others = engine.exponentials(x, False)
         assert nothing is None
         numpy.testing.assert_array_equal(others, [maxima, sums])
@@ -245,10 +298,22 @@ def test_exponentials(engine, threads, shape, dtype):
 
 @pytest.mark.filterwarnings('ignore:invalid value encountered in subtract')
 def test_exponentials_of_what_is_not_finite(engine):
-    random, values = numpy.random.RandomState(0), [-numpy.inf, -numpy.inf, numpy.inf, numpy.nan, 1, 700]
-    x = numpy.array([[-numpy.inf] * 40, [numpy.inf] * 40, *random.choice(values[:2] + values[4:], (10, 40)),
-                     *random.choice(values, (10, 40))], 'f')
-    (y, _, sums), (expected, _, their_sums) = (e.exponentials(x, True) for e in (engine, kernels.Engine()))
+    random, values = (
+        numpy.random.RandomState(0),
+        [-numpy.inf, -numpy.inf, numpy.inf, numpy.nan, 1, 700],
+    )
+    x = numpy.array(
+        [
+            [-numpy.inf] * 40,
+            [numpy.inf] * 40,
+            *random.choice(values[:2] + values[4:], (10, 40)),
+            *random.choice(values, (10, 40)),
+        ],
+        'f',
+    )
+    (y, _, sums), (expected, _, their_sums) = (
+        e.exponentials(x, True) for e in (engine, kernels.Engine())
+    )
     numpy.testing.assert_allclose(sums, their_sums, rtol=1e-6)
     finite = numpy.isfinite(sums)
     assert finite.any()
@@ -259,12 +324,19 @@ def test_no_function_of_the_c_library_is_called_for_each_number():
     cases.native_engine('baseline')
     names = native._file().read_bytes()
     assert b'memcpy' in names  # the names are there to be read
-    assert not any(function in names for function in (b'tanhf', b'expf', b'expm1', b'tanh\0', b'exp\0'))
+    assert not any(
+        function in names for function in (b'tanhf', b'expf', b'expm1', b'tanh\0', b'exp\0')
+    )
 
 
 def test_nan_and_infinity_go_where_they_go_with_numpy(engine):
     inputs = cases.call_inputs(cases.CALLS[0], 'f', 6, 5)
-    inputs[0][0, 0], inputs[0][1, 5], inputs[-1][2, 3], inputs[-1][3, 1] = numpy.nan, numpy.inf, numpy.nan, -numpy.inf
+    inputs[0][0, 0], inputs[0][1, 5], inputs[-1][2, 3], inputs[-1][3, 1] = (
+        numpy.nan,
+        numpy.inf,
+        numpy.nan,
+        -numpy.inf,
+    )
     found, expected = engine.lstm_fwd(*inputs), kernels.Engine().lstm_fwd(*inputs)
     cases.assert_close(found, expected, cases.TOLERANCE['f'])
 
@@ -273,7 +345,9 @@ def test_two_python_threads_compute_what_one_does():
     engine = cases.native_engine(native.instruction_sets()[0] if native.library() else 'baseline')
     expected = recurrence(engine, LENGTHS['ragged'], False, 0, 'f', 90)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for found in pool.map(lambda _: recurrence(engine, LENGTHS['ragged'], False, 0, 'f', 90), range(40)):
+        for found in pool.map(
+            lambda _: recurrence(engine, LENGTHS['ragged'], False, 0, 'f', 90), range(40)
+        ):
             for x, y in zip(found, expected):
                 numpy.testing.assert_array_equal(x, y)
 
@@ -301,11 +375,16 @@ def test_after_a_fork(request):
 def answer(code, **env):
     """What a fresh interpreter prints."""
     env = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
-    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
-THREADS = 'from chainer_lstm.kernels import native; print(native.library().chainer_lstm_get_num_threads())'
+THREADS = (
+    'from chainer_lstm.kernels import native; '
+    'print(native.library().chainer_lstm_get_num_threads())'
+)
 
 
 @pytest.mark.parametrize(('setting', 'expected'), [('1', '1'), ('3', '3'), ('4,2', '4')])
@@ -351,11 +430,17 @@ except ValueError as error:
 """
 
 
-@pytest.mark.parametrize(('file', 'reason'), [
-    ('None', 'not built: '),
-    ('__import__("pathlib").Path(__import__("chainer_lstm").__file__)',
-     'not loaded: .*invalid ELF header'),
-], ids=['not built', 'cannot be loaded'])
+@pytest.mark.parametrize(
+    ('file', 'reason'),
+    [
+        ('None', 'not built: '),
+        (
+            '__import__("pathlib").Path(__import__("chainer_lstm").__file__)',
+            'not loaded: .*invalid ELF header',
+        ),
+    ],
+    ids=['not built', 'cannot be loaded'],
+)
 def test_without_the_library_numpy_computes(file, reason):
     first, second = answer(WITHOUT.format(file=file)).splitlines()
     assert first == 'Engine []'

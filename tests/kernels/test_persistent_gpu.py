@@ -1,30 +1,32 @@
 """The persistent engine on a GPU, against NumPy in float64, the CuPy engine and itself."""
+
 import time
 
 import chainer
 import numpy
 import pytest
 
-from chainer_lstm import kernels
-from chainer_lstm import links
+from chainer_lstm import kernels, links
 from chainer_lstm.kernels import persistent_plan as plans
-from tests.conftest import assert_close
-from tests.conftest import gradients
-from tests.conftest import uniforms
-from tests.conftest import variables
-from tests.kernels import cases
-from tests.kernels import persistent_cases
-from tests.kernels.persistent_cases import Case
-from tests.kernels.persistent_cases import ragged
+from tests.conftest import assert_close, gradients, uniforms, variables
+from tests.kernels import cases, persistent_cases
+from tests.kernels.persistent_cases import Case, ragged
 
 pytestmark = [pytest.mark.gpu, pytest.mark.parametrize('xp', ['cupy'], indirect=True)]
 
 BOTH = (False, True)
 CASES = [
-    Case(1, (1,)), Case(37, ragged(11, 9), directions=BOTH), Case(200, (20,) * 20, directions=BOTH),
-    Case(256, (35,) * 32), Case(257, ragged(33, 12), directions=(True,)), Case(333, ragged(9, 7), with_gh=False),
-    Case(512, ragged(64, 100)), Case(650, (35,) * 20), Case(650, ragged(20, 35), directions=BOTH, apart=650),
-    Case(800, ragged(12, 6)), Case(300, (400,) * 3),
+    Case(1, (1,)),
+    Case(37, ragged(11, 9), directions=BOTH),
+    Case(200, (20,) * 20, directions=BOTH),
+    Case(256, (35,) * 32),
+    Case(257, ragged(33, 12), directions=(True,)),
+    Case(333, ragged(9, 7), with_gh=False),
+    Case(512, ragged(64, 100)),
+    Case(650, (35,) * 20),
+    Case(650, ragged(20, 35), directions=BOTH, apart=650),
+    Case(800, ragged(12, 6)),
+    Case(300, (400,) * 3),
 ]
 LINKS = {
     'LSTM': lambda: links.LSTM(5, 40),
@@ -39,8 +41,14 @@ def forced(xp, case):
     engine = kernels.engine_of(xp.zeros(1), 'persistent', case.precision)
     try:
         for direction in 'fwd', 'bwd':
-            plans.plan(direction, case.units, case.precision, len(case.lengths), len(case.directions),
-                       engine._device())
+            plans.plan(
+                direction,
+                case.units,
+                case.precision,
+                len(case.lengths),
+                len(case.directions),
+                engine._device(),
+            )
     except ValueError as error:
         pytest.skip(str(error))
     return engine
@@ -66,7 +74,9 @@ def test_engines_agree(xp, case):
     found, expected = (persistent_cases.run(engine, xp, case, inputs) for engine in engines)
     for actual, other in zip(found, expected):
         for name, a, e in zip(persistent_cases.RESULTS, actual, other):
-            numpy.testing.assert_allclose(a, e, rtol=0, atol=3e-5 * abs(e).max(initial=0), err_msg=name)
+            numpy.testing.assert_allclose(
+                a, e, rtol=0, atol=3e-5 * abs(e).max(initial=0), err_msg=name
+            )
 
 
 @pytest.mark.parametrize('precision', plans.PRECISIONS)
@@ -79,10 +89,15 @@ def test_same_bits_every_time(xp, precision):
 
 
 def test_two_streams(xp):
-    """Launches that may overlap: each has buffers of its own, and all of its blocks or none on the device."""
+    """Launches that may overlap: each has buffers of its own,
+    and all of its blocks or none on the device.
+    """
     case = Case(200, (50,) * 20)
     engine = forced(xp, case)
-    answers = [persistent_cases.run(engine, xp, case, persistent_cases.make(case, seed)) for seed in range(2)]
+    answers = [
+        persistent_cases.run(engine, xp, case, persistent_cases.make(case, seed))
+        for seed in range(2)
+    ]
     jobs = [persistent_cases.jobs(xp, case, persistent_cases.make(case, seed)) for seed in range(2)]
     streams = [xp.cuda.Stream(non_blocking=True) for _ in jobs]
     xp.cuda.Device().synchronize()
@@ -107,7 +122,8 @@ def test_random_shapes(xp):
         lengths = ragged(batch, steps, seed) if random.rand() < 0.6 else (steps,) * batch
         directions = [(False,), (True,), BOTH][random.randint(3)]
         precision, with_gh = str(random.choice(plans.PRECISIONS)), bool(random.randint(2))
-        # through a single unit the gradient of a last state is a product of all steps, and their errors add up
+        # through a single unit the gradient of a last state is a product of all steps,
+        # and their errors add up
         case = Case(units, lengths, precision, directions, with_gh or units == 1)
         try:
             check(xp, case, seed)
@@ -118,7 +134,9 @@ def test_random_shapes(xp):
 
 
 def run(name, engine, order):
-    """-> outputs of a link, their gradients by inputs and parameters, and with order 2 the gradients of these."""
+    """-> outputs of a link, their gradients by inputs and parameters,
+    and with order 2 the gradients of these.
+    """
     numpy.random.seed(0)
     link = LINKS[name]()
     link.to_device('@numpy' if engine == 'numpy' else '@cupy:0')

@@ -1,16 +1,16 @@
 """The persistent kernels and their engine, run on the CPU with threads and blocks in any order."""
+
 import numpy
 import pytest
 
 from chainer_lstm.kernels import persistent_plan as plans
-from tests.kernels import fibres
-from tests.kernels import persistent_cases
-from tests.kernels.persistent_cases import Case
-from tests.kernels.persistent_cases import ragged
+from tests.kernels import fibres, persistent_cases
+from tests.kernels.persistent_cases import Case, ragged
 
 RAGGED = (6, 6, 5, 5, 5, 3, 3, 2, 1, 1, 0)
 
-# what is run -> the case, and how: units of backward's split, multiprocessors, registers for weights, steps of a launch
+# what is run -> the case, and how: units of backward's split, multiprocessors,
+# registers for weights, steps of a launch
 CASES = {
     'one unit, row and step': (Case(1, (1,)), {}),
     'one group': (Case(5, (4, 4, 2)), {}),
@@ -21,7 +21,10 @@ CASES = {
     'ragged, both': (Case(37, RAGGED, directions=(False, True)), {}),
     'ragged, both, tf32': (Case(50, RAGGED, 'high', (False, True)), {}),
     'ragged, both, bf16': (Case(50, RAGGED, 'medium', (False, True)), {}),
-    'both, one after the other': (Case(37, RAGGED, directions=(False, True)), {'multiprocessors': 5}),
+    'both, one after the other': (
+        Case(37, RAGGED, directions=(False, True)),
+        {'multiprocessors': 5},
+    ),
     'no gradient of h': (Case(20, RAGGED, with_gh=False), {}),
     'gradient of h beside another': (Case(20, RAGGED, apart=20), {}),
     'split in 2': (Case(37, RAGGED), {'split': 2}),
@@ -31,15 +34,28 @@ CASES = {
     'split in 2, equal, tf32': (Case(40, (5,) * 9, 'high'), {'split': 2}),
     'groups in turn': (Case(37, ragged(29, 5)), {'multiprocessors': 7}),
     'groups in turn, split in 4': (Case(37, ragged(29, 5)), {'multiprocessors': 9, 'split': 4}),
-    'groups in turn, split in 2, both': (Case(21, ragged(25, 6), directions=(False, True)),
-                                         {'multiprocessors': 10, 'split': 2}),
+    'groups in turn, split in 2, both': (
+        Case(21, ragged(25, 6), directions=(False, True)),
+        {'multiprocessors': 10, 'split': 2},
+    ),
     'weights in shared memory': (Case(140, (3, 3, 2, 1)), {'registers': 32}),
-    'weights in shared memory, split in 4': (Case(150, (3, 3, 2, 1), 'high'), {'registers': 32, 'split': 4}),
-    'weights in shared memory, bf16, split in 2': (Case(150, (3, 3, 2, 1), 'medium'), {'registers': 16, 'split': 2}),
+    'weights in shared memory, split in 4': (
+        Case(150, (3, 3, 2, 1), 'high'),
+        {'registers': 32, 'split': 4},
+    ),
+    'weights in shared memory, bf16, split in 2': (
+        Case(150, (3, 3, 2, 1), 'medium'),
+        {'registers': 16, 'split': 2},
+    ),
     'several launches': (Case(37, ragged(11, 9)), {'steps': 2}),
-    'several launches, reverse, split in 4': (Case(37, ragged(11, 9), directions=(True,)), {'steps': 3, 'split': 4}),
-    'several launches, groups in turn': (Case(20, ragged(20, 7), directions=(False, True)),
-                                         {'steps': 3, 'multiprocessors': 4}),
+    'several launches, reverse, split in 4': (
+        Case(37, ragged(11, 9), directions=(True,)),
+        {'steps': 3, 'split': 4},
+    ),
+    'several launches, groups in turn': (
+        Case(20, ragged(20, 7), directions=(False, True)),
+        {'steps': 3, 'multiprocessors': 4},
+    ),
     'a launch for each step': (Case(20, (4, 4, 1)), {'steps': 1, 'split': 2}),
     'more units than one round of warps': (Case(333, (3, 3, 2), 'high'), {}),
     'all multiprocessors of an H100': (Case(650, (2,) * 16 + (1,), 'high'), {}),
@@ -48,57 +64,123 @@ CASES = {
 
 # name -> what stands in the source, what is put there, and what shows it
 MUTANTS = {
-    'no barrier in forward': ('lane, job.error);\n            __syncthreads();', 'lane, job.error);', 'ragged'),
-    'no barrier in backward': ('lane, job.error);\n                __syncthreads();', 'lane, job.error);', 'ragged'),
-    'no barrier after loading weights': ('weights, warp, lane);\n    __syncthreads();', 'weights, warp, lane);',
-                                         'weights in shared memory, split in 4'),
+    'no barrier in forward': (
+        'lane, job.error);\n            __syncthreads();',
+        'lane, job.error);',
+        'ragged',
+    ),
+    'no barrier in backward': (
+        'lane, job.error);\n                __syncthreads();',
+        'lane, job.error);',
+        'ragged',
+    ),
+    'no barrier after loading weights': (
+        'weights, warp, lane);\n    __syncthreads();',
+        'weights, warp, lane);',
+        'weights in shared memory, split in 4',
+    ),
     'one buffer of sums': ('turn ^= 1;', '', 'groups in turn'),
     'buffers of sums swapped without a barrier': (
-        'if (t + 1 < longest) {', 'turn ^= 1; if (t + 1 < longest) { turn ^= 1;', 'groups in turn'),
+        'if (t + 1 < longest) {',
+        'turn ^= 1; if (t + 1 < longest) { turn ^= 1;',
+        'groups in turn',
+    ),
     'no wait for prefetches': ('wait_for_prefetches();', '', 'equal lengths'),
     'only one word is looked at': ('return x > y ? x : y;\n}', 'return v.x;\n}', 'ragged'),
     'no word is looked at': ('!any_of_warp(all == UNSET)', 'true', 'ragged'),
     'looks are not repeated': ('has(i, warp) && found[i] == UNSET)', 'false)', 'ragged'),
-    'slots as they were before': ('job.exchange[j] = uint4', 'if (false) job.exchange[j] = uint4', 'ragged'),
+    'slots as they were before': (
+        'job.exchange[j] = uint4',
+        'if (false) job.exchange[j] = uint4',
+        'ragged',
+    ),
     'forward writes into the slot that is read': (
-        'slot + (groups + g) * SLOT + blockIdx.x * CHUNK, u', 'slot + g * SLOT + blockIdx.x * CHUNK, u', 'ragged'),
-    'one slot for all steps': ('slots + (long long)(t - job.begin) * groups * SLOT', 'slots', 'ragged'),
+        'slot + (groups + g) * SLOT + blockIdx.x * CHUNK, u',
+        'slot + g * SLOT + blockIdx.x * CHUNK, u',
+        'ragged',
+    ),
+    'one slot for all steps': (
+        'slots + (long long)(t - job.begin) * groups * SLOT',
+        'slots',
+        'ragged',
+    ),
     'boxes of one parity': ('(t & 1)', '0', 'split in 4'),
     'no look at the tag': ('(word)(found[away] >> 32) != tag', '!~found[away]', 'split in 4'),
     'boxes of another mate': ('(part + away) % SPLIT * OWNERS', 'away * OWNERS', 'split in 4'),
     'sums of another mate': ('s.partial[turn][w][mate]', 's.partial[turn][w][part]', 'split in 4'),
-    'rows of fragments swapped': ('lane / 4 + 8 * (i % 2), k', 'lane / 4 + 8 * (i / 2), k', 'one group'),
-    'k of fragments in mma order': ('k = 16 * chunk + 4 * (lane % 4)', 'k = 16 * chunk + 2 * (lane % 4)', 'one group'),
-    'words of fragments swapped': ('sums[m], a[0][m], b.x, b.y', 'sums[m], a[0][m], b.y, b.x', 'one group'),
+    'rows of fragments swapped': (
+        'lane / 4 + 8 * (i % 2), k',
+        'lane / 4 + 8 * (i / 2), k',
+        'one group',
+    ),
+    'k of fragments in mma order': (
+        'k = 16 * chunk + 4 * (lane % 4)',
+        'k = 16 * chunk + 2 * (lane % 4)',
+        'one group',
+    ),
+    'words of fragments swapped': (
+        'sums[m], a[0][m], b.x, b.y',
+        'sums[m], a[0][m], b.y, b.x',
+        'one group',
+    ),
     'columns of sums swapped': ('lane % 4 * 2;', 'lane / 4 * 2 % 8;', 'ragged'),
-    'lower half of sums lost': ('partial[m][r + 8][n] =', 'partial[m][r + 7][n] =', 'equal lengths'),
+    'lower half of sums lost': (
+        'partial[m][r + 8][n] =',
+        'partial[m][r + 7][n] =',
+        'equal lengths',
+    ),
     'lo times hi forgotten': ('mma_bf16(sums[m], a[1][m], b.x, b.y)', '', 'equal lengths'),
     'hi times lo forgotten': ('mma_bf16(sums[m], a[0][m], b.z, b.w)', '', 'equal lengths'),
-    'a warp too few': ('w < WARPS; w++) {\n                    z.a', 'w < WARPS - 1; w++) {\n                    z.a',
-                       'weights in shared memory'),
+    'a warp too few': (
+        'w < WARPS; w++) {\n                    z.a',
+        'w < WARPS - 1; w++) {\n                    z.a',
+        'weights in shared memory',
+    ),
     'last chunk forgotten': ('i * WARPS + warp < NK', 'i * WARPS + warp < NK - 1', 'equal lengths'),
     'rows beyond the batch': ('row >= job.batch ? 0 : ', '', 'equal lengths'),
-    'units beyond the last in forward': ('live = owner && unit < H', 'live = owner', 'equal lengths'),
-    'units beyond the last in backward': ('real = owner && unit < H', 'real = owner', 'equal lengths'),
+    'units beyond the last in forward': (
+        'live = owner && unit < H',
+        'live = owner',
+        'equal lengths',
+    ),
+    'units beyond the last in backward': (
+        'real = owner && unit < H',
+        'real = owner',
+        'equal lengths',
+    ),
     'finished rows go on': ('unit < H && t < length;', 'unit < H;', 'ragged'),
     'reverse ignored': ('job.reverse ?', 'false ?', 'ragged, reverse'),
     'initial h forgotten': ('live ? job.h[at] : 0.f', '0.f', 'one group'),
     'last gradients in every step': ('t == min(length, job.end) - 1;', 'true;', 'equal lengths'),
-    'state between launches lost': ('t < 0)\n        return job.initial', 't < job.begin)\n        return job.initial',
-                                    'several launches'),
-    'gradients between launches lost': ('const bool joins = t == min(length, job.end) - 1',
-                                        'const bool joins = t == length - 1', 'several launches'),
-    'ended rows overwritten between launches': ('real && job.begin < length', 'real && job.begin <= length',
-                                                'several launches, reverse, split in 4'),
+    'state between launches lost': (
+        't < 0) return job.initial',
+        't < job.begin) return job.initial',
+        'several launches',
+    ),
+    'gradients between launches lost': (
+        'const bool joins = t == min(length, job.end) - 1',
+        'const bool joins = t == length - 1',
+        'several launches',
+    ),
+    'ended rows overwritten between launches': (
+        'real && job.begin < length',
+        'real && job.begin <= length',
+        'several launches, reverse, split in 4',
+    ),
     'gh of the wrong stride': ('job.gh_stride', 'H', 'gradient of h beside another'),
     'jobs mixed up': ('jobs.job[blockIdx.z]', 'jobs.job[0]', 'ragged, both'),
 }
 
 # what the emulation itself says, by the edit that makes it say so
 OUTCOMES = {
-    'deadlock': ('job.error);\n            __syncthreads();', 'job.error);\n            if (warp) __syncthreads();'),
+    'deadlock': (
+        'job.error);\n            __syncthreads();',
+        'job.error);\n            if (warp) __syncthreads();',
+    ),
     'the lanes of a warp met in different operations': (
-        'from_lane_xor(h, GROUP);', 'unit % 2 ? from_lane_xor(h, GROUP) : float(any_of_warp(true));'),
+        'from_lane_xor(h, GROUP);',
+        'unit % 2 ? from_lane_xor(h, GROUP) : float(any_of_warp(true));',
+    ),
     'written outside of shared memory': ('c[k][thread] = live', 'c[k + 1][thread] = live'),
 }
 
@@ -113,8 +195,13 @@ def prepared(monkeypatch, name, **options):
     """A case and an engine for it."""
     case, how = CASES[name]
     if 'split' in how:
-        monkeypatch.setattr(plans, 'kernels', lambda direction, *args: [
-            plans.Kernel(direction, *args, 1 if direction == 'fwd' else how['split'])])
+        monkeypatch.setattr(
+            plans,
+            'kernels',
+            lambda direction, *args: [
+                plans.Kernel(direction, *args, 1 if direction == 'fwd' else how['split'])
+            ],
+        )
     if 'registers' in how:
         monkeypatch.setattr(plans, '_WEIGHT_REGISTERS', how['registers'])
     if 'steps' in how:
@@ -134,7 +221,9 @@ def check(monkeypatch, name, seed=1, **options):
 @pytest.mark.parametrize('name', CASES)
 def test_agrees_with_float64(monkeypatch, name):
     """And computes the same bits in whatever order the threads run."""
-    first, *others = (check(monkeypatch, name, seed) for seed in ((1,) if CASES[name][0].units > 500 else (1, 2)))
+    first, *others = (
+        check(monkeypatch, name, seed) for seed in ((1,) if CASES[name][0].units > 500 else (1, 2))
+    )
     for other in others:
         numpy.testing.assert_equal(other, first)
 
@@ -170,9 +259,9 @@ def test_nan_stays_in_its_sequence(monkeypatch, precision):
     """A NaN with the bits of an empty word must neither be waited for nor reach other sequences."""
     case, batch = Case(37, (4,) * 11, precision), 11
     engine = fibres.engine(monkeypatch, precision)
-    (pre, _, _, _, gh, *_), = inputs = persistent_cases.make(case)
+    ((pre, _, _, _, gh, *_),) = inputs = persistent_cases.make(case)
     pre[3, 7] = gh[3 * batch + 5, 2] = numpy.nan
-    found, = persistent_cases.run(engine, engine.xp, case, inputs)
+    (found,) = persistent_cases.run(engine, engine.xp, case, inputs)
     assert not engine.error[0]
     for name, x in zip(persistent_cases.RESULTS, found):
         rows, _ = numpy.nonzero(numpy.isnan(x))
@@ -182,7 +271,9 @@ def test_nan_stays_in_its_sequence(monkeypatch, precision):
 @pytest.mark.parametrize('name', ['equal lengths', 'split in 4'])
 @pytest.mark.parametrize('direction', ['fwd', 'bwd'])
 def test_blocks_that_do_not_run(monkeypatch, name, direction):
-    """Should a cooperative launch not do what it promises: no hang but NaN, and an exception in the next call."""
+    """Should a cooperative launch not do what it promises:
+    no hang but NaN, and an exception in the next call.
+    """
     case, engine = prepared(monkeypatch, name)
     forward, backward = persistent_cases.jobs(engine.xp, case, persistent_cases.make(case))
     if direction == 'bwd':
@@ -192,7 +283,7 @@ def test_blocks_that_do_not_run(monkeypatch, name, direction):
         engine.recur_forward_all(forward)
         assert numpy.isnan(forward[0][2][-1]).all()
     else:
-        (gh0, _, _), = engine.recur_backward_all(backward)
+        ((gh0, _, _),) = engine.recur_backward_all(backward)
         assert numpy.isnan(gh0[0]).all()
     with pytest.raises(RuntimeError, match='waited in vain'):
         engine.recur_forward_all(forward)

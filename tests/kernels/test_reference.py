@@ -2,8 +2,7 @@ import numpy
 import pytest
 
 from chainer_lstm import kernels
-from chainer_lstm.kernels import layout
-from chainer_lstm.kernels import reference
+from chainer_lstm.kernels import layout, reference
 from tests import reference as loops
 from tests.kernels import cases
 
@@ -73,7 +72,9 @@ def test_lstm_fwd():
         expected = (numpy.tanh, sigmoid, sigmoid, sigmoid)
         for gate in range(4):
             column = 4 * unit + gate
-            numpy.testing.assert_allclose(gates[:, column], expected[gate](pre[:, column]), rtol=1e-14, atol=1e-14)
+            numpy.testing.assert_allclose(
+                gates[:, column], expected[gate](pre[:, column]), rtol=1e-14, atol=1e-14
+            )
 
 
 def test_lstm_bwd():
@@ -125,9 +126,18 @@ def test_engine_is_the_reference(call):
     cases.assert_close(outputs, getattr(reference, call.method)(numpy, *values), (1e-14, 1e-14))
 
 
-@pytest.mark.parametrize('dtypes, expected', [
-    ('e', 'f'), ('f', 'f'), ('d', 'd'), ('ee', 'f'), ('ef', 'f'), ('fd', 'd'), ('ed', 'd'),
-])
+@pytest.mark.parametrize(
+    'dtypes, expected',
+    [
+        ('e', 'f'),
+        ('f', 'f'),
+        ('d', 'd'),
+        ('ee', 'f'),
+        ('ef', 'f'),
+        ('fd', 'd'),
+        ('ed', 'd'),
+    ],
+)
 def test_wide_dtype(dtypes, expected):
     engine = kernels.Engine()
     assert engine.wide_dtype(*dtypes) == expected
@@ -139,7 +149,9 @@ def test_wide_dtype(dtypes, expected):
 @pytest.mark.parametrize('dtype', 'efd')
 def test_wide_like(dtype):
     engine = kernels.Engine()
-    a, none, b = engine.wide_like(numpy.zeros(1, dtype), numpy.ones(2, 'd'), None, numpy.ones(2, 'e'))
+    a, none, b = engine.wide_like(
+        numpy.zeros(1, dtype), numpy.ones(2, 'd'), None, numpy.ones(2, 'e')
+    )
     assert none is None
     assert a.dtype == b.dtype == dtype
 

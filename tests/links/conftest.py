@@ -1,4 +1,5 @@
 """Links to write into files of each format, and links that read them."""
+
 import functools
 from typing import NamedTuple
 
@@ -9,15 +10,13 @@ import pytest
 from chainer import serializers
 
 import chainer_lstm.links
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import uniform
+from tests.conftest import INPUT, UNITS, assert_same, contents, uniform
 
 
 class Format(NamedTuple):
-    """How Chainer writes and reads one kind of file; ``load_loosely`` is not strict about missing keys."""
+    """How Chainer writes and reads one kind of file;
+    ``load_loosely`` is not strict about missing keys.
+    """
 
     name: str
     save: object
@@ -31,15 +30,20 @@ def load_hdf5_loosely(path, link):
 
 
 FORMATS = [
-    Format('npz', serializers.save_npz, serializers.load_npz, functools.partial(serializers.load_npz, strict=False)),
+    Format(
+        'npz',
+        serializers.save_npz,
+        serializers.load_npz,
+        functools.partial(serializers.load_npz, strict=False),
+    ),
     Format('hdf5', serializers.save_hdf5, serializers.load_hdf5, load_hdf5_loosely),
 ]
 ARGUMENTS = {
     'LSTM': (INPUT, UNITS),
     'StatelessLSTM': (INPUT, UNITS),
     'StatefulPeepholeLSTM': (INPUT, UNITS),
-    'NStepLSTM': (2, INPUT, UNITS, 0.),
-    'NStepBiLSTM': (2, INPUT, UNITS, 0.),
+    'NStepLSTM': (2, INPUT, UNITS, 0.0),
+    'NStepBiLSTM': (2, INPUT, UNITS, 0.0),
 }
 DEFERRABLE = ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM']
 STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
@@ -72,7 +76,9 @@ def with_state(link, batch=2):
 def file(request, tmp_path):
     """A file in each format: the functions with the path filled in."""
     name, *functions = request.param
-    return Format(name, *(functools.partial(function, str(tmp_path / 'file')) for function in functions))
+    return Format(
+        name, *(functools.partial(function, str(tmp_path / 'file')) for function in functions)
+    )
 
 
 def assert_load_fails(file, link, data, error, message):

@@ -1,16 +1,19 @@
 """Of ``links.SequenceLSTM``: what it is made with, and its inputs."""
+
 import chainer
 import numpy
 import pytest
 
 from chainer_lstm import links
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import uniforms
+from tests.conftest import INPUT, UNITS, uniforms
 
 BATCH, TIME = 4, 5
-LAYERS = {'one layer': (1, False), 'both directions': (1, True), 'three layers': (3, False),
-          'two layers in both directions': (2, True)}
+LAYERS = {
+    'one layer': (1, False),
+    'both directions': (1, True),
+    'three layers': (3, False),
+    'two layers in both directions': (2, True),
+}
 MASKS = {
     'no mask': {},
     'lengths': {'lengths': [3, 5, 0, 1]},
@@ -26,7 +29,9 @@ SHAPES = pytest.mark.parametrize(('n_layers', 'bidirectional'), LAYERS.values(),
 
 def make(in_size=INPUT, out_size=UNITS, dtype='d', xp=numpy, **kwargs):
     with chainer.using_config('dtype', numpy.dtype(dtype)):
-        link = links.SequenceLSTM(in_size, out_size, bias_init=chainer.initializers.Uniform(1), **kwargs)
+        link = links.SequenceLSTM(
+            in_size, out_size, bias_init=chainer.initializers.Uniform(1), **kwargs
+        )
     link.to_device('@numpy' if xp is numpy else '@cupy:0')
     return link
 
@@ -37,4 +42,6 @@ def full(**kwargs):
 
 def samples(groups, dtype='d', xp=numpy):
     """x, c, h."""
-    return uniforms([(BATCH, TIME, INPUT), (groups, BATCH, UNITS), (groups, BATCH, UNITS)], dtype, xp)
+    return uniforms(
+        [(BATCH, TIME, INPUT), (groups, BATCH, UNITS), (groups, BATCH, UNITS)], dtype, xp
+    )

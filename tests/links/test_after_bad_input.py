@@ -1,16 +1,12 @@
 """Links after bad input, and what a table of wrong calls (tests/bad_input) does not hold."""
+
 import numpy
 import pytest
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
 from tests.bad_input.rows import zeros
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import uniform
-from tests.conftest import weighted_sum
+from tests.conftest import INPUT, UNITS, assert_same, contents, uniform, weighted_sum
 
 X = zeros(2, INPUT)
 
@@ -33,7 +29,9 @@ def test_deferred_link_works_after_bad_inputs(name):
         numpy.random.seed(2)
         loss = weighted_sum([call(uniform((2, INPUT), 'f'))])
         loss.backward()
-        results.append({**contents(link), **{f'{path} grad': param.grad for path, param in link.namedparams()}})
+        results.append(
+            {**contents(link), **{f'{path} grad': param.grad for path, param in link.namedparams()}}
+        )
     assert_same(*results)
     assert results[0]['/upward/W'].shape == (4 * UNITS, INPUT)
     assert results[0]['/upward/W grad'] is not None

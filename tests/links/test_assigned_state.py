@@ -1,4 +1,5 @@
 """States that a program assigns as plain arrays, which Chainer's links take too."""
+
 import copy
 import pickle
 
@@ -9,12 +10,7 @@ from chainer import serializers
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import pair
-from tests.conftest import uniform
+from tests.conftest import INPUT, UNITS, assert_close, assert_same, pair, uniform
 from tests.links.conftest import STATEFUL
 
 LINKS = {
@@ -111,9 +107,15 @@ def test_persistent_state(name, tmp_path):
     assert_close([link.c, link.h], states(name))
 
 
-@pytest.mark.parametrize('duplicate', [
-    lambda link: link.copy('copy'), copy.deepcopy, lambda link: pickle.loads(pickle.dumps(link)),
-], ids=['copy', 'deepcopy', 'pickle'])
+@pytest.mark.parametrize(
+    'duplicate',
+    [
+        lambda link: link.copy('copy'),
+        copy.deepcopy,
+        lambda link: pickle.loads(pickle.dumps(link)),
+    ],
+    ids=['copy', 'deepcopy', 'pickle'],
+)
 def test_copies(name, duplicate):
     link = duplicate(assigned(name))
     assert_same(link.save_state(), dict(zip('ch', states(name))))

@@ -1,4 +1,7 @@
-"""Gradients of parameters are dense: ChainerMN averages the memory behind them, and of another layout only a copy."""
+"""Gradients of parameters are dense: ChainerMN averages the memory behind them,
+and of another layout only a copy.
+"""
+
 import chainer
 import chainer.functions as F
 import numpy
@@ -34,16 +37,19 @@ def language_model(link):
 
 
 @pytest.mark.parametrize('engine', ['auto', 'numpy'])
-@pytest.mark.parametrize(('make', 'call'), [
-    (lambda: links.LSTM(*STATEFUL), in_sequence),
-    (lambda: links.LSTM(*STATEFUL), in_steps),
-    (lambda: links.StatelessLSTM(*STATEFUL), stateless),
-    (lambda: links.StatefulPeepholeLSTM(*STATEFUL), in_sequence),
-    (lambda: links.StatefulPeepholeLSTM(*STATEFUL), in_steps),
-    (lambda: links.NStepLSTM(*STACK), stacked),
-    (lambda: links.NStepBiLSTM(*STACK), stacked),
-    (lambda: RNNForLM(9, 4), language_model),
-])
+@pytest.mark.parametrize(
+    ('make', 'call'),
+    [
+        (lambda: links.LSTM(*STATEFUL), in_sequence),
+        (lambda: links.LSTM(*STATEFUL), in_steps),
+        (lambda: links.StatelessLSTM(*STATEFUL), stateless),
+        (lambda: links.StatefulPeepholeLSTM(*STATEFUL), in_sequence),
+        (lambda: links.StatefulPeepholeLSTM(*STATEFUL), in_steps),
+        (lambda: links.NStepLSTM(*STACK), stacked),
+        (lambda: links.NStepBiLSTM(*STACK), stacked),
+        (lambda: RNNForLM(9, 4), language_model),
+    ],
+)
 def test_dense(make, call, engine):
     link = make()
     link.cleargrads()

@@ -1,22 +1,29 @@
 """forward_sequence against calling the link step by step, which is tested against Chainer."""
+
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
 
 from chainer_lstm import links
-from tests.conftest import BATCHES
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import gradients
-from tests.conftest import inputs
-from tests.conftest import uniform
+from tests.conftest import (
+    BATCHES,
+    INPUT,
+    UNITS,
+    assert_close,
+    assert_same,
+    contents,
+    gradients,
+    inputs,
+    uniform,
+)
 
 NAMES = ['LSTM', 'StatefulPeepholeLSTM']
-FALLING = {name: batches for name, batches in BATCHES.items() if list(batches) == sorted(batches, reverse=True)}
+FALLING = {
+    name: batches
+    for name, batches in BATCHES.items()
+    if list(batches) == sorted(batches, reverse=True)
+}
 
 
 def make(name, xp=numpy, in_size=INPUT):
@@ -47,7 +54,9 @@ def test_list_of_steps(name, batches, order, xp):
 @pytest.mark.parametrize('rows', [3, 5])
 def test_from_a_state(name, rows, xp):
     state = uniform((rows, UNITS), 'f', xp), uniform((rows, UNITS), 'f', xp, 1)
-    check(name, xp, inputs((3, 3, 2), xp=xp), lambda link: link.set_state(*(s.copy() for s in state)))
+    check(
+        name, xp, inputs((3, 3, 2), xp=xp), lambda link: link.set_state(*(s.copy() for s in state))
+    )
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -95,7 +104,9 @@ def test_chunks_of_truncated_backpropagation(name):
             link.cleargrads()
             loss.backward()
             loss.unchain_backward()
-            assert functions_behind(link.c) <= 1  # the state of the chunk out of the node, and nothing of the chunk
+            assert (
+                functions_behind(link.c) <= 1
+            )  # the state of the chunk out of the node, and nothing of the chunk
             assert functions_behind(link.h) <= 1
             optimizer.update()
         weights.append([*link.params(), link.c, link.h])
@@ -153,7 +164,10 @@ def test_from_half_a_state_the_other_half_is_zeros(name, given):
     state, zeros = uniform((3, UNITS), 'f'), numpy.zeros((3, UNITS), 'f')
     results = []
     for other in (None, zeros):
-        for call in (lambda link, xs: link.forward_sequence(xs), lambda link, xs: [link(x) for x in xs]):
+        for call in (
+            lambda link, xs: link.forward_sequence(xs),
+            lambda link, xs: [link(x) for x in xs],
+        ):
             link = make(name)
             link.set_state(*((state, other) if given == 'c' else (other, state)))
             results.append([*call(link, inputs((2, 1))), link.c, link.h])

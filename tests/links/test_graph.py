@@ -1,22 +1,22 @@
-"""The graph of links with a state: which variable is a function of which, and what cutting it does, as in Chainer."""
+"""The graph of links with a state: which variable is a function of which, and what cutting it does,
+as in Chainer.
+"""
+
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
 
 from chainer_lstm import links
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import inputs
-from tests.conftest import pair
-from tests.conftest import weighted_sum
+from tests.conftest import INPUT, UNITS, assert_close, inputs, pair, weighted_sum
 
 STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
 
 
 def both(name, scenario):
-    """What a scenario returns with Chainer's link is what it returns with the package's, in float64."""
+    """What a scenario returns with Chainer's link is what it returns with the package's,
+    in float64.
+    """
     with chainer.using_config('dtype', numpy.float64):
         chainers, package = pair(name, INPUT, UNITS)
     assert_close(scenario(package), scenario(chainers))
@@ -39,7 +39,7 @@ def h_by_c(link):
 
 def h_by_c_twice_differentiable(link):
     steps(link)
-    first, = chainer.grad([weighted_sum([link.h])], [link.c], enable_double_backprop=True)
+    (first,) = chainer.grad([weighted_sum([link.h])], [link.c], enable_double_backprop=True)
     if first is None:
         return [None]
     return [first, *chainer.grad([weighted_sum([first])], [link.c, link.upward.W])]
@@ -127,9 +127,20 @@ def two_steps_from_one_state(link):
 
 
 SCENARIOS = [
-    h_by_c, h_by_c_twice_differentiable, h_by_the_c_before, h_by_c_of_a_first_step, c_cut_after_the_last_step,
-    c_cut_between_steps, gradient_by_c_that_was_cut, c_cut_first_and_all_that_is_left_later, h_cut_between_steps,
-    backward_cut_between_steps, gradients_that_are_retained, loss_on_c_and_on_h_of_each_step, two_steps_from_one_state]
+    h_by_c,
+    h_by_c_twice_differentiable,
+    h_by_the_c_before,
+    h_by_c_of_a_first_step,
+    c_cut_after_the_last_step,
+    c_cut_between_steps,
+    gradient_by_c_that_was_cut,
+    c_cut_first_and_all_that_is_left_later,
+    h_cut_between_steps,
+    backward_cut_between_steps,
+    gradients_that_are_retained,
+    loss_on_c_and_on_h_of_each_step,
+    two_steps_from_one_state,
+]
 
 
 @STATEFUL
@@ -149,6 +160,7 @@ def h_by_c_of_a_first_step_in_float32(link):
 
 
 # After forward_sequence
+
 
 @STATEFUL
 def test_last_output_of_steps_is_h(name):

@@ -5,31 +5,32 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 import pytest
-from chainer import function_hooks
-from chainer import link_hooks
+from chainer import function_hooks, link_hooks
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from chainer_lstm.functions.lstm import LSTM
-from chainer_lstm.functions.lstm import LSTMStep
-from chainer_lstm.functions.lstm import PeepholeLSTMStep
-from tests.conftest import BATCHES
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import gradients
-from tests.conftest import inputs
-from tests.conftest import outputs_and_states
-from tests.conftest import outputs_states_and_gradients
-from tests.conftest import pair
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.conftest import weighted_sum
+from chainer_lstm.functions.lstm import LSTM, LSTMStep, PeepholeLSTMStep
+from tests.conftest import (
+    BATCHES,
+    INPUT,
+    UNITS,
+    assert_close,
+    assert_same,
+    contents,
+    gradients,
+    inputs,
+    outputs_and_states,
+    outputs_states_and_gradients,
+    pair,
+    uniform,
+    uniforms,
+    weighted_sum,
+)
 
-CHILDREN = {'LSTM': ('upward', 'lateral'),
-            'StatefulPeepholeLSTM': ('upward', 'lateral', 'peep_i', 'peep_f', 'peep_o')}
+CHILDREN = {
+    'LSTM': ('upward', 'lateral'),
+    'StatefulPeepholeLSTM': ('upward', 'lateral', 'peep_i', 'peep_f', 'peep_o'),
+}
 NAMES_AND_CHILDREN = [(name, child) for name, children in CHILDREN.items() for child in children]
 STATEFUL = pytest.mark.parametrize('name', CHILDREN)
 OF_BOTH = pytest.mark.parametrize('name, child', NAMES_AND_CHILDREN)
@@ -40,6 +41,7 @@ def new(name):
 
 
 # Replaced children and hooks: the children themselves are called
+
 
 class Negative(L.Linear):
     """Counts the calls of all its kind."""
@@ -69,8 +71,13 @@ def test_child_with_another_bias_is_used(name, child):
     results = []
     for link in pair(name, INPUT, UNITS):
         W = getattr(link, child).W
-        setattr(link, child, L.Linear.from_params(W, None if child == 'upward' else uniform(len(W), 'f'),
-                                                  nobias=child == 'upward'))
+        setattr(
+            link,
+            child,
+            L.Linear.from_params(
+                W, None if child == 'upward' else uniform(len(W), 'f'), nobias=child == 'upward'
+            ),
+        )
         results.append(outputs_states_and_gradients(link, inputs((3, 3))))
     assert_close(results[1], results[0])
     plain = outputs_and_states(pair(name, INPUT, UNITS)[1], inputs((3, 3)))
@@ -93,8 +100,11 @@ def test_forward_of_a_child_taken_over(name, child):
     assert len(calls) == (2 if child == 'lateral' else 4)
 
 
-@pytest.mark.parametrize('make', [lambda: Negative(4 * UNITS), lambda: L.Linear(None, 4 * UNITS, initial_bias=1)],
-                         ids=['a subclass', 'plain'])
+@pytest.mark.parametrize(
+    'make',
+    [lambda: Negative(4 * UNITS), lambda: L.Linear(None, 4 * UNITS, initial_bias=1)],
+    ids=['a subclass', 'plain'],
+)
 def test_deferred_child_is_initialized_by_the_link(make):
     """As Chainer's: the initializers are those of the LSTM."""
     results = []
@@ -115,7 +125,10 @@ def test_upward_that_is_no_linear(name):
     link.upward = chainer.Sequential(layers[0], F.tanh, layers[1])
     other.upward = layers[1]
     xs = inputs((3, 2))
-    results = [outputs_and_states(other, [F.tanh(layers[0](x)) for x in xs]), outputs_and_states(link, xs)]
+    results = [
+        outputs_and_states(other, [F.tanh(layers[0](x)) for x in xs]),
+        outputs_and_states(link, xs),
+    ]
     assert_close(results[1], results[0])
     params = [param for layer in layers for param in layer.params()]
     assert_close(gradients(results[1], params), gradients(results[0], params))
@@ -144,7 +157,9 @@ def test_hook_on_a_child_is_called(name, child, batches):
     hook = Recorder()
     getattr(link, child).add_hook(hook)
     assert_close(outputs_states_and_gradients(link, xs), expected)
-    with_h = [batch for batch in batches[1:] if batch or not batches[0]]  # a batch of 0 looks at no h
+    with_h = [
+        batch for batch in batches[1:] if batch or not batches[0]
+    ]  # a batch of 0 looks at no h
     assert hook.called == [child] * (len(with_h) if child == 'lateral' else len(batches))
     getattr(link, child).delete_hook('Recorder')
     hook.called.clear()
@@ -159,9 +174,13 @@ def test_hook_as_context_sees_the_children(name, make_hook):
     for link in pair(name, INPUT, UNITS):
         with make_hook() as hook:
             results.append(outputs_and_states(link, inputs((3, 3))))
-        seen.append(hook.called if make_hook is Recorder else [called for called, _ in hook.call_history])
+        seen.append(
+            hook.called if make_hook is Recorder else [called for called, _ in hook.call_history]
+        )
     assert sorted(map(str, seen[1])) == sorted(map(str, seen[0]))
-    assert len(seen[1]) == 2 + 2 * len(CHILDREN[name]) - 1  # itself and its children, twice; no lateral at first
+    assert (
+        len(seen[1]) == 2 + 2 * len(CHILDREN[name]) - 1
+    )  # itself and its children, twice; no lateral at first
     assert_close(results[1], results[0])
 
 
@@ -178,6 +197,7 @@ def test_spectral_normalization_equals_chainer(name, child):
 
 
 # In the graph
+
 
 @STATEFUL
 def test_truncated_backpropagation(name):
@@ -264,6 +284,7 @@ def test_function_hook_sees_the_step(name):
 
 # Parameters of Chainer's own links
 
+
 @pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM'])
 @pytest.mark.parametrize('into_ours', [True, False], ids=["from Chainer's", "into Chainer's"])
 def test_copyparams_and_addgrads(name, into_ours):
@@ -276,17 +297,38 @@ def test_copyparams_and_addgrads(name, into_ours):
     target.cleargrads()
     target.addgrads(source)
     assert_same(contents(target), contents(source))
-    assert_close([param.grad for param in target.params()], [param.grad for param in source.params()])
+    assert_close(
+        [param.grad for param in target.params()], [param.grad for param in source.params()]
+    )
 
 
 # Namespaces
 
-@pytest.mark.parametrize('ours, theirs, replaced', [
-    (chainer_lstm.links, chainer.links,
-     {'LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'}),
-    (chainer_lstm.functions, chainer.functions,
-     {'lstm', 'lstm_step', 'peephole_lstm_step', 'n_step_lstm', 'n_step_bilstm', 'linear', 'softmax_cross_entropy'}),
-], ids=['links', 'functions'])
+
+@pytest.mark.parametrize(
+    'ours, theirs, replaced',
+    [
+        (
+            chainer_lstm.links,
+            chainer.links,
+            {'LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'},
+        ),
+        (
+            chainer_lstm.functions,
+            chainer.functions,
+            {
+                'lstm',
+                'lstm_step',
+                'peephole_lstm_step',
+                'n_step_lstm',
+                'n_step_bilstm',
+                'linear',
+                'softmax_cross_entropy',
+            },
+        ),
+    ],
+    ids=['links', 'functions'],
+)
 def test_every_other_name_is_chainers_own(ours, theirs, replaced):
     public = {name for name in dir(theirs) if not name.startswith('_')}
     assert public <= set(dir(ours))

@@ -1,4 +1,7 @@
-"""The links under Chainer's optimizers and trainer: training gives the weights that Chainer's links get."""
+"""The links under Chainer's optimizers and trainer:
+training gives the weights that Chainer's links get.
+"""
+
 import itertools
 
 import chainer
@@ -6,20 +9,12 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 import pytest
-from chainer import optimizer_hooks
-from chainer import optimizers
-from chainer import serializers
-from chainer import training
+from chainer import optimizer_hooks, optimizers, serializers, training
 from chainer.training import extensions
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import uniform
+from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, uniform
 
 STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
 
@@ -32,7 +27,9 @@ class Model(chainer.Chain):
         self.carry_state = carry_state
         with self.init_scope():
             make = getattr(module, name)
-            self.rnn = make(2, INPUT, UNITS, 0.2) if name.startswith('NStep') else make(in_size, UNITS)
+            self.rnn = (
+                make(2, INPUT, UNITS, 0.2) if name.startswith('NStep') else make(in_size, UNITS)
+            )
             self.out = L.Linear(None, 3)
 
     def forward(self, x, t):
@@ -63,10 +60,14 @@ def make_model(module, name, **kwargs):
 
 
 def batch(seed, dtype='f'):
-    return uniform((6, 4, INPUT), dtype, seed=seed), numpy.random.RandomState(seed).randint(0, 3, 6).astype('i')
+    return uniform((6, 4, INPUT), dtype, seed=seed), numpy.random.RandomState(seed).randint(
+        0, 3, 6
+    ).astype('i')
 
 
-@pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'])
+@pytest.mark.parametrize(
+    'name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM']
+)
 @pytest.mark.parametrize('double', [False, True], ids=['once', 'twice differentiable'])
 def test_gradients_share_no_memory(name, double):
     """Optimizer hooks change them in place, and would change a shared one twice."""
@@ -74,20 +75,32 @@ def test_gradients_share_no_memory(name, double):
     model.cleargrads()
     model.forward(*batch(0)).backward(enable_double_backprop=double)
     grads = {path: param.grad for path, param in model.namedparams()}
-    shared = [paths for paths in itertools.combinations(grads, 2)
-              if numpy.shares_memory(*(grads[path] for path in paths))]
+    shared = [
+        paths
+        for paths in itertools.combinations(grads, 2)
+        if numpy.shares_memory(*(grads[path] for path in paths))
+    ]
     assert shared == []
 
 
 OPTIMIZERS = {
     'SGD': (lambda: optimizers.SGD(0.5), ()),
-    'SGD, clipping and decay': (lambda: optimizers.SGD(0.5), (
-        lambda: optimizer_hooks.GradientClipping(0.1), lambda: optimizer_hooks.WeightDecay(0.01))),
-    'MomentumSGD, hard clipping and Lasso': (lambda: optimizers.MomentumSGD(0.1), (
-        lambda: optimizer_hooks.GradientHardClipping(-0.1, 0.1), lambda: optimizer_hooks.Lasso(0.001))),
+    'SGD, clipping and decay': (
+        lambda: optimizers.SGD(0.5),
+        (lambda: optimizer_hooks.GradientClipping(0.1), lambda: optimizer_hooks.WeightDecay(0.01)),
+    ),
+    'MomentumSGD, hard clipping and Lasso': (
+        lambda: optimizers.MomentumSGD(0.1),
+        (
+            lambda: optimizer_hooks.GradientHardClipping(-0.1, 0.1),
+            lambda: optimizer_hooks.Lasso(0.001),
+        ),
+    ),
     'Adam': (optimizers.Adam, ()),
-    'Adam, clipping and decay': (lambda: optimizers.Adam(0.01), (
-        lambda: optimizer_hooks.GradientClipping(1), lambda: optimizer_hooks.WeightDecay(0.01))),
+    'Adam, clipping and decay': (
+        lambda: optimizers.Adam(0.01),
+        (lambda: optimizer_hooks.GradientClipping(1), lambda: optimizer_hooks.WeightDecay(0.01)),
+    ),
 }
 
 
@@ -99,7 +112,9 @@ def make_optimizer(kind, model):
     return optimizer
 
 
-@pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'])
+@pytest.mark.parametrize(
+    'name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM']
+)
 @pytest.mark.parametrize('kind', OPTIMIZERS)
 @pytest.mark.parametrize('dtype', ['f', 'd'])
 def test_trained_weights_equal_chainer(name, kind, dtype):
@@ -156,10 +171,14 @@ def make_trainer(module, name, folder, iterations, persistent=False, in_size=INP
     model.rnn.persistent_state = persistent
     optimizer = make_optimizer('Adam, clipping and decay', model)
     x, t = (numpy.concatenate(arrays) for arrays in zip(*(batch(seed) for seed in range(3))))
-    iterator = chainer.iterators.SerialIterator(chainer.datasets.TupleDataset(x, t), 6, shuffle=False)
+    iterator = chainer.iterators.SerialIterator(
+        chainer.datasets.TupleDataset(x, t), 6, shuffle=False
+    )
     updater = training.StandardUpdater(iterator, optimizer)
     trainer = training.Trainer(updater, (iterations, 'iteration'), out=str(folder))
-    trainer.extend(extensions.snapshot(filename='snapshot_{.updater.iteration}'), trigger=(3, 'iteration'))
+    trainer.extend(
+        extensions.snapshot(filename='snapshot_{.updater.iteration}'), trigger=(3, 'iteration')
+    )
     return trainer, model
 
 
@@ -170,7 +189,9 @@ def test_trainer_snapshot_and_resume(tmp_path, name, in_size, persistent):
     """With the state in the snapshot, a resumed run ends bit for bit as an uninterrupted one."""
     whole, model = make_trainer(chainer_lstm.links, name, tmp_path, 5, persistent, in_size)
     whole.run()
-    resumed, other = make_trainer(chainer_lstm.links, name, tmp_path / 'resumed', 5, persistent, in_size)
+    resumed, other = make_trainer(
+        chainer_lstm.links, name, tmp_path / 'resumed', 5, persistent, in_size
+    )
     serializers.load_npz(str(tmp_path / 'snapshot_3'), resumed)
     assert resumed.updater.iteration == 3
     resumed.run()
@@ -184,7 +205,9 @@ def test_trainer_snapshot_and_resume(tmp_path, name, in_size, persistent):
 @STATEFUL
 @pytest.mark.parametrize('to_ours', [True, False], ids=["Chainer's to ours", "ours to Chainer's"])
 def test_trainer_snapshot_of_the_other_package(tmp_path, name, to_ours):
-    """A run goes on in the other package; ours writes the state too, which Chainer does not read."""
+    """A run goes on in the other package;
+    ours writes the state too, which Chainer does not read.
+    """
     modules = [L, chainer_lstm.links] if to_ours else [chainer_lstm.links, L]
     first, _ = make_trainer(modules[0], name, tmp_path, 3, persistent=True)
     first.run()

@@ -4,36 +4,40 @@ The constructor and copies are tested of ``StatelessLSTM`` too, the state also
 of ``StatefulPeepholeLSTM``; what is their own is in ``test_stateless_lstm`` and
 ``test_peephole``.
 """
+
 import copy
 import pickle
 
 import chainer
 import numpy
 import pytest
-from chainer import gradient_check
-from chainer import initializers
+from chainer import gradient_check, initializers
 
 from chainer_lstm import links
 from tests import reference
-from tests.conftest import BATCHES
-from tests.conftest import DTYPES
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import gradients
-from tests.conftest import inputs
-from tests.conftest import outputs_and_states
-from tests.conftest import outputs_states_and_gradients
-from tests.conftest import pair
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.conftest import variables
+from tests.conftest import (
+    BATCHES,
+    DTYPES,
+    INPUT,
+    UNITS,
+    assert_close,
+    assert_same,
+    contents,
+    gradients,
+    inputs,
+    outputs_and_states,
+    outputs_states_and_gradients,
+    pair,
+    uniform,
+    uniforms,
+    variables,
+)
 
 
 def draw(array):
-    """An initializer that is a plain function; what it draws shows how often and on what shapes it is called."""
+    """An initializer that is a plain function;
+    what it draws shows how often and on what shapes it is called.
+    """
     array[...] = numpy.random.normal(array.ndim, 0.1, array.shape)
 
 
@@ -56,14 +60,20 @@ INITIALIZERS = {
     'forget bias scalar': {'forget_bias_init': 3},
     'forget bias array': {'forget_bias_init': uniform((1, UNITS, 1), 'f')},
     'forget bias Normal': {'forget_bias_init': initializers.Normal(0.1)},
-    'all': {'lateral_init': draw, 'upward_init': initializers.GlorotUniform(),
-            'bias_init': initializers.Normal(0.3), 'forget_bias_init': initializers.Uniform(2)},
+    'all': {
+        'lateral_init': draw,
+        'upward_init': initializers.GlorotUniform(),
+        'bias_init': initializers.Normal(0.3),
+        'forget_bias_init': initializers.Uniform(2),
+    },
 }
 SIZES = {'both sizes': (INPUT, UNITS), 'out_size alone': (UNITS,), 'in_size None': (None, UNITS)}
 
 LSTMS = pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM'])
 STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
-WRAPS = pytest.mark.parametrize('wrap', [chainer.Variable, lambda x: x], ids=['variables', 'arrays'])
+WRAPS = pytest.mark.parametrize(
+    'wrap', [chainer.Variable, lambda x: x], ids=['variables', 'arrays']
+)
 
 
 def step(link, x):
@@ -76,6 +86,7 @@ def parameters(link):
 
 
 # The constructor
+
 
 @LSTMS
 @pytest.mark.parametrize('sizes', SIZES.values(), ids=SIZES.keys())
@@ -119,6 +130,7 @@ def test_numpy_integers_as_sizes(name):
 
 # Steps
 
+
 @pytest.mark.parametrize('batches', BATCHES.values(), ids=BATCHES.keys())
 @pytest.mark.parametrize('dtype', DTYPES.values(), ids=DTYPES.keys())
 def test_steps_equal_chainer(xp, dtype, batches):
@@ -142,11 +154,14 @@ def test_second_gradients_equal_chainer(xp, batches):
 def test_steps_equal_reference(xp, batches):
     with chainer.using_config('dtype', numpy.float64):
         link = pair('LSTM', INPUT, UNITS, bias_init=draw, xp=xp)[1]
-    W, b, U = (chainer.backends.cuda.to_cpu(p.array) for p in (link.upward.W, link.upward.b, link.lateral.W))
+    W, b, U = (
+        chainer.backends.cuda.to_cpu(p.array)
+        for p in (link.upward.W, link.upward.b, link.lateral.W)
+    )
     c, h = numpy.zeros((2, batches[0], UNITS))
     for x in uniforms([(batch, INPUT) for batch in batches]):
-        c, y = reference.lstm_step(c, h[:len(x)], x, W, b, U)
-        h = numpy.concatenate((y, h[len(x):]))
+        c, y = reference.lstm_step(c, h[: len(x)], x, W, b, U)
+        h = numpy.concatenate((y, h[len(x) :]))
         assert_close([link(xp.asarray(x)), link.c, link.h], [y, c, h])
 
 
@@ -163,7 +178,8 @@ def test_backward_finite_differences(xp, name, batches):
     xs = tuple(uniforms([(batch, INPUT) for batch in batches], xp=xp))
     gys = tuple(uniforms([y.shape for y in function(*xs)], xp=xp))
     gradient_check.check_backward(
-        function, xs, gys, params=tuple(link.params()), dtype='d', atol=1e-5, rtol=1e-5)
+        function, xs, gys, params=tuple(link.params()), dtype='d', atol=1e-5, rtol=1e-5
+    )
 
 
 @STATEFUL
@@ -197,8 +213,11 @@ def test_larger_batch_raises_and_changes_nothing(name, batches):
     *xs, last = inputs(batches)
     outputs_and_states(link, xs)
     before = contents(link)
-    with pytest.raises(TypeError, match=r'^The batch size of x must be equal to or less than the size of the previous '
-                                        rf'state h\. Expected at most {max(batches[:-1])}, got {batches[-1]}\.$'):
+    with pytest.raises(
+        TypeError,
+        match=r'^The batch size of x must be equal to or less than the size of the previous '
+        rf'state h\. Expected at most {max(batches[:-1])}, got {batches[-1]}\.$',
+    ):
         link(last)
     assert_same(contents(link), before)
 
@@ -219,10 +238,11 @@ def test_a_step_is_one_node_and_with_peepholes_two(name):
 
 # The state
 
+
 @STATEFUL
 def test_state_is_none_until_the_first_step_and_after_reset(name):
     link = getattr(links, name)(INPUT, UNITS)
-    x, = inputs((2,))
+    (x,) = inputs((2,))
     assert link.c is None and link.h is None
     y = link(x)
     assert link.c.shape == (2, UNITS) and link.h is y
@@ -246,7 +266,7 @@ def test_set_state(xp, name, wrap):
 @STATEFUL
 def test_set_state_none(name):
     link = getattr(links, name)(INPUT, UNITS)
-    x, = inputs((2,))
+    (x,) = inputs((2,))
     c = uniform((2, UNITS), 'f')
     link.set_state(c, numpy.zeros_like(c))
     expected = link(x)
@@ -268,10 +288,19 @@ def test_set_state_lets_gradients_through():
 
 @STATEFUL
 @WRAPS
-@pytest.mark.parametrize('c, h', [
-    ((2, UNITS + 1), (2, UNITS + 1)), ((2, UNITS), (3, UNITS)), ((UNITS,), (UNITS,)), ((2, UNITS, 1), (2, UNITS, 1)),
-    ((2, 1), (2, 1)), ((2, UNITS), (1, UNITS)), ((2, UNITS), (2, 1)),
-], ids=str)
+@pytest.mark.parametrize(
+    'c, h',
+    [
+        ((2, UNITS + 1), (2, UNITS + 1)),
+        ((2, UNITS), (3, UNITS)),
+        ((UNITS,), (UNITS,)),
+        ((2, UNITS, 1), (2, UNITS, 1)),
+        ((2, 1), (2, 1)),
+        ((2, UNITS), (1, UNITS)),
+        ((2, UNITS), (2, 1)),
+    ],
+    ids=str,
+)
 def test_set_state_of_wrong_shape_changes_nothing(name, c, h, wrap):
     link = getattr(links, name)(INPUT, UNITS)
     link(*inputs((2,)))
@@ -295,6 +324,7 @@ def test_state_moves_with_the_link(xp, name):
 
 # Copies
 
+
 @LSTMS
 def test_copy_share_shares_parameters(name):
     link = getattr(links, name)(INPUT, UNITS)
@@ -307,7 +337,7 @@ def test_copy_share_shares_parameters(name):
 @STATEFUL
 def test_copy_share_has_a_state_of_its_own(name):
     link = getattr(links, name)(INPUT, UNITS)
-    x, = inputs((2,))
+    (x,) = inputs((2,))
     link(x)
     before = contents(link)
     other = link.copy('share')
@@ -319,9 +349,15 @@ def test_copy_share_has_a_state_of_its_own(name):
 
 
 @STATEFUL
-@pytest.mark.parametrize('duplicate', [
-    lambda link: link.copy('copy'), copy.deepcopy, lambda link: pickle.loads(pickle.dumps(link)),
-], ids=['copy', 'deepcopy', 'pickle'])
+@pytest.mark.parametrize(
+    'duplicate',
+    [
+        lambda link: link.copy('copy'),
+        copy.deepcopy,
+        lambda link: pickle.loads(pickle.dumps(link)),
+    ],
+    ids=['copy', 'deepcopy', 'pickle'],
+)
 @pytest.mark.parametrize('in_size', [INPUT, None], ids=['in_size', 'in_size None'])
 @pytest.mark.parametrize('started', [False, True], ids=['new', 'with state'])
 def test_independent_copy(name, duplicate, in_size, started):
@@ -368,7 +404,9 @@ def test_copy_init_of_a_deferred_link_stays_deferred(name):
     assert results[1]['/upward/b'][2::4].tolist() == [2] * UNITS
 
 
-@pytest.mark.parametrize('name, forget_bias', [('LSTM', 1), ('StatelessLSTM', 1), ('StatefulPeepholeLSTM', 0)])
+@pytest.mark.parametrize(
+    'name, forget_bias', [('LSTM', 1), ('StatelessLSTM', 1), ('StatefulPeepholeLSTM', 0)]
+)
 def test_repeat_draws_every_link_anew(name, forget_bias):
     weights = [parameters(link) for link in getattr(links, name)(50, 100).repeat(3)]
     matrices = [path for path in weights[0] if path.endswith('W')]
@@ -385,7 +423,7 @@ def test_repeat_draws_every_link_anew(name, forget_bias):
 @STATEFUL
 def test_repeated_links_run_in_sequence(name):
     stack = getattr(links, name)(UNITS, UNITS).repeat(2)
-    x, = inputs((2,), width=UNITS)
+    (x,) = inputs((2,), width=UNITS)
     y = stack(x)
     for link in stack:
         link.reset_state()

@@ -1,4 +1,5 @@
 """States and dropouts that Chainer's ``NStepLSTM`` and ``NStepBiLSTM`` accept."""
+
 import chainer
 import chainer.functions as F
 import numpy
@@ -6,26 +7,28 @@ import pytest
 from chainer import initializers
 
 import chainer_lstm.functions
-from tests.conftest import INPUT
-from tests.conftest import assert_close
-from tests.conftest import pair
-from tests.links.test_n_step_lstm import LINKS
-from tests.links.test_n_step_lstm import UNITS
-from tests.links.test_n_step_lstm import flat
-from tests.links.test_n_step_lstm import new
-from tests.links.test_n_step_lstm import outputs_and_gradients
-from tests.links.test_n_step_lstm import sequences
-from tests.links.test_n_step_lstm import states
+from tests.conftest import INPUT, assert_close, pair
+from tests.links.test_n_step_lstm import (
+    LINKS,
+    UNITS,
+    flat,
+    new,
+    outputs_and_gradients,
+    sequences,
+    states,
+)
 
 # More rows than sequences
 
+
 @LINKS
 @pytest.mark.parametrize(
-    'rows', [(3, 3), (4, 4), (7, 7), (4, 3), (3, 5), (4, None), (None, 4)], ids=str)
+    'rows', [(3, 3), (4, 4), (7, 7), (4, 3), (3, 5), (4, None), (None, 4)], ids=str
+)
 @pytest.mark.parametrize('lengths', [(1, 4, 2), (2, 2, 2)], ids=str)
 def test_more_rows_than_sequences_equal_chainer(name, rows, lengths):
     """The first rows are taken; hy, cy have a row for each sequence."""
-    theirs, ours = pair(name, 2, INPUT, UNITS, 0., initial_bias=initializers.Normal(1))
+    theirs, ours = pair(name, 2, INPUT, UNITS, 0.0, initial_bias=initializers.Normal(1))
     hx, cx = (None if n is None else states(ours, range(n))[k] for k, n in enumerate(rows))
     xs = sequences(lengths)
     assert_close(flat(ours(hx, cx, xs)), flat(theirs(hx, cx, xs)))
@@ -56,7 +59,7 @@ def test_gradients_of_rows_that_are_left_out_are_zero(xp, name, lengths):
 @LINKS
 def test_state_of_a_larger_batch_goes_on(name):
     """The last batch of an epoch is smaller."""
-    theirs, ours = pair(name, 2, INPUT, UNITS, 0.)
+    theirs, ours = pair(name, 2, INPUT, UNITS, 0.0)
     results = []
     for link in (theirs, ours):
         hy, cy, _ = link(None, None, sequences((2, 3, 1)))
@@ -66,9 +69,11 @@ def test_state_of_a_larger_batch_goes_on(name):
 
 # Dropout
 
+
 @LINKS
 @pytest.mark.parametrize(
-    'dropout', [1, 1., 2, -1, numpy.nan, None, 'a', True, numpy.array([.5, .5])], ids=str)
+    'dropout', [1, 1.0, 2, -1, numpy.nan, None, 'a', True, numpy.array([0.5, 0.5])], ids=str
+)
 @pytest.mark.parametrize('function', [True, False], ids=['function', 'link'])
 def test_one_layer_does_not_use_dropout(name, dropout, function):
     theirs, ours = pair(name, 1, INPUT, UNITS, dropout)
@@ -92,8 +97,10 @@ def test_one_layer_does_not_use_dropout(name, dropout, function):
 @LINKS
 @pytest.mark.parametrize('layers', [1, 2])
 @pytest.mark.parametrize(
-    'dropout', [False, numpy.False_, numpy.array(.5), numpy.float32(.5), numpy.array(0), 0],
-    ids=repr)
+    'dropout',
+    [False, numpy.False_, numpy.array(0.5), numpy.float32(0.5), numpy.array(0), 0],
+    ids=repr,
+)
 def test_numbers_for_dropout_equal_chainer(name, layers, dropout):
     theirs, ours = pair(name, layers, INPUT, UNITS, dropout)
     xs = sequences((3, 2, 1))

@@ -1,4 +1,7 @@
-"""``links.NStepLSTM`` and ``NStepBiLSTM`` beside Chainer's where Chainer's can, and against the reference loop."""
+"""``links.NStepLSTM`` and ``NStepBiLSTM`` beside Chainer's where Chainer's can,
+and against the reference loop.
+"""
+
 import copy
 import pickle
 
@@ -6,25 +9,24 @@ import chainer
 import chainer.functions as F
 import numpy
 import pytest
-from chainer import gradient_check
-from chainer import initializers
+from chainer import gradient_check, initializers
 from chainer.backends import cuda
-from hypothesis import given
-from hypothesis import settings
-from hypothesis import strategies
+from hypothesis import given, settings, strategies
 
 from chainer_lstm import links
 from tests import reference
-from tests.conftest import DTYPES
-from tests.conftest import INPUT
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import gradients
-from tests.conftest import pair
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.conftest import variables
+from tests.conftest import (
+    DTYPES,
+    INPUT,
+    assert_close,
+    assert_same,
+    contents,
+    gradients,
+    pair,
+    uniform,
+    uniforms,
+    variables,
+)
 
 UNITS = 2
 LENGTHS = {
@@ -45,10 +47,12 @@ LINKS = pytest.mark.parametrize('name', ['NStepLSTM', 'NStepBiLSTM'])
 LAYERS = pytest.mark.parametrize('layers', [1, 2, 3])
 
 
-def new(name, layers=2, dropout=0., dtype='f', **kwargs):
+def new(name, layers=2, dropout=0.0, dtype='f', **kwargs):
     """A link whose biases are not zero."""
     with chainer.using_config('dtype', numpy.dtype(dtype)):
-        return getattr(links, name)(layers, INPUT, UNITS, dropout, initial_bias=initializers.Normal(1), **kwargs)
+        return getattr(links, name)(
+            layers, INPUT, UNITS, dropout, initial_bias=initializers.Normal(1), **kwargs
+        )
 
 
 def sequences(lengths, dtype='f', xp=numpy):
@@ -77,25 +81,37 @@ def outputs_and_gradients(link, hx, cx, xs, order=1):
 
 def expected(link, hx, cx, xs):
     """What the reference makes of it, in float64."""
-    weights = [[[cuda.to_cpu(p.array) for p in cell] for cell in cells] for cells in (link.ws, link.bs)]
+    weights = [
+        [[cuda.to_cpu(p.array) for p in cell] for cell in cells] for cells in (link.ws, link.bs)
+    ]
     zeros = numpy.zeros((link.n_layers * link.direction, len(xs), UNITS))
     hy, cy, ys = reference.n_step(
-        zeros if hx is None else hx, zeros if cx is None else cx, *weights, xs, link.direction)
+        zeros if hx is None else hx, zeros if cx is None else cx, *weights, xs, link.direction
+    )
     return [hy, cy, *ys]
 
 
 # The constructor
 
+
 @LINKS
 @LAYERS
-@pytest.mark.parametrize('initial', [
-    {}, {'initialW': 0.5}, {'initialW': initializers.Orthogonal()}, {'initial_bias': 2},
-    {'initial_bias': uniform(UNITS, 'f')}, {'initialW': initializers.Uniform(1), 'initial_bias': initializers.Normal()},
-], ids=['defaults', 'scalar', 'Orthogonal', 'bias scalar', 'bias array', 'callables'])
+@pytest.mark.parametrize(
+    'initial',
+    [
+        {},
+        {'initialW': 0.5},
+        {'initialW': initializers.Orthogonal()},
+        {'initial_bias': 2},
+        {'initial_bias': uniform(UNITS, 'f')},
+        {'initialW': initializers.Uniform(1), 'initial_bias': initializers.Normal()},
+    ],
+    ids=['defaults', 'scalar', 'Orthogonal', 'bias scalar', 'bias array', 'callables'],
+)
 @pytest.mark.parametrize('dtype', DTYPES.values(), ids=DTYPES.keys())
 def test_initial_weights_equal_chainer_bit_for_bit(name, layers, initial, dtype):
     with chainer.using_config('dtype', dtype):
-        theirs, ours = pair(name, layers, INPUT, UNITS, 0., **initial)
+        theirs, ours = pair(name, layers, INPUT, UNITS, 0.0, **initial)
     assert_same(contents(ours), contents(theirs))
 
 
@@ -105,7 +121,15 @@ def test_attributes_equal_chainer(name):
     assert isinstance(ours, type(theirs))
     assert vars(ours).keys() == vars(theirs).keys()
     assert len(ours) == len(theirs)
-    for attribute in ('n_layers', 'dropout', 'out_size', 'direction', 'n_weights', 'use_bi_direction', 'n_cells'):
+    for attribute in (
+        'n_layers',
+        'dropout',
+        'out_size',
+        'direction',
+        'n_weights',
+        'use_bi_direction',
+        'n_cells',
+    ):
         assert getattr(ours, attribute) == getattr(theirs, attribute)
     assert [path for path, _ in ours.namedparams()] == [path for path, _ in theirs.namedparams()]
 
@@ -120,8 +144,11 @@ def test_ws_and_bs_are_the_parameters(name):
 
 
 @LINKS
-@pytest.mark.parametrize('forget_bias', [1.5, initializers.Constant(1.5), numpy.array([1.5, 1.5], 'f')],
-                         ids=['scalar', 'callable', 'array'])
+@pytest.mark.parametrize(
+    'forget_bias',
+    [1.5, initializers.Constant(1.5), numpy.array([1.5, 1.5], 'f')],
+    ids=['scalar', 'callable', 'array'],
+)
 def test_forget_bias_init(name, forget_bias):
     """Sets b1 of every layer and direction and nothing else."""
     links_ = []
@@ -139,7 +166,7 @@ def test_forget_bias_init(name, forget_bias):
 
 @LINKS
 def test_init_hx(xp, name):
-    theirs, ours = pair(name, 2, INPUT, UNITS, 0., xp=xp)
+    theirs, ours = pair(name, 2, INPUT, UNITS, 0.0, xp=xp)
     for dtype in 'efd':
         xs = sequences((2, 1, 3), dtype, xp)
         assert_close([ours.init_hx(xs)], [theirs.init_hx(xs)])
@@ -147,10 +174,14 @@ def test_init_hx(xp, name):
 
 # Sequences
 
+
 @LINKS
 @LAYERS
-@pytest.mark.parametrize('lengths', [*LENGTHS.values(), *ZERO_LENGTHS.values()],
-                         ids=[*LENGTHS.keys(), *ZERO_LENGTHS.keys()])
+@pytest.mark.parametrize(
+    'lengths',
+    [*LENGTHS.values(), *ZERO_LENGTHS.values()],
+    ids=[*LENGTHS.keys(), *ZERO_LENGTHS.keys()],
+)
 def test_forward_equals_reference(xp, name, layers, lengths):
     """Which proves the order i, f, a, o of the weights too."""
     link = new(name, layers, dtype='d')
@@ -161,8 +192,11 @@ def test_forward_equals_reference(xp, name, layers, lengths):
     assert_close(flat(result), expected(link, hx, cx, xs))
 
 
-@given(lengths=strategies.lists(strategies.integers(0, 5), min_size=1, max_size=7),
-       name=strategies.sampled_from(['NStepLSTM', 'NStepBiLSTM']), layers=strategies.integers(1, 3))
+@given(
+    lengths=strategies.lists(strategies.integers(0, 5), min_size=1, max_size=7),
+    name=strategies.sampled_from(['NStepLSTM', 'NStepBiLSTM']),
+    layers=strategies.integers(1, 3),
+)
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
 def test_forward_any_lengths(lengths, name, layers):
     link = new(name, layers, dtype='d')
@@ -176,8 +210,11 @@ def test_forward_any_lengths(lengths, name, layers):
 @pytest.mark.parametrize('dtype', DTYPES.values(), ids=DTYPES.keys())
 def test_gradients_equal_chainer(xp, name, lengths, dtype):
     with chainer.using_config('dtype', dtype):
-        theirs, ours = pair(name, 2, INPUT, UNITS, 0., initial_bias=initializers.Normal(1), xp=xp)
-        arrays = [*states(ours, lengths, chainer.get_dtype(), xp), sequences(lengths, chainer.get_dtype(), xp)]
+        theirs, ours = pair(name, 2, INPUT, UNITS, 0.0, initial_bias=initializers.Normal(1), xp=xp)
+        arrays = [
+            *states(ours, lengths, chainer.get_dtype(), xp),
+            sequences(lengths, chainer.get_dtype(), xp),
+        ]
     assert_close(outputs_and_gradients(ours, *arrays), outputs_and_gradients(theirs, *arrays))
 
 
@@ -185,9 +222,12 @@ def test_gradients_equal_chainer(xp, name, lengths, dtype):
 @pytest.mark.parametrize('lengths', [(1, 4, 2), (2, 2)], ids=str)
 def test_second_gradients_equal_chainer(name, lengths):
     with chainer.using_config('dtype', numpy.float64):
-        theirs, ours = pair(name, 2, INPUT, UNITS, 0., initial_bias=initializers.Normal(1))
+        theirs, ours = pair(name, 2, INPUT, UNITS, 0.0, initial_bias=initializers.Normal(1))
     arrays = [*states(ours, lengths, 'd'), sequences(lengths, 'd')]
-    assert_close(outputs_and_gradients(ours, *arrays, order=2), outputs_and_gradients(theirs, *arrays, order=2))
+    assert_close(
+        outputs_and_gradients(ours, *arrays, order=2),
+        outputs_and_gradients(theirs, *arrays, order=2),
+    )
 
 
 @LINKS
@@ -202,12 +242,17 @@ def test_backward_finite_differences(xp, name, lengths):
     arrays = (*states(link, lengths, 'd', xp), *sequences(lengths, 'd', xp))
     gys = tuple(uniforms([y.shape for y in function(*arrays)], xp=xp))
     params = tuple(link.params()) if any(lengths) else ()
-    gradient_check.check_backward(function, arrays, gys, params=params, dtype='d', atol=1e-5, rtol=1e-5)
+    gradient_check.check_backward(
+        function, arrays, gys, params=params, dtype='d', atol=1e-5, rtol=1e-5
+    )
 
 
 @LINKS
-@pytest.mark.parametrize('with_hx, with_cx', [(False, False), (True, False), (False, True)],
-                         ids=['both none', 'cx none', 'hx none'])
+@pytest.mark.parametrize(
+    'with_hx, with_cx',
+    [(False, False), (True, False), (False, True)],
+    ids=['both none', 'cx none', 'hx none'],
+)
 @pytest.mark.parametrize('lengths', [(1, 4, 2), (2, 0, 3), (0, 0)], ids=str)
 def test_state_none_is_zeros(xp, name, lengths, with_hx, with_cx):
     link = new(name, 2)
@@ -249,7 +294,7 @@ def test_gradients_pass_a_sequence_of_length_zero(name):
 def test_loss_on_one_output(name, lengths, index, order):
     """Chainer's transpose_sequence wants gradients of all outputs: there the others get zeros."""
     with chainer.using_config('dtype', numpy.float64):
-        theirs, ours = pair(name, 2, INPUT, UNITS, 0.)
+        theirs, ours = pair(name, 2, INPUT, UNITS, 0.0)
     results = []
     for link in (theirs, ours):
         hx, cx, *xs = variables([*states(link, lengths, 'd'), *sequences(lengths, 'd')])
@@ -262,7 +307,7 @@ def test_loss_on_one_output(name, lengths, index, order):
 @LINKS
 @pytest.mark.parametrize('output', [0, 1], ids=['hy', 'cy'])
 def test_loss_on_one_state(name, output):
-    theirs, ours = pair(name, 2, INPUT, UNITS, 0.)
+    theirs, ours = pair(name, 2, INPUT, UNITS, 0.0)
     results = []
     for link in (theirs, ours):
         xs = variables(sequences((1, 4, 2)))
@@ -272,9 +317,13 @@ def test_loss_on_one_state(name, output):
 
 @LINKS
 @pytest.mark.parametrize('train', [True, False], ids=['train', 'test'])
-@pytest.mark.parametrize('lengths', [(3, 1, 4), (2,) * 3, (1, 2) * 10], ids=['different', 'equal', 'many ties'])
+@pytest.mark.parametrize(
+    'lengths', [(3, 1, 4), (2,) * 3, (1, 2) * 10], ids=['different', 'equal', 'many ties']
+)
 def test_dropout_equals_chainer_under_one_seed(xp, name, train, lengths):
-    """CuPy draws other numbers for all steps at once than for each: on a GPU, dropout is at work if training only."""
+    """CuPy draws other numbers for all steps at once than for each:
+    on a GPU, dropout is at work if training only.
+    """
     theirs, ours = pair(name, 3, INPUT, UNITS, 0.4, xp=xp)
     arrays = [*states(ours, lengths, xp=xp), sequences(lengths, xp=xp)]
     results = []
@@ -284,7 +333,7 @@ def test_dropout_equals_chainer_under_one_seed(xp, name, train, lengths):
             results.append(outputs_and_gradients(link, *arrays))
     if xp is numpy or not train:
         assert_close(results[1], results[0])
-    ours.dropout = 0.
+    ours.dropout = 0.0
     assert bool((results[1][0].array == ours(*arrays)[0].array).all()) != train
 
 
@@ -298,11 +347,11 @@ def test_rnn_of_a_subclass_is_called(name):
         hy, cy, ys = super(type(self), self).rnn(*args)
         return hy, cy, [2 * y for y in ys]
 
-    for link in pair(name, 2, INPUT, UNITS, 0.):
+    for link in pair(name, 2, INPUT, UNITS, 0.0):
         link.__class__ = type(name, (type(link),), {'rnn': rnn})
         results.append(flat(link(None, None, sequences((1, 3, 2)))))
     assert_close(results[1], results[0])
-    assert calls[1] == calls[0] == [(2, 0.), [(3, INPUT), (2, INPUT), (1, INPUT)]]
+    assert calls[1] == calls[0] == [(2, 0.0), [(3, INPUT), (2, INPUT), (1, INPUT)]]
 
 
 @LINKS
@@ -353,18 +402,27 @@ def test_no_backprop_mode(name):
 
 # Copies
 
+
 @LINKS
-@pytest.mark.parametrize('duplicate', [
-    lambda link: link.copy('share'), lambda link: link.copy('copy'), copy.deepcopy,
-    lambda link: pickle.loads(pickle.dumps(link)),
-], ids=['share', 'copy', 'deepcopy', 'pickle'])
+@pytest.mark.parametrize(
+    'duplicate',
+    [
+        lambda link: link.copy('share'),
+        lambda link: link.copy('copy'),
+        copy.deepcopy,
+        lambda link: pickle.loads(pickle.dumps(link)),
+    ],
+    ids=['share', 'copy', 'deepcopy', 'pickle'],
+)
 def test_copies_run_as_the_original(name, duplicate):
     link = new(name, forget_bias_init=1)
     other = duplicate(link)
     assert_same(contents(other), contents(link))
     xs = sequences((2, 3))
     assert_close(flat(other(None, None, xs)), flat(link(None, None, xs)))
-    assert all(ws[0] is cell.w0 and bs[7] is cell.b7 for cell, ws, bs in zip(other, other.ws, other.bs))
+    assert all(
+        ws[0] is cell.w0 and bs[7] is cell.b7 for cell, ws, bs in zip(other, other.ws, other.bs)
+    )
     assert other.ws[0][0] is not link.ws[0][0]
 
 
@@ -380,10 +438,10 @@ def test_copy_share_shares_arrays_and_copy_copy_does_not(name):
 
 @LINKS
 def test_copy_init_and_repeat_draw_anew(name):
-    link = getattr(links, name)(1, 50, 50, 0.)
+    link = getattr(links, name)(1, 50, 50, 0.0)
     for other in (link.copy('init'), *link.repeat(2)):
         for ws, old in zip(other.ws, link.ws):
             for W, before in zip(ws, old):
                 assert (before.array != W.array).mean() > 0.99
-                assert W.array.std() == pytest.approx(50 ** -0.5, rel=0.1)
+                assert W.array.std() == pytest.approx(50**-0.5, rel=0.1)
         assert all((b.array == 0).all() for bs in other.bs for b in bs)

@@ -1,15 +1,14 @@
-"""NaN and infinity go through every link as they go through Chainer's, forward and backward, in both CPU engines."""
+"""NaN and infinity go through every link as they go through Chainer's, forward and backward,
+in both CPU engines.
+"""
+
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
 
 from chainer_lstm.kernels.engine import engine_of
-from tests.conftest import assert_close
-from tests.conftest import pair
-from tests.conftest import uniforms
-from tests.conftest import variables
-from tests.conftest import weighted_sum
+from tests.conftest import assert_close, pair, uniforms, variables, weighted_sum
 
 BATCH, STEPS, INPUT, UNITS, LAYERS = 3, 3, 5, 9, 2
 VALUES = [numpy.nan, numpy.inf, -numpy.inf]
@@ -39,7 +38,9 @@ def stateless(link, xs, h, c):
 def n_step(link, xs, h, c):
     """Sequences of lengths 3, 2 and 1 from the rows of xs, which are in any order."""
     shape = (LAYERS * (2 if 'Bi' in type(link).__name__ else 1), *c.shape)
-    hy, cy, ys = link(F.broadcast_to(h, shape), F.broadcast_to(c, shape), [x[:k] for x, k in zip(xs, (2, 3, 1))])
+    hy, cy, ys = link(
+        F.broadcast_to(h, shape), F.broadcast_to(c, shape), [x[:k] for x, k in zip(xs, (2, 3, 1))]
+    )
     return [*ys, hy, cy]
 
 
@@ -53,10 +54,14 @@ CASES = {
     'NStepLSTM': ('NStepLSTM', STACK, n_step),
     'NStepBiLSTM': ('NStepBiLSTM', STACK, n_step),
 }
-# of the sixteen parameters of a layer of NStep, one of each kind: input, recurrent, and their biases
-PARAMETERS = sorted((case, name[1:]) for case, (link, args, _) in CASES.items()
-                    for name, _ in pair(link, *args)[0].namedparams()
-                    if args is not STACK or name[-2:] in ('w0', 'w5', 'b2', 'b7'))
+# of the sixteen parameters of a layer of NStep, one of each kind:
+# input, recurrent, and their biases
+PARAMETERS = sorted(
+    (case, name[1:])
+    for case, (link, args, _) in CASES.items()
+    for name, _ in pair(link, *args)[0].namedparams()
+    if args is not STACK or name[-2:] in ('w0', 'w5', 'b2', 'b7')
+)
 PLACES = [*PARAMETERS, *((case, place) for case in CASES for place in ('x', 'h', 'c', 'gradient'))]
 
 
@@ -71,11 +76,18 @@ def _engine(request):
 
 
 def results(link, call, place, value):
-    """Outputs, and gradients by parameters and inputs, with the value in one element at that place."""
+    """Outputs, and gradients by parameters and inputs,
+    with the value in one element at that place.
+    """
     inputs = variables(uniforms([(BATCH, INPUT)] * STEPS + [(BATCH, UNITS)] * 2, 'f'))
     *xs, h, c = inputs
     params = dict(sorted(link.namedparams()))
-    target = {'x': xs[0], 'h': h, 'c': c, **{name[1:]: param for name, param in params.items()}}.get(place)
+    target = {
+        'x': xs[0],
+        'h': h,
+        'c': c,
+        **{name[1:]: param for name, param in params.items()},
+    }.get(place)
     if target is not None:
         target.array.flat[target.size // 2] = value
     with numpy.errstate(all='ignore'):

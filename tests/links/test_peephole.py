@@ -1,28 +1,31 @@
-"""``links.StatefulPeepholeLSTM`` beside Chainer's where Chainer's is right, and against the reference loop.
+"""``links.StatefulPeepholeLSTM`` beside Chainer's where Chainer's is right,
+and against the reference loop.
 
 Its state and copies are tested with ``LSTM``'s in ``test_lstm``.
 """
+
 import chainer
 import numpy
 import pytest
-from chainer import initializers
-from chainer import link_hooks
+from chainer import initializers, link_hooks
 from chainer.backends import cuda
 
 from chainer_lstm import links
 from tests import reference
-from tests.conftest import BATCHES
-from tests.conftest import DTYPES
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import inputs
-from tests.conftest import outputs_states_and_gradients
-from tests.conftest import pair
-from tests.conftest import uniform
-from tests.conftest import uniforms
+from tests.conftest import (
+    BATCHES,
+    DTYPES,
+    INPUT,
+    UNITS,
+    assert_close,
+    assert_same,
+    contents,
+    inputs,
+    outputs_states_and_gradients,
+    pair,
+    uniform,
+    uniforms,
+)
 
 CHILDREN = ('upward', 'lateral', 'peep_i', 'peep_f', 'peep_o')
 IN_SIZES = pytest.mark.parametrize('in_size', [INPUT, None], ids=['in_size', 'in_size None'])
@@ -52,14 +55,18 @@ def test_attributes_equal_chainer():
 
 
 @IN_SIZES
-@pytest.mark.parametrize('initial, biases', [
-    ({}, (0, 0, 0, 0)),
-    ({'bias_init': 0.5}, (0.5, 0.5, 0.5, 0.5)),
-    ({'forget_bias_init': 1}, (0, 0, 1, 0)),
-    ({'bias_init': -1, 'forget_bias_init': 2}, (-1, -1, 2, -1)),
-    ({'bias_init': uniform(UNITS, 'f')}, (uniform(UNITS, 'f'),) * 4),
-    ({'forget_bias_init': initializers.One()}, (0, 0, 1, 0)),
-], ids=['defaults', 'bias', 'forget bias', 'both', 'array', 'callable'])
+@pytest.mark.parametrize(
+    'initial, biases',
+    [
+        ({}, (0, 0, 0, 0)),
+        ({'bias_init': 0.5}, (0.5, 0.5, 0.5, 0.5)),
+        ({'forget_bias_init': 1}, (0, 0, 1, 0)),
+        ({'bias_init': -1, 'forget_bias_init': 2}, (-1, -1, 2, -1)),
+        ({'bias_init': uniform(UNITS, 'f')}, (uniform(UNITS, 'f'),) * 4),
+        ({'forget_bias_init': initializers.One()}, (0, 0, 1, 0)),
+    ],
+    ids=['defaults', 'bias', 'forget bias', 'both', 'array', 'callable'],
+)
 def test_bias_initializers(in_size, initial, biases):
     b = links.StatefulPeepholeLSTM(in_size, UNITS, **initial).upward.b.array
     for gate, expected in enumerate(biases):
@@ -121,15 +128,17 @@ def test_steps_equal_reference(xp, batches):
     U, *peepholes = (cuda.to_cpu(getattr(link, child).W.array) for child in CHILDREN[1:])
     c, h = numpy.zeros((2, batches[0], UNITS))
     for x in uniforms([(batch, INPUT) for batch in batches]):
-        c, y = reference.peephole_step(c, h[:len(x)], x, W, b, U, *peepholes)
-        h = numpy.concatenate((y, h[len(x):]))
+        c, y = reference.peephole_step(c, h[: len(x)], x, W, b, U, *peepholes)
+        h = numpy.concatenate((y, h[len(x) :]))
         assert_close([link(xp.asarray(x)), link.c, link.h], [y, c, h])
 
 
 @pytest.mark.parametrize('batches', BATCHES.values(), ids=BATCHES.keys())
 @pytest.mark.parametrize('order', [1, 2])
 def test_gradients_equal_those_of_the_composed_path(batches, order):
-    """A hook makes the link call its children; it is Chainer's path, with a batch that may shrink."""
+    """A hook makes the link call its children;
+    it is Chainer's path, with a batch that may shrink.
+    """
     with chainer.using_config('dtype', numpy.float64):
         link = links.StatefulPeepholeLSTM(INPUT, UNITS)
     xs = inputs(batches, 'd')

@@ -1,20 +1,11 @@
 """Files with the state in them."""
+
 import chainer
 import numpy
 import pytest
 
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import inputs
-from tests.conftest import outputs_and_states
-from tests.links.conftest import MODULES
-from tests.links.conftest import STATEFUL
-from tests.links.conftest import assert_load_fails
-from tests.links.conftest import new
-from tests.links.conftest import stored
-from tests.links.conftest import with_state
+from tests.conftest import UNITS, assert_close, assert_same, contents, inputs, outputs_and_states
+from tests.links.conftest import MODULES, STATEFUL, assert_load_fails, new, stored, with_state
 
 
 @STATEFUL
@@ -30,7 +21,9 @@ def test_persistent_state_round_trip(file, name, deferred, dtype):
         file.save(first)
         file.load(second)
         assert_same(contents(second), contents(first))
-        for one, other in zip(outputs_and_states(second, xs[2:]), outputs_and_states(first, xs[2:])):
+        for one, other in zip(
+            outputs_and_states(second, xs[2:]), outputs_and_states(first, xs[2:])
+        ):
             numpy.testing.assert_array_equal(one.array, other.array)
     assert first.c.dtype == second.c.dtype == dtype
 
@@ -81,12 +74,16 @@ def test_file_of_weights_alone_keeps_the_state(file, name, source):
 
 @STATEFUL
 @pytest.mark.parametrize('c, h, error, message', [
-    (numpy.zeros((2, UNITS + 1), 'f'), numpy.zeros((2, UNITS), 'f'), ValueError, r'expected c of shape .*got \(2, 5\)'),
-    (numpy.zeros((2, UNITS), 'f'), numpy.zeros((2, 1), 'f'), ValueError, r'expected h of shape .*got \(2, 1\)'),
-    (numpy.zeros((2, UNITS), 'f'), numpy.zeros((3, UNITS), 'f'), ValueError, r'one shape, got \(2, 4\) and \(3, 4\)'),
+    (numpy.zeros((2, UNITS + 1), 'f'), numpy.zeros((2, UNITS), 'f'), ValueError,
+     r'expected c of shape .*got \(2, 5\)'),
+    (numpy.zeros((2, UNITS), 'f'), numpy.zeros((2, 1), 'f'), ValueError,
+     r'expected h of shape .*got \(2, 1\)'),
+    (numpy.zeros((2, UNITS), 'f'), numpy.zeros((3, UNITS), 'f'), ValueError,
+     r'one shape, got \(2, 4\) and \(3, 4\)'),
     (numpy.zeros((UNITS,), 'f'), numpy.zeros((UNITS,), 'f'), ValueError, r'expected c of shape'),
-    (numpy.zeros((2, UNITS), 'i'), numpy.zeros((2, UNITS), 'i'), TypeError, r'expected c of a float dtype, got int32'),
-], ids=['width of c', 'width of h', 'rows', 'axes', 'dtype'])
+    (numpy.zeros((2, UNITS), 'i'), numpy.zeros((2, UNITS), 'i'), TypeError,
+     r'expected c of a float dtype, got int32'),
+], ids=['width of c', 'width of h', 'rows', 'axes', 'dtype'])  # fmt: skip
 def test_misshapen_state_changes_nothing(file, name, c, h, error, message):
     data = {**stored(new(name)), 'c': c, 'h': h}
     link = with_state(new(name))

@@ -1,20 +1,18 @@
 """The state as a plain dictionary."""
+
 import chainer
 import numpy
 import pytest
 
 import chainer_lstm.links as ours
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import uniform
+from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, uniform
 
 LINKS = {
     'LSTM': lambda: ours.LSTM(INPUT, UNITS),
     'StatefulPeepholeLSTM': lambda: ours.StatefulPeepholeLSTM(INPUT, UNITS),
-    'SequenceLSTM': lambda: ours.SequenceLSTM(INPUT, UNITS, n_layers=2, bidirectional=True, stateful=True),
+    'SequenceLSTM': lambda: ours.SequenceLSTM(
+        INPUT, UNITS, n_layers=2, bidirectional=True, stateful=True
+    ),
 }
 
 
@@ -67,12 +65,23 @@ def test_one_of_the_two(name):
     assert link.h is None and link.c.array.all()
 
 
-@pytest.mark.parametrize('change, error, message', [
-    (lambda state: {**state, 'x': state['c']}, KeyError, r"x: expected c and h, got \['c', 'h', 'x'\]"),
-    (lambda state: {**state, 'c': state['c'][:, :1]}, ValueError, 'c'),
-    (lambda state: {**state, 'h': state['h'][..., :1]}, ValueError, 'expected h of shape'),
-    (lambda state: {**state, 'h': state['h'].astype('i')}, TypeError, 'expected h of (a float )?dtype'),
-])
+@pytest.mark.parametrize(
+    'change, error, message',
+    [
+        (
+            lambda state: {**state, 'x': state['c']},
+            KeyError,
+            r"x: expected c and h, got \['c', 'h', 'x'\]",
+        ),
+        (lambda state: {**state, 'c': state['c'][:, :1]}, ValueError, 'c'),
+        (lambda state: {**state, 'h': state['h'][..., :1]}, ValueError, 'expected h of shape'),
+        (
+            lambda state: {**state, 'h': state['h'].astype('i')},
+            TypeError,
+            'expected h of (a float )?dtype',
+        ),
+    ],
+)
 def test_wrong_state_changes_nothing(link, change, error, message):
     before = contents(link)
     with pytest.raises(error, match=message):

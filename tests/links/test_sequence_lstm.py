@@ -1,4 +1,7 @@
-"""``links.SequenceLSTM`` beside the float64 loop, steps of ``links.LSTM`` and finite differences."""
+"""``links.SequenceLSTM`` beside the float64 loop,
+steps of ``links.LSTM`` and finite differences.
+"""
+
 import copy
 import pickle
 
@@ -14,28 +17,28 @@ from chainer.utils.type_check import InvalidType
 from chainer_lstm import links
 from chainer_lstm.functions.sequence import LSTMSequence
 from tests import reference
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import gradients
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.conftest import variables
-from tests.links.sequence_cases import BATCH
-from tests.links.sequence_cases import MASKS
-from tests.links.sequence_cases import SHAPES
-from tests.links.sequence_cases import TIME
-from tests.links.sequence_cases import full
-from tests.links.sequence_cases import make
-from tests.links.sequence_cases import samples
+from tests.conftest import (
+    INPUT,
+    UNITS,
+    assert_close,
+    assert_same,
+    contents,
+    gradients,
+    uniform,
+    uniforms,
+    variables,
+)
+from tests.links.sequence_cases import BATCH, MASKS, SHAPES, TIME, full, make, samples
 
 
 def valid_steps(lengths=None, mask=None, time=TIME, batch=BATCH):
     if lengths is not None:
         return numpy.arange(time) < numpy.array(lengths)[:, None]
-    return numpy.ones((batch, time), bool) if mask is None else numpy.array(mask).reshape(batch, time) == 1
+    return (
+        numpy.ones((batch, time), bool)
+        if mask is None
+        else numpy.array(mask).reshape(batch, time) == 1
+    )
 
 
 def expected(link, x, valid, c0, h0):
@@ -43,15 +46,29 @@ def expected(link, x, valid, c0, h0):
     cells = [getattr(link, name) for name in sorted(link._children)]
     directions = 2 if hasattr(link, 'l0_reverse') else 1
     gates = (1, 2, 0, 3)
-    ws = [[cuda.to_cpu(m.array)[g::4] for m in (cell.upward.W, cell.lateral.W) for g in gates] for cell in cells]
-    bs = [[b if k < 4 else 0 * b for k in range(8) for b in [cuda.to_cpu(cell.upward.b.array)[gates[k % 4]::4]]]
-          for cell in cells]
-    h, c, ys = reference.n_step(h0, c0, ws, bs, [row[steps] for row, steps in zip(x, valid)], directions)
+    ws = [
+        [cuda.to_cpu(m.array)[g::4] for m in (cell.upward.W, cell.lateral.W) for g in gates]
+        for cell in cells
+    ]
+    bs = [
+        [
+            b if k < 4 else 0 * b
+            for k in range(8)
+            for b in [cuda.to_cpu(cell.upward.b.array)[gates[k % 4] :: 4]]
+        ]
+        for cell in cells
+    ]
+    h, c, ys = reference.n_step(
+        h0, c0, ws, bs, [row[steps] for row, steps in zip(x, valid)], directions
+    )
     outputs = numpy.zeros((*valid.shape, directions, h0.shape[2]))
     for b, y in enumerate(ys):
         for d in range(directions):
-            now, rest = h0[len(h0) - directions + d, b], list(y.reshape(len(y), directions, h0.shape[2])[:, d])
-            for t in (range(valid.shape[1]) if d == 0 else reversed(range(valid.shape[1]))):
+            now, rest = (
+                h0[len(h0) - directions + d, b],
+                list(y.reshape(len(y), directions, h0.shape[2])[:, d]),
+            )
+            for t in range(valid.shape[1]) if d == 0 else reversed(range(valid.shape[1])):
                 if valid[b, t]:
                     now = rest.pop(0 if d == 0 else -1)
                 outputs[b, t, d] = now
@@ -59,6 +76,7 @@ def expected(link, x, valid, c0, h0):
 
 
 # Values
+
 
 @pytest.mark.parametrize('given', MASKS.values(), ids=MASKS)
 @SHAPES
@@ -96,7 +114,12 @@ def test_lengths_are_right_padding(kind, xp):
     expected = link(x, (c, h), mask=mask)
     given = kind(xp.asarray(lengths)) if kind is chainer.Variable else kind(lengths)
     assert_close(link(x, (c, h), lengths=given), expected)
-    for same in (mask.tolist(), mask[..., None], mask.astype('d'), chainer.Variable(xp.asarray(mask, 'f'))):
+    for same in (
+        mask.tolist(),
+        mask[..., None],
+        mask.astype('d'),
+        chainer.Variable(xp.asarray(mask, 'f')),
+    ):
         assert_close(link(x, (c, h), mask=same), expected)
 
 
@@ -138,15 +161,24 @@ def test_steps_of_lstm_give_the_same(batch_first, xp):
     y = link(x if batch_first else F.transpose(x, (1, 0, 2)))
     expected = F.stack([cell(x[:, t]) for t in range(TIME)], axis=1 if batch_first else 0)
     params = list(link.params())
-    assert_close([y, *gradients([y], [x, *params])], [expected, *gradients([expected], [x, *params])])
+    assert_close(
+        [y, *gradients([y], [x, *params])], [expected, *gradients([expected], [x, *params])]
+    )
 
 
 def test_as_nstep_with_the_same_weights():
-    link, theirs = make(n_layers=2, bidirectional=True, return_sequences=True), links.NStepBiLSTM(2, INPUT, UNITS, 0.)
+    link, theirs = (
+        make(n_layers=2, bidirectional=True, return_sequences=True),
+        links.NStepBiLSTM(2, INPUT, UNITS, 0.0),
+    )
     for name, ws, bs in zip(('l0', 'l0_reverse', 'l1', 'l1_reverse'), theirs.ws, theirs.bs):
         cell = getattr(link, name)
         for k, g in enumerate((1, 2, 0, 3)):
-            for param, array in ((ws[k], cell.upward.W), (ws[k + 4], cell.lateral.W), (bs[k], cell.upward.b)):
+            for param, array in (
+                (ws[k], cell.upward.W),
+                (ws[k + 4], cell.lateral.W),
+                (bs[k], cell.upward.b),
+            ):
                 param.array = array.array[g::4].copy()
             bs[k + 4].array = numpy.zeros(UNITS)
     x, lengths = uniform((3, TIME, INPUT)), [2, 5, 4]
@@ -156,6 +188,7 @@ def test_as_nstep_with_the_same_weights():
 
 
 # Gradients
+
 
 @pytest.mark.parametrize('name', ['no mask', 'lengths', 'lengths 0', 'holes'])
 @SHAPES
@@ -170,8 +203,9 @@ def test_finite_differences(n_layers, bidirectional, name):
         return y, F.sin(c), F.sin(h)
 
     grads = [uniform(y.shape, seed=9) for y in run(x, c, h)]
-    gradient_check.check_backward(run, (x, c, h), grads, list(link.params()), dtype='d', eps=1e-4, atol=1e-6,
-                                  rtol=1e-5)
+    gradient_check.check_backward(
+        run, (x, c, h), grads, list(link.params()), dtype='d', eps=1e-4, atol=1e-6, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize('return_sequences', [False, True])
@@ -184,8 +218,15 @@ def test_double_backprop(name, return_sequences):
         return link(x, (c, h), **MASKS[name])
 
     gradient_check.check_double_backward(
-        run, (x, c, h), uniform(run(x, c, h).shape), [uniform(v.shape, seed=7) for v in (x, c, h)],
-        dtype='d', eps=1e-4, atol=1e-5, rtol=1e-4)
+        run,
+        (x, c, h),
+        uniform(run(x, c, h).shape),
+        [uniform(v.shape, seed=7) for v in (x, c, h)],
+        dtype='d',
+        eps=1e-4,
+        atol=1e-5,
+        rtol=1e-4,
+    )
 
 
 @pytest.mark.gpu
@@ -202,7 +243,9 @@ def test_gradients_on_a_gpu(cupy):
 
 @pytest.mark.parametrize('given', MASKS.values(), ids=MASKS)
 def test_one_node(given):
-    y = make(n_layers=3, bidirectional=True, return_sequences=True)(uniform((BATCH, TIME, INPUT)), **given)
+    y = make(n_layers=3, bidirectional=True, return_sequences=True)(
+        uniform((BATCH, TIME, INPUT)), **given
+    )
     nodes, todo = set(), [y.creator_node]
     while todo:
         node = todo.pop()
@@ -214,27 +257,43 @@ def test_one_node(given):
 
 # Parameters
 
+
 def test_parameters_by_layer_and_direction():
     link = make(n_layers=2, bidirectional=True, learn_initial_state=True, forget_bias_init=3)
     shapes = {path: param.shape for path, param in link.namedparams()}
     expected = {'/c0': (4, UNITS), '/h0': (4, UNITS)}
-    for name, width in (('l0', INPUT), ('l0_reverse', INPUT), ('l1', 2 * UNITS), ('l1_reverse', 2 * UNITS)):
-        expected.update({f'/{name}/upward/W': (4 * UNITS, width), f'/{name}/upward/b': (4 * UNITS,),
-                         f'/{name}/lateral/W': (4 * UNITS, UNITS)})
+    for name, width in (
+        ('l0', INPUT),
+        ('l0_reverse', INPUT),
+        ('l1', 2 * UNITS),
+        ('l1_reverse', 2 * UNITS),
+    ):
+        expected.update(
+            {
+                f'/{name}/upward/W': (4 * UNITS, width),
+                f'/{name}/upward/b': (4 * UNITS,),
+                f'/{name}/lateral/W': (4 * UNITS, UNITS),
+            }
+        )
         assert (getattr(link, name).upward.b.array[2::4] == 3).all()
     assert shapes == expected
 
 
 @pytest.mark.parametrize('given', [{}, {'lengths': [1, 0, 3, 5]}])
 def test_deferred_in_size(given):
-    x, link = uniform((BATCH, TIME, INPUT), 'f'), links.SequenceLSTM(None, UNITS, bidirectional=True)
+    x, link = (
+        uniform((BATCH, TIME, INPUT), 'f'),
+        links.SequenceLSTM(None, UNITS, bidirectional=True),
+    )
     numpy.random.seed(4)
     y = link(x, **given)
     numpy.random.seed(4)
     assert_close([y], [links.SequenceLSTM(INPUT, UNITS, bidirectional=True)(x, **given)])
     assert link.l0.upward.W.shape == link.l0_reverse.upward.W.shape == (4 * UNITS, INPUT)
     assert numpy.abs(link.l0.upward.W.array - link.l0_reverse.upward.W.array).max() > 0.01
-    with pytest.raises(ValueError, match=r'expected x of shape \(batch, time, 3\), got \(4, 5, 4\)'):
+    with pytest.raises(
+        ValueError, match=r'expected x of shape \(batch, time, 3\), got \(4, 5, 4\)'
+    ):
         link(uniform((BATCH, TIME, INPUT + 1), 'f'))
 
 
@@ -250,10 +309,18 @@ def test_deferred_link_waits_after_an_error():
 
 
 def test_copies():
-    link, x = make(n_layers=2, stateful=True, learn_initial_state=True), uniform((BATCH, TIME, INPUT))
+    link, x = (
+        make(n_layers=2, stateful=True, learn_initial_state=True),
+        uniform((BATCH, TIME, INPUT)),
+    )
     link.h0.array[...] = 0.25
     link(x)
-    for other in (link.copy(), link.copy('copy'), copy.deepcopy(link), pickle.loads(pickle.dumps(link))):
+    for other in (
+        link.copy(),
+        link.copy('copy'),
+        copy.deepcopy(link),
+        pickle.loads(pickle.dumps(link)),
+    ):
         link.reset_state(), other.reset_state()
         assert_close([other(x)], [link(x)])
         kept = link.h
@@ -265,7 +332,10 @@ def test_copies():
         ours, theirs = (getattr(one, name) for one in (fresh, link))
         for linear in ('upward', 'lateral'):
             W = getattr(ours, linear).W.array
-            assert numpy.abs(W).max() > 0.05 and numpy.abs(W - getattr(theirs, linear).W.array).max() > 0.05
+            assert (
+                numpy.abs(W).max() > 0.05
+                and numpy.abs(W - getattr(theirs, linear).W.array).max() > 0.05
+            )
         assert (ours.upward.b.array[2::4] == 1).all()
 
 
@@ -276,7 +346,9 @@ def test_npz_round_trip(tmp_path, in_size):
     link.c0.array[...], link.h0.array[...] = uniforms([(4, UNITS)] * 2)
     chainer.serializers.save_npz(tmp_path / 'link.npz', link)
     with numpy.load(tmp_path / 'link.npz') as file:
-        assert {'c0', 'l0/upward/W', 'l0/upward/b', 'l0/lateral/W', 'l1_reverse/lateral/W'} <= {*file}
+        assert {'c0', 'l0/upward/W', 'l0/upward/b', 'l0/lateral/W', 'l1_reverse/lateral/W'} <= {
+            *file
+        }
     other = make(in_size, **sizes)
     with chainer.using_config('dtype', numpy.dtype('d')):
         chainer.serializers.load_npz(tmp_path / 'link.npz', other)
@@ -293,7 +365,10 @@ def test_wrong_file_changes_nothing(tmp_path, name):
         arrays = dict(file)
     arrays[name] = arrays[name][:1]
     before = contents(other)
-    for wrong, error in ((arrays, ValueError), ({k: v for k, v in arrays.items() if k != name}, KeyError)):
+    for wrong, error in (
+        (arrays, ValueError),
+        ({k: v for k, v in arrays.items() if k != name}, KeyError),
+    ):
         numpy.savez(tmp_path / 'wrong.npz', **wrong)
         with pytest.raises(error, match=name):
             chainer.serializers.load_npz(tmp_path / 'wrong.npz', other)
@@ -350,12 +425,17 @@ def test_in_a_static_graph():
 
 # Bad input
 
-@pytest.mark.parametrize('change', [
-    lambda link: setattr(link.l0, 'upward', chainer.Sequential(link.l0.upward.copy())),
-    lambda link: setattr(link.l0, 'lateral', chainer.links.Linear(UNITS, 4 * UNITS)),
-    lambda link: setattr(link, 'l0', chainer.links.StatelessLSTM(INPUT, UNITS)),
-    lambda link: link.l0.upward.add_hook(TimerHook()),
-], ids=['upward', 'lateral with a bias', 'the cell', 'hooked'])
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda link: setattr(link.l0, 'upward', chainer.Sequential(link.l0.upward.copy())),
+        lambda link: setattr(link.l0, 'lateral', chainer.links.Linear(UNITS, 4 * UNITS)),
+        lambda link: setattr(link, 'l0', chainer.links.StatelessLSTM(INPUT, UNITS)),
+        lambda link: link.l0.upward.add_hook(TimerHook()),
+    ],
+    ids=['upward', 'lateral with a bias', 'the cell', 'hooked'],
+)
 def test_links_that_would_not_be_called_are_refused(change):
     link = make(stateful=True)
     change(link)

@@ -1,25 +1,22 @@
 """The state of ``links.SequenceLSTM``: given, kept between calls, returned, learned."""
+
 import chainer
 import chainer.functions as F
 import numpy
 import pytest
 
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import gradients
-from tests.conftest import uniform
-from tests.conftest import uniforms
-from tests.links.conftest import assert_load_fails
-from tests.links.conftest import stored
-from tests.links.sequence_cases import BATCH
-from tests.links.sequence_cases import MASKS
-from tests.links.sequence_cases import TIME
-from tests.links.sequence_cases import full
-from tests.links.sequence_cases import make
-from tests.links.sequence_cases import samples
+from tests.conftest import (
+    INPUT,
+    UNITS,
+    assert_close,
+    assert_same,
+    contents,
+    gradients,
+    uniform,
+    uniforms,
+)
+from tests.links.conftest import assert_load_fails, stored
+from tests.links.sequence_cases import BATCH, MASKS, TIME, full, make, samples
 
 
 @pytest.mark.parametrize(('n_layers', 'bidirectional'), [(1, False), (3, False)])
@@ -98,10 +95,15 @@ def test_learned_initial_state(name, xp):
     x = uniform((BATCH, TIME, INPUT), xp=xp)
     assert_close([link.c0, link.h0], [numpy.zeros((4, UNITS))] * 2)
     link.c0.array[...], link.h0.array[...] = uniforms([(4, UNITS)] * 2, xp=xp)
-    state = [chainer.Variable(xp.repeat(v.array[:, None], BATCH, axis=1)) for v in (link.c0, link.h0)]
+    state = [
+        chainer.Variable(xp.repeat(v.array[:, None], BATCH, axis=1)) for v in (link.c0, link.h0)
+    ]
     outputs, expected = link(x, **MASKS[name]), link(x, state, **MASKS[name])
     assert_close(outputs, expected)
-    assert_close(gradients(outputs, [link.c0, link.h0]), [g.array.sum(axis=1) for g in gradients(expected, state)])
+    assert_close(
+        gradients(outputs, [link.c0, link.h0]),
+        [g.array.sum(axis=1) for g in gradients(expected, state)],
+    )
 
 
 def test_kept_state_before_the_learned_one():
@@ -114,6 +116,7 @@ def test_kept_state_before_the_learned_one():
 
 
 # Files with the state in them
+
 
 def persistent(value=True, **kwargs):
     link = full(n_layers=2, bidirectional=True, stateful=True, dtype='f', **kwargs)
@@ -176,16 +179,28 @@ def test_persistent_state_of_a_link_that_keeps_none(file):
     assert second.c is None and second.h is None
 
 
-@pytest.mark.parametrize('c, h, error, message', [
-    ((4, 3, UNITS + 1), (4, 3, UNITS), ValueError,
-     r'expected c of shape \(4, batch, 4\), got \(4, 3, 5\)'),
-    ((4, 3, UNITS), (2, 3, UNITS), ValueError,
-     r'expected h of shape \(4, batch, 4\), got \(2, 3, 4\)'),
-    ((4, 3, UNITS), (4, 2, UNITS), ValueError, r'one shape, got \(4, 3, 4\) and \(4, 2, 4\)'),
-    ((4, 3, UNITS), (4, 0, UNITS), ValueError, r'one shape, got \(4, 3, 4\) and None'),
-    ((3, UNITS), (3, UNITS), ValueError, r'expected c of shape'),
-    ((), (), ValueError, r'expected c of shape'),
-], ids=['width of c', 'layers of h', 'rows', 'c alone', 'axes', 'scalars'])
+@pytest.mark.parametrize(
+    'c, h, error, message',
+    [
+        (
+            (4, 3, UNITS + 1),
+            (4, 3, UNITS),
+            ValueError,
+            r'expected c of shape \(4, batch, 4\), got \(4, 3, 5\)',
+        ),
+        (
+            (4, 3, UNITS),
+            (2, 3, UNITS),
+            ValueError,
+            r'expected h of shape \(4, batch, 4\), got \(2, 3, 4\)',
+        ),
+        ((4, 3, UNITS), (4, 2, UNITS), ValueError, r'one shape, got \(4, 3, 4\) and \(4, 2, 4\)'),
+        ((4, 3, UNITS), (4, 0, UNITS), ValueError, r'one shape, got \(4, 3, 4\) and None'),
+        ((3, UNITS), (3, UNITS), ValueError, r'expected c of shape'),
+        ((), (), ValueError, r'expected c of shape'),
+    ],
+    ids=['width of c', 'layers of h', 'rows', 'c alone', 'axes', 'scalars'],
+)
 def test_misshapen_state_changes_nothing(file, c, h, error, message):
     link = persistent()
     link(uniform((BATCH, TIME, INPUT), 'f'))

@@ -1,4 +1,5 @@
 """Files: from and to Chainer's own links, and wrong ones."""
+
 import re
 
 import chainer
@@ -8,22 +9,17 @@ import pytest
 from chainer import serializers
 
 import chainer_lstm.links
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import assert_same
-from tests.conftest import contents
-from tests.conftest import inputs
-from tests.conftest import pair
-from tests.conftest import uniform
-from tests.links.conftest import ARGUMENTS
-from tests.links.conftest import DEFERRABLE
-from tests.links.conftest import MODULES
-from tests.links.conftest import STATEFUL
-from tests.links.conftest import assert_load_fails
-from tests.links.conftest import new
-from tests.links.conftest import stored
-from tests.links.conftest import with_state
+from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, inputs, pair, uniform
+from tests.links.conftest import (
+    ARGUMENTS,
+    DEFERRABLE,
+    MODULES,
+    STATEFUL,
+    assert_load_fails,
+    new,
+    stored,
+    with_state,
+)
 
 
 @pytest.mark.parametrize('name', ARGUMENTS)
@@ -53,7 +49,10 @@ def test_load_into_deferred_link(file, name, source, target):
     x = uniform((2, INPUT), 'f')
     args = (None, None, x) if name == 'StatelessLSTM' else (x,)
     first, second = (link(*args) for link in (first, second))
-    assert_close(second if isinstance(second, tuple) else [second], first if isinstance(first, tuple) else [first])
+    assert_close(
+        second if isinstance(second, tuple) else [second],
+        first if isinstance(first, tuple) else [first],
+    )
 
 
 @pytest.mark.parametrize('name', DEFERRABLE)
@@ -75,8 +74,13 @@ def test_another_dtype_is_converted(file, name, dtype):
     first, second = new(name), new(name)
     file.save({key: value.astype(dtype) for key, value in stored(first).items()})
     file.load(second)
-    assert_same(contents(second), {key: None if value is None else value.astype(dtype).astype('f')
-                                   for key, value in contents(first).items()})
+    assert_same(
+        contents(second),
+        {
+            key: None if value is None else value.astype(dtype).astype('f')
+            for key, value in contents(first).items()
+        },
+    )
 
 
 @pytest.mark.parametrize('name', ARGUMENTS)
@@ -93,9 +97,15 @@ def test_load_onto_a_device(xp, file, name):
 
 # Wrong files change nothing
 
-KEYS = [(name, key) for name in ARGUMENTS for key in stored(new(name))
-        if not name.startswith('NStep') or key in ('0/w0', '1/w3', '1/w7', '1/b5')]
-NAMES_AND_KEYS = pytest.mark.parametrize('name, key', KEYS, ids=[f'{name} {key}' for name, key in KEYS])
+KEYS = [
+    (name, key)
+    for name in ARGUMENTS
+    for key in stored(new(name))
+    if not name.startswith('NStep') or key in ('0/w0', '1/w3', '1/w7', '1/b5')
+]
+NAMES_AND_KEYS = pytest.mark.parametrize(
+    'name, key', KEYS, ids=[f'{name} {key}' for name, key in KEYS]
+)
 
 
 @NAMES_AND_KEYS
@@ -112,9 +122,16 @@ def test_missing_key_changes_nothing(file, name, key):
 
 @NAMES_AND_KEYS
 @pytest.mark.parametrize('reshape', [
-    lambda x: x[..., :1], lambda x: x[:1], lambda x: x[None], lambda x: x[..., None], lambda x: x.ravel()[0],
-    lambda x: numpy.concatenate((x, x)), lambda x: x[:-1], lambda x: x[:0],
-], ids=['one column', 'one row', 'axis in front', 'axis behind', 'scalar', 'too many rows', 'too few rows', 'empty'])
+    lambda x: x[..., :1],
+    lambda x: x[:1],
+    lambda x: x[None],
+    lambda x: x[..., None],
+    lambda x: x.ravel()[0],
+    lambda x: numpy.concatenate((x, x)),
+    lambda x: x[:-1],
+    lambda x: x[:0],
+], ids=['one column', 'one row', 'axis in front', 'axis behind', 'scalar', 'too many rows',
+        'too few rows', 'empty'])  # fmt: skip
 def test_misshapen_key_changes_nothing(file, name, key, reshape):
     """Also where the shape could be broadcast, which Chainer does."""
     data = stored(new(name))
@@ -125,14 +142,24 @@ def test_misshapen_key_changes_nothing(file, name, key, reshape):
 
 
 @pytest.mark.parametrize('name', DEFERRABLE)
-@pytest.mark.parametrize('key, shape', [
-    ('upward/W', (4 * UNITS - 1, INPUT)), ('upward/W', (4 * UNITS,)), ('upward/W', (4 * UNITS, INPUT, 1)),
-    ('upward/W', (INPUT, 4 * UNITS)), ('upward/b', (1,)), ('lateral/W', (4 * UNITS, 1)),
-], ids=str)
+@pytest.mark.parametrize(
+    'key, shape',
+    [
+        ('upward/W', (4 * UNITS - 1, INPUT)),
+        ('upward/W', (4 * UNITS,)),
+        ('upward/W', (4 * UNITS, INPUT, 1)),
+        ('upward/W', (INPUT, 4 * UNITS)),
+        ('upward/b', (1,)),
+        ('lateral/W', (4 * UNITS, 1)),
+    ],
+    ids=str,
+)
 def test_misshapen_key_leaves_a_deferred_link_deferred(file, name, key, shape):
     data = {**stored(new(name)), key: numpy.zeros(shape, 'f')}
     link = with_state(new(name, deferred=True))
-    assert_load_fails(file, link, data, ValueError, rf'{key}: expected shape .*got {re.escape(str(shape))}')
+    assert_load_fails(
+        file, link, data, ValueError, rf'{key}: expected shape .*got {re.escape(str(shape))}'
+    )
     assert link.upward.W.array is None
 
 
@@ -140,7 +167,9 @@ def test_misshapen_key_leaves_a_deferred_link_deferred(file, name, key, shape):
 def test_file_of_another_size_changes_nothing(file, name):
     arguments = [2 * value if value == UNITS else value for value in ARGUMENTS[name]]
     data = stored(getattr(L, name)(*arguments))
-    assert_load_fails(file, with_state(new(name)), data, ValueError, r'expected shape \(\d+, ?\d*\), got')
+    assert_load_fails(
+        file, with_state(new(name)), data, ValueError, r'expected shape \(\d+, ?\d*\), got'
+    )
 
 
 @STATEFUL
@@ -156,6 +185,7 @@ def test_wrong_part_of_a_chain_leaves_the_link(file, name):
 
 
 # Files that are not read strictly
+
 
 @NAMES_AND_KEYS
 def test_missing_key_keeps_the_parameter_when_not_strict(file, name, key):
@@ -180,16 +210,28 @@ class Encoder(chainer.Chain):
 
 
 @pytest.mark.parametrize('missing', [
-    'lstm', 'lstm/upward', 'inner', 'inner/stack', 'inner/stack/1', 'inner/linear',
-    'layers', 'layers/l1', 'layers/l0/lateral', ''])
+    'lstm',
+    'lstm/upward',
+    'inner',
+    'inner/stack',
+    'inner/stack/1',
+    'inner/linear',
+    'layers',
+    'layers/l1',
+    'layers/l0/lateral',
+    '',
+])  # fmt: skip
 @pytest.mark.parametrize('persistent_state', [False, True])
 def test_missing_links(file, missing, persistent_state):
     """Are left as they were at any depth, unless the file is read strictly."""
     first, second = Encoder(), Encoder()
     for chain in (first, second):
         chain.lstm.persistent_state = persistent_state
-    data = {key: value for key, value in stored(first).items()
-            if missing and not key.startswith(f'{missing}/')}
+    data = {
+        key: value
+        for key, value in stored(first).items()
+        if missing and not key.startswith(f'{missing}/')
+    }
     file.save(data)
     before = contents(second)
     file.load_loosely(second)
@@ -216,7 +258,9 @@ def test_misshapen_key_raises_when_not_strict(file, name):
 
 def test_ignored_names_are_not_read(tmp_path):
     first, second = new('LSTM'), new('LSTM')
-    serializers.save_npz(str(tmp_path / 'file'), {**stored(first), 'upward/W': numpy.zeros((1, 1), 'f')})
+    serializers.save_npz(
+        str(tmp_path / 'file'), {**stored(first), 'upward/W': numpy.zeros((1, 1), 'f')}
+    )
     W = second.upward.W.array.copy()
     serializers.load_npz(str(tmp_path / 'file'), second, ignore_names=['upward/W'])
     assert_same(contents(second), {**contents(first), '/upward/W': W})
@@ -231,7 +275,9 @@ def test_load_from_a_path_in_the_file(tmp_path):
 
 
 def with_normalized_upward():
-    """A link whose ``upward`` is no Linear, and has a child that waits for the size of its input."""
+    """A link whose ``upward`` is no Linear, and has a child that waits for the size
+    of its input.
+    """
     link = new('LSTM')
     link.upward = chainer.Sequential(L.Linear(INPUT, 4 * UNITS), L.LayerNormalization())
     return link
@@ -240,7 +286,7 @@ def with_normalized_upward():
 @pytest.mark.parametrize('started', [True, False], ids=['into initialized', 'into deferred'])
 def test_replaced_upward_round_trip(file, started):
     first, second = with_normalized_upward(), with_normalized_upward()
-    x, = inputs((2,))
+    (x,) = inputs((2,))
     first(x)
     if started:
         second(x)

@@ -1,4 +1,7 @@
-"""``links.StatelessLSTM`` beside ``chainer.links.StatelessLSTM``; its constructor and copies are in ``test_lstm``."""
+"""``links.StatelessLSTM`` beside ``chainer.links.StatelessLSTM``;
+its constructor and copies are in ``test_lstm``.
+"""
+
 import chainer
 import chainer.functions as F
 import numpy
@@ -6,14 +9,7 @@ import pytest
 
 from chainer_lstm import links
 from tests import reference
-from tests.conftest import DTYPES
-from tests.conftest import INPUT
-from tests.conftest import UNITS
-from tests.conftest import assert_close
-from tests.conftest import gradients
-from tests.conftest import pair
-from tests.conftest import uniforms
-from tests.conftest import variables
+from tests.conftest import DTYPES, INPUT, UNITS, assert_close, gradients, pair, uniforms, variables
 
 # rows of c, rows of h, shape of x
 SHAPES = {
@@ -43,7 +39,10 @@ def outputs_and_gradients(link, arrays, order=1):
     c, h, x = (None if array is None else chainer.Variable(array) for array in arrays)
     outputs = link(c, h, x)
     assert isinstance(outputs, tuple)
-    return [*outputs, *gradients(outputs, [v for v in (c, h, x, *link.params()) if v is not None], order)]
+    return [
+        *outputs,
+        *gradients(outputs, [v for v in (c, h, x, *link.params()) if v is not None], order),
+    ]
 
 
 @pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
@@ -72,8 +71,14 @@ def test_step_equals_reference(shapes):
     with chainer.using_config('dtype', numpy.float64):
         link = pair('StatelessLSTM', INPUT, UNITS)[1]
     c, h, x = arrays_of(shapes, 'd')
-    expected = reference.lstm_step(numpy.zeros((len(x), UNITS)) if c is None else c, h, x.reshape(len(x), INPUT),
-                                   link.upward.W.array, link.upward.b.array, link.lateral.W.array)
+    expected = reference.lstm_step(
+        numpy.zeros((len(x), UNITS)) if c is None else c,
+        h,
+        x.reshape(len(x), INPUT),
+        link.upward.W.array,
+        link.upward.b.array,
+        link.lateral.W.array,
+    )
     assert_close(link(c, h, x), expected)
 
 
@@ -96,7 +101,7 @@ def test_steps_in_a_loop_equal_chainer():
         c = h = None
         outputs = []
         for x in xs:
-            c, h = link(c, None if h is None else h[:len(x)], x)
+            c, h = link(c, None if h is None else h[: len(x)], x)
             outputs += [c, h]
         results.append([*outputs, *gradients(outputs, [*link.params(), *xs])])
     assert_close(results[1], results[0])

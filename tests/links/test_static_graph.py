@@ -1,4 +1,5 @@
 """Inside chainer.static_graph, which records the functions of the first call and replays them."""
+
 import chainer
 import chainer.functions as F
 import chainer.links
@@ -10,7 +11,7 @@ import chainer_lstm.links
 from chainer_lstm import functions
 from tests.conftest import uniform
 
-SIZES = {'NStepLSTM': (1, 4, 5, 0.), 'NStepBiLSTM': (1, 4, 5, 0.)}
+SIZES = {'NStepLSTM': (1, 4, 5, 0.0), 'NStepBiLSTM': (1, 4, 5, 0.0)}
 
 
 class Net(chainer.Chain):
@@ -45,9 +46,13 @@ def gradients(module, name, length):
 
 
 @pytest.mark.parametrize('length', [1, 3])
-@pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'])
+@pytest.mark.parametrize(
+    'name', ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM']
+)
 def test_gradients_are_chainers(name, length):
-    assert_equal(gradients(chainer_lstm.links, name, length), gradients(chainer.links, name, length))
+    assert_equal(
+        gradients(chainer_lstm.links, name, length), gradients(chainer.links, name, length)
+    )
 
 
 @pytest.mark.parametrize('name', ['LSTM', 'NStepLSTM'])
@@ -83,10 +88,18 @@ class Step(chainer.Chain):
 
 
 FUNCTIONS = {
-    'peephole_lstm_step': (lambda c, h, x, weights: functions.peephole_lstm_step(c, h, x, *weights), 3),
-    'lstm_sequence': (lambda c, h, x, weights: functions.lstm_sequence(h, c, F.stack((x, x)), [weights]), 0),
+    'peephole_lstm_step': (
+        lambda c, h, x, weights: functions.peephole_lstm_step(c, h, x, *weights),
+        3,
+    ),
+    'lstm_sequence': (
+        lambda c, h, x, weights: functions.lstm_sequence(h, c, F.stack((x, x)), [weights]),
+        0,
+    ),
     'lstm_sequence with peepholes': (
-        lambda c, h, x, weights: functions.lstm_sequence(h, c, F.stack((x, x)), [weights]), 3),
+        lambda c, h, x, weights: functions.lstm_sequence(h, c, F.stack((x, x)), [weights]),
+        3,
+    ),
 }
 
 
@@ -96,7 +109,10 @@ def test_functions(name):
     function, n_peepholes = FUNCTIONS[name]
     net = Step(function, n_peepholes)
     for call in range(3):
-        inputs = [uniform(shape, 'f', seed=10 * call + k) for k, shape in enumerate(((2, 4), (2, 4), (2, 3)))]
+        inputs = [
+            uniform(shape, 'f', seed=10 * call + k)
+            for k, shape in enumerate(((2, 4), (2, 4), (2, 3)))
+        ]
         found = []
         for step in (net, lambda *inputs: function(*inputs, net.weights)):
             net.cleargrads()

@@ -3,8 +3,7 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 import pytest
-from chainer import link_hooks
-from chainer import serializers
+from chainer import link_hooks, serializers
 
 from chainer_lstm.models import RNNForLM
 
@@ -63,7 +62,9 @@ def test_v1_train_flag_warns_and_decides(pair):
         model = RNNForLM(WORDS, UNITS, train=False)
     first = model(X).array
     model.reset_state()
-    numpy.testing.assert_array_equal(model(X).array, first)  # no dropout, though chainer.config.train
+    numpy.testing.assert_array_equal(
+        model(X).array, first
+    )  # no dropout, though chainer.config.train
     model.train = True
     model.reset_state()
     assert (model(X).array != first).any()
@@ -99,7 +100,9 @@ def test_output_layer_that_was_hooked_or_replaced_is_called():
 
 
 def test_words_with_three_axes():
-    with pytest.raises(ValueError, match=r'of shape \(batch,\) or \(time, batch\), got \(1, 1, 1\)'):
+    with pytest.raises(
+        ValueError, match=r'of shape \(batch,\) or \(time, batch\), got \(1, 1, 1\)'
+    ):
         RNNForLM(WORDS, UNITS)(numpy.zeros((1, 1, 1), numpy.int32))
 
 
@@ -111,7 +114,9 @@ def test_layers_and_init():
 
 
 @pytest.mark.parametrize('n_layers', [1, 2])
-@pytest.mark.parametrize('wrap', [lambda model: model, L.Classifier], ids=['alone', 'in a classifier'])
+@pytest.mark.parametrize(
+    'wrap', [lambda model: model, L.Classifier], ids=['alone', 'in a classifier']
+)
 def test_from_npz_finds_sizes_and_weights(tmp_path, n_layers, wrap):
     model = RNNForLM(WORDS, UNITS, n_layers=n_layers)
     path = tmp_path / 'model.npz'
@@ -124,7 +129,9 @@ def test_from_npz_finds_sizes_and_weights(tmp_path, n_layers, wrap):
 def test_from_npz_of_something_else(tmp_path):
     path = tmp_path / 'model.npz'
     serializers.save_npz(str(path), L.Linear(2, 3))
-    with pytest.raises(ValueError, match=r"expected the weights of an RNNForLM in .*, got \['W', 'b'\]"):
+    with pytest.raises(
+        ValueError, match=r"expected the weights of an RNNForLM in .*, got \['W', 'b'\]"
+    ):
         RNNForLM.from_npz(path)
 
 

@@ -1,4 +1,5 @@
 """Embedding and softmax layer with one parameter: it counts once, everywhere, and stays one."""
+
 import copy
 import pickle
 
@@ -18,7 +19,8 @@ T = numpy.array([1, 10, 0, 0, 3, 7], numpy.int32)
 
 
 WRAPS = pytest.mark.parametrize(
-    'wrap', [lambda model: model, L.Classifier], ids=['alone', 'in a classifier'])
+    'wrap', [lambda model: model, L.Classifier], ids=['alone', 'in a classifier']
+)
 
 
 def tied(**options):
@@ -53,8 +55,16 @@ def model(request):
 def test_one_parameter(model):
     assert model.tie_embeddings
     assert model.l3.W is model.embed.W
-    paths = ['/embed/W', '/l1/lateral/W', '/l1/upward/W', '/l1/upward/b', '/l2/lateral/W',
-             '/l2/upward/W', '/l2/upward/b', '/l3/b']
+    paths = [
+        '/embed/W',
+        '/l1/lateral/W',
+        '/l1/upward/W',
+        '/l1/upward/b',
+        '/l2/lateral/W',
+        '/l2/upward/W',
+        '/l2/upward/b',
+        '/l3/b',
+    ]
     assert [path for path, _ in model.namedparams()] == paths
     params = [param for _, param in model.namedparams()]
     assert list(map(id, model.params())) == list(map(id, params))
@@ -81,7 +91,7 @@ def test_optimizer_updates_once_and_the_norm_counts_it_once(model, threshold):
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(threshold))
     backward(model)
     before, gradient = model.embed.W.array.copy(), model.embed.W.grad.copy()
-    norm = sum(float((param.grad ** 2).sum()) for param in model.params()) ** 0.5
+    norm = sum(float((param.grad**2).sum()) for param in model.params()) ** 0.5
     optimizer.update()
     expected = before - 0.5 * gradient * min(1, threshold / norm)
     numpy.testing.assert_allclose(model.embed.W.array, expected, rtol=1e-5, atol=1e-7)
@@ -96,12 +106,16 @@ def test_gradients_of_a_copy_are_added_once(model):
     numpy.testing.assert_allclose(model.embed.W.grad, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize('make', [
-    *(lambda model, mode=mode: model.copy(mode) for mode in ('share', 'copy', 'init')),
-    lambda model: L.Classifier(model).copy().predictor,
-    copy.deepcopy,
-    lambda model: pickle.loads(pickle.dumps(model)),
-], ids=['share', 'copy', 'init', 'in a classifier', 'deepcopy', 'pickle'])
+@pytest.mark.parametrize(
+    'make',
+    [
+        *(lambda model, mode=mode: model.copy(mode) for mode in ('share', 'copy', 'init')),
+        lambda model: L.Classifier(model).copy().predictor,
+        copy.deepcopy,
+        lambda model: pickle.loads(pickle.dumps(model)),
+    ],
+    ids=['share', 'copy', 'init', 'in a classifier', 'deepcopy', 'pickle'],
+)
 def test_copies_are_tied_and_another_parameter(model, make):
     model.cleargrads()
     made = make(model)
@@ -117,9 +131,11 @@ def test_copies_are_tied_and_another_parameter(model, make):
 def test_file_holds_both_names_and_gives_a_tied_model(tmp_path, wrap, n_layers):
     model, path = tied(n_layers=n_layers), str(tmp_path / 'model.npz')
     serializers.save_npz(path, wrap(model))
-    for loaded, is_tied in ((RNNForLM.from_npz(path), True),
-                            (RNNForLM.from_npz(path, tie_embeddings=True), True),
-                            (RNNForLM.from_npz(path, tie_embeddings=False), False)):
+    for loaded, is_tied in (
+        (RNNForLM.from_npz(path), True),
+        (RNNForLM.from_npz(path, tie_embeddings=True), True),
+        (RNNForLM.from_npz(path, tie_embeddings=False), False),
+    ):
         assert loaded.tie_embeddings == is_tied
         with chainer.using_config('train', False):
             numpy.testing.assert_array_equal(loaded(X).array, model(X).array)

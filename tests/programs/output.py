@@ -1,4 +1,5 @@
 """The output of a program: running it, and comparing it with a recorded one."""
+
 from __future__ import annotations
 
 import itertools
@@ -8,7 +9,8 @@ import subprocess
 import tempfile
 
 NUMBER = re.compile(r'-?\d+\.\d+(?:e[-+]\d+)?')
-# float32 rounds to 6e-8, and some dozen updates of the weights make that 1e-5; another processor rounds otherwise
+# float32 rounds to 6e-8, and some dozen updates of the weights make that 1e-5;
+# another processor rounds otherwise
 RELATIVE_TOLERANCE = 1e-4
 ERASE_LINES = '\033[J'  # by PrintReport
 
@@ -21,8 +23,14 @@ def run(command: list[str], **environment: str) -> tuple[str, str]:
         subprocess.TimeoutExpired: it took more than half a minute.
     """
     with tempfile.TemporaryDirectory() as folder:
-        finished = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, text=True,
-                                  capture_output=True, timeout=30)
+        finished = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, **environment},
+            text=True,
+            capture_output=True,
+            timeout=30,
+        )
     if finished.returncode != 0:
         raise RuntimeError(f'{command} returned {finished.returncode}:\n{finished.stderr}')
     output = finished.stdout.replace(ERASE_LINES, '')
@@ -32,11 +40,13 @@ def run(command: list[str], **environment: str) -> tuple[str, str]:
 def differences(found: str, expected: str) -> list[str]:
     """Compare two outputs -> the lines that differ, as messages.
 
-    Numbers with a decimal point may differ by ``RELATIVE_TOLERANCE`` and one unit of their last printed digit; every
-    other word has to be the same.
+    Numbers with a decimal point may differ by ``RELATIVE_TOLERANCE`` and one unit of their last
+    printed digit; every other word has to be the same.
     """
     pairs = itertools.zip_longest(found.splitlines(), expected.splitlines(), fillvalue='(no line)')
-    return [f'expected {line!r}, got {other!r}' for other, line in pairs if not _are_close(other, line)]
+    return [
+        f'expected {line!r}, got {other!r}' for other, line in pairs if not _are_close(other, line)
+    ]
 
 
 def _are_close(found: str, expected: str) -> bool:
@@ -44,7 +54,10 @@ def _are_close(found: str, expected: str) -> bool:
         return False
     for number, reference in zip(NUMBER.findall(found), NUMBER.findall(expected)):
         last_digit = min(_last_digit(number), _last_digit(reference))
-        if abs(float(number) - float(reference)) > RELATIVE_TOLERANCE * abs(float(reference)) + 1.001 * last_digit:
+        if (
+            abs(float(number) - float(reference))
+            > RELATIVE_TOLERANCE * abs(float(reference)) + 1.001 * last_digit
+        ):
             return False
     return True
 

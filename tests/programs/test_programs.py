@@ -1,4 +1,5 @@
 """Programs of Chainer 1.3 to 7.8 print what they printed with the Chainer of their time."""
+
 import pathlib
 import sys
 
@@ -6,8 +7,7 @@ import pytest
 
 from tests.compat.test_startup import Environment
 from tests.programs import record
-from tests.programs.output import differences
-from tests.programs.output import run
+from tests.programs.output import differences, run
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -37,33 +37,56 @@ def test_unchanged(program):
     check([sys.executable, '-m', 'chainer_lstm', *options, str(HERE / program)], program, ROOT)
 
 
-@pytest.mark.parametrize('program', [program for program in PROGRAMS if not program.startswith('v1')
-                                     and LINE in (HERE / program).read_text()])
+@pytest.mark.parametrize(
+    'program',
+    [
+        program
+        for program in PROGRAMS
+        if not program.startswith('v1') and LINE in (HERE / program).read_text()
+    ],
+)
 def test_one_changed_line(program, installed, tmp_path):
     changed = tmp_path / 'program.py'
     changed.write_text((HERE / program).read_text().replace(LINE, CHANGED_LINE))
     check([str(installed.python), str(changed)], program)
 
 
-@pytest.mark.parametrize('found', [
-    'loss 1.50000 of 3\n', 'loss  1.50010 of 3\n', 'loss 1.4999999 of 3\n', 'loss 1.5001 of 3\n'])
+@pytest.mark.parametrize(
+    'found',
+    ['loss 1.50000 of 3\n', 'loss  1.50010 of 3\n', 'loss 1.4999999 of 3\n', 'loss 1.5001 of 3\n'],
+)
 def test_close_numbers_are_equal(found):
     assert differences(found, 'loss 1.5000 of 3\n') == []
 
 
-@pytest.mark.parametrize('found', [
-    'loss 1.50040 of 3\n', 'loss 1.5000 of 4\n', 'loss 1.5000\n', 'loss nan of 3\n', 'loss -1.5000 of 3\n', '',
-    'loss 1.5000 of 3\nloss 1.5000 of 3\n'])
+@pytest.mark.parametrize(
+    'found',
+    [
+        'loss 1.50040 of 3\n',
+        'loss 1.5000 of 4\n',
+        'loss 1.5000\n',
+        'loss nan of 3\n',
+        'loss -1.5000 of 3\n',
+        '',
+        'loss 1.5000 of 3\nloss 1.5000 of 3\n',
+    ],
+)
 def test_other_output_is_different(found):
     assert differences(found, 'loss 1.5000 of 3\n') != []
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--python', 'none'], "No such file or directory: 'none'"),
-    (['--python', sys.executable], 'expected a genuine Chainer, got one with chainer_lstm'),
-    ([], 'the following arguments are required: --python')])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--python', 'none'], "No such file or directory: 'none'"),
+        (['--python', sys.executable], 'expected a genuine Chainer, got one with chainer_lstm'),
+        ([], 'the following arguments are required: --python'),
+    ],
+)
 def test_record_refuses(arguments, message, installed, capsys):
-    arguments = [str(installed.python) if argument == sys.executable else argument for argument in arguments]
+    arguments = [
+        str(installed.python) if argument == sys.executable else argument for argument in arguments
+    ]
     with pytest.raises(SystemExit, match='2'):
         record.main(arguments)
     assert message in capsys.readouterr().err

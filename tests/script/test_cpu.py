@@ -1,38 +1,52 @@
 """``--cpu``: programs for a GPU on a machine without one."""
+
 import numpy
 import pytest
 
-HEAD = '''
+HEAD = """
 import numpy as np
 import chainer, chainer.functions as F, chainer.links as L
 from chainer import cuda, training
-'''
+"""
 
 # program -> what it prints
 PROGRAMS = {
-    'devices': ('''
+    'devices': (
+        """
 cuda.check_cuda_available()
-for device in (cuda.get_device_from_id(1), cuda.get_device(0), cuda.Device(2), chainer.get_device('@cupy:3')):
+for device in (
+        cuda.get_device_from_id(1), cuda.get_device(0), cuda.Device(2),
+        chainer.get_device('@cupy:3')):
     device.use()
-print(cuda.get_device_from_id(1).id, int(cuda.Device(2)), chainer.get_device('@cupy:3'), chainer.get_device('0'))
-with cuda.get_device_from_id(0) as device, chainer.using_device('@cupy:1'), chainer.using_device(cuda.Device(0)):
+print(cuda.get_device_from_id(1).id, int(cuda.Device(2)),
+      chainer.get_device('@cupy:3'), chainer.get_device('0'))
+with cuda.get_device_from_id(0) as device, chainer.using_device('@cupy:1'), \\
+        chainer.using_device(cuda.Device(0)):
     print(device.id, cuda.available)
-''', '1 2 @numpy @numpy\n0 False'),
-    'arrays': ('''
+""",
+        '1 2 @numpy @numpy\n0 False',
+    ),
+    'arrays': (
+        """
 x = cuda.to_gpu(np.ones((2, 3), 'f'), device=0)
 y = cuda.to_gpu([x, None, (x,)[0]])
 before = np.zeros(2)
 copy = cuda.to_gpu(before)
 before[:] = 1
-print(type(x).__name__, y[1], cuda.to_cpu(x) is x, x.get().shape, cuda.get_array_module(x) is np, copy)
+print(type(x).__name__, y[1], cuda.to_cpu(x) is x, x.get().shape,
+      cuda.get_array_module(x) is np, copy)
 print(cuda.get_device_from_array(x) == cuda.DummyDevice, F.sum(chainer.Variable(x)).array.get())
-''', 'ndarray None True (2, 3) True [0. 0.]\nTrue 6.0'),
-    'links': ('''
+""",
+        'ndarray None True (2, 3) True [0. 0.]\nTrue 6.0',
+    ),
+    'links': (
+        """
 class Net(chainer.Chain):
     def __init__(self):
         super().__init__()
         with self.init_scope():
-            self.lstm, self.out, self.W = L.LSTM(3, 2), L.Linear(None, 2), chainer.Parameter(0, (2,))
+            self.lstm, self.out, self.W = (
+                L.LSTM(3, 2), L.Linear(None, 2), chainer.Parameter(0, (2,)))
         self.moved = []
     def to_gpu(self, device=None):
         super().to_gpu(device)
@@ -50,8 +64,11 @@ for each in (net.W, chainer.Variable(np.ones(3))):
     each.to_gpu(); each.to_gpu(0); each.to_device('@cupy:0')
 print(len(net.moved), outer.device, type(pickle.loads(pickle.dumps(outer)).device).__module__,
       copy.deepcopy(outer).device, net.out(net.lstm(np.ones((1, 3), 'f'))).shape)
-''', '3 @numpy chainer.backends._cpu @numpy (1, 2)'),
-    'training': ('''
+""",
+        '3 @numpy chainer.backends._cpu @numpy (1, 2)',
+    ),
+    'training': (
+        """
 import tempfile
 data = [(np.ones(3, 'f'), np.int32(1))] * 8
 iterator = chainer.iterators.SerialIterator(data, 4)
@@ -69,8 +86,11 @@ with tempfile.TemporaryDirectory() as folder:
 training.ParallelUpdater(iterator, optimizer, devices={'main': 0, 'second': 1}).update()
 print(updater.iteration, chainer.dataset.concat_examples(data, device=0)[0].shape,
       type(chainer.dataset.to_device(0, np.ones(3))).__name__)
-''', '4 (8, 3) ndarray'),
-    'cupy': ('''
+""",
+        '4 (8, 3) ndarray',
+    ),
+    'cupy': (
+        """
 import cupy
 import cupy as cp, cupyx
 import cupy.random as random
@@ -79,16 +99,20 @@ from cupy.cuda import Device, Stream
 assert cuda.cupy is cupy is cp and cuda.cupy.cuda is cupy_cuda
 xp = cuda.cupy
 x = xp.zeros((2, 3), dtype=xp.float32)
-print(type(x).__name__, xp.asnumpy(x).shape, xp.get_array_module(x) is np, isinstance(x, cupy.ndarray))
+print(type(x).__name__, xp.asnumpy(x).shape, xp.get_array_module(x) is np,
+      isinstance(x, cupy.ndarray))
 cupy.random.seed(0)
 first = random.randn(3)
 xp.random.seed(0)
-print((random.randn(3) == first).all(),
-      random.normal(0, 1, (2,), dtype='f').dtype, xp.random.uniform(-1, 1, 3, dtype=xp.float32).dtype)
+print((random.randn(3) == first).all(), random.normal(0, 1, (2,), dtype='f').dtype,
+      xp.random.uniform(-1, 1, 3, dtype=xp.float32).dtype)
 cupyx.scatter_add(x, (0, 0), 2)
 print(x.tolist())
-''', '''ndarray (2, 3) True True\nTrue float32 float32\n[[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]'''),
-    'streams and memory': ('''
+""",
+        """ndarray (2, 3) True True\nTrue float32 float32\n[[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]""",
+    ),
+    'streams and memory': (
+        """
 import cupy
 cupy.cuda.Stream.null.synchronize()
 cupy.cuda.runtime.deviceSynchronize()
@@ -102,13 +126,18 @@ with cupy.cuda.Stream(non_blocking=True) as stream, cupy.cuda.Device(0):
     end.synchronize()
 print(cupy.cuda.get_elapsed_time(start, end) >= 0, cupy.cuda.runtime.getDeviceCount(),
       cupy.get_default_memory_pool().used_bytes())
-''', 'True 1 0'),
-    'get of others': ('''
+""",
+        'True 1 0',
+    ),
+    'get of others': (
+        """
 import queue
 values = queue.Queue()
 values.put(3)
 print(values.get(), {'a': 1}.get('a'), {}.get('a', 2))
-''', '3 1 2'),
+""",
+        '3 1 2',
+    ),
 }
 
 
@@ -129,12 +158,27 @@ def test_program(run, python, name):
     assert (script.stdout, script.stderr) == (expected + '\n', '')
 
 
-@pytest.mark.parametrize('program, message', [
-    ("cuda.elementwise('T x', 'T y', 'y = x', 'copy')(np.ones(3))", 'a kernel in CUDA C++ needs a GPU'),
-    ('import cupy; cupy.no_such_name', "module 'cupy' has no attribute 'no_such_name' where --cpu puts"),
-    ('import cupy.no_such_module', "module 'cupy' has no attribute 'no_such_module' where --cpu puts"),
-    ('cuda.cupy.cuda.no_such_name', "module 'cupy.cuda' has no attribute 'no_such_name' where --cpu puts"),
-])
+@pytest.mark.parametrize(
+    'program, message',
+    [
+        (
+            "cuda.elementwise('T x', 'T y', 'y = x', 'copy')(np.ones(3))",
+            'a kernel in CUDA C++ needs a GPU',
+        ),
+        (
+            'import cupy; cupy.no_such_name',
+            "module 'cupy' has no attribute 'no_such_name' where --cpu puts",
+        ),
+        (
+            'import cupy.no_such_module',
+            "module 'cupy' has no attribute 'no_such_module' where --cpu puts",
+        ),
+        (
+            'cuda.cupy.cuda.no_such_name',
+            "module 'cupy.cuda' has no attribute 'no_such_name' where --cpu puts",
+        ),
+    ],
+)
 def test_what_the_cpu_does_not_have(run, program, message):
     script = run(HEAD + program, before=['--cpu'], python=['-W', 'ignore'])
     assert script.returncode == 1
@@ -142,14 +186,16 @@ def test_what_the_cpu_does_not_have(run, program, message):
 
 
 def test_names_of_numpy_1_are_names_of_cupy_too(run):
-    script = run('import cupy\nfrom chainer import cuda\nprint(cupy.float, cuda.cupy.product([2, 3]))',
-                 before=['--cpu', '--numpy1'])
+    script = run(
+        'import cupy\nfrom chainer import cuda\nprint(cupy.float, cuda.cupy.product([2, 3]))',
+        before=['--cpu', '--numpy1'],
+    )
     assert (script.stdout, script.stderr) == ("<class 'float'> 6\n", '')
 
 
 def test_libraries_do_not_find_the_stand_in(run, tmp_path):
     (tmp_path / 'site-packages').mkdir()
-    (tmp_path / 'site-packages' / 'library.py').write_text('''
+    (tmp_path / 'site-packages' / 'library.py').write_text("""
 import sys
 found = 'cupy' in sys.modules
 try:
@@ -157,18 +203,23 @@ try:
     found = found or 'chainer_lstm' in repr(cupy) or cupy.ndarray is __import__('numpy').ndarray
 except ImportError:
     pass
-''')
-    script = run('''
+""")
+    script = run(
+        """
         import sys
         sys.path.append('site-packages')
         import cupy, library
         print(cupy.zeros(1), library.found)
-    ''', before=['--cpu'])
+    """,
+        before=['--cpu'],
+    )
     assert (script.stdout, script.stderr) == ('[0.] False\n', '')
 
 
 def test_numbers_are_those_of_the_cpu(run):
-    text = HEAD + '''
+    text = (
+        HEAD
+        + """
 import sys
 np.random.seed(0)
 model = L.Classifier(chainer.Sequential(L.LSTM(3, 4), L.Linear(4, 2)))
@@ -179,7 +230,8 @@ xp = cuda.cupy if len(sys.argv) > 1 else np
 loss = model(xp.ones((2, 3), dtype=xp.float32), xp.zeros(2, dtype=xp.int32))
 loss.backward()
 print(repr(float(cuda.to_cpu(loss.data))), [float(abs(p.grad).sum()) for p in model.params()])
-'''
+"""
+    )
     gpu = run(text, 'gpu', before=['--cpu'], python=['-W', 'ignore'])
     cpu = run(text, python=['-W', 'ignore'])
     assert gpu.stderr == cpu.stderr == ''

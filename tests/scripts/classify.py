@@ -1,4 +1,5 @@
 """Sequences put into classes by each recurrent link in turn; a script of genuine Chainer."""
+
 import chainer
 import chainer.functions as F
 import chainer.links as L
@@ -7,7 +8,6 @@ from chainer.links.rnn.peephole import StatefulPeepholeLSTM
 
 
 class Classifier(chainer.Chain):
-
     def __init__(self, rnn):
         super().__init__()
         with self.init_scope():
@@ -44,7 +44,12 @@ def train(rnn):
 
 if __name__ == '__main__':
     np.random.seed(0)
-    for make in (lambda: L.LSTM(5, 7), lambda: L.LSTM(7), lambda: L.StatelessLSTM(5, 7),
-                 lambda: StatefulPeepholeLSTM(5, 7), lambda: L.NStepLSTM(2, 5, 7, 0.2),
-                 lambda: L.NStepBiLSTM(2, 5, 7, 0.2)):
+    for make in (
+        lambda: L.LSTM(5, 7),
+        lambda: L.LSTM(7),
+        lambda: L.StatelessLSTM(5, 7),
+        lambda: StatefulPeepholeLSTM(5, 7),
+        lambda: L.NStepLSTM(2, 5, 7, 0.2),
+        lambda: L.NStepBiLSTM(2, 5, 7, 0.2),
+    ):
         print('loss', train(make()))

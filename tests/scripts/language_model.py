@@ -1,4 +1,7 @@
-"""A language model under Chainer's Trainer, or with --loop in a loop of its own; a script of genuine Chainer."""
+"""A language model under Chainer's Trainer, or with --loop in a loop of its own;
+a script of genuine Chainer.
+"""
+
 import argparse
 import copy
 
@@ -6,14 +9,12 @@ import chainer
 import chainer.functions as F
 import chainer.links as L
 import numpy as np
-from chainer import serializers
-from chainer import training
+from chainer import serializers, training
 from chainer.training import extensions
 from words import Places
 
 
 class Model(chainer.Chain):
-
     def __init__(self, n_vocab, n_units):
         super().__init__()
         with self.init_scope():
@@ -31,7 +32,6 @@ class Model(chainer.Chain):
 
 
 class Updater(training.updaters.StandardUpdater):
-
     def update_core(self):
         optimizer, loss = self.get_optimizer('main'), 0
         for _ in range(5):
@@ -47,7 +47,12 @@ def evaluate(model, iterator):
     model = model.copy()
     model.predictor.reset_state()
     with chainer.using_config('train', False), chainer.no_backprop_mode():
-        return np.mean([float(model(*chainer.dataset.concat_examples(batch)).data) for batch in copy.copy(iterator)])
+        return np.mean(
+            [
+                float(model(*chainer.dataset.concat_examples(batch)).data)
+                for batch in copy.copy(iterator)
+            ]
+        )
 
 
 def main():

@@ -1,4 +1,5 @@
 """An encoder and a decoder that learns to turn sequences round; a script of genuine Chainer."""
+
 import chainer
 import chainer.functions as F
 import chainer.links as L
@@ -14,7 +15,6 @@ def embed_all(embed, xs):
 
 
 class Translator(chainer.Chain):
-
     def __init__(self, n_words, n_units):
         super().__init__()
         with self.init_scope():
@@ -27,8 +27,12 @@ class Translator(chainer.Chain):
     def forward(self, xs, ys):
         end = np.array([END], np.int32)
         h, c, _ = self.encoder(None, None, embed_all(self.embed_x, xs))
-        _, _, os = self.decoder(h, c, embed_all(self.embed_y, [np.concatenate((end, y)) for y in ys]))
-        loss = F.softmax_cross_entropy(self.out(F.concat(os, axis=0)), np.concatenate([[*y, END] for y in ys]))
+        _, _, os = self.decoder(
+            h, c, embed_all(self.embed_y, [np.concatenate((end, y)) for y in ys])
+        )
+        loss = F.softmax_cross_entropy(
+            self.out(F.concat(os, axis=0)), np.concatenate([[*y, END] for y in ys])
+        )
         chainer.report({'loss': loss}, self)
         return loss
 

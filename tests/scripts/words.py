@@ -1,9 +1,9 @@
 """An iterator over a text at several places, beside the script that imports it."""
+
 import chainer
 
 
 class Places(chainer.dataset.Iterator):
-
     def __init__(self, words, batch_size, repeat=True):
         self.words, self.batch_size, self.repeat = words, batch_size, repeat
         self.iteration = self.epoch = 0
@@ -20,7 +20,10 @@ class Places(chainer.dataset.Iterator):
 
     def read(self):
         length = len(self.words)
-        return [self.words[(k * length // self.batch_size + self.iteration) % length] for k in range(self.batch_size)]
+        return [
+            self.words[(k * length // self.batch_size + self.iteration) % length]
+            for k in range(self.batch_size)
+        ]
 
     @property
     def epoch_detail(self):

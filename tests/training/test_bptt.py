@@ -5,8 +5,7 @@ import pytest
 from chainer import serializers
 
 from chainer_lstm.models import RNNForLM
-from chainer_lstm.training import BPTTUpdater
-from chainer_lstm.training import ParallelSequentialIterator
+from chainer_lstm.training import BPTTUpdater, ParallelSequentialIterator
 
 
 def test_iterator_reads_from_equally_distant_places_and_wraps():
@@ -21,7 +20,11 @@ def test_chunks_are_the_steps_at_once_and_end_with_the_epoch():
     chunks, steps = (ParallelSequentialIterator(numpy.arange(7), 3, repeat=False) for _ in range(2))
     x, t = chunks.chunk(2)
     assert [list(zip(*pair)) for pair in zip(x, t)] == [next(steps), next(steps)]
-    assert (chunks.epoch_detail, chunks.previous_epoch_detail, chunks.is_new_epoch) == (6 / 7, 0, False)
+    assert (chunks.epoch_detail, chunks.previous_epoch_detail, chunks.is_new_epoch) == (
+        6 / 7,
+        0,
+        False,
+    )
     x, t = chunks.chunk(2)
     assert [list(zip(*pair)) for pair in zip(x, t)] == [next(steps)]
     assert chunks.is_new_epoch
@@ -34,10 +37,12 @@ def test_iterator_counts_epochs():
     iterator = ParallelSequentialIterator(numpy.arange(6), 3)
     seen = []
     for _ in range(4):
-        assert iterator.previous_epoch_detail == (seen[-2][1] if len(seen) > 1 else 0 if seen else None)
+        assert iterator.previous_epoch_detail == (
+            seen[-2][1] if len(seen) > 1 else 0 if seen else None
+        )
         next(iterator)
         seen.append((iterator.epoch, iterator.epoch_detail, iterator.is_new_epoch))
-    assert seen == [(0, .5, False), (1, 1., True), (1, 1.5, False), (2, 2., True)]
+    assert seen == [(0, 0.5, False), (1, 1.0, True), (1, 1.5, False), (2, 2.0, True)]
 
 
 def test_iterator_without_repeat_ends():
@@ -57,7 +62,10 @@ def test_iterator_goes_on_where_it_was_saved(tmp_path):
         next(saved)
     serializers.save_npz(path, saved)
     serializers.load_npz(path, loaded)
-    assert (loaded.epoch, loaded.previous_epoch_detail) == (saved.epoch, saved.previous_epoch_detail)
+    assert (loaded.epoch, loaded.previous_epoch_detail) == (
+        saved.epoch,
+        saved.previous_epoch_detail,
+    )
     assert next(loaded) == next(saved)
 
 
@@ -103,7 +111,9 @@ def test_updater_trains_as_a_loop_over_steps_does(stepwise):
 def test_updater_keeps_no_graph_between_chunks(stepwise):
     model, optimizer, iterator = make(numpy.arange(9, dtype=numpy.int32))
     BPTTUpdater(iterator, optimizer, 2, chainer.get_device('@numpy'), stepwise).update()
-    assert all(state.creator is None for lstm in model.predictor.lstms for state in (lstm.c, lstm.h))
+    assert all(
+        state.creator is None for lstm in model.predictor.lstms for state in (lstm.c, lstm.h)
+    )
 
 
 def test_updater_with_an_empty_chunk():
@@ -141,7 +151,7 @@ def test_scaled_loss_trains_as_the_plain_one(scaling, stepwise, optimizer_class)
         numpy.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
     assert all(param._loss_scale for param in optimizer.target.params())
     if scaling == 'dynamic':
-        assert optimizer._loss_scale == 2 ** 4  # doubled by each update: nothing has overflowed yet
+        assert optimizer._loss_scale == 2**4  # doubled by each update: nothing has overflowed yet
 
 
 class StandardBPTT(chainer.training.updaters.StandardUpdater):
@@ -165,6 +175,7 @@ def test_scaled_gradients_are_those_of_chainers_updater(scaling):
     def with_clipping(optimizer):
         SCALINGS[scaling](optimizer)
         optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(0.5))  # of the scaled gradients
+
     expected, _ = trained(with_clipping, updater_class=StandardBPTT)
     found, optimizer = trained(with_clipping)
     for name, array in found.items():
@@ -186,7 +197,7 @@ def test_overflow_skips_the_update_and_halves_the_scale():
     assert optimizer._loss_scale == 1e38 / 2
     optimizer._loss_scale = 8.0
     updater.update()
-    assert optimizer._loss_scale == pytest.approx(8 * 2 ** 0.5)
+    assert optimizer._loss_scale == pytest.approx(8 * 2**0.5)
     assert all((param.array != array).any() for param, array in zip(model.params(), before))
 
 
@@ -219,7 +230,8 @@ def test_loss_is_scaled_through_chainermns_optimizer(scaling):
 
     expected, _ = trained(lambda optimizer: optimizer.update(), multi_node)
     found, optimizer = trained(
-        lambda optimizer: (SCALINGS[scaling](optimizer), optimizer.update()), multi_node)
+        lambda optimizer: (SCALINGS[scaling](optimizer), optimizer.update()), multi_node
+    )
     for name, array in found.items():
         numpy.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
     assert all(param._loss_scale for param in optimizer.target.params())

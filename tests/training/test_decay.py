@@ -1,4 +1,5 @@
 """The learning rate of every optimizer decays, and of a resumed run too."""
+
 import types
 
 import chainer
@@ -7,8 +8,7 @@ import pytest
 from chainer import optimizers
 from chainer.training import extensions
 
-from chainer_lstm.training import ExponentialDecay
-from chainer_lstm.training import ParallelSequentialIterator
+from chainer_lstm.training import ExponentialDecay, ParallelSequentialIterator
 
 
 def decayed(epoch, decay=0.5, first=4, lr=1.0):
@@ -21,17 +21,17 @@ def decayed(epoch, decay=0.5, first=4, lr=1.0):
 
 def test_decay_begins_after_the_epochs_with_the_full_rate():
     assert [decayed(epoch) for epoch in range(7)] == [1, 1, 1, 1, 1 / 2, 1 / 4, 1 / 8]
-    assert decayed(8, decay=1 / 1.2, first=6, lr=2.0) == pytest.approx(2 / 1.2 ** 3)
+    assert decayed(8, decay=1 / 1.2, first=6, lr=2.0) == pytest.approx(2 / 1.2**3)
 
 
 GIVEN = pytest.mark.parametrize(
-    'given', [True, False], ids=['optimizer given', 'optimizer of the trainer'])
+    'given', [True, False], ids=['optimizer given', 'optimizer of the trainer']
+)
 ATTRIBUTES = {
     'SGD': 'lr', 'MomentumSGD': 'lr', 'CorrectedMomentumSGD': 'lr', 'NesterovAG': 'lr',
     'RMSprop': 'lr', 'RMSpropGraves': 'lr', 'AdaGrad': 'lr', 'SMORMS3': 'lr', 'MSVAG': 'lr',
-    'Adam': 'alpha',
-    'AdamW': 'alpha', 'AMSGrad': 'alpha', 'AdaBound': 'alpha', 'AMSBound': 'alpha',
-}
+    'Adam': 'alpha', 'AdamW': 'alpha', 'AMSGrad': 'alpha', 'AdaBound': 'alpha', 'AMSBound': 'alpha',
+}  # fmt: skip
 
 
 def begin(extension, optimizer, epoch=0):
@@ -63,15 +63,22 @@ def test_decay_of_every_optimizer(name, given):
     assert {key: getattr(optimizer.hyperparam, key) for key in others} == others
 
 
-@pytest.mark.parametrize(('optimizer', 'attr', 'message'), [
-    (optimizers.AdaDelta(), None, "attr: expected 'eps' or 'rho' for AdaDelta, got None: AdaDelta "
-                                  "has no learning rate; name one of these, or do without"),
-    (optimizers.AdaDelta(), 'lr', "attr: expected 'eps' or 'rho' for AdaDelta, got 'lr'"),
-    (optimizers.SGD(), 'alpha', "attr: expected 'lr' for SGD, got 'alpha'"),
-    (optimizers.Adam(), 'lr', "attr: expected 'alpha' or 'beta1' or .* for Adam, got 'lr'"),
-    (optimizers.Adam(), 'amsgrad', "for Adam, got 'amsgrad'"),
-    (optimizers.SGD(), 'setup', "for SGD, got 'setup'"),
-])
+@pytest.mark.parametrize(
+    ('optimizer', 'attr', 'message'),
+    [
+        (
+            optimizers.AdaDelta(),
+            None,
+            "attr: expected 'eps' or 'rho' for AdaDelta, got None: AdaDelta "
+            'has no learning rate; name one of these, or do without',
+        ),
+        (optimizers.AdaDelta(), 'lr', "attr: expected 'eps' or 'rho' for AdaDelta, got 'lr'"),
+        (optimizers.SGD(), 'alpha', "attr: expected 'lr' for SGD, got 'alpha'"),
+        (optimizers.Adam(), 'lr', "attr: expected 'alpha' or 'beta1' or .* for Adam, got 'lr'"),
+        (optimizers.Adam(), 'amsgrad', "for Adam, got 'amsgrad'"),
+        (optimizers.SGD(), 'setup', "for SGD, got 'setup'"),
+    ],
+)
 def test_attribute_that_the_optimizer_does_not_have(optimizer, attr, message):
     with pytest.raises(ValueError, match=message):
         ExponentialDecay(0.5, 1, attr, optimizer)
@@ -126,8 +133,12 @@ def trainer(folder, epochs, optimizer, given):
     made.extend(ExponentialDecay(0.5, 1, optimizer=optimizer if given else None))
     made.extend(extensions.snapshot(autoload=True), trigger=(1, 'epoch'))
     rates = []
-    made.extend(lambda trainer: rates.append((trainer.updater.epoch_detail, optimizer.alpha)),
-                name='rates', trigger=(1, 'iteration'), priority=1000)  # before the decay
+    made.extend(
+        lambda trainer: rates.append((trainer.updater.epoch_detail, optimizer.alpha)),
+        name='rates',
+        trigger=(1, 'iteration'),
+        priority=1000,
+    )  # before the decay
     return made, rates
 
 
@@ -138,6 +149,7 @@ def test_resumed_run_has_the_rate_of_a_whole_one(tmp_path, given):
         made, rates = trainer(folder, epochs, optimizer, given)
         made.run()
         return rates
+
     whole = run(tmp_path / 'whole', 4)
     assert [rate for _, rate in whole[3::4]] == [1, 0.5, 0.25, 0.125]
     assert run(tmp_path / 'parts', 2) + run(tmp_path / 'parts', 4) == whole

@@ -10,10 +10,7 @@ import pytest
 from chainer import serializers
 
 from chainer_lstm.models import RNNForLM
-from chainer_lstm.training import LanguageModelEvaluator
-from chainer_lstm.training import PerplexityLog
-from chainer_lstm.training import PrintReport
-from chainer_lstm.training import RandomState
+from chainer_lstm.training import LanguageModelEvaluator, PerplexityLog, PrintReport, RandomState
 
 
 @pytest.fixture
@@ -27,7 +24,9 @@ def words(n):
     return numpy.random.RandomState(n).randint(0, 9, n).astype(numpy.int32)
 
 
-@pytest.mark.parametrize(('n', 'batch_size'), [(2, 1), (20, 1), (20, 19), (20, 30), (21, 4), (23, 4), (24, 7)])
+@pytest.mark.parametrize(
+    ('n', 'batch_size'), [(2, 1), (20, 1), (20, 19), (20, 30), (21, 4), (23, 4), (24, 7)]
+)
 def test_evaluation_predicts_every_word_but_the_first_once(model, n, batch_size):
     text = words(n)
     loss = LanguageModelEvaluator(text, model, batch_size, 3)()['main/loss']
@@ -40,8 +39,8 @@ def test_evaluation_predicts_every_word_but_the_first_once(model, n, batch_size)
         model.predictor.reset_state()
         with chainer.using_config('train', False), chainer.no_backprop_mode():
             for k in range(start, start + size):
-                y = model.predictor(text[k:k + 1])
-                total += float(F.softmax_cross_entropy(y, text[k + 1:k + 2]).array)
+                y = model.predictor(text[k : k + 1])
+                total += float(F.softmax_cross_entropy(y, text[k + 1 : k + 2]).array)
                 targets += 1
         start += size
     assert targets == n - 1
@@ -86,7 +85,7 @@ def test_log_of_perplexity_and_words_a_second():
     updater.words, updater.seconds = 400, 3.0
     result = {'main/loss': 2.0, 'validation/main/loss': 1000.0}
     log(result)
-    assert result['perplexity'] == pytest.approx(math.e ** 2)
+    assert result['perplexity'] == pytest.approx(math.e**2)
     assert result['val_perplexity'] == math.inf
     assert result['words/sec'] == pytest.approx(150)
     updater.words, updater.seconds = 500, 4.0

@@ -56,10 +56,10 @@ def test_draws_follow_seed_and_scores():
     assert draw(0, 50) == draw(0, 50) != draw(1, 50)
     words = numpy.array([0, *draw(0)])
     follows = numpy.mean(words[1:] == (words[:-1] + 1) % 5)
-    assert follows == pytest.approx(numpy.e ** 2 / (numpy.e ** 2 + 4), abs=0.04)
+    assert follows == pytest.approx(numpy.e**2 / (numpy.e**2 + 4), abs=0.04)
     words = numpy.array([0, *draw(0, temperature=0.5)])
     follows = numpy.mean(words[1:] == (words[:-1] + 1) % 5)
-    assert follows == pytest.approx(numpy.e ** 4 / (numpy.e ** 4 + 4), abs=0.04)
+    assert follows == pytest.approx(numpy.e**4 / (numpy.e**4 + 4), abs=0.04)
 
 
 def test_no_graph_grows():

@@ -30,14 +30,18 @@ def test_start_makes_the_folder_and_seeds(tmp_path):
     numpy.testing.assert_array_equal(*drawn)
 
 
-@pytest.mark.parametrize(('error', 'status', 'message'), [
-    (ValueError('expected this, got that'), 2, 'error: expected this, got that\n'),
-    (FileNotFoundError(2, 'No such file', 'words'), 2, "No such file: 'words'\n"),
-    (KeyboardInterrupt(), 130, '\ninterrupted; see result\n'),
-])
+@pytest.mark.parametrize(
+    ('error', 'status', 'message'),
+    [
+        (ValueError('expected this, got that'), 2, 'error: expected this, got that\n'),
+        (FileNotFoundError(2, 'No such file', 'words'), 2, "No such file: 'words'\n"),
+        (KeyboardInterrupt(), 130, '\ninterrupted; see result\n'),
+    ],
+)
 def test_how_a_script_ends(monkeypatch, capsys, error, status, message):
     def run(args):
         raise error
+
     monkeypatch.setattr(sys, 'argv', ['script.py'])
     with pytest.raises(SystemExit) as ended:
         script.main(script.parser('A script.'), run, 'see {out}')
@@ -50,6 +54,7 @@ def test_how_a_script_ends(monkeypatch, capsys, error, status, message):
 def test_a_bug_is_no_bad_input(monkeypatch):
     def run(args):
         raise AttributeError('a bug')
+
     monkeypatch.setattr(sys, 'argv', ['script.py'])
     with pytest.raises(AttributeError, match='a bug'):
         script.main(script.parser('A script.'), run)
@@ -68,11 +73,15 @@ def test_results_hold_the_options(tmp_path):
     args = argparse.Namespace(out=tmp_path, epoch=3, data=None)
     script.save_results(tmp_path, args, {'error': [0.5, 0.25]})
     assert json.loads((tmp_path / 'results.json').read_text()) == {
-        'options': {'out': str(tmp_path), 'epoch': 3, 'data': None}, 'error': [0.5, 0.25]}
+        'options': {'out': str(tmp_path), 'epoch': 3, 'data': None},
+        'error': [0.5, 0.25],
+    }
 
 
 def test_plot(tmp_path):
-    script.save_plot(tmp_path / 'a.png', {'one': [3, 2, 1], 'two': [1, 2, 3]}, 'epoch', 'error', log=True)
+    script.save_plot(
+        tmp_path / 'a.png', {'one': [3, 2, 1], 'two': [1, 2, 3]}, 'epoch', 'error', log=True
+    )
     assert (tmp_path / 'a.png').read_bytes().startswith(b'\x89PNG')
 
 
@@ -81,6 +90,7 @@ def test_no_plot_without_matplotlib(tmp_path, monkeypatch, capsys):
         if name.startswith('matplotlib'):
             raise ImportError(name)
         return imported(name, *args, **kwargs)
+
     imported = builtins.__import__
     monkeypatch.setattr(builtins, '__import__', without)
     script.save_plot(tmp_path / 'a.png', {'one': [1]}, 'epoch', 'error')

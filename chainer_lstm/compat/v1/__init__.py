@@ -3,6 +3,7 @@
 Nothing here computes: v1's calls are turned into those of Chainer 7.8.1 and
 of this package.  ``chainer_lstm.install(v1=True)`` installs it.
 """
+
 from __future__ import annotations
 
 import sys
@@ -10,21 +11,32 @@ import sys
 import chainer
 
 from chainer_lstm.compat.replacements import Replacements
-from chainer_lstm.compat.v1 import arguments
-from chainer_lstm.compat.v1 import arrays
-from chainer_lstm.compat.v1 import cuda
-from chainer_lstm.compat.v1 import flags
-from chainer_lstm.compat.v1 import functions
-from chainer_lstm.compat.v1 import links
-from chainer_lstm.compat.v1 import optimizers
-from chainer_lstm.compat.v1 import training
-from chainer_lstm.compat.v1 import type_checks
+from chainer_lstm.compat.v1 import (
+    arguments,
+    arrays,
+    cuda,
+    flags,
+    functions,
+    links,
+    optimizers,
+    training,
+    type_checks,
+)
 
 
 def install(replacements: Replacements) -> None:
     """Put v1's interface in the place of v7's."""
-    for module in (arguments, arrays, cuda, flags, links, functions, optimizers, training,
-                   type_checks):
+    for module in (
+        arguments,
+        arrays,
+        cuda,
+        flags,
+        links,
+        functions,
+        optimizers,
+        training,
+        type_checks,
+    ):
         module.install(replacements)
     replacements.set(sys.modules, 'chainer.function_set', links)
     replacements.set(chainer, 'function_set', links)

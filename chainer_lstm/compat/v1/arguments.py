@@ -3,6 +3,7 @@
 A program's calls are read with v1's list of arguments; calls from within
 Chainer and this package are left as they are, for these mean v7's.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -10,12 +11,9 @@ import functools
 import inspect
 import itertools
 import sys
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import chainer
 from chainer import functions as F
@@ -53,8 +51,7 @@ FUNCTIONS = {
     'sigmoid': 'x use_cudnn',
     'sigmoid_cross_entropy': 'x t use_cudnn normalize reduce',
     'softmax': 'x use_cudnn axis',
-    'softmax_cross_entropy':
-        'x t use_cudnn normalize cache_score class_weight ignore_label reduce',
+    'softmax_cross_entropy': 'x t use_cudnn normalize cache_score class_weight ignore_label reduce',
     'spatial_transformer_grid': 'theta output_shape use_cudnn',
     'spatial_transformer_sampler': 'x grid use_cudnn',
     'tanh': 'x use_cudnn',
@@ -66,22 +63,28 @@ CALLS = {
     'BatchNormalization': 'self x test finetune',
     'InceptionBN': 'self x test',
     **{f'NStep{name}': 'self hx cx xs train' for name in ('LSTM', 'BiLSTM')},
-    **{f'NStep{name}': 'self hx xs train'
-       for name in ('GRU', 'BiGRU', 'RNNReLU', 'RNNTanh', 'BiRNNReLU', 'BiRNNTanh')},
+    **{
+        f'NStep{name}': 'self hx xs train'
+        for name in ('GRU', 'BiGRU', 'RNNReLU', 'RNNTanh', 'BiRNNReLU', 'BiRNNTanh')
+    },
 }
 
 # models that were called in test mode unless they were told otherwise
 MODELS = {
     'GoogLeNet': ('self x layers train', {'train': False}),
-    **{name: ('self x layers test', {'test': True})
-       for name in ('ResNet50Layers', 'ResNet101Layers', 'ResNet152Layers', 'VGG16Layers')},
+    **{
+        name: ('self x layers test', {'test': True})
+        for name in ('ResNet50Layers', 'ResNet101Layers', 'ResNet152Layers', 'VGG16Layers')
+    },
 }
 
 
 def install(replacements: Replacements) -> None:
     """Let functions, and the calls of links, take v1's arguments."""
-    functions = {name: taking(names, CONFIGURATION, configured)(getattr(F, name))
-                 for name, names in FUNCTIONS.items()}
+    functions = {
+        name: taking(names, CONFIGURATION, configured)(getattr(F, name))
+        for name, names in FUNCTIONS.items()
+    }
     functions['split_axis'] = _split_axis(F.split_axis)
     for name, function in functions.items():
         function.__module__ = F.__name__  # where pickle finds it
@@ -103,8 +106,12 @@ def _is_library(module: str) -> bool:
     return module.partition('.')[0] in _LIBRARIES
 
 
-def taking(names: str, old: tuple[str, ...], run: Callable,
-           defaults: Mapping[str, Any] = MappingProxyType({})) -> Callable:
+def taking(
+    names: str,
+    old: tuple[str, ...],
+    run: Callable,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> Callable:
     """Return a decorator for a function whose arguments in v1 had these names.
 
     The decorated function has to be called by the program itself, so other
@@ -128,8 +135,10 @@ def taking(names: str, old: tuple[str, ...], run: Callable,
         def call(*args: Any, **kwargs: Any) -> Any:
             if len(args) > same and from_program():
                 if len(args) > len(order):
-                    raise TypeError(f'{function.__name__}() of Chainer v1: expected at most '
-                                    f'{len(order)} arguments, {names}; got {len(args)}')
+                    raise TypeError(
+                        f'{function.__name__}() of Chainer v1: expected at most '
+                        f'{len(order)} arguments, {names}; got {len(args)}'
+                    )
                 for name, value in zip(order[same:], args[same:]):
                     if name in kwargs:
                         raise TypeError(f'{function.__name__}(): got two values of {name}')

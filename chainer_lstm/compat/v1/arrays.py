@@ -1,4 +1,5 @@
 """Variables used as arrays, which weights such as ``F.Linear(2, 3).W`` were before Chainer v1.5."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """What ``chainer.cuda`` had in v1: arrays of CuPy, and ``init``."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

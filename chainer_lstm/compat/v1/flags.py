@@ -1,4 +1,5 @@
 """``volatile``: the flag of variables by which Chainer v1 chose whether a graph is built."""
+
 from __future__ import annotations
 
 import enum
@@ -6,19 +7,15 @@ import functools
 import operator
 import sys
 import types
-from collections.abc import Callable
-from collections.abc import Sequence
-from typing import Any
-from typing import Optional
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
 
 import chainer
-from chainer import function_node
-from chainer import variable
+from chainer import function_node, variable
 
 from chainer_lstm.compat.replacements import Replacements
 from chainer_lstm.compat.v1.arguments import from_program
-from chainer_lstm.functions import node
-from chainer_lstm.functions import sequence
+from chainer_lstm.functions import node, sequence
 
 
 class Flag(enum.Enum):
@@ -64,8 +61,10 @@ def aggregate_flags(flags: Sequence[Flag]) -> Flag:
     for flag in flags:
         if flag is not found and flag is not AUTO:
             if found is not AUTO:
-                raise ValueError('ON and OFF flags cannot be mixed: expected volatile variables '
-                                 'only, or none, as inputs of one function')
+                raise ValueError(
+                    'ON and OFF flags cannot be mixed: expected volatile variables '
+                    'only, or none, as inputs of one function'
+                )
             found = flag
     return found
 

@@ -1,11 +1,11 @@
 """Function objects such as ``F.ReLU()``, which programs called as the functions themselves."""
+
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from chainer import function
-from chainer import function_node
+from chainer import function, function_node
 from chainer import functions as F
 
 from chainer_lstm.compat.replacements import Replacements
@@ -30,4 +30,5 @@ def call(self: function_node.FunctionNode, *inputs: Any) -> Any:
 
 def _is_function(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(
-        cls, (function.Function, function_node.FunctionNode))
+        cls, (function.Function, function_node.FunctionNode)
+    )

@@ -1,19 +1,16 @@
 """Links of Chainer v1: constructors, initial weights, order of parameters, ``FunctionSet``."""
+
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from typing import Any
-from typing import Optional
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Optional
 
 import chainer
 import numpy
 from chainer import functions as F
-from chainer import initializers
-from chainer import link
+from chainer import initializers, link
 from chainer import links as L
 
 from chainer_lstm.compat.replacements import Replacements
@@ -25,29 +22,41 @@ _OLD = ('wscale', 'bias', 'train', 'use_cudnn', 'deterministic')
 # link -> arguments of its constructor
 CONSTRUCTORS = {
     'BatchNormalization': 'self size decay eps dtype use_gamma use_beta initial_gamma '
-                          'initial_beta use_cudnn',
+    'initial_beta use_cudnn',
     'Convolution2D': 'self in_channels out_channels ksize stride pad wscale bias nobias '
-                     'use_cudnn initialW initial_bias deterministic',
+    'use_cudnn initialW initial_bias deterministic',
     'ConvolutionND': 'self ndim in_channels out_channels ksize stride pad initialW initial_bias '
-                     'use_cudnn cover_all',
+    'use_cudnn cover_all',
     'Deconvolution2D': 'self in_channels out_channels ksize stride pad wscale bias nobias outsize '
-                       'use_cudnn initialW initial_bias deterministic',
+    'use_cudnn initialW initial_bias deterministic',
     'DeconvolutionND': 'self ndim in_channels out_channels ksize stride pad outsize initialW '
-                       'initial_bias use_cudnn',
+    'initial_bias use_cudnn',
     'DilatedConvolution2D': 'self in_channels out_channels ksize stride pad dilate wscale bias '
-                            'nobias use_cudnn initialW initial_bias',
+    'nobias use_cudnn initialW initial_bias',
     'Linear': 'self in_size out_size wscale bias nobias initialW initial_bias',
     'Maxout': 'self in_size out_size pool_size wscale initialW initial_bias',
     'StatefulZoneoutLSTM': 'self in_size out_size c_ratio h_ratio train',
-    **{f'NStep{name}': 'self n_layers in_size out_size dropout use_cudnn'
-       for name in ('LSTM', 'BiLSTM', 'GRU', 'BiGRU', 'RNNReLU', 'RNNTanh', 'BiRNNReLU',
-                    'BiRNNTanh')},
+    **{
+        f'NStep{name}': 'self n_layers in_size out_size dropout use_cudnn'
+        for name in (
+            'LSTM',
+            'BiLSTM',
+            'GRU',
+            'BiGRU',
+            'RNNReLU',
+            'RNNTanh',
+            'BiRNNReLU',
+            'BiRNNTanh',
+        )
+    },
 }
 
 # links that were functions with parameters before v1.5
-PARAMETRIC = ('BatchNormalization', 'Bilinear', 'BinaryHierarchicalSoftmax', 'Convolution2D',
-              'DilatedConvolution2D', 'EmbedID', 'Inception', 'InceptionBN', 'Linear',
-              'NegativeSampling', 'Parameter', 'PReLU')
+PARAMETRIC = (
+    'BatchNormalization', 'Bilinear', 'BinaryHierarchicalSoftmax', 'Convolution2D',
+    'DilatedConvolution2D', 'EmbedID', 'Inception', 'InceptionBN', 'Linear', 'NegativeSampling',
+    'Parameter', 'PReLU',
+)  # fmt: skip
 
 
 class GRU(L.StatelessGRU):
@@ -59,10 +68,17 @@ class GRU(L.StatelessGRU):
         init, inner_init, bias_init: as in ``StatelessGRU``.
     """
 
-    def __init__(self, n_units: int, n_inputs: Optional[int] = None, init: Any = None,
-                 inner_init: Any = None, bias_init: Any = 0) -> None:
-        super().__init__(n_units if n_inputs is None else n_inputs, n_units, init, inner_init,
-                         bias_init)
+    def __init__(
+        self,
+        n_units: int,
+        n_inputs: Optional[int] = None,
+        init: Any = None,
+        inner_init: Any = None,
+        bias_init: Any = 0,
+    ) -> None:
+        super().__init__(
+            n_units if n_inputs is None else n_inputs, n_units, init, inner_init, bias_init
+        )
 
 
 class FunctionSet(chainer.Chain):
@@ -108,8 +124,9 @@ class FunctionSet(chainer.Chain):
     def _set(self, name: str, arrays: Iterable[Any]) -> None:
         parameters, arrays = list(self.params()), list(arrays)
         if len(arrays) != len(parameters):
-            raise ValueError(f'expected {len(parameters)} arrays, one a parameter; '
-                             f'got {len(arrays)}')
+            raise ValueError(
+                f'expected {len(parameters)} arrays, one a parameter; got {len(arrays)}'
+            )
         for parameter, array in zip(parameters, arrays):
             setattr(parameter, name, array)
 
@@ -156,8 +173,13 @@ def _has_uninitialized_params(self: link.Link) -> bool:
 
 def _add_param(add_param: Callable) -> Callable:
     @functools.wraps(add_param)
-    def call(self: link.Link, name: str, shape: Any = None, dtype: Any = numpy.float32,
-             initializer: Any = None) -> None:
+    def call(
+        self: link.Link,
+        name: str,
+        shape: Any = None,
+        dtype: Any = numpy.float32,
+        initializer: Any = None,
+    ) -> None:
         parameter = vars(self).get(name)
         if name in self._params and not parameter.is_initialized:
             parameter.initializer = initializers.NaN(dtype) if initializer is None else initializer
@@ -195,6 +217,7 @@ def _scaled(initializer: Any, scale: float) -> Any:
 
 def _zero_variance(init: Callable) -> Callable:
     """In v1 the moving average of variances began with 0."""
+
     @functools.wraps(init)
     def __init__(self: L.BatchNormalization, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **{'initial_avg_var': 0, **kwargs})
@@ -204,6 +227,7 @@ def _zero_variance(init: Callable) -> Callable:
 
 def _bias_if_initial(default: Any) -> Callable:
     """In v1 a convolution in N dimensions had a bias only where its initial value was not None."""
+
     def decorate(init: Callable) -> Callable:
         @functools.wraps(init)
         def __init__(self: link.Link, *args: Any, **kwargs: Any) -> None:
@@ -237,8 +261,9 @@ def _params(self: link.Link, include_uninit: bool = True) -> Iterator[chainer.Pa
         yield parameter
 
 
-def _namedparams(self: link.Link, include_uninit: bool = True
-                 ) -> Iterator[tuple[str, chainer.Parameter]]:
+def _namedparams(
+    self: link.Link, include_uninit: bool = True
+) -> Iterator[tuple[str, chainer.Parameter]]:
     """Yield pairs of path and parameter in the order in which they were registered."""
     for name, value in list(vars(self).items()):
         if name in self._params and (include_uninit or value.is_initialized):

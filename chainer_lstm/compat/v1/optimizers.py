@@ -1,16 +1,14 @@
 """Optimizers as in Chainer v1: their methods, those that programs define, and their files."""
+
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy
-from chainer import optimizer
-from chainer import optimizer_hooks
-from chainer import serializer
+from chainer import optimizer, optimizer_hooks, serializer
 
 from chainer_lstm.compat.replacements import Replacements
 
@@ -127,6 +125,7 @@ def _preparing(reallocate: Callable) -> Callable:
 
     A program may have defined these for a class that is derived from ``Adam`` or another.
     """
+
     @functools.wraps(reallocate)
     def reallocate_cleared_grads(self: optimizer.GradientMethod) -> None:
         own = type(self).update_one is not update_one or hasattr(self, 'update_one_cpu')

@@ -2,6 +2,7 @@
 
 v7 runs each check with plain numbers first, and with expressions for the message of an error.
 """
+
 from __future__ import annotations
 
 import functools

@@ -1,4 +1,7 @@
-"""CUDA source, as files beside this one, and its loading: compiled when first used, once per dtype."""
+"""CUDA source, as files beside this one, and its loading:
+compiled when first used, once per dtype.
+"""
+
 from __future__ import annotations
 
 import functools
@@ -25,7 +28,9 @@ def options(dtype_char: str) -> tuple[str, ...]:
 
 @functools.cache
 def kernel(file: str, name: str, dtype_char: str) -> Any:
-    """A kernel of a file as a ``cupy.RawKernel``, which CuPy compiles once for each kind of device."""
+    """A kernel of a file as a ``cupy.RawKernel``, which CuPy compiles once for each kind
+    of device.
+    """
     import cupy
 
     return cupy.RawKernel(source(file), name, options(dtype_char))

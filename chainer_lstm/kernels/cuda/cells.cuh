@@ -41,7 +41,8 @@ __device__ inline void out_bwd(const Gates<R>& g, R c, R gh, R& gc, R& go) {
 template <typename R>
 __device__ inline Gates<R> cell_bwd(const Gates<R>& g, R c_prev, R gc, R go, R& gc_prev) {
     gc_prev = gc * g.f;
-    return {gc * g.i * grad_tanh(g.a), gc * g.a * grad_sigmoid(g.i), gc * c_prev * grad_sigmoid(g.f), go};
+    return {gc * g.i * grad_tanh(g.a), gc * g.a * grad_sigmoid(g.i),
+            gc * c_prev * grad_sigmoid(g.f), go};
 }
 
 template <typename R>

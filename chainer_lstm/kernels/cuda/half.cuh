@@ -1,4 +1,5 @@
-// float16 as it lies in memory, converted without the toolkit's headers, which an installation may lack.
+// float16 as it lies in memory, converted without the toolkit's headers, which an installation may
+// lack.
 #ifndef CHAINER_LSTM_HALF_CUH
 #define CHAINER_LSTM_HALF_CUH
 

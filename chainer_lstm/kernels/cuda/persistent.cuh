@@ -1,12 +1,13 @@
-// What forward and backward share: where rows lie, the exchange between blocks, and the product with weights that
-// stay on chip for the whole sequence.
+// What forward and backward share: where rows lie, the exchange between blocks, and the product
+// with weights that stay on chip for the whole sequence.
 //
-// Blocks hand each other numbers through an exchange buffer with a slot for every time step and group of 8 rows.  All
-// its words start as UNSET and are written once, so a word that differs has arrived: no flags, no fences, no barrier.
-// All blocks have to run at the same time.
+// Blocks hand each other numbers through an exchange buffer with a slot for every time step and
+// group of 8 rows.  All its words start as UNSET and are written once, so a word that differs has
+// arrived: no flags, no fences, no barrier. All blocks have to run at the same time.
 //
-// Given at compilation: UNITS; PRECISION; REGISTER_CHUNKS, how many chunks of weights a warp keeps in registers (the
-// others lie in shared memory); SHARED_BYTES, which the kernel's fixed part of shared memory takes.
+// Given at compilation: UNITS; PRECISION; REGISTER_CHUNKS, how many chunks of weights a warp keeps
+// in registers (the others lie in shared memory); SHARED_BYTES, which the kernel's fixed part of
+// shared memory takes.
 #ifndef CHAINER_LSTM_PERSISTENT_CUH
 #define CHAINER_LSTM_PERSISTENT_CUH
 #include "cells.cuh"
@@ -17,7 +18,7 @@
 #define MEDIUM 2   // bf16
 
 #ifndef SPIN_LIMIT
-#define SPIN_LIMIT (1u << 22)  // some seconds
+    #define SPIN_LIMIT (1u << 22)  // some seconds
 #endif
 
 constexpr int H = UNITS;
@@ -25,32 +26,36 @@ constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;  // they share the sum over k
 constexpr int TILE = 16;             // units that a block owns
 constexpr int GROUP = 8;             // rows of a product
-constexpr int OWNERS = TILE * GROUP;  // threads with a unit and row of their own: thread 8 * unit + row
+// threads with a unit and row of their own: thread 8 * unit + row
+constexpr int OWNERS = TILE * GROUP;
 constexpr int JOBS = 2;
 constexpr word UNSET = 0xffffffffu;
 
-// Of 16 k and 8 rows, the four k of a row that a lane multiplies lie together: hi 01, hi 23, lo 01, lo 23 as bf16
-// pairs, four tf32, or two bf16 pairs.  The order of k in a sum is free, so these words are mma's fragment as they are.
+// Of 16 k and 8 rows, the four k of a row that a lane multiplies lie together: hi 01, hi 23, lo 01,
+// lo 23 as bf16 pairs, four tf32, or two bf16 pairs.  The order of k in a sum is free, so these
+// words are mma's fragment as they are.
 #if PRECISION == MEDIUM
 typedef uint2 Quad;
 #else
 typedef uint4 Quad;
 #endif
-constexpr int PLANES = PRECISION == MEDIUM ? 1 : 2;  // fragments of weights for 16 k: hi and lo, or two times 8 k
-constexpr int CHUNK = GROUP * 4;                     // quads of 16 k
+// fragments of weights for 16 k: hi and lo, or two times 8 k
+constexpr int PLANES = PRECISION == MEDIUM ? 1 : 2;
+constexpr int CHUNK = GROUP * 4;  // quads of 16 k
 
-// A sequence of one layer and direction; engines fill it in Python.  Arrays of buffers hold P packed rows and the B
-// initial ones, see packing.py.
+// A sequence of one layer and direction; engines fill it in Python.  Arrays of buffers hold P
+// packed rows and the B initial ones, see packing.py.
 struct Job {
-    const float* U;      // (4H, H), or null where it is packed already
-    uint4* weights;      // packed U
-    float* gates;        // (P, 4H): becomes gates in forward, their gradients in backward
-    float* h;            // (P + B, H)
-    float* c;            // (P + B, H)
-    const float* gh;     // (P, gh_stride) or null
-    float* gh_last;      // (B, H): becomes the gradient of the initial state
-    float* gc_last;      // (B, H): likewise
-    const int* starts;   // (T,): the first packed row of each time step; null where each sequence has T steps
+    const float* U;   // (4H, H), or null where it is packed already
+    uint4* weights;   // packed U
+    float* gates;     // (P, 4H): becomes gates in forward, their gradients in backward
+    float* h;         // (P + B, H)
+    float* c;         // (P + B, H)
+    const float* gh;  // (P, gh_stride) or null
+    float* gh_last;   // (B, H): becomes the gradient of the initial state
+    float* gc_last;   // (B, H): likewise
+    // (T,): the first packed row of each time step; null where each sequence has T steps
+    const int* starts;
     const int* lengths;  // (B,): steps of each sequence, descending; null likewise
     uint4* exchange;     // slots, and in backward boxes before them
     int* error;
@@ -66,9 +71,7 @@ struct Jobs {
     Job job[JOBS];
 };
 
-__device__ inline int groups_of(const Job& job) {
-    return (job.batch + GROUP - 1) / GROUP;
-}
+__device__ inline int groups_of(const Job& job) { return (job.batch + GROUP - 1) / GROUP; }
 
 __device__ inline int length_of(const Job& job, int row) {
     return row >= job.batch ? 0 : job.lengths ? job.lengths[row] : job.steps;
@@ -76,24 +79,17 @@ __device__ inline int length_of(const Job& job, int row) {
 
 // Where a buffer has the state of a sequence after its t-th step; -1 is before the first.
 __device__ inline int place(const Job& job, int row, int length, int t) {
-    if (t < 0)
-        return job.initial + row;
+    if (t < 0) return job.initial + row;
     const int step = job.reverse ? length - 1 - t : t;
     return job.first + (job.starts ? job.starts[step] : step * job.batch) + row;
 }
 
 // UNSET must never be data: another NaN in its place
-__device__ inline word set(word v) {
-    return v == UNSET ? 0x7fff7fffu : v;
-}
+__device__ inline word set(word v) { return v == UNSET ? 0x7fff7fffu : v; }
 
-__device__ inline float low_bf16(word pair) {
-    return as_float(pair << 16);
-}
+__device__ inline float low_bf16(word pair) { return as_float(pair << 16); }
 
-__device__ inline float high_bf16(word pair) {
-    return as_float(pair & 0xffff0000u);
-}
+__device__ inline float high_bf16(word pair) { return as_float(pair & 0xffff0000u); }
 
 // what the pair of bf16 nearest to x and y leaves
 __device__ inline word rest_of_pair(float x, float y, word pair) {
@@ -101,20 +97,17 @@ __device__ inline word rest_of_pair(float x, float y, word pair) {
 }
 
 // UNSET if and only if one of the words is
-__device__ inline word largest(uint2 v) {
-    return v.x > v.y ? v.x : v.y;
-}
+__device__ inline word largest(uint2 v) { return v.x > v.y ? v.x : v.y; }
 
 __device__ inline word largest(uint4 v) {
     const word x = largest(uint2{v.x, v.y}), y = largest(uint2{v.z, v.w});
     return x > y ? x : y;
 }
 
-// Counts a fruitless look; true when it is time to stop because a block must have died.  The numbers missed are then
-// NaN (as UNSET is), and so is all that is computed from them.
+// Counts a fruitless look; true when it is time to stop because a block must have died.  The
+// numbers missed are then NaN (as UNSET is), and so is all that is computed from them.
 __device__ inline bool hopeless(unsigned& looks, int* error) {
-    if (++looks % 1024 != 0 || (looks < SPIN_LIMIT && !is_raised(error)))
-        return false;
+    if (++looks % 1024 != 0 || (looks < SPIN_LIMIT && !is_raised(error))) return false;
     raise(error);
     return true;
 }
@@ -126,8 +119,10 @@ struct Product {
     static constexpr int IN_REGISTERS = REGISTER_CHUNKS;
     static constexpr int CHUNK_SIZE = PLANES * TILES * 32;  // uint4
     static constexpr int SIZE = NK * CHUNK_SIZE;            // of a block
-    static constexpr int SHARED_SIZE = NK > IN_REGISTERS * WARPS ? (NK - IN_REGISTERS * WARPS) * CHUNK_SIZE : 0;
-    static constexpr int CHAINS = TILES >= 4 ? 1 : 4 / TILES;  // independent sums, which hide mma's latency
+    static constexpr int SHARED_SIZE =
+        IN_REGISTERS * WARPS < NK ? (NK - IN_REGISTERS * WARPS) * CHUNK_SIZE : 0;
+    // independent sums, which hide mma's latency
+    static constexpr int CHAINS = TILES >= 4 ? 1 : 4 / TILES;
     static_assert(0 < IN_REGISTERS && IN_REGISTERS <= CHUNKS, "REGISTER_CHUNKS does not fit UNITS");
 
     typedef word Fragments[PLANES][TILES][4];
@@ -151,8 +146,7 @@ struct Product {
     __device__ void load(const uint4* weights, uint4* shared, int warp, int lane) {
 #pragma unroll
         for (int i = 0; i < IN_REGISTERS; i++)
-            if (has(i, warp))
-                read(kept[i], weights + (i * WARPS + warp) * CHUNK_SIZE, lane);
+            if (has(i, warp)) read(kept[i], weights + (i * WARPS + warp) * CHUNK_SIZE, lane);
         for (int j = threadIdx.x; j < SHARED_SIZE; j += THREADS)
             shared[j] = weights[IN_REGISTERS * WARPS * CHUNK_SIZE + j];
     }
@@ -160,44 +154,37 @@ struct Product {
     __device__ static void add(float (&sums)[TILES][4], const Fragments& a, Quad b) {
         // plane by plane: neighbouring mma do not wait for each other
 #if PRECISION == HIGH
-#pragma unroll
-        for (int m = 0; m < TILES; m++)
-            mma_tf32(sums[m], a[0][m], b.x, b.y);
-#pragma unroll
-        for (int m = 0; m < TILES; m++)
-            mma_tf32(sums[m], a[1][m], b.z, b.w);
+    #pragma unroll
+        for (int m = 0; m < TILES; m++) mma_tf32(sums[m], a[0][m], b.x, b.y);
+    #pragma unroll
+        for (int m = 0; m < TILES; m++) mma_tf32(sums[m], a[1][m], b.z, b.w);
 #else
-#if PRECISION == HIGHEST
-#pragma unroll
-        for (int m = 0; m < TILES; m++)
-            mma_bf16(sums[m], a[1][m], b.x, b.y);
-#pragma unroll
-        for (int m = 0; m < TILES; m++)
-            mma_bf16(sums[m], a[0][m], b.z, b.w);
-#endif
-#pragma unroll
-        for (int m = 0; m < TILES; m++)
-            mma_bf16(sums[m], a[0][m], b.x, b.y);
+    #if PRECISION == HIGHEST
+        #pragma unroll
+        for (int m = 0; m < TILES; m++) mma_bf16(sums[m], a[1][m], b.x, b.y);
+        #pragma unroll
+        for (int m = 0; m < TILES; m++) mma_bf16(sums[m], a[0][m], b.z, b.w);
+    #endif
+    #pragma unroll
+        for (int m = 0; m < TILES; m++) mma_bf16(sums[m], a[0][m], b.x, b.y);
 #endif
     }
 
     // Waits for the numbers of this warp: all loads are under way before the first is looked at.
-    __device__ static void receive(Quad (&b)[CHUNKS], const Quad* slot, int warp, int lane, int* error) {
+    __device__ static void receive(Quad (&b)[CHUNKS], const Quad* slot, int warp, int lane,
+                                   int* error) {
         const Quad* from = slot + warp * CHUNK + lane;
 #pragma unroll
         for (int i = 0; i < CHUNKS; i++)
-            if (has(i, warp))
-                b[i] = load_relaxed(from + i * WARPS * CHUNK);
+            if (has(i, warp)) b[i] = load_relaxed(from + i * WARPS * CHUNK);
         for (unsigned looks = 0;;) {
             word found[CHUNKS] = {}, all = 0;
 #pragma unroll
             for (int i = 0; i < CHUNKS; i++) {
-                if (has(i, warp))
-                    found[i] = largest(b[i]);
+                if (has(i, warp)) found[i] = largest(b[i]);
                 all = all > found[i] ? all : found[i];
             }
-            if (!any_of_warp(all == UNSET) || any_of_warp(hopeless(looks, error)))
-                break;
+            if (!any_of_warp(all == UNSET) || any_of_warp(hopeless(looks, error))) break;
 #pragma unroll
             for (int i = 0; i < CHUNKS; i++)
                 if (has(i, warp) && found[i] == UNSET)
@@ -206,15 +193,15 @@ struct Product {
     }
 
     // partial[m][r][n] = this warp's part of row r of tile m, for row n of the group
-    __device__ void multiply(const Quad* slot, const uint4* shared, float (&partial)[TILES][TILE][GROUP], int warp,
-                             int lane, int* error) const {
+    __device__ void multiply(const Quad* slot, const uint4* shared,
+                             float (&partial)[TILES][TILE][GROUP], int warp, int lane,
+                             int* error) const {
         Quad b[CHUNKS];
         receive(b, slot, warp, lane, error);
         float sums[CHAINS][TILES][4] = {};
 #pragma unroll
         for (int i = 0; i < IN_REGISTERS; i++)
-            if (has(i, warp))
-                add(sums[i % CHAINS], kept[i], b[i]);
+            if (has(i, warp)) add(sums[i % CHAINS], kept[i], b[i]);
 #pragma unroll
         for (int i = IN_REGISTERS; i < CHUNKS; i++)
             if (has(i, warp)) {
@@ -228,8 +215,7 @@ struct Product {
 #pragma unroll
             for (int j = 1; j < CHAINS; j++)
 #pragma unroll
-                for (int q = 0; q < 4; q++)
-                    sums[0][m][q] += sums[j][m][q];
+                for (int q = 0; q < 4; q++) sums[0][m][q] += sums[j][m][q];
             partial[m][r][n] = sums[0][m][0];
             partial[m][r][n + 1] = sums[0][m][1];
             partial[m][r + 8][n] = sums[0][m][2];
@@ -237,7 +223,8 @@ struct Product {
         }
     }
 
-    // Word `i` of the fragment of a chunk, plane and lane: its row in the tile is lane / 4 + 8 (i % 2).
+    // Word `i` of the fragment of a chunk, plane and lane: its row in the tile is lane / 4 + 8 (i %
+    // 2).
     template <typename Weight>
     __device__ static word pack(int chunk, int plane, int lane, int i, Weight weight) {
         const int r = lane / 4 + 8 * (i % 2), k = 16 * chunk + 4 * (lane % 4);
@@ -250,19 +237,21 @@ struct Product {
 #endif
     }
 
-    // All blocks' weights, and an exchange buffer with nothing in it: the launch before the first step.
-    // weight(block, tile, r, k) is what the block multiplies number k of its part with, for row r of the tile.
+    // All blocks' weights, and an exchange buffer with nothing in it: the launch before the first
+    // step. weight(block, tile, r, k) is what the block multiplies number k of its part with, for
+    // row r of the tile.
     template <typename Weight>
     __device__ static void prepare(const Job& job, int blocks, Weight weight) {
         const int thread = blockIdx.x * blockDim.x + threadIdx.x, threads = gridDim.x * blockDim.x;
         for (long long j = thread; j < job.exchange_size; j += threads)
             job.exchange[j] = uint4{UNSET, UNSET, UNSET, UNSET};
         for (int j = thread; job.U && j < blocks * SIZE; j += threads) {
-            const int lane = j % 32, m = j / 32 % TILES, p = j / (32 * TILES) % PLANES, chunk = j / CHUNK_SIZE % NK,
-                      block = j / SIZE;
+            const int lane = j % 32, m = j / 32 % TILES, p = j / (32 * TILES) % PLANES,
+                      chunk = j / CHUNK_SIZE % NK, block = j / SIZE;
             const auto of_tile = [&](int r, int k) { return weight(block, m, r, k); };
-            job.weights[j] = uint4{pack(chunk, p, lane, 0, of_tile), pack(chunk, p, lane, 1, of_tile),
-                                   pack(chunk, p, lane, 2, of_tile), pack(chunk, p, lane, 3, of_tile)};
+            job.weights[j] =
+                uint4{pack(chunk, p, lane, 0, of_tile), pack(chunk, p, lane, 1, of_tile),
+                      pack(chunk, p, lane, 2, of_tile), pack(chunk, p, lane, 3, of_tile)};
         }
     }
 };

@@ -1,13 +1,15 @@
-// A whole sequence of one layer and direction in one launch, backward:  gh[t-1] += Uᵀ gpre[t], after the cell.
-// The sum over the 4H gates is cut into SPLIT parts.  Block (x, y, z) owns units 16x … 16x + 15, multiplies part
-// x % SPLIT for the 16 SPLIT units of its team, the blocks with the same x / SPLIT, and hands the sums to their owners.
-// The boxes for that have two halves by the parity of t and need no filling in between: a mate writes the one of t
-// again at t - 2, after it got our sums of t - 1, which we sent after we had read those of t.
+// A whole sequence of one layer and direction in one launch, backward:  gh[t-1] += Uᵀ gpre[t],
+// after the cell. The sum over the 4H gates is cut into SPLIT parts.  Block (x, y, z) owns units
+// 16x … 16x + 15, multiplies part x % SPLIT for the 16 SPLIT units of its team, the blocks with the
+// same x / SPLIT, and hands the sums to their owners. The boxes for that have two halves by the
+// parity of t and need no filling in between: a mate writes the one of t again at t - 2, after it
+// got our sums of t - 1, which we sent after we had read those of t.
 #include "persistent.cuh"
 
 constexpr int BLOCKS = (H + TILE * SPLIT - 1) / (TILE * SPLIT) * SPLIT;
-constexpr int PART = ((H + 3) / 4 + SPLIT - 1) / SPLIT;  // chunks, each of 4 units with their 4 gates
-constexpr int SLOT = BLOCKS * (TILE / 4) * CHUNK;        // quads
+// chunks, each of 4 units with their 4 gates
+constexpr int PART = ((H + 3) / 4 + SPLIT - 1) / SPLIT;
+constexpr int SLOT = BLOCKS * (TILE / 4) * CHUNK;               // quads
 constexpr int BOXES = SPLIT > 1 ? BLOCKS * SPLIT * OWNERS : 0;  // of one group and parity
 
 typedef Product<SPLIT, PART> Recurrent;  // a tile for each block of the team
@@ -24,7 +26,8 @@ static_assert(WARPS * 32 == 2 * OWNERS, "both halves of a block hand out sums");
 extern "C" __global__ void lstm_sequence_bwd_prepare(const __grid_constant__ Jobs jobs) {
     const Job& job = jobs.job[blockIdx.z];
     Recurrent::prepare(job, BLOCKS, [&](int block, int mate, int r, int k) {
-        const int unit = (block / SPLIT * SPLIT + mate) * TILE + r, gate = block % SPLIT * PART * 16 + k;
+        const int unit = (block / SPLIT * SPLIT + mate) * TILE + r,
+                  gate = block % SPLIT * PART * 16 + k;
         return unit < H && gate < 4 * H ? job.U[gate * H + unit] : 0.f;
     });
 }
@@ -34,34 +37,34 @@ __device__ inline Quad quad_of(const Gates<float>& g) {
     return {set(to_tf32(g.a)), set(to_tf32(g.i)), set(to_tf32(g.f)), set(to_tf32(g.o))};
 #else
     const word ai = to_bf16_pair(g.a, g.i), fo = to_bf16_pair(g.f, g.o);
-#if PRECISION == MEDIUM
+    #if PRECISION == MEDIUM
     return {set(ai), set(fo)};
-#else
+    #else
     return {set(ai), set(fo), set(rest_of_pair(g.a, g.i, ai)), set(rest_of_pair(g.f, g.o, fo))};
-#endif
+    #endif
 #endif
 }
 
 // Adds up the warps' sums, hands those of the mates over and waits for theirs.
 // -> of an owner, the sum of all parts for its unit and row
-__device__ inline float exchange_sums(const Shared& s, int turn, tagged* boxes, word tag, int* error) {
-    const int half = threadIdx.x / OWNERS, own = threadIdx.x % OWNERS, u = own / GROUP, n = own % GROUP;
+__device__ inline float exchange_sums(const Shared& s, int turn, tagged* boxes, word tag,
+                                      int* error) {
+    const int half = threadIdx.x / OWNERS, own = threadIdx.x % OWNERS, u = own / GROUP,
+              n = own % GROUP;
     const int part = blockIdx.x % SPLIT, team = blockIdx.x / SPLIT * SPLIT;
     float sum = 0.f;
 #pragma unroll
     for (int away = SPLIT - 1; away >= 0; away--) {  // the own one last: the others are waited for
-        if (away % 2 != half)
-            continue;
+        if (away % 2 != half) continue;
         const int mate = (part + away) % SPLIT;
         sum = 0.f;
 #pragma unroll
-        for (int w = 0; w < WARPS; w++)
-            sum += s.partial[turn][w][mate][u][n];
+        for (int w = 0; w < WARPS; w++) sum += s.partial[turn][w][mate][u][n];
         if (away > 0)
-            store_relaxed(boxes + ((team + mate) * SPLIT + part) * OWNERS + own, (tagged)tag << 32 | as_word(sum));
+            store_relaxed(boxes + ((team + mate) * SPLIT + part) * OWNERS + own,
+                          (tagged)tag << 32 | as_word(sum));
     }
-    if (SPLIT == 1 || half > 0)
-        return sum;
+    if (SPLIT == 1 || half > 0) return sum;
     const tagged* const box = boxes + blockIdx.x * SPLIT * OWNERS + own;
     tagged found[SPLIT];
     for (unsigned looks = 0;;) {
@@ -70,23 +73,20 @@ __device__ inline float exchange_sums(const Shared& s, int turn, tagged* boxes, 
         for (int away = 1; away < SPLIT; away++)
             found[away] = load_relaxed(box + (part + away) % SPLIT * OWNERS);
 #pragma unroll
-        for (int away = 1; away < SPLIT; away++)
-            missing |= (word)(found[away] >> 32) != tag;
-        if (!missing)
-            break;
-        if (hopeless(looks, error))
-            return as_float(UNSET);
+        for (int away = 1; away < SPLIT; away++) missing |= (word)(found[away] >> 32) != tag;
+        if (!missing) break;
+        if (hopeless(looks, error)) return as_float(UNSET);
     }
 #pragma unroll
-    for (int away = 1; away < SPLIT; away++)
-        sum += as_float((word)found[away]);
+    for (int away = 1; away < SPLIT; away++) sum += as_float((word)found[away]);
     return sum;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) lstm_sequence_bwd(const __grid_constant__ Jobs jobs) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    lstm_sequence_bwd(const __grid_constant__ Jobs jobs) {
     const Job& job = jobs.job[blockIdx.z];
     Shared& s = *reinterpret_cast<Shared*>(shared_memory);
-    float(*gc_next)[OWNERS] = reinterpret_cast<float(*)[OWNERS]>(&s + 1);
+    float (*gc_next)[OWNERS] = reinterpret_cast<float (*)[OWNERS]>(&s + 1);
     const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, groups = groups_of(job);
     const int u = thread / GROUP, n = thread % GROUP, unit = blockIdx.x * TILE + u;
     const bool owner = thread < OWNERS;
@@ -103,30 +103,33 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) lstm_sequence_bwd(const
         Quad* const slot = slots + (long long)(t - job.begin) * groups * SLOT;
         for (int g = blockIdx.y, k = 0; g < groups; g += gridDim.y, k++) {
             const int longest = min(length_of(job, g * GROUP), job.end);
-            if (longest <= max(t, job.begin))
-                break;
+            if (longest <= max(t, job.begin)) break;
             const int row = g * GROUP + n, length = length_of(job, row);
             const bool real = owner && unit < H, live = real && t >= job.begin && t < length;
             const int now = live ? place(job, row, length, t) : 0, packed = now - job.first;
             const long long last = row * (long long)H + unit;
-            float4* const gates = reinterpret_cast<float4*>(job.gates) + (packed * (long long)H + unit);
+            float4* const gates =
+                reinterpret_cast<float4*>(job.gates) + (packed * (long long)H + unit);
             if (live) {
                 prefetch(&s.gates[thread], gates);
                 prefetch(&s.c[thread], job.c + (now * (long long)H + unit));
-                prefetch(&s.c_prev[thread], job.c + place(job, row, length, t - 1) * (long long)H + unit);
+                prefetch(&s.c_prev[thread],
+                         job.c + place(job, row, length, t - 1) * (long long)H + unit);
                 if (job.gh)
                     prefetch(&s.gh[thread], job.gh + packed * (long long)job.gh_stride + unit);
             }
             float gh = 0.f;
             if (t + 1 < longest) {  // else this group begins here and receives nothing
-                turn ^= 1;  // two buffers of partial sums: with one barrier a turn, nobody is further ahead than that
-                U.multiply(slot + (groups + g) * SLOT + blockIdx.x % SPLIT * PART * CHUNK, s.weights,
-                           s.partial[turn][warp], warp, lane, job.error);
+                // two buffers of partial sums: with one barrier a turn, nobody is further ahead
+                // than that
+                turn ^= 1;
+                U.multiply(slot + (groups + g) * SLOT + blockIdx.x % SPLIT * PART * CHUNK,
+                           s.weights, s.partial[turn][warp], warp, lane, job.error);
                 __syncthreads();
-                gh = exchange_sums(s, turn, boxes + ((t & 1) * (long long)groups + g) * BOXES, t + 1, job.error);
+                gh = exchange_sums(s, turn, boxes + ((t & 1) * (long long)groups + g) * BOXES,
+                                   t + 1, job.error);
             }
-            if (!owner)
-                continue;
+            if (!owner) continue;
             if (t < job.begin) {
                 if (real && job.begin < length) {
                     job.gh_last[last] = gh;
@@ -147,9 +150,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) lstm_sequence_bwd(const
             }
             // before anything else is stored: others wait for it
             const Quad quad = quad_of(gpre);
-            store_relaxed(slot + g * SLOT + (blockIdx.x * (TILE / 4) + u / 4) * CHUNK + n * 4 + u % 4, quad);
-            if (live)
-                *gates = float4{gpre.a, gpre.i, gpre.f, gpre.o};
+            store_relaxed(
+                slot + g * SLOT + (blockIdx.x * (TILE / 4) + u / 4) * CHUNK + n * 4 + u % 4, quad);
+            if (live) *gates = float4{gpre.a, gpre.i, gpre.f, gpre.o};
         }
     }
 }

@@ -1,5 +1,6 @@
-// A whole sequence of one layer and direction in one launch, forward:  pre[t] += U h[t-1], then the cell.
-// Block (x, y, z) owns units 16x … 16x + 15 with all their gates, groups y, y + gridDim.y, … of 8 rows, of job z.
+// A whole sequence of one layer and direction in one launch, forward:  pre[t] += U h[t-1], then the
+// cell. Block (x, y, z) owns units 16x … 16x + 15 with all their gates, groups y, y + gridDim.y, …
+// of 8 rows, of job z.
 #include "persistent.cuh"
 
 constexpr int TILES = (H + TILE - 1) / TILE;
@@ -32,19 +33,19 @@ __device__ inline void publish(Quad* chunk, int unit, int row, float h) {
     const bool odd = unit % 2;
     const float x = odd ? other : h, y = odd ? h : other;
     const word pair = to_bf16_pair(x, y);
-    if (!odd)
-        store_relaxed(quad + unit / 2 % 2, set(pair));
-#if PRECISION == HIGHEST
+    if (!odd) store_relaxed(quad + unit / 2 % 2, set(pair));
+    #if PRECISION == HIGHEST
     else
         store_relaxed(quad + 2 + unit / 2 % 2, set(rest_of_pair(x, y, pair)));
-#endif
+    #endif
 #endif
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) lstm_sequence_fwd(const __grid_constant__ Jobs jobs) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    lstm_sequence_fwd(const __grid_constant__ Jobs jobs) {
     const Job& job = jobs.job[blockIdx.z];
     Shared& s = *reinterpret_cast<Shared*>(shared_memory);
-    float(*c)[OWNERS] = reinterpret_cast<float(*)[OWNERS]>(&s + 1);
+    float (*c)[OWNERS] = reinterpret_cast<float (*)[OWNERS]>(&s + 1);
     const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, groups = groups_of(job);
     const int u = thread / GROUP, n = thread % GROUP, unit = blockIdx.x * TILE + u;
     const bool owner = thread < OWNERS;
@@ -55,7 +56,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) lstm_sequence_fwd(const
     for (int g = blockIdx.y, k = 0; owner && g < groups; g += gridDim.y, k++) {
         const int row = g * GROUP + n, length = length_of(job, row);
         const bool live = unit < H && job.begin < length;
-        const long long at = live ? place(job, row, length, job.begin - 1) * (long long)H + unit : 0;
+        const long long at =
+            live ? place(job, row, length, job.begin - 1) * (long long)H + unit : 0;
         c[k][thread] = live ? job.c[at] : 0.f;
         publish(slots + (long long)g * SLOT + blockIdx.x * CHUNK, u, n, live ? job.h[at] : 0.f);
     }
@@ -64,19 +66,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) lstm_sequence_fwd(const
     int turn = 0;
     for (int t = job.begin; t < job.end; t++) {
         Quad* const slot = slots + (long long)(t - job.begin) * groups * SLOT;
-        for (int g = blockIdx.y, k = 0; g < groups && t < length_of(job, g * GROUP); g += gridDim.y, k++) {
+        for (int g = blockIdx.y, k = 0; g < groups && t < length_of(job, g * GROUP);
+             g += gridDim.y, k++) {
             const int row = g * GROUP + n, length = length_of(job, row);
             const bool live = owner && unit < H && t < length;
             const long long at = live ? place(job, row, length, t) * (long long)H + unit : 0;
-            float4* const gates = reinterpret_cast<float4*>(job.gates) + at - (long long)job.first * H;
-            if (live)
-                prefetch(&s.pre[thread], gates);
-            // two buffers of partial sums: with one barrier a turn, nobody is further ahead than that
+            float4* const gates =
+                reinterpret_cast<float4*>(job.gates) + at - (long long)job.first * H;
+            if (live) prefetch(&s.pre[thread], gates);
+            // two buffers of partial sums: with one barrier a turn, nobody is further ahead than
+            // that
             turn ^= 1;
             U.multiply(slot + g * SLOT, s.weights, s.partial[turn][warp], warp, lane, job.error);
             __syncthreads();
-            if (!owner)
-                continue;
+            if (!owner) continue;
             Gates<float> z = {0.f, 0.f, 0.f, 0.f};
             float c_new = 0.f, h = 0.f;
             if (live) {

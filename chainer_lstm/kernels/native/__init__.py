@@ -1,9 +1,11 @@
 """The C++ library of the native engine: loaded if it was built, with its kernels as functions.
 
-Built by setup.py, and called through ctypes, which needs no binding code, is part of Python and lets other threads
-run during a call.  Threads: as many as ``OMP_NUM_THREADS`` says, or as the process may use cores;
-``threadpoolctl`` limits them.  With it the process keeps up to 256 MB of freed memory for the next arrays.
+Built by setup.py, and called through ctypes, which needs no binding code, is part of Python and
+lets other threads run during a call.  Threads: as many as ``OMP_NUM_THREADS`` says, or as the
+process may use cores; ``threadpoolctl`` limits them.  With it the process keeps up to 256 MB of
+freed memory for the next arrays.
 """
+
 from __future__ import annotations
 
 import ctypes
@@ -14,8 +16,7 @@ import struct
 import warnings
 from collections.abc import Callable
 from importlib import machinery
-from typing import Any
-from typing import Optional
+from typing import Any, Optional
 
 import numpy
 
@@ -39,7 +40,9 @@ def built_in(folder: pathlib.Path) -> Optional[pathlib.Path]:
 
 @functools.cache
 def library() -> Optional[ctypes.CDLL]:
-    """The library; None where it was not built, cannot be loaded or was built from another version of the source."""
+    """The library; None where it was not built, cannot be loaded or was built from another version
+    of the source.
+    """
     file = _file()
     try:
         found = None if file is None else ctypes.CDLL(str(file))
@@ -61,23 +64,31 @@ def library() -> Optional[ctypes.CDLL]:
 
 
 def mismatch(found: Any) -> Optional[str]:
-    """Return what is wrong with a library whose kernels have other arguments than ``boundary.KERNELS``, or None."""
-    declarations = getattr(found, 'chainer_lstm_arguments', None)  # libraries before this check lack it
+    """Return what is wrong with a library whose kernels have other arguments
+    than ``boundary.KERNELS``, or None.
+    """
+    declarations = getattr(
+        found, 'chainer_lstm_arguments', None
+    )  # libraries before this check lack it
     if declarations is not None:
         declarations.restype = ctypes.c_char_p
         declarations.argtypes = (ctypes.c_char_p,)
     for kernel in boundary.KERNELS.values():
         text = declarations and declarations(kernel.name.encode())
         if not text or boundary.members(text.decode()) != kernel.members:
-            return (f'the native engine was built from another version of the source ({kernel.name} has other '
-                    'arguments): build it again, by pip install --editable . or make')
+            return (
+                f'the native engine was built from another version of the source ({kernel.name} '
+                'has other arguments): build it again, by pip install --editable . or make'
+            )
     return None
 
 
 def instruction_sets() -> list[str]:
     """Those that this processor has and the library was built for, the best first."""
     found, names = library(), []
-    while found is not None and (name := found.chainer_lstm_instruction_set(len(names))) is not None:
+    while (
+        found is not None and (name := found.chainer_lstm_instruction_set(len(names))) is not None
+    ):
         names.append(name.decode())
     return names
 
@@ -99,12 +110,18 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
     """
     found = None
     if dtype in _DTYPES:
-        found = library().chainer_lstm_kernel(instruction_set.encode(), name.encode(), dtype.char.encode())
+        found = library().chainer_lstm_kernel(
+            instruction_set.encode(), name.encode(), dtype.char.encode()
+        )
     if found is None:
-        raise ValueError(f'expected a kernel of the library, got {name} of {dtype} for {instruction_set}')
+        raise ValueError(
+            f'expected a kernel of the library, got {name} of {dtype} for {instruction_set}'
+        )
     function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p)(found)
     expected = boundary.KERNELS[name]
-    pack = struct.Struct('@' + ''.join('P' if '*' in member else 'n' for member in expected.members)).pack
+    pack = struct.Struct(
+        '@' + ''.join('P' if '*' in member else 'n' for member in expected.members)
+    ).pack
 
     def call(sizes: tuple[int, ...], *arrays: Any) -> None:
         boundary.check(expected, dtype, sizes, arrays)
@@ -123,11 +140,14 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
                 members.append(address)
         if function(pack(*members)):
             raise MemoryError('no memory for packed weights')
+
     return call
 
 
 def _address(x: Any) -> Optional[int]:
-    """Return the address of a dense array that may be written; None for others.  NumPy takes four times as long."""
+    """Return the address of a dense array that may be written; None for others.
+    NumPy takes four times as long.
+    """
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(x))
     except (TypeError, ValueError):
@@ -135,7 +155,8 @@ def _address(x: Any) -> Optional[int]:
 
 
 def _of_copy(argument: boundary.Argument, x: Any, copies: list[Any]) -> int:
-    """Return the address of a dense and aligned array of the same values, which is kept in ``copies``.
+    """Return the address of a dense and aligned array of the same values,
+    which is kept in ``copies``.
 
     Raises:
         ValueError: the kernel writes into the array.
@@ -143,13 +164,16 @@ def _of_copy(argument: boundary.Argument, x: Any, copies: list[Any]) -> int:
     if argument.written:
         boundary.dense(argument, x)
         if not (x.flags.aligned and x.flags.writeable):
-            raise ValueError(f'expected {argument.name}, which is written into, to be aligned and not read-only')
+            raise ValueError(
+                f'expected {argument.name}, which is written into, to be aligned and not read-only'
+            )
     copies.append(numpy.require(x, requirements='CA'))
     return copies[-1].__array_interface__['data'][0]
 
 
 def _of_rows(x: Any, strides: int, copies: list[Any]) -> list[int]:
-    """Return the address and the first strides of a matrix, which is copied if its strides do not fit the kernel.
+    """Return the address and the first strides of a matrix,
+    which is copied if its strides do not fit the kernel.
 
     They have to be whole numbers of elements, and one element in a row whose stride is not taken.
     """
@@ -163,7 +187,9 @@ def _of_rows(x: Any, strides: int, copies: list[Any]) -> list[int]:
 
 
 def _threads() -> int:
-    """OMP_NUM_THREADS, or the number of cores this process may run on: their second threads would not help."""
+    """OMP_NUM_THREADS, or the number of cores this process may run on:
+    their second threads would not help.
+    """
     setting = os.environ.get('OMP_NUM_THREADS', '').split(',')[0].strip()
     if setting.isdigit() and int(setting):
         return int(setting)
@@ -172,7 +198,11 @@ def _threads() -> int:
     cores = set()
     for cpu in os.sched_getaffinity(0):
         try:
-            cores.add(pathlib.Path(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list').read_text())
+            cores.add(
+                pathlib.Path(
+                    f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list'
+                ).read_text()
+            )
         except OSError:
             cores.add(str(cpu))
     return len(cores)
@@ -181,8 +211,8 @@ def _threads() -> int:
 def _keep_memory() -> None:
     """Lets glibc keep what is freed, unless its own variables say otherwise.
 
-    The arrays of one training step would go back to the system after it, and come anew for the next, page by page:
-    that took an eighth of the time.
+    The arrays of one training step would go back to the system after it, and come anew for the
+    next, page by page: that took an eighth of the time.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is not None and not any(name.startswith('MALLOC_') for name in os.environ):

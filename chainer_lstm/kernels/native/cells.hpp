@@ -1,8 +1,10 @@
-// The stages of a time step over rows of units, as the CUDA kernels of cells.cu, with the maths of cells.cuh.
+// The stages of a time step over rows of units, as the CUDA kernels of cells.cu, with the maths of
+// cells.cuh.
 
 namespace SIMD {
 
-// f(u, n) for the n units from u on, of the units [first, last), a vector of them at a time; the last may be fewer
+// f(u, n) for the n units from u on, of the units [first, last), a vector of them at a time; the
+// last may be fewer
 template <typename T, typename F>
 INLINE void each_vector(isize first, isize last, const F& f) {
     isize u = first;
@@ -11,7 +13,9 @@ INLINE void each_vector(isize first, isize last, const F& f) {
 }
 
 template <typename T>
-INLINE Vec<T> load_or_zero(const T* p, isize u, isize n) { return p ? load(p + u, n) : Vec<T>(T(0)); }
+INLINE Vec<T> load_or_zero(const T* p, isize u, isize n) {
+    return p ? load(p + u, n) : Vec<T>(T(0));
+}
 
 template <typename T>
 INLINE void store(T* p, Vec<T> x, isize n) {
@@ -38,11 +42,14 @@ INLINE void store_gates(T* p, const Gates<Vec<T>>& g, isize n) {
 }
 
 template <typename R>
-INLINE Gates<R> operator+(const Gates<R>& g, const Gates<R>& r) { return {g.a + r.a, g.i + r.i, g.f + r.f, g.o + r.o}; }
+INLINE Gates<R> operator+(const Gates<R>& g, const Gates<R>& r) {
+    return {g.a + r.a, g.i + r.i, g.f + r.f, g.o + r.o};
+}
 
 // pre-activation of units: x part, recurrent part and bias
 template <typename T>
-INLINE Gates<Vec<T>> load_pre(const T* xw, const T* hu /*or null*/, const T* b /*or null*/, isize u, isize n) {
+INLINE Gates<Vec<T>> load_pre(const T* xw, const T* hu /*or null*/, const T* b /*or null*/, isize u,
+                              isize n) {
     Gates<Vec<T>> g = load_gates(xw + 4 * u, n);
     if (hu) g = g + load_gates(hu + 4 * u, n);
     if (b) g = g + load_gates(b + 4 * u, n);
@@ -71,8 +78,8 @@ void exponentials_row(isize n, const T* x, T* y /*or null*/, T& maximum, T& sum)
 // units [first, last) of one row; every pointer is to the row's unit 0
 
 template <typename T>
-void lstm_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/, const T* b /*or null*/,
-                  const T* c_prev, T* gates /*or null*/, T* c, T* h) {
+void lstm_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/,
+                  const T* b /*or null*/, const T* c_prev, T* gates /*or null*/, T* c, T* h) {
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         Gates<Vec<T>> g = load_pre(xw, hu, b, u, n);
         Vec<T> c_new, h_new;
@@ -84,20 +91,23 @@ void lstm_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/,
 }
 
 template <typename T>
-void lstm_bwd_row(isize first, isize last, const T* gates, const T* c_prev, const T* c, const T* gc /*or null*/,
-                  const T* gh /*or null*/, const T* gh_more /*or null*/, T* gpre, T* gc_prev) {
+void lstm_bwd_row(isize first, isize last, const T* gates, const T* c_prev, const T* c,
+                  const T* gc /*or null*/, const T* gh /*or null*/, const T* gh_more /*or null*/,
+                  T* gpre, T* gc_prev) {
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         const Gates<Vec<T>> g = load_gates(gates + 4 * u, n);
         Vec<T> gc_sum = load_or_zero(gc, u, n), go, gc_out;
-        out_bwd(g, load(c + u, n), load_or_zero(gh, u, n) + load_or_zero(gh_more, u, n), gc_sum, go);
+        out_bwd(g, load(c + u, n), load_or_zero(gh, u, n) + load_or_zero(gh_more, u, n), gc_sum,
+                go);
         store_gates(gpre + 4 * u, cell_bwd(g, load(c_prev + u, n), gc_sum, go, gc_out), n);
         store(gc_prev + u, gc_out, n);
     });
 }
 
 template <typename T>
-void peephole_cell_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/, const T* b /*or null*/,
-                           const T* pi, const T* pf, const T* c_prev, T* gates, T* c) {
+void peephole_cell_fwd_row(isize first, isize last, const T* xw, const T* hu /*or null*/,
+                           const T* b /*or null*/, const T* pi, const T* pf, const T* c_prev,
+                           T* gates, T* c) {
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         Gates<Vec<T>> g = load_pre(xw, hu, b, u, n);
         Vec<T> c_new;
@@ -124,7 +134,8 @@ void peephole_out_bwd_row(isize first, isize last, T* gates, const T* c, const T
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         Gates<Vec<T>> g = load_gates(gates + 4 * u, n);
         Vec<T> gc_out = load_or_zero(gc, u, n), go_out;
-        out_bwd(g, load(c + u, n), load_or_zero(gh, u, n) + load_or_zero(gh_more, u, n), gc_out, go_out);
+        out_bwd(g, load(c + u, n), load_or_zero(gh, u, n) + load_or_zero(gh_more, u, n), gc_out,
+                go_out);
         if (go) {
             store(go + u, go_out, n);
         } else {
@@ -137,13 +148,14 @@ void peephole_out_bwd_row(isize first, isize last, T* gates, const T* c, const T
 
 // go (H,) or, in its place among the gates, null
 template <typename T>
-void peephole_cell_bwd_row(isize first, isize last, const T* gates, const T* c_prev, const T* gc, const T* go, T* gpre,
-                           T* gc_prev) {
+void peephole_cell_bwd_row(isize first, isize last, const T* gates, const T* c_prev, const T* gc,
+                           const T* go, T* gpre, T* gc_prev) {
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         const Gates<Vec<T>> g = load_gates(gates + 4 * u, n);
         Vec<T> gc_out;
         const Vec<T> go_in = go ? load(go + u, n) : g.o;
-        store_gates(gpre + 4 * u, cell_bwd(g, load(c_prev + u, n), load(gc + u, n), go_in, gc_out), n);
+        store_gates(gpre + 4 * u, cell_bwd(g, load(c_prev + u, n), load(gc + u, n), go_in, gc_out),
+                    n);
         store(gc_prev + u, gc_out, n);
     });
 }

@@ -1,5 +1,5 @@
-// The kernels of one instruction set, by name.  Each takes the address of its arguments (arguments.hpp) and returns 0,
-// or 1 if there was no memory.
+// The kernels of one instruction set, by name.  Each takes the address of its arguments
+// (arguments.hpp) and returns 0, or 1 if there was no memory.
 
 #include "simd.hpp"
 
@@ -16,19 +16,21 @@ namespace SIMD {
 // out (M, N) = a (M, K) b (K, N) + bias (N,) or null
 template <typename T>
 void matmul(const matmul_arguments<T>& k) {
-    product<T>(k.M, k.N, k.K, {k.a, k.a_row, k.a_col}, {k.b, k.b_row, k.b_col}, k.bias, false, k.out);
+    product<T>(k.M, k.N, k.K, {k.a, k.a_row, k.a_col}, {k.b, k.b_row, k.b_col}, k.bias, false,
+               k.out);
 }
 
 template <typename T, typename Arguments>
 Sequence<T> sequence(const Arguments& k) {
     const isize H = k.units;
-    return {k.steps, k.start, k.n, k.batch, H, k.rows, k.first, k.initial,
+    return {k.steps,     k.start,       k.n,           k.batch,      H, k.rows, k.first, k.initial,
             {k.U, H, 1}, {k.P_i, H, 1}, {k.P_f, H, 1}, {k.P_o, H, 1}};
 }
 
 template <typename T>
 void sequence_forward(const sequence_forward_arguments<T>& k) {
-    forward(sequence<T>(k), Inputs<T>{k.inputs, {k.x, k.x_row, 1}, {k.W, k.inputs, 1}, k.b}, k.gates, k.h, k.c);
+    forward(sequence<T>(k), Inputs<T>{k.inputs, {k.x, k.x_row, 1}, {k.W, k.inputs, 1}, k.b},
+            k.gates, k.h, k.c);
 }
 
 template <typename T>
@@ -61,23 +63,24 @@ void each_part(isize n, const F& f) {
 template <typename T>
 void lstm_fwd(const lstm_fwd_arguments<T>& k) {
     each_row(k.batch, k.units, [&](isize u) {
-        lstm_fwd_row<T>(0, k.units, k.xw + 4 * u, k.hu ? k.hu + 4 * u : k.hu, k.b, k.c_prev + u, k.gates + 4 * u,
-                        k.c + u, k.h + u);
+        lstm_fwd_row<T>(0, k.units, k.xw + 4 * u, k.hu ? k.hu + 4 * u : k.hu, k.b, k.c_prev + u,
+                        k.gates + 4 * u, k.c + u, k.h + u);
     });
 }
 
 template <typename T>
 void lstm_bwd(const lstm_bwd_arguments<T>& k) {
     each_part<T>(k.batch * k.units, [&](isize first, isize last) {
-        lstm_bwd_row<T>(first, last, k.gates, k.c_prev, k.c, k.gc, k.gh, nullptr, k.gpre, k.gc_prev);
+        lstm_bwd_row<T>(first, last, k.gates, k.c_prev, k.c, k.gc, k.gh, nullptr, k.gpre,
+                        k.gc_prev);
     });
 }
 
 template <typename T>
 void peephole_cell_fwd(const peephole_cell_fwd_arguments<T>& k) {
     each_row(k.batch, k.units, [&](isize u) {
-        peephole_cell_fwd_row<T>(0, k.units, k.xw + 4 * u, k.hu ? k.hu + 4 * u : k.hu, k.b, k.pi + u, k.pf + u,
-                                 k.c_prev + u, k.gates + 4 * u, k.c + u);
+        peephole_cell_fwd_row<T>(0, k.units, k.xw + 4 * u, k.hu ? k.hu + 4 * u : k.hu, k.b,
+                                 k.pi + u, k.pf + u, k.c_prev + u, k.gates + 4 * u, k.c + u);
     });
 }
 
@@ -92,7 +95,8 @@ template <typename T>
 void peephole_out_bwd(const peephole_out_bwd_arguments<T>& k) {
     each_part<T>(k.batch * k.units, [&](isize first, isize last) {
         // the gates are written only where there is no array for go
-        peephole_out_bwd_row<T>(first, last, const_cast<T*>(k.gates), k.c, k.gc, k.gh, nullptr, k.go, k.gc_sum);
+        peephole_out_bwd_row<T>(first, last, const_cast<T*>(k.gates), k.c, k.gc, k.gh, nullptr,
+                                k.go, k.gc_sum);
     });
 }
 
@@ -108,7 +112,8 @@ template <typename T>
 void lstm_step_fwd(const lstm_step_fwd_arguments<T>& k) {
     const isize batch = k.batch, units = k.units, inputs = k.inputs, N = 4 * units;
     T* const gates = k.gates;
-    const Matrix<const T> X{k.x, k.x_row, 1}, H{k.h, k.h_row, 1}, to_W{k.W, 1, inputs}, to_U{k.U, 1, units};
+    const Matrix<const T> X{k.x, k.x_row, 1}, H{k.h, k.h_row, 1}, to_W{k.W, 1, inputs},
+        to_U{k.U, 1, units};
     if (!of_few(batch, inputs, X, to_W) || !of_few(batch, units, H, to_U)) {
         product(batch, N, inputs, X, to_W, k.b, false, gates);
         if (k.h) product<T>(batch, N, units, H, to_U, nullptr, true, gates);
@@ -117,12 +122,14 @@ void lstm_step_fwd(const lstm_step_fwd_arguments<T>& k) {
     Team::run(2.0 * batch * N * (inputs + units), [&](Worker& worker) {
         const Share mine(units, lanes<T> / 4, worker);  // of whole vectors of gates
         const isize first = 4 * mine.first, last = 4 * mine.last;
-        for (isize r = 0; r < batch; r++) std::memcpy(gates + r * N + first, k.b + first, (last - first) * sizeof(T));
+        for (isize r = 0; r < batch; r++)
+            std::memcpy(gates + r * N + first, k.b + first, (last - first) * sizeof(T));
         columns_of_few(batch, N, inputs, X, to_W, true, gates, first, last);
         if (k.h) columns_of_few(batch, N, units, H, to_U, true, gates, first, last);
         for (isize r = 0; r < batch; r++)
-            lstm_fwd_row<T>(mine.first, mine.last, gates + r * N, nullptr, nullptr, k.c_prev + r * units,
-                            gates + r * N, k.c + r * units, k.h_new + r * units);
+            lstm_fwd_row<T>(mine.first, mine.last, gates + r * N, nullptr, nullptr,
+                            k.c_prev + r * units, gates + r * N, k.c + r * units,
+                            k.h_new + r * units);
     });
 }
 
@@ -140,8 +147,9 @@ void lstm_step_bwd(const lstm_step_bwd_arguments<T>& k) {
     Team::run(2.0 * batch * N * ((k.W ? inputs : 0) + (k.U ? units : 0)), [&](Worker& worker) {
         const Share mine(units, lanes<T>, worker);
         for (isize u = 0; u < batch * units; u += units)
-            lstm_bwd_row<T>(mine.first, mine.last, k.gates + 4 * u, k.c_prev + u, k.c + u, k.gc ? k.gc + u : k.gc,
-                            k.gh ? k.gh + u : k.gh, nullptr, k.gpre + 4 * u, k.gc_prev + u);
+            lstm_bwd_row<T>(mine.first, mine.last, k.gates + 4 * u, k.c_prev + u, k.c + u,
+                            k.gc ? k.gc + u : k.gc, k.gh ? k.gh + u : k.gh, nullptr, k.gpre + 4 * u,
+                            k.gc_prev + u);
         worker.wait_for_all();
         if (k.W) part_of_few(worker, batch, inputs, N, G, by_W, false, k.gx);
         if (k.U) part_of_few(worker, batch, units, N, G, by_U, false, k.gh_prev);
@@ -191,7 +199,8 @@ void peephole_output_bwd(const peephole_output_bwd_arguments<T>& k) {
     product<T>(batch, H, H, {k.go, H, 1}, {k.P_o, H, 1}, nullptr, true, k.gc);
 }
 
-// y (N, V) or null = exp(x - maxima), with the maxima and the sums of exp of the rows (N,) of x (N, V)
+// y (N, V) or null = exp(x - maxima), with the maxima and the sums of exp of the rows (N,) of x (N,
+// V)
 template <typename T>
 void exponentials(const exponentials_arguments<T>& k) {
     const isize V = k.classes;
@@ -213,9 +222,10 @@ int entry(const void* arguments) {
     }
 }
 
-#define CHAINER_LSTM_FIND(name, ...)                                                       \
-    if (!std::strcmp(wanted, #name))                                                       \
-        return dtype == 'd' ? entry<name##_arguments<double>, name<double>> : entry<name##_arguments<float>, name<float>>;
+#define CHAINER_LSTM_FIND(name, ...)                                        \
+    if (!std::strcmp(wanted, #name))                                        \
+        return dtype == 'd' ? entry<name##_arguments<double>, name<double>> \
+                            : entry<name##_arguments<float>, name<float>>;
 
 Kernel* find(const char* wanted, char dtype) {
     CHAINER_LSTM_KERNELS(CHAINER_LSTM_FIND)

@@ -1,4 +1,5 @@
 """The reason why the native engine has no library, for those who ask for it."""
+
 from __future__ import annotations
 
 import ctypes
@@ -21,8 +22,10 @@ def why_missing() -> str:
     source = _HERE.parents[2]
     installed = _installed_folders()
     if _HERE not in installed and any(native.built_in(folder) for folder in installed):
-        return (f'not built: the source folder {source} shadows the installed package, which has '
-                'it; run from another folder, or build it in place with pip install -e .')
+        return (
+            f'not built: the source folder {source} shadows the installed package, which has '
+            'it; run from another folder, or build it in place with pip install -e .'
+        )
     if not installed:
         return f'not built: {source} is a source folder; build it in place with pip install -e .'
     return 'not built: a C++ compiler was missing, or failed, when the package was installed'

@@ -3,9 +3,15 @@
 
 #include "common.hpp"
 
-namespace baseline { Kernel* find(const char* name, char dtype); }
-namespace avx2 { Kernel* find(const char* name, char dtype); }
-namespace avx512 { Kernel* find(const char* name, char dtype); }
+namespace baseline {
+Kernel* find(const char* name, char dtype);
+}
+namespace avx2 {
+Kernel* find(const char* name, char dtype);
+}
+namespace avx512 {
+Kernel* find(const char* name, char dtype);
+}
 
 namespace {
 
@@ -18,9 +24,14 @@ struct InstructionSet {
 // the best first
 const InstructionSet sets[] = {
 #if defined(__x86_64__)
-    {"avx512", [] { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"); }, avx512::find},
-    {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, avx2::find},
+    {"avx512",
+     [] {
+         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+     },
+     avx512::find},
+    {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
+     avx2::find},
 #endif
     {"baseline", [] { return true; }, baseline::find},
 };
@@ -61,6 +72,5 @@ Kernel* chainer_lstm_kernel(const char* instruction_set, const char* name, char 
 int chainer_lstm_get_num_threads() { return Team::limit(); }
 
 void chainer_lstm_set_num_threads(int threads) { Team::set_limit(threads); }
-
 }
 #pragma GCC visibility pop

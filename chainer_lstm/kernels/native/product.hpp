@@ -4,8 +4,10 @@ namespace SIMD {
 
 // the blocks of K, and the rows of A and panels of B that are multiplied by each other at a time
 constexpr isize block = 416, high = 96, most_panels = 6;
-constexpr isize most_packed = 96, wide = 16;  // blocks of panels that are packed together, of as many panels at least
-// without packing: the most rows of A, the block of K, and the K from which on sums across vectors do not matter
+// blocks of panels that are packed together, of as many panels at least
+constexpr isize most_packed = 96, wide = 16;
+// without packing: the most rows of A, the block of K, and the K from which on sums across vectors
+// do not matter
 constexpr isize few = 32, few_block = 128, few_long = 300;
 
 // where the panels of the columns [first, last) begin: as equally wide as they can be, none empty
@@ -14,7 +16,9 @@ struct Panels {
     isize first, last, vectors, count;
 
     Panels(isize first, isize last, isize multiple = 1)
-        : first(first), last(last), vectors(up(last - first, lanes<T>) / lanes<T>),
+        : first(first),
+          last(last),
+          vectors(up(last - first, lanes<T>) / lanes<T>),
           count(least(up(up(vectors, tile_vectors) / tile_vectors, multiple), vectors)) {}
 
     isize begin(isize p) const {
@@ -23,7 +27,8 @@ struct Panels {
     isize width(isize p) const { return begin(p + 1) - begin(p); }
 };
 
-// panels [first, last) of B (K, N) in memory, one after the other: K rows of whole vectors, zeros after their end
+// panels [first, last) of B (K, N) in memory, one after the other: K rows of whole vectors, zeros
+// after their end
 template <typename T>
 void pack(const Panels<T>& panels, isize first, isize last, Matrix<const T> b, isize K, T* to) {
     const auto at = [&](isize p) { return to + (panels.begin(p) - panels.begin(first)) * K; };
@@ -31,30 +36,32 @@ void pack(const Panels<T>& panels, isize first, isize last, Matrix<const T> b, i
         for (isize k = 0; k < K; k++)
             for (isize p = first; p < last; p++) {
                 const isize width = panels.width(p);
-                std::memcpy(at(p) + k * up(width, lanes<T>), b.at(k, panels.begin(p)), width * sizeof(T));
+                std::memcpy(at(p) + k * up(width, lanes<T>), b.at(k, panels.begin(p)),
+                            width * sizeof(T));
             }
     } else {
         for (isize p = first; p < last; p++)
-            copy(b.from(0, panels.begin(p)), K, panels.width(p), at(p), up(panels.width(p), lanes<T>));
+            copy(b.from(0, panels.begin(p)), K, panels.width(p), at(p),
+                 up(panels.width(p), lanes<T>));
     }
     for (isize p = first; p < last; p++) {
         const isize width = panels.width(p), row = up(width, lanes<T>);
-        for (isize k = 0; width < row && k < K; k++) std::memset(at(p) + k * row + width, 0, (row - width) * sizeof(T));
+        for (isize k = 0; width < row && k < K; k++)
+            std::memset(at(p) + k * row + width, 0, (row - width) * sizeof(T));
     }
 }
 
-// a piece of C (R, width), width 4 or 1, = A Bᵀ or += A Bᵀ, for rows of A and B whose elements lie side by side;
-// meanwhile a row of B to come is brought nearer
+// a piece of C (R, width), width 4 or 1, = A Bᵀ or += A Bᵀ, for rows of A and B whose elements lie
+// side by side; meanwhile a row of B to come is brought nearer
 template <typename T, int R>
-void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add,
-          const T* next) {
+void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize c_row, isize width,
+          bool add, const T* next) {
     typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
     constexpr isize n = lanes<T>;
     Vec<T> sum[R][4];
     UNROLL
-    for (int r = 0; r < R; r++)
-        UNROLL
-        for (int j = 0; j < 4; j++) sum[r][j] = T(0);
+    for (int r = 0; r < R; r++) UNROLL
+    for (int j = 0; j < 4; j++) sum[r][j] = T(0);
     const auto step = [&](isize k, const auto& at) __attribute__((always_inline)) {
         Vec<T> row[4];
         bring_nearer(next + k);
@@ -93,11 +100,13 @@ auto dots_of(isize rows, std::integer_sequence<int, R...>) {
     return all[rows - 1];
 }
 
-// columns of panels [first, last) of C = A B or += A B for few rows of A and rows of B that lie in rows
+// columns of panels [first, last) of C = A B or += A B for few rows of A and rows of B that lie in
+// rows
 template <typename T>
 void rows_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c,
                  const Panels<T>& panels, isize first, isize last) {
-    // summed up in the thread's own memory: lines of C with parts of two threads would go to and fro
+    // summed up in the thread's own memory: lines of C with parts of two threads would go to and
+    // fro
     constexpr isize most = tile_vectors * lanes<T>, sum_row = most_panels * most;
     alignas(64) static thread_local T sum[few * sum_row], packed[few_block * most];
     for (isize some = first; some < last; some += most_panels) {
@@ -108,8 +117,8 @@ void rows_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b
                 const isize depth = least(K - k, few_block);
                 T* const to = sum + n - begin;
                 if (width == row || (k + depth < K && b.row >= lanes<T>)) {
-                    panel_product<T, true>(M, depth, row, a.from(0, k), b.at(k, n), b.row, to, sum_row, k,
-                                           b.at(k + few_block, n));
+                    panel_product<T, true>(M, depth, row, a.from(0, k), b.at(k, n), b.row, to,
+                                           sum_row, k, b.at(k + few_block, n));
                 } else {  // a vector may reach beyond the end of B
                     pack(panels, p, p + 1, b.from(k, 0), depth, packed);
                     panel_product(M, depth, row, a.from(0, k), packed, row, to, sum_row, k);
@@ -123,16 +132,16 @@ void rows_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b
 
 // columns [first, last) of C = A B or += A B for few rows of A and columns of B that lie in rows
 template <typename T>
-void columns_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c, isize first,
-                    isize last) {
+void columns_of_few(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c,
+                    isize first, isize last) {
     const isize tiles = up(M, tile_rows) / tile_rows;
     for (isize n = first, width; n < last; n += width) {
         width = n + 4 <= last ? 4 : 1;
         for (isize t = 0; t < tiles; t++) {
             const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
             dots_of<T>(rows, std::make_integer_sequence<int, tile_rows>{})(
-                a.at(m, 0), a.row, b.at(0, n), width == 4 ? b.col : 0, K, c + m * N + n, N, width, add,
-                b.at(0, n + 4 + 4 * t / tiles));
+                a.at(m, 0), a.row, b.at(0, n), width == 4 ? b.col : 0, K, c + m * N + n, N, width,
+                add, b.at(0, n + 4 + 4 * t / tiles));
         }
     }
 }
@@ -142,10 +151,13 @@ template <typename T>
 class Room {
 public:
     explicit Room(isize size)
-        : bytes_(size * sizeof(T)), alignment_{bytes_ < huge_page ? 64 : huge_page},
-          all_(static_cast<T*>(::operator new(bytes_, alignment_))), next_(all_) {
+        : bytes_(size * sizeof(T)),
+          alignment_{bytes_ < huge_page ? 64 : huge_page},
+          all_(static_cast<T*>(::operator new(bytes_, alignment_))),
+          next_(all_) {
 #ifdef MADV_HUGEPAGE
-        if (bytes_ >= huge_page) madvise(all_, bytes_, MADV_HUGEPAGE);  // addresses in large pages are found sooner
+        // addresses in large pages are found sooner
+        if (bytes_ >= huge_page) madvise(all_, bytes_, MADV_HUGEPAGE);
 #endif
     }
     ~Room() { ::operator delete(all_, alignment_); }
@@ -164,8 +176,8 @@ private:
     T *const all_, *next_;
 };
 
-// panels of B (K, N) that are multiplied by often, packed in memory with K in equal blocks; or, without room for that, as
-// they lie there in columns: A must then be dense
+// panels of B (K, N) that are multiplied by often, packed in memory with K in equal blocks; or,
+// without room for that, as they lie there in columns: A must then be dense
 template <typename T>
 class Packed {
 public:
@@ -182,18 +194,21 @@ public:
 
     isize start(isize j) const { return K * j / blocks; }  // of block j
 
-    // columns of panels [first, last) of C (M, N) = A B, or += A B, by blocks [from, to) of B, with which A begins; c
-    // points to column 0
-    void multiply(isize first, isize last, isize from, isize to, isize M, Matrix<const T> a, T* c, isize c_row,
-                  bool add) const {
-        if (!room) return columns_of_few(M, c_row, K, a, b, add, c, panels.begin(first), panels.begin(last));
+    // columns of panels [first, last) of C (M, N) = A B, or += A B, by blocks [from, to) of B, with
+    // which A begins; c points to column 0
+    void multiply(isize first, isize last, isize from, isize to, isize M, Matrix<const T> a, T* c,
+                  isize c_row, bool add) const {
+        if (!room)
+            return columns_of_few(M, c_row, K, a, b, add, c, panels.begin(first),
+                                  panels.begin(last));
         for (isize p = first; p < last; p++) {
             const isize width = panels.width(p), row = up(width, lanes<T>);
             for (isize j = from; j < to; j++) {
                 const isize k = start(j), depth = start(j + 1) - k;
                 const T* const b = at(p) + k * row;
-                panel_product<T, true>(M, depth, width, a.from(0, k - start(from)), b, row, c + panels.begin(p), c_row,
-                                       add || j > from, b + depth * row);
+                panel_product<T, true>(M, depth, width, a.from(0, k - start(from)), b, row,
+                                       c + panels.begin(p), c_row, add || j > from,
+                                       b + depth * row);
             }
         }
     }
@@ -213,12 +228,14 @@ private:
 // whether A has so few rows that packing B would take longer than multiplying by it
 template <typename T>
 bool of_few(isize M, isize K, Matrix<const T> a, Matrix<const T> b) {
-    return M <= few && K && a.col == 1 && (b.col == 1 || (b.row == 1 && (M <= tile_rows || K >= few_long)));
+    return M <= few && K && a.col == 1 &&
+           (b.col == 1 || (b.row == 1 && (M <= tile_rows || K >= few_long)));
 }
 
 // a thread's part of C = A B or += A B then
 template <typename T>
-void part_of_few(const Worker& w, isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c) {
+void part_of_few(const Worker& w, isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b,
+                 bool add, T* c) {
     const Panels<T> panels(0, N, w.count);
     const isize first = panels.count * w.id / w.count, last = panels.count * (w.id + 1) / w.count;
     if (b.col == 1)
@@ -229,14 +246,17 @@ void part_of_few(const Worker& w, isize M, isize N, isize K, Matrix<const T> a, 
 
 // C (M, N) = A (M, K) B (K, N) + bias (N,), or without bias, or C += A B
 template <typename T>
-void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c,
-                    isize c_row) {
-    // rows of A that do not lie in rows are copied: their lines would drive each other out of the caches
+void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias,
+                    bool add, T* c, isize c_row) {
+    // rows of A that do not lie in rows are copied: their lines would drive each other out of the
+    // caches
     const bool copy_a = a.col != 1 && K > 1;
     const isize threads = Team::limit();
     const Panels<T> panels(0, N, threads);
-    // a task is a part of the rows and, where these are too few for all threads, a group of the panels
-    const isize wanted = up(M, high) / high, parts = wanted < threads ? wanted : up(wanted, threads);
+    // a task is a part of the rows and, where these are too few for all threads, a group of the
+    // panels
+    const isize wanted = up(M, high) / high,
+                parts = wanted < threads ? wanted : up(wanted, threads);
     const isize groups = parts < threads ? least(up(2 * threads, parts) / parts, panels.count) : 1;
     Room<T> room(panels.vectors * lanes<T> * K);
     const Packed<T> packed(b, panels, K, room.take(0));
@@ -256,15 +276,18 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
                 else
                     std::memset(c + r * c_row + begin, 0, width * sizeof(T));
             }
-            // block by block, or panel by panel, so that the larger one of A and C is gone through once
+            // block by block, or panel by panel, so that the larger one of A and C is gone through
+            // once
             const isize step = copy_a || K > N ? 1 : packed.blocks;
             for (isize j = 0; j < packed.blocks; j += step) {
                 Matrix<const T> rows_of_a = a.from(m, packed.start(j));
                 if (copy_a) {
-                    copy(transposed(rows_of_a), packed.start(j + 1) - packed.start(j), rows, copied_a, rows);
+                    copy(transposed(rows_of_a), packed.start(j + 1) - packed.start(j), rows,
+                         copied_a, rows);
                     rows_of_a = {copied_a, 1, rows};
                 }
-                packed.multiply(first, last, j, j + step, rows, rows_of_a, c + m * c_row, c_row, add || bias || j);
+                packed.multiply(first, last, j, j + step, rows, rows_of_a, c + m * c_row, c_row,
+                                add || bias || j);
             }
         }
     });
@@ -272,11 +295,13 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
 
 // the same for any B, packed in parts that the caches hold
 template <typename T>
-void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias, bool add, T* c) {
+void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias,
+             bool add, T* c) {
     if (M == 0 || N == 0) return;
     if (of_few(M, K, a, b)) {
         for (isize m = 0; bias && m < M; m++) std::memcpy(c + m * N, bias, N * sizeof(T));
-        return Team::run(2.0 * M * N * K, [&](Worker& w) { part_of_few(w, M, N, K, a, b, add || bias, c); });
+        return Team::run(2.0 * M * N * K,
+                         [&](Worker& w) { part_of_few(w, M, N, K, a, b, add || bias, c); });
     }
     constexpr isize panel = tile_vectors * lanes<T>;
     const isize panels = up(N, panel) / panel, blocks = up(K + !K, block) / block;
@@ -285,9 +310,10 @@ void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, co
     for (isize j = 0; j < layers; j++)
         for (isize g = 0; g < groups; g++) {
             const isize k = K * j / layers, depth = K * (j + 1) / layers - k;
-            const isize n = panels * g / groups * panel, end = least(panels * (g + 1) / groups * panel, N);
-            packed_product(M, end - n, depth, a.from(0, k), b.from(k, n), bias && !j ? bias + n : nullptr, add || j,
-                           c + n, N);
+            const isize n = panels * g / groups * panel,
+                        end = least(panels * (g + 1) / groups * panel, N);
+            packed_product(M, end - n, depth, a.from(0, k), b.from(k, n),
+                           bias && !j ? bias + n : nullptr, add || j, c + n, N);
         }
 }
 

@@ -47,7 +47,10 @@ struct Vec {
     friend INLINE Vec operator-(Vec a, Vec b) { return Vec(a.v - b.v); }
     friend INLINE Vec operator*(Vec a, Vec b) { return Vec(a.v * b.v); }
     friend INLINE Vec operator/(Vec a, Vec b) { return Vec(a.v / b.v); }
-    Vec& operator+=(Vec x) { v += x.v; return *this; }
+    Vec& operator+=(Vec x) {
+        v += x.v;
+        return *this;
+    }
 };
 
 template <typename T>
@@ -82,17 +85,19 @@ INLINE Vec<T> exp_rest(Vec<T> r) {
         return exp_rest<T, K + 1>(r) * r + T(1) / factorial(K);
 }
 
-// exp(x) = power + power * more, a power of two that must be in range; a few units in the last place, NaN stays NaN
+// exp(x) = power + power * more, a power of two that must be in range; a few units in the last
+// place, NaN stays NaN
 template <typename T>
 struct Exponential {
     Vec<T> power, more;
 
     INLINE explicit Exponential(Vec<T> x) {
         typedef typename Vec<T>::integers integers;
-        const Vec<T> shifted = x * Real<T>::log2_e + Vec<T>(Real<T>::round), n = shifted - Real<T>::round;
+        const Vec<T> shifted = x * Real<T>::log2_e + Vec<T>(Real<T>::round),
+                     n = shifted - Real<T>::round;
         const Vec<T> r = (x - n * Real<T>::ln2_high) - n * Real<T>::ln2_low;
-        power = Vec<T>(
-            (typename Vec<T>::native)(((integers)shifted.v + Real<T>::exponent_bias) << Real<T>::mantissa));
+        power = Vec<T>((typename Vec<T>::native)(((integers)shifted.v + Real<T>::exponent_bias)
+                                                 << Real<T>::mantissa));
         more = exp_rest<T>(r) * r * r + r;
     }
 };
@@ -106,7 +111,9 @@ INLINE Vec<T> exp_of_negative(Vec<T> x) {
 }
 
 template <typename T>
-INLINE Vec<T> greater(Vec<T> a, Vec<T> b) { return Vec<T>(a.v > b.v ? a.v : b.v); }
+INLINE Vec<T> greater(Vec<T> a, Vec<T> b) {
+    return Vec<T>(a.v > b.v ? a.v : b.v);
+}
 
 // e = exp(2 |x|) - 1 without cancellation, tanh |x| = e / (e + 2)
 template <typename T>
@@ -160,7 +167,8 @@ struct Order {
     typedef decltype(high(all{})) High;  // the second halves
 };
 
-// the columns of as many rows as a vector has lanes, in place: row i and row i + lanes / 2 zipped, until all are
+// the columns of as many rows as a vector has lanes, in place: row i and row i + lanes / 2 zipped,
+// until all are
 template <typename T>
 INLINE void transpose(Vec<T> (&rows)[Vec<T>::lanes]) {
     constexpr int half = Vec<T>::lanes / 2;
@@ -196,7 +204,8 @@ INLINE Gates<Vec<T>> load_gates(const T* p) {
                  v3 = Vec<T>::load(p + 3 * n);
     const Vec<T> af0 = pick(v0, v1, Even{}), af1 = pick(v2, v3, Even{});
     const Vec<T> io0 = pick(v0, v1, Odd{}), io1 = pick(v2, v3, Odd{});
-    return {pick(af0, af1, Even{}), pick(io0, io1, Even{}), pick(af0, af1, Odd{}), pick(io0, io1, Odd{})};
+    return {pick(af0, af1, Even{}), pick(io0, io1, Even{}), pick(af0, af1, Odd{}),
+            pick(io0, io1, Odd{})};
 }
 
 template <typename T>

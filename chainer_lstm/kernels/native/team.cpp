@@ -140,12 +140,15 @@ void Worker::wait_for_all() {
         crew->phase.store(phase + 1);
         return;
     }
-    while (!spin_until([phase] { return crew->phase.load(std::memory_order_acquire) != phase; })) sched_yield();
+    while (!spin_until([phase] { return crew->phase.load(std::memory_order_acquire) != phase; }))
+        sched_yield();
 }
 
 int Team::limit() { return crew->limit; }
 
-void Team::set_limit(int threads) { crew->limit = threads < 1 ? 1 : threads < most_threads ? threads : most_threads; }
+void Team::set_limit(int threads) {
+    crew->limit = threads < 1 ? 1 : threads < most_threads ? threads : most_threads;
+}
 
 void Team::run_job(double work, void (*call)(const void*, Worker&), const void* job) {
     const double worth = work / work_worth_a_thread;

@@ -1,4 +1,5 @@
-// The threads of a call: the calling one and workers that are kept, asleep when there is nothing to do.
+// The threads of a call: the calling one and workers that are kept, asleep when there is nothing to
+// do.
 #ifndef CHAINER_LSTM_TEAM_HPP
 #define CHAINER_LSTM_TEAM_HPP
 
@@ -6,8 +7,9 @@
 #include <cstddef>
 #include <cstdint>
 
-// Treats denormal numbers as zero, as operands and as results, in the calling thread until the end of the scope; then the
-// mode is the caller's again. Each operation on them takes some hundred cycles, and vanishing gradients are full of them.
+// Treats denormal numbers as zero, as operands and as results, in the calling thread until the end
+// of the scope; then the mode is the caller's again. Each operation on them takes some hundred
+// cycles, and vanishing gradients are full of them.
 class FlushDenormals {
 public:
     FlushDenormals();
@@ -27,11 +29,13 @@ struct Worker {
 
 class Team {
 public:
-    // job(worker) in as many threads as the work, in floating point operations, is worth; in this one alone where
-    // another Python thread has the team
+    // job(worker) in as many threads as the work, in floating point operations, is worth; in this
+    // one alone where another Python thread has the team
     template <typename Job>
     static void run(double work, const Job& job) {
-        run_job(work, [](const void* job, Worker& worker) { (*static_cast<const Job*>(job))(worker); }, &job);
+        run_job(
+            work, [](const void* job, Worker& worker) { (*static_cast<const Job*>(job))(worker); },
+            &job);
     }
 
     static int limit();

@@ -2,7 +2,8 @@
 
 namespace SIMD {
 
-constexpr int tile_rows = VECTOR_BYTES == 64 ? 6 : 3;  // rows and vectors of C that the registers hold
+// rows and vectors of C that the registers hold
+constexpr int tile_rows = VECTOR_BYTES == 64 ? 6 : 3;
 constexpr int tile_vectors = 4;
 constexpr int rows_ahead = 16;  // of short rows to be copied, that are brought nearer
 
@@ -21,25 +22,26 @@ struct Matrix {
 };
 
 template <typename T>
-Matrix<const T> transposed(Matrix<const T> m) { return {m.data, m.col, m.row}; }
+Matrix<const T> transposed(Matrix<const T> m) {
+    return {m.data, m.col, m.row};
+}
 
 // from memory into the second cache: the first has no room for what is not needed yet
 INLINE void bring_nearer(const void* p) { __builtin_prefetch(p, 0, 2); }
 
-// a piece of C (R rows, V vectors of which `width` elements are there) += A B, or = A B; if AHEAD, `vectors` of each row
-// from next on, as far apart as those of B, are brought nearer
+// a piece of C (R rows, V vectors of which `width` elements are there) += A B, or = A B; if AHEAD,
+// `vectors` of each row from next on, as far apart as those of B, are brought nearer
 template <typename T, int R, int V, bool AHEAD>
-void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row, isize width, bool add, const T* next,
-          isize vectors) {
+void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row, isize width,
+          bool add, const T* next, isize vectors) {
     Vec<T> sum[R][V];
     UNROLL
-    for (int r = 0; r < R; r++)
-        UNROLL
-        for (int v = 0; v < V; v++) sum[r][v] = T(0);
+    for (int r = 0; r < R; r++) UNROLL
+    for (int v = 0; v < V; v++) sum[r][v] = T(0);
     UNROLL
     for (int r = 0; r < R && add; r++)  // what is added to at the end comes from memory meanwhile
         UNROLL
-        for (int v = 0; v < V; v++) __builtin_prefetch(c + r * c_row + v * lanes<T>, 1);
+    for (int v = 0; v < V; v++) __builtin_prefetch(c + r * c_row + v * lanes<T>, 1);
     for (isize k = 0; k < K; k++) {
         Vec<T> row[V];
         UNROLL
@@ -77,23 +79,29 @@ template <typename T, bool AHEAD>
 auto tile_of(isize rows, isize vectors) {
     typedef std::make_integer_sequence<int, tile_rows> All;
     switch (vectors) {
-        case 1: return tile_of<T, AHEAD, 1>(rows, All{});
-        case 2: return tile_of<T, AHEAD, 2>(rows, All{});
-        case 3: return tile_of<T, AHEAD, 3>(rows, All{});
-        default: return tile_of<T, AHEAD, 4>(rows, All{});
+        case 1:
+            return tile_of<T, AHEAD, 1>(rows, All{});
+        case 2:
+            return tile_of<T, AHEAD, 2>(rows, All{});
+        case 3:
+            return tile_of<T, AHEAD, 3>(rows, All{});
+        default:
+            return tile_of<T, AHEAD, 4>(rows, All{});
     }
 }
 
-// C (M, width) of one panel of at most tile_vectors vectors; if AHEAD, a panel of B to come is brought nearer meanwhile
+// C (M, width) of one panel of at most tile_vectors vectors; if AHEAD, a panel of B to come is
+// brought nearer meanwhile
 template <typename T, bool AHEAD = false>
-void panel_product(isize M, isize K, isize width, Matrix<const T> a, const T* b, isize b_row, T* c, isize c_row,
-                   bool add, const T* next = nullptr) {
+void panel_product(isize M, isize K, isize width, Matrix<const T> a, const T* b, isize b_row, T* c,
+                   isize c_row, bool add, const T* next = nullptr) {
     const isize vectors = up(width, lanes<T>) / lanes<T>, tiles = up(M, tile_rows) / tile_rows;
-    for (isize t = 0; t < tiles; t++) {  // as equally high as they can be: low tiles wait for memory
+    // as equally high as they can be: low tiles wait for memory
+    for (isize t = 0; t < tiles; t++) {
         const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
         const isize begin = vectors * t / tiles, end = vectors * (t + 1) / tiles;
-        tile_of<T, AHEAD>(rows, vectors)(a.from(m, 0), b, b_row, K, c + m * c_row, c_row, width, add,
-                                         next + begin * lanes<T>, end - begin);
+        tile_of<T, AHEAD>(rows, vectors)(a.from(m, 0), b, b_row, K, c + m * c_row, c_row, width,
+                                         add, next + begin * lanes<T>, end - begin);
     }
 }
 
@@ -122,7 +130,8 @@ void copy(Matrix<const T> from, isize rows, isize cols, T* to, isize to_row) {
             for (int r = 0; r < n; r++) square[r].store(to + (k + r) * to_row + c);
         }
     for (isize k = 0; k < rows; k++)
-        for (isize c = k < whole_rows ? whole_cols : 0; c < cols; c++) to[k * to_row + c] = *from.at(k, c);
+        for (isize c = k < whole_rows ? whole_cols : 0; c < cols; c++)
+            to[k * to_row + c] = *from.at(k, c);
 }
 
 }  // namespace SIMD
