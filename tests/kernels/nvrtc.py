@@ -54,7 +54,7 @@ class Program(NamedTuple):
 
 def kernels(file):
     """Names of the kernels of a file."""
-    return re.findall(r'__global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(', cuda.source(file))
+    return re.findall(r'__global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', cuda.source(file))
 
 
 @functools.cache
