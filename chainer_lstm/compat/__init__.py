@@ -112,7 +112,8 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     'chainer.iterators.multiprocess_iterator': (
         # Thread.setDaemon: deprecated in Python 3.10
-        ('thread.setDaemon(True)', 'thread.daemon = True'),
+        # and Python 3.13 waits for ever for such a thread if it is there when the interpreter ends
+        ('thread.setDaemon(True)', 'thread.daemon = True; _worker.terminate_at_exit(self)'),
         # the default of Python 3.14, forkserver: workers of a clone that is not installed have to
         # import chainer_lstm first
         ('import signal\n', 'import signal; from chainer_lstm.compat import worker as _worker\n'),

@@ -6,9 +6,11 @@ module that is unpickled first has chainer_lstm imported before anything of Chai
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import multiprocessing.context
 import sys
+import weakref
 from collections.abc import Callable
 from multiprocessing import spawn
 from typing import Any
@@ -17,6 +19,22 @@ from typing import Any
 def start(initialize: Callable[..., None], *args: Any) -> None:
     """Call a function of Chainer as the initializer of a worker process of its iterators."""
     initialize(*args)
+
+
+def terminate_at_exit(loop: Any) -> None:
+    """Terminate the loop of a ``MultiprocessIterator`` while its threads still run.
+
+    Chainer does so when the iterator is deleted, which may be after the interpreter has stopped
+    them.
+    """
+    atexit.register(_terminate, weakref.ref(loop))
+
+
+def _terminate(reference: weakref.ref) -> None:
+    loop = reference()
+    if loop is not None:
+        loop._comm.terminate()
+        loop.terminate()
 
 
 def inherit(function: Callable[..., None], *args: Any) -> None:

@@ -132,3 +132,25 @@ def test_processes_are_copies_unless_the_program_chooses_another_way(tmp_path, p
         env={**os.environ, 'PYTHONPATH': str(ROOT)},
     )
     assert (done.stdout, done.stderr) == (f'{output}\n', '')
+
+
+@pytest.mark.parametrize('repeat', [True, False])
+def test_program_that_finalizes_no_iterator_ends(tmp_path, repeat):
+    """Python 3.13 waited for ever for the iterator's thread."""
+    (tmp_path / 'program.py').write_text(
+        textwrap.dedent(f"""
+        import chainer_lstm, chainer
+        iterator = chainer.iterators.MultiprocessIterator(
+            list(range(6)), 2, repeat={repeat}, shuffle=False, n_processes=2, n_prefetch=2)
+        print(iterator.next(), iterator.next())
+        """)
+    )
+    done = subprocess.run(
+        [sys.executable, 'program.py'],
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
+    assert (done.stdout, done.stderr) == ('[0, 1] [2, 3]\n', '')

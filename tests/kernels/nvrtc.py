@@ -54,7 +54,8 @@ class Program(NamedTuple):
 
 def kernels(file):
     """Names of the kernels of a file."""
-    return re.findall(r'__global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(', cuda.source(file))
+    pattern = r'__global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\('
+    return re.findall(pattern, cuda.source(file))
 
 
 @functools.cache
