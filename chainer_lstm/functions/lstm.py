@@ -45,6 +45,14 @@ class LSTM(StepNode):
         for axis in range(2, type_check.eval(c.ndim)):
             type_check.expect(x.shape[axis] == c.shape[axis])
 
+    def check_broadcasting(self):
+        c, x = self.shapes
+        _check_axes(self.names, self.shapes, max(len(c), 2))
+        if x[0] > c[0] or x[1:] != (4 * c[1], *c[2:]):
+            raise ValueError(
+                f'expected c (B0, H, …) and x (B, 4H, …), B <= B0, got shapes {c} and {x}'
+            )
+
 
 class LSTMStep(StepNode):
     """Inputs c_prev (B0, H), x (B, I), W (4H, I), b (4H,) and, after the first step, h (B, H),
@@ -89,6 +97,21 @@ class LSTMStep(StepNode):
                 U.shape[0] == W.shape[0],
                 U.shape[1] == c.shape[1],
             )
+
+    def check_broadcasting(self):
+        _check_axes(self.names, self.shapes, 2)
+        c, x, W, *_ = self.shapes
+        if x[0] > c[0] or W[0] != 4 * c[1]:
+            raise ValueError(
+                f'expected c (B0, H), x (B, I) and W (4H, I), B <= B0, got shapes {c}, {x} and {W}'
+            )
+
+
+def _check_axes(names, shapes, matrix):
+    for name, shape in zip(names, shapes):
+        axes = 1 if name == 'b' else matrix
+        if len(shape) != axes:
+            raise ValueError(f'expected {name} of {axes} axes, got shape {shape}')
 
 
 class PeepholeLSTMStep(LSTMStep):

@@ -164,32 +164,28 @@ class StepNode(Chained):
         self.shapes = [x.shape for x in inputs]
         c_prev, x, *others = inputs
         if not chainer.config.type_check:
-            self._check_broadcasting()
+            self.check_broadcasting()
         batch = len(x)
         engine = engine_of(x)
         self.saved, c, h = self.step.forward(engine, c_prev[:batch], x, *others)
         self._dtype = h.dtype  # of the second output, which need not be that of c
-        if c.shape != (batch, *c_prev.shape[1:]) or self.saved.shape[1] != 4 * c_prev.shape[1]:
+        if c.shape != (batch, *c_prev.shape[1:]):
             raise ValueError(
-                f'expected weights of four rows for each unit of the state {c_prev.shape}, and h '
-                f'of {batch} rows as x; got a new state {c.shape}'
+                f'expected weights that fit the state {c_prev.shape}, and h of {batch} rows as x; '
+                f'got a new state {c.shape}'
             )
         if batch < len(c_prev):
             c = engine.xp.concatenate((c, c_prev[batch:]))
         return c, h
 
-    def _check_broadcasting(self) -> None:
-        """Refuse what NumPy would broadcast to numbers of other shapes."""
-        c_prev, x, *_ = self.shapes
-        matrix = max(len(c_prev), 2) if self.step is kernels.LSTM else 2
-        for name, shape in zip(self.names, self.shapes):
-            axes = 1 if name == 'b' else matrix
-            if len(shape) != axes:
-                raise ValueError(f'expected {name} of {axes} axes, got shape {shape}')
-        if x[0] > c_prev[0]:
-            raise ValueError(
-                f'expected c of at least as many rows as x, got shapes {c_prev} and {x}'
-            )
+    def check_broadcasting(self) -> None:
+        """Refuse shapes that NumPy would broadcast, where types are not checked.
+
+        A cell that defines ``check_type_forward`` may define this too.
+
+        Raises:
+            ValueError: a shape in ``self.shapes`` does not fit.
+        """
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         return self._backward(indexes, grad_outputs, passes.handed())
