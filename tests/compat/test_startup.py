@@ -29,6 +29,12 @@ class Environment:
         self.python = folder / ('Scripts' if os.name == 'nt' else 'bin') / 'python'
         (self.site / 'zz_paths.pth').write_text(''.join(f'{path}\n' for path in paths))
 
+    @classmethod
+    def with_libraries(cls, folder):
+        """Make one that has the distribution too."""
+        paths = [path for path in sys.path if path and pathlib.Path(path) != ROOT]
+        return cls(folder, *paths).install()
+
     def install(self):
         """Install what a wheel has, without building one."""
         for name in STARTUP:
@@ -61,8 +67,7 @@ class Environment:
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
-    paths = [path for path in sys.path if path and pathlib.Path(path) != ROOT]
-    return Environment(tmp_path_factory.mktemp('installed'), *paths).install()
+    return Environment.with_libraries(tmp_path_factory.mktemp('installed'))
 
 
 @pytest.fixture(scope='module')

@@ -111,32 +111,20 @@ def test_names():
 def test_a_class_of_v1_written_with_init_scope():
     """It draws, drops and learns as the one of v1 that registers its links in the constructor."""
 
-    class RNNForLM(chainer.Chain):
+    class WithScope(v1_cases.LanguageModel):
         def __init__(self, n_vocab, n_units, train=True):
-            super().__init__()
+            chainer.Chain.__init__(self)
             with self.init_scope():
                 self.embed = L.EmbedID(n_vocab, n_units)
                 self.l1 = L.LSTM(n_units, n_units)
                 self.l2 = L.LSTM(n_units, n_units)
                 self.l3 = L.Linear(n_units, n_vocab)
-            for param in self.params():
-                param.data[...] = numpy.random.uniform(-0.1, 0.1, param.data.shape)
+            self.draw()
             self.train = train
-
-        def reset_state(self):
-            self.l1.reset_state()
-            self.l2.reset_state()
-
-        def __call__(self, x):
-            h0 = self.embed(x)
-            h1 = self.l1(F.dropout(h0, train=self.train))
-            h2 = self.l2(F.dropout(h1, train=self.train))
-            y = self.l3(F.dropout(h2, train=self.train))
-            return y
 
     numpy.random.seed(7)
     expected = test_v1_numbers.NUMBERS['language_model']
-    numpy.testing.assert_allclose(v1_cases.language_model(RNNForLM), expected, rtol=2e-6)
+    numpy.testing.assert_allclose(v1_cases.language_model(WithScope), expected, rtol=2e-6)
 
 
 @pytest.mark.usefixtures('v1')

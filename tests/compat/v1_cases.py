@@ -465,20 +465,22 @@ class LanguageModel(chainer.Chain):
             l2=L.LSTM(n_units, n_units),
             l3=L.Linear(n_units, n_vocab),
         )
-        for param in self.params():
-            param.data[...] = np.random.uniform(-0.1, 0.1, param.data.shape)
+        self.draw()
         self.train = train
 
+    def draw(self):
+        for param in self.params():
+            param.data[...] = np.random.uniform(-0.1, 0.1, param.data.shape)
+
     def reset_state(self):
-        self.l1.reset_state()
-        self.l2.reset_state()
+        for lstm in (self.l1, self.l2):
+            lstm.reset_state()
 
     def __call__(self, x):
-        h0 = self.embed(x)
-        h1 = self.l1(F.dropout(h0, train=self.train))
-        h2 = self.l2(F.dropout(h1, train=self.train))
-        y = self.l3(F.dropout(h2, train=self.train))
-        return y
+        x = self.embed(x)
+        for layer in (self.l1, self.l2, self.l3):
+            x = layer(F.dropout(x, train=self.train))
+        return x
 
 
 @case

@@ -27,8 +27,7 @@ def check(command, program, path=''):
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
-    paths = [path for path in sys.path if path and pathlib.Path(path) != ROOT]
-    return Environment(tmp_path_factory.mktemp('installed'), *paths).install()
+    return Environment.with_libraries(tmp_path_factory.mktemp('installed'))
 
 
 @pytest.mark.parametrize('program', PROGRAMS)
