@@ -1,0 +1,179 @@
+"""The contract of a cell: states, weights, products and one time step in array code."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Optional
+
+from chainer_lstm.arrays import Array
+
+Names = Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """The product of a state with a weight, which is added to some gates before activation.
+
+    Attributes:
+        weight: the name of the weight (G H, width of the state), with a row for each of the G
+            gates of each unit: gate g of unit u is row G u + g.
+        state: the name of the state; in a second stage, of a new one.
+        gates: the names of the G gates, in the order of the rows.
+        bias: the name of a vector (G H,) that is added to the product, or None.
+    """
+
+    weight: str
+    state: str
+    gates: Names
+    bias: Optional[str] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a time step: its products, then array code.
+
+    A step has one stage, unless it multiplies a new state: then a second stage takes the states
+    as the first one leaves them.
+
+    Attributes:
+        products: the products that are added to its gates.
+        gates: the gates that it activates.
+        reads: the states that its array code reads, besides products.
+        writes: the states that it computes.
+        needs: those of ``writes`` that ``backward`` reads.
+        forward: (xp, gates, before, *noise) -> the activated gates, a sequence in the order of
+            ``gates``, and the new ``State``.
+        backward: (xp, gates, before, new, gradients, *noise) -> the gradients with respect to
+            its gates before activation, and the ``State`` of gradients with respect to ``reads``;
+            None where there is no ``backward``.
+    """
+
+    products: Sequence[Product]
+    gates: Names
+    reads: Names
+    writes: Names
+    needs: Names
+    forward: Callable[..., Any]
+    backward: Optional[Callable[..., Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One time step of a recurrent network.  Every cell is a subclass.
+
+    x (B, I) enters by ``W`` (G H, I) and ``b`` (G H,), whose rows are those of the G gates in
+    ``inputs``: gate g of unit u is row G u + g.  States (B, H) enter by ``products`` and in
+    ``forward``.  The last state, by name h, is the output.
+
+    ``forward`` and ``backward`` are written in functions and operators that ``xp`` (NumPy, CuPy and
+    ``chainer.functions``) shares.  Gates and states have names: ``gates.f``, ``before.c``; all are
+    (B, H).  ``backward`` may be left out: then the cell is differentiated by Chainer, step by step.
+    A gradient that it gets may be the number 0.
+
+    Attributes:
+        name: of the cell, a word.
+        gates: the names of the gates.
+        inputs: the gates that x enters; all, unless a subclass says otherwise.
+        states: the names of the states, ('c', 'h') or ('h',).
+        products: what is added to the gates before ``forward``.
+        reads: the states that ``forward`` reads, besides products; all, unless a subclass says
+            otherwise.
+        needs: the new states that ``backward`` reads; all, unless a subclass says otherwise.
+        noise: the names of the random arrays that ``forward`` and ``backward`` get as further
+            arguments, in training, from ``draw``.
+        compiled: whether there is a file ``<name>.cuh`` of its stages.
+    """
+
+    name: ClassVar[str]
+    gates: ClassVar[Names]
+    inputs: ClassVar[Names] = ()
+    states: ClassVar[Names] = ('c', 'h')
+    products: ClassVar[Sequence[Product]]
+    reads: ClassVar[Names] = ()
+    needs: ClassVar[Names] = ()
+    noise: ClassVar[Names] = ()
+    compiled: ClassVar[bool] = False
+    State: ClassVar[Callable[..., Any]]
+    Gates: ClassVar[Callable[..., Any]]
+    backward: ClassVar[Optional[Callable[..., Any]]] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.inputs = cls.inputs or cls.gates
+        cls.reads = cls.reads or cls.states
+        cls.needs = cls.needs or cls.states
+        cls.State = state_of(tuple(cls.states))
+        cls.Gates = collections.namedtuple('Gates', cls.gates)
+
+    def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
+        """Compute one time step.
+
+        Args:
+            xp: the module of array functions.
+            gates: the sums of x Wᵀ + b and of the products, by name, (B, H) each.
+            before: the states before the step, (B, H) each.
+            *noise: what ``draw`` returned.
+
+        Returns:
+            The activated gates, all that ``backward`` needs, in the order of ``gates``; and the
+            new ``State``.
+        """
+        raise NotImplementedError
+
+    def draw(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
+        """Return the arrays of ``noise`` (P, H) for P rows.
+
+        They are drawn once for each call in training, and used again wherever the call is computed
+        again, as for gradients of gradients.
+        """
+        return ()
+
+    @functools.cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of a step."""
+        return (
+            Stage(
+                self.products,
+                self.gates,
+                self.reads,
+                self.states,
+                self.needs,
+                self.forward,
+                self.backward,
+            ),
+        )
+
+    @functools.cached_property
+    def weights(self) -> tuple[str, ...]:
+        """The names of the weights, in the order in which functions take them."""
+        products = [product for stage in self.stages for product in stage.products]
+        biases = [product.bias for product in products if product.bias is not None]
+        return ('W', 'b', *(product.weight for product in products), *biases)
+
+    def shapes(self, inputs: int, units: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each weight."""
+        found: dict[str, tuple[int, ...]] = {
+            'W': (len(self.inputs) * units, inputs),
+            'b': (len(self.inputs) * units,),
+        }
+        for stage in self.stages:
+            for product in stage.products:
+                rows = len(product.gates) * units
+                found[product.weight] = (rows, units)
+                if product.bias is not None:
+                    found[product.bias] = (rows,)
+        return {name: found[name] for name in self.weights}
+
+
+@functools.cache
+def state_of(names: tuple[str, ...]) -> Callable[..., Any]:
+    """Return the named tuple of states of these names, whose values are None unless given."""
+    return collections.namedtuple('State', names, defaults=(None,) * len(names))
+
+
+def sigmoid(xp: Any, x: Array) -> Array:
+    """Return the logistic function of x, in a form that cannot overflow."""
+    return xp.tanh(x * 0.5) * 0.5 + 0.5

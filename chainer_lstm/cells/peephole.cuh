@@ -1,0 +1,47 @@
+// The compiled form of peephole.py.
+#ifndef CHAINER_LSTM_PEEPHOLE_CUH
+#define CHAINER_LSTM_PEEPHOLE_CUH
+#include "lstm.cuh"
+
+struct PeepholeCell {
+    enum Gate { a, i, f, o };
+    enum State { c, h };
+    static constexpr int gates = 4, states = 2;
+
+    struct First {
+        static constexpr Product products[] = {{h, all_gates}, {c, i}, {c, f}};
+        static constexpr unsigned owns = set_of(a, i, f), reads = set_of(c), writes = set_of(c),
+                                  needs = 0;
+
+        template <typename R>
+        __device__ static void forward(R* g, const R* before, R* now) {
+            LstmCell::new_cell(g, before, now);
+        }
+
+        template <typename R>
+        __device__ static void backward(const R* g, const R* before, const R*, R* gradients,
+                                        R* gpre) {
+            LstmCell::new_cell_gradients(g, before, gradients, gpre);
+        }
+    };
+
+    // of the new c
+    struct Second {
+        static constexpr Product products[] = {{c, o}};
+        static constexpr unsigned owns = set_of(o), reads = set_of(c), writes = set_of(h),
+                                  needs = 0;
+
+        template <typename R>
+        __device__ static void forward(R* g, const R* before, R* now) {
+            LstmCell::output(g, before, now);
+        }
+
+        template <typename R>
+        __device__ static void backward(const R* g, const R* before, const R*, R* gradients,
+                                        R* gpre) {
+            LstmCell::output_gradients(g, before, gradients, gpre);
+        }
+    };
+};
+
+#endif

@@ -1,0 +1,229 @@
+"""The protocol of an engine: how a cell is computed on the arrays of one place.
+
+The letters: B rows of a batch, n of them in one time step, I inputs, H units, G gates, P packed
+rows of all steps.  Arrays of gates (B, G H) have the gates of a unit side by side.  A state is a
+``Cell.State`` of arrays (B, H); None stands for an array that is not given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional, Protocol
+
+import numpy
+
+from chainer_lstm.arrays import Array
+from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.kernels.packing import Rows
+
+Weights = Mapping[str, Array]
+Noise = Sequence[Array]
+
+
+class Part(NamedTuple):
+    """A summand (n, G H), or a bias (G H,), of the pre-activations of G gates of a cell."""
+
+    value: Array
+    gates: Sequence[str]
+
+
+class Shape(NamedTuple):
+    """The sizes by which an engine decides whether it computes a sequence as a whole."""
+
+    steps: int
+    batch: int
+    units: int
+    jobs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer in one direction over packed sequences.
+
+    Attributes:
+        cell: the cell.
+        weights: its weights by name, in one dtype.
+        rows: where the rows of each step lie.
+        x: (P, I), the input.
+        states: a ``State`` of buffers (P + B, H), see ``Rows``, which hold the initial states and
+            get those of all steps.
+        noise: arrays (P, H), see ``Cell.draw``.
+    """
+
+    cell: Cell
+    weights: Weights
+    rows: Rows
+    x: Array
+    states: Any
+    noise: Noise = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradients:
+    """The gradients with which a layer's backward begins.
+
+    Attributes:
+        output: (P, H), with respect to h of all steps, or None.
+        last: a ``State`` of arrays (B, H), with respect to the last states; they are overwritten.
+    """
+
+    output: Optional[Array]
+    last: Any
+
+
+class Engine(Protocol):
+    """How the parts of a cell are computed."""
+
+    @property
+    def xp(self) -> Any:
+        """The module of array functions."""
+
+    def wide_dtype(self, *dtypes: Any) -> numpy.dtype:
+        """Return the dtype to compute in."""
+
+    def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
+        """(M, K), (K, N) -> (M, N), of any memory order; ``out`` is C-contiguous."""
+
+    def linear(self, x: Array, W: Array, b: Optional[Array] = None) -> Array:
+        """(P, I), (O, I), (O,) or None -> (P, O)."""
+
+    def column_sums(self, x: Array) -> Array:
+        """(P, N) -> (N,)."""
+
+    def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
+        """Of scores (N, V), V > 0: exp(x - maxima) (N, V) or None, the maxima (N,) and the sums
+        (N,) of exp, of the rows.
+        """
+
+    def stage_forward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        parts: Sequence[Part],
+        state: Any,
+        noise: Noise = (),
+        gates: Optional[Array] = None,
+        new: Any = None,
+    ) -> tuple[Array, Any]:
+        """Compute a stage of a step, its products made.
+
+        Args:
+            cell: the cell.
+            stage: one of its stages.
+            parts: what is added up to the pre-activations.  The first one is the product of x, or
+                in a second stage the gates of the first one; then those of ``stage.products``
+                whose state is given, and the bias.
+            state: the states before the stage.
+            noise: what ``Cell.draw`` returned for these rows.
+            gates: (n, G H), to write into; may be the value of the first part.  None for a new
+                array, or in a second stage for the gates of the first, which are overwritten.
+            new: a ``State`` of C-contiguous arrays to write into, or None for new ones.
+
+        Returns:
+            The gates (n, G H), those of the stage activated, and the states, where the stage does
+            not write them as they were.
+        """
+
+    def stage_backward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        gates: Array,
+        state: Any,
+        new: Any,
+        gradients: Any,
+        noise: Noise,
+        gpre: Array,
+        out: Any = None,
+    ) -> Any:
+        """Compute the gradients of a stage, without those through its products.
+
+        Args:
+            cell, stage, state, noise: as in ``stage_forward``.
+            gates: (n, G H), activated.
+            new: the states after the stage; ``stage.needs`` are read.
+            gradients: with respect to the states after the stage; None for zeros.
+            gpre: (n, G H), C-contiguous; the columns of the gates of the stage are written, the
+                others are left.  It may be ``gates``.
+            out: a ``State`` of C-contiguous arrays to write into, or None for new ones; they may
+                be those of ``gradients``.
+
+        Returns:
+            The gradients with respect to ``stage.reads``, None for other states.
+        """
+
+    def step_forward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        x: Optional[Array],
+        state: Any,
+        weights: Weights,
+        noise: Noise = (),
+        gates: Optional[Array] = None,
+    ) -> tuple[Array, Any]:
+        """Compute a stage of a single step, with its products.
+
+        Args:
+            cell, stage, noise: as in ``stage_forward``.
+            x: (B, I) in the first stage, None in the second.
+            state: the states before the stage; None where a state is read by products alone, for a
+                first step.
+            weights: those of the stage, ``W`` and ``b`` in the first.
+            gates: (B, G H) in the second stage, those of the first; they are overwritten.
+
+        Returns:
+            As ``stage_forward``.
+        """
+
+    def step_backward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        gates: Array,
+        state: Any,
+        new: Any,
+        gradients: Any,
+        weights: Weights,
+        noise: Noise,
+        gpre: Array,
+    ) -> tuple[Optional[Array], Any]:
+        """Compute the gradients of a stage of a single step, with those through its products.
+
+        Args:
+            cell, stage, gates, state, new, gradients, noise, gpre: as in ``stage_backward``.
+            weights: those whose products a wanted gradient comes through; others are left out.
+
+        Returns:
+            The gradient with respect to x, None without ``W``, and a ``State`` of those with
+            respect to the states before the stage, None where there is none.
+        """
+
+    def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
+        """Return whether the engine computes such a sequence by kernels of its own.
+
+        Otherwise the time loop of ``sequence.py`` runs on its stages.
+
+        Args:
+            cell: the cell.
+            dtype: of the arrays.
+            shape: the sizes of the sequence.
+            direction: 'forward' or 'backward'.
+        """
+
+    def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
+        """Compute independent layers of one shape, such as both directions.
+
+        Returns:
+            The gates (P, G H) of each, activated; without ``keep`` they may be None.
+        """
+
+    def sequence_backward(
+        self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
+    ) -> list[Any]:
+        """Compute the gradients of layers.  The gates become those before activation.
+
+        Returns:
+            For each layer a ``State`` of gradients (B, H) with respect to its initial states.
+        """
