@@ -11,100 +11,17 @@ The kernels of a cell and their arguments follow from the cell: ``kernels_of``.
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy
 
 from chainer_lstm.cells import CELLS, Cell, Product, Stage
+from chainer_lstm.kernels.arguments import Argument, Kernel, Names, Together, array
 
 Array = Any
-Shape = tuple[int, ...]
-Names = Sequence[str]
-Together = Iterable[Names]  # groups of names of arrays, of which all or none are given
 _INTEGERS = numpy.dtype(numpy.int64)
-
-
-class Argument(NamedTuple):
-    """An array that a kernel takes.
-
-    Attributes:
-        name: in errors, and in the declaration of C++.
-        axes: the names of its sizes: of sizes of the kernel, of 'gates', which are those of all
-            units, or of 'states', the rows of a buffer with the initial states, see
-            ``packing.Rows``.
-        optional: whether it may be None.
-        written: whether the kernel writes into it.
-        strides: how many of its strides the kernel takes after the address: 0 for a dense array, 1
-            for one of dense rows, 2 for any; its last axes have them.
-        integers: int64, not of the kernel's dtype.
-    """
-
-    name: str
-    axes: tuple[str, ...]
-    optional: bool = False
-    written: bool = False
-    strides: int = 0
-    integers: bool = False
-
-    @property
-    def members(self) -> list[str]:
-        """The declarations of C++ of the address and the strides."""
-        const = '' if self.written else 'const '
-        kind = 'index64' if self.integers else 'T'
-        strides = (f'isize {self.name}_{axis}' for axis in ('row', 'col')[: self.strides])
-        return [f'{const}{kind} *{self.name}', *strides]
-
-
-class Kernel:
-    """The arguments of a kernel.
-
-    Args:
-        name: of the kernel.
-        sizes: the names of its sizes, one word each.
-        arguments: its arrays, in the order in which it takes them.
-        together: groups of names of arrays, of which all or none are given.
-        gates: the number of gates of the cell.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        sizes: str,
-        arguments: Iterable[Argument],
-        together: Together = (),
-        gates: int = 0,
-    ) -> None:
-        self.name = name
-        self.sizes = tuple(sizes.split())
-        self.arguments = tuple(arguments)
-        self.gates = gates
-        names = [argument.name for argument in self.arguments]
-        self.together = [[names.index(array) for array in group] for group in together]
-        self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
-        self.expected = functools.lru_cache(maxsize=1024)(self._expected)
-
-    @property
-    def members(self) -> list[str]:
-        """The declarations of C++ of its arguments."""
-        of_arrays = (member for argument in self.arguments for member in argument.members)
-        return [*(f'isize {size}' for size in self.sizes), *of_arrays]
-
-    def _expected(self, *sizes: int) -> tuple[tuple[Shape, bool, bool], ...]:
-        by_name = dict(zip(self.sizes, sizes))
-        by_name['gates'] = self.gates * by_name.get('units', 0)
-        by_name['states'] = by_name.get('rows', 0) + by_name.get('batch', 0)
-        return tuple(
-            (tuple(by_name[axis] for axis in each.axes), each.optional, each.integers)
-            for each in self.arguments
-        )
-
-
-def _array(name: str, axes: str = 'batch units', **more: Any) -> Argument:
-    """An array of these axes; ``more`` as the attributes of ``Argument``."""
-    return Argument(name, tuple(axes.split()), **more)
 
 
 class _StageKernels:
@@ -133,11 +50,11 @@ class _StageKernels:
         to_one = [product for product in self.stage.products if product not in to_all]
         return self._kernel(
             'forward',
-            *([_array('xw', 'batch gates')] if self.first else []),
-            *(_array('hu', 'batch gates', optional=True) for _ in to_all),
-            *([_array('b', 'gates', optional=True)] if self.first else []),
-            *(_array(product.weight.lower()) for product in to_one),
-            *(_array(self.form.format(state)) for state in self.stage.reads),
+            *([array('xw', 'batch gates')] if self.first else []),
+            *(array('hu', 'batch gates', optional=True) for _ in to_all),
+            *([array('b', 'gates', optional=True)] if self.first else []),
+            *(array(product.weight.lower()) for product in to_one),
+            *(array(self.form.format(state)) for state in self.stage.reads),
             *self._results(),
         )
 
@@ -146,19 +63,19 @@ class _StageKernels:
         return self._kernel(
             'backward',
             *self._activated(),
-            _array('gpre', 'batch gates', written=True),
-            *(_array(f'g{state}_prev', written=True) for state in self.stage.reads),
+            array('gpre', 'batch gates', written=True),
+            *(array(f'g{state}_prev', written=True) for state in self.stage.reads),
         )
 
     def step_forward(self) -> Kernel:
         """The products and array code of them."""
         of_x = [
-            _array('x', 'batch inputs', strides=1),
-            _array('W', 'gates inputs'),
-            _array('b', 'gates'),
+            array('x', 'batch inputs', strides=1),
+            array('W', 'gates inputs'),
+            array('b', 'gates'),
         ]
         states = [
-            _array(self.form.format(state), strides=1, optional=state in self.alone)
+            array(self.form.format(state), strides=1, optional=state in self.alone)
             for state in self.states
         ]
         weights = self._weights(self.alone)
@@ -170,10 +87,10 @@ class _StageKernels:
         """The gradients of both.  Where a weight is None, that which comes through its product is
         left out.
         """
-        weights = [_array('W', 'gates inputs', optional=True)] if self.first else []
-        of_x = [_array('gx', 'batch inputs', optional=True, written=True)] if self.first else []
+        weights = [array('W', 'gates inputs', optional=True)] if self.first else []
+        of_x = [array('gx', 'batch inputs', optional=True, written=True)] if self.first else []
         states = [
-            _array(f'g{state}_prev', written=True, optional=state in self.alone)
+            array(f'g{state}_prev', written=True, optional=state in self.alone)
             for state in self.states
         ]
         return self._kernel(
@@ -181,7 +98,7 @@ class _StageKernels:
             *self._activated(),
             *weights,
             *self._weights(self.states),
-            _array('gpre', 'batch gates', written=True),
+            array('gpre', 'batch gates', written=True),
             *of_x,
             *states,
             together=[
@@ -191,15 +108,15 @@ class _StageKernels:
         )
 
     def _results(self) -> list[Argument]:
-        states = [_array(state, written=True) for state in self.stage.writes]
-        return [_array('gates', 'batch gates', written=True), *states]
+        states = [array(state, written=True) for state in self.stage.writes]
+        return [array('gates', 'batch gates', written=True), *states]
 
     def _activated(self) -> list[Argument]:
         return [
-            _array('gates', 'batch gates'),
-            *(_array(self.form.format(state)) for state in self.stage.reads),
-            *map(_array, self.stage.needs),
-            *(_array(gradient, optional=True) for gradient in self.gradients),
+            array('gates', 'batch gates'),
+            *(array(self.form.format(state)) for state in self.stage.reads),
+            *map(array, self.stage.needs),
+            *(array(gradient, optional=True) for gradient in self.gradients),
         ]
 
     def _weights(self, optional: Sequence[str]) -> list[Argument]:
@@ -227,29 +144,29 @@ def _to_all(cell: Cell, product: Product) -> bool:
 
 def _weight(cell: Cell, product: Product, optional: bool = False) -> Argument:
     rows = 'gates' if _to_all(cell, product) else 'units'
-    return _array(product.weight, f'{rows} units', optional=optional)
+    return array(product.weight, f'{rows} units', optional=optional)
 
 
 def _sequence_kernels(cell: Cell) -> list[Kernel]:
     """All steps, forward and backward: see ``Layer`` and ``Gradients`` of ``engines.engine``."""
-    steps = [_array('start', 'steps', integers=True), _array('n', 'steps', integers=True)]
+    steps = [array('start', 'steps', integers=True), array('n', 'steps', integers=True)]
     weights = [_weight(cell, product) for stage in cell.stages for product in stage.products]
     forward = [
         *steps,
         *weights,
-        _array('x', 'rows inputs', strides=1),
-        _array('W', 'gates inputs'),
-        _array('b', 'gates'),
-        _array('gates', 'rows gates', optional=True, written=True),
-        *(_array(state, 'states units', written=True) for state in cell.states),
+        array('x', 'rows inputs', strides=1),
+        array('W', 'gates inputs'),
+        array('b', 'gates'),
+        array('gates', 'rows gates', optional=True, written=True),
+        *(array(state, 'states units', written=True) for state in cell.states),
     ]
     backward = [
         *steps,
         *weights,
-        *(_array(state, 'states units') for state in cell.states),
-        _array(f'g{cell.states[-1]}', 'rows units', optional=True, strides=1),
-        _array('gates', 'rows gates', written=True),
-        *(_array(f'g{state}_last', written=True) for state in cell.states),
+        *(array(state, 'states units') for state in cell.states),
+        array(f'g{cell.states[-1]}', 'rows units', optional=True, strides=1),
+        array('gates', 'rows gates', written=True),
+        *(array(f'g{state}_last', written=True) for state in cell.states),
     ]
     sizes, gates = 'steps batch units {}rows first initial', len(cell.gates)
     return [
@@ -301,30 +218,30 @@ _MATMUL = Kernel(
     'matmul',
     'M N K',
     [
-        _array('a', 'M K', strides=2),
-        _array('b', 'K N', strides=2),
-        _array('bias', 'N', optional=True),
-        _array('out', 'M N', written=True),
+        array('a', 'M K', strides=2),
+        array('b', 'K N', strides=2),
+        array('bias', 'N', optional=True),
+        array('out', 'M N', written=True),
     ],
 )
 _EXPONENTIALS = Kernel(
     'exponentials',
     'rows classes',
     [
-        _array('x', 'rows classes'),
-        _array('y', 'rows classes', optional=True, written=True),
-        _array('maxima', 'rows', written=True),
-        _array('sums', 'rows', written=True),
+        array('x', 'rows classes'),
+        array('y', 'rows classes', optional=True, written=True),
+        array('maxima', 'rows', written=True),
+        array('sums', 'rows', written=True),
     ],
 )
 _SEQUENCE_FORWARD = Kernel(
     'lstm_sequence_fwd',
     'batch units rows',
     [
-        _array('U', 'gates units'),
-        _array('gates', 'rows gates', written=True),
-        _array('h', 'states units', written=True),
-        _array('c', 'states units', written=True),
+        array('U', 'gates units'),
+        array('gates', 'rows gates', written=True),
+        array('h', 'states units', written=True),
+        array('c', 'states units', written=True),
     ],
     gates=4,
 )
@@ -332,12 +249,12 @@ _SEQUENCE_BACKWARD = Kernel(
     'lstm_sequence_bwd',
     'batch units rows',
     [
-        _array('U', 'gates units'),
-        _array('gates', 'rows gates', written=True),
-        _array('c', 'states units'),
-        _array('gh', 'rows units', optional=True, strides=1),
-        _array('gh_last', written=True),
-        _array('gc_last', written=True),
+        array('U', 'gates units'),
+        array('gates', 'rows gates', written=True),
+        array('c', 'states units'),
+        array('gh', 'rows units', optional=True, strides=1),
+        array('gh_last', written=True),
+        array('gc_last', written=True),
     ],
     gates=4,
 )
@@ -354,3 +271,69 @@ KERNELS = {
 }
 # of the persistent engine: the arrays of struct Job that are not made beside its launch
 PERSISTENT = {kernel.name: kernel for kernel in (_SEQUENCE_FORWARD, _SEQUENCE_BACKWARD)}
+
+
+def check(
+    kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]
+) -> None:
+    """Compare every array of a call with what the kernel expects.
+
+    Args:
+        kernel: the kernel.
+        dtype: of all arrays but those of integers.
+        sizes: in the order of ``kernel.sizes``.
+        arrays: in the order of ``kernel.arguments``; None for one that is not given.
+
+    Raises:
+        ValueError: an array is missing or has another shape or dtype, or one is given without
+            those that belong to it.
+    """
+    expected = kernel.expected(*sizes)
+    if len(arrays) != len(expected):
+        raise ValueError(f'{kernel.name}: expected {len(expected)} arrays, got {len(arrays)}')
+    for x, (shape, optional, integers) in zip(arrays, expected):
+        if x is None:
+            if not optional:
+                _refuse(kernel, dtype, sizes, arrays)
+        elif x.shape != shape or x.dtype != (_INTEGERS if integers else dtype):
+            _refuse(kernel, dtype, sizes, arrays)
+    for one, other in kernel.pairs:
+        if (arrays[one] is None) != (arrays[other] is None):
+            _refuse(kernel, dtype, sizes, arrays)
+
+
+def _refuse(
+    kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]
+) -> None:
+    """Raise the error of the first array that does not fit."""
+    expected_arrays = zip(arrays, kernel.expected(*sizes), kernel.arguments)
+    for x, (shape, optional, integers), argument in expected_arrays:
+        wanted = _INTEGERS if integers else dtype
+        expected = f'{kernel.name}: expected {argument.name}'
+        if x is None and not optional:
+            raise ValueError(f'{expected} of shape {shape}, got None')
+        if x is not None and x.shape != shape:
+            raise ValueError(f'{expected} of shape {shape}, got {x.shape}')
+        if x is not None and x.dtype != wanted:
+            raise ValueError(f'{expected} of dtype {wanted}, got {x.dtype}')
+    for group in kernel.together:
+        names = [kernel.arguments[index].name for index in group]
+        given = [name for name, index in zip(names, group) if arrays[index] is not None]
+        if 0 < len(given) < len(names):
+            raise ValueError(
+                f'{kernel.name}: expected all of {", ".join(names)} or none, '
+                f'got {", ".join(given)} alone'
+            )
+
+
+def dense(argument: Argument, x: Array) -> None:
+    """Check an array that a kernel writes into: a copy of it would not do.
+
+    Raises:
+        ValueError: the array is not C-contiguous.
+    """
+    if not x.flags.c_contiguous:
+        raise ValueError(
+            f'expected {argument.name}, which is written into, to be C-contiguous, '
+            f'got strides {x.strides} of {x.dtype}'
+        )
