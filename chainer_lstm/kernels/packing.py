@@ -67,11 +67,11 @@ class Rows:
         counts = numpy.array([n for _, n in self.steps], numpy.intp)
         return (counts > numpy.arange(self.batch)[:, None]).sum(axis=1, dtype=numpy.int32)
 
-    def buffer(self, xp: Any, initial: Array) -> tuple[Array, Array]:
-        """A buffer that holds the initial state (B, H), and its packed rows (P, H)."""
+    def buffer(self, xp: Any, initial: Array) -> Array:
+        """Return a buffer (P + B, H) that holds the initial state (B, H)."""
         buffer = xp.empty((self.total + self.batch, initial.shape[1]), initial.dtype)
         buffer[self.initial : self.initial + self.batch] = initial
-        return buffer, self.inner(buffer)
+        return buffer
 
     def inner(self, buffer: Array) -> Array:
         """The packed rows (P, H) of a buffer."""
