@@ -34,7 +34,7 @@ def gates_of(cell: Cell, parts: Sequence[Part]) -> Any:
     found: dict[str, Array] = {}
     for names, value in sums.items():
         for g, name in enumerate(names):
-            gate = value[:, g :: len(names)]
+            gate = value if len(names) == 1 else value[:, g :: len(names)]
             found[name] = found[name] + gate if name in found else gate
     missing = set(cell.gates) - found.keys()
     if missing:
