@@ -91,6 +91,6 @@ def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
 
 def _directions(into: weights.Into) -> int:
     if isinstance(into, links.SequenceLSTM):
-        return into._directions
+        return into.directions
     cls = into if isinstance(into, type) else type(into)
     return 2 if issubclass(cls, weights.chainers(links.NStepBiLSTM)) else 1

@@ -10,7 +10,7 @@ import numpy
 from chainer_lstm.interop import weights
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import SequenceLSTM
-from chainer_lstm.links.base import KeepsState
+from chainer_lstm.links.state import KeepsState
 
 if TYPE_CHECKING:
     import torch

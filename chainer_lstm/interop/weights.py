@@ -15,7 +15,7 @@ from chainer.backends import cuda
 from chainer_lstm import links
 from chainer_lstm.functions.checks import dropout as dropout_of
 from chainer_lstm.kernels import layout
-from chainer_lstm.links import checks
+from chainer_lstm.links import loading
 
 Array = numpy.ndarray
 Into = Union[type, chainer.Link]
@@ -151,7 +151,7 @@ def write(weights: Weights, into: Into) -> chainer.Link:
             f'{key}: expected a {cls.__name__} as it was made, got one where only {where} it'
         )
     deserializer = serializers.NpzDeserializer({**own, **arrays})
-    checks.stored(link, deserializer)
+    loading.check(link, deserializer)
     deserializer.load(link)
     return link
 
@@ -238,13 +238,15 @@ def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, Array]:
 
 def _prefixes(link: chainer.Link) -> list[str]:
     """Where the keys of each layer and direction begin, in a link made of cells."""
-    return [f'{name}/' for name in link._names] if isinstance(link, links.SequenceLSTM) else ['']
+    return (
+        [f'{name}/' for name in link.cell_names] if isinstance(link, links.SequenceLSTM) else ['']
+    )
 
 
 def _shape(link: chainer.Link) -> tuple[int, int, float]:
     """-> number of layers times directions, directions, dropout."""
     if isinstance(link, links.SequenceLSTM):
-        return len(link._names), link._directions, link.dropout
+        return len(link.cell_names), link.directions, link.dropout
     if isinstance(link, _N_STEP):
         return len(link), 2 if isinstance(link, _BIDIRECTIONAL) else 1, link.dropout
     return 1, 1, 0.0
