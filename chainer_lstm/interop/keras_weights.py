@@ -30,12 +30,12 @@ def to_keras(link: chainer.Link) -> list[numpy.ndarray]:
 
     Raises:
         TypeError: no link of the LSTM family.
-        ValueError: peepholes, which Keras has not, or the size of the input is not known yet.
+        ValueError: weights that Keras has not, or the size of the input is not known yet.
     """
     arrays = []
-    for layer in weights.read(link).layers:
-        if any(P.any() for P in layer.peepholes):
-            raise ValueError("peepholes: expected none for Keras's LSTM, got P_i, P_f, P_o")
+    layers = weights.read(link).layers
+    weights.check_others(layers, "Keras's LSTM")
+    for layer in layers:
         W, U, b = (
             layout.convert(numpy, x, layout.INTERLEAVED, layout.TORCH)
             for x in (layer.W, layer.U, layer.bias)
