@@ -9,20 +9,23 @@ import chainer
 import chainer.functions as F
 import chainer.links as L
 import numpy
-from chainer import initializers
+from chainer.links.rnn.n_step_lstm import NStepLSTMBase
 from chainer.utils import argument, type_check
 
 from chainer_lstm import initializers as ours
+from chainer_lstm.chainer_private import initializer
 from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.functions.n_step_lstm import layers
-from chainer_lstm.links import base
+from chainer_lstm.links.loading import CheckedLoading
+from chainer_lstm.links.parameters import reinitialize
+from chainer_lstm.links.state import zeros
 
 Result = tuple[chainer.Variable, chainer.Variable, list[chainer.Variable]]
 _FORGET = 1  # w1, b1: the input matrix and bias of f
 
 
-class _NStep(base.CheckedLoading, chainer.ChainList):
+class _NStep(CheckedLoading, NStepLSTMBase):
     """What both links add to Chainer's: checks, forget biases, and sequences of any length,
     zero included.
     """
@@ -72,9 +75,9 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         )
         if forget_bias_init is not None:
             for b in self.bs:
-                base.reinitialize(b[_FORGET], initializers._get_initializer(forget_bias_init))
+                reinitialize(b[_FORGET], initializer(forget_bias_init))
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, hx: Optional[Input], cx: Optional[Input], xs: Sequence[Input], **kwargs: Any
     ) -> Result:
         """Runs all layers over sequences of any lengths, in any order.
@@ -119,7 +122,7 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
         y = (
             F.concat(ys, axis=0)
             if batches
-            else base.zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
+            else zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
         )
         return (
             hy,
@@ -145,24 +148,24 @@ class _NStep(base.CheckedLoading, chainer.ChainList):
     def _sequences(self, xs: Sequence[Input]) -> list[chainer.Variable]:
         if not checks.sequence('xs', xs, 'sequences'):
             raise ValueError('expected at least one sequence in xs, got an empty list')
-        xs = [checks.variable(f'xs[{k}]', x) for k, x in enumerate(xs)]
+        found = [checks.variable(f'xs[{k}]', x) for k, x in enumerate(xs)]
         first = self.ws[0][0]
         if first.ndim != 2 or first.shape[0] != self.out_size:
             raise ValueError(
                 f'expected ws[0][0] of shape ({self.out_size}, inputs), got {first.shape}'
             )
         in_size, dtype = first.shape[1], self.bs[0][0].dtype
-        for k, x in enumerate(xs):
+        for k, x in enumerate(found):
             if x.ndim != 2 or x.shape[1] != in_size:
                 raise ValueError(f'expected xs[{k}] of shape (length, {in_size}), got {x.shape}')
             if x.dtype.kind != 'f':
                 raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
             if x.dtype != dtype:
                 checks.same_dtype(f'xs[{k}]', **{f'xs[{k}]': x, 'bs[0][0]': self.bs[0][0]})
-        return xs
+        return found
 
     def _state(
-        self, name: str, value: Optional[Input], xs: list[chainer.Variable], order: numpy.ndarray
+        self, name: str, value: Any, xs: list[chainer.Variable], order: numpy.ndarray
     ) -> Input:
         """Return the rows of hx or cx in the order of the sorted sequences."""
         if value is None:

@@ -9,18 +9,18 @@ from typing import Any, NamedTuple, Optional
 
 import chainer
 import chainer.functions as F
-import chainer.links as L
 import numpy
+from chainer import initializers
 from chainer.backends import cuda
 
 from chainer_lstm import functions
 from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.lstm import Input, State
-from chainer_lstm.links import base
 from chainer_lstm.links.lstm import StatelessLSTM
+from chainer_lstm.links.state import KeepsState
 
 
-class SequenceLSTM(base.KeepsState, chainer.Chain):
+class SequenceLSTM(KeepsState, chainer.Chain):
     """Stacked LSTM layers in one or both directions over (B, T, I), the whole call one node.
 
     A state is a pair in the order c, h, each (S * D, B, H) with index
@@ -44,6 +44,8 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
     Attributes:
         l0, l0_reverse, l1, …: a ``StatelessLSTM`` for each layer and
             direction.  They hold the weights and are not called themselves.
+        cell_names: the names of these, index ``D * layer + direction``.
+        directions: D.
         c0, h0: (S * D, H), 0 at first; only with ``learn_initial_state``.
         c, h: the kept state, (S * D, B, H) variables, or None.
         persistent_state: whether the state is serialized too, as in ``LSTM``;
@@ -88,15 +90,15 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
             batch_first,
             learn_initial_state,
         )
-        self._directions = 2 if bidirectional else 1
-        self._names = [
+        self.directions = 2 if bidirectional else 1
+        self.cell_names = [
             f'l{layer}{end}'
             for layer in range(self.n_layers)
-            for end in ('', '_reverse')[: self._directions]
+            for end in ('', '_reverse')[: self.directions]
         ]
         with self.init_scope():
-            for k, name in enumerate(self._names):
-                size = in_size if k < self._directions else self._directions * self.out_size
+            for k, name in enumerate(self.cell_names):
+                size = in_size if k < self.directions else self.directions * self.out_size
                 setattr(
                     self,
                     name,
@@ -105,8 +107,9 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
                     ),
                 )
             if learn_initial_state:
-                self.c0 = chainer.Parameter(0, (len(self._names), self.out_size))
-                self.h0 = chainer.Parameter(0, (len(self._names), self.out_size))
+                shape = len(self.cell_names), self.out_size
+                self.c0 = chainer.Parameter(initializers.Zero(), shape)
+                self.h0 = chainer.Parameter(initializers.Zero(), shape)
 
     def device_resident_accept(self, visitor: Any) -> None:
         """Visit the parameters and the state, which are sent to another device."""
@@ -114,10 +117,6 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
         for state in (self.c, self.h):
             if state is not None:
                 visitor.visit_variable(state)
-
-    def reset_state(self) -> None:
-        """Forgets the state: the next call begins anew."""
-        self.c = self.h = None
 
     def set_state(self, c: Input, h: Input) -> None:
         """Sets the state that the next call begins with, and moves it to the link's device.
@@ -145,7 +144,7 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
         return self.stateful and self.persistent_state
 
     def _state_shape(self, rows: int) -> tuple[int, ...]:
-        return len(self._names), rows, self.out_size
+        return len(self.cell_names), rows, self.out_size
 
     def forward(
         self,
@@ -177,7 +176,7 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
             TypeError, ValueError, chainer.utils.type_check.InvalidType: a type, shape, value or
                 dtype does not fit; parameters and state are as before.
         """
-        cells = self._cells()
+        cells = self.cells()
         xs = self._time_major(x, cells[0].upward.W)
         time, batch, in_size = xs.shape
         valid = _valid_steps(batch, time, lengths, mask)
@@ -185,8 +184,8 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
         rows = F.reshape(xs, (time * batch, in_size))
         with contextlib.ExitStack() as stack:
             for cell in cells:
-                stack.enter_context(cell._prepared(rows))
-            weights = [cell._weights() for cell in cells]
+                stack.enter_context(cell.sized_for(rows))
+            weights = [cell.cell_weights() for cell in cells]
             if valid is None or valid.all():
                 h, c, y = self._run(h, c, F.reshape(rows, xs.shape), weights)
             else:
@@ -194,9 +193,9 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
         if self.stateful:
             self.c, self.h = c, h
         if not self.return_sequences:
-            last = h[len(h) - self._directions :]
+            last = h[len(h) - self.directions :]
             y = outputs.reshape(
-                F.transpose(last, (1, 0, 2)), (batch, self._directions * self.out_size)
+                F.transpose(last, (1, 0, 2)), (batch, self.directions * self.out_size)
             )
         elif self.batch_first:
             y = outputs.transpose(y, (1, 0, 2))
@@ -208,7 +207,7 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
 
     def _run(self, h, c, xs, weights):
         return functions.lstm_sequence(
-            h, c, xs, weights, bidirectional=self._directions == 2, dropout=self.dropout
+            h, c, xs, weights, bidirectional=self.directions == 2, dropout=self.dropout
         )
 
     def _run_masked(self, h0, c0, rows, weights, packing):
@@ -227,25 +226,25 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
         h, c = (outputs.permutate(s, order, axis=1, inv=True) for s in (h, c))
         if not self.return_sequences:
             return h, c, None
-        y = F.concat(ys, axis=0) if steps else F.reshape(ys, (0, self._directions * units))
+        y = F.concat(ys, axis=0) if steps else F.reshape(ys, (0, self.directions * units))
         repeated = [
             F.concat(
-                (h0[len(h0) - self._directions + d], y[:, d * units : (d + 1) * units]), axis=0
+                (h0[len(h0) - self.directions + d], y[:, d * units : (d + 1) * units]), axis=0
             )[repeats[d]]
-            for d in range(self._directions)
+            for d in range(self.directions)
         ]
         y = F.permutate(F.concat((y, F.concat(repeated, axis=1)), axis=0), index, inv=True)
-        return h, c, outputs.reshape(y, (len(rows) // batch, batch, self._directions * units))
+        return h, c, outputs.reshape(y, (len(rows) // batch, batch, self.directions * units))
 
-    def _cells(self) -> list[StatelessLSTM]:
-        cells = [getattr(self, name) for name in self._names]
-        for name, cell in zip(self._names, cells):
-            if not isinstance(cell, StatelessLSTM) or not all(
-                type(linear) is L.Linear
-                and not linear.local_link_hooks
-                and (linear.b is None) == nobias
-                for linear, nobias in ((cell.upward, False), (cell.lateral, True))
-            ):
+    def cells(self) -> list[StatelessLSTM]:
+        """Return the links that hold the weights, in the order of ``cell_names``.
+
+        Raises:
+            TypeError: one was replaced or hooked.
+        """
+        cells = [getattr(self, name) for name in self.cell_names]
+        for name, cell in zip(self.cell_names, cells):
+            if not isinstance(cell, StatelessLSTM) or not cell.is_as_made():
                 raise TypeError(
                     f'expected {name} as it was made (it holds the weights and is not called), '
                     f'got {type(cell).__name__} with a link that was replaced or hooked'
@@ -267,7 +266,7 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
             raise TypeError(f'expected x of a float dtype, got {x.dtype}')
         return F.transpose(x, (1, 0, 2)) if self.batch_first else x
 
-    def _first_state(self, batch: int, dtype: Any, given: Any) -> State:
+    def _first_state(self, batch: int, dtype: Any, given: Any) -> tuple[Any, Any]:
         if given is not None:
             if not isinstance(given, (tuple, list)) or len(given) != 2:
                 got = (
@@ -286,17 +285,19 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
                     f'(reset_state forgets it), got {batch}'
                 )
             return self.c, self.h
-        shape = (len(self._names), batch, self.out_size)
+        shape = (len(self.cell_names), batch, self.out_size)
         if self.learn_initial_state:
-            return tuple(F.broadcast_to(F.expand_dims(s, 1), shape) for s in (self.c0, self.h0))
+            c0, h0 = (F.expand_dims(s, 1) for s in (self.c0, self.h0))
+            return F.broadcast_to(c0, shape), F.broadcast_to(h0, shape)
         with chainer.using_device(self.device):
-            return tuple(chainer.Variable(self.xp.zeros(shape, dtype)) for _ in 'ch')
+            c, h = self.xp.zeros(shape, dtype), self.xp.zeros(shape, dtype)
+            return chainer.Variable(c), chainer.Variable(h)
 
     def _state(
         self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None
     ) -> chainer.Variable:
         """(S * D, B, H), or (B, H) where S * D is 1 -> (S * D, B, H)."""
-        groups = len(self._names)
+        groups = len(self.cell_names)
         value = checks.variable(name, value)
         shape = (1, *value.shape) if value.ndim == 2 and groups == 1 else value.shape
         if (
@@ -304,9 +305,9 @@ class SequenceLSTM(base.KeepsState, chainer.Chain):
             or shape[::2] != (groups, self.out_size)
             or batch not in (None, shape[1])
         ):
-            batch = 'batch' if batch is None else batch
+            rows = 'batch' if batch is None else batch
             raise ValueError(
-                f'expected {name} of shape ({groups}, {batch}, {self.out_size}), got {value.shape}'
+                f'expected {name} of shape ({groups}, {rows}, {self.out_size}), got {value.shape}'
             )
         if value.dtype.kind != 'f' or (dtype is not None and value.dtype != dtype):
             hint = '' if dtype is None else f' ({checks.conversion(name, value.dtype, dtype)})'
