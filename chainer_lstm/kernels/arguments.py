@@ -66,8 +66,8 @@ class Kernel:
         self.sizes = tuple(sizes.split())
         self.arguments = tuple(arguments)
         self.gates = gates
-        names = [argument.name for argument in self.arguments]
-        self.together = [[names.index(array) for array in group] for group in together]
+        self.names = tuple(argument.name for argument in self.arguments)
+        self.together = [[self.names.index(array) for array in group] for group in together]
         self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 

@@ -1,5 +1,6 @@
-#include "team.hpp"
+#include "thread_pool.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -61,67 +62,73 @@ bool spin_until(Condition condition) {
     return condition();
 }
 
-struct Crew {
-    std::mutex busy;
+struct State {
+    std::mutex in_use;  // held by the thread whose job runs
     std::atomic<int> limit{1};
-    int hired = 0;  // workers that exist; changes under `busy`
+    int started = 0;  // threads that exist besides the callers; changes under `in_use`
 
-    // a job: its number and its threads in one word, so that nobody sees the one without the other
-    std::atomic<std::uint64_t> state{0};
+    // A job: its number and its threads in one word, so that no thread can see one without the
+    // other.
+    std::atomic<std::uint64_t> job_number{0};
     void (*call)(const void*, Worker&) = nullptr;
     const void* job = nullptr;
     std::atomic<int> finished{0};
 
+    // of the barrier
     std::atomic<int> arrived{0};
     std::atomic<std::uint32_t> phase{0};
 
-    std::mutex bed;
-    std::condition_variable morning;
+    // Threads that have waited for long sleep until the next job.
+    std::mutex sleep;
+    std::condition_variable wake;
     std::atomic<int> asleep{0};
 };
 
-alignas(Crew) char memory[sizeof(Crew)];
-Crew* crew = nullptr;
+// never destroyed: threads may still run when the process ends
+alignas(State) char memory[sizeof(State)];
+State* pool = nullptr;
 
-// workers do not survive a fork, and a lock held by another thread would stay held
+// Only the calling thread survives a fork, and a lock that another one held would stay locked.
 void begin_anew() {
-    const int limit = crew->limit;
-    crew = new (memory) Crew;
-    crew->limit = limit;
+    const int limit = pool->limit;
+    pool = new (memory) State;
+    pool->limit = limit;
 }
 
 const bool begun = [] {
-    crew = new (memory) Crew;
+    pool = new (memory) State;
     pthread_atfork(nullptr, nullptr, begin_anew);
     return true;
 }();
 
+// The loop of a thread of the pool, from the job after number `seen` on.
 void work(int id, std::uint64_t seen) {
     const FlushDenormals flush;
     for (;;) {
-        const auto changed = [seen] { return crew->state.load() != seen; };
+        const auto changed = [seen] { return pool->job_number.load() != seen; };
         if (!spin_until(changed)) {
-            std::unique_lock<std::mutex> lock(crew->bed);
-            crew->asleep++;
-            crew->morning.wait(lock, changed);
-            crew->asleep--;
+            std::unique_lock<std::mutex> lock(pool->sleep);
+            pool->asleep++;
+            pool->wake.wait(lock, changed);
+            pool->asleep--;
         }
-        seen = crew->state.load();
+        seen = pool->job_number.load();
         Worker worker{id, int(seen % most_threads) + 1};
-        if (id >= worker.count) continue;
-        crew->call(crew->job, worker);
-        crew->finished++;
+        if (id >= worker.count) continue;  // a job for fewer threads
+        pool->call(pool->job, worker);
+        pool->finished++;
     }
 }
 
-bool hire(int count) {
-    while (crew->hired < count) {
+// Starts threads until there are `count`; false where the system has no more of them.
+bool start_threads(int count) {
+    while (pool->started < count) {
         try {
-            std::thread(work, crew->hired + 1, crew->state.load()).detach();
+            std::thread(work, pool->started + 1, pool->job_number.load()).detach();
         } catch (...) {
-            return false;  // no more threads to be had: those there are will do
+            return false;
         }
-        crew->hired++;
+        pool->started++;
     }
     return true;
 }
@@ -132,44 +139,43 @@ FlushDenormals::FlushDenormals() : mode_(mode()) { set_mode(mode_ | flush); }
 
 FlushDenormals::~FlushDenormals() { set_mode(mode_); }
 
-void Worker::wait_for_all() {
+void Worker::barrier() {
     if (count == 1) return;
-    const std::uint32_t phase = crew->phase.load();
-    if (crew->arrived.fetch_add(1) + 1 == count) {
-        crew->arrived.store(0);
-        crew->phase.store(phase + 1);
+    const std::uint32_t phase = pool->phase.load();
+    if (pool->arrived.fetch_add(1) + 1 == count) {
+        pool->arrived.store(0);
+        pool->phase.store(phase + 1);
         return;
     }
-    while (!spin_until([phase] { return crew->phase.load(std::memory_order_acquire) != phase; }))
+    while (!spin_until([phase] { return pool->phase.load(std::memory_order_acquire) != phase; }))
         sched_yield();
 }
 
-int Team::limit() { return crew->limit; }
+int ThreadPool::limit() { return pool->limit; }
 
-void Team::set_limit(int threads) {
-    crew->limit = threads < 1 ? 1 : threads < most_threads ? threads : most_threads;
+void ThreadPool::set_limit(int threads) {
+    pool->limit = std::min(std::max(threads, 1), most_threads);
 }
 
-void Team::run_job(double work, void (*call)(const void*, Worker&), const void* job) {
-    const double worth = work / work_worth_a_thread;
-    int count = worth < crew->limit ? int(worth) : crew->limit.load();
-    std::unique_lock<std::mutex> mine(crew->busy, std::defer_lock);
-    if (count > 1 && mine.try_lock() && !hire(count - 1)) count = crew->hired + 1;
+void ThreadPool::run_job(double work, void (*call)(const void*, Worker&), const void* job) {
+    int count = int(std::min(work / work_worth_a_thread, double(pool->limit)));
+    std::unique_lock<std::mutex> mine(pool->in_use, std::defer_lock);
+    if (count > 1 && mine.try_lock() && !start_threads(count - 1)) count = pool->started + 1;
     if (count <= 1 || !mine.owns_lock()) {
         Worker alone{0, 1};
         call(job, alone);
         return;
     }
-    crew->call = call;
-    crew->job = job;
-    crew->finished = 0;
-    const std::uint64_t number = crew->state.load() / most_threads + 1;
-    crew->state = number * most_threads + (count - 1);
-    if (crew->asleep) {
-        std::lock_guard<std::mutex> lock(crew->bed);
-        crew->morning.notify_all();
+    pool->call = call;
+    pool->job = job;
+    pool->finished = 0;
+    const std::uint64_t number = pool->job_number.load() / most_threads + 1;
+    pool->job_number = number * most_threads + (count - 1);
+    if (pool->asleep) {
+        std::lock_guard<std::mutex> lock(pool->sleep);
+        pool->wake.notify_all();
     }
     Worker first{0, count};
     call(job, first);
-    while (!spin_until([count] { return crew->finished.load() == count - 1; })) sched_yield();
+    while (!spin_until([count] { return pool->finished.load() == count - 1; })) sched_yield();
 }
