@@ -1,4 +1,4 @@
-"""A cell step by step in Chainer's own functions, which Chainer differentiates as often as needed."""
+"""A cell in Chainer's own functions, step by step, which can be differentiated again and again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy
 from chainer_lstm.cells import Cell, Stage
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.node import cast
-from chainer_lstm.functions.plan import Plan
+from chainer_lstm.functions.plan import Output, Plan
 from chainer_lstm.kernels import products
 from chainer_lstm.kernels.engines.engine import Part
 
@@ -126,8 +126,10 @@ def run_sequence(
             outs = [] if k < len(groups) - 1 else outs
     results = [F.stack(values) for values in zip(*last)]
     results = [F.reshape(_sorted(packing, s, inv=True), shape) for s in results]
-    if not plan.output:
-        return results
+    if plan.output is Output.LAST:
+        h = [s[-1] for s in last[-plan.directions :]]
+        h = _sorted(packing, F.stack(h), inv=True)
+        return [*results, F.concat(F.separate(h), axis=1)]
     y = _unpacked(packing, x, firsts[-plan.directions :], outs)
     if len(xs) > 1:
         ends = list(itertools.accumulate(len(v) for v in xs))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Optional, Union
+from collections.abc import Sequence
+from typing import Any, Optional, Union
 
 import chainer
 import chainer.functions as F
@@ -15,6 +14,7 @@ from chainer.utils import type_check
 from chainer_lstm import cells, kernels
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
+from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import checks, composed
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import check_cell, is_static
@@ -23,17 +23,16 @@ from chainer_lstm.functions.node import (
     Node,
     arrays,
     as_variable,
-    cast,
     check_unchanged,
     differentiated,
     full,
     widened,
 )
-from chainer_lstm.functions.plan import Plan
+from chainer_lstm.functions.plan import Output, Plan
 from chainer_lstm.functions.weights import shapes_of, weights_of
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import Gradients, Layer, Part
-from chainer_lstm.kernels.packing import Packing, Rows, packing_of_steps, rows_of
+from chainer_lstm.kernels.engines.engine import Gradients, Layer
+from chainer_lstm.kernels.packing import packing_of_steps
 from chainer_lstm.kernels.sequence import layer_of, weight_gradients
 
 
@@ -72,7 +71,7 @@ class SequenceNode(Node):
     def check_type_forward(self, in_types: Any) -> None:
         states, xs, weights = self._split(in_types)
         names = self.names
-        type_check._argname((*states, *xs), names[: self._cuts[1]])
+        argname((*states, *xs), names[: self._cuts[1]])
         for x in xs:
             type_check.expect(x.dtype.kind == 'f')
             checks.same_dtype('x', x=x, xs=xs[0])
@@ -138,7 +137,10 @@ class SequenceNode(Node):
         outputs = [
             packing.unsort(xp, y).reshape(shape) for y, shape in zip(new, self._shapes_of(inputs))
         ]
-        if plan.output:
+        if plan.output is Output.LAST:
+            h = packing.unsort(xp, new[-1][-plan.directions :])
+            outputs.append(xp.concatenate(h, axis=1))
+        else:
             buffers = [layer.states[-1] for layer, _ in saved[-plan.directions :]]
             outputs += self._unpacked(packing.unpack(xp, x, buffers), xs)
         return (engine, saved), tuple([y.astype(dtype, copy=False) for y in outputs])
@@ -241,7 +243,12 @@ class SequenceNode(Node):
             else:  # a copy: it is overwritten
                 found.append(packing.sort(xp, g.astype(dtype, 'C').reshape(shape)))
         gys = grad_outputs[states:]
+        self._of_initial = None
         if all(g is None for g in gys):
+            return found, None
+        if plan.output is Output.LAST:
+            of_h = xp.stack(xp.split(gys[0].astype(dtype, copy=False), plan.directions, axis=1))
+            found[-1][-plan.directions :] += packing.sort(xp, of_h)
             return found, None
         if len(gys) > 1:
             gy = xp.concatenate([
@@ -380,7 +387,8 @@ def sequence(
     Raises:
         ValueError: shapes do not fit, batches grow in time, or dropout is out of range.
         chainer.utils.type_check.InvalidType: dtypes do not fit.
-        TypeError: no cell, no arrays, no lists of arrays, no number for dropout, or ChainerX arrays.
+        TypeError: no cell, no arrays, no lists of arrays, no number for dropout, or ChainerX
+            arrays.
     """
     check_cell(cell)
     if len(checks.sequence('states', states, 'arrays')) != len(cell.states):

@@ -11,6 +11,7 @@ from chainer.utils import type_check
 
 from chainer_lstm import kernels
 from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import composed, passes
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import same_dtype, variable
@@ -136,7 +137,7 @@ class StepNode(StageNode):
             raise
 
     def check_type_forward(self, in_types: Any) -> None:
-        type_check._argname(in_types, self.names)
+        argname(in_types, self.names)
         cell, types = self.cell, dict(zip(self.names, in_types))
         x, W, b = types['x'], types['W'], types['b']
         states = {name: types[name] for name in cell.states if name in types}
@@ -383,7 +384,7 @@ class SecondStage(StageNode):
         return products.weight_gradients(self.cell, self.stage, self.stage.gates)
 
     def check_type_forward(self, in_types: Any) -> None:
-        type_check._argname(in_types, self.names)
+        argname(in_types, self.names)
         types = dict(zip(self.names, in_types))
         check_products(self.stage, types, types[self.names[0]].shape[1])
 

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import chainer
 import chainer.functions as F
 
-from chainer_lstm import cells
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import layout

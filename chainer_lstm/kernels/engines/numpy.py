@@ -159,7 +159,7 @@ def _wide_state(state: Any) -> Any:
 
 
 def _written(names: Sequence[str], states: Any, found: Any, room: Any, dtype: Any) -> Any:
-    """Return ``states`` with those of these names from ``found``, written into ``room`` if given."""
+    """Return ``states`` with those of ``names`` from ``found``, written into ``room`` if given."""
     for name in names:
         value = getattr(found, name)
         if room is not None:
