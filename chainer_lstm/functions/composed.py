@@ -111,7 +111,7 @@ def run_sequence(
     x = F.concat(xs, axis=0) if len(xs) > 1 else xs[0]
     if plan.swapped:
         x = F.transpose(x, (1, 0, 2))
-    x = F.reshape(x, (-1, x.shape[-1])) if x.size else F.reshape(x, (0, x.shape[-1]))
+    x = F.reshape(x, (int(numpy.prod(x.shape[:-1])), x.shape[-1]))
     if packing.rows is not None:
         x = F.get_item(x, packing.rows) if packing.masked is not None else _permuted(x, packing)
     last, outs, firsts = [], [], []

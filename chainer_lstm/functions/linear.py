@@ -40,7 +40,7 @@ class Linear(function_node.FunctionNode):
     def forward(self, inputs):
         self.retain_inputs((0, 1, 2))
         self.shapes = [x.shape for x in inputs]
-        return (engine_of(inputs[0]).affine(*inputs),)
+        return (engine_of(inputs[0]).linear(*inputs),)
 
     def backward(self, indexes, grad_outputs):
         check_unchanged(self)

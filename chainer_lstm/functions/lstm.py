@@ -38,6 +38,8 @@ class LSTM(StepNode):
     def __init__(self) -> None:
         super().__init__(cells.lstm, ('c', 'x'))
 
+    label = 'LSTM'
+
     def check_type_forward(self, in_types: Any) -> None:
         argname(in_types, self.names)
         c, x = in_types

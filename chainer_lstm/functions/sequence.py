@@ -63,6 +63,11 @@ class SequenceNode(Node):
         self._noise: dict[int, Sequence[Array]] = {}
         self._saved: Any = None
 
+    @property
+    def label(self) -> str:
+        """The name in graphs and of hooks."""
+        return f'{type(self._plan.cell).__name__}Sequence'
+
     def check_types(self, given: Sequence[Array]) -> None:
         dtype = given[0].dtype
         if dtype.kind != 'f' or any(x.dtype != dtype for x in given):
@@ -153,7 +158,7 @@ class SequenceNode(Node):
         x = xs[0] if len(xs) == 1 else xp.concatenate(xs)
         if self._plan.swapped:
             x = x.swapaxes(0, 1)
-        return self._plan.packing.pack(xp, x.reshape(-1, x.shape[-1]))
+        return self._plan.packing.pack(xp, _rows(x))
 
     def _unpacked(self, y: Array, xs: Sequence[Array]) -> list[Array]:
         """Return the arrays of the outputs, of rows as the caller has them."""
@@ -162,7 +167,7 @@ class SequenceNode(Node):
             return [y[end - len(x) : end] for end, x in zip(ends, xs)]
         batch, time = xs[0].shape[:2]
         if self._plan.swapped:
-            return [y.reshape(time, batch, -1).swapaxes(0, 1)]
+            return [y.reshape(time, batch, y.shape[-1]).swapaxes(0, 1)]
         return [y.reshape(*xs[0].shape[:-1], y.shape[-1])]
 
     def _dropped(self, xp: Any, x: Array, k: int) -> Array:
@@ -257,7 +262,7 @@ class SequenceNode(Node):
             ])  # fmt: skip
         else:
             gy = gys[0].swapaxes(0, 1) if plan.swapped else gys[0]
-        gy = gy.reshape(-1, gy.shape[-1])
+        gy = _rows(gy)
         firsts = [plan.rows(d).first for d in range(plan.directions)]
         gy, initial = packing.unpack_gradient(xp, gy, firsts)
         self._of_initial = initial
@@ -297,6 +302,11 @@ class SequenceNode(Node):
         return composed.run_sequence(self._plan, states, xs, weights, drop, self._noise)
 
 
+def _rows(x: Array) -> Array:
+    """(…, N) -> (P, N)."""
+    return x.reshape(int(numpy.prod(x.shape[:-1])), x.shape[-1])
+
+
 def apply(
     plan: Plan, states: Sequence[Input], xs: Sequence[Input], weights: Sequence[Input]
 ) -> tuple[Any, tuple[chainer.Variable, ...]]:
@@ -324,7 +334,8 @@ def apply(
     outer = () if layers == 1 and len(of_states[0]) == 2 else (layers,)
     units = of_states[0][-1] if of_states[0] else 0
     names = [f'{name}x' for name in plan.cell.states]
-    checks.states(names, of_states, outer, plan.packing.sizes, units)
+    # in Chainer's order, h first
+    checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, units)
     check_weights(plan, shapes, inputs[count].shape[-1], units)
     if is_static():
         outputs = composed.run_sequence(

@@ -219,9 +219,10 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             swapped=self.batch_first and not masked,
             output=Output.ALL if self.return_sequences else Output.LAST,
         )
+        rows = x.array.reshape(time * batch, x.shape[2])
         with contextlib.ExitStack() as stack:
             for child in children:
-                stack.enter_context(child.sized_for(x[:, 0]))
+                stack.enter_context(child.sized_for(rows))
             weights = [w for child in children for w in child.cell_weights()]
             new, (y,) = apply(plan, state, (x,), weights)
         if self.stateful:
