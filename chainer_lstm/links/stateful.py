@@ -12,7 +12,8 @@ import chainer.functions as F
 from chainer_lstm import functions
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import variable
-from chainer_lstm.functions.lstm import Input, State
+from chainer_lstm.functions.lstm import State
+from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks
 from chainer_lstm.links.state import KeepsState, zeros
 

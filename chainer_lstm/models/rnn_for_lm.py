@@ -13,7 +13,7 @@ import numpy
 
 from chainer_lstm import functions
 from chainer_lstm.functions import checks
-from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.node import Input
 from chainer_lstm.links import LSTM
 from chainer_lstm.links.loading import CheckedLoading, same_bits
 from chainer_lstm.links.parameters import is_plain
