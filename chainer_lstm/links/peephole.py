@@ -47,13 +47,8 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
     """
 
     cell = cells.peephole
-    weight_keys = {
-        'W': 'upward/W',
-        'b': 'upward/b',
-        'U': 'lateral/W',
-        'P_i': 'peep_i/W',
-        'P_f': 'peep_f/W',
-        'P_o': 'peep_o/W',
+    weight_keys = {'W': 'upward/W', 'b': 'upward/b', 'U': 'lateral/W'} | {
+        f'P_{gate}': f'peep_{gate}/W' for gate in 'ifo'
     }
 
     def __init__(
