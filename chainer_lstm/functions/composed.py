@@ -83,7 +83,10 @@ def run_step(
     for stage in stages:
         gates, found = run_stage(cell, stage, parts, found, weights, noise)
         parts = [Part(gate, (name,)) for name, gate in zip(cell.gates, gates)]
-    whole = [outputs.all_rows(value, rest) for value, rest in zip(found, rests)]
+    whole = [
+        value if rest is None else outputs.concat((value, rest))
+        for value, rest in zip(found, rests)
+    ]
     return gates, found, found._make(whole)
 
 

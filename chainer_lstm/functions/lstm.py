@@ -38,7 +38,10 @@ class LSTM(StepNode):
     def __init__(self) -> None:
         super().__init__(cells.lstm, ('c', 'x'))
 
-    label = 'LSTM'
+    @property
+    def label(self) -> str:
+        """The name in graphs and of hooks."""
+        return 'LSTM'
 
     def check_type_forward(self, in_types: Any) -> None:
         argname(in_types, self.names)

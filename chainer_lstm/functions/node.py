@@ -11,12 +11,12 @@ import numpy
 from chainer import function_node, variable
 
 from chainer_lstm import kernels
-from chainer_lstm.chainer_private import connect, unchecked_variable
+from chainer_lstm.chainer_private import NamedNode, connect, unchecked_variable
 
 Input = Union[chainer.Variable, numpy.ndarray, Any]  # Any: cupy.ndarray, where there is CuPy
 
 
-class Node(function_node.FunctionNode):
+class Node(NamedNode):
     """A node without what Chainer does around ``forward`` for hooks, debug mode and GPUs, where
     there are none.
     """

@@ -173,14 +173,16 @@ class StepNode(StageNode):
             ValueError: a shape in ``self.shapes`` does not fit.
         """
         check_axes(self.names, self.shapes)
-        shapes, name = dict(zip(self.names, self.shapes)), self.names[0]
-        state, x, W = shapes[name], shapes['x'], shapes['W']
-        count = len(self.cell.inputs)
-        if x[0] > state[0] or W[0] != count * state[1]:
-            raise ValueError(
-                f'expected {name} (B0, H), x (B, I) and W ({count}H, I), B <= B0, '
-                f'got shapes {state}, {x} and {W}'
-            )
+        shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
+        x, W, count = shapes['x'], shapes['W'], len(self.cell.inputs)
+        for name in self.cell.states:
+            state = shapes.get(name, (x[0], W[0] // count))
+            rows = x[0] == state[0] if name == last else x[0] <= state[0]
+            if not rows or W[0] != count * state[1]:
+                raise ValueError(
+                    f'expected {name} ({"B" if name == last else "B0"}, H), x (B, I) and '
+                    f'W ({count}H, I), B <= B0, got shapes {state}, {x} and {W}'
+                )
 
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))

@@ -287,7 +287,7 @@ def test_hooks_and_the_search_for_nan_see_it_without_backprop_too():
     case = Case((3, 3))
     with chainer.no_backprop_mode(), TimerHook() as hook:
         case.ours()
-    assert 'SequenceNode' in [function for function, _ in hook.call_history]
+    assert 'LSTMSequence' in [function for function, _ in hook.call_history]
     case.hx.array[0, 0, 0] = numpy.nan
     with (
         chainer.no_backprop_mode(),

@@ -222,7 +222,7 @@ def run_step(engine, case, inputs, gradients=None):
         for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():
             if name in named:
                 of_weights[name] = gradient(engine, rows)
-        changed = {name: None for name in stage.writes}
+        changed = dict.fromkeys(stage.writes)
         changed.update((n, g) for n, g in of_stage._asdict().items() if g is not None)
         found = found._replace(**changed)
     return [*state, *({'x': gx, **of_weights, **found._asdict()}[name] for name in inputs)]

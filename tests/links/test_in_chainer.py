@@ -281,7 +281,7 @@ def test_function_hook_sees_the_step(name):
     hook = function_hooks.TimerHook()
     with hook:
         new(name)(*inputs((3,)))
-    assert 'Stage' in ' '.join(label for label, _ in hook.call_history)
+    assert 'Step' in ' '.join(label for label, _ in hook.call_history)
 
 
 # Parameters of Chainer's own links

@@ -87,7 +87,7 @@ def install(replacements: Replacements) -> None:
     replacements.set(cls, '__init__', _init(cls.__init__))
     replacements.set(cls, '__len__', _len(cls.__len__))
     replacements.set(cls, '__hash__', object.__hash__)  # by identity, for sets of variables
-    for function in (function_node.FunctionNode, node.Chained, sequence.LSTMSequence):
+    for function in (function_node.FunctionNode, node.Node):
         replacements.set(function, 'apply', _apply(function.apply))
 
 
