@@ -8,8 +8,14 @@ constexpr int all_gates = -1;
 
 // A state (before the stage) times a weight, added to one gate before activation or to all gates.
 struct Product {
-    int state, gate;
+    int weight, state, gate;
 };
+
+// enum kind {names}, and the names as text: the library of the CPU engine describes its cells by
+// them, and is refused where they are not those of cells/*.py.
+#define CELL_NAMES(kind, ...)  \
+    enum kind { __VA_ARGS__ }; \
+    static constexpr char kind##_names[] = #__VA_ARGS__;
 
 // A set of gates or states: bit k for the k-th.
 template <typename... Index>

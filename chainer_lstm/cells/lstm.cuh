@@ -4,12 +4,13 @@
 #include "cell.cuh"
 
 struct LstmCell {
-    enum Gate { a, i, f, o };
-    enum State { c, h };
+    CELL_NAMES(Gate, a, i, f, o)
+    CELL_NAMES(State, c, h)
+    CELL_NAMES(Weight, U)
     static constexpr int gates = 4, states = 2;
 
     struct First {
-        static constexpr Product products[] = {{h, all_gates}};
+        static constexpr Product products[] = {{U, h, all_gates}};
         static constexpr unsigned owns = set_of(a, i, f, o), reads = set_of(c),
                                   writes = set_of(c, h), needs = set_of(c);
 

@@ -4,12 +4,13 @@
 #include "lstm.cuh"
 
 struct PeepholeCell {
-    enum Gate { a, i, f, o };
-    enum State { c, h };
+    CELL_NAMES(Gate, a, i, f, o)
+    CELL_NAMES(State, c, h)
+    CELL_NAMES(Weight, U, P_i, P_f, P_o)
     static constexpr int gates = 4, states = 2;
 
     struct First {
-        static constexpr Product products[] = {{h, all_gates}, {c, i}, {c, f}};
+        static constexpr Product products[] = {{U, h, all_gates}, {P_i, c, i}, {P_f, c, f}};
         static constexpr unsigned owns = set_of(a, i, f), reads = set_of(c), writes = set_of(c),
                                   needs = 0;
 
@@ -27,7 +28,7 @@ struct PeepholeCell {
 
     // of the new c
     struct Second {
-        static constexpr Product products[] = {{c, o}};
+        static constexpr Product products[] = {{P_o, c, o}};
         static constexpr unsigned owns = set_of(o), reads = set_of(c), writes = set_of(h),
                                   needs = 0;
 

@@ -1,381 +1,276 @@
 """The boundary between arrays and compiled kernels:
 the shape of every array, checked before its address is taken.
 
-A kernel, of C++ or CUDA, sees addresses and a few sizes, and trusts them.
-``check`` is what every call goes through first, whatever was or was not
-checked before: types of Chainer can be switched off, and arrays of a variable
-can be replaced between forward and backward.  The numbers in the tables of a
-sequence are those of ``packing.Rows``, which checks them.
+A kernel, of C++ or CUDA, sees addresses and a few sizes, and trusts them.  ``check`` is what every
+call goes through first, whatever was or was not checked before: types of Chainer can be switched
+off, and arrays of a variable can be replaced between forward and backward.  The numbers in the
+tables of a sequence are those of ``packing.Rows``, which checks them.
 
-The letters: B rows of a batch, H units, I inputs, T time steps, P packed rows
-of all steps.
+The kernels of a cell and their arguments follow from the cell: ``kernels_of``.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import itertools
-import re
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy
 
+from chainer_lstm.cells import CELLS, Cell, Product, Stage
+from chainer_lstm.kernels.arguments import Argument, Kernel, Names, Together, array
+
 Array = Any
-Shape = tuple[int, ...]
 _INTEGERS = numpy.dtype(numpy.int64)
 
 
-class Argument(NamedTuple):
-    """An array that a kernel takes.
+class _StageKernels:
+    """The kernels of a stage of a cell.
 
-    Attributes:
-        name: in errors, and of the member of the C++ struct.
-        optional: whether it may be None.
-        written: whether the kernel writes into it.
-        strides: how many of its strides the kernel takes, as members after the address: 0 for a
-            dense array, 1 for one of dense rows, 2 for any; its last axes have them.
-        integers: int64, not of the kernel's dtype.
+    A state is called c_prev before the first stage, c after it.
     """
 
-    name: str
-    optional: bool
-    written: bool
-    strides: int
-    integers: bool
+    def __init__(self, cell: Cell, number: int) -> None:
+        stage = cell.stages[number]
+        written = {state for earlier in cell.stages[: number + 1] for state in earlier.writes}
+        self.cell = cell
+        self.stage: Stage = stage
+        self.number = number
+        self.first = number == 0
+        self.form = '{}_prev' if self.first else '{}'
+        self.gradients = [f'g{state}' for state in cell.states if state in written]
+        # the states that the array code reads, then those of products alone: None in a first step
+        by_products = {product.state for product in stage.products}
+        self.alone = [s for s in cell.states if s in by_products and s not in stage.reads]
+        self.states = [*stage.reads, *self.alone]
 
-    @property
-    def members(self) -> list[str]:
-        """The declarations of C++, as the function ``members`` gives them."""
-        const = '' if self.written else 'const '
-        kind = 'index64' if self.integers else 'T'
-        strides = (f'isize {self.name}_{axis}' for axis in ('row', 'col')[: self.strides])
-        return [f'{const}{kind} *{self.name}', *strides]
-
-
-class Kernel:
-    """The arguments of a kernel.
-
-    Args:
-        shapes: a function of the kernel's name, from its sizes to the shape of each array by name;
-            in the order of the kernel's arguments.
-        optional, written, rows, strided, integers: the names of arrays, one word each; see
-            ``Argument``.
-        together: groups of names, with commas between them, of which all or none are given.
-    """
-
-    def __init__(
-        self,
-        shapes: Callable[..., dict[str, Shape]],
-        *,
-        optional: str = '',
-        written: str = '',
-        rows: str = '',
-        strided: str = '',
-        integers: str = '',
-        together: str = '',
-    ) -> None:
-        self.name = shapes.__name__
-        self.sizes = tuple(inspect.signature(shapes).parameters)
-        self._shapes = shapes
-        names = list(shapes(*[1] * len(self.sizes)))
-        strides = {**dict.fromkeys(rows.split(), 1), **dict.fromkeys(strided.split(), 2)}
-        may_be_none, is_written, is_integer = optional.split(), written.split(), integers.split()
-        self.arguments = tuple(
-            Argument(
-                name,
-                name in may_be_none,
-                name in is_written,
-                strides.get(name, 0),
-                name in is_integer,
-            )
-            for name in names
+    def forward(self) -> Kernel:
+        """Array code of the sum of products."""
+        to_all = [product for product in self.stage.products if _to_all(self.cell, product)]
+        to_one = [product for product in self.stage.products if product not in to_all]
+        return self._kernel(
+            'forward',
+            *([array('xw', 'batch gates')] if self.first else []),
+            *(array('hu', 'batch gates', optional=True) for _ in to_all),
+            *([array('b', 'gates', optional=True)] if self.first else []),
+            *(array(product.weight.lower()) for product in to_one),
+            *(array(self.form.format(state)) for state in self.stage.reads),
+            *self._results(),
         )
-        groups = filter(None, together.split(','))
-        self.together = [[names.index(array) for array in group.split()] for group in groups]
-        self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
-        self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 
-    @property
-    def members(self) -> list[str]:
-        """The declarations of the C++ struct of its arguments,
-        as the function ``members`` gives them.
+    def backward(self) -> Kernel:
+        """The gradients of array code."""
+        return self._kernel(
+            'backward',
+            *self._activated(),
+            array('gpre', 'batch gates', written=True),
+            *(array(f'g{state}_prev', written=True) for state in self.stage.reads),
+        )
+
+    def step_forward(self) -> Kernel:
+        """The products and array code of them."""
+        of_x = [
+            array('x', 'batch inputs', strides=1),
+            array('W', 'gates inputs'),
+            array('b', 'gates'),
+        ]
+        states = [
+            array(self.form.format(state), strides=1, optional=state in self.alone)
+            for state in self.states
+        ]
+        weights = self._weights(self.alone)
+        together = [self._group(self.form, state) for state in self.alone]
+        arguments = [*(of_x if self.first else []), *states, *weights, *self._results()]
+        return self._kernel('step_forward', *arguments, together=together)
+
+    def step_backward(self) -> Kernel:
+        """The gradients of both.  Where a weight is None, that which comes through its product is
+        left out.
         """
-        of_arrays = (member for argument in self.arguments for member in argument.members)
-        return [*(f'isize {size}' for size in self.sizes), *of_arrays]
-
-    def _expected(self, *sizes: int) -> tuple[tuple[Shape, bool, bool], ...]:
-        return tuple(
-            (shape, each.optional, each.integers)
-            for shape, each in zip(self._shapes(*sizes).values(), self.arguments)
+        weights = [array('W', 'gates inputs', optional=True)] if self.first else []
+        of_x = [array('gx', 'batch inputs', optional=True, written=True)] if self.first else []
+        states = [
+            array(f'g{state}_prev', written=True, optional=state in self.alone)
+            for state in self.states
+        ]
+        return self._kernel(
+            'step_backward',
+            *self._activated(),
+            *weights,
+            *self._weights(self.states),
+            array('gpre', 'batch gates', written=True),
+            *of_x,
+            *states,
+            together=[
+                *(['W', 'gx'] for _ in of_x),
+                *(self._group('g{}_prev', state) for state in self.alone),
+            ],
         )
 
+    def _results(self) -> list[Argument]:
+        states = [array(state, written=True) for state in self.stage.writes]
+        return [array('gates', 'batch gates', written=True), *states]
 
-KERNELS: dict[str, Kernel] = {}  # of C++ and, the stages, of cells.cu
+    def _activated(self) -> list[Argument]:
+        return [
+            array('gates', 'batch gates'),
+            *(array(self.form.format(state)) for state in self.stage.reads),
+            *map(array, self.stage.needs),
+            *(array(gradient, optional=True) for gradient in self.gradients),
+        ]
+
+    def _weights(self, optional: Sequence[str]) -> list[Argument]:
+        """The weights of the products; optional are those of some states."""
+        return [
+            _weight(self.cell, product, optional=product.state in optional)
+            for product in self.stage.products
+        ]
+
+    def _group(self, form: str, state: str) -> list[str]:
+        """A state of products alone, and their weights."""
+        weights = [product.weight for product in self.stage.products if product.state == state]
+        return [form.format(state), *weights]
+
+    def _kernel(self, kind: str, *arguments: Argument, together: Together = ()) -> Kernel:
+        sizes = 'batch units inputs' if self.first and kind.startswith('step') else 'batch units'
+        name = f'{self.cell.name}_{kind}_{self.number}'
+        return Kernel(name, sizes, arguments, together, len(self.cell.gates))
+
+
+def _to_all(cell: Cell, product: Product) -> bool:
+    """Return whether a product is added to all gates; compiled cells add others to one gate."""
+    return tuple(product.gates) == tuple(cell.gates)
+
+
+def _weight(cell: Cell, product: Product, optional: bool = False) -> Argument:
+    rows = 'gates' if _to_all(cell, product) else 'units'
+    return array(product.weight, f'{rows} units', optional=optional)
+
+
+def _sequence_kernels(cell: Cell) -> list[Kernel]:
+    """All steps, forward and backward: see ``Layer`` and ``Gradients`` of ``engines.engine``."""
+    steps = [array('start', 'steps', integers=True), array('n', 'steps', integers=True)]
+    weights = [_weight(cell, product) for stage in cell.stages for product in stage.products]
+    forward = [
+        *steps,
+        *weights,
+        array('x', 'rows inputs', strides=1),
+        array('W', 'gates inputs'),
+        array('b', 'gates'),
+        array('gates', 'rows gates', optional=True, written=True),
+        *(array(state, 'states units', written=True) for state in cell.states),
+    ]
+    backward = [
+        *steps,
+        *weights,
+        *(array(state, 'states units') for state in cell.states),
+        array(f'g{cell.states[-1]}', 'rows units', optional=True, strides=1),
+        array('gates', 'rows gates', written=True),
+        *(array(f'g{state}_last', written=True) for state in cell.states),
+    ]
+    sizes, gates = 'steps batch units {}rows first initial', len(cell.gates)
+    return [
+        Kernel(f'{cell.name}_sequence_forward', sizes.format('inputs '), forward, gates=gates),
+        Kernel(f'{cell.name}_sequence_backward', sizes.format(''), backward, gates=gates),
+    ]
+
+
+def kernels_of(cell: Cell) -> list[Kernel]:
+    """Return the kernels of a compiled cell, of products that are added to all gates or to one.
+
+    They are named, with the number S of a stage:
+
+    - NAME_forward_S, NAME_backward_S: a stage, its products made.
+    - NAME_step_forward_S, NAME_step_backward_S: a stage with its products.
+    - NAME_sequence_forward, NAME_sequence_backward: all steps.
+    """
+    found = []
+    for number in range(len(cell.stages)):
+        stage = _StageKernels(cell, number)
+        found += [stage.forward(), stage.backward(), stage.step_forward(), stage.step_backward()]
+    return [*found, *_sequence_kernels(cell)]
+
+
+def description(cell: Cell) -> str:
+    """Return a compiled cell as text, which the C++ library has of the cells that it was built
+    from.
+    """
+    lines = [f'gates {" ".join(cell.gates)}', f'states {" ".join(cell.states)}']
+    for stage in cell.stages:
+        products = [
+            f'{product.weight} {product.state} '
+            f'{"all" if _to_all(cell, product) else product.gates[0]}'
+            for product in stage.products
+        ]
+        lines += [f'product {product}' for product in products]
+        lines.append(_set('owns', cell.gates, stage.gates))
+        lines.append(_set('reads', cell.states, stage.reads))
+        lines.append(_set('writes', cell.states, stage.writes))
+        lines.append(_set('needs', cell.states, stage.needs))
+    return '; '.join(lines)
+
+
+def _set(name: str, names: Names, chosen: Names) -> str:
+    return ' '.join((name, *(each for each in names if each in chosen)))
+
+
+_MATMUL = Kernel(
+    'matmul',
+    'M N K',
+    [
+        array('a', 'M K', strides=2),
+        array('b', 'K N', strides=2),
+        array('bias', 'N', optional=True),
+        array('out', 'M N', written=True),
+    ],
+)
+_EXPONENTIALS = Kernel(
+    'exponentials',
+    'rows classes',
+    [
+        array('x', 'rows classes'),
+        array('y', 'rows classes', optional=True, written=True),
+        array('maxima', 'rows', written=True),
+        array('sums', 'rows', written=True),
+    ],
+)
+_SEQUENCE_FORWARD = Kernel(
+    'lstm_sequence_fwd',
+    'batch units rows',
+    [
+        array('U', 'gates units'),
+        array('gates', 'rows gates', written=True),
+        array('h', 'states units', written=True),
+        array('c', 'states units', written=True),
+    ],
+    gates=4,
+)
+_SEQUENCE_BACKWARD = Kernel(
+    'lstm_sequence_bwd',
+    'batch units rows',
+    [
+        array('U', 'gates units'),
+        array('gates', 'rows gates', written=True),
+        array('c', 'states units'),
+        array('gh', 'rows units', optional=True, strides=1),
+        array('gh_last', written=True),
+        array('gc_last', written=True),
+    ],
+    gates=4,
+)
+
+COMPILED = [cell for cell in CELLS.values() if cell.compiled]
+# of C++ and, the stages, of CUDA
+KERNELS = {
+    kernel.name: kernel
+    for kernel in (
+        _MATMUL,
+        _EXPONENTIALS,
+        *itertools.chain.from_iterable(map(kernels_of, COMPILED)),
+    )
+}
 # of the persistent engine: the arrays of struct Job that are not made beside its launch
-PERSISTENT: dict[str, Kernel] = {}
-
-
-def _kernel(table: dict[str, Kernel], **kinds: str) -> Callable[[Callable], Callable]:
-    """Add a kernel to a table; ``kinds`` as the arguments of ``Kernel``."""
-
-    def add(shapes: Callable[..., dict[str, Shape]]) -> Callable[..., dict[str, Shape]]:
-        kernel = Kernel(shapes, **kinds)
-        table[kernel.name] = kernel
-        return shapes
-
-    return add
-
-
-@_kernel(KERNELS, optional='bias', written='out', strided='a b')
-def matmul(M, N, K):
-    return {'a': (M, K), 'b': (K, N), 'bias': (N,), 'out': (M, N)}
-
-
-def _layer(steps, units):
-    """The time steps and the recurrent weights, with which the sequence kernels begin."""
-    P = units, units
-    return {'start': (steps,), 'n': (steps,), 'U': (4 * units, units), 'P_i': P, 'P_f': P, 'P_o': P}
-
-
-@_kernel(
-    KERNELS,
-    optional='P_i P_f P_o gates',
-    written='gates h c',
-    rows='x',
-    integers='start n',
-    together='P_i P_f P_o',
-)
-def sequence_forward(steps, batch, units, inputs, rows, first, initial):
-    states = rows + batch, units  # with the initial ones, see packing.Rows
-    return {
-        **_layer(steps, units),
-        'x': (rows, inputs),
-        'W': (4 * units, inputs),
-        'b': (4 * units,),
-        'gates': (rows, 4 * units),
-        'h': states,
-        'c': states,
-    }
-
-
-@_kernel(
-    KERNELS,
-    optional='P_i P_f P_o gh',
-    written='gates gh_last gc_last',
-    rows='gh',
-    integers='start n',
-    together='P_i P_f P_o',
-)
-def recur_backward(steps, batch, units, rows, first, initial):
-    state = batch, units
-    return {
-        **_layer(steps, units),
-        'c': (rows + batch, units),
-        'gh': (rows, units),
-        'gates': (rows, 4 * units),
-        'gh_last': state,
-        'gc_last': state,
-    }
-
-
-@_kernel(KERNELS, optional='hu b', written='gates c h')
-def lstm_fwd(batch, units):
-    gates, state = (batch, 4 * units), (batch, units)
-    return {
-        'xw': gates,
-        'hu': gates,
-        'b': (4 * units,),
-        'c_prev': state,
-        'gates': gates,
-        'c': state,
-        'h': state,
-    }
-
-
-@_kernel(KERNELS, optional='gc gh', written='gpre gc_prev')
-def lstm_bwd(batch, units):
-    gates, state = (batch, 4 * units), (batch, units)
-    return {
-        'gates': gates,
-        'c_prev': state,
-        'c': state,
-        'gc': state,
-        'gh': state,
-        'gpre': gates,
-        'gc_prev': state,
-    }
-
-
-@_kernel(KERNELS, optional='hu b', written='gates c')
-def peephole_cell_fwd(batch, units):
-    gates, state = (batch, 4 * units), (batch, units)
-    return {
-        'xw': gates,
-        'hu': gates,
-        'b': (4 * units,),
-        'pi': state,
-        'pf': state,
-        'c_prev': state,
-        'gates': gates,
-        'c': state,
-    }
-
-
-@_kernel(KERNELS, written='gates h')
-def peephole_out_fwd(batch, units):
-    state = batch, units
-    return {'gates': (batch, 4 * units), 'po': state, 'c': state, 'h': state}
-
-
-@_kernel(KERNELS, optional='gc gh', written='go gc_sum')
-def peephole_out_bwd(batch, units):
-    state = batch, units
-    return {
-        'gates': (batch, 4 * units),
-        'c': state,
-        'gc': state,
-        'gh': state,
-        'go': state,
-        'gc_sum': state,
-    }
-
-
-@_kernel(KERNELS, written='gpre gc_prev')
-def peephole_cell_bwd(batch, units):
-    gates, state = (batch, 4 * units), (batch, units)
-    return {
-        'gates': gates,
-        'c_prev': state,
-        'gc': state,
-        'go': state,
-        'gpre': gates,
-        'gc_prev': state,
-    }
-
-
-@_kernel(KERNELS, optional='h U', written='gates c h_new', rows='x h', together='h U')
-def lstm_step_fwd(batch, units, inputs):
-    gates, state = (batch, 4 * units), (batch, units)
-    return {
-        'x': (batch, inputs),
-        'W': (4 * units, inputs),
-        'b': (4 * units,),
-        'h': state,
-        'U': (4 * units, units),
-        'c_prev': state,
-        'gates': gates,
-        'c': state,
-        'h_new': state,
-    }
-
-
-@_kernel(
-    KERNELS,
-    optional='gc gh W U gx gh_prev',
-    written='gpre gc_prev gx gh_prev',
-    together='W gx, U gh_prev',
-)
-def lstm_step_bwd(batch, units, inputs):
-    gates, state = (batch, 4 * units), (batch, units)
-    return {
-        'gates': gates,
-        'c_prev': state,
-        'c': state,
-        'gc': state,
-        'gh': state,
-        'W': (4 * units, inputs),
-        'U': (4 * units, units),
-        'gpre': gates,
-        'gc_prev': state,
-        'gx': (batch, inputs),
-        'gh_prev': state,
-    }
-
-
-@_kernel(KERNELS, optional='h U', written='gates c', rows='x h', together='h U')
-def peephole_step_fwd(batch, units, inputs):
-    state, P = (batch, units), (units, units)
-    return {
-        'x': (batch, inputs),
-        'W': (4 * units, inputs),
-        'b': (4 * units,),
-        'h': state,
-        'U': (4 * units, units),
-        'P_i': P,
-        'P_f': P,
-        'c_prev': state,
-        'gates': (batch, 4 * units),
-        'c': state,
-    }
-
-
-@_kernel(
-    KERNELS,
-    optional='W U P_i P_f gx gh_prev',
-    written='gpre gc_prev gx gh_prev',
-    together='W gx, U gh_prev',
-)
-def peephole_step_bwd(batch, units, inputs):
-    gates, state, P = (batch, 4 * units), (batch, units), (units, units)
-    return {
-        'gates': gates,
-        'c_prev': state,
-        'gc': state,
-        'go': state,
-        'W': (4 * units, inputs),
-        'U': (4 * units, units),
-        'P_i': P,
-        'P_f': P,
-        'gpre': gates,
-        'gc_prev': state,
-        'gx': (batch, inputs),
-        'gh_prev': state,
-    }
-
-
-@_kernel(KERNELS, written='gates h')
-def peephole_output_fwd(batch, units):
-    state = batch, units
-    return {'c': state, 'P_o': (units, units), 'gates': (batch, 4 * units), 'h': state}
-
-
-@_kernel(KERNELS, written='go gc')
-def peephole_output_bwd(batch, units):
-    state = batch, units
-    return {
-        'gates': (batch, 4 * units),
-        'c': state,
-        'gh': state,
-        'P_o': (units, units),
-        'go': state,
-        'gc': state,
-    }
-
-
-@_kernel(KERNELS, optional='y', written='y maxima sums')
-def exponentials(rows, classes):
-    return {'x': (rows, classes), 'y': (rows, classes), 'maxima': (rows,), 'sums': (rows,)}
-
-
-@_kernel(PERSISTENT, written='gates h c')
-def lstm_sequence_fwd(batch, units, rows):
-    states = rows + batch, units
-    return {'U': (4 * units, units), 'gates': (rows, 4 * units), 'h': states, 'c': states}
-
-
-@_kernel(PERSISTENT, optional='gh', written='gates gh_last gc_last', rows='gh')
-def lstm_sequence_bwd(batch, units, rows):
-    state = batch, units
-    return {
-        'U': (4 * units, units),
-        'gates': (rows, 4 * units),
-        'c': (rows + batch, units),
-        'gh': (rows, units),
-        'gh_last': state,
-        'gc_last': state,
-    }
+PERSISTENT = {kernel.name: kernel for kernel in (_SEQUENCE_FORWARD, _SEQUENCE_BACKWARD)}
 
 
 def check(
@@ -442,18 +337,3 @@ def dense(argument: Argument, x: Array) -> None:
             f'expected {argument.name}, which is written into, to be C-contiguous, '
             f'got strides {x.strides} of {x.dtype}'
         )
-
-
-def members(declarations: str) -> list[str]:
-    """Take the declarations of a C++ struct apart:
-    ``const T *a, *b;`` -> ``['const T *a', 'const T *b']``.
-    """
-    found = []
-    for declaration in filter(None, map(str.strip, declarations.split(';'))):
-        parts = re.fullmatch(r'((?:const )?\w+)\b([\w\s*,]*)', declaration)
-        if parts is None:  # no declaration
-            found.append(declaration)
-            continue
-        kind, names = parts.groups()
-        found += [f'{kind} {"".join(name.split())}' for name in names.split(',')]
-    return found

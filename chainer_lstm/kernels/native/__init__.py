@@ -64,23 +64,34 @@ def library() -> Optional[ctypes.CDLL]:
 
 
 def mismatch(found: Any) -> Optional[str]:
-    """Return what is wrong with a library whose kernels have other arguments
-    than ``boundary.KERNELS``, or None.
+    """Return what is wrong with a library whose cells or kernels are not those of ``boundary``,
+    or None.
     """
-    declarations = getattr(
-        found, 'chainer_lstm_arguments', None
-    )  # libraries before this check lack it
-    if declarations is not None:
-        declarations.restype = ctypes.c_char_p
-        declarations.argtypes = (ctypes.c_char_p,)
+    for cell in boundary.COMPILED:
+        if _text(found, 'chainer_lstm_cell', cell.name) != boundary.description(cell):
+            return _other_version(f'the cell {cell.name} is another')
     for kernel in boundary.KERNELS.values():
-        text = declarations and declarations(kernel.name.encode())
-        if not text or boundary.members(text.decode()) != kernel.members:
-            return (
-                f'the native engine was built from another version of the source ({kernel.name} '
-                'has other arguments): build it again, by pip install --editable . or make'
-            )
+        if _text(found, 'chainer_lstm_arguments', kernel.name) != kernel.declarations:
+            return _other_version(f'{kernel.name} has other arguments')
     return None
+
+
+def _text(found: Any, function: str, name: str) -> Optional[str]:
+    """Return what a function of the library answers for a name."""
+    answer = getattr(found, function, None)
+    if answer is None:  # in libraries before this check
+        return None
+    answer.restype = ctypes.c_char_p
+    answer.argtypes = (ctypes.c_char_p,)
+    text = answer(name.encode())
+    return None if text is None else text.decode()
+
+
+def _other_version(difference: str) -> str:
+    return (
+        f'the native engine was built from another version of the source ({difference}): '
+        'build it again, by pip install --editable . or make'
+    )
 
 
 def instruction_sets() -> list[str]:

@@ -1,20 +1,27 @@
-// What all instruction sets share: no code that runs, so that none of it is compiled for one of
-// them alone.
+// What all instruction sets share. No function is defined here: the linker keeps one copy of an
+// inline function, and that may be the copy of a file that is compiled for AVX-512.
+//
+// The other headers are compiled once for each instruction set, in the namespace SIMD with vectors
+// of VECTOR_BYTES. avx2.cpp and avx512.cpp include this header, then switch the compiler to their
+// instructions, define the two macros and include kernels.hpp. Without them it is the baseline.
 #ifndef CHAINER_LSTM_COMMON_HPP
 #define CHAINER_LSTM_COMMON_HPP
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <new>
+#include <type_traits>
 #include <utility>
 
 #include <sys/mman.h>
 
-#include "arguments.hpp"
-#include "team.hpp"
+#include "thread_pool.hpp"
 
+// of cells/*.cuh: their functions have to become part of the loops over vectors
 #define __device__ __attribute__((always_inline))
 #define INLINE __attribute__((always_inline)) inline
 
@@ -24,7 +31,10 @@
     #endif
 #endif
 
-// takes the address of its arguments
+typedef std::ptrdiff_t isize;
+typedef std::int64_t index64;
+
+// takes the address of its arguments, see arguments.hpp; returns 0, or 1 without memory
 typedef int Kernel(const void*);
 
 template <typename T>

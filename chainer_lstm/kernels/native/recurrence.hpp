@@ -1,116 +1,85 @@
-// One layer in one direction over all time steps.
-//
-// Where rows lie is packing.Rows: step k has n[k] rows from start[k] on, in the order of
-// computation; buffers of states begin with `first` rows before the packed ones and hold the
-// initial states from row `initial` on.
+// One layer in one direction over all time steps: see Sequence in arguments.hpp.
+#ifndef CHAINER_LSTM_RECURRENCE_HPP
+#define CHAINER_LSTM_RECURRENCE_HPP
+
+#include "arguments.hpp"
+#include "product.hpp"
+#include "stages.hpp"
 
 namespace SIMD {
 
-// so few that their pre-activations stay in the caches until they are used
-constexpr isize span_rows = 256;
-
-template <typename T>
-struct Sequence {
-    isize steps;
-    const index64 *start, *n;
-    isize batch, units, rows, first, initial;
-    Matrix<const T> U, P_i, P_f, P_o;  // (4H, H), (H, H); P.data null without peepholes
-
-    bool peepholes() const { return P_i.data; }
-
-    // steps whose inputs are multiplied together
-    isize span() const { return batch < span_rows ? span_rows / (batch + !batch) : 1; }
-
-    // of the steps together with step k, the one whose rows are the first
-    isize first_of_span(isize k) const {
-        const isize from = k / span() * span(), last = least(from + span(), steps) - 1;
-        return start[from] < start[last] ? from : last;
-    }
-
-    // the rows before those of step k in [top, end): f(r, rows, at) for those from r on, which lie
-    // in a buffer from row `at` on
-    template <typename F>
-    void previous(isize k, isize top, isize end, const F& f) const {
-        const isize known = k ? least(n[k - 1], end) : 0;
-        if (top < known) f(top, known - top, first + start[k - 1] + top);
-        if (top < known) top = known;
-        if (top < end) f(top, end - top, initial + top);
-    }
-
-    isize row_before(isize k, isize r) const {
-        return k && r < n[k - 1] ? first + start[k - 1] + r : initial + r;
-    }
-
-    // of one step: that is what threads are woken for
-    double work(isize inputs = 0) const {
-        return 8.0 * rows * units * (units + inputs) / (steps ? steps : 1);
-    }
-
-    // so few rows in all that to pack the weights would take longer
-    bool few() const { return rows <= 2 * SIMD::few; }
-};
-
-// units of a thread; whole vectors of gates (forward) or of units (backward)
+// The units of a thread, in whole blocks of `step`.
 struct Share {
     isize first, last;
 
-    Share(isize units, isize step, const Worker& w) {
-        const isize parts = up(units, step) / step;
-        first = least(parts * w.id / w.count * step, units);
-        last = least(parts * (w.id + 1) / w.count * step, units);
-    }
+    Share(isize units, isize step, const Worker& w)
+        : first(std::min(w.begin(pieces(units, step)) * step, units)),
+          last(std::min(w.end(pieces(units, step)) * step, units)) {}
 };
 
-// bytes that each thread's second cache keeps, or nearly
+// The step in which units are shared so that the gates of a thread are whole vectors, and also its
+// part of a product to a single gate, where there is one.
+template <typename T, typename Cell>
+constexpr isize gates_step =
+    gates_of_products<Cell> % Cell::gates == 0 && lanes<T> % Cell::gates == 0
+        ? lanes<T> / Cell::gates
+        : lanes<T>;
+
+// bytes of weights that the second-level cache of each thread holds, or nearly
 constexpr isize weights_in_cache = 1200000;
 
-// What a thread computes, by weights that are packed once.  Either some units of all rows: their
-// part of the weights stays in its caches, and threads wait for each other once a step, with
-// peepholes twice.  Or, where each thread's cache holds all the weights, all units of some rows,
-// which need nothing of other threads.
-template <typename T>
+// What a thread computes. Either some units of all rows: its part of the weights stays in its
+// caches, and threads meet once a stage. Or, where the cache of each thread holds all the weights,
+// all units of some rows, which need nothing of other threads.
+template <typename T, typename Cell>
 struct Part {
     bool by_rows;
     Share units;
     isize first_row, last_row;
 
-    Part(const Sequence<T>& s, isize step, const Worker& w)
+    Part(const Sequence<T, Cell>& s, isize step, const Worker& w)
         : by_rows(w.count > 1 && s.batch >= tile_rows * w.count &&
-                  4 * s.units * s.units * isize(sizeof(T)) <= weights_in_cache),
+                  Cell::gates * s.units * s.units * isize(sizeof(T)) <= weights_in_cache),
           units(s.units, step, by_rows ? Worker{0, 1} : w),
           first_row(by_rows ? row(s, w, w.id) : 0),
           last_row(by_rows ? row(s, w, w.id + 1) : s.batch) {}
 
     // of the n rows of a step
-    isize top(isize n) const { return least(first_row, n); }
-    isize end(isize n) const { return least(last_row, n); }
+    isize top(isize n) const { return std::min(first_row, n); }
+    isize end(isize n) const { return std::min(last_row, n); }
 
-    // panels of the weights, packed by the threads that multiply by them; or unpacked, without room
-    Packed<T> packed(const Worker& w, Matrix<const T> b, isize K, isize first, isize last,
-                     T* room /*or null*/) const {
-        const Packed<T> all(b, Panels<T>(first, last), K, room);
-        const isize count = all.panels.count;
-        all.pack(by_rows ? count * w.id / w.count : 0,
-                 by_rows ? count * (w.id + 1) / w.count : count);
-        return all;
+    // Packs the columns [first, last) of B (K, N): those that the thread multiplies by, or, if all
+    // threads multiply by the same ones, a part of them. Without memory they are streamed.
+    Packed<T> pack(const Worker& w, Matrix<const T> b, isize K, isize first, isize last,
+                   T* memory /*or null*/) const {
+        const Packed<T> packed(b, Panels<T>(first, last), K, memory);
+        const isize count = packed.panels.count;
+        packed.pack(by_rows ? w.begin(count) : 0, by_rows ? w.end(count) : count);
+        return packed;
     }
 
-    void wait(Worker& w) const {
-        if (!by_rows) w.wait_for_all();
+    // after packing: then all threads may multiply by what each has packed
+    void meet_if_by_rows(Worker& w) const {
+        if (by_rows) w.barrier();
+    }
+
+    // after a stage: then all threads may read what each has computed
+    void meet_if_by_units(Worker& w) const {
+        if (!by_rows) w.barrier();
     }
 
 private:
-    // the row with which the id-th thread's begin, such that all have as many rows of all steps
-    static isize row(const Sequence<T>& s, const Worker& w, isize id) {
-        const auto before = [&](isize r) {
+    // the first row of thread `id`, such that all threads have as many rows, counted over all steps
+    static isize row(const Sequence<T, Cell>& s, const Worker& w, isize id) {
+        const auto rows_before = [&](isize r) {
             isize rows = 0;
-            for (isize k = 0; k < s.steps; k++) rows += least(s.n[k], r);
+            for (isize k = 0; k < s.steps; k++) rows += std::min<isize>(s.n[k], r);
             return rows;
         };
         isize low = 0, high = s.batch;
-        for (const isize wanted = before(high) * id / w.count; low < high;) {
+        for (const isize wanted = rows_before(high) * id / w.count; low < high;) {
             const isize middle = (low + high) / 2;
-            if (before(middle) < wanted)
+            if (rows_before(middle) < wanted)
                 low = middle + 1;
             else
                 high = middle;
@@ -119,158 +88,312 @@ private:
     }
 };
 
-template <typename T>
-struct Inputs {
-    isize size;
-    Matrix<const T> x, W;  // (P, I), (4H, I)
-    const T* b;
-};
-
-// gates (P, 4H) are written where they are wanted; h and c are buffers (P + B, H)
-template <typename T>
-void forward(const Sequence<T>& s, const Inputs<T>& in, T* gates /*or null*/, T* h, T* c) {
-    const isize H = s.units, I = in.size, padded = up(H, lanes<T>), K = s.peepholes() ? H : 0,
-                span = s.span();
-    const isize spare = gates ? 0 : span * s.batch * 4 * H;
-    Room<T> room(4 * (H + I) * padded + (3 * padded + 2 * s.batch) * K + spare);
-    T *const packed_U = room.take(4 * H * padded), *const packed_P = room.take(3 * K * padded);
-    T *const packed_W = room.take(4 * I * padded), *const spare_gates = room.take(spare);
-    T *const pi = room.take(s.batch * K), *const pf = room.take(s.batch * K), *const po = pi;
-    T *const inner_h = h + s.first * H, *const inner_c = c + s.first * H;
-
-    Team::run(s.work(I), [&](Worker& worker) {
-        const Part<T> part(s, s.peepholes() ? lanes<T> : lanes<T> / 4, worker);
-        const Share mine = part.units;
-        const auto packed = [&](Matrix<const T> m, isize K, T* room) {
-            return part.packed(worker, transposed(m), K, 4 * mine.first, 4 * mine.last,
-                               s.few() ? nullptr : room + 4 * K * mine.first);
-        };
-        const Packed<T> W = packed(in.W, I, packed_W), U = packed(s.U, H, packed_U);
-        const auto peephole = [&](int which, Matrix<const T> P) {
-            return part.packed(worker, transposed(P), K, mine.first, mine.last,
-                               packed_P + (which * padded + mine.first) * K);
-        };
-        const Packed<T> P_i = peephole(0, s.P_i), P_f = peephole(1, s.P_f),
-                        P_o = peephole(2, s.P_o);
-
-        // row 0 of step k among the gates.  If nobody wants these, there are those of a span at a
-        // time, and each thread's rows lie together, for other threads may be in another span
-        const isize gates_row = gates || !part.by_rows ? 4 * H : span * 4 * H;
-        const auto gates_of = [&](isize k) {
-            return gates ? gates + s.start[k] * 4 * H
-                   : part.by_rows
-                       ? spare_gates + k % span * 4 * H
-                       : spare_gates + (s.start[k] - s.start[s.first_of_span(k)]) * 4 * H;
-        };
-        const auto multiply_inputs = [&](isize p, isize at, isize rows, T* to) {
-            const isize begin = W.panels.begin(p), width = W.panels.width(p);
-            for (isize r = 0; r < rows; r++)
-                std::memcpy(to + r * gates_row + begin, in.b + begin, width * sizeof(T));
-            W.multiply(p, p + 1, 0, W.blocks, rows, in.x.from(at, 0), to, gates_row, true);
-        };
-        const auto multiply_inputs_of_span = [&](isize from) {
-            const isize to = least(from + span, s.steps), first = s.first_of_span(from);
-            isize rows = 0;
-            for (isize k = from; k < to; k++) rows += s.n[k];
-            for (isize p = 0; p < W.panels.count; p++) {
-                // all lie together
-                if (!part.by_rows) multiply_inputs(p, s.start[first], rows, gates_of(first));
-                for (isize k = from; part.by_rows && k < to; k++) {
-                    const isize top = part.top(s.n[k]);
-                    multiply_inputs(p, s.start[k] + top, part.end(s.n[k]) - top,
-                                    gates_of(k) + top * gates_row);
-                }
-            }
-        };
-
-        if (part.by_rows) worker.wait_for_all();
-        for (isize k = 0; k < s.steps; k++) {
-            if (k % span == 0) multiply_inputs_of_span(k);
-            const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
-            T* const now = gates_of(k);
-            T *const h_now = inner_h + s.start[k] * H, *const c_now = inner_c + s.start[k] * H;
-            s.previous(k, top, end, [&](isize r, isize rows, isize at) {
-                U.multiply(rows, {h + at * H, H, 1}, now + r * gates_row, gates_row, true);
-                P_i.multiply(rows, {c + at * H, H, 1}, pi + r * K, K, false);
-                P_f.multiply(rows, {c + at * H, H, 1}, pf + r * K, K, false);
-            });
-            for (isize r = top; r < end; r++) {
-                T *const row = now + r * gates_row, *const c_prev = c + s.row_before(k, r) * H;
-                if (s.peepholes())
-                    peephole_cell_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr,
-                                             pi + r * H, pf + r * H, c_prev, row, c_now + r * H);
-                else
-                    lstm_fwd_row<T>(mine.first, mine.last, row, nullptr, nullptr, c_prev,
-                                    gates ? row : nullptr, c_now + r * H, h_now + r * H);
-            }
-            part.wait(worker);
-            if (!s.peepholes()) continue;
-            P_o.multiply(end - top, {c_now + top * H, H, 1}, po + top * H, H, false);
-            for (isize r = top; r < end; r++)
-                peephole_out_fwd_row<T>(mine.first, mine.last, now + r * gates_row, po + r * H,
-                                        c_now + r * H, h_now + r * H);
-            part.wait(worker);
-        }
-    });
+// The row of a buffer that is before row r of step k.
+template <typename T, typename Cell>
+isize row_before(const Sequence<T, Cell>& s, isize k, isize r) {
+    return k && r < s.n[k - 1] ? s.first + s.start[k - 1] + r : s.initial + r;
 }
 
-// gates (P, 4H) become gpre; gh (P, H) or null; gh_now and gc (B, H), of the last states, become
-// those of the first
-template <typename T>
-void backward(const Sequence<T>& s, T* gates, const T* c, const T* gh, isize gh_row, T* gh_now,
-              T* gc) {
-    const isize H = s.units, padded = up(H, lanes<T>), K = s.peepholes() ? H : 0;
-    Room<T> room(4 * H * padded + 3 * padded * K);
-    T *const packed_U = room.take(4 * H * padded), *const packed_P = room.take(3 * K * padded);
+// The rows before rows [top, end) of step k lie in at most two places: f(r, rows, at) for those
+// from r on, which lie in a buffer from row `at` on.
+template <typename T, typename Cell, typename F>
+void each_run_before(const Sequence<T, Cell>& s, isize k, isize top, isize end, const F& f) {
+    const isize known = k ? std::min<isize>(s.n[k - 1], end) : 0;
+    if (top < known) f(top, known - top, s.first + s.start[k - 1] + top);
+    top = std::max(top, known);
+    if (top < end) f(top, end - top, s.initial + top);
+}
 
-    Team::run(s.work(), [&](Worker& worker) {
-        const Part<T> part(s, lanes<T>, worker);
-        const Share mine = part.units;
-        const auto U =
-            part.packed(worker, s.U, 4 * H, mine.first, mine.last, packed_U + 4 * H * mine.first);
-        const auto peephole = [&](int which, Matrix<const T> P) {
-            return part.packed(worker, P, K, mine.first, mine.last,
-                               packed_P + (which * padded + mine.first) * K);
-        };
-        const Packed<T> P_i = peephole(0, s.P_i), P_f = peephole(1, s.P_f),
-                        P_o = peephole(2, s.P_o);
+// Floating point operations of one step: that is what threads are woken for.
+template <typename T, typename Cell>
+double work_of_a_step(const Sequence<T, Cell>& s) {
+    return 2.0 * Cell::gates * s.rows * s.units * (s.units + s.inputs) /
+           std::max<isize>(s.steps, 1);
+}
 
-        if (part.by_rows) worker.wait_for_all();
-        for (isize k = s.steps; k-- > 0;) {
-            const isize top = part.top(s.n[k]), end = part.end(s.n[k]), n = end - top;
-            T* const now = gates + s.start[k] * 4 * H;
-            const T* const c_now = c + (s.first + s.start[k]) * H;
-            const auto gate = [&](int g) {
-                return Matrix<const T>{now + top * 4 * H + g, 4 * H, 4};
-            };
-            const auto each_row = [&](const auto& f) {
-                for (isize r = top; r < end; r++)
-                    f(now + r * 4 * H, c + s.row_before(k, r) * H, c_now + r * H,
-                      gh ? gh + (s.start[k] + r) * gh_row : nullptr, gh_now + r * H, gc + r * H);
-            };
-            if (s.peepholes()) {
-                each_row([&](T* g, const T*, const T* c_new, const T* gh, const T* gh_next, T* gc) {
-                    peephole_out_bwd_row<T>(mine.first, mine.last, g, c_new, gc, gh_next, gh,
-                                            nullptr, gc);
-                });
-                part.wait(worker);
-                P_o.multiply(n, gate(3), gc + top * H, H, true);
-                each_row([&](T* g, const T* c_prev, const T*, const T*, const T*, T* gc) {
-                    peephole_cell_bwd_row<T>(mine.first, mine.last, g, c_prev, gc, nullptr, g, gc);
-                });
-            } else {
-                each_row([&](T* g, const T* c_prev, const T* c_new, const T* gh, const T* gh_next,
-                             T* gc) {
-                    lstm_bwd_row<T>(mine.first, mine.last, g, c_prev, c_new, gc, gh_next, gh, g,
-                                    gc);
-                });
-            }
-            part.wait(worker);
-            U.multiply(n, {now + top * 4 * H, 4 * H, 1}, gh_now + top * H, H, false);
-            P_i.multiply(n, gate(1), gc + top * H, H, true);
-            P_f.multiply(n, gate(2), gc + top * H, H, true);
+// so many rows at most have the inputs of their steps multiplied together: their gates stay in the
+// caches until they are used
+constexpr isize chunk_rows = 256;
+
+template <typename T, typename Cell>
+using PackedWeights = std::array<Packed<T>, weights<Cell>>;
+
+// {pack(k)...} for all weights of a cell
+template <typename T, typename Cell, typename F, int... K>
+PackedWeights<T, Cell> pack_each(std::integer_sequence<int, K...>, const F& pack) {
+    return {pack(K)...};
+}
+
+template <typename T, typename Cell, typename F>
+PackedWeights<T, Cell> pack_each(const F& pack) {
+    return pack_each<T, Cell>(std::make_integer_sequence<int, weights<Cell>>{}, pack);
+}
+
+// The memory that the threads of a forward pass share.
+template <typename T, typename Cell>
+struct ForwardMemory {
+    static constexpr int G = Cell::gates;
+
+    const isize H, padded;
+    const bool streamed;  // so few rows in all that to pack the weights would take longer
+    const isize chunk;    // steps whose inputs are multiplied together
+    const isize spare;    // size of the gates of a chunk, where the caller keeps no gates
+    Arena<T> arena;
+    T *const W, *const gates, *const products;
+    Weights<Cell, T> packed;
+
+    explicit ForwardMemory(const SequenceForward<T, Cell>& s)
+        : H(s.units),
+          padded(round_up(H, lanes<T>)),
+          streamed(s.rows <= 2 * streamed_rows),
+          chunk(std::max<isize>(chunk_rows / std::max<isize>(s.batch, 1), 1)),
+          spare(s.gates ? 0 : chunk * s.batch * G * H),
+          arena((G * s.inputs + gates_of_products<Cell> * H) * padded + spare +
+                weights<Cell> * s.batch * H),
+          W(arena.take(G * s.inputs * padded)),
+          gates(arena.take(spare)),
+          products(arena.take(weights<Cell> * s.batch * H)) {
+        for (int k = 0; k < weights<Cell>; k++)
+            packed[k] = arena.take(gates_of<Cell>(SIMD::products<Cell>[k]) * H * padded);
+    }
+};
+
+// What one thread does in a forward pass.
+template <typename T, typename Cell>
+class ForwardThread {
+public:
+    ForwardThread(const SequenceForward<T, Cell>& s, const ForwardMemory<T, Cell>& memory,
+                  Worker& worker)
+        : s(s),
+          memory(memory),
+          worker(worker),
+          part(s, gates_step<T, Cell>, worker),
+          gates_row(s.gates || !part.by_rows ? G * H : memory.chunk * G * H),
+          W(pack(s.W, s.inputs, G, memory.W)),
+          U(pack_each<T, Cell>([&](int k) {
+              return pack(s.weights[k], H, gates_of<Cell>(products<Cell>[k]), memory.packed[k]);
+          })) {}
+
+    void run() {
+        part.meet_if_by_rows(worker);
+        for (isize k = 0; k < s.steps; k++) {
+            if (k % memory.chunk == 0) multiply_inputs(k);
+            stage<0>(k);
+            if constexpr (stages<Cell> == 2) stage<1>(k);
         }
-    });
+    }
+
+private:
+    static constexpr int G = Cell::gates;
+
+    const SequenceForward<T, Cell>& s;
+    const ForwardMemory<T, Cell>& memory;
+    Worker& worker;
+    const isize H = s.units;
+    const Part<T, Cell> part;
+    const isize gates_row;  // from one row of gates to the next
+    const Packed<T> W;
+    const PackedWeights<T, Cell> U;
+
+    // the thread's part of a weight (gates * H, K), of which a column is a row of the product's B
+    Packed<T> pack(const T* weight, isize K, isize gates, T* to) const {
+        const Matrix<const T> transposed{weight, 1, K};
+        return part.pack(worker, transposed, K, gates * part.units.first, gates * part.units.last,
+                         memory.streamed ? nullptr : to + gates * part.units.first * K);
+    }
+
+    // Row 0 of step k among the gates. Where the caller keeps none, there are those of a chunk at a
+    // time. Then each thread's rows lie together, for other threads may be in another chunk.
+    T* gates_of_step(isize k) const {
+        if (s.gates) return s.gates + s.start[k] * G * H;
+        if (part.by_rows) return memory.gates + k % memory.chunk * G * H;
+        return memory.gates + (s.start[k] - first_start_of_chunk(k)) * G * H;
+    }
+
+    isize first_start_of_chunk(isize k) const {
+        const isize from = k / memory.chunk * memory.chunk;
+        const isize last = std::min(from + memory.chunk, s.steps) - 1;
+        return std::min(s.start[from], s.start[last]);  // a reverse direction begins with its end
+    }
+
+    // The gates of a chunk of steps become x Wᵀ + b. Panel by panel: then a panel of W stays in the
+    // caches for all rows.
+    void multiply_inputs(isize from) {
+        const isize to = std::min(from + memory.chunk, s.steps);
+        isize rows = 0;
+        for (isize k = from; k < to; k++) rows += s.n[k];
+        for (isize p = 0; p < W.panels.count; p++) {
+            if (!part.by_rows) {  // the rows of all steps lie together
+                const isize start = first_start_of_chunk(from);
+                T* const first = s.gates ? s.gates + start * G * H : memory.gates;
+                multiply_panel(p, start, rows, first);
+                continue;
+            }
+            for (isize k = from; k < to; k++) {
+                const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
+                multiply_panel(p, s.start[k] + top, end - top, gates_of_step(k) + top * gates_row);
+            }
+        }
+    }
+
+    void multiply_panel(isize p, isize start, isize rows, T* to) {
+        const isize begin = W.panels.begin(p), width = W.panels.width(p);
+        for (isize r = 0; r < rows; r++)
+            std::memcpy(to + r * gates_row + begin, s.b + begin, width * sizeof(T));
+        W.multiply(p, p + 1, 0, W.blocks, rows, s.x.from(start, 0), to, gates_row, true);
+    }
+
+    template <int S>
+    void stage(isize k) {
+        const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
+        multiply_states<S>(k, top, end);
+        activate<S>(k, top, end);
+        part.meet_if_by_units(worker);
+    }
+
+    // Products to all gates are added to these, those to a single gate are kept apart.
+    template <int S>
+    void multiply_states(isize k, isize top, isize end) {
+        T* const gates = gates_of_step(k);
+        each_product<Cell, S>([&](auto p, auto state, auto gate) {
+            const auto multiply = [&](isize r, isize rows, isize at) {
+                const Matrix<const T> a{s.states[state] + at * H, H, 1};
+                const Packed<T>& weight = U[first_weight<Cell, S> + p];
+                if constexpr (gate == all_gates)
+                    weight.multiply(rows, a, gates + r * gates_row, gates_row, true);
+                else
+                    weight.multiply(rows, a, product(p) + r * H, H, false);
+            };
+            if constexpr (S == 0)
+                each_run_before(s, k, top, end, multiply);
+            else
+                multiply(top, end - top, s.first + s.start[k] + top);
+        });
+    }
+
+    template <int S>
+    void activate(isize k, isize top, isize end) {
+        const bool keep = s.gates || S + 1 < stages<Cell>;
+        for (isize r = top; r < end; r++) {
+            T* const gates = gates_of_step(k) + r * gates_row;
+            const isize row = s.first + s.start[k] + r;
+            const isize before = S == 0 ? row_before(s, k, r) : row;
+            Products<Cell, S, const T> to_one;
+            each_product<Cell, S>([&](auto p, auto, auto) { to_one[p] = product(p) + r * H; });
+            forward_row<Cell, S, T>(part.units.first, part.units.last, {gates}, to_one,
+                                    states_at(before), keep ? gates : nullptr, s.states + row * H);
+        }
+    }
+
+    T* product(int p) const { return memory.products + p * s.batch * H; }
+
+    States<Cell, const T> states_at(isize row) const { return (s.states + row * H).read_only(); }
+};
+
+template <typename T, typename Cell>
+void compute(const SequenceForward<T, Cell>& s) {
+    const ForwardMemory<T, Cell> memory(s);
+    ThreadPool::run(work_of_a_step(s),
+                    [&](Worker& worker) { ForwardThread<T, Cell>(s, memory, worker).run(); });
+}
+
+// The states whose gradients hold a value after the array code of a stage, backward.
+template <typename Cell, int S>
+constexpr unsigned live_gradients() {
+    unsigned live = all_states<Cell>;
+    if constexpr (S + 1 < stages<Cell>) live = live_gradients<Cell, S + 1>();
+    return (live & ~Stage<Cell, S>::writes) | Stage<Cell, S>::reads;
+}
+
+// Whether the gradient through a product is added to that of its state, or is the first part of it.
+template <typename Cell, int S>
+constexpr bool adds(unsigned live, int product) {
+    const Product* const all = Stage<Cell, S>::products;
+    bool found = live >> all[product].state & 1;
+    for (int k = 0; k < product; k++) found = found || all[k].state == all[product].state;
+    return found;
+}
+
+// What one thread does in a backward pass.
+template <typename T, typename Cell>
+class BackwardThread {
+public:
+    BackwardThread(const SequenceBackward<T, Cell>& s, const Weights<Cell, T>& memory,
+                   Worker& worker)
+        : s(s), worker(worker), part(s, lanes<T>, worker), U(pack_each<T, Cell>([&](int k) {
+              const isize K = gates_of<Cell>(products<Cell>[k]) * H;
+              return part.pack(worker, {s.weights[k], H, 1}, K, part.units.first, part.units.last,
+                               memory[k] + K * part.units.first);
+          })) {}
+
+    void run() {
+        part.meet_if_by_rows(worker);
+        for (isize k = s.steps; k-- > 0;) {
+            if constexpr (stages<Cell> == 2) stage<1>(k);
+            stage<0>(k);
+        }
+    }
+
+private:
+    static constexpr int G = Cell::gates;
+
+    const SequenceBackward<T, Cell>& s;
+    Worker& worker;
+    const isize H = s.units;
+    const Part<T, Cell> part;
+    const PackedWeights<T, Cell> U;
+
+    template <int S>
+    void stage(isize k) {
+        const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
+        differentiate<S>(k, top, end);
+        part.meet_if_by_units(worker);
+        multiply_gates<S>(k, top, end);
+    }
+
+    // Array code: gates become gradients before activation, in place.
+    template <int S>
+    void differentiate(isize k, isize top, isize end) {
+        for (isize r = top; r < end; r++) {
+            T* const gates = s.gates + (s.start[k] + r) * G * H;
+            const isize row = s.first + s.start[k] + r;
+            const isize before = S == 0 ? row_before(s, k, r) : row;
+            const auto gradients = s.gradients + r * H;
+            const T* const output =
+                S == output_stage<Cell> && s.output.data ? s.output.at(s.start[k] + r, 0) : nullptr;
+            backward_row<Cell, S, T>(part.units.first, part.units.last, gates,
+                                     s.states + before * H, s.states + row * H,
+                                     gradients.read_only(), output, gates, gradients);
+        }
+    }
+
+    // Gradients through the products, to the states before the stage.
+    template <int S>
+    void multiply_gates(isize k, isize top, isize end) {
+        constexpr unsigned live = live_gradients<Cell, S>();
+        static_assert(S > 0 || (live | Stage<Cell, S>::of_products()) == all_states<Cell>,
+                      "every state is read by a stage");
+        T* const gates = s.gates + (s.start[k] + top) * G * H;
+        each_product<Cell, S>([&](auto p, auto state, auto gate) {
+            const Matrix<const T> a = gate == all_gates ? Matrix<const T>{gates, G * H, 1}
+                                                        : Matrix<const T>{gates + gate, G * H, G};
+            U[first_weight<Cell, S> + p].multiply(end - top, a, s.gradients[state] + top * H, H,
+                                                  adds<Cell, S>(live, p));
+        });
+    }
+};
+
+template <typename T, typename Cell>
+void compute(const SequenceBackward<T, Cell>& s) {
+    const isize H = s.units, padded = round_up(H, lanes<T>);
+    Arena<T> arena(gates_of_products<Cell> * H * padded);
+    Weights<Cell, T> memory;
+    for (int k = 0; k < weights<Cell>; k++)
+        memory[k] = arena.take(gates_of<Cell>(products<Cell>[k]) * H * padded);
+    ThreadPool::run(work_of_a_step(s),
+                    [&](Worker& worker) { BackwardThread<T, Cell>(s, memory, worker).run(); });
 }
 
 }  // namespace SIMD
+
+#endif

@@ -1,13 +1,20 @@
-// Vectors of T in the GCC and Clang vector extensions, and the functions cells.cuh needs of them.
-// Included once an instruction set: SIMD names its namespace, VECTOR_BYTES its vectors.
+// Vectors of T in the vector extensions of GCC and Clang, and the functions that cells need of
+// them.
+#ifndef CHAINER_LSTM_SIMD_HPP
+#define CHAINER_LSTM_SIMD_HPP
 
-#include "../cuda/cells.cuh"  // here, where the instruction set is selected
+#include "common.hpp"
+
+#ifndef SIMD
+    #define SIMD baseline
+    #define VECTOR_BYTES 16
+#endif
 
 #define UNROLL _Pragma("GCC unroll 16")
 
 namespace SIMD {
 
-// never shorter than the gates of one unit
+// at least four lanes: sum_of_four and the shuffles of four gates need them
 constexpr int vector_bytes(int size) { return VECTOR_BYTES < 4 * size ? 4 * size : VECTOR_BYTES; }
 
 template <typename T>
@@ -111,7 +118,7 @@ INLINE Vec<T> exp_of_negative(Vec<T> x) {
 }
 
 template <typename T>
-INLINE Vec<T> greater(Vec<T> a, Vec<T> b) {
+INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
     return Vec<T>(a.v > b.v ? a.v : b.v);
 }
 
@@ -128,7 +135,7 @@ INLINE Vec<T> tanh(Vec<T> x) {
     return Vec<T>((native)((integers)(e / (e + T(2))).v ^ sign));
 }
 
-// 1 / (exp(-x) + 1): fewer operations than by tanh, which cells.cuh has for other numbers
+// 1 / (exp(-x) + 1): fewer operations than by tanh, which cell.cuh has for other numbers
 template <typename T>
 INLINE Vec<T> sigmoid(Vec<T> x) {
     const Vec<T> low(Real<T>::exp_is_zero), high(-Real<T>::exp_is_zero), zero(T(0));
@@ -194,31 +201,50 @@ INLINE Vec<T> sum_of_four(const Vec<T> (&x)[4]) {
     return pick(x02, x13, Low{}) + pick(x02, x13, High{});
 }
 
-// gates of as many units as a vector has lanes; in memory a, i, f, o of one unit after the other
+// The gates of as many units as a vector has lanes, a vector for each gate. In memory the gates of
+// a unit lie side by side.
+
 template <typename T>
-INLINE Gates<Vec<T>> load_gates(const T* p) {
+INLINE void load_gates(const T* p, Vec<T> (&g)[4]) {
     typedef typename Order<T>::Even Even;
     typedef typename Order<T>::Odd Odd;
     constexpr int n = Vec<T>::lanes;
     const Vec<T> v0 = Vec<T>::load(p), v1 = Vec<T>::load(p + n), v2 = Vec<T>::load(p + 2 * n),
                  v3 = Vec<T>::load(p + 3 * n);
-    const Vec<T> af0 = pick(v0, v1, Even{}), af1 = pick(v2, v3, Even{});
-    const Vec<T> io0 = pick(v0, v1, Odd{}), io1 = pick(v2, v3, Odd{});
-    return {pick(af0, af1, Even{}), pick(io0, io1, Even{}), pick(af0, af1, Odd{}),
-            pick(io0, io1, Odd{})};
+    const Vec<T> g02_low = pick(v0, v1, Even{}), g02_high = pick(v2, v3, Even{});
+    const Vec<T> g13_low = pick(v0, v1, Odd{}), g13_high = pick(v2, v3, Odd{});
+    g[0] = pick(g02_low, g02_high, Even{});
+    g[1] = pick(g13_low, g13_high, Even{});
+    g[2] = pick(g02_low, g02_high, Odd{});
+    g[3] = pick(g13_low, g13_high, Odd{});
 }
 
 template <typename T>
-INLINE void store_gates(T* p, const Gates<Vec<T>>& g) {
+INLINE void store_gates(T* p, const Vec<T> (&g)[4]) {
     typedef typename Order<T>::Low Low;
     typedef typename Order<T>::High High;
     constexpr int n = Vec<T>::lanes;
-    const Vec<T> af0 = pick(g.a, g.f, Low{}), af1 = pick(g.a, g.f, High{});
-    const Vec<T> io0 = pick(g.i, g.o, Low{}), io1 = pick(g.i, g.o, High{});
-    pick(af0, io0, Low{}).store(p);
-    pick(af0, io0, High{}).store(p + n);
-    pick(af1, io1, Low{}).store(p + 2 * n);
-    pick(af1, io1, High{}).store(p + 3 * n);
+    const Vec<T> g02_low = pick(g[0], g[2], Low{}), g02_high = pick(g[0], g[2], High{});
+    const Vec<T> g13_low = pick(g[1], g[3], Low{}), g13_high = pick(g[1], g[3], High{});
+    pick(g02_low, g13_low, Low{}).store(p);
+    pick(g02_low, g13_low, High{}).store(p + n);
+    pick(g02_high, g13_high, Low{}).store(p + 2 * n);
+    pick(g02_high, g13_high, High{}).store(p + 3 * n);
+}
+
+// of other cells, number by number
+template <typename T, int G>
+INLINE void load_gates(const T* p, Vec<T> (&g)[G]) {
+    for (int k = 0; k < G; k++)
+        for (int j = 0; j < lanes<T>; j++) g[k].v[j] = p[j * G + k];
+}
+
+template <typename T, int G>
+INLINE void store_gates(T* p, const Vec<T> (&g)[G]) {
+    for (int k = 0; k < G; k++)
+        for (int j = 0; j < lanes<T>; j++) p[j * G + k] = g[k].v[j];
 }
 
 }  // namespace SIMD
+
+#endif

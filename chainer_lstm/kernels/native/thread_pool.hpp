@@ -1,7 +1,6 @@
-// The threads of a call: the calling one and workers that are kept, asleep when there is nothing to
-// do.
-#ifndef CHAINER_LSTM_TEAM_HPP
-#define CHAINER_LSTM_TEAM_HPP
+// The threads of a call: the calling one and those of a pool, which sleep between calls.
+#ifndef CHAINER_LSTM_THREAD_POOL_HPP
+#define CHAINER_LSTM_THREAD_POOL_HPP
 
 #include <atomic>
 #include <cstddef>
@@ -20,17 +19,22 @@ private:
     const std::uint64_t mode_;  // the caller's
 };
 
-// one thread's part in a job
+// One of the threads of a job.
 struct Worker {
     int id, count;
-    // no thread goes on before all have come
-    void wait_for_all();
+
+    // Waits until all threads of the job have called it.
+    void barrier();
+
+    // where the part of this thread, of n things, begins, and where it ends
+    std::ptrdiff_t begin(std::ptrdiff_t n) const { return n * id / count; }
+    std::ptrdiff_t end(std::ptrdiff_t n) const { return n * (id + 1) / count; }
 };
 
-class Team {
+class ThreadPool {
 public:
-    // job(worker) in as many threads as the work, in floating point operations, is worth; in this
-    // one alone where another Python thread has the team
+    // Calls job(worker) in as many threads as the work, in floating point operations, is worth; in
+    // the calling one alone where another Python thread uses the pool.
     template <typename Job>
     static void run(double work, const Job& job) {
         run_job(
@@ -45,7 +49,7 @@ private:
     static void run_job(double work, void (*call)(const void*, Worker&), const void* job);
 };
 
-// numbers [0, count), each given out once, to whoever asks next
+// The numbers [0, count) in falling order, each given out once, to the next thread that asks.
 class Tasks {
 public:
     explicit Tasks(std::ptrdiff_t count) : left_(count) {}

@@ -1,15 +1,22 @@
-// The innermost loops of the products, and copies in the order in which these read.
+// The innermost loops of the products, on register tiles, and copies of matrices.
+#ifndef CHAINER_LSTM_TILE_HPP
+#define CHAINER_LSTM_TILE_HPP
+
+#include "simd.hpp"
 
 namespace SIMD {
 
-// rows and vectors of C that the registers hold
+// A register tile: the rows and vectors of C that are summed up in registers. 6 x 4 sums, 4 vectors
+// of B and one number of A take 29 of the 32 registers of AVX-512; the others have 16.
 constexpr int tile_rows = VECTOR_BYTES == 64 ? 6 : 3;
 constexpr int tile_vectors = 4;
-constexpr int rows_ahead = 16;  // of short rows to be copied, that are brought nearer
 
-inline isize least(isize a, isize b) { return a < b ? a : b; }
+constexpr int rows_ahead = 16;  // how far a copy prefetches: short rows do not start the hardware's
 
-inline isize up(isize n, isize step) { return (n + step - 1) / step * step; }
+INLINE isize round_up(isize n, isize step) { return (n + step - 1) / step * step; }
+
+// how many pieces of at most `size` n things take
+INLINE isize pieces(isize n, isize size) { return (n + size - 1) / size; }
 
 // elements (k, n) of a matrix at data[k * row + n * col]
 template <typename T>
@@ -26,11 +33,11 @@ Matrix<const T> transposed(Matrix<const T> m) {
     return {m.data, m.col, m.row};
 }
 
-// from memory into the second cache: the first has no room for what is not needed yet
-INLINE void bring_nearer(const void* p) { __builtin_prefetch(p, 0, 2); }
+// into the second-level cache: the first has no room for what is not needed yet
+INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 
-// a piece of C (R rows, V vectors of which `width` elements are there) += A B, or = A B; if AHEAD,
-// `vectors` of each row from next on, as far apart as those of B, are brought nearer
+// A tile of C (R rows, V vectors of which `width` elements are there) = A B, or += A B if `add`. If
+// AHEAD, `vectors` of each row from next on, as far apart as those of B, are prefetched.
 template <typename T, int R, int V, bool AHEAD>
 void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row, isize width,
           bool add, const T* next, isize vectors) {
@@ -39,14 +46,14 @@ void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row
     for (int r = 0; r < R; r++) UNROLL
     for (int v = 0; v < V; v++) sum[r][v] = T(0);
     UNROLL
-    for (int r = 0; r < R && add; r++)  // what is added to at the end comes from memory meanwhile
+    for (int r = 0; r < R && add; r++)  // C is read at the end: it comes from memory meanwhile
         UNROLL
     for (int v = 0; v < V; v++) __builtin_prefetch(c + r * c_row + v * lanes<T>, 1);
     for (isize k = 0; k < K; k++) {
         Vec<T> row[V];
         UNROLL
         for (int v = 0; v < V; v++) row[v] = Vec<T>::load(b + k * b_row + v * lanes<T>);
-        for (isize v = 0; AHEAD && v < vectors; v++) bring_nearer(next + k * b_row + v * lanes<T>);
+        for (isize v = 0; AHEAD && v < vectors; v++) prefetch(next + k * b_row + v * lanes<T>);
         UNROLL
         for (int r = 0; r < R; r++) {
             const Vec<T> x(a.data[r * a.row + k * a.col]);
@@ -54,7 +61,7 @@ void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row
             for (int v = 0; v < V; v++) sum[r][v] += x * row[v];
         }
     }
-    // what is there is added last: a sum of short sums has the smaller error
+    // C is added last: a sum of short sums has a smaller error than one long sum
     UNROLL
     for (int r = 0; r < R; r++) {
         T edge[V * lanes<T>] = {};
@@ -75,6 +82,7 @@ auto tile_of(isize rows, std::integer_sequence<int, R...>) {
     return tiles[rows - 1];
 }
 
+// the function of a tile of so many rows and vectors
 template <typename T, bool AHEAD>
 auto tile_of(isize rows, isize vectors) {
     typedef std::make_integer_sequence<int, tile_rows> All;
@@ -90,13 +98,13 @@ auto tile_of(isize rows, isize vectors) {
     }
 }
 
-// C (M, width) of one panel of at most tile_vectors vectors; if AHEAD, a panel of B to come is
-// brought nearer meanwhile
+// C (M, width) = A B or += A B of one panel of B, of at most tile_vectors vectors. If AHEAD, the
+// next panel of B is prefetched, a part by each tile.
 template <typename T, bool AHEAD = false>
 void panel_product(isize M, isize K, isize width, Matrix<const T> a, const T* b, isize b_row, T* c,
                    isize c_row, bool add, const T* next = nullptr) {
-    const isize vectors = up(width, lanes<T>) / lanes<T>, tiles = up(M, tile_rows) / tile_rows;
-    // as equally high as they can be: low tiles wait for memory
+    const isize vectors = pieces(width, lanes<T>), tiles = pieces(M, tile_rows);
+    // tiles of nearly equal heights: a low one waits for B instead of computing
     for (isize t = 0; t < tiles; t++) {
         const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
         const isize begin = vectors * t / tiles, end = vectors * (t + 1) / tiles;
@@ -105,7 +113,7 @@ void panel_product(isize M, isize K, isize width, Matrix<const T> a, const T* b,
     }
 }
 
-// (rows, cols) of a matrix to dense rows of to_row elements
+// Copies (rows, cols) of a matrix into dense rows of to_row elements.
 template <typename T>
 void copy(Matrix<const T> from, isize rows, isize cols, T* to, isize to_row) {
     constexpr isize n = lanes<T>;
@@ -116,6 +124,7 @@ void copy(Matrix<const T> from, isize rows, isize cols, T* to, isize to_row) {
         }
         return;
     }
+    // columns that lie in rows are transposed in registers, a square at a time
     const isize whole_rows = from.row == 1 ? rows / n * n : 0, whole_cols = cols / n * n;
     for (isize c = 0; c < whole_cols; c += n)
         for (isize k = 0; k < whole_rows; k += n) {
@@ -135,3 +144,5 @@ void copy(Matrix<const T> from, isize rows, isize cols, T* to, isize to_row) {
 }
 
 }  // namespace SIMD
+
+#endif

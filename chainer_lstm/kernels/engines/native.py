@@ -1,0 +1,199 @@
+"""The native engine: products, steps and whole sequences in C++, in threads of its own.
+
+The threads of a BLAS go on spinning after a product and halve the speed of others, so all products
+of a call are made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
+
+import numpy
+
+from chainer_lstm.arrays import Array
+from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.kernels import boundary, native
+from chainer_lstm.kernels.engines.compiled import CompiledEngine
+from chainer_lstm.kernels.engines.engine import Gradients, Layer, Noise, Shape, Weights
+
+_FEW_STEPS = 3  # for which packing the weights does not pay
+
+
+class NativeEngine(CompiledEngine):
+    """float32 and float64, in vectors of an instruction set of ``native.instruction_sets()``."""
+
+    def __init__(self, instruction_set: str) -> None:
+        self.instruction_set = instruction_set
+
+    def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
+        return self._product(a, b, None, out)
+
+    def linear(self, x: Array, W: Array, b: Optional[Array] = None) -> Array:
+        return self._product(x, W.T, b)
+
+    def column_sums(self, x: Array) -> Array:
+        return self._product(numpy.ones((1, len(x)), x.dtype), x, None)[0]
+
+    def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
+        if not x.dtype.isnative:
+            return super().exponentials(x, keep)
+        y = numpy.empty(x.shape, x.dtype) if keep else None
+        maxima, sums = numpy.empty((2, len(x)), x.dtype)
+        self._kernel('exponentials', x.dtype)(x.shape, x, y, maxima, sums)
+        return y, maxima, sums
+
+    def launch(self, kernel: str, like: Array, *arrays: Optional[Array]) -> None:
+        self._kernel(kernel, like.dtype)(like.shape, *arrays)
+
+    def step_forward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        x: Optional[Array],
+        state: Any,
+        weights: Weights,
+        noise: Noise = (),
+        gates: Optional[Array] = None,
+    ) -> tuple[Array, Any]:
+        if not cell.compiled:
+            return super().step_forward(cell, stage, x, state, weights, noise, gates)
+        like = getattr(state, stage.reads[0])
+        if gates is None:
+            gates = self.empty(like, len(cell.gates))
+        new = {name: self.empty(like) for name in stage.writes}
+        named = {**weights, **_before(cell, stage, state), 'x': x, 'gates': gates, **new}
+        for product in stage.products:
+            if getattr(state, product.state) is None:
+                named[product.weight] = None
+        self._step('step_forward', cell, stage, like, x, named)
+        return gates, state._replace(**new)
+
+    def step_backward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        gates: Array,
+        state: Any,
+        new: Any,
+        gradients: Any,
+        weights: Weights,
+        noise: Noise,
+        gpre: Array,
+    ) -> tuple[Optional[Array], Any]:
+        if not cell.compiled:
+            return super().step_backward(
+                cell, stage, gates, state, new, gradients, weights, noise, gpre
+            )
+        like = getattr(state, stage.reads[0])
+        through = [product.state for product in stage.products if product.weight in weights]
+        found = {name: self.empty(like) for name in (*stage.reads, *through)}
+        gx = None
+        if 'W' in weights:
+            gx = numpy.empty((len(like), weights['W'].shape[-1]), like.dtype)
+        named = {**weights, **_before(cell, stage, state), 'gates': gates, 'gpre': gpre, 'gx': gx}
+        named.update((name, getattr(new, name)) for name in stage.needs)
+        named.update((f'g{name}', getattr(gradients, name)) for name in cell.states)
+        named.update((f'g{name}_prev', gradient) for name, gradient in found.items())
+        self._step('step_backward', cell, stage, like, gx, named)
+        return gx, cell.State(**found)
+
+    def _step(
+        self,
+        kind: str,
+        cell: Cell,
+        stage: Stage,
+        like: Array,
+        x: Optional[Array],
+        named: Mapping[str, Optional[Array]],
+    ) -> None:
+        """Call the kernel of a single step with arrays by the names of its arguments."""
+        if stage is cell.stages[0]:
+            name = f'{cell.name}_{kind}_0'
+            sizes = (*like.shape, 0 if x is None else x.shape[-1])
+        else:
+            name = f'{cell.name}_{kind}_1'
+            sizes = like.shape
+        arrays = map(named.get, boundary.KERNELS[name].names)
+        self._kernel(name, like.dtype)(sizes, *arrays)
+
+    def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
+        return cell.compiled and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
+
+    def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
+        if not self._runs(layers, 'forward'):
+            return super().sequence_forward(layers, keep)
+        return [self._forward(layer, keep) for layer in layers]
+
+    def sequence_backward(
+        self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
+    ) -> list[Any]:
+        if not self._runs(layers, 'backward'):
+            return super().sequence_backward(layers, gates, gradients)
+        for layer, gates_of_layer, of_layer in zip(layers, gates, gradients):
+            self._backward(layer, gates_of_layer, of_layer)
+        return [of_layer.last for of_layer in gradients]
+
+    def _runs(self, layers: Sequence[Layer], direction: str) -> bool:
+        """Return whether the library has a kernel for all steps of these layers."""
+        cell, rows, states = layers[0].cell, layers[0].rows, layers[0].states
+        shape = Shape(len(rows.steps), rows.batch, states[-1].shape[1], len(layers))
+        return self.supports(cell, states[-1].dtype, shape, direction)
+
+    def _forward(self, layer: Layer, keep: bool) -> Optional[Array]:
+        rows, states = layer.rows, layer.states
+        units, dtype = states[-1].shape[1], states[-1].dtype
+        gates = numpy.empty((rows.total, len(layer.cell.gates) * units), dtype) if keep else None
+        named = {'x': layer.x, 'gates': gates, **states._asdict()}
+        self._sequence('forward', layer, (layer.x.shape[1],), named)
+        return gates
+
+    def _backward(self, layer: Layer, gates: Array, gradients: Gradients) -> None:
+        output, last = gradients.output, gradients.last._asdict()
+        if output is not None:
+            output = numpy.asarray(output, gates.dtype)
+        named = {'gates': gates, f'g{layer.cell.states[-1]}': output, **layer.states._asdict()}
+        named.update((f'g{name}_last', gradient) for name, gradient in last.items())
+        self._sequence('backward', layer, (), named)
+
+    def _sequence(
+        self,
+        direction: str,
+        layer: Layer,
+        inputs: tuple[int, ...],
+        named: Mapping[str, Optional[Array]],
+    ) -> None:
+        """Call the kernel of all steps with arrays by the names of its arguments."""
+        rows, h = layer.rows, layer.states[-1]
+        if not (rows.total and h.size):
+            return
+        name = f'{layer.cell.name}_sequence_{direction}'
+        start, n = rows.table
+        named = {**layer.weights, 'start': start, 'n': n, **named}
+        sizes = len(rows.steps), rows.batch, h.shape[1], *inputs, rows.total
+        arrays = map(named.get, boundary.KERNELS[name].names)
+        self._kernel(name, h.dtype)((*sizes, rows.first, rows.initial), *arrays)
+
+    def _product(
+        self, a: Array, b: Array, bias: Optional[Array], out: Optional[Array] = None
+    ) -> Array:
+        if not a.ndim == b.ndim == 2:
+            raise ValueError(
+                f'matmul: expected two matrices, got arrays of shapes {a.shape} and {b.shape}'
+            )
+        dtype = numpy.result_type(a, b)
+        a, b = (x if x.dtype == dtype else x.astype(dtype) for x in (a, b))
+        out = numpy.empty((a.shape[0], b.shape[1]), dtype) if out is None else out
+        self._kernel('matmul', dtype)((*out.shape, a.shape[1]), a, b, bias, out)
+        return out
+
+    def _kernel(self, name: str, dtype: numpy.dtype) -> Callable[..., None]:
+        if dtype.char not in 'fd':
+            raise TypeError(f'expected arrays of float32 or float64, got {dtype}')
+        return native.kernel(self.instruction_set, name, dtype)
+
+
+def _before(cell: Cell, stage: Stage, state: Any) -> dict[str, Optional[Array]]:
+    """Return the states before a stage by the names of a kernel's arguments."""
+    after = '_prev' if stage is cell.stages[0] else ''
+    return {f'{name}{after}': value for name, value in zip(cell.states, state)}

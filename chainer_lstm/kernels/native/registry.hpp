@@ -1,0 +1,10 @@
+// The compiled cells: CELL(name, type) for each.
+#ifndef CHAINER_LSTM_REGISTRY_HPP
+#define CHAINER_LSTM_REGISTRY_HPP
+
+#include "../../cells/lstm.cuh"
+#include "../../cells/peephole.cuh"
+
+#define CHAINER_LSTM_CELLS(CELL) CELL(lstm, LstmCell) CELL(peephole, PeepholeCell)
+
+#endif

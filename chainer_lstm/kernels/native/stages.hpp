@@ -1,0 +1,82 @@
+// The stages of a cell over the units of a row, a vector at a time, with the array code of
+// cells/*.cuh. Every pointer is to unit 0 of the row.
+#ifndef CHAINER_LSTM_STAGES_HPP
+#define CHAINER_LSTM_STAGES_HPP
+
+#include "cell.hpp"
+#include "vectors.hpp"
+
+namespace SIMD {
+
+// What is added up to the gates before activation: in the first stage the product of x, the product
+// of a state to all gates, and the bias; in the second the gates of the first.
+template <typename T>
+struct Summands {
+    const T* gates;
+    const T *hu = nullptr, *b = nullptr;
+};
+
+// units [first, last); `products` are those to a single gate
+template <typename Cell, int S, typename T>
+void forward_row(isize first, isize last, Summands<T> sum, Products<Cell, S, const T> products,
+                 States<Cell, const T> before, T* gates /*or null*/, States<Cell, T> now) {
+    typedef Stage<Cell, S> Stage;
+    constexpr int G = Cell::gates;
+    each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
+        Vec<T> g[G], old_states[Cell::states], new_states[Cell::states];
+        load_gates(sum.gates + G * u, g, n);
+        const auto add = [&](const T* summands /*or null*/) __attribute__((always_inline)) {
+            if (S > 0 || !summands) return;
+            Vec<T> more[G];
+            load_gates(summands + G * u, more, n);
+            repeat<G>([&](auto k) __attribute__((always_inline)) { g[k] += more[k]; });
+        };
+        add(sum.hu);
+        add(sum.b);
+        each_product<Cell, S>([&](auto k, auto, auto gate) __attribute__((always_inline)) {
+            if constexpr (gate != all_gates) g[gate] += load(products[k] + u, n);
+        });
+        each_of<Stage::reads>(
+            [&](auto s) __attribute__((always_inline)) { old_states[s] = load(before[s] + u, n); });
+        Stage::forward(g, old_states, new_states);
+        if (gates) store_gates(gates + G * u, g, n);
+        each_of<Stage::writes>(
+            [&](auto s) __attribute__((always_inline)) { store(now[s] + u, new_states[s], n); });
+    });
+}
+
+// Units [first, last). The gates of the stage are written to gpre, which may be `gates`. A gradient
+// may be null, as `output`, which is added to the gradient with respect to the output.
+template <typename Cell, int S, typename T>
+void backward_row(isize first, isize last, const T* gates, States<Cell, const T> before,
+                  States<Cell, const T> now, States<Cell, const T> gradients,
+                  const T* output /*or null*/, T* gpre, States<Cell, T> out) {
+    typedef Stage<Cell, S> Stage;
+    constexpr int G = Cell::gates, h = output_state<Cell>;
+    each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
+        Vec<T> g[G], pre[G], old_states[Cell::states], new_states[Cell::states], grad[Cell::states];
+        load_gates(gates + G * u, g, n);
+        each_of<Stage::reads>(
+            [&](auto s) __attribute__((always_inline)) { old_states[s] = load(before[s] + u, n); });
+        each_of<Stage::needs>(
+            [&](auto s) __attribute__((always_inline)) { new_states[s] = load(now[s] + u, n); });
+        each_of<Stage::written>([&](auto s) __attribute__((always_inline)) {
+            grad[s] = load_or_zero(gradients[s], u, n);
+            if constexpr (s == h) grad[s] += load_or_zero(output, u, n);
+        });
+        Stage::backward(g, old_states, new_states, grad, pre);
+        if constexpr (Stage::owns_all) {
+            store_gates(gpre + G * u, pre, n);
+        } else {
+            if (gpre != gates) load_gates(gpre + G * u, g, n);
+            each_of<Stage::owns>([&](auto k) __attribute__((always_inline)) { g[k] = pre[k]; });
+            store_gates(gpre + G * u, g, n);
+        }
+        each_of<Stage::reads>(
+            [&](auto s) __attribute__((always_inline)) { store(out[s] + u, grad[s], n); });
+    });
+}
+
+}  // namespace SIMD
+
+#endif

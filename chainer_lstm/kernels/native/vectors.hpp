@@ -1,0 +1,68 @@
+// Rows of numbers, a vector at a time.
+#ifndef CHAINER_LSTM_VECTORS_HPP
+#define CHAINER_LSTM_VECTORS_HPP
+
+#include "simd.hpp"
+
+namespace SIMD {
+
+// f(u, n) for the n numbers from u on, of [first, last), a vector of them at a time; the last may
+// be fewer
+template <typename T, typename F>
+INLINE void each_vector(isize first, isize last, const F& f) {
+    isize u = first;
+    for (; u + lanes<T> <= last; u += lanes<T>) f(u, lanes<T>);
+    if (u < last) f(u, last - u);
+}
+
+template <typename T>
+INLINE Vec<T> load_or_zero(const T* p /*or null*/, isize u, isize n) {
+    return p ? load(p + u, n) : Vec<T>(T(0));
+}
+
+template <typename T>
+INLINE void store(T* p, Vec<T> x, isize n) {
+    if (n == lanes<T>) return x.store(p);
+    T part[lanes<T>];
+    x.store(part);
+    std::memcpy(p, part, n * sizeof(T));
+}
+
+template <typename T, int G>
+INLINE void load_gates(const T* p, Vec<T> (&g)[G], isize n) {
+    if (n == lanes<T>) return load_gates(p, g);
+    T part[G * lanes<T>] = {};
+    std::memcpy(part, p, G * n * sizeof(T));
+    load_gates(part, g);
+}
+
+template <typename T, int G>
+INLINE void store_gates(T* p, const Vec<T> (&g)[G], isize n) {
+    if (n == lanes<T>) return store_gates(p, g);
+    T part[G * lanes<T>];
+    store_gates(part, g);
+    std::memcpy(p, part, G * n * sizeof(T));
+}
+
+// y (n,) or null = exp(x - maximum), of which sum is the sum
+template <typename T>
+void exponentials_row(isize n, const T* x, T* y /*or null*/, T& maximum, T& sum) {
+    constexpr T lowest = -std::numeric_limits<T>::infinity();  // exp(lowest) = 0
+    Vec<T> most(lowest), total(T(0));
+    each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
+        most = max(load(x + k, width, lowest), most);
+    });
+    maximum = most.v[0];
+    for (int j = 1; j < lanes<T>; j++) maximum = std::max(maximum, most.v[j]);
+    each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
+        const Vec<T> e = exp_of_negative(load(x + k, width, lowest) - maximum);
+        if (y) store(y + k, e, width);
+        total += e;
+    });
+    sum = 0;
+    for (int j = 0; j < lanes<T>; j++) sum += total.v[j];
+}
+
+}  // namespace SIMD
+
+#endif
