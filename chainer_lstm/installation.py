@@ -21,7 +21,7 @@ from chainer_lstm.compat.replacements import Module, Replacements
 
 # the modules that define Chainer's family, and what takes its place there and in chainer.links
 # or chainer.functions
-_REPLACEMENTS = {
+_REPLACEMENTS: dict[str, tuple[Any, ...]] = {
     'chainer.links.rnn.lstm': (links.LSTM, links.StatelessLSTM),
     'chainer.links.rnn.n_step_lstm': (links.NStepLSTM, links.NStepBiLSTM),
     'chainer.links.rnn.peephole': (links.StatefulPeepholeLSTM,),

@@ -22,15 +22,16 @@ _ON_GPU = '__chainer_lstm_on_gpu__'
 
 def install() -> None:
     """Import Chainer without CuPy, and let GPUs stand for the CPU."""
-    cupy = sys.modules.get('cupy')
-    sys.modules['cupy'] = None  # import cupy: ModuleNotFoundError
+    modules: dict[str, Any] = sys.modules
+    cupy = modules.get('cupy')
+    modules['cupy'] = None  # import cupy: ModuleNotFoundError
     try:
         import chainer
     finally:
         if cupy is None:
-            del sys.modules['cupy']
+            del modules['cupy']
         else:
-            sys.modules['cupy'] = cupy
+            modules['cupy'] = cupy
     from chainer_lstm.script import cupy_on_cpu
 
     _replace_functions(chainer, cupy_on_cpu)

@@ -114,11 +114,8 @@ class LanguageModelEvaluator(extensions.Evaluator):
 
         Where the streams cannot be equally long, the first ones are one longer.
         """
-        rank, ranks = (
-            (0, 1)
-            if self._communicator is None
-            else (self._communicator.rank, self._communicator.size)
-        )
+        rank = 0 if self._communicator is None else self._communicator.rank
+        ranks = 1 if self._communicator is None else self._communicator.size
         streams = min(self._batch_size * ranks, len(self._words) - 1)
         length, longer = divmod(len(self._words) - 1, streams)
         own = numpy.arange(streams)[rank * self._batch_size : (rank + 1) * self._batch_size]

@@ -177,7 +177,7 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-_ENDED = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
+_ENDED: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
 
 
 class Signals:

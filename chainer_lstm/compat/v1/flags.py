@@ -32,7 +32,7 @@ class Flag(enum.Enum):
     def __bool__(self) -> bool:
         if self is AUTO:
             raise ValueError('the flag AUTO is neither true nor false')
-        return self.value
+        return self is ON
 
     def __eq__(self, other: Any) -> bool:
         try:

@@ -21,8 +21,8 @@ def install(replacements: Replacements) -> None:
     cls = optimizer.GradientMethod
     replacements.set(cls, 'reallocate_cleared_grads', _preparing(cls.reallocate_cleared_grads))
     replacements.set(cls, '_use_fp32_update', False)  # where __init__ was not called
-    for method in (create_update_rule, init_state, update_one):
-        replacements.set(cls, method.__name__, method)
+    for step in (create_update_rule, init_state, update_one):
+        replacements.set(cls, step.__name__, step)
 
 
 def zero_grads(self: optimizer.Optimizer) -> None:
