@@ -12,6 +12,7 @@ import chainer.links as L
 import numpy
 
 from chainer_lstm import functions
+from chainer_lstm.arrays import Array
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.lstm import Input
 from chainer_lstm.links import LSTM
@@ -206,7 +207,7 @@ def _check_tie_embeddings(value: Any) -> None:
         raise TypeError(f'tie_embeddings: expected True or False, got {value!r}')
 
 
-def check_words(name: str, words: Any, embed: chainer.Link) -> None:
+def check_words(name: str, words: Array, embed: chainer.Link) -> None:
     """Check that an ``EmbedID`` has a row for every word; otherwise NumPy counts from the last row.
 
     Words on a GPU are not checked, nor are those of an embedding of the user's own.

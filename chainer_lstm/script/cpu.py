@@ -96,7 +96,7 @@ def _importer(import_module: Any, stand_ins: dict[str, Any]) -> Any:
 class _OnGpu:
     """An array of the CPU with the method ``get`` of CuPy's."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: numpy.ndarray | numpy.generic) -> None:
         self._array = array
 
     def get(self, stream: Any = None) -> Any:

@@ -126,7 +126,7 @@ def item(value: Any) -> Any:
 class _Number:
     """An array of one element in a format: a number for %f and %d, the array for %s and %r."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: numpy.ndarray) -> None:
         self._array = array
 
     def __str__(self) -> str:
@@ -161,7 +161,7 @@ def _number(value: Any) -> Any:
 class _Elements:
     """An array, of which an element can be set to an array of one element."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: numpy.ndarray) -> None:
         self._array = array
 
     def __getitem__(self, index: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 from chainer import optimizer, optimizer_hooks, serializer
 
+from chainer_lstm.arrays import Array
 from chainer_lstm.compat.replacements import Replacements
 
 
@@ -48,7 +49,7 @@ def compute_grads_norm(self: optimizer.Optimizer) -> float:
     return math.sqrt(sum(float(gradient.dot(gradient)) for gradient in gradients))
 
 
-def accumulate_grads(self: optimizer.Optimizer, grads: Iterable[Any]) -> None:
+def accumulate_grads(self: optimizer.Optimizer, grads: Iterable[Array]) -> None:
     """Add arrays to the gradients of the target, in the order of its parameters."""
     for parameter, gradient in zip(self.target.params(), grads):
         parameter.grad += parameter.device.send(gradient)
