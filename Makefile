@@ -98,8 +98,7 @@ $(VENV)/.plot $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(INSTALLE
 
 $(VENV)-lint/.lint: Makefile | $(LINT)/python
 	@$(LINT)/python -m pip install --quiet ruff==0.17.6 clang-format==23.1.5 mypy==2.4.1 \
-	  'pyright[nodejs]==1.1.414' 'numpy==2.2.6; python_version < "3.11"' 'numpy==2.4.6; python_version > "3.10"' \
-	  filelock==4.3.1
+	  'pyright[nodejs]==1.1.414' 'numpy==2.2.6; python_version < "3.11"' 'numpy==2.4.6; python_version > "3.10"'
 	@touch $@
 
 $(PY) $(LINT)/python:

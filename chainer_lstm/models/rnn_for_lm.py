@@ -197,9 +197,8 @@ class RNNForLM(CheckedLoading, SharesParameters):
         return chainer.Variable(self.xp.zeros((*shape, W.shape[1]), W.dtype))
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
-        return (
-            F.dropout(h, self.dropout) if self.dropout else h
-        )  # Chainer draws numbers for a ratio of 0 too
+        # Chainer draws numbers for a ratio of 0 too
+        return F.dropout(h, self.dropout) if self.dropout else h
 
 
 def _check_tie_embeddings(value: Any) -> None:
@@ -223,7 +222,8 @@ def check_words(name: str, words: Array, embed: chainer.Link) -> None:
     own = type(embed).forward is not L.EmbedID.forward or 'forward' in vars(embed)
     if own or not isinstance(words, numpy.ndarray) or not words.size:
         return
-    n_vocab, label = len(embed.W), embed.ignore_label
+    n_vocab = len(embed.W)
+    label = embed.ignore_label
     if words.min() >= 0 and words.max() < n_vocab:
         return
     wrong = words[((words < 0) | (words >= n_vocab)) & (words != label)]

@@ -62,9 +62,9 @@ def _replace_functions(chainer: Any, cupy_on_cpu: Any) -> None:
     get_device = chainer.get_device
 
     def get_device_of(device_spec: Any) -> Any:
-        return (
-            cupy_on_cpu.GpuDevice() if isinstance(device_spec, device) else get_device(device_spec)
-        )
+        if isinstance(device_spec, device):
+            return cupy_on_cpu.GpuDevice()
+        return get_device(device_spec)
 
     chainer.get_device = chainer.backend.get_device = get_device_of
 
@@ -76,11 +76,8 @@ def _importer(import_module: Any, stand_ins: dict[str, Any]) -> Any:
         name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
     ) -> Any:
         first, *rest = name.split('.')
-        if (
-            level
-            or first not in stand_ins
-            or not own_code.is_own((globals or {}).get('__file__') or '')
-        ):
+        file = (globals or {}).get('__file__') or ''
+        if level or first not in stand_ins or not own_code.is_own(file):
             return import_module(name, globals, locals, fromlist, level)
         module = stand_ins[first]
         try:

@@ -220,11 +220,8 @@ class _Conversions(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
-        if (
-            isinstance(node.op, ast.Mod)
-            and isinstance(node.left, ast.Constant)
-            and (isinstance(node.left.value, str))
-        ):
+        left = node.left.value if isinstance(node.left, ast.Constant) else None
+        if isinstance(node.op, ast.Mod) and isinstance(left, str):
             node.right = _call('numbers', node.right)
         return node
 

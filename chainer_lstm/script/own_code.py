@@ -69,12 +69,9 @@ class Loader(importlib.machinery.SourceFileLoader):
 
 def adopt(spec: importlib.machinery.ModuleSpec | None) -> None:
     """Let one of the program's own modules be compiled by ``Loader``."""
-    if (
-        _transformers
-        and spec is not None
-        and spec.origin is not None
-        and (type(spec.loader) is importlib.machinery.SourceFileLoader and is_own(spec.origin))
-    ):
+    if not _transformers or spec is None or spec.origin is None:
+        return
+    if type(spec.loader) is importlib.machinery.SourceFileLoader and is_own(spec.origin):
         spec.loader = Loader(spec.name, spec.origin)
 
 
