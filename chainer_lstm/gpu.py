@@ -25,10 +25,13 @@ def missing() -> Optional[str]:
 
     if cuda.available:
         return None
-    library = _FAILURE.search(str(cuda._resolution_error))
+    from chainer_lstm.chainer_private import cupy_error
+
+    error = cupy_error()
+    library = _FAILURE.search(str(error))
     if library is not None:
         return f"CUDA's libraries are missing: {library[1]}"
-    return f'Chainer cannot use CuPy: {_cause(cuda._resolution_error)}'
+    return f'Chainer cannot use CuPy: {_cause(error)}'
 
 
 def number() -> int:

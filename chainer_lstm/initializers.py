@@ -7,6 +7,8 @@ from typing import Any, Optional
 
 import chainer
 
+from chainer_lstm.chainer_private import initializer
+
 __all__ = ['GateBias', 'PerGate']
 
 Initializer = Callable[[Any], None]
@@ -19,7 +21,7 @@ def check(name: str, value: Any) -> None:
         TypeError: anything else.
     """
     try:
-        chainer.initializers._get_initializer(value)
+        initializer(value)
         valid = not isinstance(value, (str, bytes))  # numpy.isscalar finds strings scalar
     except TypeError:
         valid = False
@@ -88,8 +90,7 @@ class GateBias(chainer.Initializer):
         bias_init = 0 if bias_init is None else bias_init
         forget_bias_init = bias_init if forget_bias_init is None else forget_bias_init
         self._gates = [
-            chainer.initializers._get_initializer(init)
-            for init in (bias_init, bias_init, forget_bias_init, bias_init)
+            initializer(init) for init in (bias_init, bias_init, forget_bias_init, bias_init)
         ]
 
     def __call__(self, array: Any) -> None:

@@ -19,14 +19,23 @@ from chainer_lstm import functions, links
 from chainer_lstm.compat import devices
 from chainer_lstm.compat.replacements import Module, Replacements
 
+
+def _links() -> dict[str, list[type]]:
+    """Return the links that replace one of Chainer's, by the module that defines it."""
+    found: dict[str, list[type]] = {}
+    for name in links.__all__:
+        for base in getattr(links, name).__mro__:
+            if base.__name__ == name and base.__module__.startswith('chainer.'):
+                found.setdefault(base.__module__, []).append(getattr(links, name))
+    return found
+
+
 # the modules that define Chainer's family, and what takes its place there and in chainer.links
 # or chainer.functions
-_REPLACEMENTS: dict[str, tuple[Any, ...]] = {
-    'chainer.links.rnn.lstm': (links.LSTM, links.StatelessLSTM),
-    'chainer.links.rnn.n_step_lstm': (links.NStepLSTM, links.NStepBiLSTM),
-    'chainer.links.rnn.peephole': (links.StatefulPeepholeLSTM,),
-    'chainer.functions.rnn.lstm': (functions.lstm,),
-    'chainer.functions.rnn.n_step_lstm': (functions.n_step_lstm, functions.n_step_bilstm),
+_REPLACEMENTS: dict[str, list[Any]] = {
+    **_links(),
+    'chainer.functions.rnn.lstm': [functions.lstm],
+    'chainer.functions.rnn.n_step_lstm': [functions.n_step_lstm, functions.n_step_bilstm],
 }
 
 _family = Replacements()  # of Chainer's by ours

@@ -31,7 +31,7 @@ class Product:
     bias: Optional[str] = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity, which is fast
 class Stage:
     """A part of a time step: its products, then array code.
 

@@ -26,8 +26,8 @@ class Peephole(Cell):
     def stages(self) -> tuple[Stage, ...]:
         output = (Product('P_o', 'c', ('o',)),)
         return (
-            Stage(self.products, 'aif', ('c',), ('c',), (), self.forward, self.backward),
-            Stage(output, 'o', ('c',), ('h',), (), self.output, self.output_backward),
+            Stage(self.products, ('a', 'i', 'f'), ('c',), ('c',), (), self.forward, self.backward),
+            Stage(output, ('o',), ('c',), ('h',), (), self.output, self.output_backward),
         )
 
     def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:

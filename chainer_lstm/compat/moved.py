@@ -10,10 +10,22 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
+import pathlib
 import sys
 import types
 from collections.abc import Sequence
 from typing import Any
+
+
+def _modules(root: str, *packages: str) -> list[str]:
+    """Return the names of the modules of a package, without importing it."""
+    spec = importlib.util.find_spec(root)
+    if spec is None or spec.origin is None:
+        return []
+    folder = pathlib.Path(spec.origin).parent.joinpath(*packages)
+    return sorted(file.stem for file in folder.glob('[!_]*.py'))
+
 
 # old name -> new name
 MOVED = {
@@ -27,17 +39,7 @@ MOVED = {
     },
     **{
         f'chainer.links.connection.{name}': f'chainer.links.rnn.{name}'
-        for name in (
-            'gru',
-            'lstm',
-            'mgu',
-            'n_step_gru',
-            'n_step_lstm',
-            'n_step_rnn',
-            'peephole',
-            'tree_lstm',
-            'zoneoutlstm',
-        )
+        for name in _modules('chainer', 'links', 'rnn')
     },
     'chainer.functions.caffe': 'chainer.links.caffe',
     'chainer.functions.math.squared_difference': 'chainer.functions.loss.squared_error',

@@ -6,6 +6,7 @@ import itertools
 import math
 import numbers
 import operator
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import chainer
@@ -122,19 +123,19 @@ def steps(xs: Any) -> tuple[int, ...]:
 
 
 def states(
-    hx: tuple[int, ...],
-    cx: tuple[int, ...],
+    names: Sequence[str],
+    shapes: Sequence[tuple[int, ...]],
     layers: tuple[int, ...],
     batches: tuple[int, ...],
     units: int,
 ) -> None:
-    """Expect shapes (*layers, B, units) of hx and cx, with B at least as large as the first batch.
+    """Expect shapes (*layers, B, units) of states, with B at least as large as the first batch.
 
     Raises:
         ValueError: one is another.
     """
     least = batches[0] if batches else 0
-    for name, shape in (('hx', hx), ('cx', cx)):
+    for name, shape in zip(names, shapes):
         if (
             len(shape) != len(layers) + 2
             or shape[:-2] != layers
@@ -143,8 +144,9 @@ def states(
         ):
             expected = ', '.join(map(str, (*layers, f'at least {least}', units)))
             raise ValueError(f'expected {name} of shape ({expected}), got {shape}')
-    if hx != cx:
-        raise ValueError(f'expected hx and cx of one shape, got {hx} and {cx}')
+    if any(shape != shapes[0] for shape in shapes):
+        got = ' and '.join(map(str, shapes))
+        raise ValueError(f'expected {" and ".join(names)} of one shape, got {got}')
 
 
 def same_dtype(convert: str, **two: Any) -> None:

@@ -4,8 +4,8 @@
     'auto' (the default), or the engine that must be used, on the CPU 'numpy'
     or 'native', on a GPU 'cupy' or 'persistent'.  'native' is C++, and what
     'auto' takes where it was built.  'persistent' runs a whole sequence in one
-    launch and is what 'auto' takes for float32 sequences without peepholes
-    whose recurrent weights fit into the GPU (compute capability 8.0; on an
+    launch and is what 'auto' takes for float32 sequences of LSTM
+    cells whose recurrent weights fit into the GPU (compute capability 8.0; on an
     H100 up to 1392 units, at 'medium' 2112); everything else is 'cupy'.  Where
     'persistent' must be used and cannot be, a sequence is a ValueError.
 

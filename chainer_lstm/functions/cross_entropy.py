@@ -11,10 +11,11 @@ from chainer import function_node
 from chainer.functions.loss import softmax_cross_entropy as chainers
 from chainer.utils import type_check
 
+from chainer_lstm.chainer_private import check_classes, check_reduce_option
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.lstm import Input, is_static
-from chainer_lstm.functions.node import arrays, check_unchanged, full
+from chainer_lstm.functions.lstm import is_static
+from chainer_lstm.functions.node import Input, arrays, check_unchanged, full
 
 
 class SoftmaxCrossEntropy(function_node.FunctionNode):
@@ -29,7 +30,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
     def __init__(self, normalize: bool, ignore_label: int, reduce: str) -> None:
         super().__init__()
-        chainers._check_reduce_option(reduce)
+        check_reduce_option(reduce)
         self._normalize, self._ignore_label, self._reduce = normalize, ignore_label, reduce
 
     def forward(self, inputs):
@@ -37,7 +38,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         self.shapes = [x.shape for x in inputs]
         x, t = inputs
         if chainer.is_debug():
-            chainers._check_input_values(x, t, self._ignore_label)
+            check_classes(x, t, self._ignore_label)
         self._exponentials, maxima, self._sums = engine_of(x).exponentials(
             x, chainer.config.enable_backprop
         )

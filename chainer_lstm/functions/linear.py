@@ -12,10 +12,11 @@ import numpy
 from chainer import function_node
 from chainer.utils import type_check
 
+from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.lstm import Input, is_static
-from chainer_lstm.functions.node import arrays, check_unchanged, full, own
+from chainer_lstm.functions.lstm import is_static
+from chainer_lstm.functions.node import Input, arrays, check_unchanged, differentiated, full
 
 
 class Linear(function_node.FunctionNode):
@@ -24,7 +25,7 @@ class Linear(function_node.FunctionNode):
     names = ('x', 'W', 'b')
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, self.names)
+        argname(in_types, self.names)
         x, W, b = in_types
         type_check.expect(
             x.dtype.kind == 'f',
@@ -48,13 +49,7 @@ class Linear(function_node.FunctionNode):
             full(grad_outputs[0], (inputs[0].shape[0], inputs[1].shape[0]), inputs[0].dtype),
         )
         if chainer.config.enable_backprop:
-            inputs = own(inputs)
-            return chainer.grad(
-                [F.linear(*inputs)],
-                [inputs[i] for i in indexes],
-                grad_outputs,
-                enable_double_backprop=True,
-            )
+            return differentiated(self, lambda given: [F.linear(*given)], indexes, grad_outputs)
         x, W, gy = arrays((*inputs[:2], *grad_outputs))
         engine = engine_of(x)
         gradients = (

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import chainer
-import chainer.functions as F
 from chainer.utils import argument
 
+from chainer_lstm import cells
 from chainer_lstm.functions import checks
-from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.sequence import Plan, apply, split_steps
-from chainer_lstm.kernels import layout
+from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.plan import Plan
+from chainer_lstm.functions.sequence import apply
+from chainer_lstm.functions.weights import N_STEP
+from chainer_lstm.kernels.packing import Packing, packing_of_steps
 
 Weights = Sequence[Sequence[Input]]
 Result = tuple[chainer.Variable, chainer.Variable, tuple[chainer.Variable, ...]]
@@ -110,10 +112,12 @@ def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
                 f'expected {name} to be {rows} lists of 8 arrays, '
                 f'got lists of {[len(layer) for layer in weights]}'
             )
-    return layers(dropout_ratio, hx, cx, ws, bs, xs, directions)
+    packing = packing_of_steps(tuple(x.shape[0] for x in xs), hx.shape[1] if hx.ndim > 1 else 0)
+    return run(packing, dropout_ratio, hx, cx, ws, bs, xs, directions)
 
 
-def layers(
+def run(
+    packing: Packing,
     dropout_ratio: float,
     hx: Input,
     cx: Input,
@@ -122,17 +126,13 @@ def layers(
     xs: Sequence[Input],
     directions: int,
 ) -> Result:
-    """As ``n_step_lstm``, but xs may be empty, which leaves hx and cx as they are."""
-    if not len(xs):
-        return chainer.as_variable(hx), chainer.as_variable(cx), ()
-    batches = tuple(x.shape[0] for x in xs)
+    """Run stacked layers over arrays of rows that are packed in any way, as one node.
+
+    Returns:
+        hy, cy, and the outputs of xs.
+    """
     dropout = checks.dropout(dropout_ratio, len(ws) // directions)
-    plan = Plan(batches, directions, dropout, layout.N_STEP, 16)
-    hy, cy, y = apply(
-        plan,
-        hx,
-        cx,
-        F.concat(xs, axis=0),
-        [w for group in zip(ws, bs) for w in (*group[0], *group[1])],
-    )
-    return hy, cy, split_steps(y, batches)
+    plan = Plan(cells.lstm, packing, N_STEP, directions, dropout)
+    weights = [w for group in zip(ws, bs) for w in (*group[0], *group[1])]
+    new, ys = apply(plan, (cx, hx), xs, weights)
+    return new.h, new.c, ys

@@ -1,10 +1,9 @@
-"""The autograd node of one time step, the same for every cell, and what all nodes share."""
+"""What all autograd nodes share."""
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, Optional
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Optional, Union
 
 import chainer
 import chainer.functions as F
@@ -12,55 +11,18 @@ import numpy
 from chainer import function_node, variable
 
 from chainer_lstm import kernels
-from chainer_lstm.functions import passes
-from chainer_lstm.functions.chain import Chain
-from chainer_lstm.functions.checks import variable as checked
-from chainer_lstm.functions.config import engine_of
+from chainer_lstm.chainer_private import connect, unchecked_variable
+
+Input = Union[chainer.Variable, numpy.ndarray, Any]  # Any: cupy.ndarray, where there is CuPy
 
 
-class _VariableEngine(kernels.Engine):
-    """The reference maths on Chainer's own functions:
-    what the step computes, once more differentiable.
+class Node(function_node.FunctionNode):
+    """A node without what Chainer does around ``forward`` for hooks, debug mode and GPUs, where
+    there are none.
     """
-
-    xp = F
-
-    def cast(self, x: Any, dtype: Any) -> Any:
-        return F.cast(x, dtype)
-
-    def linear(self, x: Any, W: Any) -> Any:
-        return None if x is None else F.linear(x, W)
-
-    def dense(self, x: Any) -> Any:
-        return x
-
-    def zeros_like(self, x: Any) -> Any:
-        return chainer.Variable(x.xp.zeros_like(x.array))
-
-
-_variable_engine = _VariableEngine()
-
-
-class Chained(function_node.FunctionNode):
-    """A node of a time step, whose weight gradients are made for many steps at once.
-
-    A step hands the rows that its weight gradients are made of to the step
-    before it, if that one has the same weights and will run later in the same
-    backward pass.  The first step of the chain makes the gradients of all
-    steps, one product for each weight.
-
-    Attributes:
-        names: of the inputs.
-        weights: by name, (engine, rows) -> gradient.
-    """
-
-    names: tuple[str, ...]
-    weights: Mapping[str, Callable[..., Any]]
 
     def apply(self, inputs: tuple) -> tuple:
-        """Compute the outputs, without what Chainer does for hooks,
-        debug mode and GPUs where there are none.
-        """
+        """Compute the outputs, variables."""
         config = chainer.config
         variables = tuple([chainer.as_variable(x) for x in inputs])
         given = arrays(variables)
@@ -69,182 +31,15 @@ class Chained(function_node.FunctionNode):
             return super().apply(inputs)
         self._input_layouts = (None,) * len(given)
         if config.type_check:
-            self._check_data_type_forward(given)
+            self.check_types(given)
         return _connected(self, variables, self.forward(given))
+
+    def check_types(self, given: Sequence[Any]) -> None:
+        """Check the types of the inputs, by ``check_type_forward``."""
+        self._check_data_type_forward(given)
 
     def forward_chainerx(self, inputs: tuple) -> tuple:
         refuse_chainerx()
-
-    def _weight_gradients(
-        self,
-        engine: kernels.Engine,
-        rows: dict,
-        inputs: tuple,
-        indexes: tuple,
-        before: Optional[Chained],
-        given: Optional[dict],
-    ) -> dict[int, Any]:
-        """Return the gradients with respect to weights by index;
-        those that ``before`` will make are left out.
-
-        ``given`` is what ``passes.handed`` returns in ``backward``.
-        """
-        names, weights = self.names, self.weights
-        if given is None:  # called outside of a backward pass
-            given, before = {}, None
-        chain = Chain.of(given.pop(id(self), {}))
-        chain.append(rows)
-        last = 0 if before is None else len(before.inputs)  # of the inputs that the step before has
-        made, handed = {}, []
-        for i in indexes:
-            name = names[i]
-            if name not in weights:
-                continue
-            if i < last:
-                handed.append(name)
-            else:
-                gradient, weight = chain.gradient(engine, name, weights[name]), inputs[i]
-                if gradient.shape != weight.shape:  # NumPy broadcasts, where types are not checked
-                    raise ValueError(f'{name}: expected shape {gradient.shape}, got {weight.shape}')
-                made[i] = engine.cast(gradient, weight.dtype)
-        if handed:
-            if chain.is_long():
-                chain.fold(engine, {name: weights[name] for name in handed})
-            given.setdefault(id(before), {})[id(self)] = chain
-        return made
-
-    def _is_of_same_weights(self, before: Any) -> bool:
-        """Whether it is a step with the weights of this one;
-        the first of a chain may lack h and U.
-        """
-        if type(before) is not type(self) or len(before.inputs) > len(self.inputs):
-            return False
-        weights = self.weights
-        for name, mine, its in zip(self.names, self.inputs, before.inputs):
-            if mine is not its and name in weights:
-                return False
-        return True
-
-
-class StepNode(Chained):
-    """Inputs (c_prev, x, …) -> c, h.  Where x has fewer rows than c_prev,
-    the other rows of c are carried.
-
-    Backward runs on arrays, unless the gradients are to be differentiated
-    again (``chainer.config.enable_backprop``): then the step is computed once
-    more, on variables.
-
-    Steps are chained through c: the step that made c_prev receives the
-    gradient of its c from here, so it runs in the same backward pass.
-    """
-
-    step: kernels.Step
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.step.names
-
-    @property
-    def weights(self) -> Mapping[str, Callable[..., Any]]:
-        return self.step.weights
-
-    def apply(self, inputs: tuple) -> tuple:
-        try:
-            return super().apply(inputs)
-        except (AttributeError, TypeError):
-            for name, x in zip(
-                self.step.names, inputs
-            ):  # in Chainer's words it is hard to see which one is no array
-                checked(name, x)
-            raise
-
-    def forward(self, inputs: tuple) -> tuple:
-        self.retain_inputs(range(len(inputs)))
-        self.retain_outputs((0,))
-        self.shapes = [x.shape for x in inputs]
-        c_prev, x, *others = inputs
-        if not chainer.config.type_check:
-            self.check_broadcasting()
-        batch = len(x)
-        engine = engine_of(x)
-        self.saved, c, h = self.step.forward(engine, c_prev[:batch], x, *others)
-        self._dtype = h.dtype  # of the second output, which need not be that of c
-        if c.shape != (batch, *c_prev.shape[1:]):
-            raise ValueError(
-                f'expected weights that fit the state {c_prev.shape}, and h of {batch} rows as x; '
-                f'got a new state {c.shape}'
-            )
-        if batch < len(c_prev):
-            c = engine.xp.concatenate((c, c_prev[batch:]))
-        return c, h
-
-    def check_broadcasting(self) -> None:
-        """Refuse shapes that NumPy would broadcast, where types are not checked.
-
-        A cell that defines ``check_type_forward`` may define this too.
-
-        Raises:
-            ValueError: a shape in ``self.shapes`` does not fit.
-        """
-
-    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
-        return self._backward(indexes, grad_outputs, passes.handed())
-
-    def _backward(self, indexes: tuple, grad_outputs: tuple, given: Optional[dict]) -> tuple:
-        double = chainer.config.enable_backprop
-        c, (gc, gh) = self.get_retained_outputs()[0], grad_outputs
-        if double:
-            inputs: Any = self.get_retained_inputs()
-        else:  # what was retained, as arrays, without making six variables
-            inputs = [node.data for node in self.inputs]
-            c, gc, gh = arrays((c, gc, gh))
-        names, shape = self.step.names, self.shapes[0]
-        check_unchanged(self)
-        if c.shape != shape:
-            raise replaced('c of the output', shape, c.shape)
-        batch = len(inputs[1])
-        gc, gh = full(gc, shape, c.dtype), full(gh, (batch, *shape[1:]), self._dtype)
-        head = (inputs[0][:batch], *inputs[1:])
-        if double:
-            engine: kernels.Engine = _variable_engine
-            saved, c, _ = self.step.forward(engine, *head)
-        else:
-            engine, saved, c = engine_of(inputs[1]), self.saved, c[:batch]
-        gradients, rows = self.step.backward(
-            engine,
-            saved,
-            head,
-            c,
-            None if gc is None else gc[:batch],
-            gh,
-            [names[i] for i in indexes],
-        )
-
-        before = self.inputs[0].creator_node
-        if double or 0 not in indexes or not self._is_of_same_weights(before):
-            before = None
-        result: dict[int, Any] = self._weight_gradients(
-            engine, rows, inputs, indexes, before, given
-        )
-        for i in indexes:
-            if names[i] in gradients:
-                gx = engine.cast(gradients[names[i]], inputs[i].dtype)
-                result[i] = (
-                    self._carry(gx, inputs[0], gc) if i == 0 and len(gx) < len(inputs[0]) else gx
-                )
-        return tuple([as_variable(result.get(i)) for i in indexes])
-
-    def _carry(self, gc_prev: Any, c_prev: Any, gc: Any) -> variable.Variable:
-        """Return the gradient of all rows of c_prev:
-        that of the rows that were carried is the one of c.
-        """
-        batch = len(gc_prev)
-        if gc is None:
-            xp = chainer.backend.get_array_module(c_prev)
-            rest = xp.zeros((len(c_prev) - batch, *c_prev.shape[1:]), gc_prev.dtype)
-        else:
-            rest = gc[batch:]
-        return F.concat((gc_prev, rest), axis=0)
 
 
 def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -306,26 +101,10 @@ def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> Valu
 
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
-    """Return the outputs of a node as variables, in the graph if one grows:
-    the end of ``FunctionNode.apply``.
-    """
+    """Return the outputs of a node as variables, in the graph if one grows."""
     requires_grad = any(x.requires_grad for x in inputs)
     ys = tuple([as_variable(y, requires_grad) for y in outputs])
-    node._output_count = len(ys)
-    node._output_layouts = (None,) * len(ys)
-    if chainer.config.enable_backprop:
-        node.rank = max([x.rank for x in inputs])
-        node.inputs = tuple([x.node for x in inputs])
-        for y in ys:
-            y.creator_node = node
-        node.outputs = tuple([weakref.ref(y.node) for y in ys])
-        for k in node._input_indexes_to_retain or ():
-            inputs[k].retain_data()
-        retained = node._output_indexes_to_retain or ()
-        for k in retained:
-            ys[k].retain_data()
-        node._retained_output_data = tuple([outputs[k] for k in retained])
-        node.lazy_grad_sum = chainer.config.lazy_grad_sum
+    connect(node, inputs, ys, outputs)
     return ys
 
 
@@ -337,9 +116,7 @@ def as_variable(x: Any, requires_grad: bool = False) -> Optional[variable.Variab
     """
     if x is None or isinstance(x, variable.Variable):
         return x
-    return variable.Variable._init_unchecked(
-        x, requires_grad=requires_grad, is_chainerx_array=False
-    )
+    return unchecked_variable(x, requires_grad=requires_grad, is_chainerx_array=False)
 
 
 def arrays(variables: tuple) -> tuple:
@@ -347,13 +124,54 @@ def arrays(variables: tuple) -> tuple:
     return tuple([None if v is None else v.array for v in variables])
 
 
-def own(variables: tuple) -> list[chainer.Variable]:
+def own(variables: Sequence[chainer.Variable]) -> list[chainer.Variable]:
     """The variables under names of their own, for ``chainer.grad`` by each of them.
 
     It gives total derivatives: one that is given twice, or of which another is made, would be
     counted twice.
     """
     return [F.identity(v) for v in variables]
+
+
+def differentiated(
+    node: function_node.FunctionNode,
+    function: Callable[[list[chainer.Variable]], Sequence[chainer.Variable]],
+    indexes: Sequence[int],
+    grad_outputs: Sequence[Optional[chainer.Variable]],
+) -> tuple:
+    """Return the gradients of a node as variables, which can be differentiated again where
+    ``chainer.config.enable_backprop`` says so.
+
+    Args:
+        node: in backward, with all of its inputs retained.
+        function: computes its outputs, by Chainer's own functions, of its inputs.
+        indexes, grad_outputs: as ``backward`` gets them.
+    """
+    double = chainer.config.enable_backprop
+    with chainer.using_config('enable_backprop', True):
+        inputs = own(node.get_retained_inputs())
+        outputs = function(inputs)
+        given = [(y, g) for y, g in zip(outputs, grad_outputs) if g is not None]
+        return chainer.grad(
+            [y for y, _ in given],
+            [inputs[i] for i in indexes],
+            [g for _, g in given],
+            enable_double_backprop=double,
+        )
+
+
+def widened(engine: kernels.Engine, arrays: Sequence) -> Sequence:
+    """Return the arrays in one dtype, wide enough for the engine; None for None."""
+    dtypes = {x.dtype for x in arrays if x is not None}
+    dtype = engine.wide_dtype(*dtypes)
+    if dtypes == {dtype}:
+        return arrays
+    return [x if x is None or x.dtype == dtype else x.astype(dtype) for x in arrays]
+
+
+def cast(x: chainer.Variable, dtype: Any) -> chainer.Variable:
+    """Return a variable in another dtype; itself where it has that dtype already."""
+    return x if x.dtype == dtype else F.cast(x, dtype)
 
 
 def refuse_chainerx() -> NoReturn:

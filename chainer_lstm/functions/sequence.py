@@ -1,217 +1,171 @@
-"""Stacked layers over whole sequences as one autograd node,
-the same for every cell and order of weights.
-"""
+"""Stacked layers of a cell over whole sequences as one autograd node, packing included."""
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Union
+from collections.abc import Sequence
+from typing import Any, Optional, Union
 
 import chainer
 import chainer.functions as F
 import numpy
-from chainer import function_node
 from chainer.utils import type_check
 
-from chainer_lstm.functions import checks, outputs
+from chainer_lstm import cells, kernels
+from chainer_lstm.arrays import Array
+from chainer_lstm.cells import Cell
+from chainer_lstm.chainer_private import argname
+from chainer_lstm.functions import checks, composed
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.lstm import Input, is_static, lstm_step, peephole_lstm_step
+from chainer_lstm.functions.lstm import check_cell, is_static
 from chainer_lstm.functions.node import (
+    Input,
+    Node,
     arrays,
     as_variable,
     check_unchanged,
+    differentiated,
     full,
-    own,
-    refuse_chainerx,
+    widened,
 )
-from chainer_lstm.kernels import layout, sequence
-from chainer_lstm.kernels.packing import Rows, rows_of
-
-Array = Any
-Shape = tuple[int, ...]
-
-
-class Plan(NamedTuple):
-    """What a sequence is computed by, besides arrays.
-
-    Attributes:
-        batches: rows of each time step, not growing.
-        directions: 1 or 2.
-        dropout: ratio, on the inputs of every layer but the first.
-        order: of the gates in the weights; ``layout.INTERLEAVED`` for W, b, U
-            and three peepholes if there are any, ``layout.N_STEP`` for eight
-            matrices and eight biases.
-        n_weights: arrays of each layer and direction.
-    """
-
-    batches: tuple[int, ...]
-    directions: int
-    dropout: float
-    order: str
-    n_weights: int
-
-    @property
-    def total(self) -> int:
-        """P, the rows of all time steps."""
-        return sum(self.batches)
-
-    def groups(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
-        """The weights of each layer and direction."""
-        return [weights[k : k + self.n_weights] for k in range(0, len(weights), self.n_weights)]
-
-    def check_weights(self, got: Sequence[Shape], inputs: int, units: int) -> None:
-        """Compare the shapes of all weights with those that follow from the sizes of the input
-        and the state.
-
-        Raises:
-            ValueError: one does not fit.
-        """
-        expected = _weight_shapes(
-            self.order, self.n_weights, self.directions, len(got), inputs, units
-        )
-        if got == expected:
-            return
-        at = next(at for at in range(len(got)) if got[at] != expected[at])
-        k, j = divmod(at, self.n_weights)
-        if self.order != layout.N_STEP:
-            group = slice(k * self.n_weights, (k + 1) * self.n_weights)
-            raise ValueError(
-                f'expected weights[{k}] of shapes {list(expected[group])}, got {list(got[group])}'
-            )
-        # Chainer's words, where the input does not fit
-        of_input = (
-            k < self.directions and j < 4 and got[at][:1] == expected[at][:1] and len(got[at]) == 2
-        )
-        raise ValueError(
-            ('Inconsistent input size in input values and weight parameters: ' if of_input else '')
-            + f'expected {self.name(k, j)} of shape {expected[at]}, got {got[at]}'
-        )
-
-    def name(self, group: int, index: int) -> str:
-        """Return the name of a weight of a layer and direction,
-        as arguments of functions have it.
-        """
-        if self.order != layout.N_STEP:
-            return f'weights[{group}][{index}]'
-        return f'ws[{group}][{index}]' if index < 8 else f'bs[{group}][{index - 8}]'
-
-    def rows(self, batch: int, group: int) -> Rows:
-        """Where the rows of a layer and direction lie."""
-        return rows_of(self.batches, batch, self.is_reverse(group))
-
-    def is_reverse(self, group: int) -> bool:
-        """Return whether a layer and direction computes the last time step first."""
-        return group % self.directions == 1
+from chainer_lstm.functions.plan import Output, Plan
+from chainer_lstm.functions.weights import shapes_of, weights_of
+from chainer_lstm.kernels import products
+from chainer_lstm.kernels.engines.engine import Gradients, Layer
+from chainer_lstm.kernels.packing import packing_of_steps
+from chainer_lstm.kernels.sequence import layer_of, weight_gradients
 
 
-@functools.lru_cache(maxsize=256)
-def _weight_shapes(
-    order: str, n_weights: int, directions: int, count: int, inputs: int, units: int
-) -> tuple[Shape, ...]:
-    """Return the shapes of ``count`` weights, ``n_weights`` of each layer and direction."""
-    shapes: list[Shape] = []
-    for k in range(count // n_weights):
-        width = inputs if k < directions else directions * units
-        if order == layout.N_STEP:
-            shapes += [(units, width)] * 4 + [(units, units)] * 4 + [(units,)] * 8
-        else:
-            shapes += [(4 * units, width), (4 * units,), (4 * units, units)] + [(units, units)] * (
-                n_weights - 3
-            )
-    return tuple(shapes)
+class SequenceNode(Node):
+    """Inputs: the states, (S D, B, H) each, the arrays of the sequences, and the weights -> the
+    new states, and the arrays of the outputs.
 
-
-class LSTMSequence(function_node.FunctionNode):
-    """Inputs hx, cx (S * D, B, H), x (P, I), weights -> hy, cy (S * D, B, H), y (P, D * H).
-
-    States of a single layer may be (B, H), and x (T, B, I) where all steps
-    have B rows; hy, cy and y are then like them.  To reshape them outside
-    takes more time than a small sequence.
+    States of a single layer may be (B, H).  The sequences are one array (…, I), or several whose
+    rows are joined; the outputs are like them.  To rearrange them outside takes more time than a
+    small sequence.
 
     Backward runs on arrays and consumes what forward has saved; a second one
     runs forward again.  Gradients that are to be differentiated go through the
     single steps, which are differentiable themselves.
+
+    Args:
+        plan: what it is computed by.
+        inputs: the number of arrays of the sequences.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, inputs: int) -> None:
         super().__init__()
         self._plan = plan
+        states = len(plan.cell.states)
+        self._cuts = states, states + inputs
         self._drops = plan.dropout > 0 and chainer.config.train
         self._masks: dict[int, Array] = {}
+        self._noise: dict[int, Sequence[Array]] = {}
+        self._saved: Any = None
 
-    def apply(self, inputs):
-        """Where no graph grows and nobody looks on, without all that Chainer does around
-        ``forward``.
-        """
-        config, given = chainer.config, arrays(inputs)
+    def check_types(self, given: Sequence[Array]) -> None:
         dtype = given[0].dtype
-        plain = dtype.kind == 'f' and all(
-            type(x) is numpy.ndarray and x.dtype == dtype for x in given
-        )
-        if config.enable_backprop or config.debug or chainer.get_function_hooks() or not plain:
-            return super().apply(inputs)
-        _, outputs = self._run(given, False)
-        requires_grad = any(v.requires_grad for v in inputs)
-        return tuple([as_variable(y, requires_grad) for y in outputs])
+        if dtype.kind != 'f' or any(x.dtype != dtype for x in given):
+            super().check_types(given)
 
-    def check_type_forward(self, in_types):
-        hx, cx, x, *weights = in_types
-        type_check._argname((hx, cx, x), ('hx', 'cx', 'x'))
-        type_check.expect(x.dtype.kind == 'f')
+    def check_type_forward(self, in_types: Any) -> None:
+        states, xs, weights = self._split(in_types)
+        names = self.names
+        argname((*states, *xs), names[: self._cuts[1]])
+        for x in xs:
+            type_check.expect(x.dtype.kind == 'f')
+            checks.same_dtype('x', x=x, xs=xs[0])
         for w in weights:
             type_check.expect(w.dtype.kind == 'f')
             if type_check.eval(w.ndim) == 1:
-                checks.same_dtype('x', b=w, x=x)
-        checks.same_dtype('hx', hx=hx, x=x)
-        checks.same_dtype('cx', cx=cx, x=x)
+                checks.same_dtype('x', b=w, x=xs[0])
+        for name, state in zip(names, states):
+            checks.same_dtype(name, **{name: state, 'x': xs[0]})
 
-    def forward_chainerx(self, inputs):
-        refuse_chainerx()
+    def _split(self, inputs: Sequence[Any]) -> tuple[Sequence, Sequence, Sequence]:
+        """Return the states, the sequences and the weights among the inputs."""
+        first, last = self._cuts
+        return inputs[:first], inputs[first:last], inputs[last:]
 
-    def forward(self, inputs):
+    @property
+    def names(self) -> list[str]:
+        """The names of the inputs."""
+        first, last = self._cuts
+        xs = ['x'] if last - first == 1 else [f'xs[{k}]' for k in range(last - first)]
+        weights = range(len(self.shapes) - last) if hasattr(self, 'shapes') else ()
+        of_weights = [self._plan.form.name(*divmod(k, self._plan.form.count)) for k in weights]
+        return [*(f'{state}{"x"}' for state in self._plan.cell.states), *xs, *of_weights]
+
+    def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
         self.shapes = [x.shape for x in inputs]
-        keep = chainer.config.enable_backprop
+        has_backward = self._plan.cell.stages[0].backward is not None
+        keep = chainer.config.enable_backprop and has_backward
         saved, outputs = self._run(inputs, keep)
         self._saved = saved if keep else None
+        self._outputs = [(y.shape, y.dtype) for y in outputs]
         return outputs
 
-    def _run(self, inputs, keep):
-        engine, plan = engine_of(inputs[2]), self._plan
-        dtype = inputs[2].dtype
-        hx, cx, x, *weights = engine.wide(*inputs)
-        xp, saved = engine.xp, []
+    def _run(self, inputs: Sequence[Array], keep: bool) -> tuple[Any, tuple]:
+        """Compute the outputs, and what backward needs: the engine, and of each layer and
+        direction the ``Layer``, its gates.
+        """
+        plan, given = self._plan, inputs[self._cuts[0]]
+        engine, dtype, packing = engine_of(given), given.dtype, self._plan.packing
+        xp = engine.xp
+        states, xs, weights = self._split(widened(engine, inputs))
         groups = plan.groups(weights)
-        hx, cx = (s.reshape(len(groups), *s.shape[-2:]) for s in (hx, cx))
-        x = x.reshape(plan.total, x.shape[-1])
-        hy, cy = xp.empty_like(hx), xp.empty_like(cx)
+        states = [packing.sort(xp, s.reshape(len(groups), *s.shape[-2:])) for s in states]
+        new = [xp.empty_like(s) for s in states]
+        x = self._packed(xp, xs)
+        saved: list[tuple[Layer, Any]] = []
         for first in range(0, len(groups), plan.directions):
-            layer = range(first, first + plan.directions)
-            jobs = [
-                (
-                    self._dropped(engine, x, k),
-                    _pack(engine, groups[k], plan.order),
-                    hx[k],
-                    cx[k],
-                    plan.rows(hx.shape[1], k),
-                )
-                for k in layer
-            ]
-            outputs = []
-            for k, (_, packed, _, _, rows), (h, kept) in zip(
-                layer, jobs, sequence.forward_all(engine, jobs, keep)
-            ):
-                hy[k], cy[k] = rows.last(xp, kept.h), rows.last(xp, kept.c)
-                saved.append((rows, packed, kept))
-                outputs.append(h)
-            x = outputs[0] if plan.directions == 1 else xp.concatenate(outputs, axis=1)
-        states, rows = inputs[0].shape, inputs[2].shape[:-1]
-        outputs = hy.reshape(states), cy.reshape(states), x.reshape(*rows, x.shape[1])
-        return (engine, saved), tuple(engine.cast(y, dtype) for y in outputs)
+            layers = []
+            for k in range(first, first + plan.directions):
+                rows = plan.rows(k)
+                initial = plan.cell.State(*(s[k] for s in states))
+                named = plan.form.pack(xp, groups[k])
+                noise = self._drawn(xp, k, initial)
+                x_k = self._dropped(xp, x, k)
+                layers.append(layer_of(xp, plan.cell, named, rows, x_k, initial, noise))
+            saved += zip(layers, engine.sequence_forward(layers, keep))
+            for k, layer in enumerate(layers, first):
+                for y, buffer in zip(new, layer.states):
+                    y[k] = layer.rows.last(xp, buffer)
+            hs = [layer.rows.inner(layer.states[-1]) for layer in layers]
+            x = hs[0] if len(hs) == 1 else xp.concatenate(hs, axis=1)
+        outputs = [
+            packing.unsort(xp, y).reshape(shape) for y, shape in zip(new, self._shapes_of(inputs))
+        ]
+        if plan.output is Output.LAST:
+            h = packing.unsort(xp, new[-1][-plan.directions :])
+            outputs.append(xp.concatenate(h, axis=1))
+        else:
+            buffers = [layer.states[-1] for layer, _ in saved[-plan.directions :]]
+            outputs += self._unpacked(packing.unpack(xp, x, buffers), xs)
+        return (engine, saved), tuple([y.astype(dtype, copy=False) for y in outputs])
 
-    def _dropped(self, engine, x, k):
+    def _shapes_of(self, inputs: Sequence[Array]) -> list[tuple[int, ...]]:
+        return [x.shape for x in inputs[: self._cuts[0]]]
+
+    def _packed(self, xp: Any, xs: Sequence[Array]) -> Array:
+        """Return the packed rows of the sequences."""
+        x = xs[0] if len(xs) == 1 else xp.concatenate(xs)
+        if self._plan.swapped:
+            x = x.swapaxes(0, 1)
+        return self._plan.packing.pack(xp, x.reshape(-1, x.shape[-1]))
+
+    def _unpacked(self, y: Array, xs: Sequence[Array]) -> list[Array]:
+        """Return the arrays of the outputs, of rows as the caller has them."""
+        if len(xs) > 1:
+            ends = list(itertools.accumulate(len(x) for x in xs))
+            return [y[end - len(x) : end] for end, x in zip(ends, xs)]
+        batch, time = xs[0].shape[:2]
+        if self._plan.swapped:
+            return [y.reshape(time, batch, -1).swapaxes(0, 1)]
+        return [y.reshape(*xs[0].shape[:-1], y.shape[-1])]
+
+    def _dropped(self, xp: Any, x: Array, k: int) -> Array:
         """The input of a layer and direction;
         each has a mask of its own, drawn once, as Chainer draws it.
         """
@@ -220,178 +174,250 @@ class LSTMSequence(function_node.FunctionNode):
         if k not in self._masks:
             scale = x.dtype.type(1 / (1 - self._plan.dropout))
             # float64 on the CPU, for Chainer's numbers; CuPy's differ anyway, and float32 is faster
-            dtype = {} if engine.xp is numpy else {'dtype': numpy.float32}
-            drawn = engine.xp.random.rand(*x.shape, **dtype)
+            dtype = {} if xp is numpy else {'dtype': numpy.float32}
+            drawn = xp.random.rand(*x.shape, **dtype)
             self._masks[k] = (drawn >= self._plan.dropout) * scale
-        return x * engine.cast(self._masks[k], x.dtype)
+        return x * self._masks[k].astype(x.dtype, copy=False)
 
-    def backward(self, indexes, grad_outputs):
-        inputs = self.get_retained_inputs()
+    def _drawn(self, xp: Any, k: int, initial: Any) -> Sequence[Array]:
+        """The noise of a layer and direction, drawn once."""
+        if not self._plan.cell.noise or not chainer.config.train:
+            return self._noise.get(k, ())
+        if k not in self._noise:
+            shape = self._plan.packing.total, initial[-1].shape[-1]
+            self._noise[k] = self._plan.cell.draw(xp, shape, initial[-1].dtype)
+        return self._noise[k]
+
+    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         check_unchanged(self)
-        (states, _, rows), plan = self.shapes[:3], self._plan
-        shapes = states, states, (*rows[:-1], plan.directions * states[-1])
-        grad_outputs = tuple(
-            [full(g, shape, inputs[0].dtype) for g, shape in zip(grad_outputs, shapes)]
-        )
-        if chainer.config.enable_backprop:
-            return self._differentiable(inputs, indexes, grad_outputs)
-        inputs, grad_outputs = arrays(inputs), arrays(grad_outputs)
+        plan = self._plan
+        grad_outputs = tuple([full(g, *of) for g, of in zip(grad_outputs, self._outputs)])
+        if chainer.config.enable_backprop or plan.cell.stages[0].backward is None:
+            return differentiated(self, self._composed, indexes, grad_outputs)
+        inputs = arrays(self.get_retained_inputs())
         if self._saved is None:
             self._saved, _ = self._run(inputs, True)
         (engine, saved), self._saved = self._saved, None
-        xp = engine.xp
-        states, wide = (len(saved), *inputs[0].shape[-2:]), saved[0][2].gates.dtype
-        ghx, gcx = (_or_zeros(xp, g, states, wide) for g in grad_outputs[:2])
-        gy = grad_outputs[2]
+        of_states, gy = self._output_gradients(engine.xp, saved, arrays(grad_outputs), inputs)
+        first, last = self._cuts
+        gweights: dict[int, Array] = {}
+        for k in reversed(range(0, len(saved), plan.directions)):
+            layers, gates = zip(*saved[k : k + plan.directions])
+            begun = []
+            units = of_states[0].shape[-1]
+            for d in range(plan.directions):
+                output = None if gy is None else gy[:, d * units : (d + 1) * units]
+                begun.append(Gradients(output, plan.cell.State(*(g[k + d] for g in of_states))))
+            found = engine.sequence_backward(layers, gates, begun)
+            for d, state in enumerate(found):
+                for g, gradient in zip(of_states, state):
+                    g[k + d] = gradient
+            gy = None
+            for d, (layer, gpre) in enumerate(zip(layers, gates), k):
+                at = last + d * plan.form.count
+                if any(i in indexes for i in range(at, at + plan.form.count)):
+                    named = plan.form.unpack(engine.xp, weight_gradients(engine, layer, gpre))
+                    gweights.update(enumerate(named, at))
+                if k or any(first <= i < last for i in indexes):
+                    part = self._input_gradient(engine, layer, gpre, d)
+                    gy = part if gy is None else gy + part
+        found_states = self._state_gradients(engine.xp, of_states, inputs)
+        result = {**dict(enumerate(found_states)), **gweights}
         if gy is not None:
-            gy = gy.reshape(plan.total, gy.shape[-1])
-        gweights: list = [None] * (len(inputs) - 3)
-        for first in reversed(range(0, len(saved), plan.directions)):
-            gx = None
-            layer, units = range(first, first + plan.directions), states[2]
-            jobs = []
-            for k in layer:
-                rows, packed, kept = saved[k]
-                gh = None if gy is None else gy[:, (k - first) * units : (k - first + 1) * units]
-                jobs.append((kept, packed, rows, gh, ghx[k], gcx[k]))
-            for k, job, (gh0, gc0, gpre) in zip(layer, jobs, engine.recur_backward_all(jobs)):
-                (kept, packed, rows, *_), ghx[k], gcx[k] = job, gh0, gc0
-                at = 3 + k * plan.n_weights
-                if any(i in indexes for i in range(at, at + plan.n_weights)):
-                    found = sequence.weight_gradients(engine, kept, gpre, packed, rows)
-                    gweights[at - 3 : at - 3 + plan.n_weights] = _unpack(engine, found, plan.order)
-                if first or 2 in indexes:
-                    part = engine.matmul(gpre, packed.W)
-                    if k in self._masks:
-                        part *= self._masks[k]
-                    gx = part if gx is None else gx + part
-            gy = gx
-        gradients = (ghx, gcx, gy, *gweights)
-        return tuple(
-            [
-                as_variable(engine.cast(gradients[i], inputs[i].dtype).reshape(inputs[i].shape))
-                for i in indexes
-            ]
-        )
+            result.update(enumerate(self._sequence_gradients(engine.xp, gy, inputs), first))
+        return tuple([as_variable(result[i].astype(inputs[i].dtype, copy=False)) for i in indexes])
 
-    @property
-    def names(self):
-        """The names of the inputs."""
-        plan, weights = self._plan, range(len(self.shapes) - 3)
-        return ['hx', 'cx', 'x', *(plan.name(*divmod(k, plan.n_weights)) for k in weights)]
+    def _output_gradients(
+        self, xp: Any, saved: Sequence, grad_outputs: Sequence, inputs: Sequence[Array]
+    ) -> tuple[list[Array], Optional[Array]]:
+        """Return the gradients with respect to the last states, (S D, B, H) each, and to the
+        packed output (P, D H) or None, in the dtype of the gates.
+        """
+        plan, packing, states = self._plan, self._plan.packing, self._cuts[0]
+        dtype = saved[0][1].dtype
+        shape = len(saved), *inputs[0].shape[-2:]
+        found = []
+        for g in grad_outputs[:states]:
+            if g is None:
+                found.append(xp.zeros(shape, dtype))
+            else:  # a copy: it is overwritten
+                found.append(packing.sort(xp, g.astype(dtype, 'C').reshape(shape)))
+        gys = grad_outputs[states:]
+        self._of_initial = None
+        if all(g is None for g in gys):
+            return found, None
+        if plan.output is Output.LAST:
+            of_h = xp.stack(xp.split(gys[0].astype(dtype, copy=False), plan.directions, axis=1))
+            found[-1][-plan.directions :] += packing.sort(xp, of_h)
+            return found, None
+        if len(gys) > 1:
+            gy = xp.concatenate([
+                xp.zeros(*of) if g is None else g
+                for g, of in zip(gys, self._outputs[states:])
+            ])  # fmt: skip
+        else:
+            gy = gys[0].swapaxes(0, 1) if plan.swapped else gys[0]
+        gy = gy.reshape(-1, gy.shape[-1])
+        firsts = [plan.rows(d).first for d in range(plan.directions)]
+        gy, initial = packing.unpack_gradient(xp, gy, firsts)
+        self._of_initial = initial
+        return found, gy
 
-    def _differentiable(self, inputs, indexes, grad_outputs):
-        inputs = own(inputs)
-        outputs = composed(self._plan, inputs, lambda x, k: self._dropped(engine_of(x.array), x, k))
-        given = [(y, gy) for y, gy in zip(outputs, grad_outputs) if gy is not None]
-        return chainer.grad(
-            [y for y, _ in given],
-            [inputs[i] for i in indexes],
-            [gy for _, gy in given],
-            enable_double_backprop=True,
-        )
+    def _state_gradients(
+        self, xp: Any, of_states: Sequence[Array], inputs: Sequence[Array]
+    ) -> list[Array]:
+        """Return the gradients with respect to the initial states."""
+        if self._of_initial is not None:  # h0, that outputs at masked steps repeat
+            last = of_states[-1]
+            for d, g in enumerate(self._of_initial):
+                last[len(last) - self._plan.directions + d] += g
+        packing = self._plan.packing
+        return [packing.unsort(xp, g).reshape(x.shape) for g, x in zip(of_states, inputs)]
 
+    def _input_gradient(self, engine: kernels.Engine, layer: Layer, gpre: Array, k: int) -> Array:
+        """Return the gradient with respect to the input of a layer and direction."""
+        columns = products.columns(gpre, layer.cell.gates, layer.cell.inputs)
+        gx = engine.matmul(columns, layer.weights['W'])
+        if k in self._masks:
+            gx *= self._masks[k]
+        return gx
 
-def composed(plan: Plan, inputs: Sequence[chainer.Variable], drop: Callable) -> tuple:
-    """The same, step by step on variables.
-    ``drop(x, k)`` drops from the input of the k-th layer and direction.
-    """
-    hx, cx, x, *weights = inputs
-    states, rows, groups = hx.shape, x.shape[:-1], plan.groups(weights)
-    hx, cx = (F.reshape(s, (len(groups), *states[-2:])) for s in (hx, cx))
-    x = F.reshape(x, (plan.total, x.shape[-1]))
-    hy, cy, outputs = [], [], []
-    for k, group in enumerate(groups):
-        xs = split_steps(drop(x, k), plan.batches)
-        reverse = plan.is_reverse(k)
-        h, c, hs = _layer(
-            hx[k], cx[k], _interleaved(group, plan.order), xs[::-1] if reverse else xs
-        )
-        hy.append(h)
-        cy.append(c)
-        outputs.append(F.concat(hs[::-1] if reverse else hs, axis=0) if hs else h[:0])
-        if len(outputs) == plan.directions:
-            x = outputs[0] if plan.directions == 1 else F.concat(outputs, axis=1)
-            outputs = []
-    return (
-        F.reshape(F.stack(hy), states),
-        F.reshape(F.stack(cy), states),
-        F.reshape(x, (*rows, x.shape[1])),
-    )
+    def _sequence_gradients(self, xp: Any, gx: Array, inputs: Sequence[Array]) -> list[Array]:
+        """Return the gradients with respect to the arrays of the sequences, of packed rows."""
+        return self._unpacked(self._plan.packing.pack_gradient(xp, gx), self._split(inputs)[1])
+
+    def _composed(self, inputs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
+        """Compute the outputs step by step on variables."""
+        xp = engine_of(inputs[0].array).xp
+
+        def drop(x: chainer.Variable, k: int) -> chainer.Variable:
+            return self._dropped(xp, x, k)
+
+        states, xs, weights = self._split(inputs)
+        return composed.run_sequence(self._plan, states, xs, weights, drop, self._noise)
 
 
-def _layer(h, c, weights, xs):
-    """h, c (B, H), xs in the order of computation -> h, c, outputs."""
-    step = lstm_step if len(weights) == 3 else peephole_lstm_step
-    outputs = []
-    for x in xs:
-        batch = x.shape[0]
-        h_now, h_rest = (h, None) if batch == h.shape[0] else F.split_axis(h, [batch], axis=0)
-        c, y = step(c, h_now, x, *weights)
-        h = y if h_rest is None else F.concat((y, h_rest), axis=0)
-        outputs.append(y)
-    return h, c, outputs
+def apply(
+    plan: Plan, states: Sequence[Input], xs: Sequence[Input], weights: Sequence[Input]
+) -> tuple[Any, tuple[chainer.Variable, ...]]:
+    """Run a sequence, whose shapes other than those of states and weights were checked.
 
+    Args:
+        plan: what it is computed by.
+        states: in the order of the cell's; (S D, B, H), or (B, H) of a single layer.
+        xs: the arrays of the sequences.
+        weights: those of each layer and direction, one after the other.
 
-def _interleaved(group, order):
-    """Variables W, b, U and peepholes for the single steps."""
-    if order == layout.INTERLEAVED:
-        return group
-    W, U, b_x, b_h = (
-        layout.convert(F, group[k : k + 4], order, layout.INTERLEAVED) for k in range(0, 16, 4)
-    )
-    # the product gives the two biases gradients of their own: optimizer hooks work on them in place
-    return W, b_x + b_h * 1, U
-
-
-def _pack(engine, group, order):
-    target = engine.order(order)
-
-    def convert(x):
-        return layout.convert(engine.xp, x, order, target)
-
-    if order == layout.INTERLEAVED:
-        W, b, U, *peepholes = group
-        return sequence.Weights(convert(W), convert(b), convert(U), tuple(peepholes), target)
-    W, U, b_x, b_h = (convert(group[k : k + 4]) for k in range(0, 16, 4))
-    return sequence.Weights(W, b_x + b_h, U, (), target)
-
-
-def _unpack(engine, gradients, order):
-    W, b, U = (layout.convert(engine.xp, x, gradients.order, order) for x in gradients[:3])
-    if order == layout.INTERLEAVED:
-        return [W, b, U, *gradients.peepholes]
-    # dense, for ChainerMN sends their memory; optimizer hooks work on them in place:
-    # the two biases need one each
-    return [*(engine.xp.ascontiguousarray(x) for x in (*W, *U, *b)), *(x.copy('C') for x in b)]
-
-
-def _or_zeros(xp, gradient, shape, dtype):
-    if gradient is None:
-        return xp.zeros(shape, dtype)
-    return gradient.astype(dtype, 'C').reshape(shape)  # a copy: it is overwritten
-
-
-def apply(plan: Plan, hx: Input, cx: Input, x: Input, weights: Sequence[Input]) -> tuple:
-    """Run ``LSTMSequence``; its inputs and outputs.
+    Returns:
+        The new ``State``, as the states, and the outputs as the plan has them, none where they are
+        not wanted.
 
     Raises:
         ValueError: states or weights do not fit.
     """
     plan = plan._replace(dropout=checks.dropout(plan.dropout))
-    inputs = [chainer.as_variable(v) for v in (hx, cx, x, *weights)]
-    hx_shape, cx_shape, x_shape, *shapes = [v.shape for v in inputs]
-    layers = len(shapes) // plan.n_weights
-    plain = len(hx_shape) == len(cx_shape) == 2 and layers == 1 and plan.order != layout.N_STEP
-    outer = () if plain else (layers,)
-    units = hx_shape[-1] if hx_shape else 0
-    checks.states(hx_shape, cx_shape, outer, plan.batches, units)
-    plan.check_weights(tuple(shapes), x_shape[-1], units)
+    inputs = [chainer.as_variable(v) for v in (*states, *xs, *weights)]
+    count = len(states)
+    shapes = tuple(v.shape for v in inputs[count + len(xs) :])
+    layers = len(shapes) // plan.form.count
+    of_states = [v.shape for v in inputs[:count]]
+    outer = () if layers == 1 and len(of_states[0]) == 2 else (layers,)
+    units = of_states[0][-1] if of_states[0] else 0
+    names = [f'{name}x' for name in plan.cell.states]
+    checks.states(names, of_states, outer, plan.packing.sizes, units)
+    check_weights(plan, shapes, inputs[count].shape[-1], units)
     if is_static():
-        return composed(
-            plan, inputs, lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x
+        outputs = composed.run_sequence(
+            plan,
+            inputs[:count],
+            inputs[count : count + len(xs)],
+            inputs[count + len(xs) :],
+            lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x,
+            {},
         )
-    return LSTMSequence(plan).apply(inputs)
+    else:
+        outputs = SequenceNode(plan, len(xs)).apply(tuple(inputs))
+    return plan.cell.State(*outputs[:count]), tuple(outputs[count:])
+
+
+def check_weights(plan: Plan, got: tuple[tuple[int, ...], ...], inputs: int, units: int) -> None:
+    """Compare the shapes of all weights with those that follow from the sizes of the input
+    and the state.
+
+    Raises:
+        ValueError: one does not fit.
+    """
+    form, count = plan.form, plan.form.count
+    expected = shapes_of(form, plan.directions, len(got) // count, inputs, units)
+    if got == expected:
+        return
+    at = next(at for at in range(len(got)) if got[at] != expected[at])
+    k, j = divmod(at, count)
+    raise ValueError(
+        form.refusal(k, j, got[k * count :], expected[k * count :], k < plan.directions)
+    )
+
+
+def sequence(
+    cell: Cell,
+    states: Sequence[Input],
+    xs: Union[Input, Sequence[Input]],
+    weights: Sequence[Sequence[Input]],
+    *,
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+) -> tuple[Any, Any]:
+    """Stacked layers of any cell over whole sequences, as one node.
+
+    Args:
+        cell: see ``chainer_lstm.cells``.
+        states: the initial states in the order of ``cell.states``, each (S * D, B, H), one for
+            each layer and direction (index ``D * layer + direction``), or (B, H) if there is only
+            one.
+        xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
+        weights: for each layer and direction those of the cell, in the order of ``cell.weights``,
+            see ``cell.shapes``.  Later layers take D * H inputs.
+        bidirectional: D = 2 instead of 1.
+        dropout: ratio, on the inputs of every layer but the first.
+
+    Returns:
+        The last ``cell.State``, as the states, and the outputs as xs, (T, B, D * H) or a tuple of
+        (B_t, D * H).  Rows that a step does not have keep their state.
+
+    Raises:
+        ValueError: shapes do not fit, batches grow in time, or dropout is out of range.
+        chainer.utils.type_check.InvalidType: dtypes do not fit.
+        TypeError: no cell, no arrays, no lists of arrays, no number for dropout, or ChainerX
+            arrays.
+    """
+    check_cell(cell)
+    if len(checks.sequence('states', states, 'arrays')) != len(cell.states):
+        raise ValueError(f'expected states {", ".join(cell.states)}, got {len(states)} arrays')
+    names = [f'{name}x' for name in cell.states]
+    states = [checks.variable(name, s) for name, s in zip(names, states)]
+    return _run(cell, states, xs, weights, 2 if bidirectional else 1, dropout)
+
+
+def _run(cell, states, xs, weights, directions, dropout):
+    dense = not isinstance(xs, (list, tuple))
+    if dense:
+        xs = checks.variable('xs', xs)
+        if xs.ndim != 3:
+            raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
+        sizes, given = (xs.shape[1],) * xs.shape[0], (xs,)
+    else:
+        sizes, given = checks.steps(xs), xs
+    _check_layers(cell, directions, weights)
+    packing = packing_of_steps(sizes, _batch(states[0], sizes))
+    plan = Plan(cell, packing, weights_of(cell), directions, dropout)
+    new, ys = apply(plan, states, given, [w for group in weights for w in group])
+    return new, ys[0] if dense else ys
+
+
+def _batch(state: Any, sizes: Sequence[int]) -> int:
+    """Return the number of sequences, by a state that may have a wrong shape."""
+    rows = state.shape[-2] if state.ndim > 1 else 0
+    return max(rows, *sizes[:1], 0)
 
 
 def lstm_sequence(
@@ -403,15 +429,16 @@ def lstm_sequence(
     bidirectional: bool = False,
     dropout: float = 0.0,
 ) -> tuple:
-    """Stacked LSTM layers, with or without peepholes, over whole sequences, as one node.
+    """Stacked LSTM layers over whole sequences, as one node: ``sequence`` with states in Chainer's
+    order.
 
     Args:
         hx, cx: (S * D, B, H), the initial state of each layer and direction
             (index ``D * layer + direction``), or (B, H) if there is only one.
         xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
-        weights: for each layer and direction W (4H, I), b (4H,), U (4H, H),
-            and for peepholes P_i, P_f, P_o (H, H); gates interleaved as in
-            ``lstm``.  Later layers take D * H inputs.
+        weights: for each layer and direction W (4H, I), b (4H,), U (4H, H);
+            gates interleaved as in ``lstm``.  With P_i, P_f, P_o (H, H) besides, the cell is
+            ``cells.peephole``.  Later layers take D * H inputs.
         bidirectional: D = 2 instead of 1.
         dropout: ratio, on the inputs of every layer but the first.
 
@@ -424,29 +451,15 @@ def lstm_sequence(
         chainer.utils.type_check.InvalidType: dtypes do not fit.
         TypeError: no arrays, no lists of arrays, no number for dropout, or ChainerX arrays.
     """
-    directions = 2 if bidirectional else 1
-    dense = not isinstance(xs, (list, tuple))
     hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
-    if dense:
-        xs = checks.variable('xs', xs)
-        if xs.ndim != 3:
-            raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        batches, x = (xs.shape[1],) * xs.shape[0], xs
-    else:
-        batches = checks.steps(xs)
-        x = F.concat(xs, axis=0)
-    _check_layers(directions, weights)
-    plan = Plan(batches, directions, dropout, layout.INTERLEAVED, len(weights[0]))
-    hy, cy, y = apply(plan, hx, cx, x, [w for group in weights for w in group])
-    return hy, cy, y if dense else split_steps(y, batches)
+    first = weights[0] if isinstance(weights, (list, tuple)) and weights else ()
+    is_long = isinstance(first, (list, tuple)) and len(first) > len(cells.lstm.weights)
+    cell = cells.peephole if is_long else cells.lstm
+    new, ys = _run(cell, (cx, hx), xs, weights, 2 if bidirectional else 1, dropout)
+    return new.h, new.c, ys
 
 
-def split_steps(y: chainer.Variable, batches: tuple[int, ...]) -> tuple[chainer.Variable, ...]:
-    """Packed rows (P, N) -> a variable (B_t, N) for each time step."""
-    return outputs.split_axis(y, list(itertools.accumulate(batches[:-1]))) if batches else ()
-
-
-def _check_layers(directions, weights):
+def _check_layers(cell, directions, weights):
     if not checks.sequence('weights', weights, 'those of each layer') or len(weights) % directions:
         raise ValueError(
             f'expected weights of each layer and direction, {directions} a layer, '
@@ -455,10 +468,11 @@ def _check_layers(directions, weights):
     for k, group in enumerate(weights):
         for w in checks.sequence(f'weights[{k}]', group, 'arrays'):
             checks.variable(f'weights[{k}]', w)
-        if len(group) not in (3, 6) or len(group) != len(weights[0]):
+        if len(group) != len(cell.weights):
             raise ValueError(
-                f'expected weights[{k}] to be W, b, U, or these and three peepholes, '
-                f'as many in each layer and direction; got {len(group)} arrays'
+                f'expected weights[{k}] to be {", ".join(cell.weights)} of {cell.name}, '
+                f'got {len(group)} arrays'
             )
-    if weights[0][1].ndim != 1:
-        raise ValueError(f'expected weights[0][1] (b) of shape (4H,), got {weights[0][1].shape}')
+    b = weights[0][1]
+    if b.ndim != 1:
+        raise ValueError(f'expected weights[0][1] (b) of shape (GH,), got {b.shape}')

@@ -10,12 +10,11 @@ from typing import Any, Optional
 import chainer
 import numpy
 
-from chainer_lstm import links
 from chainer_lstm.interop import weights
 from chainer_lstm.kernels import layout
 
 _GATES = 'cifo'  # a, i, f, o in the package's words
-_PEEPHOLES = ('W_ci', 'W_cf', 'W_co')
+_OTHERS = {'P_i': 'W_ci', 'P_f': 'W_cf', 'P_o': 'W_co'}
 
 
 def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) -> chainer.Link:
@@ -23,11 +22,11 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
 
     Args:
         gates: ``W_xi, W_xf, W_xo, W_xc`` (I, H), ``W_hi, …`` (H, H) and
-            ``b_i, …`` (H,), with c for the cell's input; for a peephole link
+            ``b_i, …`` (H,), with c for the cell's input; where gates see c,
             also ``W_ci, W_cf, W_co``, (H, H) for ``c @ W_ci`` or (H,) for
             ``c * W_ci``.  Arrays, torch tensors or variables.
         into: a class for a new link, or a link, whose weights are set.
-            Default: ``StatefulPeepholeLSTM`` if there are peepholes, else ``LSTM``.
+            Default: the link with a state that has just these weights, such as ``LSTM``.
 
     Raises:
         KeyError: a key is missing, or one is none of these; nothing was changed.
@@ -36,9 +35,9 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
     """
     if not isinstance(gates, Mapping):
         raise TypeError(f'expected a dictionary of gates, got {type(gates).__name__}')
-    with_peepholes = any(key in gates for key in _PEEPHOLES)
+    others = _OTHERS if any(key in gates for key in _OTHERS.values()) else {}
     expected = [f'{kind}{g}' for kind in ('W_x', 'W_h', 'b_') for g in _GATES]
-    expected += _PEEPHOLES if with_peepholes else ()
+    expected += others.values()
     for key in sorted(gates.keys() ^ set(expected)):
         problem = f'got only {sorted(gates)}' if key in expected else 'got this one too'
         raise KeyError(f'{key}: expected the keys {", ".join(expected)}, {problem}')
@@ -52,12 +51,10 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
         )
         for kind, shape in (('W_x', (in_size, units)), ('W_h', (units, units)), ('b_', (units,)))
     )
-    peepholes = (
-        tuple(_matrix(key, gates[key], units) for key in _PEEPHOLES) if with_peepholes else ()
-    )
-    default = links.StatefulPeepholeLSTM if with_peepholes else links.LSTM
-    layer = weights.Layer(W, U, b, peepholes=peepholes)
-    return weights.write(weights.Weights([layer]), default if into is None else into)
+    matrices = {name: _matrix(key, gates[key], units) for name, key in others.items()}
+    layer = weights.Layer(W, U, b, others=matrices)
+    into = weights.link_with(others) if into is None else into
+    return weights.write(weights.Weights([layer]), into)
 
 
 def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
@@ -67,7 +64,7 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
         link: of the LSTM family, of one layer in one direction.
 
     Returns:
-        The matrices and biases by the names of ``from_gates``; peepholes are (H, H).
+        The matrices and biases by the names of ``from_gates``; ``W_ci, …`` are (H, H).
 
     Raises:
         TypeError: no link of the LSTM family.
@@ -84,7 +81,7 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
         for kind, x in (('W_x', layer.W), ('W_h', layer.U), ('b_', layer.bias))
         for g, part in zip(_GATES, layout.split(x, layout.INTERLEAVED))
     }
-    return {**gates, **{key: P.T.copy() for key, P in zip(_PEEPHOLES, layer.peepholes)}}
+    return {**gates, **{_OTHERS[name]: P.T.copy() for name, P in layer.others.items()}}
 
 
 def _matrix(key: str, value: Any, units: int) -> numpy.ndarray:

@@ -30,12 +30,12 @@ def to_keras(link: chainer.Link) -> list[numpy.ndarray]:
 
     Raises:
         TypeError: no link of the LSTM family.
-        ValueError: peepholes, which Keras has not, or the size of the input is not known yet.
+        ValueError: weights that Keras has not, or the size of the input is not known yet.
     """
     arrays = []
-    for layer in weights.read(link).layers:
-        if any(P.any() for P in layer.peepholes):
-            raise ValueError("peepholes: expected none for Keras's LSTM, got P_i, P_f, P_o")
+    layers = weights.read(link).layers
+    weights.check_others(layers, "Keras's LSTM")
+    for layer in layers:
         W, U, b = (
             layout.convert(numpy, x, layout.INTERLEAVED, layout.TORCH)
             for x in (layer.W, layer.U, layer.bias)
@@ -91,6 +91,6 @@ def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
 
 def _directions(into: weights.Into) -> int:
     if isinstance(into, links.SequenceLSTM):
-        return into._directions
+        return into.directions
     cls = into if isinstance(into, type) else type(into)
     return 2 if issubclass(cls, weights.chainers(links.NStepBiLSTM)) else 1

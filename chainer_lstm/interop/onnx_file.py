@@ -41,9 +41,9 @@ def export_onnx(
     Args:
         model: one of these, with x and y of the file:
 
-            - ``LSTM``, ``StatelessLSTM``, ``StatefulPeepholeLSTM`` (peepholes
-              have to be diagonal): x (T, B, I) or, for one step, (B, I), as
-              the example is -> y (T, B, H) or (B, H)
+            - ``LSTM`` and the other links of one cell (matrices from c to a
+              gate have to be diagonal): x (T, B, I) or, for one step, (B, I),
+              as the example is -> y (T, B, H) or (B, H)
             - ``NStepLSTM``, ``NStepBiLSTM``: a list of sequences; x (T, B, I)
               -> y (T, B, D * H), with 0 after the end of a sequence
             - ``SequenceLSTM``: x and y as the link's, no lengths
@@ -56,8 +56,8 @@ def export_onnx(
 
     Raises:
         TypeError: the model is none of these, the example no array.
-        ValueError: a dtype of no floats, full peephole matrices, sizes that are not known yet, or
-            an example that does not fit; nothing is written.
+        ValueError: a dtype of no floats, full matrices from c to a gate, sizes that are not known
+            yet, or an example that does not fit; nothing is written.
     """
     import onnx
 
@@ -83,7 +83,7 @@ def export_onnx(
 
 def _language_model(model: chainer.Link) -> tuple[L.EmbedID, list[chainer.Link], L.Linear]:
     """-> embed, l1 … lS, l(S+1)."""
-    children = {child.name: child for child in model.children()}
+    children = {str(child.name): child for child in model.children()}
     layers = len(children) - 2
     expected = ['embed', *(f'l{k + 1}' for k in range(layers + 1))]
     if (
@@ -254,7 +254,7 @@ def _optional_state(graph: _Graph, name: str, default: numpy.ndarray, x: str) ->
 
 
 def _node_weights(graph: _Graph, layers: Sequence[weights.Layer]) -> list[str]:
-    """Names of W (D, 4H, I), R (D, 4H, H), B (D, 8H) and, if there are peepholes, P (D, 3H)."""
+    """Names of W (D, 4H, I), R (D, 4H, H), B (D, 8H) and, where gates see c, P (D, 3H)."""
 
     def stack(parts):
         return graph.weight(numpy.stack(parts))
@@ -268,7 +268,7 @@ def _node_weights(graph: _Graph, layers: Sequence[weights.Layer]) -> list[str]:
         )
         for layer in layers
     ]
-    P = [_diagonals(layer.peepholes) for layer in layers if layer.peepholes]
+    P = [_diagonals(layer.others) for layer in layers if layer.others]
     return [
         stack([order(layer.W) for layer in layers]),
         stack([order(layer.U) for layer in layers]),
@@ -277,15 +277,15 @@ def _node_weights(graph: _Graph, layers: Sequence[weights.Layer]) -> list[str]:
     ]
 
 
-def _diagonals(peepholes: Sequence[numpy.ndarray]) -> numpy.ndarray:
+def _diagonals(matrices: Mapping[str, numpy.ndarray]) -> numpy.ndarray:
     """P_i, P_f, P_o -> (3H,), in ONNX's order, which has the cell's input last."""
-    for name, P in zip('ifo', peepholes):
-        if numpy.count_nonzero(P - numpy.diag(numpy.diag(P))):
+    i, f, o = (numpy.diag(matrices[name]) for name in ('P_i', 'P_f', 'P_o'))
+    for gate, diagonal in (('i', i), ('f', f), ('o', o)):
+        if numpy.count_nonzero(matrices[f'P_{gate}'] - numpy.diag(diagonal)):
             raise ValueError(
-                f'peep_{name}/W: expected a diagonal matrix, as the peepholes of ONNX are vectors; '
+                f'peep_{gate}/W: expected a diagonal matrix, as ONNX has a vector in its place; '
                 'got a full one'
             )
-    i, f, o = (numpy.diag(P) for P in peepholes)
     return layout.join(numpy, [i, i, f, o], layout.ONNX)[: 3 * len(i)]
 
 

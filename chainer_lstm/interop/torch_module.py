@@ -10,7 +10,7 @@ import numpy
 from chainer_lstm.interop import weights
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import SequenceLSTM
-from chainer_lstm.links.base import KeepsState
+from chainer_lstm.links.state import KeepsState
 
 if TYPE_CHECKING:
     import torch
@@ -29,13 +29,12 @@ def to_torch(link: chainer.Link) -> torch.nn.LSTM:
 
     Raises:
         TypeError: no link of the LSTM family.
-        ValueError: peepholes, which torch has not, or the size of the input is not known yet.
+        ValueError: weights that torch has not, or the size of the input is not known yet.
     """
     import torch
 
     found = weights.read(link)
-    if any(P.any() for layer in found.layers for P in layer.peepholes):
-        raise ValueError('peepholes: expected none for torch.nn.LSTM, got P_i, P_f, P_o')
+    weights.check_others(found.layers, 'torch.nn.LSTM')
     layers, in_size, units = found.sizes
     with torch.random.fork_rng(
         devices=[]
@@ -114,7 +113,7 @@ def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Ten
     """The state that a stateful link keeps, for ``torch.nn.LSTM``.
 
     Args:
-        link: ``LSTM``, ``StatefulPeepholeLSTM`` or a stateful ``SequenceLSTM``.
+        link: of one cell that keeps its state, such as ``LSTM``, or a stateful ``SequenceLSTM``.
 
     Returns:
         (h0, c0), tensors (S * D, B, H) on the CPU; None where there is no state.

@@ -4,7 +4,8 @@ which every converter reads from and writes to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, Union
 
 import chainer
@@ -15,12 +16,11 @@ from chainer.backends import cuda
 from chainer_lstm import links
 from chainer_lstm.functions.checks import dropout as dropout_of
 from chainer_lstm.kernels import layout
-from chainer_lstm.links import checks
+from chainer_lstm.links import loading
 
 Array = numpy.ndarray
 Into = Union[type, chainer.Link]
 
-_PEEPHOLES = ('peep_i', 'peep_f', 'peep_o')
 # of a link's own arrays, those that are no weights of the layers
 _STATE = {'c', 'h', 'c0', 'h0'}
 
@@ -29,14 +29,14 @@ class Layer(NamedTuple):
     """One layer in one direction, gates interleaved a, i, f, o, on the CPU.
 
     W (4H, I), U (4H, H), b (4H,); b_h (4H,), a second bias that is added to
-    b, or None; peepholes P_i, P_f, P_o (H, H), or none.
+    b, or None; the other weights of the cell by name, of an LSTM none.
     """
 
     W: Array
     U: Array
     b: Array
     b_h: Optional[Array] = None
-    peepholes: tuple[Array, ...] = ()
+    others: Mapping[str, Array] = MappingProxyType({})
 
     @property
     def bias(self) -> Array:
@@ -65,8 +65,11 @@ def chainers(cls: type) -> type:
     return next(base for base in cls.__mro__ if base.__module__.startswith('chainer.links.'))
 
 
-_CELLS = (chainers(links.LSTM), chainers(links.StatelessLSTM), chainers(links.StatefulPeepholeLSTM))
-_PEEPHOLE = _CELLS[2]
+# the links of one cell
+_CELL_LINKS = [
+    cls for cls in (getattr(links, name) for name in links.__all__) if hasattr(cls, 'weight_keys')
+]
+_CELLS = tuple(chainers(cls) for cls in _CELL_LINKS)
 _UNIDIRECTIONAL, _BIDIRECTIONAL = chainers(links.NStepLSTM), chainers(links.NStepBiLSTM)
 _N_STEP = (_UNIDIRECTIONAL, _BIDIRECTIONAL)
 FAMILY = (*_CELLS, *_N_STEP, links.SequenceLSTM)
@@ -123,7 +126,8 @@ def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
         if isinstance(link, _N_STEP):
             layers = [_n_step_layer(arrays, f'{k}/') for k in range(count)]
         else:
-            layers = [_cell_layer(arrays, prefix) for prefix in _prefixes(link)]
+            keys = _keys(type(link))
+            layers = [_cell_layer(arrays, prefix, keys) for prefix in _prefixes(link)]
     except KeyError as error:
         raise KeyError(
             f'{error.args[0]}: expected in a {type(link).__name__}, got only {sorted(arrays)}'
@@ -151,7 +155,7 @@ def write(weights: Weights, into: Into) -> chainer.Link:
             f'{key}: expected a {cls.__name__} as it was made, got one where only {where} it'
         )
     deserializer = serializers.NpzDeserializer({**own, **arrays})
-    checks.stored(link, deserializer)
+    loading.check(link, deserializer)
     deserializer.load(link)
     return link
 
@@ -185,12 +189,35 @@ def arrays_of(link: chainer.Link) -> dict[str, Array]:
     return dict(serializer.target)
 
 
-def _cell_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
-    names = _PEEPHOLES if f'{prefix}peep_i/W' in arrays else ()
-    return Layer(
-        *(arrays[prefix + key] for key in ('upward/W', 'lateral/W', 'upward/b')),
-        peepholes=tuple(arrays[f'{prefix}{name}/W'] for name in names),
-    )
+def link_with(others: Collection[str]) -> type:
+    """Return the link of one cell that has just these weights besides W, b and U."""
+    names = {'W', 'b', 'U', *others}
+    return next(cls for cls in _CELL_LINKS if cls.weight_keys.keys() == names)
+
+
+def check_others(layers: Sequence[Layer], target: str, known: Collection[str] = ()) -> None:
+    """Check that a target loses nothing: that weights which it does not know are zero.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for layer in layers:
+        if any(x.any() for name, x in layer.others.items() if name not in known):
+            raise ValueError(
+                f'peepholes: expected none for {target}, got {", ".join(layer.others)}'
+            )
+
+
+def _keys(cls: type) -> Mapping[str, str]:
+    """Return the keys of the weights of a layer and direction, by name, in a link made of cells."""
+    found = (link.weight_keys for link in _CELL_LINKS if issubclass(cls, chainers(link)))
+    return next(found, links.StatelessLSTM.weight_keys)
+
+
+def _cell_layer(arrays: Mapping[str, Array], prefix: str, keys: Mapping[str, str]) -> Layer:
+    found = {name: arrays[prefix + key] for name, key in keys.items()}
+    W, U, b = (found.pop(name) for name in ('W', 'U', 'b'))
+    return Layer(W, U, b, others=found)
 
 
 def _n_step_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
@@ -222,35 +249,30 @@ def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, Array]:
                 arrays.update({f'{k}/{kind}{first + j}': part for j, part in enumerate(parts)})
         return arrays
     for prefix, layer in zip(_prefixes(link), weights.layers):
-        arrays.update(
-            {
-                f'{prefix}upward/W': layer.W,
-                f'{prefix}upward/b': layer.bias,
-                f'{prefix}lateral/W': layer.U,
-            }
-        )
-        if isinstance(link, _PEEPHOLE):
-            units = layer.U.shape[1]
-            peepholes = layer.peepholes or [numpy.zeros((units, units), layer.U.dtype)] * 3
-            arrays.update({f'{prefix}{name}/W': P for name, P in zip(_PEEPHOLES, peepholes)})
+        found = {'W': layer.W, 'b': layer.bias, 'U': layer.U, **layer.others}
+        zeros = numpy.zeros_like(layer.U[: layer.U.shape[1]])  # (H, H), as all others are
+        for name, key in _keys(type(link)).items():
+            arrays[prefix + key] = found.get(name, zeros)
     return arrays
 
 
 def _prefixes(link: chainer.Link) -> list[str]:
     """Where the keys of each layer and direction begin, in a link made of cells."""
-    return [f'{name}/' for name in link._names] if isinstance(link, links.SequenceLSTM) else ['']
+    return (
+        [f'{name}/' for name in link.cell_names] if isinstance(link, links.SequenceLSTM) else ['']
+    )
 
 
 def _shape(link: chainer.Link) -> tuple[int, int, float]:
     """-> number of layers times directions, directions, dropout."""
     if isinstance(link, links.SequenceLSTM):
-        return len(link._names), link._directions, link.dropout
+        return len(link.cell_names), link.directions, link.dropout
     if isinstance(link, _N_STEP):
         return len(link), 2 if isinstance(link, _BIDIRECTIONAL) else 1, link.dropout
     return 1, 1, 0.0
 
 
-def _new(weights: Weights, cls: type) -> chainer.Link:
+def _new(weights: Weights, cls: Any) -> chainer.Link:
     layers, in_size, units = weights.sizes
     with chainer.using_config('dtype', weights.layers[0].W.dtype):
         if issubclass(cls, _N_STEP):
@@ -286,7 +308,4 @@ def _check_fit(weights: Weights, into: Into, cls: type) -> None:
     ):
         if expected != got:
             raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {got}')
-    if not issubclass(cls, _PEEPHOLE) and any(
-        P.any() for layer in weights.layers for P in layer.peepholes
-    ):
-        raise ValueError(f'peepholes: expected none for {cls.__name__}, got P_i, P_f, P_o')
+    check_others(weights.layers, cls.__name__, _keys(cls))

@@ -2,7 +2,7 @@
 Knows nothing of Chainer.
 """
 
-from chainer_lstm.kernels.engine import Engine, engine_of
-from chainer_lstm.kernels.steps import LSTM, LSTM_STEP, PEEPHOLE_CELL, Step
+from chainer_lstm.kernels.engines.engine import Engine
+from chainer_lstm.kernels.engines.registry import ENGINES, engine_of
 
-__all__ = ['LSTM', 'LSTM_STEP', 'PEEPHOLE_CELL', 'Engine', 'Step', 'engine_of']
+__all__ = ['ENGINES', 'Engine', 'engine_of']

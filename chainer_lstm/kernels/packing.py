@@ -7,11 +7,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import numpy
 
-Array = Any
+from chainer_lstm.arrays import Array
 
 
 class Rows:
@@ -67,11 +67,11 @@ class Rows:
         counts = numpy.array([n for _, n in self.steps], numpy.intp)
         return (counts > numpy.arange(self.batch)[:, None]).sum(axis=1, dtype=numpy.int32)
 
-    def buffer(self, xp: Any, initial: Array) -> tuple[Array, Array]:
-        """A buffer that holds the initial state (B, H), and its packed rows (P, H)."""
+    def buffer(self, xp: Any, initial: Array) -> Array:
+        """Return a buffer (P + B, H) that holds the initial state (B, H)."""
         buffer = xp.empty((self.total + self.batch, initial.shape[1]), initial.dtype)
         buffer[self.initial : self.initial + self.batch] = initial
-        return buffer, self.inner(buffer)
+        return buffer
 
     def inner(self, buffer: Array) -> Array:
         """The packed rows (P, H) of a buffer."""
@@ -129,3 +129,151 @@ class Rows:
 def rows_of(batches: tuple[int, ...], batch: int, reverse: bool) -> Rows:
     """The ``Rows``, which nobody changes, of sequences as they were before."""
     return Rows(batches, batch, reverse)
+
+
+class Packing:
+    """A ragged batch as packed rows, and where its rows lie in the arrays of a caller.
+
+    The rows of all steps are packed: those of step 0 first, the sequence with the most steps first
+    in each.  A caller's arrays, joined along the first axis, have N rows; those that are not packed
+    are masked.
+
+    Attributes:
+        sizes: the number of rows of each time step, not growing.
+        batch: B, the number of sequences.
+        order: (B,), the sequence of each row of a state, or None where they are in order.
+        rows: (P,), the caller's row of each packed row, or None where they are in order.
+        masked: (N - P,), the caller's masked rows, or None.
+        repeated: for each direction (N - P,), the row of a buffer of states (see ``Rows``) that
+            the output repeats at a masked row: the last one before it in the direction's order.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        batch: int,
+        order: Optional[numpy.ndarray] = None,
+        rows: Optional[numpy.ndarray] = None,
+        masked: Optional[numpy.ndarray] = None,
+        repeated: Sequence[numpy.ndarray] = (),
+    ) -> None:
+        self.sizes = sizes
+        self.batch = batch
+        self.total = sum(sizes)
+        is_sorted = order is None or bool((order[1:] > order[:-1]).all())
+        self.order = None if is_sorted else order
+        self.rows = rows
+        self.masked = masked if masked is not None and len(masked) else None
+        self.repeated = repeated
+
+    def pack(self, xp: Any, x: Array) -> Array:
+        """(N, I) -> (P, I)."""
+        return x if self.rows is None else x[xp.asarray(self.rows)]
+
+    def pack_gradient(self, xp: Any, gx: Array) -> Array:
+        """Return the gradient of ``pack`` with respect to its input: (P, I) -> (N, I)."""
+        return gx if self.rows is None else self._scattered(xp, gx)
+
+    def unpack(self, xp: Any, y: Array, buffers: Sequence[Array]) -> Array:
+        """(P, D H), and the buffers (P + B, H) of its directions -> (N, D H)."""
+        if self.rows is None:
+            return y
+        found = self._scattered(xp, y)
+        if self.masked is not None:
+            repeated = [buffer[xp.asarray(k)] for buffer, k in zip(buffers, self.repeated)]
+            found[xp.asarray(self.masked)] = xp.concatenate(repeated, axis=1)
+        return found
+
+    def unpack_gradient(self, xp: Any, gy: Array, firsts: Sequence[int]) -> tuple[Array, Any]:
+        """Return the gradient of ``unpack`` with respect to its input, (N, D H) -> (P, D H), and to
+        the initial states of the directions, D arrays (B, H), or None without masked rows.
+
+        ``firsts`` are ``Rows.first`` of the directions.
+        """
+        if self.rows is None:
+            return gy, None
+        found = gy[xp.asarray(self.rows)]
+        if self.masked is None:
+            return found, None
+        of_masked = xp.split(gy[xp.asarray(self.masked)], len(firsts), axis=1)
+        initial = []
+        for d, (first, part) in enumerate(zip(firsts, of_masked)):
+            buffer = xp.zeros((self.total + self.batch, part.shape[1]), gy.dtype)
+            add_at(xp, buffer, xp.asarray(self.repeated[d]), part)
+            columns = slice(d * part.shape[1], (d + 1) * part.shape[1])
+            found[:, columns] += buffer[first : first + self.total]
+            initial.append(buffer[: self.batch] if first else buffer[self.total :])
+        return found, initial
+
+    def sort(self, xp: Any, state: Array) -> Array:
+        """Return states (S D, B, H) with the rows as packed ones have them."""
+        return state if self.order is None else state[:, xp.asarray(self.order)]
+
+    def unsort(self, xp: Any, state: Array) -> Array:
+        """Return the inverse of ``sort``."""
+        if self.order is None:
+            return state
+        found = xp.empty_like(state)
+        found[:, xp.asarray(self.order)] = state
+        return found
+
+    def _scattered(self, xp: Any, x: Array) -> Array:
+        """(P, M) -> (N, M), with zeros at masked rows."""
+        masked = 0 if self.masked is None else len(self.masked)
+        found = (xp.zeros if masked else xp.empty)((self.total + masked, x.shape[1]), x.dtype)
+        found[xp.asarray(self.rows)] = x
+        return found
+
+
+def add_at(xp: Any, x: Array, rows: Array, values: Array) -> None:
+    """Add rows of values to rows of x, which may be given several times."""
+    if xp is numpy:
+        numpy.add.at(x, rows, values)
+    else:
+        import cupyx
+
+        cupyx.scatter_add(x, rows, values)
+
+
+@functools.lru_cache(maxsize=256)
+def packing_of_steps(sizes: tuple[int, ...], batch: int) -> Packing:
+    """Return the packing of arrays that are packed already, such as time steps one after the
+    other.
+    """
+    return Packing(sizes, batch)
+
+
+@functools.lru_cache(maxsize=32)
+def packing_of_sequences(lengths: tuple[int, ...]) -> Packing:
+    """Return the packing of whole sequences, one after the other."""
+    counts = numpy.array(lengths, numpy.intp)
+    # sorted as in Chainer: the order of equal lengths decides which dropout each gets
+    order = numpy.argsort(-counts)
+    sizes = [int(numpy.sum(counts > t)) for t in range(counts.max(initial=0))]
+    starts = (numpy.cumsum(counts) - counts)[order]
+    rows = [starts[:n] + t for t, n in enumerate(sizes)]
+    return Packing(tuple(sizes), len(lengths), order, numpy.concatenate([starts[:0], *rows]))
+
+
+def packing_of_padded(valid: numpy.ndarray, batch_first: bool) -> Packing:
+    """Return the packing of padded sequences.
+
+    Args:
+        valid: (B, T) booleans, whether a step is not masked.
+        batch_first: whether the caller's rows are those of (B, T), not of (T, B).
+    """
+    batch, time = valid.shape
+    counts = valid.sum(axis=1)
+    order = numpy.argsort(-counts, kind='stable')
+    counts, valid = counts[order], valid[order].T
+    sizes = [int((counts > t).sum()) for t in range(counts.max(initial=0))]
+    starts = numpy.cumsum([0, *sizes])
+    rank, seen = numpy.arange(batch), valid.cumsum(axis=0)  # seen: valid steps, this one included
+    packed = starts[seen - 1] + rank
+    step, sequence = (1, time) if batch_first else (batch, 1)
+    flat = numpy.arange(time)[:, None] * step + order * sequence
+    rows = flat[valid][numpy.argsort(packed[valid])]
+    # in buffers of states: forward begins with the initial ones, reverse ends with them
+    before = numpy.where(seen == 0, rank, batch + packed)
+    after = numpy.where(seen == counts, starts[-1] + rank, starts[seen] + rank)
+    return Packing(tuple(sizes), batch, order, rows, flat[~valid], (before[~valid], after[~valid]))

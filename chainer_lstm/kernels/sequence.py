@@ -1,142 +1,110 @@
-"""One layer in one direction over whole sequences, over any engine.
+"""One layer in one direction over whole sequences: the time loop of every cell and engine.
 
-The product of the input is made for all steps at once (by the native engine
-for a few at a time), then the recurrence runs with one small product a step,
-and the gradients of the weights are one product each.  ``recur_forward`` and
-``recur_backward`` are the recurrence as a loop over an engine's steps, for
-engines that have nothing better.  ``pre``, gates and ``gpre`` share one
-buffer, in the engine's order of gates.
-
-With I inputs, H units, P packed rows of B sequences: x (P, I), W (4H, I), b (4H,), U (4H, H),
-peepholes (H, H), h0 and c0 (B, H).
+The product of the input is made for all steps at once, then each step adds the products of the
+states, and the gradients with respect to the weights are one product each.  Engines with kernels
+for whole sequences (``Engine.supports``) replace the loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from chainer_lstm.kernels import layout
+from chainer_lstm.arrays import Array
+from chainer_lstm.cells import Cell
+from chainer_lstm.kernels import products
+from chainer_lstm.kernels.engines.engine import Engine, Gradients, Layer, Noise, Part, Weights
 from chainer_lstm.kernels.packing import Rows
 
-Array = Any
+
+def layer_of(
+    xp: Any, cell: Cell, weights: Weights, rows: Rows, x: Array, initial: Any, noise: Noise = ()
+) -> Layer:
+    """Return a layer with buffers that begin with the initial states, a ``State`` of (B, H)."""
+    states = cell.State(*(rows.buffer(xp, state) for state in initial))
+    return Layer(cell, weights, rows, x, states, noise)
 
 
-class Weights(NamedTuple):
-    """W, b, U with rows in an order of gates, and the peepholes P_i, P_f, P_o if there are any."""
+def forward(e: Engine, layer: Layer) -> Array:
+    """Compute all steps on the stages of an engine.
 
-    W: Array
-    b: Array
-    U: Array
-    peepholes: tuple[Array, ...]
-    order: str
-
-
-class Saved(NamedTuple):
-    """What backward needs; it consumes the gates."""
-
-    x: Array
-    gates: Array
-    h: Array  # buffers, see Rows
-    c: Array
-
-
-def forward(
-    e: Any, x: Array, weights: Weights, h0: Array, c0: Array, rows: Rows
-) -> tuple[Array, Saved]:
-    """-> h (P, H), saved; states at the ends by ``rows.last(xp, saved.h)``."""
-    return forward_all(e, [(x, weights, h0, c0, rows)])[0]
-
-
-def forward_all(e: Any, inputs: Sequence[tuple], keep: bool = True) -> list[tuple[Array, Saved]]:
-    """``forward`` of independent sequences, such as both directions of a layer,
-    which an engine may run together.
-
-    What is saved serves ``backward`` only with ``keep``.
+    Returns:
+        The gates (P, G H); the states are written into the buffers of the layer.
     """
-    jobs = [
-        (x, weights, *(rows.buffer(e.xp, state)[0] for state in (h0, c0)), rows)
-        for x, weights, h0, c0, rows in inputs
-    ]
-    return [
-        (rows.inner(h), Saved(x, gates, h, c))
-        for (x, _, h, c, rows), gates in zip(jobs, e.forward_all(jobs, keep))
-    ]
-
-
-def recur_forward(
-    e: Any, pre: Array, weights: Weights, h_buffer: Array, c_buffer: Array, rows: Rows
-) -> None:
-    """pre (P, 4H) becomes gates, the rows of the buffers are written after the initial states
-    in them.
-    """
-    xp = e.xp
-    h, c = rows.inner(h_buffer), rows.inner(c_buffer)
-    room = xp.empty((rows.batch, pre.shape[1]), pre.dtype)
+    cell, rows, weights = layer.cell, layer.rows, layer.weights
+    pre = e.linear(layer.x, weights['W'], weights['b'])
+    if tuple(cell.inputs) == tuple(cell.gates):
+        gates = pre
+    else:
+        gates = e.xp.empty((len(pre), len(cell.gates) * layer.states[0].shape[1]), pre.dtype)
     for k, (start, n) in enumerate(rows.steps):
         now = slice(start, start + n)
-        hu = e.recur(rows.previous(xp, h_buffer, k), weights.U, room)
-        c_prev = rows.previous(xp, c_buffer, k)
-        if weights.peepholes:
-            P_i, P_f, P_o = weights.peepholes
-            e.peephole_cell_fwd_(
-                pre[now],
-                hu,
-                e.matmul(c_prev, P_i.T),
-                e.matmul(c_prev, P_f.T),
-                c_prev,
-                c[now],
-                h[now],
-                weights.order,
-            )
-            e.peephole_out_fwd_(pre[now], e.matmul(c[now], P_o.T), c[now], h[now], weights.order)
-        else:
-            e.lstm_fwd_(pre[now], hu, c_prev, c[now], h[now], weights.order)
+        noise = [x[now] for x in layer.noise]
+        state = cell.State(*(rows.previous(e.xp, buffer, k) for buffer in layer.states))
+        new = cell.State(*(rows.inner(buffer)[now] for buffer in layer.states))
+        parts = [Part(pre[now], cell.inputs)]
+        for stage in cell.stages:
+            parts += products.parts_of(e, stage, state, weights)
+            _, state = e.stage_forward(cell, stage, parts, state, noise, gates[now], new)
+            parts = [Part(gates[now], cell.gates)]
+    return gates
 
 
-def recur_backward(
-    e: Any, saved: Saved, weights: Weights, rows: Rows, gh: Array, gh_last: Array, gc_last: Array
-) -> tuple[Array, Array, Array]:
-    """gh (P, H) or None, gh_last and gc_last (B, H), overwritten
-    -> gh0, gc0 (B, H), gpre (P, 4H) over the gates.
+def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any:
+    """Compute the gradients of all steps on the stages of an engine.
+
+    Returns:
+        The ``State`` of gradients (B, H) with respect to the initial states; the gates have become
+        the gradients before activation.
     """
-    xp = e.xp
-    c = rows.inner(saved.c)
-    gh_now, gc = gh_last, gc_last
-    work = xp.empty((2, rows.batch, c.shape[1]), c.dtype)
+    cell, rows, last = layer.cell, layer.rows, gradients.last
     for k in reversed(range(len(rows.steps))):
         start, n = rows.steps[k]
         now = slice(start, start + n)
-        gates, c_prev = saved.gates[now], rows.previous(xp, saved.c, k)
-        if gh is not None:
-            gh_now[:n] += gh[now]
-        if weights.peepholes:
-            P_i, P_f, P_o = weights.peepholes
-            go = e.peephole_out_bwd_(gates, c[now], gc[:n], gh_now[:n], work[:, :n], weights.order)
-            gc[:n] += e.matmul(go, P_o)
-            e.peephole_cell_bwd_(gates, c_prev, gc[:n], go, work[:, :n], weights.order)
-            _, gi, gf, _ = layout.gates(gates, weights.order)
-            gc[:n] += e.matmul(gi, P_i)
-            gc[:n] += e.matmul(gf, P_f)
+        room = cell.State(*(g[:n] for g in last))
+        if gradients.output is not None:
+            h = room[-1]
+            h += gradients.output[now]
+        _step_backward(e, layer, gates[now], k, room)
+    return last
+
+
+def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, room: Any) -> None:
+    """Turn the gradients in ``room`` from those after the k-th step into those before it."""
+    cell, rows, xp = layer.cell, layer.rows, e.xp
+    start, n = rows.steps[k]
+    now = slice(start, start + n)
+    noise = [x[now] for x in layer.noise]
+    new = cell.State(*(rows.inner(buffer)[now] for buffer in layer.states))
+    found = room
+    for stage in reversed(cell.stages):
+        if stage is cell.stages[0]:
+            state = cell.State(*(
+                rows.previous(xp, buffer, k) if name in stage.reads else None
+                for name, buffer in zip(cell.states, layer.states)
+            ))  # fmt: skip
         else:
-            e.lstm_bwd_(gates, c_prev, c[now], gc[:n], gh_now[:n], work[:, :n], weights.order)
-        e.matmul(gates, weights.U, gh_now[:n])
-    return gh_now, gc, saved.gates
+            state = new
+        of_stage = e.stage_backward(cell, stage, gates, state, new, found, noise, gates, room)
+        kept = dict.fromkeys(stage.writes)
+        kept.update((name, getattr(of_stage, name)) for name in stage.reads)
+        found = products.add_gradients(
+            e, cell, stage, gates, found._replace(**kept), layer.weights, room
+        )
+    for gradient, target in zip(found, room):
+        if gradient is None:  # of a state that nothing but the step itself reads
+            target[...] = 0
 
 
-def weight_gradients(e: Any, saved: Saved, gpre: Array, weights: Weights, rows: Rows) -> Weights:
-    """Gradients of the weights from gpre of all rows."""
-    xp = e.xp
-    peepholes: tuple[Array, ...] = ()
-    if weights.peepholes:
-        _, gi, gf, go = layout.gates(gpre, weights.order)
-        c_prev = rows.all_previous(xp, saved.c)
-        c = rows.inner(saved.c)
-        peepholes = (e.matmul(gi.T, c_prev), e.matmul(gf.T, c_prev), e.matmul(go.T, c))
-    return Weights(
-        e.matmul(gpre.T, saved.x),
-        e.column_sums(gpre),
-        e.matmul(gpre.T, rows.all_previous(xp, saved.h)),
-        peepholes,
-        weights.order,
-    )
+def weight_gradients(e: Engine, layer: Layer, gpre: Array) -> dict[str, Array]:
+    """Return the gradient with respect to each weight, of ``gpre`` of all rows."""
+    cell, rows = layer.cell, layer.rows
+    found: dict[str, Array] = {}
+    for stage in cell.stages:
+        of_rows: dict[str, Array] = {'gpre': gpre, 'x': layer.x}
+        for name, buffer in zip(cell.states, layer.states):
+            if any(product.state == name for product in stage.products):
+                first = stage is cell.stages[0]
+                of_rows[name] = rows.all_previous(e.xp, buffer) if first else rows.inner(buffer)
+        for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():
+            found[name] = gradient(e, of_rows)
+    return found

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import collections
-from typing import Any
+from typing import Any, Optional
 
 import chainer
-import numpy
 from chainer.utils import type_check
 
 from chainer_lstm.functions.checks import variable
+
+States = tuple[Optional[chainer.Variable], Optional[chainer.Variable]]
 
 
 def batch(x: Any) -> chainer.Variable:
@@ -36,7 +36,7 @@ def floats(x: Any) -> None:
         raise type_check.InvalidType('x.shape == (batch, at least 1, ...)', f'{x.shape}')
 
 
-def states(c: Any, h: Any, units: int) -> tuple:
+def states(c: Any, h: Any, units: int) -> States:
     """c and h, each None or a variable of floats of shape (B, units).
 
     Raises:
@@ -49,7 +49,7 @@ def states(c: Any, h: Any, units: int) -> tuple:
     return c, h
 
 
-def _state(name: str, value: Any, units: int) -> chainer.Variable | None:
+def _state(name: str, value: Any, units: int) -> Optional[chainer.Variable]:
     if value is None:
         return None
     value = variable(name, value)
@@ -58,56 +58,3 @@ def _state(name: str, value: Any, units: int) -> chainer.Variable | None:
     if value.dtype.kind != 'f':
         raise TypeError(f'expected {name} of a float dtype, got {value.dtype}')
     return value
-
-
-def stored(link: chainer.Link, deserializer: chainer.Deserializer) -> None:
-    """Check that the file has every parameter of the link, of numbers in the shape that it expects.
-
-    Read before the first one is set, so that a wrong file changes nothing;
-    Chainer would broadcast a wrong shape, drop imaginary parts, or stop half-way.
-
-    Raises:
-        KeyError: a parameter is missing (from the deserializer).
-        ValueError: a parameter has another shape, or is not of real numbers; or it has several
-            names, because links share it, and their arrays differ.
-    """
-    params = [getattr(child, name) for child in link.links() for name in child._params]
-    uses = collections.Counter(map(id, params))
-    shared: dict[int, tuple[str, Any]] = {}
-    for path, child in link.namedlinks():
-        place = deserializer
-        for key in path.strip('/').split('/') if path != '/' else ():
-            place = place[key]
-        for name in sorted(child._params):
-            data = place(name, None)
-            if data is None:
-                continue
-            key = f'{path}/{name}'.strip('/')
-            _check_array(key, data, child, name)
-            param = id(getattr(child, name))
-            if uses[param] > 1:
-                first, expected = shared.setdefault(param, (key, data))
-                if not same_bits(data, expected):
-                    raise ValueError(
-                        f'{key}: expected the values of {first}, the same parameter here, '
-                        'got others; load the file into a link that does not tie them'
-                    )
-
-
-def _check_array(key: str, data: Any, link: chainer.Link, name: str) -> None:
-    param = getattr(link, name)
-    if param.array is not None:
-        expected = param.shape
-    elif isinstance(link, chainer.links.Linear):
-        expected = (link.out_size, *data.shape[-1:])  # any in_size
-    else:
-        expected = data.shape  # a link that the user has put there takes its shapes from the file
-    if data.dtype.kind not in 'fiub':
-        raise ValueError(f'{key}: expected real numbers, got {data.dtype}')
-    if data.shape != expected:
-        raise ValueError(f'{key}: expected shape {expected}, got {data.shape}')
-
-
-def same_bits(x: numpy.ndarray, y: numpy.ndarray) -> bool:
-    """Return whether two arrays are equal, NaN to NaN."""
-    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()

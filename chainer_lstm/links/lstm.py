@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Optional
 
 import chainer
 import chainer.links as L
-from chainer import initializers
+from chainer.links.rnn.lstm import LSTMBase
 
-from chainer_lstm import functions
+from chainer_lstm import cells, functions
 from chainer_lstm import initializers as ours
+from chainer_lstm.chainer_private import initialize_linear, initializer
 from chainer_lstm.functions.checks import size
-from chainer_lstm.functions.lstm import Input, State
-from chainer_lstm.links import base, checks
+from chainer_lstm.functions.lstm import State
+from chainer_lstm.functions.node import Input
+from chainer_lstm.links import checks, parameters
+from chainer_lstm.links.loading import CheckedLoading
+from chainer_lstm.links.state import zeros
+from chainer_lstm.links.stateful import Stateful, flat
 
 
-class _LSTM(base.Cell, chainer.Chain):
-    """What both links add to Chainer's: checks, initializers a gate,
-    proper copies and the fused step.
+class LSTMWeights(LSTMBase):
+    """What both links add to Chainer's: checks, initializers per gate, proper copies, one step.
+
+    Attributes:
+        cell: the cell.
+        weight_keys: where the weights of the cell are in files, by name.
     """
 
-    lateral: L.Linear
-    state_size: int
+    cell = cells.lstm
+    weight_keys = {'W': 'upward/W', 'b': 'upward/b', 'U': 'lateral/W'}
 
     def __init__(
         self,
@@ -48,12 +57,25 @@ class _LSTM(base.Cell, chainer.Chain):
             size('in_size', in_size, optional=True), size('out_size', out_size), **inits
         )
 
+    def cell_weights(self) -> tuple[Any, ...]:
+        """W, b, U, in the order of ``Cell.weights``."""
+        return self.upward.W, self.upward.b, self.lateral.W
+
+    def is_as_made(self) -> bool:
+        """Return whether neither ``upward`` nor ``lateral`` was replaced or hooked."""
+        linears = ((self.upward, False), (self.lateral, True))
+        return all(parameters.is_as_made(linear, nobias) for linear, nobias in linears)
+
+    def sized_for(self, x: Any) -> AbstractContextManager[None]:
+        """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
+        return parameters.sized_for(x, self, parameters.weight_of(self.upward), self._initialize)
+
     def _initialize(self, in_size: int) -> None:
-        super()._initialize(in_size)
+        initialize_linear(self.upward, in_size)
         self._initialize_params()
 
     def _initialize_params(self) -> None:
-        units, get = self.state_size, initializers._get_initializer
+        units = self.state_size
         for g in range(4):
             # the order of the draws is Chainer's: the same seed gives the same weights
             for init, linear in (
@@ -64,14 +86,14 @@ class _LSTM(base.Cell, chainer.Chain):
                 if isinstance(init, ours.PerGate):
                     init.initializer(W.reshape(units, 4, -1)[:, g])
                 else:
-                    get(init)(W[g * units : (g + 1) * units])
+                    initializer(init)(W[g * units : (g + 1) * units])
         biases = self.upward.b.array.reshape(
             1, units, 4, 1
         )  # three axes a gate, as Chainer's initializers see them
         for g, init in enumerate(
             (self.bias_init, self.bias_init, self.forget_bias_init, self.bias_init)
         ):
-            get(init)(biases[:, :, g])
+            initializer(init)(biases[:, :, g])
 
     def copy(self, mode: str = 'share') -> Any:
         """Chainer's ``copy``, but with 'init' the weights are drawn as a new link's;
@@ -91,7 +113,7 @@ class _LSTM(base.Cell, chainer.Chain):
 
     def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
         if self._is_plain():
-            return functions.lstm_step(c, h, base.flat(x), *self._weights())
+            return functions.lstm_step(c, h, flat(x), *self.cell_weights())
         pre = self.upward(x)
         if h is not None:
             pre += self.lateral(h)
@@ -99,13 +121,10 @@ class _LSTM(base.Cell, chainer.Chain):
 
     def _is_plain(self) -> bool:
         upward, lateral = self.upward, self.lateral
-        return base.is_plain(upward, lateral) and upward.b is not None and lateral.b is None
-
-    def _weights(self) -> tuple[chainer.Parameter, ...]:
-        return self.upward.W, self.upward.b, self.lateral.W
+        return parameters.is_plain(upward, lateral) and upward.b is not None and lateral.b is None
 
 
-class StatelessLSTM(_LSTM, L.StatelessLSTM):
+class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
     """One LSTM step without a state of its own, as ``chainer.links.StatelessLSTM``.
 
     Args:
@@ -145,8 +164,8 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         x = checks.batch(x)
-        c = base.zeros(self, len(x), self.state_size, x.dtype) if c is None else c
-        with self._prepared(x):
+        c = zeros(self, len(x), self.state_size, x.dtype) if c is None else c
+        with self.sized_for(x):
             rows = getattr(h, 'shape', x.shape)[:1]
             if rows != x.shape[:1] and 1 in (*rows, len(x)):
                 return functions.lstm(
@@ -155,7 +174,7 @@ class StatelessLSTM(_LSTM, L.StatelessLSTM):
             return self._step(c, h, x)
 
 
-class LSTM(_LSTM, base.Stateful, L.LSTM):
+class LSTM(LSTMWeights, Stateful, L.LSTM):
     """One LSTM step that keeps its state, as ``chainer.links.LSTM``.
 
     A batch may be smaller than the state: its rows advance, the others stay,

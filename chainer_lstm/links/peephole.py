@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from contextlib import AbstractContextManager
 from typing import Any, Optional
 
 import chainer
 import chainer.links as L
-from chainer import initializers
 
-from chainer_lstm import functions
+from chainer_lstm import cells, functions
 from chainer_lstm import initializers as ours
+from chainer_lstm.chainer_private import initialize_linear, initializer
 from chainer_lstm.functions.checks import size
-from chainer_lstm.functions.lstm import State, composed_peephole_step
-from chainer_lstm.links import base
+from chainer_lstm.functions.lstm import State, composed_step
+from chainer_lstm.functions.node import Input
+from chainer_lstm.links import parameters
+from chainer_lstm.links.stateful import Stateful, flat
 
 
-class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
+class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
     """One step of an LSTM with full peephole matrices, as ``chainer.links.StatefulPeepholeLSTM``.
 
     i and f also see the old cell state, o the new one (Gers and Schmidhuber
@@ -41,6 +45,16 @@ class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
         TypeError: a size is not an integer, an initializer not callable.
         ValueError: a size is not positive.
     """
+
+    cell = cells.peephole
+    weight_keys = {
+        'W': 'upward/W',
+        'b': 'upward/b',
+        'U': 'lateral/W',
+        'P_i': 'peep_i/W',
+        'P_f': 'peep_f/W',
+        'P_o': 'peep_o/W',
+    }
 
     def __init__(
         self,
@@ -70,41 +84,40 @@ class StatefulPeepholeLSTM(base.Stateful, L.StatefulPeepholeLSTM):
             *((peep, peep_init) for peep in self._peepholes()),
         ):
             if init is not None:
-                base.reinitialize(linear.W, initializers._get_initializer(init))
+                parameters.reinitialize(linear.W, initializer(init))
         if bias_init is not None or forget_bias_init is not None:
-            base.reinitialize(self.upward.b, ours.GateBias(bias_init, forget_bias_init))
+            parameters.reinitialize(self.upward.b, ours.GateBias(bias_init, forget_bias_init))
 
     def _peepholes(self) -> tuple[L.Linear, L.Linear, L.Linear]:
         return self.peep_i, self.peep_f, self.peep_o
 
-    def _step(
-        self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable
-    ) -> State:
+    def cell_weights(self) -> tuple[Any, ...]:
+        """W, b, U, P_i, P_f, P_o, in the order of ``Cell.weights``."""
+        upward = self.upward
+        return upward.W, upward.b, self.lateral.W, *(peep.W for peep in self._peepholes())
+
+    def sized_for(self, x: Any) -> AbstractContextManager[None]:
+        """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
+        initialize = functools.partial(initialize_linear, self.upward)
+        return parameters.sized_for(x, self, parameters.weight_of(self.upward), initialize)
+
+    def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
         if self._is_plain():
-            return functions.peephole_lstm_step(c, h, base.flat(x), *self._weights())
+            return functions.peephole_lstm_step(c, h, flat(x), *self.cell_weights())
         return self._composed_step(c, h, x)
 
     def _is_plain(self) -> bool:
         nobias = (self.lateral, *self._peepholes())
         return (
-            base.is_plain(self.upward, *nobias)
+            parameters.is_plain(self.upward, *nobias)
             and self.upward.b is not None
             and all(linear.b is None for linear in nobias)
         )
 
-    def _weights(self) -> tuple[chainer.Parameter, ...]:
-        return (
-            self.upward.W,
-            self.upward.b,
-            self.lateral.W,
-            *(peep.W for peep in self._peepholes()),
-        )
-
-    def _composed_step(
-        self, c: chainer.Variable, h: Optional[chainer.Variable], x: chainer.Variable
-    ) -> State:
+    def _composed_step(self, c: Any, h: Optional[Input], x: chainer.Variable) -> State:
         """The step through the links themselves, whatever they have become."""
         pre = self.upward(x)
         if h is not None:
             pre += self.lateral(h)
-        return composed_peephole_step(c, pre, *self._peepholes())
+        products = dict(zip(('P_i', 'P_f', 'P_o'), self._peepholes()))
+        return composed_step(cells.peephole, cells.peephole.State(c), pre, products)

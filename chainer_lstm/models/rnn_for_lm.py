@@ -14,10 +14,10 @@ import numpy
 from chainer_lstm import functions
 from chainer_lstm.arrays import Array
 from chainer_lstm.functions import checks
-from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.node import Input
 from chainer_lstm.links import LSTM
-from chainer_lstm.links.base import CheckedLoading, is_plain
-from chainer_lstm.links.checks import same_bits
+from chainer_lstm.links.loading import CheckedLoading, same_bits
+from chainer_lstm.links.parameters import is_plain
 from chainer_lstm.models.shared import SharesParameters
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import chainer
 
+from chainer_lstm.chainer_private import parameter_names
+
 
 class SharesParameters(chainer.Chain):
     """A chain whose links may share a ``Parameter``, which then counts as one.
@@ -33,7 +35,7 @@ class SharesParameters(chainer.Chain):
         copied = super().copy(mode)
         copies: dict[int, chainer.Parameter] = {}
         for link, new in zip(self.links(), copied.links()):
-            for name in link._params:
+            for name in parameter_names(link):
                 own = copies.setdefault(id(getattr(link, name)), getattr(new, name))
                 setattr(new, name, own)
         return copied
@@ -42,7 +44,7 @@ class SharesParameters(chainer.Chain):
         """Add the gradients of another chain, those of a shared parameter once."""
         pairs = set()
         for own, other in zip(self.links(), link.links()):
-            for name in own._params:
+            for name in parameter_names(own):
                 pair = getattr(own, name), getattr(other, name)
                 if tuple(map(id, pair)) not in pairs:
                     pairs.add(tuple(map(id, pair)))

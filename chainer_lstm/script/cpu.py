@@ -44,6 +44,8 @@ def install() -> None:
 
 def _replace_functions(chainer: Any, cupy_on_cpu: Any) -> None:
     """Replace what needs a GPU in Chainer; everything else stays as where there is no CuPy."""
+    from chainer_lstm import chainer_private
+
     cuda = chainer.backends.cuda
     device = cupy_on_cpu.Device
     cuda.cupy = cupy_on_cpu.cupy
@@ -55,7 +57,7 @@ def _replace_functions(chainer: Any, cupy_on_cpu: Any) -> None:
     cuda.memory_pool = cuda.pinned_memory_pool = cupy_on_cpu.MemoryPool()
     cuda.check_cuda_available = cupy_on_cpu.nothing
     cuda.to_gpu = cupy_on_cpu.to_gpu
-    cuda._get_device_or_current = cupy_on_cpu.current_device
+    chainer_private.replace_current_device(cupy_on_cpu.current_device)
     cuda.GpuDevice = chainer.backend.GpuDevice = cupy_on_cpu.GpuDevice
     # Parameter.to_gpu checks that the arrays of its device are CuPy's
     chainer.Parameter.to_gpu = chainer.Variable.to_gpu

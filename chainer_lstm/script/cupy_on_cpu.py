@@ -12,9 +12,10 @@ import types
 from typing import Any
 
 import numpy
-from chainer import _backend
-from chainer.backends import _cpu
+from chainer.backend import CpuDevice
 from chainer.backends import cuda as chainer_cuda
+
+from chainer_lstm.chainer_private import convert_arrays, to_cpu
 
 
 class _Module(types.ModuleType):
@@ -67,7 +68,7 @@ class Device(chainer_cuda.DummyDeviceType):
         return hash(type(self))
 
 
-class GpuDevice(_cpu.CpuDevice):
+class GpuDevice(CpuDevice):
     """``chainer.backend.GpuDevice``: the CPU, with the attributes of a GPU's device."""
 
     def __init__(self, device: Any = None) -> None:
@@ -84,7 +85,7 @@ class GpuDevice(_cpu.CpuDevice):
         """Return None: no array is a GPU's."""
 
     def __reduce__(self) -> Any:
-        return _cpu.CpuDevice, ()  # a model that is pickled can be read without --cpu
+        return CpuDevice, ()  # a model that is pickled can be read without --cpu
 
 
 class Stream(contextlib.AbstractContextManager):
@@ -150,9 +151,7 @@ def current_device(device: Any = None) -> Device:
 
 def to_gpu(array: Any, device: Any = None, stream: Any = None) -> Any:
     """Copy arrays, as ``chainer.cuda.to_gpu`` does, into the CPU's memory."""
-    return _backend._convert_arrays(
-        array, lambda each: None if each is None else numpy.array(_cpu._array_to_cpu(each))
-    )
+    return convert_arrays(array, lambda each: None if each is None else numpy.array(to_cpu(each)))
 
 
 def _asnumpy(array: Any, *args: Any, **options: Any) -> numpy.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, Optional
 import chainer
 import numpy
 
+from chainer_lstm.chainer_private import loss_scale
 from chainer_lstm.functions import checks
 
 
@@ -193,7 +194,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         # of the whole chunk; the model has reported that of its last call
         chainer.report({'loss': loss.array / len(x)}, optimizer.target)
         optimizer.target.cleargrads()
-        loss.backward(loss_scale=optimizer._loss_scale)
+        loss.backward(loss_scale=loss_scale(optimizer))
         loss.unchain_backward()
         _unchain_states(optimizer.target)
         optimizer.update()

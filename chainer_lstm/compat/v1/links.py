@@ -14,6 +14,7 @@ from chainer import initializers, link
 from chainer import links as L
 
 from chainer_lstm.arrays import Array
+from chainer_lstm.chainer_private import initializer as initializer_of
 from chainer_lstm.compat.replacements import Replacements
 from chainer_lstm.compat.v1.arguments import taking
 
@@ -156,7 +157,7 @@ def install(replacements: Replacements) -> None:
 
 def init_weight(weights: Array, initializer: Any, scale: float = 1.0) -> None:
     """Fill an array by an initializer, a number, an array or, for None, v1's default."""
-    initializers._get_initializer(initializer)(weights)
+    initializer_of(initializer)(weights)
     weights *= scale
 
 

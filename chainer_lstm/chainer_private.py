@@ -1,0 +1,86 @@
+"""Chainer's private names that the package uses; no other module has them.
+
+``compat`` edits Chainer's modules and replaces names in them; what it replaces, it names itself.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import chainer
+from chainer import _backend, _backprop, function_node, initializers, variable
+from chainer.backends import _cpu, cuda
+from chainer.functions.loss import softmax_cross_entropy
+from chainer.utils import type_check
+
+# (value) -> the initializer of None, a number, an array or a callable
+initializer: Callable[[Any], Any] = initializers._get_initializer
+# (in_types, names): name the inputs of a node in the errors of its type checks
+argname = type_check._argname
+# (reduce) and (x, t, ignore_label): raise a ValueError
+check_reduce_option = softmax_cross_entropy._check_reduce_option
+check_classes = softmax_cross_entropy._check_input_values
+# (array, requires_grad=…, is_chainerx_array=False) -> a variable, in half of the constructor's time
+unchecked_variable = variable.Variable._init_unchecked
+# () -> the link hooks of this thread that are for all links
+link_hooks = chainer._get_link_hooks
+# (arrays, function) -> the arrays, also in lists, tuples and dictionaries, each converted
+convert_arrays = _backend._convert_arrays
+to_cpu = _cpu._array_to_cpu
+# the code of the loops of ``Variable.backward`` and ``chainer.grad``; the local variable ``grads``
+# of each is one table for a backward pass
+BACKWARD_LOOPS = frozenset((_backprop._backprop_to_all.__code__, function_node._backprop.__code__))
+
+
+def cupy_error() -> Any:
+    """Return the error by which Chainer found that it cannot use CuPy."""
+    return cuda._resolution_error
+
+
+def parameter_names(link: chainer.Link) -> list[str]:
+    """Return the names of a link's own parameters, without those of its children, sorted."""
+    return sorted(link._params)
+
+
+def initialize_linear(linear: chainer.links.Linear, in_size: int) -> None:
+    """Initialize the weight of a ``Linear`` that waits for the size of its input."""
+    linear._initialize_params(in_size)
+
+
+def replace_current_device(function: Any) -> None:
+    """Let Chainer ask a function for the current GPU, or for that of a number."""
+    cuda._get_device_or_current = function
+
+
+def loss_scale(optimizer: Any) -> Any:
+    """Return the factor of the loss that an optimizer divides its gradients by, or None."""
+    return optimizer._loss_scale
+
+
+def connect(node: Any, inputs: Sequence[Any], ys: Sequence[Any], arrays: Sequence[Any]) -> None:
+    """Let a node be the creator of its outputs: the end of ``FunctionNode.apply``.
+
+    Args:
+        node: a ``FunctionNode`` after ``forward``.
+        inputs: its variables.
+        ys: its outputs as variables.
+        arrays: its outputs as ``forward`` returned them.
+    """
+    node._output_count = len(ys)
+    node._output_layouts = (None,) * len(ys)
+    if not chainer.config.enable_backprop:
+        return
+    node.rank = max([x.rank for x in inputs])
+    node.inputs = tuple([x.node for x in inputs])
+    for y in ys:
+        y.creator_node = node
+    node.outputs = tuple([weakref.ref(y.node) for y in ys])
+    for k in node._input_indexes_to_retain or ():
+        inputs[k].retain_data()
+    retained = node._output_indexes_to_retain or ()
+    for k in retained:
+        ys[k].retain_data()
+    node._retained_output_data = tuple([arrays[k] for k in retained])
+    node.lazy_grad_sum = chainer.config.lazy_grad_sum

@@ -1,0 +1,175 @@
+"""The NumPy engine: the array code of any cell, and the base of every other engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import numpy
+
+from chainer_lstm.arrays import Array
+from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.kernels import products, sequence
+from chainer_lstm.kernels.engines.engine import Gradients, Layer, Noise, Part, Shape, Weights
+
+_BLOCK = 2**18  # scores at a time: they stay in the cache
+_FEW_ROWS = 128  # of which OpenBLAS computes W xᵀ in two thirds of the time of x Wᵀ
+
+
+class NumpyEngine:
+    """See ``Engine`` for what each method takes and returns."""
+
+    xp: Any = numpy
+
+    def wide_dtype(self, *dtypes: Any) -> numpy.dtype:
+        """Return the dtype to compute in: float16 is computed in float32."""
+        return numpy.result_type(numpy.float32, *dtypes)
+
+    def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
+        return self.xp.matmul(a, b) if out is None else self.xp.matmul(a, b, out=out)
+
+    def linear(self, x: Array, W: Array, b: Optional[Array] = None) -> Array:
+        if len(x) <= _FEW_ROWS:
+            y = self.xp.matmul(W, x.T).T
+        else:
+            y = self.xp.matmul(x, W.T)
+        if b is not None:
+            y += b
+        return y
+
+    def column_sums(self, x: Array) -> Array:
+        return self.xp.sum(x, axis=0)
+
+    def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
+        y = numpy.empty_like(x) if keep else None
+        maxima, sums = numpy.empty((2, len(x)), x.dtype)
+        height = max(_BLOCK // x.shape[1], 1)
+        scratch = None if keep else numpy.empty((height, x.shape[1]), x.dtype)
+        for k in range(0, len(x), height):
+            rows = slice(k, k + height)
+            part = x[rows]
+            out = y[rows] if keep else scratch[: len(part)]
+            part.max(axis=1, out=maxima[rows])
+            numpy.subtract(part, maxima[rows, None], out=out)
+            numpy.exp(out, out=out)
+            out.sum(axis=1, out=sums[rows])
+        return y, maxima, sums
+
+    def stage_forward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        parts: Sequence[Part],
+        state: Any,
+        noise: Noise = (),
+        gates: Optional[Array] = None,
+        new: Any = None,
+    ) -> tuple[Array, Any]:
+        values = products.gates_of(cell, [Part(_wide(value), names) for value, names in parts])
+        activated, found = stage.forward(self.xp, values, _wide_state(state), *noise)
+        dtype, first = parts[0].value.dtype, stage is cell.stages[0]
+        if gates is None:
+            shape = values[0].shape[0], len(cell.gates) * values[0].shape[1]
+            gates = self.xp.empty(shape, dtype) if first else parts[0].value
+        written = dict(zip(stage.gates, activated))
+        for g, name in enumerate(cell.gates):
+            if first or name in written:
+                gates[:, g :: len(cell.gates)] = written.get(name, values[g])
+        return gates, _written(stage.writes, state, found, new, dtype)
+
+    def stage_backward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        gates: Array,
+        state: Any,
+        new: Any,
+        gradients: Any,
+        noise: Noise,
+        gpre: Array,
+        out: Any = None,
+    ) -> Any:
+        assert stage.backward is not None
+        dtype, count = gates.dtype, len(cell.gates)
+        values = cell.Gates(*(_wide(gates)[:, g::count] for g in range(count)))
+        given = cell.State(*(0 if g is None else g for g in _wide_state(gradients)))
+        found, before = stage.backward(
+            self.xp, values, _wide_state(state), _wide_state(new), given, *noise
+        )
+        for name, gradient in zip(stage.gates, found):
+            gpre[:, cell.gates.index(name) :: count] = gradient
+        return _written(stage.reads, cell.State(), before, out, dtype)
+
+    def step_forward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        x: Optional[Array],
+        state: Any,
+        weights: Weights,
+        noise: Noise = (),
+        gates: Optional[Array] = None,
+    ) -> tuple[Array, Any]:
+        if x is not None:
+            parts = [Part(self.linear(x, weights['W']), cell.inputs)]
+            parts.append(Part(weights['b'], cell.inputs))
+        else:
+            assert gates is not None
+            parts = [Part(gates, cell.gates)]
+        parts += products.parts_of(self, stage, state, weights)
+        return self.stage_forward(cell, stage, parts, state, noise)
+
+    def step_backward(
+        self,
+        cell: Cell,
+        stage: Stage,
+        gates: Array,
+        state: Any,
+        new: Any,
+        gradients: Any,
+        weights: Weights,
+        noise: Noise,
+        gpre: Array,
+    ) -> tuple[Optional[Array], Any]:
+        found = self.stage_backward(cell, stage, gates, state, new, gradients, noise, gpre)
+        gx = None
+        if 'W' in weights:
+            gx = self.matmul(products.columns(gpre, cell.gates, cell.inputs), weights['W'])
+        return gx, products.add_gradients(self, cell, stage, gpre, found, weights)
+
+    def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
+        return False
+
+    def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
+        return [sequence.forward(self, layer) for layer in layers]
+
+    def sequence_backward(
+        self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
+    ) -> list[Any]:
+        return [sequence.backward(self, *job) for job in zip(layers, gates, gradients)]
+
+
+def _wide(x: Array) -> Array:
+    """Return float16 as float32, in which array code computes it."""
+    return x.astype(numpy.float32) if x is not None and x.dtype.char == 'e' else x
+
+
+def _wide_state(state: Any) -> Any:
+    return state._make(map(_wide, state))
+
+
+def _written(names: Sequence[str], states: Any, found: Any, room: Any, dtype: Any) -> Any:
+    """Return ``states`` with those of ``names`` from ``found``, written into ``room`` if given."""
+    for name in names:
+        value = getattr(found, name)
+        if room is not None:
+            target = getattr(room, name)
+            target[...] = value
+            value = target
+        elif value.dtype != dtype:
+            value = value.astype(dtype)
+        states = states._replace(**{name: value})
+    return states
+
+
+numpy_engine = NumpyEngine()

@@ -1,0 +1,84 @@
+"""When parameters get their values, and when they may be taken past the links that hold them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
+
+import chainer
+import chainer.links as L
+
+from chainer_lstm.chainer_private import link_hooks
+
+_NOTHING_WAITS = contextlib.nullcontext()
+
+
+def sized_for(
+    x: Any, link: chainer.Link, W: Optional[Any], initialize: Callable[[int], None]
+) -> contextlib.AbstractContextManager[None]:
+    """Initialize the parameters of a link that wait for the size of its input.
+
+    After an error in the block they wait again, and all others are as before.
+
+    Args:
+        x: the input (B, …).
+        link: the link.
+        W: its parameter that waits; initialized or None where nothing does.
+        initialize: from the size of the input; initializes W, and draws others anew.
+    """
+    if W is None or W.array is not None:
+        return _NOTHING_WAITS
+    return _sized_for(x, link, W, initialize)
+
+
+@contextlib.contextmanager
+def _sized_for(
+    x: Any, link: chainer.Link, W: Any, initialize: Callable[[int], None]
+) -> Iterator[None]:
+    params: Any = link.params(include_uninit=False)
+    before = [(param, param.array.copy()) for param in params]
+    try:
+        with chainer.using_device(link.device):
+            initialize(chainer.utils.size_of_shape(x.shape[1:]))
+        yield
+    except BaseException:
+        W.grad = W.array = None
+        for param, array in before:
+            param.array[...] = array
+        raise
+
+
+def weight_of(link: chainer.Link) -> Optional[Any]:
+    """Return the weight of a ``Linear``; None of a link that a user has put in its place."""
+    return link.W if isinstance(link, L.Linear) else None
+
+
+def reinitialize(param: Any, initializer: Any) -> None:
+    """Draw a parameter anew, now and whenever it is initialized again."""
+    param.initializer = initializer
+    if param.array is not None:
+        param.initialize(param.shape)
+
+
+def is_as_made(linear: chainer.Link, nobias: bool) -> bool:
+    """Return whether a ``Linear`` is neither replaced nor hooked, and has a bias or has none."""
+    return type(linear) is L.Linear and not linear.local_link_hooks and (linear.b is None) == nobias
+
+
+def is_plain(*linears: chainer.Link) -> bool:
+    """Return whether the parameters of ``Linear`` links may be used without calling the links.
+
+    They may not where a link is replaced, hooked or has a ``forward`` of its own, nor while a
+    static graph is recorded.
+    """
+    return (
+        not link_hooks()
+        and chainer.config.schedule_func is None
+        and all(
+            type(linear) is L.Linear
+            and not linear.local_link_hooks
+            and 'forward' not in vars(linear)
+            for linear in linears
+        )
+    )

@@ -1,0 +1,149 @@
+"""The state of a link, which moves with it and can be written into files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import chainer
+import numpy
+
+from chainer_lstm.functions.checks import variable
+from chainer_lstm.functions.node import Input
+from chainer_lstm.links import loading
+from chainer_lstm.links.checks import States
+
+_STATE = ('c', 'h')
+
+
+class KeepsState(chainer.Link):
+    """A link with a state ``c``, ``h``, whose loading is checked.
+
+    Either may be None or, where a program has assigned one, a plain array, as in Chainer.
+    A subclass defines ``set_state``, ``_state_shape`` and ``_checked_states``.
+
+    Attributes:
+        c, h: the state.
+        persistent_state: whether it is serialized too.
+    """
+
+    persistent_state = False
+    c: Optional[Input]
+    h: Optional[Input]
+
+    def reset_state(self) -> None:
+        """Forget the state: the next call begins anew."""
+        self.c = self.h = None
+
+    def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
+        """Set the state and move it to the link's device."""
+        raise NotImplementedError
+
+    def save_state(self) -> dict[str, numpy.ndarray]:
+        """Copies of ``c`` and ``h`` on the CPU, under these names; what is None is left out."""
+        cpu: Any = chainer.get_device('@numpy')
+        return {
+            name: cpu.send(state.array).copy()
+            for name, state in zip(_STATE, self._states())
+            if state is not None
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Sets what ``save_state`` gave; a state that is left out becomes None.
+
+        Raises:
+            KeyError: another key.
+            TypeError, ValueError: no dictionary, or as ``set_state``; the state is as before.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f'expected a dictionary of c and h, got {type(state).__name__}')
+        for key in state.keys() - set(_STATE):
+            raise KeyError(f'{key}: expected c and h, got {sorted(state)}')
+        if not state:
+            self.reset_state()
+            return
+        given = {
+            name: chainer.as_array(variable(name, state[name])).copy()
+            for name in _STATE
+            if name in state
+        }
+        self.set_state(given.get('c'), given.get('h'))
+
+    def device_resident_accept(self, visitor: Any) -> None:
+        """Visit the parameters and the state, which are sent to another device."""
+        self.c, self.h = self._states()
+        super().device_resident_accept(visitor)
+
+    def serialize(self, serializer: Any) -> None:
+        """Read or write the parameters and, with ``persistent_state``, the state.
+
+        Raises:
+            KeyError, TypeError, ValueError: an array is missing or does not fit; nothing was
+                changed.
+        """
+        loading.check(self, serializer)
+        if not self._persists_state():
+            super().serialize(serializer)
+        elif isinstance(serializer, chainer.Deserializer):
+            c, h = self._read_state(serializer)
+            super().serialize(serializer)
+            self._keep(c, h)
+        else:
+            super().serialize(serializer)
+            for name, state in zip(_STATE, self._states()):
+                serializer(name, self._no_rows() if state is None else state.array)
+
+    def _persists_state(self) -> bool:
+        return self.persistent_state
+
+    def _states(self) -> States:
+        """Return c and h as variables or None."""
+        c = None if self.c is None else chainer.as_variable(self.c)
+        h = None if self.h is None else chainer.as_variable(self.h)
+        return c, h
+
+    def _keep(self, c: Optional[chainer.Variable], h: Optional[chainer.Variable]) -> None:
+        """Set a checked state, on the link's device."""
+        for state in (c, h):
+            if state is not None:
+                state.to_device(self.device)
+        self.c, self.h = c, h
+
+    def _read_state(self, deserializer: chainer.Deserializer) -> States:
+        """Return the checked state in the file; an array without rows stands for None.
+
+        A file of weights alone leaves the state as it is.
+        """
+        try:
+            stored = [deserializer(name, None) for name in _STATE]
+        except KeyError:
+            return self._states()
+        if any(state is None for state in stored):  # missing in a file that is not read strictly
+            return self._states()
+        ndim = len(self._state_shape(0))
+        is_none = [state.ndim == ndim and state.shape[-2] == 0 for state in stored]
+        c, h = (None if none else chainer.Variable(state) for none, state in zip(is_none, stored))
+        return self._checked_states(c, h)
+
+    def _no_rows(self) -> Any:
+        """Return an array of the shape of a state without rows, which stands for None in files."""
+        with chainer.using_device(self.device):
+            return self.xp.zeros(self._state_shape(0), chainer.get_dtype())
+
+    def _state_shape(self, rows: int) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def _checked_states(self, c: Any, h: Any) -> States:
+        """Return c and h as variables of the shape of a state, or None.
+
+        Raises:
+            TypeError: not a variable or array, or not of floats.
+            ValueError: another shape.
+        """
+        raise NotImplementedError
+
+
+def zeros(link: chainer.Link, batch: int, units: int, dtype: Any) -> chainer.Variable:
+    """(batch, units) of zeros on the link's device."""
+    with chainer.using_device(link.device):
+        return chainer.Variable(link.xp.zeros((batch, units), dtype), requires_grad=False)

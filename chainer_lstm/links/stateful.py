@@ -1,0 +1,187 @@
+"""Links of one cell that keep its state: single steps and whole sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Optional, Union
+
+import chainer
+import chainer.functions as F
+
+from chainer_lstm import functions
+from chainer_lstm.functions import outputs
+from chainer_lstm.functions.checks import variable
+from chainer_lstm.functions.lstm import State
+from chainer_lstm.functions.node import Input
+from chainer_lstm.links import checks
+from chainer_lstm.links.state import KeepsState, zeros
+
+
+class Stateful(KeepsState):
+    """A link of one cell that keeps the state ``c`` and ``h``, both (B, state_size) or None.
+
+    A subclass defines ``cell_weights``, ``sized_for``, ``_is_plain`` and ``_step``.
+    """
+
+    state_size: int
+
+    def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
+        """Sets the state and moves it to the link's device.
+
+        Args:
+            c: (B, H) variable or array, or None.
+            h: the same, with the same B if both are given.  If one is None, it is zeros of the
+                shape of the other.
+
+        Raises:
+            TypeError: not a variable or array, or not of floats.
+            ValueError: another shape; the state is as before.
+        """
+        self._keep(*self._checked_states(c, h))
+
+    def forward(self, x: Input) -> chainer.Variable:
+        """One time step; advances the state.
+
+        Args:
+            x: (B, I), or (B, …), which is flattened to it.
+
+        Returns:
+            h (B, H).
+
+        Raises:
+            TypeError: the batch is larger than that of the state.
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+        """
+        x = checks.batch(x)
+        rows, c, h = self._rows(len(x)), self.c, self.h
+        if c is None:
+            c = zeros(self, rows, self.state_size, x.dtype)
+        if h is None and rows > len(x):
+            h = zeros(self, rows, self.state_size, x.dtype)
+        h, h_rest = _active_rows(h, len(x))
+        with self.sized_for(x):
+            c, y = self._step(c, h, x)
+            self.c, self.h = c, outputs.all_rows(y, h_rest)
+        return y
+
+    def forward_sequence(self, xs: Union[Input, Sequence[Input]]) -> Any:
+        """The outputs of all steps, and the state as after calling the link with each of them,
+        in one node.
+
+        Of a list of steps the last output is the variable ``h``, as after a
+        step, if its batch is that of the state and a graph grows.
+
+        Args:
+            xs: (T, B, I), or T steps (B_t, I) or (B_t, …) whose batches do not grow.
+
+        Returns:
+            (T, B, H), or a tuple of T (B_t, H).
+
+        Raises:
+            TypeError: the first batch is larger than that of the state.
+            ValueError: batches grow in time, or xs is no such array or an empty list.
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+        """
+        if isinstance(xs, (list, tuple)):
+            return self._forward_steps(xs)
+        x: Any = variable('xs', xs)
+        if x.ndim < 3:
+            raise ValueError(
+                f'expected xs of shape (time, batch, inputs) or a list of steps, got {x.shape}'
+            )
+        if not len(x):
+            with chainer.using_device(self.device):
+                return chainer.Variable(self.xp.zeros((0, x.shape[1], self.state_size), x.dtype))
+        first = x.array[0]
+        checks.floats(first)
+        rows = self._rows(len(first))
+        if not self._is_plain():
+            return F.stack([self(step) for step in x])
+        if x.ndim > 3:
+            x = F.reshape(x, (*x.shape[:2], chainer.utils.size_of_shape(x.shape[2:])))
+        return self._run(first, rows, x)
+
+    def _forward_steps(self, xs: Sequence[Input]) -> tuple[chainer.Variable, ...]:
+        if not xs:
+            raise ValueError('expected at least one time step in xs, got an empty list')
+        steps = [flat(checks.batch(x)) for x in xs]
+        rows = self._rows(len(steps[0]))
+        if not self._is_plain():
+            return tuple([self(x) for x in xs])
+        ys = self._run(steps[0], rows, steps)
+        if chainer.config.enable_backprop and len(ys[-1]) == rows:
+            # as after single steps: cutting the graph at h cuts it at the same place
+            self.h = ys[-1]
+        return ys
+
+    def _run(self, first: Any, rows: int, steps: Any) -> Any:
+        """Return the outputs of all steps, and keep the last state.
+
+        Args:
+            first: the input of the first step.
+            rows: of the state.
+            steps: all steps, as ``functions.lstm_sequence`` takes them.
+        """
+        c, h = self.c, self.h
+        with self.sized_for(first):
+            if c is None or h is None:
+                nothing = zeros(self, rows, self.state_size, first.dtype)
+                c = nothing if c is None else c
+                h = nothing if h is None else h
+            h, c, ys = functions.lstm_sequence(h, c, steps, [self.cell_weights()])
+        self.c = c
+        if len(first) or self.h is None:
+            self.h = h
+        return ys
+
+    def _rows(self, batch: int) -> int:
+        """Of the state, which c or h alone says for both.
+
+        Raises:
+            TypeError: the batch is larger.
+        """
+        given = self.c if self.h is None else self.h
+        rows = batch if given is None else len(given)
+        if rows < batch:
+            raise TypeError(
+                'The batch size of x must be equal to or less than the size of the previous state '
+                f'h. Expected at most {rows}, got {batch}.'
+            )
+        return rows
+
+    def cell_weights(self) -> tuple[Any, ...]:
+        """The parameters of the cell, in the order of ``Cell.weights``."""
+        raise NotImplementedError
+
+    def sized_for(self, x: Any) -> AbstractContextManager[None]:
+        """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
+        raise NotImplementedError
+
+    def _is_plain(self) -> bool:
+        """Whether the weights may be taken from the links inside; otherwise they are called."""
+        raise NotImplementedError
+
+    def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
+        """c (B0, H), h (B, H) or None, x (B, …) -> c (B0, H), h (B, H)."""
+        raise NotImplementedError
+
+    def _state_shape(self, rows: int) -> tuple[int, ...]:
+        return rows, self.state_size
+
+    def _checked_states(self, c: Any, h: Any) -> checks.States:
+        return checks.states(c, h, self.state_size)
+
+
+def flat(x: Any) -> chainer.Variable:
+    """(B, …) -> (B, I)."""
+    return x if x.ndim == 2 else F.reshape(x, (len(x), chainer.utils.size_of_shape(x.shape[1:])))
+
+
+def _active_rows(h: Optional[Input], batch: int) -> tuple:
+    """The rows of h that a batch advances, and those it leaves; None for none."""
+    if h is None or h.shape[0] == batch:
+        return h, None
+    if batch == 0:
+        return None, h
+    return F.split_axis(h, [batch], axis=0)

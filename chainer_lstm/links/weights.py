@@ -1,0 +1,94 @@
+"""The weights of a cell that has no link of Chainer's."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Optional
+
+from chainer import Parameter
+
+from chainer_lstm import initializers
+from chainer_lstm.cells import Cell
+from chainer_lstm.chainer_private import initializer
+from chainer_lstm.functions.checks import size
+from chainer_lstm.links import parameters
+from chainer_lstm.links.loading import CheckedLoading
+
+
+class CellWeights(CheckedLoading):
+    """The weights of a cell, as parameters under the names that it gives them.
+
+    It is not called.  A link that computes takes ``cell_weights`` inside of ``sized_for``.
+
+    Args:
+        cell: the cell.
+        in_size: I, or None to take it from the first input.
+        out_size: H, the number of units.
+        lateral_init: initializer of the matrices of states.  Default: ``LeCunNormal``.
+        upward_init: initializer of ``W``.  Default: ``LeCunNormal``.
+        bias_init: initializer of the biases.  Default: 0.
+
+    Attributes:
+        cell, out_size: as above.
+        W, b, …: the parameters, of the shapes of ``Cell.shapes``.
+
+    Raises:
+        TypeError: no cell, a size is not an integer, an initializer not callable.
+        ValueError: a size is not positive.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        in_size: Optional[int],
+        out_size: int,
+        lateral_init: Any = None,
+        upward_init: Any = None,
+        bias_init: Any = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(cell, Cell):
+            raise TypeError(f'expected cell to be a chainer_lstm.cells.Cell, got {cell!r}')
+        in_size = size('in_size', in_size, optional=True)
+        self.cell = cell
+        self.out_size = size('out_size', out_size)
+        inits = {
+            'lateral_init': lateral_init,
+            'upward_init': upward_init,
+            'bias_init': bias_init,
+        }
+        for name, value in inits.items():
+            initializers.check(name, value)
+        with self.init_scope():
+            for name, shape in cell.shapes(in_size or 0, out_size).items():
+                if len(shape) == 1:
+                    init = 0 if bias_init is None else bias_init
+                else:
+                    init = upward_init if name == 'W' else lateral_init
+                waits = name == 'W' and in_size is None
+                setattr(self, name, Parameter(initializer(init), None if waits else shape))
+
+    @property
+    def weight_keys(self) -> dict[str, str]:
+        """Where the weights of the cell are in files, by name."""
+        return {name: name for name in self.cell.weights}
+
+    @property
+    def input_rows(self) -> int:
+        """The number of rows of ``W``."""
+        return len(self.cell.inputs) * self.out_size
+
+    def cell_weights(self) -> tuple[Any, ...]:
+        """The parameters of the cell, in the order of ``Cell.weights``."""
+        return tuple(getattr(self, name) for name in self.cell.weights)
+
+    def is_as_made(self) -> bool:
+        """Return whether no hook was added, which a link that is not called would ignore."""
+        return not self.local_link_hooks
+
+    def sized_for(self, x: Any) -> AbstractContextManager[None]:
+        """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
+        return parameters.sized_for(x, self, self.W, self._initialize)
+
+    def _initialize(self, in_size: int) -> None:
+        self.W.initialize((self.input_rows, in_size))
