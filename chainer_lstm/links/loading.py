@@ -31,6 +31,7 @@ class SizedByInput(Protocol):
     @property
     def input_rows(self) -> int:
         """The number of rows of ``W``."""
+        ...
 
 
 def check(link: chainer.Link, serializer: Any) -> None:

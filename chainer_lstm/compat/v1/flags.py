@@ -16,7 +16,7 @@ from chainer import function_node, variable
 from chainer_lstm.arrays import Array
 from chainer_lstm.compat.replacements import Replacements
 from chainer_lstm.compat.v1.arguments import from_program
-from chainer_lstm.functions import node, sequence
+from chainer_lstm.functions import node
 
 
 class Flag(enum.Enum):
@@ -88,7 +88,7 @@ def install(replacements: Replacements) -> None:
     replacements.set(cls, '__init__', _init(cls.__init__))
     replacements.set(cls, '__len__', _len(cls.__len__))
     replacements.set(cls, '__hash__', object.__hash__)  # by identity, for sets of variables
-    for function in (function_node.FunctionNode, node.Chained, sequence.LSTMSequence):
+    for function in (function_node.FunctionNode, node.Node):
         replacements.set(function, 'apply', _apply(function.apply))
 
 
