@@ -33,7 +33,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         check_reduce_option(reduce)
         self._normalize, self._ignore_label, self._reduce = normalize, ignore_label, reduce
 
-    def forward(self, inputs):
+    def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs((0, 1))
         self.shapes = [x.shape for x in inputs]
         x, t = inputs
@@ -51,7 +51,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         self._coefficient = 1 / max(int(valid.sum()) if self._normalize else len(t), 1)
         return (numpy.asarray(losses.sum() * self._coefficient, x.dtype),)
 
-    def backward(self, indexes, grad_outputs):
+    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         check_unchanged(self)
         x, t = self.get_retained_inputs()
         grad_outputs = (full(grad_outputs[0], t.shape if self._reduce == 'no' else (), x.dtype),)
@@ -76,7 +76,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         return chainer.as_variable(gx), None
 
 
-def _check(x, t, ignore_label):
+def _check(x: chainer.Variable, t: chainer.Variable, ignore_label: int) -> None:
     """Chainer finds most of this too, but fails while it says so;
     negative classes it takes for class 0.
     """

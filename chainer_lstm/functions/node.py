@@ -13,7 +13,7 @@ from chainer import function_node, variable
 from chainer_lstm import kernels
 from chainer_lstm.chainer_private import NamedNode, connect, unchecked_variable
 
-Input = Union[chainer.Variable, numpy.ndarray, Any]  # Any: cupy.ndarray, where there is CuPy
+Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
 
 
 class Node(NamedNode):

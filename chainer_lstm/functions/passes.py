@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 import weakref
 from typing import Any, Optional
 
@@ -21,7 +22,7 @@ def handed() -> Optional[dict[Any, dict[int, Any]]]:
     called by ``backward`` of a node itself: two frames above it is the loop.
     """
     try:
-        frame = sys._getframe(3)
+        frame: Optional[types.FrameType] = sys._getframe(3)
     except ValueError:  # so few that there is no loop among them
         return None
     while frame is not None and frame.f_code not in BACKWARD_LOOPS:

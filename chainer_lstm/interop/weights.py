@@ -18,7 +18,6 @@ from chainer_lstm.functions.checks import dropout as dropout_of
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import loading
 
-Array = numpy.ndarray
 Into = Union[type, chainer.Link]
 
 # of a link's own arrays, those that are no weights of the layers
@@ -32,14 +31,14 @@ class Layer(NamedTuple):
     b, or None; the other weights of the cell by name, of an LSTM none.
     """
 
-    W: Array
-    U: Array
-    b: Array
-    b_h: Optional[Array] = None
-    others: Mapping[str, Array] = MappingProxyType({})
+    W: numpy.ndarray
+    U: numpy.ndarray
+    b: numpy.ndarray
+    b_h: Optional[numpy.ndarray] = None
+    others: Mapping[str, numpy.ndarray] = MappingProxyType({})
 
     @property
-    def bias(self) -> Array:
+    def bias(self) -> numpy.ndarray:
         """The sum of both biases."""
         return self.b if self.b_h is None else self.b + self.b_h
 
@@ -58,7 +57,7 @@ class Weights(NamedTuple):
         return len(self.layers) // self.directions, in_size, units
 
 
-def chainers(cls: type) -> type:
+def chainers(cls: type) -> Any:
     """The class of Chainer that one of ours replaces;
     ``chainer.links`` may have ours under its name.
     """
@@ -162,7 +161,7 @@ def write(weights: Weights, into: Into) -> chainer.Link:
     return link
 
 
-def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> Array:
+def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> numpy.ndarray:
     """The value as an array of floats on the CPU; None in the shape for any size.
 
     Raises:
@@ -184,7 +183,7 @@ def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> Array:
     return array
 
 
-def arrays_of(link: chainer.Link) -> dict[str, Array]:
+def arrays_of(link: chainer.Link) -> dict[str, numpy.ndarray]:
     """What a file of the link holds."""
     serializer = serializers.DictionarySerializer()
     serializer.save(link)
@@ -226,13 +225,13 @@ def _keys(into: Into) -> Mapping[str, str]:
     return getattr(found[0] if found else None, 'weight_keys', links.StatelessLSTM.weight_keys)
 
 
-def _cell_layer(arrays: Mapping[str, Array], prefix: str, keys: Mapping[str, str]) -> Layer:
+def _cell_layer(arrays: Mapping[str, numpy.ndarray], prefix: str, keys: Mapping[str, str]) -> Layer:
     found = {name: arrays[prefix + key] for name, key in keys.items()}
     W, U, b = (found.pop(name) for name in ('W', 'U', 'b'))
     return Layer(W, U, b, others=found)
 
 
-def _n_step_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
+def _n_step_layer(arrays: Mapping[str, numpy.ndarray], prefix: str) -> Layer:
     return Layer(
         *(
             layout.convert(
@@ -246,7 +245,7 @@ def _n_step_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
     )
 
 
-def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, Array]:
+def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.ndarray]:
     """The weights under the keys and in the order that the link has."""
     arrays = {}
     if isinstance(link, _N_STEP):

@@ -227,12 +227,7 @@ class Packing:
 
 def add_at(xp: Any, x: Array, rows: Array, values: Array) -> None:
     """Add rows of values to rows of x, which may be given several times."""
-    if xp is numpy:
-        numpy.add.at(x, rows, values)
-    else:
-        import cupyx
-
-        cupyx.scatter_add(x, rows, values)
+    xp.add.at(x, rows, values)
 
 
 @functools.lru_cache(maxsize=256)

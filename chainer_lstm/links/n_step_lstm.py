@@ -78,7 +78,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             for b in self.bs:
                 reinitialize(b[_FORGET], initializer(forget_bias_init))
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, hx: Optional[Input], cx: Optional[Input], xs: Sequence[Input], **kwargs: Any
     ) -> Result:
         """Runs all layers over sequences of any lengths, in any order.

@@ -114,5 +114,5 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
         pre = self.upward(x)
         if h is not None:
             pre += self.lateral(h)
-        products = dict(zip(('P_i', 'P_f', 'P_o'), self._peepholes()))
+        products: dict[str, Any] = dict(zip(('P_i', 'P_f', 'P_o'), self._peepholes()))
         return composed_step(cells.peephole, cells.peephole.State(c), pre, products)

@@ -204,9 +204,10 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         x = self._checked(x, children[0])
         time, batch = x.shape[1::-1] if self.batch_first else x.shape[:2]
         valid = _valid_steps(batch, time, lengths, mask)
+        if valid is not None and valid.all():
+            valid = None
         state = self._first_state(batch, x.dtype, initial_state)
-        masked = valid is not None and not valid.all()
-        if masked:
+        if valid is not None:
             packing = packing_of_padded(valid, self.batch_first)
         else:
             packing = packing_of_steps((batch,) * time, batch)
@@ -216,7 +217,7 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             weights_of(self.cell),
             self.directions,
             self.dropout,
-            swapped=self.batch_first and not masked,
+            swapped=self.batch_first and valid is None,
             output=Output.ALL if self.return_sequences else Output.LAST,
         )
         rows = x.array.reshape(time * batch, x.shape[2])
@@ -290,7 +291,7 @@ class SequenceLSTM(KeepsState, chainer.Chain):
                     f'(reset_state forgets it), got {batch}'
                 )
             return [getattr(self, name) for name in names]
-        shape = (len(self.cell_names), batch, self.out_size)
+        shape: tuple[int, ...] = (len(self.cell_names), batch, self.out_size)
         if self.learn_initial_state:
             learned = [F.expand_dims(getattr(self, f'{name}0'), 1) for name in names]
             return [F.broadcast_to(s, shape) for s in learned]
