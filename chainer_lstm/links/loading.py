@@ -24,16 +24,6 @@ class CheckedLoading(chainer.Link):
         super().serialize(serializer)
 
 
-@runtime_checkable
-class SizedByInput(Protocol):
-    """A link whose parameter ``W`` (input_rows, I) may wait for I."""
-
-    @property
-    def input_rows(self) -> int:
-        """The number of rows of ``W``."""
-        ...
-
-
 def check(link: chainer.Link, serializer: Any) -> None:
     """Check that a file has every parameter of the link, of numbers in the shape that it expects.
 
