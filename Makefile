@@ -21,6 +21,8 @@ export PIP_BUILD_CONSTRAINT := $(CURDIR)/build-constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PY := $(VENV)/bin/python
+# of its own, without Chainer and CuPy: type checkers would take errors from their code
+LINT := $(VENV)-lint/bin
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
 CPP = $(wildcard chainer_lstm/kernels/*/*.?pp chainer_lstm/kernels/*/*.cu chainer_lstm/kernels/*/*.cuh \
   tests/kernels/*.hpp)
@@ -74,13 +76,15 @@ build/_native_sanitized.so: $(NATIVE)
 	$(CXX) -std=c++17 -O1 -g -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	  -fPIC -shared -pthread $(filter %.cpp,$(NATIVE)) -o $@
 
-lint: $(VENV)/.lint
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/clang-format --dry-run --Werror $(CPP)
+lint: $(VENV)-lint/.lint
+	$(LINT)/ruff check .
+	$(LINT)/ruff format --check .
+	$(LINT)/clang-format --dry-run --Werror $(CPP)
+	$(LINT)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(LINT)/pyright --pythonpath $(LINT)/python
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info chainer_lstm/kernels/native/*.so
+	rm -rf $(VENV) $(VENV)-lint build dist *.egg-info chainer_lstm/kernels/native/*.so
 
 # the documentation needs no compiled engine
 $(VENV)/.docs: export CC = false
@@ -92,12 +96,13 @@ $(VENV)/.plot $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(INSTALLE
 	  echo 'make: NumPy; another one is chosen by: make clean; make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
 	@touch $@
 
-$(VENV)/.lint: Makefile | $(PY)
-	@$(PY) -m pip install --quiet ruff==0.17.6 clang-format==23.1.5
+$(VENV)-lint/.lint: Makefile | $(LINT)/python
+	@$(LINT)/python -m pip install --quiet ruff==0.17.6 clang-format==23.1.5 mypy==2.4.1 \
+	  'pyright[nodejs]==1.1.414' 'numpy==2.2.6; python_version < "3.11"' 'numpy==2.4.6; python_version > "3.10"'
 	@touch $@
 
-$(PY):
+$(PY) $(LINT)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo 'make: Python 3.10 or newer is needed; choose one by: make PYTHON=python3.12 $(MAKECMDGOALS)'; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@$(PYTHON) -m venv $(@:/bin/python=) || { rm -rf $(@:/bin/python=); \
 	  echo 'make: python cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv'; exit 1; }

@@ -268,8 +268,13 @@ def recurrence(
     """
     found = []
     measured = gpu_contestants.Recurrence(device, case, engine, precision)
-    for way in ('forward', 'backward'):
-        times = device.split(getattr(measured, way), functools.partial(measured.restore, way))
+    product = device.split(measured.product)
+    forward = device.split(measured.forward)
+    of_ways = {
+        'forward': {part: forward[part] - product[part] for part in forward},
+        'backward': device.split(measured.backward, measured.restore),
+    }
+    for way, times in of_ways.items():
         rates = measured.bytes[way] / times['device'], measured.operations / times['device']
         found.append(
             {

@@ -13,10 +13,13 @@ import language_model
 import numpy
 from contestants import Shape
 
-from chainer_lstm import kernels
-from chainer_lstm.functions import sequence as node
+from chainer_lstm import cells, kernels
+from chainer_lstm.functions.plan import Plan
+from chainer_lstm.functions.sequence import apply
+from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels import layout, sequence
-from chainer_lstm.kernels.packing import Rows
+from chainer_lstm.kernels.engines.engine import Gradients
+from chainer_lstm.kernels.packing import Rows, packing_of_steps
 
 
 class Case(NamedTuple):
@@ -77,7 +80,8 @@ class Ours:
         self._x = self._variable(case.packed())
         self._state = self._xp.zeros((case.shape.layers, case.shape.batch, case.shape.units), 'f')
         self._gy = self._xp.ones(self._x.shape, 'f')
-        self._plan = node.Plan(case.batches, 1, 0.0, layout.INTERLEAVED, 3)
+        packing = packing_of_steps(case.batches, case.shape.batch)
+        self._plan = Plan(cells.lstm, packing, weights_of(cells.lstm))
 
     def take_turn(self) -> None:
         """Sets what is global; before any other call."""
@@ -105,7 +109,8 @@ class Ours:
         return {name: _torchs(x) if name.startswith('weight') else x for name, x in found.items()}
 
     def _forward(self) -> Any:
-        return node.apply(self._plan, self._state, self._state, self._x, self._weights)[2]
+        states = self._state, self._state
+        return apply(self._plan, states, [self._x], self._weights)[1][0]
 
     def _variable(self, x: numpy.ndarray) -> chainer.Variable:
         return chainer.Variable(self._xp.asarray(x))
@@ -194,8 +199,8 @@ class TorchUpdates(language_model.Torchs):
 
 
 class Recurrence:
-    """One layer of a case without the products of its inputs and gradients:
-    what is left to a time step.
+    """One layer of a case, with one input: but for the ``product`` of it, what is left to a time
+    step.
     """
 
     def __init__(self, device: Any, case: Case, engine: str, precision: str) -> None:
@@ -206,17 +211,17 @@ class Recurrence:
         def draw(*shape):
             return xp.asarray(random.randn(*shape).astype('f'))
 
-        gates = draw(rows.total, 4 * units)
-        (h, _), (c, _) = (rows.buffer(xp, draw(batch, units)) for _ in range(2))
-        self._engine = kernels.engine_of(gates, engine, precision)
-        self._weights = sequence.Weights(None, None, xp.asarray(U), (), layout.INTERLEAVED)
-        self._rows, self._saved = rows, sequence.Saved(None, gates, h, c)
-        self._gh = draw(rows.total, units)
-        self._last = [draw(batch, units) for _ in range(2)]
-        # both ways overwrite what they are given
-        given = [(gates, gates.copy())]
-        self.forward()
-        self._given = {'forward': given, 'backward': [(x, x.copy()) for x in (gates, *self._last)]}
+        x, weights = draw(rows.total, 1), {'W': draw(4 * units, 1), 'b': draw(4 * units)}
+        weights['U'] = xp.asarray(U)
+        cell = cells.lstm
+        initial = cell.State(draw(batch, units), draw(batch, units))
+        self._engine = kernels.engine_of(x, engine, precision)
+        self._layers = [sequence.layer_of(xp, cell, weights, rows, x, initial)]
+        self._gates = self._engine.sequence_forward(self._layers, keep=True)
+        last = cell.State(draw(batch, units), draw(batch, units))
+        self._gradients = [Gradients(draw(rows.total, units), last)]
+        # backward overwrites what it is given
+        self._given = [(x, x.copy()) for x in (*self._gates, *last)]
         # what has to be read and written of gates, h, c and their gradients
         self.bytes = {
             'forward': rows.total * units * 4 * (4 + 4 + 2),
@@ -224,17 +229,20 @@ class Recurrence:
         }
         self.operations = 2 * rows.total * 4 * units * units
 
-    def restore(self, way: str) -> None:
-        """Gives its arrays the numbers that they have before ``forward`` or ``backward``."""
-        for x, values in self._given[way]:
+    def restore(self) -> None:
+        """Gives its arrays the numbers that they have before ``backward``."""
+        for x, values in self._given:
             x[...] = values
 
+    def product(self) -> None:
+        layer = self._layers[0]
+        self._engine.linear(layer.x, layer.weights['W'], layer.weights['b'])
+
     def forward(self) -> None:
-        _, gates, h, c = self._saved
-        self._engine.recur_forward(gates, self._weights, h, c, self._rows)
+        self._engine.sequence_forward(self._layers, keep=True)
 
     def backward(self) -> None:
-        self._engine.recur_backward(self._saved, self._weights, self._rows, self._gh, *self._last)
+        self._engine.sequence_backward(self._layers, self._gates, self._gradients)
 
 
 def _allow_tf32(torch: Any, precision: str) -> None:

@@ -34,6 +34,19 @@ to_cpu = _cpu._array_to_cpu
 BACKWARD_LOOPS = frozenset((_backprop._backprop_to_all.__code__, function_node._backprop.__code__))
 
 
+class NamedNode(function_node.FunctionNode):
+    """A node whose name in hooks is its ``label``."""
+
+    @property
+    def label(self) -> str:
+        """The name in graphs and of hooks."""
+        return type(self).__name__
+
+    @property
+    def _impl_name(self) -> str:
+        return self.label
+
+
 def cupy_error() -> Any:
     """Return the error by which Chainer found that it cannot use CuPy."""
     return cuda._resolution_error

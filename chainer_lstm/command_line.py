@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
@@ -11,7 +11,7 @@ class Parser(argparse.ArgumentParser):
     and answers wrong arguments with one line.
     """
 
-    def __init__(self, description: str | None, **options: object) -> None:
+    def __init__(self, description: str | None, **options: Any) -> None:
         super().__init__(
             description=description, formatter_class=argparse.RawDescriptionHelpFormatter, **options
         )

@@ -27,11 +27,11 @@ def missing() -> Optional[str]:
         return None
     from chainer_lstm.chainer_private import cupy_error
 
-    error = cupy_error()
-    library = _FAILURE.search(str(error))
+    failure = cupy_error()
+    library = _FAILURE.search(str(failure))
     if library is not None:
         return f"CUDA's libraries are missing: {library[1]}"
-    return f'Chainer cannot use CuPy: {_cause(error)}'
+    return f'Chainer cannot use CuPy: {_cause(failure)}'
 
 
 def number() -> int:

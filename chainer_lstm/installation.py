@@ -17,7 +17,7 @@ from typing import Any
 
 from chainer_lstm import functions, links
 from chainer_lstm.compat import devices
-from chainer_lstm.compat.replacements import Module, Replacements
+from chainer_lstm.compat.replacements import Module, Replacements, original_of
 
 
 def _links() -> dict[str, list[type]]:
@@ -103,5 +103,5 @@ def _reduce(link: Any) -> tuple[Any, ...]:
 def _new(module: str, name: str) -> Any:
     """Return a link of Chainer's own class, without its attributes."""
     found = importlib.import_module(module)
-    cls = getattr(getattr(found, '_original', found), name)
+    cls = getattr(original_of(found), name)
     return cls.__new__(cls)

@@ -42,6 +42,38 @@ def peephole_step(c_prev, h_prev, x, W, b, U, P_i, P_f, P_o):
     return c, h
 
 
+def coupled_step(c_prev, h_prev, x, W, b, U):
+    """An LSTM with i = 1 - f; three gates a, f, o, interleaved."""
+    pre = _pre(h_prev, x, W, b, U)
+    (c_prev,) = _wide(c_prev)
+    c, h = c_prev.copy(), numpy.zeros((len(x), c_prev.shape[1]))
+    for row, unit in numpy.ndindex(*h.shape):
+        a, f, o = pre[row, 3 * unit : 3 * unit + 3]
+        c[row, unit] = numpy.tanh(a) * (1 - sigmoid(f)) + c_prev[row, unit] * sigmoid(f)
+        h[row, unit] = numpy.tanh(c[row, unit]) * sigmoid(o)
+    return c, h
+
+
+def gru_step(h_prev, x, W, b, U, d):
+    """r, z, n of x and r, z, m of h, interleaved -> (h,)."""
+    x, h_prev, W, b, U, d = _wide(x, h_prev, W, b, U, d)
+    of_x, of_h, h = x @ W.T + b, h_prev @ U.T + d, h_prev.copy()
+    for row, unit in numpy.ndindex(*h.shape):
+        (r, z, n), (r_h, z_h, m) = (y[row, 3 * unit : 3 * unit + 3] for y in (of_x, of_h))
+        n, z = numpy.tanh(n + sigmoid(r + r_h) * m), sigmoid(z + z_h)
+        h[row, unit] = (1 - z) * n + z * h_prev[row, unit]
+    return (h,)
+
+
+# (*states, x, *weights) -> states, by the name of the cell
+STEPS = {
+    'lstm': lstm_step,
+    'peephole': peephole_step,
+    'coupled': coupled_step,
+    'gru': gru_step,
+}
+
+
 def n_step(hx, cx, ws, bs, xs, directions=1):
     """Stacked layers, one sequence after the other.
 

@@ -69,7 +69,7 @@ ALLOWED = {
     'chainer_lstm/script/own_code.py': {
         'importlib': "the user's modules",
         'runpy': 'to compile them as all others',
-        '.source_to_code': "the user's script and modules",
+        'compile': "the user's script and modules",
     },
     'chainer_lstm/script/run.py': {
         'exec': "the user's script or module",

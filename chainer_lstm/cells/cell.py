@@ -106,7 +106,8 @@ class Cell:
         cls.reads = cls.reads or cls.states
         cls.needs = cls.needs or cls.states
         cls.State = state_of(tuple(cls.states))
-        cls.Gates = collections.namedtuple('Gates', cls.gates)
+        # mypy takes it for the definition of a type
+        cls.Gates = collections.namedtuple('Gates', cls.gates)  # type: ignore[misc]
 
     def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
         """Compute one time step.

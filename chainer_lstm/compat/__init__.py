@@ -21,8 +21,12 @@ import re
 import sys
 import types
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from chainer_lstm.compat import moved
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 SUPPORTED = '7.8.1'
 
@@ -214,7 +218,7 @@ class _EditedLoader(importlib.machinery.SourceFileLoader):
         # the size is compared with the one in the cache, which is that of the edited source
         return {**super().path_stats(path), 'size': len(self.get_data(path))}
 
-    def set_data(self, path: str, data: bytes, **options: int) -> None:
+    def set_data(self, path: str, data: ReadableBuffer, **options: int) -> None:
         super().set_data(self._cached(path), data, **options)
 
     def _cached(self, path: str) -> str:

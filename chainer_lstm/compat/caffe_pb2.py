@@ -14,13 +14,17 @@ import chainer
 from google.protobuf import descriptor_pool
 from google.protobuf.internal import builder
 
-_GENERATED = pathlib.Path(chainer.__file__).parent / 'links/caffe/protobuf3/caffe_pb2.py'
+_GENERATED = pathlib.Path(chainer.__path__[0], 'links/caffe/protobuf3/caffe_pb2.py')
 
 
 def _serialized_descriptor() -> bytes:
     """Return the literal ``serialized_pb=_b('...')`` of Chainer's ``caffe_pb2.py``."""
     for node in ast.walk(ast.parse(_GENERATED.read_text(encoding='utf-8'))):
-        if isinstance(node, ast.keyword) and node.arg == 'serialized_pb':
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == 'serialized_pb'
+            and isinstance(node.value, ast.Call)
+        ):
             return ast.literal_eval(node.value.args[0]).encode('latin1')
     raise ImportError(f'{_GENERATED}: expected a serialized descriptor, got none')
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import pathlib
 import sys
 import types
@@ -20,7 +19,7 @@ from typing import Any
 
 def _modules(root: str, *packages: str) -> list[str]:
     """Return the names of the modules of a package, without importing it."""
-    spec = importlib.util.find_spec(root)
+    spec = importlib.machinery.PathFinder.find_spec(root)
     if spec is None or spec.origin is None:
         return []
     folder = pathlib.Path(spec.origin).parent.joinpath(*packages)

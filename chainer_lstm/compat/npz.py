@@ -120,10 +120,9 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             )
         if not member.is_dir():
             members[key] = member
-    declared, size = (
-        sum(member.file_size for member in members.values()),
-        archive.fp.seek(0, os.SEEK_END),
-    )
+    assert archive.fp is not None  # it is open
+    size = archive.fp.seek(0, os.SEEK_END)
+    declared = sum(member.file_size for member in members.values())
     if declared > _DEFLATE * size:
         raise ValueError(
             f'expected an npz file, got one of {size} bytes that says it holds {declared}'
@@ -137,7 +136,8 @@ def _check_array(stream: Any, size: int) -> None:
         if shape != () or dtype.char != 'O' or not _NONE.search(stream.read(_MOST_OF_NONE)):
             raise ValueError('expected numbers, got pickled objects, which are not loaded')
         return
-    expected, got = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    expected = math.prod(shape) * dtype.itemsize
+    got = size - stream.tell()
     if expected != got:
         raise ValueError(f'expected {expected} bytes for an array {shape} of {dtype}, got {got}')
 

@@ -18,9 +18,11 @@ def wrap(padding: Any, dtype: numpy.dtype) -> Any:
         padding: the value, a number in most cases.
         dtype: the dtype of the array to be padded.
     """
-    if dtype.kind not in 'iu' or not isinstance(padding, numbers.Real):
-        return padding
-    if not math.isfinite(padding):
+    if dtype.kind not in 'iu' or not _is_finite(padding):
         return padding
     value = numpy.asarray(int(padding))
     return padding if value.dtype.kind == 'O' else value.astype(dtype)[()]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)

@@ -42,6 +42,11 @@ class Replacements:
                 setattr(place, name, before)
 
 
+def original_of(module: types.ModuleType) -> types.ModuleType:
+    """Return the module that a ``Module`` stands for; any other module itself."""
+    return module._original if isinstance(module, Module) else module
+
+
 class Module(types.ModuleType):
     """A module with some names replaced.
 

@@ -69,7 +69,7 @@ def fork_by_default() -> None:
     imports the main script, and a pool replaces it for ever.
     """
     if sys.platform == 'linux':
-        default = multiprocessing.context._default_context
+        default: Any = multiprocessing.context._default_context  # has no public name
         default._default_context = default.get_context('fork')
 
 

@@ -62,12 +62,13 @@ def load_corpus(source: Union[str, os.PathLike[str]]) -> Corpus:
         ValueError: a file is empty or not UTF-8.
     """
     if source == 'ptb':
-        return _corpus(
-            *(_words(cached_download(_PTB + name, sha256)) for name, sha256 in _PTB_SHA256.items())
-        )
-    if source == 'stdlib':
+        paths = [cached_download(_PTB + name, sha256) for name, sha256 in _PTB_SHA256.items()]
+    elif source == 'stdlib':
         return _corpus(*_stdlib())
-    return _corpus(*(_words(_find(pathlib.Path(source), part)) for part in _PARTS))
+    else:
+        paths = [_find(pathlib.Path(source), part) for part in _PARTS]
+    train, valid, test = map(_words, paths)
+    return _corpus(train, valid, test)
 
 
 def _find(folder: pathlib.Path, part: str) -> pathlib.Path:
@@ -99,11 +100,14 @@ def _corpus(train: list[str], valid: list[str], test: list[str]) -> Corpus:
         vocabulary.setdefault(word, len(vocabulary))
     if any(word not in vocabulary for word in (*valid, *test)):
         vocabulary.setdefault(UNKNOWN, len(vocabulary))
-    ids = (
-        numpy.array([vocabulary.get(word, vocabulary.get(UNKNOWN)) for word in words], numpy.int32)
-        for words in (train, valid, test)
+    return Corpus(
+        _ids(train, vocabulary), _ids(valid, vocabulary), _ids(test, vocabulary), vocabulary
     )
-    return Corpus(*ids, vocabulary)
+
+
+def _ids(words: list[str], vocabulary: dict[str, int]) -> numpy.ndarray:
+    ids = [vocabulary[word if word in vocabulary else UNKNOWN] for word in words]
+    return numpy.array(ids, numpy.int32)
 
 
 def _stdlib() -> tuple[list[str], list[str], list[str]]:

@@ -35,8 +35,10 @@ def embedded_reber_string(random: numpy.random.RandomState) -> tuple[str, list[s
     return f'B{outer}{inner}{outer}E', ['TP', 'B', *follow, outer, 'E']
 
 
-def _reber_string(random):
-    string, follow, state = 'B', [], _GRAMMAR[0]['B']
+def _reber_string(random: numpy.random.RandomState) -> tuple[str, list[str]]:
+    string = 'B'
+    follow: list[str] = []
+    state = _GRAMMAR[0]['B']
     while state is not None:
         follow.append(''.join(_GRAMMAR[state]))
         symbol = follow[-1][random.randint(len(follow[-1]))]

@@ -68,7 +68,8 @@ def sequential_chunks(
     """
     text = _from_a_random_start(text, batch_size, length, random)
     n = (len(text) - 1) // batch_size
-    x, t = (part[: n * batch_size].reshape(batch_size, n).T for part in (text[:-1], text[1:]))
+    x = text[:-1][: n * batch_size].reshape(batch_size, n).T
+    t = text[1:][: n * batch_size].reshape(batch_size, n).T
     for k in range(0, n - length + 1, length):
         yield x[k : k + length], t[k : k + length]
 
@@ -89,10 +90,12 @@ def random_chunks(
         yield text[places], text[places + 1]
 
 
-def _from_a_random_start(text, batch_size, length, random):
-    least = checks.size('length', length) * (
-        checks.size('batch_size', batch_size) + 1
-    )  # one chunk, wherever it starts
+def _from_a_random_start(
+    text: numpy.ndarray, batch_size: int, length: int, random: numpy.random.RandomState
+) -> numpy.ndarray:
+    checks.size('length', length)
+    # one chunk, wherever it starts
+    least = length * (checks.size('batch_size', batch_size) + 1)
     if len(text) < least:
         raise ValueError(
             f'expected a text of at least {least} characters for chunks of {length} by '

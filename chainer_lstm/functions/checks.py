@@ -43,7 +43,9 @@ def size(name: str, value: Any, optional: bool = False) -> Any:
     if value is None and optional:
         return None
     try:
-        number = None if isinstance(value, (bool, numpy.bool_)) else operator.index(value)
+        number = (
+            None if isinstance(value, (bool, numpy.bool_, type(None))) else operator.index(value)
+        )
     except TypeError:
         number = None
     if number is None:

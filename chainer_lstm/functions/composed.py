@@ -1,4 +1,4 @@
-"""A cell step by step in Chainer's own functions, which Chainer differentiates as often as needed."""
+"""A cell in Chainer's own functions, step by step, which can be differentiated again and again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy
 from chainer_lstm.cells import Cell, Stage
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.node import cast
-from chainer_lstm.functions.plan import Plan
+from chainer_lstm.functions.plan import Output, Plan
 from chainer_lstm.kernels import products
 from chainer_lstm.kernels.engines.engine import Part
 
@@ -83,7 +83,10 @@ def run_step(
     for stage in stages:
         gates, found = run_stage(cell, stage, parts, found, weights, noise)
         parts = [Part(gate, (name,)) for name, gate in zip(cell.gates, gates)]
-    whole = [outputs.all_rows(value, rest) for value, rest in zip(found, rests)]
+    whole = [
+        value if rest is None else outputs.concat((value, rest))
+        for value, rest in zip(found, rests)
+    ]
     return gates, found, found._make(whole)
 
 
@@ -111,7 +114,7 @@ def run_sequence(
     x = F.concat(xs, axis=0) if len(xs) > 1 else xs[0]
     if plan.swapped:
         x = F.transpose(x, (1, 0, 2))
-    x = F.reshape(x, (-1, x.shape[-1])) if x.size else F.reshape(x, (0, x.shape[-1]))
+    x = F.reshape(x, (int(numpy.prod(x.shape[:-1])), x.shape[-1]))
     if packing.rows is not None:
         x = F.get_item(x, packing.rows) if packing.masked is not None else _permuted(x, packing)
     last, outs, firsts = [], [], []
@@ -126,8 +129,10 @@ def run_sequence(
             outs = [] if k < len(groups) - 1 else outs
     results = [F.stack(values) for values in zip(*last)]
     results = [F.reshape(_sorted(packing, s, inv=True), shape) for s in results]
-    if not plan.output:
-        return results
+    if plan.output is Output.LAST:
+        h = [s[-1] for s in last[-plan.directions :]]
+        h = _sorted(packing, F.stack(h), inv=True)
+        return [*results, F.concat(F.separate(h), axis=1)]
     y = _unpacked(packing, x, firsts[-plan.directions :], outs)
     if len(xs) > 1:
         ends = list(itertools.accumulate(len(v) for v in xs))

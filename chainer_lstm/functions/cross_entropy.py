@@ -11,6 +11,7 @@ from chainer import function_node
 from chainer.functions.loss import softmax_cross_entropy as chainers
 from chainer.utils import type_check
 
+from chainer_lstm.chainer_private import check_classes, check_reduce_option
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import is_static
@@ -29,15 +30,15 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
     def __init__(self, normalize: bool, ignore_label: int, reduce: str) -> None:
         super().__init__()
-        chainers._check_reduce_option(reduce)
+        check_reduce_option(reduce)
         self._normalize, self._ignore_label, self._reduce = normalize, ignore_label, reduce
 
-    def forward(self, inputs):
+    def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs((0, 1))
         self.shapes = [x.shape for x in inputs]
         x, t = inputs
         if chainer.is_debug():
-            chainers._check_input_values(x, t, self._ignore_label)
+            check_classes(x, t, self._ignore_label)
         self._exponentials, maxima, self._sums = engine_of(x).exponentials(
             x, chainer.config.enable_backprop
         )
@@ -50,7 +51,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         self._coefficient = 1 / max(int(valid.sum()) if self._normalize else len(t), 1)
         return (numpy.asarray(losses.sum() * self._coefficient, x.dtype),)
 
-    def backward(self, indexes, grad_outputs):
+    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         check_unchanged(self)
         x, t = self.get_retained_inputs()
         grad_outputs = (full(grad_outputs[0], t.shape if self._reduce == 'no' else (), x.dtype),)
@@ -75,7 +76,7 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
         return chainer.as_variable(gx), None
 
 
-def _check(x, t, ignore_label):
+def _check(x: chainer.Variable, t: chainer.Variable, ignore_label: int) -> None:
     """Chainer finds most of this too, but fails while it says so;
     negative classes it takes for class 0.
     """

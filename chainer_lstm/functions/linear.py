@@ -12,6 +12,7 @@ import numpy
 from chainer import function_node
 from chainer.utils import type_check
 
+from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import is_static
@@ -24,7 +25,7 @@ class Linear(function_node.FunctionNode):
     names = ('x', 'W', 'b')
 
     def check_type_forward(self, in_types):
-        type_check._argname(in_types, self.names)
+        argname(in_types, self.names)
         x, W, b = in_types
         type_check.expect(
             x.dtype.kind == 'f',
@@ -39,7 +40,7 @@ class Linear(function_node.FunctionNode):
     def forward(self, inputs):
         self.retain_inputs((0, 1, 2))
         self.shapes = [x.shape for x in inputs]
-        return (engine_of(inputs[0]).affine(*inputs),)
+        return (engine_of(inputs[0]).linear(*inputs),)
 
     def backward(self, indexes, grad_outputs):
         check_unchanged(self)

@@ -15,6 +15,7 @@ from chainer.utils import type_check
 
 from chainer_lstm import cells, kernels
 from chainer_lstm.cells import Cell
+from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import composed, outputs
 from chainer_lstm.functions.checks import same_dtype, sequence, variable
 from chainer_lstm.functions.node import Input
@@ -37,8 +38,13 @@ class LSTM(StepNode):
     def __init__(self) -> None:
         super().__init__(cells.lstm, ('c', 'x'))
 
+    @property
+    def label(self) -> str:
+        """The name in graphs and of hooks."""
+        return 'LSTM'
+
     def check_type_forward(self, in_types: Any) -> None:
-        type_check._argname(in_types, self.names)
+        argname(in_types, self.names)
         c, x = in_types
         type_check.expect(c.dtype.kind == 'f')
         same_dtype('x', x=x, c=c)

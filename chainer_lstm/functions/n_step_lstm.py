@@ -90,7 +90,17 @@ def n_step_bilstm(
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 2, kwargs)
 
 
-def _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, directions, kwargs):
+def _n_step(
+    n_layers: int,
+    dropout_ratio: float,
+    hx: Input,
+    cx: Input,
+    ws: Sequence[Sequence[Input]],
+    bs: Sequence[Sequence[Input]],
+    xs: Sequence[Input],
+    directions: int,
+    kwargs: dict[str, Any],
+) -> Any:
     if kwargs:
         argument.check_unexpected_kwargs(
             kwargs,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Optional, Union
 
@@ -12,11 +11,12 @@ import numpy
 from chainer import function_node, variable
 
 from chainer_lstm import kernels
+from chainer_lstm.chainer_private import NamedNode, connect, unchecked_variable
 
-Input = Union[chainer.Variable, numpy.ndarray, Any]  # Any: cupy.ndarray, where there is CuPy
+Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
 
 
-class Node(function_node.FunctionNode):
+class Node(NamedNode):
     """A node without what Chainer does around ``forward`` for hooks, debug mode and GPUs, where
     there are none.
     """
@@ -101,26 +101,10 @@ def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> Valu
 
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
-    """Return the outputs of a node as variables, in the graph if one grows:
-    the end of ``FunctionNode.apply``.
-    """
+    """Return the outputs of a node as variables, in the graph if one grows."""
     requires_grad = any(x.requires_grad for x in inputs)
     ys = tuple([as_variable(y, requires_grad) for y in outputs])
-    node._output_count = len(ys)
-    node._output_layouts = (None,) * len(ys)
-    if chainer.config.enable_backprop:
-        node.rank = max([x.rank for x in inputs])
-        node.inputs = tuple([x.node for x in inputs])
-        for y in ys:
-            y.creator_node = node
-        node.outputs = tuple([weakref.ref(y.node) for y in ys])
-        for k in node._input_indexes_to_retain or ():
-            inputs[k].retain_data()
-        retained = node._output_indexes_to_retain or ()
-        for k in retained:
-            ys[k].retain_data()
-        node._retained_output_data = tuple([outputs[k] for k in retained])
-        node.lazy_grad_sum = chainer.config.lazy_grad_sum
+    connect(node, inputs, ys, outputs)
     return ys
 
 
@@ -132,9 +116,7 @@ def as_variable(x: Any, requires_grad: bool = False) -> Optional[variable.Variab
     """
     if x is None or isinstance(x, variable.Variable):
         return x
-    return variable.Variable._init_unchecked(
-        x, requires_grad=requires_grad, is_chainerx_array=False
-    )
+    return unchecked_variable(x, requires_grad=requires_grad, is_chainerx_array=False)
 
 
 def arrays(variables: tuple) -> tuple:

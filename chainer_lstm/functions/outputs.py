@@ -5,10 +5,11 @@ for gradients that broadcast to it (see ``node.full``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Optional, Union
 
 import chainer
 import numpy
+from chainer import function_node
 from chainer.functions.array import concat as _concat
 from chainer.functions.array import permutate as _permutate
 from chainer.functions.array import reshape as _reshape
@@ -18,7 +19,7 @@ from chainer.functions.array import transpose as _transpose
 from chainer_lstm.functions.node import full
 
 
-class _FullGradients:
+class _FullGradients(function_node.FunctionNode):
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         given = zip(grad_outputs, self.outputs)
         return super().backward(
@@ -76,7 +77,7 @@ def reshape(x: chainer.Variable, shape: tuple[int, ...]) -> chainer.Variable:
 
 
 def split_axis(
-    x: chainer.Variable, indices: Sequence[int], axis: int = 0
+    x: chainer.Variable, indices: Union[Sequence[int], numpy.ndarray], axis: int = 0
 ) -> tuple[chainer.Variable, ...]:
     """Return the parts of x that begin at ``indices``, and the one before them."""
     return SplitAxis(indices, axis).apply((x,))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
+import types
 import weakref
 from typing import Any, Optional
 
-from chainer import _backprop, function_node
+from chainer_lstm.chainer_private import BACKWARD_LOOPS
 
-# the loops of ``Variable.backward`` and ``chainer.grad``; their ``grads`` is one table for a pass
-_LOOPS = {_backprop._backprop_to_all.__code__, function_node._backprop.__code__}
 _handed: weakref.WeakKeyDictionary[Any, dict[Any, dict[int, Any]]] = weakref.WeakKeyDictionary()
 
 
@@ -23,9 +22,9 @@ def handed() -> Optional[dict[Any, dict[int, Any]]]:
     called by ``backward`` of a node itself: two frames above it is the loop.
     """
     try:
-        frame = sys._getframe(3)
+        frame: Optional[types.FrameType] = sys._getframe(3)
     except ValueError:  # so few that there is no loop among them
         return None
-    while frame is not None and frame.f_code not in _LOOPS:
+    while frame is not None and frame.f_code not in BACKWARD_LOOPS:
         frame = frame.f_back
     return None if frame is None else _handed.setdefault(frame.f_locals['grads'], {})

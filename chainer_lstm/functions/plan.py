@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions.weights import WeightForm
 from chainer_lstm.kernels.packing import Packing, Rows, rows_of
+
+
+class Output(enum.Enum):
+    """The output of a sequence: of all steps, or (B, D H) of the last step of each sequence, the
+    first one for the reverse direction.
+    """
+
+    ALL = 'all'
+    LAST = 'last'
 
 
 class Plan(NamedTuple):
@@ -20,7 +30,7 @@ class Plan(NamedTuple):
         directions: D, 1 or 2.
         dropout: ratio, on the inputs of every layer but the first.
         swapped: whether the input and the output are (B, T, …), of sequences of one length.
-        output: whether the output of all steps is wanted.
+        output: the output that is wanted.
     """
 
     cell: Cell
@@ -29,7 +39,7 @@ class Plan(NamedTuple):
     directions: int = 1
     dropout: float = 0.0
     swapped: bool = False
-    output: bool = True
+    output: Output = Output.ALL
 
     def groups(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
         """The weights of each layer and direction."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Optional, Union
+from collections.abc import Sequence
+from typing import Any, Optional, Union
 
 import chainer
 import chainer.functions as F
@@ -15,6 +14,7 @@ from chainer.utils import type_check
 from chainer_lstm import cells, kernels
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
+from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import checks, composed
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.lstm import check_cell, is_static
@@ -23,17 +23,16 @@ from chainer_lstm.functions.node import (
     Node,
     arrays,
     as_variable,
-    cast,
     check_unchanged,
     differentiated,
     full,
     widened,
 )
-from chainer_lstm.functions.plan import Plan
+from chainer_lstm.functions.plan import Output, Plan
 from chainer_lstm.functions.weights import shapes_of, weights_of
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import Gradients, Layer, Part
-from chainer_lstm.kernels.packing import Packing, Rows, packing_of_steps, rows_of
+from chainer_lstm.kernels.engines.engine import Gradients, Layer
+from chainer_lstm.kernels.packing import packing_of_steps
 from chainer_lstm.kernels.sequence import layer_of, weight_gradients
 
 
@@ -64,6 +63,11 @@ class SequenceNode(Node):
         self._noise: dict[int, Sequence[Array]] = {}
         self._saved: Any = None
 
+    @property
+    def label(self) -> str:
+        """The name in graphs and of hooks."""
+        return f'{type(self._plan.cell).__name__}Sequence'
+
     def check_types(self, given: Sequence[Array]) -> None:
         dtype = given[0].dtype
         if dtype.kind != 'f' or any(x.dtype != dtype for x in given):
@@ -72,7 +76,7 @@ class SequenceNode(Node):
     def check_type_forward(self, in_types: Any) -> None:
         states, xs, weights = self._split(in_types)
         names = self.names
-        type_check._argname((*states, *xs), names[: self._cuts[1]])
+        argname((*states, *xs), names[: self._cuts[1]])
         for x in xs:
             type_check.expect(x.dtype.kind == 'f')
             checks.same_dtype('x', x=x, xs=xs[0])
@@ -138,7 +142,10 @@ class SequenceNode(Node):
         outputs = [
             packing.unsort(xp, y).reshape(shape) for y, shape in zip(new, self._shapes_of(inputs))
         ]
-        if plan.output:
+        if plan.output is Output.LAST:
+            h = packing.unsort(xp, new[-1][-plan.directions :])
+            outputs.append(xp.concatenate(h, axis=1))
+        else:
             buffers = [layer.states[-1] for layer, _ in saved[-plan.directions :]]
             outputs += self._unpacked(packing.unpack(xp, x, buffers), xs)
         return (engine, saved), tuple([y.astype(dtype, copy=False) for y in outputs])
@@ -151,7 +158,7 @@ class SequenceNode(Node):
         x = xs[0] if len(xs) == 1 else xp.concatenate(xs)
         if self._plan.swapped:
             x = x.swapaxes(0, 1)
-        return self._plan.packing.pack(xp, x.reshape(-1, x.shape[-1]))
+        return self._plan.packing.pack(xp, _rows(x))
 
     def _unpacked(self, y: Array, xs: Sequence[Array]) -> list[Array]:
         """Return the arrays of the outputs, of rows as the caller has them."""
@@ -160,7 +167,7 @@ class SequenceNode(Node):
             return [y[end - len(x) : end] for end, x in zip(ends, xs)]
         batch, time = xs[0].shape[:2]
         if self._plan.swapped:
-            return [y.reshape(time, batch, -1).swapaxes(0, 1)]
+            return [y.reshape(time, batch, y.shape[-1]).swapaxes(0, 1)]
         return [y.reshape(*xs[0].shape[:-1], y.shape[-1])]
 
     def _dropped(self, xp: Any, x: Array, k: int) -> Array:
@@ -241,7 +248,12 @@ class SequenceNode(Node):
             else:  # a copy: it is overwritten
                 found.append(packing.sort(xp, g.astype(dtype, 'C').reshape(shape)))
         gys = grad_outputs[states:]
+        self._of_initial = None
         if all(g is None for g in gys):
+            return found, None
+        if plan.output is Output.LAST:
+            of_h = xp.stack(xp.split(gys[0].astype(dtype, copy=False), plan.directions, axis=1))
+            found[-1][-plan.directions :] += packing.sort(xp, of_h)
             return found, None
         if len(gys) > 1:
             gy = xp.concatenate([
@@ -250,7 +262,7 @@ class SequenceNode(Node):
             ])  # fmt: skip
         else:
             gy = gys[0].swapaxes(0, 1) if plan.swapped else gys[0]
-        gy = gy.reshape(-1, gy.shape[-1])
+        gy = _rows(gy)
         firsts = [plan.rows(d).first for d in range(plan.directions)]
         gy, initial = packing.unpack_gradient(xp, gy, firsts)
         self._of_initial = initial
@@ -290,6 +302,11 @@ class SequenceNode(Node):
         return composed.run_sequence(self._plan, states, xs, weights, drop, self._noise)
 
 
+def _rows(x: Array) -> Array:
+    """(…, N) -> (P, N)."""
+    return x.reshape(int(numpy.prod(x.shape[:-1])), x.shape[-1])
+
+
 def apply(
     plan: Plan, states: Sequence[Input], xs: Sequence[Input], weights: Sequence[Input]
 ) -> tuple[Any, tuple[chainer.Variable, ...]]:
@@ -317,7 +334,8 @@ def apply(
     outer = () if layers == 1 and len(of_states[0]) == 2 else (layers,)
     units = of_states[0][-1] if of_states[0] else 0
     names = [f'{name}x' for name in plan.cell.states]
-    checks.states(names, of_states, outer, plan.packing.sizes, units)
+    # in Chainer's order, h first
+    checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, units)
     check_weights(plan, shapes, inputs[count].shape[-1], units)
     if is_static():
         outputs = composed.run_sequence(
@@ -380,7 +398,8 @@ def sequence(
     Raises:
         ValueError: shapes do not fit, batches grow in time, or dropout is out of range.
         chainer.utils.type_check.InvalidType: dtypes do not fit.
-        TypeError: no cell, no arrays, no lists of arrays, no number for dropout, or ChainerX arrays.
+        TypeError: no cell, no arrays, no lists of arrays, no number for dropout, or ChainerX
+            arrays.
     """
     check_cell(cell)
     if len(checks.sequence('states', states, 'arrays')) != len(cell.states):

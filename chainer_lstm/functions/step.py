@@ -11,6 +11,7 @@ from chainer.utils import type_check
 
 from chainer_lstm import kernels
 from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import composed, passes
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import same_dtype, variable
@@ -83,6 +84,11 @@ class StageNode(Chained):
         self.names = names
         self.noise: Sequence[Any] = ()
 
+    @property
+    def label(self) -> str:
+        """The name in graphs and of hooks."""
+        return f'{type(self.cell).__name__}Step'
+
     def state_of(self, named: Named, batch: int) -> Any:
         """Return the states among the inputs, the rows that the step advances."""
         found = [named[name][:batch] if name in named else None for name in self.cell.states]
@@ -92,7 +98,9 @@ class StageNode(Chained):
         """Return the names of the weights whose products a wanted gradient comes through."""
         names = {self.names[i] for i in indexes}
         found = {p.weight for p in self.stage.products if p.state in names}
-        return found | {'W'} if 'x' in names else found
+        if 'x' in names:
+            found.add('W')
+        return found.intersection(self.names)
 
     def of_all_rows(self, gradient: Any, x: Any, of_output: Any) -> Any:
         """Return the gradient of all rows of a state: that of the rows that were carried is the
@@ -136,7 +144,7 @@ class StepNode(StageNode):
             raise
 
     def check_type_forward(self, in_types: Any) -> None:
-        type_check._argname(in_types, self.names)
+        argname(in_types, self.names)
         cell, types = self.cell, dict(zip(self.names, in_types))
         x, W, b = types['x'], types['W'], types['b']
         states = {name: types[name] for name in cell.states if name in types}
@@ -154,9 +162,9 @@ class StepNode(StageNode):
         )
         for name, state in states.items():
             last = name == cell.states[-1]
-            rows = x.shape[0] == state.shape[0] if last else x.shape[0] <= state.shape[0]
+            rows = state.shape[0] == x.shape[0] if last else x.shape[0] <= state.shape[0]
             type_check.expect(rows, state.shape[1] == units)
-        check_products(self.stage, types, units)
+        check_products(cell, self.stage, types, units)
 
     def check_broadcasting(self) -> None:
         """Refuse shapes that NumPy would broadcast, where types are not checked.
@@ -165,14 +173,16 @@ class StepNode(StageNode):
             ValueError: a shape in ``self.shapes`` does not fit.
         """
         check_axes(self.names, self.shapes)
-        shapes, name = dict(zip(self.names, self.shapes)), self.names[0]
-        state, x, W = shapes[name], shapes['x'], shapes['W']
-        count = len(self.cell.inputs)
-        if x[0] > state[0] or W[0] != count * state[1]:
-            raise ValueError(
-                f'expected {name} (B0, H), x (B, I) and W ({count}H, I), B <= B0, '
-                f'got shapes {state}, {x} and {W}'
-            )
+        shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
+        x, W, count = shapes['x'], shapes['W'], len(self.cell.inputs)
+        for name in self.cell.states:
+            state = shapes.get(name, (x[0], W[0] // count))
+            rows = x[0] == state[0] if name == last else x[0] <= state[0]
+            if not rows or W[0] != count * state[1]:
+                raise ValueError(
+                    f'expected {name} ({"B" if name == last else "B0"}, H), x (B, I) and '
+                    f'W ({count}H, I), B <= B0, got shapes {state}, {x} and {W}'
+                )
 
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
@@ -379,13 +389,18 @@ class SecondStage(StageNode):
         self._gates = first.gates
 
     @property
+    def label(self) -> str:
+        """The name in graphs and of hooks."""
+        return f'{type(self.cell).__name__}Output'
+
+    @property
     def weights(self) -> Any:
         return products.weight_gradients(self.cell, self.stage, self.stage.gates)
 
     def check_type_forward(self, in_types: Any) -> None:
-        type_check._argname(in_types, self.names)
+        argname(in_types, self.names)
         types = dict(zip(self.names, in_types))
-        check_products(self.stage, types, types[self.names[0]].shape[1])
+        check_products(self.cell, self.stage, types, types[self.names[0]].shape[1])
 
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
@@ -475,14 +490,18 @@ class SecondStage(StageNode):
         return before if last and self.is_of_same_weights(before) else None
 
 
-def check_products(stage: Stage, types: Named, units: Any) -> None:
+def check_products(cell: Cell, stage: Stage, types: Named, units: Any) -> None:
     """Expect matrices (G H, H), and biases (G H,), of the products whose weights are given."""
     for product in stage.products:
         if product.weight not in types:
             continue
         W = types[product.weight]
         type_check.expect(W.dtype.kind == 'f', W.ndim == 2)
-        type_check.expect(W.shape[0] == len(product.gates) * units, W.shape[1] == units)
+        if product.gates == cell.inputs:
+            rows = types['W'].shape[0]
+        else:
+            rows = len(product.gates) * units if len(product.gates) > 1 else units
+        type_check.expect(W.shape[0] == rows, W.shape[1] == units)
         if product.bias is not None:
             b = types[product.bias]
             same_dtype(product.bias, **{product.bias: b, 'x': types['x']})

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import chainer
 import chainer.functions as F
 
-from chainer_lstm import cells
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import layout
@@ -23,14 +22,17 @@ class WeightForm(Protocol):
     @property
     def count(self) -> int:
         """The number of arrays."""
+        ...
 
     def name(self, group: int, index: int) -> str:
         """Return the name of an array of a layer and direction, as arguments of functions have
         it.
         """
+        ...
 
     def shapes(self, inputs: int, units: int) -> tuple[Shape, ...]:
         """Return the shapes of the arrays."""
+        ...
 
     def refusal(
         self,
@@ -47,15 +49,19 @@ class WeightForm(Protocol):
             got, expected: the shapes of the arrays of its layer and direction, and further ones.
             is_first: whether its layer is the first.
         """
+        ...
 
     def pack(self, xp: Any, group: Sequence[Array]) -> Mapping[str, Array]:
         """Return the weights of the cell by name."""
+        ...
 
     def unpack(self, xp: Any, gradients: Mapping[str, Array]) -> Sequence[Array]:
         """Return gradients by name as those of the arrays."""
+        ...
 
     def variables(self, group: Sequence[chainer.Variable]) -> Mapping[str, chainer.Variable]:
         """Return the weights of the cell by name, functions of the given variables."""
+        ...
 
 
 class CellWeights:

@@ -256,10 +256,10 @@ def _optional_state(graph: _Graph, name: str, default: numpy.ndarray, x: str) ->
 def _node_weights(graph: _Graph, layers: Sequence[weights.Layer]) -> list[str]:
     """Names of W (D, 4H, I), R (D, 4H, H), B (D, 8H) and, where gates see c, P (D, 3H)."""
 
-    def stack(parts):
+    def stack(parts: Sequence[numpy.ndarray]) -> str:
         return graph.weight(numpy.stack(parts))
 
-    def order(x):
+    def order(x: numpy.ndarray) -> numpy.ndarray:
         return layout.convert(numpy, x, layout.INTERLEAVED, layout.ONNX)
 
     biases = [

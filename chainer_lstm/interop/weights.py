@@ -18,7 +18,6 @@ from chainer_lstm.functions.checks import dropout as dropout_of
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import loading
 
-Array = numpy.ndarray
 Into = Union[type, chainer.Link]
 
 # of a link's own arrays, those that are no weights of the layers
@@ -32,14 +31,14 @@ class Layer(NamedTuple):
     b, or None; the other weights of the cell by name, of an LSTM none.
     """
 
-    W: Array
-    U: Array
-    b: Array
-    b_h: Optional[Array] = None
-    others: Mapping[str, Array] = MappingProxyType({})
+    W: numpy.ndarray
+    U: numpy.ndarray
+    b: numpy.ndarray
+    b_h: Optional[numpy.ndarray] = None
+    others: Mapping[str, numpy.ndarray] = MappingProxyType({})
 
     @property
-    def bias(self) -> Array:
+    def bias(self) -> numpy.ndarray:
         """The sum of both biases."""
         return self.b if self.b_h is None else self.b + self.b_h
 
@@ -58,7 +57,7 @@ class Weights(NamedTuple):
         return len(self.layers) // self.directions, in_size, units
 
 
-def chainers(cls: type) -> type:
+def chainers(cls: type) -> Any:
     """The class of Chainer that one of ours replaces;
     ``chainer.links`` may have ours under its name.
     """
@@ -102,13 +101,14 @@ def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
             otherwise.
 
     Raises:
-        TypeError: no link of the family.
+        TypeError: no link of the family, or of a cell that is no LSTM.
         ValueError: its input size is not known yet, or it begins with a learned state that the
             caller has no place for.
         KeyError: parts of it were replaced.
     """
     if not isinstance(link, FAMILY):
         raise TypeError(f'expected a link of the LSTM family, got {type(link).__name__}')
+    _check_cell(link)
     arrays = arrays_of(link)
     for key, value in arrays.items():
         if value.dtype == object:
@@ -126,7 +126,7 @@ def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
         if isinstance(link, _N_STEP):
             layers = [_n_step_layer(arrays, f'{k}/') for k in range(count)]
         else:
-            keys = _keys(type(link))
+            keys = _keys(link)
             layers = [_cell_layer(arrays, prefix, keys) for prefix in _prefixes(link)]
     except KeyError as error:
         raise KeyError(
@@ -139,12 +139,13 @@ def write(weights: Weights, into: Into) -> chainer.Link:
     """A new link of the class into, or the link into, with the weights.
 
     Raises:
-        TypeError: into is no link or class of the family.
+        TypeError: into is no link or class of the family, or of a cell that is no LSTM.
         ValueError, KeyError: it cannot have such weights; nothing was changed.
     """
     cls = into if isinstance(into, type) else type(into)
     if not issubclass(cls, FAMILY):
         raise TypeError(f'expected a link of the LSTM family or its class, got {cls.__name__}')
+    _check_cell(into)
     _check_fit(weights, into, cls)
     link = _new(weights, cls) if isinstance(into, type) else into
     arrays = _chainer_arrays(weights, link)
@@ -160,7 +161,7 @@ def write(weights: Weights, into: Into) -> chainer.Link:
     return link
 
 
-def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> Array:
+def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> numpy.ndarray:
     """The value as an array of floats on the CPU; None in the shape for any size.
 
     Raises:
@@ -182,7 +183,7 @@ def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> Array:
     return array
 
 
-def arrays_of(link: chainer.Link) -> dict[str, Array]:
+def arrays_of(link: chainer.Link) -> dict[str, numpy.ndarray]:
     """What a file of the link holds."""
     serializer = serializers.DictionarySerializer()
     serializer.save(link)
@@ -208,19 +209,29 @@ def check_others(layers: Sequence[Layer], target: str, known: Collection[str] = 
             )
 
 
-def _keys(cls: type) -> Mapping[str, str]:
+def _check_cell(into: Into) -> None:
+    """Expect a cell whose gates are those of an LSTM: one that has a link of its own."""
+    if isinstance(into, links.SequenceLSTM) and into.cell not in [cls.cell for cls in _CELL_LINKS]:
+        raise TypeError(f'expected a SequenceLSTM of LSTM cells, got one of {into.cell.name}')
+
+
+def _keys(into: Into) -> Mapping[str, str]:
     """Return the keys of the weights of a layer and direction, by name, in a link made of cells."""
-    found = (link.weight_keys for link in _CELL_LINKS if issubclass(cls, chainers(link)))
-    return next(found, links.StatelessLSTM.weight_keys)
+    if isinstance(into, links.SequenceLSTM):
+        found = [into[into.cell_names[0]]]
+    else:
+        cls = into if isinstance(into, type) else type(into)
+        found = [link for link in _CELL_LINKS if issubclass(cls, chainers(link))]
+    return getattr(found[0] if found else None, 'weight_keys', links.StatelessLSTM.weight_keys)
 
 
-def _cell_layer(arrays: Mapping[str, Array], prefix: str, keys: Mapping[str, str]) -> Layer:
+def _cell_layer(arrays: Mapping[str, numpy.ndarray], prefix: str, keys: Mapping[str, str]) -> Layer:
     found = {name: arrays[prefix + key] for name, key in keys.items()}
     W, U, b = (found.pop(name) for name in ('W', 'U', 'b'))
     return Layer(W, U, b, others=found)
 
 
-def _n_step_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
+def _n_step_layer(arrays: Mapping[str, numpy.ndarray], prefix: str) -> Layer:
     return Layer(
         *(
             layout.convert(
@@ -234,7 +245,7 @@ def _n_step_layer(arrays: Mapping[str, Array], prefix: str) -> Layer:
     )
 
 
-def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, Array]:
+def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.ndarray]:
     """The weights under the keys and in the order that the link has."""
     arrays = {}
     if isinstance(link, _N_STEP):
@@ -251,7 +262,7 @@ def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, Array]:
     for prefix, layer in zip(_prefixes(link), weights.layers):
         found = {'W': layer.W, 'b': layer.bias, 'U': layer.U, **layer.others}
         zeros = numpy.zeros_like(layer.U[: layer.U.shape[1]])  # (H, H), as all others are
-        for name, key in _keys(type(link)).items():
+        for name, key in _keys(link).items():
             arrays[prefix + key] = found.get(name, zeros)
     return arrays
 
@@ -308,4 +319,4 @@ def _check_fit(weights: Weights, into: Into, cls: type) -> None:
     ):
         if expected != got:
             raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {got}')
-    check_others(weights.layers, cls.__name__, _keys(cls))
+    check_others(weights.layers, cls.__name__, _keys(into))

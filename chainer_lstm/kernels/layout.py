@@ -5,9 +5,11 @@ this is the only converter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
-Array = Any
+from chainer_lstm.arrays import Array
+
+Gates = Any  # an array, or for N_STEP a sequence of four
 
 INTERLEAVED = 'interleaved'  # (4H, …), row 4u + g for gate g of unit u
 # four (H, …) in the order i, f, a, o: Chainer's NStepLSTM (its docstring says i, f, o, a, wrongly)
@@ -22,7 +24,7 @@ ONNX = 'onnx'  # i, o, f, a: ONNX, which writes c for a
 _PLACES = {N_STEP: (2, 0, 1, 3), PLANAR: (0, 1, 2, 3), TORCH: (2, 0, 1, 3), ONNX: (3, 0, 2, 1)}
 
 
-def split(x: Union[Array, Sequence[Array]], order: str) -> list[Array]:
+def split(x: Gates, order: str) -> list[Any]:
     """-> the parts of a, i, f, o, each (H, …); views where x is an array."""
     if order == INTERLEAVED:
         return [x[g::4] for g in range(4)]
@@ -37,7 +39,7 @@ def gates(x: Array, order: str) -> list[Array]:
     return [gate.T for gate in split(x.T, order)]
 
 
-def join(xp: Any, gates: Sequence[Array], order: str) -> Any:
+def join(xp: Any, gates: Sequence[Array], order: str) -> Gates:
     """The inverse of ``split``."""
     if order == INTERLEAVED:
         a = gates[0]
@@ -46,6 +48,6 @@ def join(xp: Any, gates: Sequence[Array], order: str) -> Any:
     return parts if order == N_STEP else xp.concatenate(parts)
 
 
-def convert(xp: Any, x: Union[Array, Sequence[Array]], source: str, target: str) -> Any:
+def convert(xp: Any, x: Gates, source: str, target: str) -> Gates:
     """From one order to another; x itself where they are the same."""
     return x if source == target else join(xp, split(x, source), target)

@@ -1,14 +1,13 @@
 """One layer in one direction over whole sequences: the time loop of every cell and engine.
 
 The product of the input is made for all steps at once, then each step adds the products of the
-states, and the gradients with respect to the weights are one product each.  Engines with kernels for
-whole sequences (``Engine.supports``) replace the loop.
+states, and the gradients with respect to the weights are one product each.  Engines with kernels
+for whole sequences (``Engine.supports``) replace the loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
@@ -86,7 +85,7 @@ def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, room: Any) -> 
         else:
             state = new
         of_stage = e.stage_backward(cell, stage, gates, state, new, found, noise, gates, room)
-        kept = {name: None for name in stage.writes}
+        kept = dict.fromkeys(stage.writes)
         kept.update((name, getattr(of_stage, name)) for name in stage.reads)
         found = products.add_gradients(
             e, cell, stage, gates, found._replace(**kept), layer.weights, room

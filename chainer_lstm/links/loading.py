@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import chainer
 import numpy
@@ -22,15 +22,6 @@ class CheckedLoading(chainer.Link):
         """
         check(self, serializer)
         super().serialize(serializer)
-
-
-@runtime_checkable
-class SizedByInput(Protocol):
-    """A link whose parameter ``W`` (input_rows, I) may wait for I."""
-
-    @property
-    def input_rows(self) -> int:
-        """The number of rows of ``W``."""
 
 
 def check(link: chainer.Link, serializer: Any) -> None:
@@ -77,12 +68,12 @@ def check(link: chainer.Link, serializer: Any) -> None:
 
 def _check_array(key: str, data: Any, link: chainer.Link, name: str) -> None:
     param = getattr(link, name)
+    is_linear = isinstance(link, chainer.links.Linear)
+    rows = link.out_size if is_linear else getattr(link, 'input_rows', None)
     if param.array is not None:
         expected = param.shape
-    elif isinstance(link, chainer.links.Linear):
-        expected = (link.out_size, *data.shape[-1:])  # any in_size
-    elif isinstance(link, SizedByInput):
-        expected = (link.input_rows, *data.shape[-1:])
+    elif rows is not None:
+        expected = (rows, *data.shape[-1:])  # any in_size
     else:
         expected = data.shape  # a link that the user has put there takes its shapes from the file
     if data.dtype.kind not in 'fiub':

@@ -13,7 +13,8 @@ from chainer_lstm import cells, functions
 from chainer_lstm import initializers as ours
 from chainer_lstm.chainer_private import initialize_linear, initializer
 from chainer_lstm.functions.checks import size
-from chainer_lstm.functions.lstm import Input, State
+from chainer_lstm.functions.lstm import State
+from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks, parameters
 from chainer_lstm.links.loading import CheckedLoading
 from chainer_lstm.links.state import zeros

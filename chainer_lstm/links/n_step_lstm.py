@@ -15,8 +15,9 @@ from chainer.utils import argument, type_check
 from chainer_lstm import initializers as ours
 from chainer_lstm.chainer_private import initializer
 from chainer_lstm.functions import checks, outputs
-from chainer_lstm.functions.lstm import Input
-from chainer_lstm.functions.n_step_lstm import layers
+from chainer_lstm.functions.n_step_lstm import run
+from chainer_lstm.functions.node import Input
+from chainer_lstm.kernels.packing import Packing, packing_of_sequences, packing_of_steps
 from chainer_lstm.links.loading import CheckedLoading
 from chainer_lstm.links.parameters import reinitialize
 from chainer_lstm.links.state import zeros
@@ -77,7 +78,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             for b in self.bs:
                 reinitialize(b[_FORGET], initializer(forget_bias_init))
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, hx: Optional[Input], cx: Optional[Input], xs: Sequence[Input], **kwargs: Any
     ) -> Result:
         """Runs all layers over sequences of any lengths, in any order.
@@ -105,30 +106,31 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             )
             argument.assert_kwargs_empty(kwargs)
         xs = self._sequences(xs)
-        lengths = numpy.array([len(x) for x in xs])
-        # sorted as in Chainer: the order of equal lengths decides which dropout each gets
-        order = numpy.argsort(-lengths).astype(numpy.int32)
-        hx, cx = self._state('hx', hx, xs, order), self._state('cx', cx, xs, order)
-        batches = [int(numpy.sum(lengths > t)) for t in range(lengths.max())]
-        rows = _time_major(lengths, order, batches)
+        hx, cx = self._state('hx', hx, xs), self._state('cx', cx, xs)
+        packing = packing_of_sequences(tuple([len(x) for x in xs]))
+        if type(self).rnn is not _NStep.rnn or 'rnn' in vars(self):
+            return self._run_hook(hx, cx, xs, packing)
+        hy, cy, ys = run(packing, self.dropout, hx, cx, self.ws, self.bs, xs, self.direction)
+        return hy, cy, list(ys)
 
+    def _run_hook(self, hx: Any, cx: Any, xs: list[chainer.Variable], packing: Packing) -> Result:
+        """Call an ``rnn`` that is not this class's, on sorted, time-major sequences."""
         steps = F.split_axis(
-            _permute(F.concat(xs, axis=0), rows), numpy.cumsum(batches)[:-1], axis=0
+            _permuted(F.concat(xs, axis=0), packing.rows),
+            numpy.cumsum(packing.sizes)[:-1],
+            axis=0,
         )
+        hx, cx = _sorted(hx, packing.order), _sorted(cx, packing.order)
         hy, cy, ys = self.rnn(
-            self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps if batches else ()
+            self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps if packing.sizes else ()
         )
-        hy, cy = _sorted(hy, order, inv=True), _sorted(cy, order, inv=True)
-        y = (
-            F.concat(ys, axis=0)
-            if batches
-            else zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
-        )
-        return (
-            hy,
-            cy,
-            list(outputs.split_axis(_permute(y, rows, inv=True), numpy.cumsum(lengths)[:-1])),
-        )
+        hy, cy = _sorted(hy, packing.order, inv=True), _sorted(cy, packing.order, inv=True)
+        if packing.sizes:
+            y = F.concat(ys, axis=0)
+        else:
+            y = zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
+        ends = numpy.cumsum([len(x) for x in xs])[:-1]
+        return hy, cy, list(outputs.split_axis(_permuted(y, packing.rows, inv=True), ends))
 
     def rnn(
         self,
@@ -143,7 +145,10 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         """``n_step_lstm`` or ``n_step_bilstm`` on sorted, time-major sequences,
         as in Chainer's links.
         """
-        return layers(dropout, hx, cx, ws, bs, xs, self.direction)
+        if not len(xs):
+            return chainer.as_variable(hx), chainer.as_variable(cx), ()
+        packing = packing_of_steps(tuple([x.shape[0] for x in xs]), hx.shape[1])
+        return run(packing, dropout, hx, cx, ws, bs, xs, self.direction)
 
     def _sequences(self, xs: Sequence[Input]) -> list[chainer.Variable]:
         if not checks.sequence('xs', xs, 'sequences'):
@@ -164,10 +169,8 @@ class _NStep(CheckedLoading, NStepLSTMBase):
                 checks.same_dtype(f'xs[{k}]', **{f'xs[{k}]': x, 'bs[0][0]': self.bs[0][0]})
         return found
 
-    def _state(
-        self, name: str, value: Any, xs: list[chainer.Variable], order: numpy.ndarray
-    ) -> Input:
-        """Return the rows of hx or cx in the order of the sorted sequences."""
+    def _state(self, name: str, value: Any, xs: list[chainer.Variable]) -> chainer.Variable:
+        """Return hx or cx with a row for each sequence."""
         if value is None:
             return self.init_hx(xs)
         value = checks.variable(name, value)
@@ -177,30 +180,19 @@ class _NStep(CheckedLoading, NStepLSTMBase):
                 f'expected {name} of shape {shape}, got {value.shape}: '
                 'give one row for each sequence; further rows are left out'
             )
-        if value.shape[1] > len(xs):
-            value = value[:, : len(xs)]
-        return _sorted(value, order)
+        return value[:, : len(xs)] if value.shape[1] > len(xs) else value
 
 
-def _sorted(state: chainer.Variable, order: numpy.ndarray, inv: bool = False) -> chainer.Variable:
-    """Return the rows of a state in that order, the state itself where it has them so."""
-    if (order[1:] > order[:-1]).all():
+def _sorted(state: Any, order: Optional[numpy.ndarray], inv: bool = False) -> Any:
+    """Return the rows of a state in that order."""
+    if order is None:
         return state
-    return outputs.permutate(state, order, axis=1, inv=inv)
+    return outputs.permutate(state, order.astype(numpy.int32), axis=1, inv=inv)
 
 
-def _time_major(lengths: numpy.ndarray, order: numpy.ndarray, batches: list[int]) -> numpy.ndarray:
-    """Where the rows of the sequences, one after the other, lie:
-    those of step 0 first, longest sequence first.
-    """
-    starts = (numpy.cumsum(lengths) - lengths)[order]
-    return numpy.concatenate(
-        [starts[:0], *(starts[:batch] + t for t, batch in enumerate(batches))]
-    ).astype(numpy.int32)
-
-
-def _permute(x: chainer.Variable, rows: numpy.ndarray, inv: bool = False) -> chainer.Variable:
-    return F.permutate(x, rows, axis=0, inv=inv) if len(rows) else x
+def _permuted(x: Any, rows: Optional[numpy.ndarray], inv: bool = False) -> Any:
+    """Return x with its rows in that order."""
+    return x if rows is None else F.permutate(x, rows.astype(numpy.int32), axis=0, inv=inv)
 
 
 class NStepLSTM(_NStep, L.NStepLSTM):

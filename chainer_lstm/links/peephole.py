@@ -13,7 +13,8 @@ from chainer_lstm import cells, functions
 from chainer_lstm import initializers as ours
 from chainer_lstm.chainer_private import initialize_linear, initializer
 from chainer_lstm.functions.checks import size
-from chainer_lstm.functions.lstm import Input, State, composed_peephole_step
+from chainer_lstm.functions.lstm import State, composed_step
+from chainer_lstm.functions.node import Input
 from chainer_lstm.links import parameters
 from chainer_lstm.links.stateful import Stateful, flat
 
@@ -46,13 +47,8 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
     """
 
     cell = cells.peephole
-    weight_keys = {
-        'W': 'upward/W',
-        'b': 'upward/b',
-        'U': 'lateral/W',
-        'P_i': 'peep_i/W',
-        'P_f': 'peep_f/W',
-        'P_o': 'peep_o/W',
+    weight_keys = {'W': 'upward/W', 'b': 'upward/b', 'U': 'lateral/W'} | {
+        f'P_{gate}': f'peep_{gate}/W' for gate in 'ifo'
     }
 
     def __init__(
@@ -118,4 +114,5 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
         pre = self.upward(x)
         if h is not None:
             pre += self.lateral(h)
-        return composed_peephole_step(c, pre, *self._peepholes())
+        products: dict[str, Any] = dict(zip(('P_i', 'P_f', 'P_o'), self._peepholes()))
+        return composed_step(cells.peephole, cells.peephole.State(c), pre, products)

@@ -5,7 +5,8 @@ Gluon and torch have them.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NamedTuple, Optional
+from collections.abc import Sequence
+from typing import Any, Optional, Union
 
 import chainer
 import chainer.functions as F
@@ -13,18 +14,26 @@ import numpy
 from chainer import initializers
 from chainer.backends import cuda
 
-from chainer_lstm import functions
+from chainer_lstm import cells
+from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
-from chainer_lstm.functions.lstm import Input, State
+from chainer_lstm.functions.lstm import check_cell
+from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.plan import Output, Plan
+from chainer_lstm.functions.sequence import apply
+from chainer_lstm.functions.weights import weights_of
+from chainer_lstm.kernels.packing import packing_of_padded, packing_of_steps
 from chainer_lstm.links.lstm import StatelessLSTM
 from chainer_lstm.links.state import KeepsState
+from chainer_lstm.links.weights import CellWeights
 
 
 class SequenceLSTM(KeepsState, chainer.Chain):
-    """Stacked LSTM layers in one or both directions over (B, T, I), the whole call one node.
+    """Stacked layers of an LSTM, or of another cell, in one or both directions over (B, T, I), the
+    whole call one node.
 
-    A state is a pair in the order c, h, each (S * D, B, H) with index
-    ``D * layer + direction``, or (B, H) where S * D is 1.
+    A state is a pair in the order c, h, or has the states of the cell, each (S * D, B, H) with
+    index ``D * layer + direction``, or (B, H) where S * D is 1.
 
     Args:
         in_size: I, or None to take it from the first input.
@@ -39,21 +48,25 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         batch_first: x and the outputs of all steps are (B, T, …) instead of (T, B, …).
         learn_initial_state: the state to begin with is a parameter.
         lateral_init, upward_init, bias_init, forget_bias_init: as in
-            ``StatelessLSTM``, for every layer and direction.
+            ``StatelessLSTM``, for every layer and direction; ``forget_bias_init``
+            for an LSTM only.
+        cell: what each layer computes, see ``chainer_lstm.cells``.
 
     Attributes:
-        l0, l0_reverse, l1, …: a ``StatelessLSTM`` for each layer and
-            direction.  They hold the weights and are not called themselves.
+        l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``, of another cell
+            ``CellWeights``.  They hold the weights and are not called themselves.
         cell_names: the names of these, index ``D * layer + direction``.
         directions: D.
         c0, h0: (S * D, H), 0 at first; only with ``learn_initial_state``.
-        c, h: the kept state, (S * D, B, H) variables, or None.
+        c, h: the kept state, (S * D, B, H) variables, or None; c is None where the cell has none.
         persistent_state: whether the state is serialized too, as in ``LSTM``;
             without ``stateful`` there is none.
 
     Raises:
-        TypeError: a size is not an integer, dropout no number, an initializer not callable.
-        ValueError: a size is not positive, or dropout not in [0, 1).
+        TypeError: a size is not an integer, dropout no number, an initializer not callable, or
+            ``cell`` no cell.
+        ValueError: a size is not positive, dropout not in [0, 1), or ``forget_bias_init`` given
+            for a cell that is not the LSTM.
     """
 
     c: Optional[chainer.Variable] = None
@@ -76,8 +89,13 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         upward_init: Any = None,
         bias_init: Any = None,
         forget_bias_init: Any = None,
+        cell: Cell = cells.lstm,
     ) -> None:
         super().__init__()
+        check_cell(cell)
+        if forget_bias_init is not None and cell != cells.lstm:
+            raise ValueError(f'expected forget_bias_init of the LSTM only, got it for {cell.name}')
+        self.cell = cell
         in_size = checks.size('in_size', in_size, optional=True)
         self.out_size, self.n_layers = (
             checks.size('out_size', out_size),
@@ -99,17 +117,16 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         with self.init_scope():
             for k, name in enumerate(self.cell_names):
                 size = in_size if k < self.directions else self.directions * self.out_size
-                setattr(
-                    self,
-                    name,
-                    StatelessLSTM(
-                        size, self.out_size, lateral_init, upward_init, bias_init, forget_bias_init
-                    ),
-                )
+                inits = lateral_init, upward_init, bias_init
+                if cell == cells.lstm:
+                    child: Any = StatelessLSTM(size, self.out_size, *inits, forget_bias_init)
+                else:
+                    child = CellWeights(cell, size, self.out_size, *inits)
+                setattr(self, name, child)
             if learn_initial_state:
                 shape = len(self.cell_names), self.out_size
-                self.c0 = chainer.Parameter(initializers.Zero(), shape)
-                self.h0 = chainer.Parameter(initializers.Zero(), shape)
+                for name in cell.states:
+                    setattr(self, f'{name}0', chainer.Parameter(initializers.Zero(), shape))
 
     def device_resident_accept(self, visitor: Any) -> None:
         """Visit the parameters and the state, which are sent to another device."""
@@ -118,11 +135,11 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             if state is not None:
                 visitor.visit_variable(state)
 
-    def set_state(self, c: Input, h: Input) -> None:
+    def set_state(self, c: Optional[Input], h: Input) -> None:
         """Sets the state that the next call begins with, and moves it to the link's device.
 
         Args:
-            c, h: (S * D, B, H), or (B, H) where S * D is 1.
+            c, h: (S * D, B, H), or (B, H) where S * D is 1; c is None where the cell has none.
 
         Raises:
             TypeError: not a variable or array, or not of floats.
@@ -130,11 +147,17 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         """
         if not self.stateful:
             raise ValueError('expected a link with stateful=True, got one that keeps no state')
-        c, h = checks.variable('c', c), checks.variable('h', h)
-        self._keep(*self._checked_states(c, h))
+        given = {'c': c, 'h': h}
+        for name in self.cell.states:
+            given[name] = checks.variable(name, given[name])
+        self._keep(*self._checked_states(**given))
 
     def _checked_states(self, c: Any, h: Any) -> tuple:
         c, h = (s if s is None else self._state(name, s) for name, s in (('c', c), ('h', h)))
+        if 'c' not in self.cell.states:
+            if c is not None:
+                raise ValueError(f'expected no c, which {self.cell.name} has not, got one')
+            return c, h
         shapes = [None if s is None else s.shape for s in (c, h)]
         if shapes[0] != shapes[1]:
             raise ValueError(f'expected c and h of one shape, got {shapes[0]} and {shapes[1]}')
@@ -149,7 +172,7 @@ class SequenceLSTM(KeepsState, chainer.Chain):
     def forward(
         self,
         x: Input,
-        initial_state: Optional[State] = None,
+        initial_state: Optional[Sequence[Input]] = None,
         *,
         lengths: Any = None,
         mask: Any = None,
@@ -161,7 +184,8 @@ class SequenceLSTM(KeepsState, chainer.Chain):
 
         Args:
             x: (B, T, I), or (T, B, I) with ``batch_first=False``.
-            initial_state: (c, h); default: the kept state, the learned one, or 0.
+            initial_state: (c, h), or the states of the cell; default: the kept state, the learned
+                one, or 0.
             lengths: (B,) integers, 0 to T: all later steps are masked.
             mask: (B, T) or (B, T, 1), also with ``batch_first=False``; 0 or
                 False for masked steps, anywhere.  Both are read on the CPU.
@@ -169,94 +193,71 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         Returns:
             y (B, D * H), h of the last layer after the last valid step, for
             the reverse direction after the first; with ``return_sequences``
-            (B, T, D * H) or (T, B, D * H).  With ``return_state`` (y, c, h),
-            each state (S * D, B, H), or (B, H) where S * D is 1.
+            (B, T, D * H) or (T, B, D * H).  With ``return_state`` (y, c, h), or y and the states
+            of the cell, each (S * D, B, H), or (B, H) where S * D is 1.
 
         Raises:
             TypeError, ValueError, chainer.utils.type_check.InvalidType: a type, shape, value or
                 dtype does not fit; parameters and state are as before.
         """
-        cells = self.cells()
-        xs = self._time_major(x, cells[0].upward.W)
-        time, batch, in_size = xs.shape
+        children = self.cells()
+        x = self._checked(x, children[0])
+        time, batch = x.shape[1::-1] if self.batch_first else x.shape[:2]
         valid = _valid_steps(batch, time, lengths, mask)
-        c, h = self._first_state(batch, xs.dtype, initial_state)
-        rows = F.reshape(xs, (time * batch, in_size))
+        if valid is not None and valid.all():
+            valid = None
+        state = self._first_state(batch, x.dtype, initial_state)
+        if valid is not None:
+            packing = packing_of_padded(valid, self.batch_first)
+        else:
+            packing = packing_of_steps((batch,) * time, batch)
+        plan = Plan(
+            self.cell,
+            packing,
+            weights_of(self.cell),
+            self.directions,
+            self.dropout,
+            swapped=self.batch_first and valid is None,
+            output=Output.ALL if self.return_sequences else Output.LAST,
+        )
+        rows = x.array.reshape(time * batch, x.shape[2])
         with contextlib.ExitStack() as stack:
-            for cell in cells:
-                stack.enter_context(cell.sized_for(rows))
-            weights = [cell.cell_weights() for cell in cells]
-            if valid is None or valid.all():
-                h, c, y = self._run(h, c, F.reshape(rows, xs.shape), weights)
-            else:
-                h, c, y = self._run_masked(h, c, rows, weights, _packing(valid))
+            for child in children:
+                stack.enter_context(child.sized_for(rows))
+            weights = [w for child in children for w in child.cell_weights()]
+            new, (y,) = apply(plan, state, (x,), weights)
         if self.stateful:
-            self.c, self.h = c, h
-        if not self.return_sequences:
-            last = h[len(h) - self.directions :]
-            y = outputs.reshape(
-                F.transpose(last, (1, 0, 2)), (batch, self.directions * self.out_size)
-            )
-        elif self.batch_first:
-            y = outputs.transpose(y, (1, 0, 2))
+            for name, value in zip(self.cell.states, new):
+                setattr(self, name, value)
         if not self.return_state:
             return y
-        return (
-            (y, c, h) if len(cells) > 1 else (y, *(outputs.reshape(s, s.shape[1:]) for s in (c, h)))
-        )
+        if len(children) == 1:
+            new = new._make(outputs.reshape(s, s.shape[-2:]) for s in new)
+        return y, *new
 
-    def _run(self, h, c, xs, weights):
-        return functions.lstm_sequence(
-            h, c, xs, weights, bidirectional=self.directions == 2, dropout=self.dropout
-        )
-
-    def _run_masked(self, h0, c0, rows, weights, packing):
-        """rows (T * B, I) -> h, c, and the outputs (T, B, D * H) if they are wanted."""
-        order, index, *repeats = (
-            self.device.send(i.astype(numpy.int32))
-            for i in (packing.order, packing.rows, packing.before, packing.after)
-        )
-        h0, c0 = (F.permutate(s, order, axis=1) for s in (h0, c0))
-        steps = F.split_axis(F.permutate(rows, index), packing.starts[1:], axis=0)[:-1]
-        batch, units = h0.shape[1:]
-        # no valid step at all: a sequence of no steps, through which the state goes
-        h, c, ys = self._run(
-            h0, c0, steps or F.reshape(rows[:0], (0, batch, rows.shape[1])), weights
-        )
-        h, c = (outputs.permutate(s, order, axis=1, inv=True) for s in (h, c))
-        if not self.return_sequences:
-            return h, c, None
-        y = F.concat(ys, axis=0) if steps else F.reshape(ys, (0, self.directions * units))
-        repeated = [
-            F.concat(
-                (h0[len(h0) - self.directions + d], y[:, d * units : (d + 1) * units]), axis=0
-            )[repeats[d]]
-            for d in range(self.directions)
-        ]
-        y = F.permutate(F.concat((y, F.concat(repeated, axis=1)), axis=0), index, inv=True)
-        return h, c, outputs.reshape(y, (len(rows) // batch, batch, self.directions * units))
-
-    def cells(self) -> list[StatelessLSTM]:
+    def cells(self) -> list[Union[StatelessLSTM, CellWeights]]:
         """Return the links that hold the weights, in the order of ``cell_names``.
 
         Raises:
             TypeError: one was replaced or hooked.
         """
-        cells = [getattr(self, name) for name in self.cell_names]
-        for name, cell in zip(self.cell_names, cells):
-            if not isinstance(cell, StatelessLSTM) or not cell.is_as_made():
+        kind = StatelessLSTM if self.cell == cells.lstm else CellWeights
+        found = [getattr(self, name) for name in self.cell_names]
+        for name, child in zip(self.cell_names, found):
+            if not isinstance(child, kind) or not child.is_as_made():
                 raise TypeError(
                     f'expected {name} as it was made (it holds the weights and is not called), '
-                    f'got {type(cell).__name__} with a link that was replaced or hooked'
+                    f'got {type(child).__name__} with a link that was replaced or hooked'
                 )
-        return cells
+        return found
 
-    def _time_major(self, x: Any, W: chainer.Parameter) -> chainer.Variable:
-        x = checks.variable('x', x)
+    def _checked(self, x: Any, child: Union[StatelessLSTM, CellWeights]) -> chainer.Variable:
+        """Return x as a variable of a shape that fits the weights of the first layer."""
+        x, W = checks.variable('x', x), child.cell_weights()[0]
         if W.array is not None and W.ndim != 2:
+            rows = len(self.cell.inputs) * self.out_size
             raise ValueError(
-                f'expected the weights of the input of shape ({4 * self.out_size}, inputs), '
-                f'got {W.shape}'
+                f'expected the weights of the input of shape ({rows}, inputs), got {W.shape}'
             )
         width = None if W.array is None else W.shape[1]
         if x.ndim != 3 or x.shape[2] != (width or max(x.shape[2], 1)):
@@ -264,39 +265,45 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             raise ValueError(f'expected x of shape ({axes}, {width or "inputs"}), got {x.shape}')
         if x.dtype.kind != 'f':
             raise TypeError(f'expected x of a float dtype, got {x.dtype}')
-        return F.transpose(x, (1, 0, 2)) if self.batch_first else x
+        return x
 
-    def _first_state(self, batch: int, dtype: Any, given: Any) -> tuple[Any, Any]:
+    def _first_state(self, batch: int, dtype: Any, given: Any) -> Sequence[chainer.Variable]:
+        """Return the states that a call begins with, (S D, B, H) each, or (B, H) of one layer and
+        direction.
+        """
+        names = self.cell.states
         if given is not None:
-            if not isinstance(given, (tuple, list)) or len(given) != 2:
+            if not isinstance(given, (tuple, list)) or len(given) != len(names):
                 got = (
                     f'{len(given)} items'
                     if isinstance(given, (tuple, list))
                     else type(given).__name__
                 )
-                raise ValueError(f'expected initial_state to be a pair (c, h), got {got}')
-            return self._state('c', given[0], batch, dtype), self._state(
-                'h', given[1], batch, dtype
-            )
-        if self.stateful and self.c is not None:
-            if self.c.shape[1] != batch:
+                kind = 'a pair' if len(names) == 2 else f'a tuple of {len(names)}'
                 raise ValueError(
-                    f'expected a batch of {self.c.shape[1]}, the size of the kept state '
+                    f'expected initial_state to be {kind} ({", ".join(names)}), got {got}'
+                )
+            return [self._state(name, s, batch, dtype) for name, s in zip(names, given)]
+        if self.stateful and self.h is not None:
+            if self.h.shape[1] != batch:
+                raise ValueError(
+                    f'expected a batch of {self.h.shape[1]}, the size of the kept state '
                     f'(reset_state forgets it), got {batch}'
                 )
-            return self.c, self.h
-        shape = (len(self.cell_names), batch, self.out_size)
+            return [getattr(self, name) for name in names]
+        shape: tuple[int, ...] = (len(self.cell_names), batch, self.out_size)
         if self.learn_initial_state:
-            c0, h0 = (F.expand_dims(s, 1) for s in (self.c0, self.h0))
-            return F.broadcast_to(c0, shape), F.broadcast_to(h0, shape)
+            learned = [F.expand_dims(getattr(self, f'{name}0'), 1) for name in names]
+            return [F.broadcast_to(s, shape) for s in learned]
+        if shape[0] == 1 and not self.stateful:
+            shape = shape[1:]
         with chainer.using_device(self.device):
-            c, h = self.xp.zeros(shape, dtype), self.xp.zeros(shape, dtype)
-            return chainer.Variable(c), chainer.Variable(h)
+            return [chainer.Variable(self.xp.zeros(shape, dtype)) for _ in names]
 
     def _state(
         self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None
     ) -> chainer.Variable:
-        """(S * D, B, H), or (B, H) where S * D is 1 -> (S * D, B, H)."""
+        """(S * D, B, H), or (B, H) where S * D is 1; with ``stateful`` always the first."""
         groups = len(self.cell_names)
         value = checks.variable(name, value)
         shape = (1, *value.shape) if value.ndim == 2 and groups == 1 else value.shape
@@ -315,7 +322,7 @@ class SequenceLSTM(KeepsState, chainer.Chain):
                 f'expected {name} of dtype {"float" if dtype is None else dtype}, '
                 f'got {value.dtype}{hint}'
             )
-        return F.reshape(value, shape)
+        return F.reshape(value, shape) if self.stateful else value
 
 
 def _valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[numpy.ndarray]:
@@ -349,39 +356,3 @@ def _valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[num
 def _on_cpu(values: Any) -> numpy.ndarray:
     values = chainer.as_array(values)
     return numpy.asarray(cuda.to_cpu(values) if isinstance(values, cuda.ndarray) else values)
-
-
-class _Packing(NamedTuple):
-    """Where the rows of masked sequences lie.
-
-    Attributes:
-        order: (B,), the sequence with the most valid steps first.
-        starts: where the first, second, … valid steps begin in the packed rows, and their end.
-        rows: (T * B,), which time-major rows are packed, then which are masked.
-        before, after: for each masked row, the place of the valid one before
-            and after it, among B initial states and the packed rows.
-    """
-
-    order: numpy.ndarray
-    starts: numpy.ndarray
-    rows: numpy.ndarray
-    before: numpy.ndarray
-    after: numpy.ndarray
-
-
-def _packing(valid: numpy.ndarray) -> _Packing:
-    """valid (B, T)."""
-    batch, time = valid.shape
-    counts = valid.sum(axis=1)
-    order = numpy.argsort(-counts, kind='stable')
-    counts, valid = counts[order], valid[order].T
-    starts = numpy.cumsum([0, *((counts > t).sum() for t in range(counts.max(initial=0)))])
-    rank, seen = numpy.arange(batch), valid.cumsum(axis=0)  # seen: valid steps, this one included
-    packed = starts[seen - 1] + rank
-    flat = numpy.arange(time)[:, None] * batch + order
-    rows = flat[valid][numpy.argsort(packed[valid])]
-    before = numpy.where(seen == 0, rank, batch + packed)
-    after = numpy.where(seen == counts, rank, batch + starts[seen] + rank)
-    return _Packing(
-        order, starts, numpy.concatenate((rows, flat[~valid])), before[~valid], after[~valid]
-    )

@@ -9,7 +9,7 @@ import chainer
 import numpy
 
 from chainer_lstm.functions.checks import variable
-from chainer_lstm.functions.lstm import Input
+from chainer_lstm.functions.node import Input
 from chainer_lstm.links import loading
 from chainer_lstm.links.checks import States
 

@@ -12,7 +12,8 @@ import chainer.functions as F
 from chainer_lstm import functions
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import variable
-from chainer_lstm.functions.lstm import Input, State
+from chainer_lstm.functions.lstm import State
+from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks
 from chainer_lstm.links.state import KeepsState, zeros
 
@@ -115,13 +116,7 @@ class Stateful(KeepsState):
         return ys
 
     def _run(self, first: Any, rows: int, steps: Any) -> Any:
-        """Return the outputs of all steps, and keep the last state.
-
-        Args:
-            first: the input of the first step.
-            rows: of the state.
-            steps: all steps, as ``functions.lstm_sequence`` takes them.
-        """
+        """Return the outputs of all steps, the first one with that input, and keep the state."""
         c, h = self.c, self.h
         with self.sized_for(first):
             if c is None or h is None:

@@ -52,15 +52,11 @@ class CellWeights(CheckedLoading):
         in_size = size('in_size', in_size, optional=True)
         self.cell = cell
         self.out_size = size('out_size', out_size)
-        inits = {
-            'lateral_init': lateral_init,
-            'upward_init': upward_init,
-            'bias_init': bias_init,
-        }
-        for name, value in inits.items():
-            initializers.check(name, value)
+        initializers.check('lateral_init', lateral_init)
+        initializers.check('upward_init', upward_init)
+        initializers.check('bias_init', bias_init)
         with self.init_scope():
-            for name, shape in cell.shapes(in_size or 0, out_size).items():
+            for name, shape in cell.shapes(in_size or 0, self.out_size).items():
                 if len(shape) == 1:
                     init = 0 if bias_init is None else bias_init
                 else:
@@ -75,7 +71,7 @@ class CellWeights(CheckedLoading):
 
     @property
     def input_rows(self) -> int:
-        """The number of rows of ``W``."""
+        """The number of rows of ``W``, which ``loading.check`` expects while it waits."""
         return len(self.cell.inputs) * self.out_size
 
     def cell_weights(self) -> tuple[Any, ...]:

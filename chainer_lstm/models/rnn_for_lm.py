@@ -12,6 +12,7 @@ import chainer.links as L
 import numpy
 
 from chainer_lstm import functions
+from chainer_lstm.arrays import Array
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
 from chainer_lstm.links import LSTM
@@ -60,10 +61,9 @@ class RNNForLM(CheckedLoading, SharesParameters):
         tie_embeddings: bool = False,
     ) -> None:
         super().__init__()
-        n_vocab, n_units, n_layers = (
-            checks.size(name, value)
-            for name, value in (('n_vocab', n_vocab), ('n_units', n_units), ('n_layers', n_layers))
-        )
+        n_vocab = checks.size('n_vocab', n_vocab)
+        n_units = checks.size('n_units', n_units)
+        n_layers = checks.size('n_layers', n_layers)
         checks.number('init', init, 0)
         _check_tie_embeddings(tie_embeddings)
         if train is not None:
@@ -106,7 +106,8 @@ class RNNForLM(CheckedLoading, SharesParameters):
         if tie_embeddings is not None:
             _check_tie_embeddings(tie_embeddings)
         try:
-            chainer.serializers.load_npz(os.fspath(path), file := _Everything())
+            file = _Everything()
+            chainer.serializers.load_npz(os.fspath(path), file)
         except ValueError as error:
             raise ValueError(
                 f'expected an npz file of a model in {os.fspath(path)!r}: {error}'
@@ -171,31 +172,33 @@ class RNNForLM(CheckedLoading, SharesParameters):
             ValueError: x has another number of axes or, on the CPU, a word that is not there.
             chainer.utils.type_check.InvalidType: x is not of integers.
         """
-        x = checks.variable('x', x)
-        if x.ndim not in (1, 2):
-            raise ValueError(f'expected word ids of shape (batch,) or (time, batch), got {x.shape}')
-        if x.dtype.kind == 'i':
-            check_words('x', x.array, self.embed)
+        words = checks.variable('x', x)
+        if words.ndim not in (1, 2):
+            raise ValueError(
+                f'expected word ids of shape (batch,) or (time, batch), got {words.shape}'
+            )
+        if words.dtype.kind == 'i':
+            check_words('x', words.array, self.embed)
         train = chainer.config.train if self.train is None else self.train
         with chainer.using_config('train', train):
-            h = self.embed(x) if x.size else self._no_words(x)
+            h = self.embed(words) if words.size else self._no_words(words.shape)
             for lstm in self.lstms:
                 h = self._drop(h)
-                h = lstm(h) if x.ndim == 1 else lstm.forward_sequence(h)
-            if x.ndim == 2:
+                h = lstm(h) if words.ndim == 1 else lstm.forward_sequence(h)
+            if words.ndim == 2:
                 h = F.reshape(h, (-1, h.shape[2]))
-            h, out = self._drop(h), self._output_layer
+            h = self._drop(h)
+            out = self._output_layer
             return functions.linear(h, out.W, out.b) if is_plain(out) else out(h)
 
-    def _no_words(self, x: Input) -> chainer.Variable:
+    def _no_words(self, shape: tuple[int, ...]) -> chainer.Variable:
         """In the place of Chainer's embedding, which fails in backward where there are none."""
         W = self.embed.W
-        return chainer.Variable(self.xp.zeros((*x.shape, W.shape[1]), W.dtype))
+        return chainer.Variable(self.xp.zeros((*shape, W.shape[1]), W.dtype))
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
-        return (
-            F.dropout(h, self.dropout) if self.dropout else h
-        )  # Chainer draws numbers for a ratio of 0 too
+        # Chainer draws numbers for a ratio of 0 too
+        return F.dropout(h, self.dropout) if self.dropout else h
 
 
 def _check_tie_embeddings(value: Any) -> None:
@@ -203,7 +206,7 @@ def _check_tie_embeddings(value: Any) -> None:
         raise TypeError(f'tie_embeddings: expected True or False, got {value!r}')
 
 
-def check_words(name: str, words: Any, embed: chainer.Link) -> None:
+def check_words(name: str, words: Array, embed: chainer.Link) -> None:
     """Check that an ``EmbedID`` has a row for every word; otherwise NumPy counts from the last row.
 
     Words on a GPU are not checked, nor are those of an embedding of the user's own.
@@ -219,7 +222,8 @@ def check_words(name: str, words: Any, embed: chainer.Link) -> None:
     own = type(embed).forward is not L.EmbedID.forward or 'forward' in vars(embed)
     if own or not isinstance(words, numpy.ndarray) or not words.size:
         return
-    n_vocab, label = len(embed.W), embed.ignore_label
+    n_vocab = len(embed.W)
+    label = embed.ignore_label
     if words.min() >= 0 and words.max() < n_vocab:
         return
     wrong = words[((words < 0) | (words >= n_vocab)) & (words != label)]

@@ -22,15 +22,16 @@ _ON_GPU = '__chainer_lstm_on_gpu__'
 
 def install() -> None:
     """Import Chainer without CuPy, and let GPUs stand for the CPU."""
-    cupy = sys.modules.get('cupy')
-    sys.modules['cupy'] = None  # import cupy: ModuleNotFoundError
+    modules: dict[str, Any] = sys.modules
+    cupy = modules.get('cupy')
+    modules['cupy'] = None  # import cupy: ModuleNotFoundError
     try:
         import chainer
     finally:
         if cupy is None:
-            del sys.modules['cupy']
+            del modules['cupy']
         else:
-            sys.modules['cupy'] = cupy
+            modules['cupy'] = cupy
     from chainer_lstm.script import cupy_on_cpu
 
     _replace_functions(chainer, cupy_on_cpu)
@@ -63,9 +64,9 @@ def _replace_functions(chainer: Any, cupy_on_cpu: Any) -> None:
     get_device = chainer.get_device
 
     def get_device_of(device_spec: Any) -> Any:
-        return (
-            cupy_on_cpu.GpuDevice() if isinstance(device_spec, device) else get_device(device_spec)
-        )
+        if isinstance(device_spec, device):
+            return cupy_on_cpu.GpuDevice()
+        return get_device(device_spec)
 
     chainer.get_device = chainer.backend.get_device = get_device_of
 
@@ -77,11 +78,8 @@ def _importer(import_module: Any, stand_ins: dict[str, Any]) -> Any:
         name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
     ) -> Any:
         first, *rest = name.split('.')
-        if (
-            level
-            or first not in stand_ins
-            or not own_code.is_own((globals or {}).get('__file__') or '')
-        ):
+        file = (globals or {}).get('__file__') or ''
+        if level or first not in stand_ins or not own_code.is_own(file):
             return import_module(name, globals, locals, fromlist, level)
         module = stand_ins[first]
         try:
@@ -97,7 +95,7 @@ def _importer(import_module: Any, stand_ins: dict[str, Any]) -> Any:
 class _OnGpu:
     """An array of the CPU with the method ``get`` of CuPy's."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: numpy.ndarray | numpy.generic) -> None:
         self._array = array
 
     def get(self, stream: Any = None) -> Any:

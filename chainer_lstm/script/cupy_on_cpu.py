@@ -81,7 +81,7 @@ class GpuDevice(CpuDevice):
         return GpuDevice(Device(device_id))
 
     @staticmethod
-    def from_array(array: Any) -> None:
+    def from_array(array: object) -> None:
         """Return None: no array is a GPU's."""
 
     def __reduce__(self) -> Any:
@@ -154,7 +154,7 @@ def to_gpu(array: Any, device: Any = None, stream: Any = None) -> Any:
     return convert_arrays(array, lambda each: None if each is None else numpy.array(to_cpu(each)))
 
 
-def _asnumpy(array: Any, *args: Any, **options: Any) -> Any:
+def _asnumpy(array: Any, *args: Any, **options: Any) -> numpy.ndarray:
     return numpy.array(array)
 
 
@@ -166,7 +166,7 @@ def _fuse(*args: Any, **options: Any) -> Any:
     return args[0] if args and callable(args[0]) else lambda function: function
 
 
-def _scatter_add(array: Any, index: Any, value: Any) -> None:
+def _scatter_add(array: numpy.ndarray, index: Any, value: Any) -> None:
     numpy.add.at(array, index, value)
 
 

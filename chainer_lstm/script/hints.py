@@ -284,6 +284,8 @@ def _called(error: BaseException) -> Optional[str]:
 def _refused_by_own_code(error: BaseException) -> bool:
     """Return whether a function or class of the program refuses its arguments."""
     name = _called(error)
+    if name is None:
+        return False
     for frame, _ in traceback.walk_tb(error.__traceback__):
         value = {**frame.f_globals, **frame.f_locals}.get(name)
         for each in (value, *(vars(value).values() if isinstance(value, type) else ())):

@@ -12,7 +12,8 @@ import ast
 import builtins
 import math
 import sys
-from typing import Any
+import types
+from typing import Any, Optional
 
 import numpy
 
@@ -20,6 +21,7 @@ from chainer_lstm.script import own_code
 
 # the name of this module in the program's files: between underscores, so that no class mangles it
 _HERE = '__chainer_lstm_numpy1__'
+_CUPY_ON_CPU = 'chainer_lstm.script.cupy_on_cpu'
 
 # Python's types of numbers, which were names of NumPy 1 too
 _NUMBERS = frozenset(['complex', 'float', 'int', 'long'])
@@ -87,19 +89,23 @@ NAMES = frozenset([*_RENAMED, *_EXCEPTIONS, *_NAMES])
 
 def install() -> None:
     """Give NumPy 1's names and conversions to the program's own files."""
-    get_name = numpy.__getattr__
+    names = numpy.__dict__
+    get_name = names['__getattr__']
 
     def get_old_name(name: str) -> Any:
-        frame = sys._getframe(1)
-        while frame.f_globals.get('__name__') == 'chainer_lstm.script.cupy_on_cpu':
-            frame = frame.f_back  # the program asks CuPy's stand-in, which asks NumPy
-        if name in NAMES and own_code.is_own(frame.f_code.co_filename):
+        if name in NAMES and _is_from_program(sys._getframe(1)):
             return _value(name)
         return get_name(name)
 
-    numpy.__getattr__ = get_old_name
+    names['__getattr__'] = get_old_name
     setattr(builtins, _HERE, sys.modules[__name__])
     own_code.add_transformer(_Conversions())
+
+
+def _is_from_program(frame: Optional[types.FrameType]) -> bool:
+    while frame is not None and frame.f_globals.get('__name__') == _CUPY_ON_CPU:
+        frame = frame.f_back  # the program asks CuPy's stand-in, which asks NumPy
+    return frame is not None and own_code.is_own(frame.f_code.co_filename)
 
 
 def _value(name: str) -> Any:
@@ -120,7 +126,7 @@ def item(value: Any) -> Any:
 class _Number:
     """An array of one element in a format: a number for %f and %d, the array for %s and %r."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: numpy.ndarray) -> None:
         self._array = array
 
     def __str__(self) -> str:
@@ -155,7 +161,7 @@ def _number(value: Any) -> Any:
 class _Elements:
     """An array, of which an element can be set to an array of one element."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: numpy.ndarray) -> None:
         self._array = array
 
     def __getitem__(self, index: Any) -> Any:
@@ -183,7 +189,8 @@ class _Conversions(ast.NodeTransformer):
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         functions = set(_NUMBERS)
-        self._modules = {'math': set(), 'numpy': set()}  # the names that they have here
+        # the names that they have here
+        self._modules: dict[str, set[str]] = {'math': set(), 'numpy': set()}
         for each in ast.walk(node):
             if isinstance(each, ast.Import):
                 for alias in each.names:
@@ -213,11 +220,8 @@ class _Conversions(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
-        if (
-            isinstance(node.op, ast.Mod)
-            and isinstance(node.left, ast.Constant)
-            and (isinstance(node.left.value, str))
-        ):
+        left = node.left.value if isinstance(node.left, ast.Constant) else None
+        if isinstance(node.op, ast.Mod) and isinstance(left, str):
             node.right = _call('numbers', node.right)
         return node
 

@@ -51,7 +51,7 @@ def apply(options: Options) -> None:
     import chainer
 
     import chainer_lstm
-    from chainer_lstm.kernels.engine import ENGINES
+    from chainer_lstm.kernels import ENGINES
 
     if options.engine not in ('auto', *ENGINES):
         names = ', '.join(['auto', *ENGINES])

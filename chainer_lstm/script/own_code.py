@@ -44,7 +44,7 @@ def add_transformer(transformer: ast.NodeTransformer) -> None:
     """Rewrite what is compiled of the program's own files from now on."""
     if not _transformers:
         # runpy, by which processes of multiprocessing import the main script, has no loader
-        runpy.compile = compiled
+        runpy.__dict__['compile'] = compiled
         place = sys.meta_path.index(importlib.machinery.PathFinder)
         sys.meta_path.insert(place, _Finder())
     _transformers.append(transformer)
@@ -52,32 +52,26 @@ def add_transformer(transformer: ast.NodeTransformer) -> None:
 
 def compiled(source: bytes, filename: str, mode: str = 'exec') -> types.CodeType:
     """Return the code of a file, as ``compile`` does."""
-    return Loader('__main__', filename).source_to_code(source, filename)
+    if not _transformers or not is_own(filename):
+        return compile(source, filename, mode, dont_inherit=True)
+    tree = ast.parse(source, filename)
+    for transformer in _transformers:
+        tree = transformer.visit(tree)
+    return compile(ast.fix_missing_locations(tree), filename, mode, dont_inherit=True)
 
 
 class Loader(importlib.machinery.SourceFileLoader):
     """Compile one of the program's own files; ``__pycache__`` holds the code as it was."""
 
     def get_code(self, fullname: str) -> types.CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-    def source_to_code(self, data: bytes, path: str, **options: int) -> types.CodeType:
-        if not _transformers or not is_own(path):
-            return super().source_to_code(data, path, **options)
-        tree = ast.parse(data, path)
-        for transformer in _transformers:
-            tree = transformer.visit(tree)
-        return super().source_to_code(ast.fix_missing_locations(tree), path, **options)
+        return compiled(self.get_data(self.path), self.path)
 
 
 def adopt(spec: importlib.machinery.ModuleSpec | None) -> None:
     """Let one of the program's own modules be compiled by ``Loader``."""
-    if (
-        _transformers
-        and spec is not None
-        and spec.origin is not None
-        and (type(spec.loader) is importlib.machinery.SourceFileLoader and is_own(spec.origin))
-    ):
+    if not _transformers or spec is None or spec.origin is None:
+        return
+    if type(spec.loader) is importlib.machinery.SourceFileLoader and is_own(spec.origin):
         spec.loader = Loader(spec.name, spec.origin)
 
 

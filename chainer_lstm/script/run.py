@@ -34,9 +34,7 @@ def check_script(path: str) -> None:
         return
     if not os.path.exists(path):
         raise NotFoundError(f'expected a script, but there is no file {path!r}')
-    importer = pkgutil.get_importer(path)
-    if importer is not None and importer.find_spec('__main__') is None:
-        raise NotFoundError(f'expected a script, but there is no __main__.py in {path!r}')
+    _main_inside(path)
 
 
 def script(path: str, arguments: list[str]) -> Program:
@@ -47,16 +45,14 @@ def script(path: str, arguments: list[str]) -> Program:
         code = own_code.compiled(sys.stdin.buffer.read(), '<stdin>')
         return code, {'__file__': '<stdin>', '__loader__': importlib.machinery.BuiltinImporter}
     file = os.path.join(os.getcwd(), path)  # not normalized, as python's __file__
-    importer = pkgutil.get_importer(file)
-    if importer is not None:
+    spec = _main_inside(file)
+    if spec is not None:
         _set_first_path(os.path.abspath(path), always=True)
-        return _of_spec(importer.find_spec('__main__'))
+        return _of_spec(spec)
     _set_first_path(os.path.dirname(os.path.realpath(path)))
-    if path.endswith('.pyc'):
-        loader = importlib.machinery.SourcelessFileLoader('__main__', file)
-    else:
-        loader = own_code.Loader('__main__', file)
-    return loader.get_code('__main__'), {'__file__': file, '__loader__': loader}
+    kind = importlib.machinery.SourcelessFileLoader if path.endswith('.pyc') else own_code.Loader
+    loader = kind('__main__', file)
+    return _code(loader, '__main__'), {'__file__': file, '__loader__': loader}
 
 
 def module(name: str, arguments: list[str]) -> Program:
@@ -71,7 +67,7 @@ def module(name: str, arguments: list[str]) -> Program:
         spec = _find(f'{name}.__main__')
     if spec is None or spec.loader is None:
         raise NotFoundError(f'expected a module, but there is no {name!r} to run')
-    sys.argv[0] = spec.origin
+    sys.argv[0] = spec.origin or name
     return _of_spec(spec)
 
 
@@ -83,6 +79,21 @@ def run(code: types.CodeType, names: dict[str, Any]) -> None:
         main.__annotations__ = {}
     sys.modules['__main__'] = main
     exec(code, main.__dict__)
+
+
+def _main_inside(path: str) -> importlib.machinery.ModuleSpec | None:
+    """Find the ``__main__`` of a folder or an archive; None for a file.
+
+    Raises:
+        NotFoundError: there is none in it.
+    """
+    importer = pkgutil.get_importer(path)
+    if importer is None:
+        return None
+    spec = importer.find_spec('__main__')
+    if spec is None:
+        raise NotFoundError(f'expected a script, but there is no __main__.py in {path!r}')
+    return spec
 
 
 def _find(name: str) -> importlib.machinery.ModuleSpec | None:
@@ -100,13 +111,20 @@ def _find(name: str) -> importlib.machinery.ModuleSpec | None:
 
 def _of_spec(spec: importlib.machinery.ModuleSpec) -> Program:
     own_code.adopt(spec)
-    return spec.loader.get_code(spec.name), {
+    return _code(spec.loader, spec.name), {
         '__file__': spec.origin,
         '__cached__': spec.cached,
         '__loader__': spec.loader,
         '__package__': spec.parent,
         '__spec__': spec,
     }
+
+
+def _code(loader: Any, name: str) -> types.CodeType:
+    code = loader.get_code(name)
+    if code is None:
+        raise NotFoundError(f'expected a module with Python code, but {name!r} has none')
+    return code
 
 
 def _set_first_path(folder: str, always: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import time
 from typing import Any, Optional
@@ -41,7 +42,8 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
     def __init__(
         self, dataset: Any, batch_size: int, repeat: bool = True, communicator: Any = None
     ) -> None:
-        rank, ranks = (0, 1) if communicator is None else (communicator.rank, communicator.size)
+        rank = 0 if communicator is None else communicator.rank
+        ranks = 1 if communicator is None else communicator.size
         dataset = numpy.asarray(dataset)
         if dataset.ndim != 1:
             raise ValueError(f'expected words of shape (n,), got {dataset.shape}')
@@ -183,9 +185,10 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         optimizer = self.get_optimizer('main')
         iterator = self.get_iterator('main')
         epoch = iterator.epoch
-        x, t = (self.device.send(words) for words in iterator.chunk(self.bprop_len))
+        x, t = self.device.send(iterator.chunk(self.bprop_len))
         if self.stepwise:
-            loss = sum(optimizer.target(*step) for step in zip(x, t))
+            losses = [optimizer.target(*step) for step in zip(x, t)]
+            loss = functools.reduce(operator.add, losses)
         else:
             loss = optimizer.target(x, t.ravel()) * len(x)
         # of the whole chunk; the model has reported that of its last call
@@ -207,6 +210,6 @@ def _unchain_states(model: chainer.Link) -> None:
     which alone ``unchain_backward`` cuts off.
     """
     for link in model.links():
-        for state in (getattr(link, name, None) for name in ('c', 'h')):
-            if isinstance(state, chainer.Variable):
-                state.unchain()
+        for name in ('c', 'h'):
+            if isinstance(getattr(link, name, None), chainer.Variable):
+                getattr(link, name).unchain()

@@ -51,19 +51,19 @@ class ExponentialDecay(extension.Extension):
             raise TypeError(f"attr: expected a name such as 'lr' or None, got {attr!r}")
         self._attr = attr
         self._optimizer = optimizer
-        self._updater: Optional[chainer.training.Updater] = None
+        self._updater: Any = None  # until the training begins
         if optimizer is not None:
             if not hasattr(optimizer, 'target'):
                 got = type(optimizer).__name__
                 raise TypeError(f'optimizer: expected an optimizer or None, got {got}')
-            self._attr = _attribute_to_decay(optimizer, attr)
+            _attribute_to_decay(optimizer, attr)
 
     def initialize(self, trainer: chainer.training.Trainer) -> None:
         self._updater = trainer.updater
         if self._optimizer is None:
             self._optimizer = trainer.updater.get_optimizer('main')
-        self._attr = _attribute_to_decay(self._optimizer, self._attr)
-        self._full = getattr(self._optimizer, self._attr)
+        self._name = _attribute_to_decay(self._optimizer, self._attr)
+        self._full = getattr(self._optimizer, self._name)
         self._set_rate()
 
     def __call__(self, trainer: chainer.training.Trainer) -> None:
@@ -76,7 +76,7 @@ class ExponentialDecay(extension.Extension):
 
     def _set_rate(self) -> None:
         decays = max(0, self._updater.epoch + 1 - self._first)
-        setattr(self._optimizer, self._attr, self._full * self._decay**decays)
+        setattr(self._optimizer, self._name, self._full * self._decay**decays)
 
 
 def _attribute_to_decay(optimizer: Any, attr: Optional[str]) -> str:

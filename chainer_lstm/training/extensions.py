@@ -93,13 +93,13 @@ class LanguageModelEvaluator(extensions.Evaluator):
         Returns:
             A dictionary of the mean loss, under the name ``main/loss``.
         """
-        model, total = self.get_target('main'), 0.0
+        model = self.get_target('main')
+        total = 0.0
         model.predictor.reset_state()
         with chainer.no_backprop_mode():
             for x, t in self._chunks():
-                total += (
-                    float(model(model.device.send(x), model.device.send(t.ravel())).array) * x.size
-                )
+                mean = model(model.device.send(x), model.device.send(t.ravel()))
+                total += float(mean.array) * x.size
         model.predictor.reset_state()
         if self._communicator is not None:
             total = self._communicator.allreduce_obj(total)
@@ -114,11 +114,8 @@ class LanguageModelEvaluator(extensions.Evaluator):
 
         Where the streams cannot be equally long, the first ones are one longer.
         """
-        rank, ranks = (
-            (0, 1)
-            if self._communicator is None
-            else (self._communicator.rank, self._communicator.size)
-        )
+        rank = 0 if self._communicator is None else self._communicator.rank
+        ranks = 1 if self._communicator is None else self._communicator.size
         streams = min(self._batch_size * ranks, len(self._words) - 1)
         length, longer = divmod(len(self._words) - 1, streams)
         own = numpy.arange(streams)[rank * self._batch_size : (rank + 1) * self._batch_size]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import chainer
 import numpy
@@ -51,11 +52,15 @@ def generate(
     return _words(model, prime, temperature, sample, numpy.random if random is None else random)
 
 
-def _words(model, words, temperature, sample, random):
+def _words(
+    model: chainer.Link, prime: list[int], temperature: float, sample: bool, random: Any
+) -> Iterator[int]:
     model.reset_state()
+    *before, word = prime
+    for each in before:
+        _scores(model, each)
     while True:
-        for word in words:
-            scores = _scores(model, word)
+        scores = _scores(model, word)
         if not numpy.isfinite(scores.max()):
             raise ValueError(
                 f'expected finite scores of words, got {scores.max()}: the model has diverged'
@@ -66,7 +71,6 @@ def _words(model, words, temperature, sample, random):
         else:
             word = int(scores.argmax())
         yield word
-        words = [word]
 
 
 def _scores(model: chainer.Link, word: int) -> numpy.ndarray:

@@ -28,7 +28,9 @@ class Alone:
     the part of it that is used here.
     """
 
-    rank, size, intra_rank = 0, 1, 0
+    rank = 0
+    size = 1
+    intra_rank = 0
 
     def bcast_obj(self, value: Any) -> Any:
         return value

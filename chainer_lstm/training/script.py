@@ -132,9 +132,9 @@ def alternatives(text: str) -> Iterator[None]:
 
 def message(error: BaseException) -> str:
     """What an error says, in one line."""
-    text = (
-        error.args[0] if isinstance(error, KeyError) and error.args else error
-    )  # str() would quote it
+    text: object = error
+    if isinstance(error, KeyError) and error.args:
+        text = error.args[0]  # str() would quote it
     return ' '.join(str(text).split()) or type(error).__name__
 
 
@@ -177,7 +177,7 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-_ENDED = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
+_ENDED: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
 
 
 class Signals:
@@ -226,10 +226,9 @@ def progress(items: Iterable, total: int, signals: Signals) -> Iterator:
                 shown = time.monotonic()
                 done = 20 * (k + 1) // total
                 # short, and the cursor at its beginning: what the script prints next covers it
-                line = f'[{"#" * done:.<20}] {k + 1}/{total}' + (
-                    '\r\033[K' if k + 1 == total else '\r'
-                )
-                print(line, end='', file=sys.stderr, flush=True)
+                end = '\r\033[K' if k + 1 == total else '\r'
+                line = f'[{"#" * done:.<20}] {k + 1}/{total}'
+                print(line, end=end, file=sys.stderr, flush=True)
             if signals.number:
                 break
 

@@ -12,7 +12,8 @@ import pytest
 from chainer_lstm import functions
 from chainer_lstm.functions import passes
 from chainer_lstm.functions.chain import Chain
-from chainer_lstm.functions.lstm import LSTMStep, PeepholeLSTMStep
+from chainer_lstm.functions.step import StepNode
+from chainer_lstm.kernels import products
 from tests.conftest import assert_close, uniform, uniforms
 
 INPUT, UNITS, BATCH = 3, 4, 5
@@ -349,12 +350,15 @@ def test_chainer_grad_by_a_subset(cell, wanted, double):
 
 def count_weight_products(monkeypatch):
     calls = []
-    step = LSTMStep.step
-    weights = {
-        name: lambda e, rows, name=name, f=f: calls.append(name) or f(e, rows)
-        for name, f in step.weights.items()
-    }
-    monkeypatch.setattr(LSTMStep, 'step', step._replace(weights=weights))
+    original = products.weight_gradients
+
+    def counted(*args):
+        return {
+            name: lambda e, rows, name=name, f=f: calls.append(name) or f(e, rows)
+            for name, f in original(*args).items()
+        }
+
+    monkeypatch.setattr(products, 'weight_gradients', counted)
     return calls
 
 
@@ -437,21 +441,21 @@ def test_memory_of_an_aborted_pass_is_freed(cell):
     assert not len(passes._handed)
 
 
-@pytest.mark.parametrize(('cell', 'node'), [('lstm', LSTMStep), ('peephole', PeepholeLSTMStep)])
-def test_rows_that_an_aborted_backward_has_left_are_not_counted_twice(monkeypatch, cell, node):
+@pytest.mark.parametrize('cell', CELLS)
+def test_rows_that_an_aborted_backward_has_left_are_not_counted_twice(monkeypatch, cell):
     run, plain = (Run(step, CELLS[cell][2]) for step in CELLS[cell][:2])
     values = [loss(*r.steps(r.c0, r.h0, r.xs)[1]) for r in (run, plain)]
     with monkeypatch.context() as patch:
         calls = []
-        step = node.step
+        differentiate = StepNode.differentiate
 
         def fail_at_the_third(*args):
             calls.append(1)
             if len(calls) == 3:
                 raise MemoryError
-            return step.backward(*args)
+            return differentiate(*args)
 
-        patch.setattr(node, 'step', step._replace(backward=fail_at_the_third))
+        patch.setattr(StepNode, 'differentiate', fail_at_the_third)
         with pytest.raises(MemoryError):
             values[0].backward()
     run.cleargrads()

@@ -25,7 +25,7 @@ def _engines(request, monkeypatch):
     if request.param == 'auto':
         yield
         return
-    monkeypatch.setattr('chainer_lstm.kernels.engine._BLOCK', request.param)
+    monkeypatch.setattr('chainer_lstm.kernels.engines.numpy._BLOCK', request.param)
     with chainer.using_config('lstm_engine', 'numpy'):
         yield
 

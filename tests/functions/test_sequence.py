@@ -10,9 +10,12 @@ from chainer.utils.type_check import InvalidType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainer_lstm import functions
-from chainer_lstm.functions import sequence
+from chainer_lstm import cells, functions
 from chainer_lstm.functions.node import arrays
+from chainer_lstm.functions.plan import Plan
+from chainer_lstm.functions.sequence import apply
+from chainer_lstm.functions.weights import weights_of
+from chainer_lstm.kernels.packing import packing_of_steps
 from tests.conftest import assert_close, gradients, uniform
 from tests.functions.test_chained_steps import plain_lstm, plain_peephole
 
@@ -299,8 +302,10 @@ def test_finite_differences_with_an_initial_state():
     batches = (3, 2)
 
     def call(hx, cx, x, *weights):
-        plan = sequence.Plan(batches, 1, 0.0, 'interleaved', 6)
-        return sequence.apply(plan, hx, cx, x, weights)
+        packing = packing_of_steps(batches, 3)
+        plan = Plan(cells.peephole, packing, weights_of(cells.peephole))
+        new, (y,) = apply(plan, (cx, hx), (x,), weights)
+        return new.h, new.c, y
 
     inputs = tuple(v.array for v in (case.hx, case.cx, F.concat(case.xs, axis=0), *case.weights[0]))
     grads = tuple(

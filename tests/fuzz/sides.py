@@ -13,9 +13,9 @@ import numpy
 from chainer.backends import cuda
 
 import chainer_lstm
-from chainer_lstm import kernels
 from chainer_lstm.kernels import native
-from chainer_lstm.kernels.native_engine import NativeEngine
+from chainer_lstm.kernels.engines import registry
+from chainer_lstm.kernels.engines.native import NativeEngine
 from tests.fuzz import chainers, loops, unusual
 from tests.fuzz.case import Case
 
@@ -284,7 +284,7 @@ class Ours(Side):
             if instruction_set:
                 stack.enter_context(
                     mock.patch.object(
-                        kernels.engine, '_native_engine', lambda: NativeEngine(*instruction_set)
+                        registry, '_native_engine', lambda: NativeEngine(*instruction_set)
                     )
                 )
                 library = native.library()

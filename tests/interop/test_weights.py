@@ -5,7 +5,7 @@ import numpy
 import pytest
 
 import chainer_lstm.links as ours
-from chainer_lstm import interop
+from chainer_lstm import cells, interop
 from tests.conftest import assert_close, assert_same, contents
 from tests.interop import cases
 
@@ -101,6 +101,43 @@ def test_state_of_the_target_stays():
     link.set_state(*numpy.ones((2, 2, cases.UNITS), 'f'))
     interop.convert(cases.make('StatelessLSTM'), link)
     assert link.c.array.all() and link.h.array.all()
+
+
+@pytest.mark.parametrize('directions', [1, 2])
+def test_sequence_of_another_cell(directions):
+    def make():
+        return ours.SequenceLSTM(
+            cases.INPUT, cases.UNITS, cell=cells.peephole, bidirectional=directions == 2
+        )
+
+    link, copy = cases.randomize(make()), make()
+    assert interop.convert(link, copy) is copy
+    assert_same(contents(copy), contents(link))
+    with pytest.raises(ValueError, match='peepholes: expected none for SequenceLSTM, got P_i'):
+        interop.convert(link, ours.SequenceLSTM)
+
+
+def test_cell_of_a_sequence_and_of_a_link():
+    link = cases.make('StatefulPeepholeLSTM')
+    sequence = ours.SequenceLSTM(cases.INPUT, cases.UNITS, cell=link.cell)
+    interop.convert(link, sequence)
+    for weight, expected in zip(sequence.l0.cell_weights(), link.cell_weights()):
+        numpy.testing.assert_array_equal(weight.array, expected.array)
+    assert_same(contents(interop.convert(sequence, ours.StatefulPeepholeLSTM)), contents(link))
+
+
+class Other(cells.LSTM):
+    """A cell of the same weights, which another equation may take."""
+
+    name = 'other'
+
+
+@pytest.mark.parametrize('swap', [False, True])
+def test_cell_without_a_link(swap):
+    pair = [cases.make('LSTM'), ours.SequenceLSTM(cases.INPUT, cases.UNITS, cell=Other())]
+    link, into = reversed(pair) if swap else pair
+    with pytest.raises(TypeError, match='expected a SequenceLSTM of LSTM cells, got one of other'):
+        interop.convert(link, into)
 
 
 class Normalized(ours.LSTM):

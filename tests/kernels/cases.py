@@ -5,9 +5,11 @@ from typing import NamedTuple
 import numpy
 import pytest
 
-from chainer_lstm import kernels
-from chainer_lstm.kernels import native, steps
-from chainer_lstm.kernels.native_engine import NativeEngine
+from chainer_lstm.kernels import native, products
+from chainer_lstm.kernels.engines.engine import Part
+from chainer_lstm.kernels.engines.native import NativeEngine
+from chainer_lstm.kernels.engines.numpy import NumpyEngine
+from tests.cells import CELLS
 
 # by dtype: relative and absolute error of one kernel, then of a whole step;
 # float16 is stored, not computed in
@@ -15,17 +17,7 @@ TOLERANCE = {'e': (5e-4, 2e-6), 'f': (2e-6, 2e-6), 'd': (1e-13, 1e-13)}
 STEP_TOLERANCE = {'e': (1e-2, 1e-2), 'f': (1e-5, 1e-5), 'd': (1e-12, 1e-12)}
 WIDE = {'e': 'f', 'f': 'f', 'd': 'd'}
 LAYOUTS = ('dense', 'strided', 'transposed', 'misaligned')
-NO_GRADIENT = ((), ('gc',), ('gh',), ('gc', 'gh'))  # which of a step's output gradients are None
-
-# arguments of the engine's methods; those with '?' may be None
-METHODS = {
-    'lstm_fwd': ('xw', 'hu?', 'b?', 'c_prev'),
-    'lstm_bwd': ('gates', 'c_prev', 'c', 'gc?', 'gh?'),
-    'peephole_cell_fwd': ('xw', 'hu?', 'b?', 'pi', 'pf', 'c_prev'),
-    'peephole_out_fwd': ('gates', 'po', 'c'),
-    'peephole_out_bwd': ('gates', 'c', 'gc?', 'gh?'),
-    'peephole_cell_bwd': ('gates', 'c_prev', 'gc', 'go'),
-}
+NO_GRADIENT = ((), ('gc',), ('gh',))  # which of a step's output gradients are None
 
 
 def native_engine(instruction_set):
@@ -40,64 +32,63 @@ def native_engine(instruction_set):
 
 
 class Call(NamedTuple):
-    """A call of an engine's method, with some of its optional arguments None."""
+    """A call of a stage of a cell, with some of its optional arguments None."""
 
     method: str
-    arguments: tuple[str, ...]
-    none: frozenset
+    cell: str
+    index: int
+    none: tuple[str, ...]
 
     def __str__(self):
-        return '-'.join((self.method, *(f'{name}_none' for name in sorted(self.none))))
+        names = (f'{name}_none' for name in self.none)
+        return '-'.join((self.cell, self.method, str(self.index), *names))
 
-    def written(self):
-        """The arguments that CUDA kernels change in place."""
-        return {'gates'} if self.method == 'peephole_out_fwd' else set()
+    @property
+    def stage(self):
+        return CELLS[self.cell].stages[self.index]
 
 
 def _calls():
-    for method, arguments in METHODS.items():
-        names = tuple(name.rstrip('?') for name in arguments)
-        optional = [name[:-1] for name in arguments if name.endswith('?')]
-        for bits in range(2 ** len(optional)):
-            yield Call(
-                method, names, frozenset(name for k, name in enumerate(optional) if bits >> k & 1)
-            )
+    for name, cell in CELLS.items():
+        for index, stage in enumerate(cell.stages):
+            wide = ['hu'] if any(p.gates == cell.gates for p in stage.products) else []
+            optional = {'stage_forward': [*wide, 'b'] if index == 0 else []}
+            known = {state for done in cell.stages[: index + 1] for state in done.writes}
+            optional['stage_backward'] = [f'g{state}' for state in cell.states if state in known]
+            for method, names in optional.items():
+                for bits in range(2 ** len(names)):
+                    none = tuple(each for k, each in enumerate(names) if bits >> k & 1)
+                    yield Call(method, name, index, none)
 
 
 CALLS = list(_calls())
 
 
 class StepCase(NamedTuple):
-    """A step and the shapes of its inputs; B rows, I inputs, H units."""
+    """A step of a cell, or the gates of an LSTM alone; with all of its inputs, or as a first step
+    has them.
+    """
 
-    name: str
-    shapes: tuple[str, ...]
+    cell: str
+    first: bool
 
     def __str__(self):
-        return self.name + ('-h' if 'U' in self.shapes else '')
+        return self.cell + ('' if self.first else '-h')
+
+    @property
+    def names(self):
+        """The names of the inputs: states, x, and weights."""
+        cell = CELLS[self.cell]
+        dropped = {'h', 'U'} if self.first else set()
+        return [name for name in (*cell.states, 'x', *cell.weights) if name not in dropped]
 
 
-_SHAPES = {'c': 'BH', 'x': 'BI', 'pre': 'BG', 'W': 'GI', 'b': 'G', 'P': 'HH', 'h': 'BH', 'U': 'GH'}
 STEPS = [
-    StepCase('LSTM', ('c', 'pre')),
-    StepCase('LSTM_STEP', ('c', 'x', 'W', 'b')),
-    StepCase('LSTM_STEP', ('c', 'x', 'W', 'b', 'h', 'U')),
-    StepCase('PEEPHOLE_STEP', ('c', 'x', 'W', 'b', 'P', 'P', 'P')),
-    StepCase('PEEPHOLE_STEP', ('c', 'x', 'W', 'b', 'P', 'P', 'P', 'h', 'U')),
+    StepCase(name, first)
+    for name, cell in CELLS.items()
+    for first in (False, True)
+    if not first or 'h' not in cell.stages[0].reads
 ]
-
-
-def call_inputs(call, dtype, batch, units):
-    """A NumPy array for every argument of the call, or None."""
-    random = numpy.random.RandomState(0)
-    arrays = []
-    for name in call.arguments:
-        columns = 4 * units if name in ('xw', 'hu', 'b', 'gates') else units
-        x = random.uniform(-1, 1, columns if name == 'b' else (batch, columns))
-        if name in ('xw', 'hu', 'b', 'pi', 'pf', 'po'):
-            x = numpy.where(random.uniform(size=x.shape) < 0.1, 60 * x, 4 * x)  # some saturate
-        arrays.append(None if name in call.none else x.astype(dtype))
-    return arrays
 
 
 def place(xp, x, layout):
@@ -133,110 +124,140 @@ def assert_close(actual, expected, tolerance):
         )
 
 
+def call_inputs(call, dtype, batch, units):
+    """NumPy arrays for a call by name; its parts, states, gates and gradients."""
+    random, cell, stage = numpy.random.RandomState(0), CELLS[call.cell], call.stage
+    gates = len(cell.gates) * units
+    shapes = {'gates': (batch, gates), 'gpre': (batch, gates)}
+    if call.index == 0:
+        shapes.update(xw=(batch, len(cell.inputs) * units), b=(len(cell.inputs) * units,))
+    for product in stage.products:
+        name = 'hu' if product.gates == cell.gates else product.weight
+        shapes[name] = batch, len(product.gates) * units
+    for name in cell.states:
+        shapes.update({name: (batch, units), f'new_{name}': (batch, units)})
+        shapes[f'g{name}'] = batch, units
+    found = {}
+    for name, shape in shapes.items():
+        x = random.uniform(-1, 1, shape)
+        if name in ('xw', 'hu', 'b') or name.isupper():
+            x = numpy.where(random.uniform(size=shape) < 0.1, 60 * x, 4 * x)  # some saturate
+        found[name] = None if name in call.none else x.astype(dtype)
+    return found
+
+
+def run_call(engine, call, inputs):
+    """-> the outputs of the stage, by name."""
+    cell, stage = CELLS[call.cell], call.stage
+    state = cell.State(*(inputs[name] for name in cell.states))
+    if call.method == 'stage_forward':
+        if call.index == 0:
+            parts = [Part(inputs['xw'], cell.inputs)]
+        else:
+            parts = [Part(engine.xp.ascontiguousarray(inputs['gates']).copy(), cell.gates)]
+        for product in stage.products:
+            value = inputs['hu' if product.gates == cell.gates else product.weight]
+            parts += [] if value is None else [Part(value, product.gates)]
+        if inputs.get('b') is not None:
+            parts.append(Part(inputs['b'], cell.inputs))
+        gates, new = engine.stage_forward(cell, stage, parts, state)
+        return {'gates': gates, **{name: getattr(new, name) for name in stage.writes}}
+    new = cell.State(*(inputs[f'new_{name}'] for name in cell.states))
+    gradients = cell.State(*(inputs[f'g{name}'] for name in cell.states))
+    gpre = engine.xp.ascontiguousarray(inputs['gpre']).copy()
+    found = engine.stage_backward(cell, stage, inputs['gates'], state, new, gradients, (), gpre)
+    return {'gpre': gpre, **{name: getattr(found, name) for name in stage.reads}}
+
+
 def check_call(engine, xp, call, dtype, layout='dense', shape=(5, 13)):
-    """The engine's method agrees with NumPy's engine,
+    """The engine's stage agrees with NumPy's engine,
     in the dtype that it computes in and in float64.
     """
     inputs = call_inputs(call, dtype, *shape)
-    # an engine is given its own gates, from the kernel before
-    placed = [
-        place(xp, x, 'dense' if name in call.written() else layout)
-        for name, x in zip(call.arguments, inputs)
-    ]
-    outputs = getattr(engine, call.method)(*placed)
+    placed = {name: place(xp, x, layout) for name, x in inputs.items()}
+    outputs = run_call(engine, call, placed)
     for wide in (WIDE[dtype], 'd'):
-        expected = getattr(kernels.Engine(), call.method)(*cast(inputs, wide))
-        assert_close(outputs, expected, TOLERANCE[dtype])
-    assert all(y.dtype == dtype for y in outputs)
-    for name, x, y in zip(call.arguments, inputs, placed):
-        if x is not None and name not in call.written():
-            numpy.testing.assert_array_equal(to_numpy(y), x, err_msg=name)
+        cast_inputs = dict(zip(inputs, cast(inputs.values(), wide)))
+        expected = run_call(NumpyEngine(), call, cast_inputs)
+        assert_close(list(outputs.values()), list(expected.values()), TOLERANCE[dtype])
+    assert all(y.dtype == dtype for y in outputs.values())
+    for name, x in inputs.items():
+        if x is not None:
+            numpy.testing.assert_array_equal(to_numpy(placed[name]), x, err_msg=name)
 
 
-def step_inputs(case, dtype, **sizes):
-    """NumPy arrays for a step, and gradients gc and gh of its outputs."""
-    random = numpy.random.RandomState(0)
-    sizes['G'] = 4 * sizes['H']
-    shapes = [tuple(sizes[axis] for axis in _SHAPES[name]) for name in (*case.shapes, 'c', 'h')]
-    *inputs, gc, gh = (random.uniform(-1, 1, shape).astype(dtype) for shape in shapes)
-    return inputs, gc, gh
+def step_inputs(case, dtype, B, I, H):  # noqa: E741
+    """NumPy arrays for a step by name, and gradients of its outputs."""
+    random, cell = numpy.random.RandomState(0), CELLS[case.cell]
+    shapes = {**dict.fromkeys(cell.states, (B, H)), 'x': (B, I), **cell.shapes(I, H)}
+    inputs = {name: random.uniform(-1, 1, shapes[name]).astype(dtype) for name in case.names}
+    gradients = [random.uniform(-1, 1, (B, H)).astype(dtype) for _ in cell.states]
+    return inputs, gradients
 
 
-def forward_step(engine, case, inputs):
-    """-> c, h."""
-    if case.name == 'PEEPHOLE_STEP':
-        P_o, cell_inputs = _peephole_inputs(inputs)
-        gates, c, _ = kernels.PEEPHOLE_CELL.forward(engine, *cell_inputs)
-        return c, steps.peephole_out_forward(engine, gates, c, P_o)[1]
-    return getattr(kernels, case.name).forward(engine, *inputs)[1:]
-
-
-def run_step(engine, case, inputs, gc, gh):
-    """-> c, h and the gradients of all inputs."""
-    if case.name == 'PEEPHOLE_STEP':
-        return _run_peephole_step(engine, inputs, gc, gh)
-    step = getattr(kernels, case.name)
-    saved, c, h = step.forward(engine, *inputs)
-    names = step.names[: len(inputs)]
-    gradients, rows = step.backward(engine, saved, inputs, c, gc, gh, names)
-    return [
-        c,
-        h,
-        *(
-            gradients[name] if name in gradients else step.weights[name](engine, rows)
-            for name in names
-        ),
-    ]
-
-
-def _run_peephole_step(engine, inputs, gc, gh):
-    """Both halves of the step; without gh, the second one has no part in backward."""
-    P_o, cell_inputs = _peephole_inputs(inputs)
-    cell, names = kernels.PEEPHOLE_CELL, kernels.PEEPHOLE_CELL.names[: len(cell_inputs)]
-    gates, c, _ = cell.forward(engine, *cell_inputs)
-    gates, h = steps.peephole_out_forward(engine, gates, c, P_o)
-    go, gP_o = None, engine.xp.zeros_like(P_o)
-    if gh is not None:
-        go, gc_of_h, rows = steps.peephole_out_backward(engine, gates, c, gh, P_o)
-        gP_o = steps.gP_o(engine, rows)
-        gc = gc_of_h if gc is None else gc + gc_of_h
-    gradients, rows = cell.backward(engine, gates, cell_inputs, c, gc, go, names)
-    found = [
-        gradients[name] if name in gradients else cell.weights[name](engine, rows) for name in names
-    ]
-    return [c, h, *found[:6], gP_o, *found[6:]]
-
-
-def _peephole_inputs(inputs):
-    """-> P_o, and the inputs of the first half."""
-    return inputs[6], (*inputs[:6], *inputs[7:])
+def run_step(engine, case, inputs, gradients=None):
+    """-> the new states and, with gradients of these, those of all inputs."""
+    cell = CELLS[case.cell]
+    dtype = engine.wide_dtype(*(x.dtype for x in inputs.values()))
+    named = {name: x.astype(dtype, copy=False) for name, x in inputs.items()}
+    state = cell.State(*(named.get(name) for name in cell.states))
+    states, gates = [state], None
+    for stage in cell.stages:
+        x = named['x'] if stage is cell.stages[0] else None
+        gates, state = engine.step_forward(cell, stage, x, state, named, (), gates)
+        states.append(state)
+    if gradients is None:
+        return list(state)
+    found, of_weights = cell.State(*gradients), {}
+    gpre = engine.xp.empty(gates.shape, gates.dtype)
+    for k in reversed(range(len(cell.stages))):
+        stage = cell.stages[k]
+        of_products = {product.weight: named[product.weight] for product in stage.products
+                       if product.weight in named}  # fmt: skip
+        wanted = of_products if k else {'W': named['W'], **of_products}
+        gx, of_stage = engine.step_backward(
+            cell, stage, gates, states[k], states[k + 1], found, wanted, (), gpre
+        )
+        rows = {'gpre': gpre, 'x': named['x'], **states[k]._asdict()}
+        for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():
+            if name in named:
+                of_weights[name] = gradient(engine, rows)
+        changed = dict.fromkeys(stage.writes)
+        changed.update((n, g) for n, g in of_stage._asdict().items() if g is not None)
+        found = found._replace(**changed)
+    return [*state, *({'x': gx, **of_weights, **found._asdict()}[name] for name in inputs)]
 
 
 def check_step(engine, xp, case, dtype, none=(), layout='dense', **sizes):
-    """A step and its gradients agree with NumPy's engine in float64; gc and gh may be None."""
-    inputs, gc, gh = step_inputs(case, dtype, **(sizes or {'B': 3, 'I': 5, 'H': 7}))
-    gc, gh = None if 'gc' in none else gc, None if 'gh' in none else gh
-    outputs = run_step(engine, case, *_placed(xp, inputs, gc, gh, layout))
-    expected = run_step(kernels.Engine(), case, cast(inputs, 'd'), *cast((gc, gh), 'd'))
+    """A step and its gradients agree with NumPy's engine in float64; gradients may be None."""
+    inputs, gradients = step_inputs(case, dtype, **(sizes or {'B': 3, 'I': 5, 'H': 7}))
+    states = CELLS[case.cell].states
+    gradients = [None if f'g{n}' in none else g for n, g in zip(states, gradients)]
+    placed = {name: place(xp, x, layout) for name, x in inputs.items()}
+    given = [place(xp, g, layout) for g in gradients]
+    dtype_in = engine.wide_dtype(numpy.dtype(dtype))
+    outputs = run_step(engine, case, placed, cast(given, dtype_in))
+    expected = run_step(
+        NumpyEngine(), case, dict(zip(inputs, cast(inputs.values(), 'd'))), cast(gradients, 'd')
+    )
     assert_close(outputs, expected, STEP_TOLERANCE[dtype])
-
-
-def _placed(xp, inputs, gc, gh, layout):
-    return [place(xp, x, layout) for x in inputs], place(xp, gc, layout), place(xp, gh, layout)
 
 
 def check_step_gradients(engine, xp, case):
     """The gradients of a step are those that finite differences of its own forward pass give,
     in float64.
     """
-    inputs, gc, gh = step_inputs(case, 'd', B=2, I=3, H=3)
+    inputs, gradients = step_inputs(case, 'd', B=2, I=3, H=3)
 
-    def loss(*inputs):
-        c, h = forward_step(engine, case, [place(xp, x, 'dense') for x in inputs])
-        return (to_numpy(c) * gc).sum() + (to_numpy(h) * gh).sum()
+    def loss(*values):
+        placed = {name: place(xp, x, 'dense') for name, x in zip(inputs, values)}
+        new = run_step(engine, case, placed)
+        return sum((to_numpy(y) * g).sum() for y, g in zip(new, gradients))
 
-    _, _, *gradients = run_step(engine, case, *_placed(xp, inputs, gc, gh, 'dense'))
-    assert_close(gradients, numerical_gradients(loss, inputs), (1e-6, 1e-8))
+    placed = {name: place(xp, x, 'dense') for name, x in inputs.items()}
+    given = [place(xp, g, 'dense') for g in gradients]
+    found = run_step(engine, case, placed, given)[len(gradients) :]
+    assert_close(found, numerical_gradients(loss, list(inputs.values())), (1e-6, 1e-8))
 
 
 def numerical_gradients(loss, inputs, step=1e-6):

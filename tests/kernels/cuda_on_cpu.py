@@ -16,8 +16,8 @@ import tempfile
 
 import numpy
 
-from chainer_lstm.kernels import cuda
-from chainer_lstm.kernels.cupy_engine import CupyEngine
+from chainer_lstm.kernels import boundary, cuda
+from chainer_lstm.kernels.engines.cupy import CupyEngine
 
 # environment variable: build with AddressSanitizer and UBSan
 SANITIZE = 'CHAINER_LSTM_TEST_SANITIZE'
@@ -95,55 +95,41 @@ def _library(text, options):
 
 
 class Kernel:
-    """A kernel of a CUDA source text, as ``cupy.RawKernel``,
-    of which it takes the arguments that we use.
+    """A kernel of ``boundary.KERNELS``, as ``cupy.RawKernel``, of which it takes the arguments that
+    the engine uses.
 
     Raises:
-        TypeError: an argument is not what the kernel takes (a GPU would run on with wrong bytes).
-        ValueError: an array is not dense and aligned for loads of four words.
+        TypeError: the argument is not what the kernel takes (a GPU would run on with wrong bytes).
+        ValueError: gates do not lie where a GPU loads those of a unit at once.
     """
 
-    def __init__(self, text, name, options, backwards=False):
-        self._run = _library(text, options)['run_' + name]
-        parameters = re.search(rf'__global__ void {name}\(([^{{]*)', text).group(1)
-        # each pointer of the signature, and whether its comment says that it points to gates:
-        # (B, 4H) or (4H,)
-        self._words = [
-            4 if gates else 1
-            for gates in re.findall(r'STORED\* \w+ ?(?:/\*\((B, 4H|4H))?', parameters)
-        ]
+    def __init__(self, name, dtype_char, edit, backwards):
+        text, options = cuda.stage(name, dtype_char)
+        _, direction, _ = name.rsplit('_', 2)
+        self._run = _library(edit(text), options)['run_' + direction.upper()]
         self._run.argtypes = (
             ctypes.c_uint,
             ctypes.c_uint,
-            ctypes.c_char_p,
             ctypes.c_void_p,
+            ctypes.c_ulong,
             ctypes.c_bool,
         )
+        self._run.restype = ctypes.c_bool
+        self._expected = boundary.KERNELS[name]
+        gates = self._expected.gates
+        self._load = (gates & -gates) * numpy.dtype(dtype_char).itemsize
         self._backwards = backwards
 
     def __call__(self, grid, block, args):
-        (blocks,), (threads,) = grid, block
-        kinds, words = zip(*map(_argument, args, [*self._words, *[1] * len(args)]))
-        pointers = (ctypes.c_void_p * len(words))(*(ctypes.addressof(word) for word in words))
-        place = self._run(blocks, threads, ''.join(kinds).encode(), pointers, self._backwards)
-        if place >= 0:
-            raise TypeError(
-                f'argument {place} of {[type(arg).__name__ for arg in args]} does not fit the '
-                'kernel'
-            )
-
-
-def _argument(arg, words):
-    """Its kind and the eight bytes which the kernel gets, as in ``cuda_on_cpu.hpp``;
-    aligned for loads of words.
-    """
-    if isinstance(arg, numpy.ndarray):
-        if not arg.flags.c_contiguous or arg.ctypes.data % (words * arg.itemsize):
-            raise ValueError('an array is not dense and aligned')
-        return 'a', ctypes.c_uint64(arg.ctypes.data)
-    if type(arg) is numpy.uint64 and arg == 0:
-        return '0', ctypes.c_uint64(0)
-    return 'i' if type(arg) is numpy.int64 else '?', ctypes.c_int64(int(arg))
+        (blocks,), (threads,), (arguments,) = grid, block, args
+        assert arguments.size == 1  # CuPy passes no others by value
+        addresses = arguments.view(numpy.int64).tolist()
+        for argument, address in zip(self._expected.arguments, addresses):
+            if argument.axes[-1] == 'gates' and address % self._load:
+                raise ValueError(f'{argument.name} is not aligned')
+        address, size = arguments.ctypes.data, arguments.nbytes
+        if not self._run(blocks, threads, address, size, self._backwards):
+            raise TypeError(f'{size} bytes of arguments do not fit {self._expected.name}')
 
 
 class GuardedNumpy:
@@ -214,16 +200,13 @@ class CudaOnCpuEngine(CupyEngine):
         return x.ctypes.data
 
 
-def engine(monkeypatch, edit=None, backwards=False):
+def engine(monkeypatch, edit=lambda text: text, backwards=False):
     """A ``CudaOnCpuEngine``; from now on the test's kernels come from here,
     their source edited if wanted.
     """
-
-    def kernel(file, name, dtype_char):
-        text = cuda.source(file)
-        return Kernel(
-            text if edit is None else edit(text), name, cuda.options(dtype_char), backwards
-        )
-
-    monkeypatch.setattr(cuda, 'kernel', kernel)
+    monkeypatch.setattr(
+        cuda,
+        'stage_kernel',
+        functools.cache(lambda name, dtype_char: Kernel(name, dtype_char, edit, backwards)),
+    )
     return CudaOnCpuEngine()

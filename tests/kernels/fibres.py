@@ -15,7 +15,8 @@ import subprocess
 
 import numpy
 
-from chainer_lstm.kernels import cuda, persistent_engine, persistent_plan
+from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels.engines import persistent, persistent_plan
 from tests.kernels import cuda_on_cpu
 
 _HEADER = pathlib.Path(__file__).with_name('device_on_cpu.hpp')
@@ -97,7 +98,7 @@ class _StaleNumpy(cuda_on_cpu.GuardedNumpy):
         return x
 
 
-class FibreEngine(persistent_engine.PersistentEngine):
+class FibreEngine(persistent.PersistentEngine):
     """``PersistentEngine`` on a device that is made up."""
 
     xp = None  # in place of CupyEngine's property
@@ -141,8 +142,8 @@ def engine(monkeypatch, *args, edit=None, seed=1, resident=0, spin_limit=SPIN_LI
         )
 
     monkeypatch.setattr(cuda, 'sequence_kernel', sequence_kernel)
-    monkeypatch.setattr(persistent_engine, '_PREPARE_BLOCKS', 2)
+    monkeypatch.setattr(persistent, '_PREPARE_BLOCKS', 2)
     monkeypatch.setattr(
-        persistent_engine, '_plan', persistent_plan.plan
+        persistent, '_plan', persistent_plan.plan
     )  # of which the test may change parts
     return FibreEngine(*args, **kwargs)

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import pytest
 
-from chainer_lstm.kernels import cuda
-
 # what CuPy adds to the options of a RawKernel
 _CUPY_OPTIONS = ('-ftz=true', '--device-as-default-execution-space')
 _USAGE = re.compile(
@@ -29,7 +27,7 @@ class Usage(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What NVRTC made of a file."""
+    """What NVRTC made of a source text."""
 
     log: str
     ptx: str
@@ -42,8 +40,11 @@ class Program(NamedTuple):
             for name, *numbers, rest in _USAGE.findall(self.log)
         }
 
-    def check_no_spills(self, names, registers):
+    def check_kernels(self, names, registers):
         """All these kernels, and no others, are there and keep everything in so many registers."""
+        assert self.cubin.startswith(b'\x7fELF')
+        for name in names:
+            assert b'\0.text.' + name.encode() + b'\0' in self.cubin
         usage = self.usage()
         assert usage.keys() == {*names}, self.log
         for name, used in usage.items():
@@ -52,18 +53,18 @@ class Program(NamedTuple):
             assert 'lmem' not in used.rest, (name, used)
 
 
-def kernels(file):
-    """Names of the kernels of a file."""
+def kernels(source):
+    """Names of the kernels of a source text."""
     pattern = r'__global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\('
-    return re.findall(pattern, cuda.source(file))
+    return re.findall(pattern, source)
 
 
 @functools.cache
-def program(file, options, architecture):
+def program(source, options, architecture):
     nvrtc = _load()
     if architecture not in nvrtc.getSupportedArchs():
         pytest.skip(f'NVRTC {nvrtc.getVersion()} does not know sm_{architecture}')
-    handle = nvrtc.createProgram(cuda.source(file), file, (), ())
+    handle = nvrtc.createProgram(source, 'kernels.cu', (), ())
     try:
         nvrtc.compileProgram(
             handle, (*options, *_CUPY_OPTIONS, f'-arch=sm_{architecture}', '--ptxas-options=-v')

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy
 
-from chainer_lstm import kernels
-from chainer_lstm.kernels import layout, sequence
+from chainer_lstm import cells
+from chainer_lstm.kernels import sequence
+from chainer_lstm.kernels.engines.engine import Gradients
+from chainer_lstm.kernels.engines.numpy import numpy_engine
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
 
 # the largest difference, relative to the largest number
 TOLERANCE = {'highest': 3e-5, 'high': 3e-3, 'medium': 2e-2}
 RESULTS = ('gates', 'h', 'c', 'gh0', 'gc0', 'gpre')
+INPUTS = 3
 
 
 class Case(NamedTuple):
@@ -39,14 +42,26 @@ class Case(NamedTuple):
         return f'{self.units}-{lengths}-{self.precision}-{directions}'
 
     def rows(self, reverse):
-        steps = range(max(self.lengths))
+        steps = range(max(self.lengths, default=0))
         return Rows(
             [sum(length > t for length in self.lengths) for t in steps], len(self.lengths), reverse
         )
 
 
-def make(case, seed=0):
-    """-> for each direction float64 pre, U, h0, c0, gh or None, gh_last, gc_last."""
+class Inputs(NamedTuple):
+    """float64 arrays of one direction."""
+
+    x: numpy.ndarray
+    weights: dict[str, numpy.ndarray]
+    h0: numpy.ndarray
+    c0: numpy.ndarray
+    gh: Optional[numpy.ndarray]
+    gh_last: numpy.ndarray
+    gc_last: numpy.ndarray
+
+
+def make(case, cell=cells.lstm, seed=0):
+    """-> ``Inputs`` for each direction"""
     random = numpy.random.RandomState(seed)
     total, batch, units = sum(case.lengths), len(case.lengths), case.units
 
@@ -54,46 +69,53 @@ def make(case, seed=0):
         return random.uniform(-scale, scale, shape)
 
     return [
-        [
-            draw(total, 4 * units, scale=2),
-            draw(4 * units, units, scale=2 * units**-0.5),
+        Inputs(
+            draw(total, INPUTS),
+            {
+                name: draw(*shape, scale=1 if name in 'Wb' else 2 * units**-0.5)
+                for name, shape in cell.shapes(INPUTS, units).items()
+            },
             draw(batch, units),
             draw(batch, units),
             draw(total, units) if case.with_gh else None,
             draw(batch, units),
             draw(batch, units),
-        ]
+        )
         for _ in case.directions
     ]
 
 
-def jobs(xp, case, inputs, dtype='f'):
-    """-> arguments of ``recur_forward`` and of ``recur_backward`` for each direction,
-    on the same arrays.
-    """
-    forward, backward = [], []
-    for reverse, (pre, U, h0, c0, gh, gh_last, gc_last) in zip(case.directions, inputs):
-        rows = case.rows(reverse)
-        gates, U, gh_last, gc_last = (_array(xp, x, dtype) for x in (pre, U, gh_last, gc_last))
-        weights = sequence.Weights(None, None, U, (), layout.INTERLEAVED)
-        (h, _), (c, _) = (rows.buffer(xp, _array(xp, x, dtype)) for x in (h0, c0))
+def jobs(xp, case, inputs, dtype='f', cell=cells.lstm):
+    """-> a ``Layer`` and ``Gradients`` for each direction"""
+    layers, gradients = [], []
+    for reverse, given in zip(case.directions, inputs):
+        x, h0, c0, gh_last, gc_last = (
+            _array(xp, getattr(given, name), dtype)
+            for name in ('x', 'h0', 'c0', 'gh_last', 'gc_last')
+        )
+        weights = {name: _array(xp, w, dtype) for name, w in given.weights.items()}
+        initial = cell.State(c=c0, h=h0)
+        layers.append(sequence.layer_of(xp, cell, weights, case.rows(reverse), x, initial))
+        gh = given.gh
         if gh is not None:
-            gh = _array(xp, numpy.concatenate((gh, gh[:, : case.apart]), axis=1), dtype)[
-                :, : case.units
-            ]
-        forward.append((gates, weights, h, c, rows))
-        backward.append((sequence.Saved(None, gates, h, c), weights, rows, gh, gh_last, gc_last))
-    return forward, backward
+            gh = _array(xp, numpy.concatenate((gh, gh[:, : case.apart]), axis=1), dtype)
+            gh = gh[:, : case.units]
+        gradients.append(Gradients(gh, cell.State(c=gc_last, h=gh_last)))
+    return layers, gradients
 
 
-def run(engine, xp, case, inputs, dtype='f'):
+def run(engine, xp, case, inputs, dtype='f', cell=cells.lstm):
     """-> ``RESULTS`` of each direction."""
-    forward, backward = jobs(xp, case, inputs, dtype)
-    engine.recur_forward_all(forward)
-    kept = [[cases.to_numpy(x).copy() for x in (gates, h, c)] for gates, _, h, c, _ in forward]
+    layers, gradients = jobs(xp, case, inputs, dtype, cell)
+    all_gates = engine.sequence_forward(layers, keep=True)
+    kept = [
+        [cases.to_numpy(x).copy() for x in (gates, layer.states.h, layer.states.c)]
+        for layer, gates in zip(layers, all_gates)
+    ]
+    found = engine.sequence_backward(layers, all_gates, gradients)
     return [
-        [*first, *(cases.to_numpy(x) for x in second)]
-        for first, second in zip(kept, engine.recur_backward_all(backward))
+        [*first, *(cases.to_numpy(x) for x in (before.h, before.c, gates))]
+        for first, before, gates in zip(kept, found, all_gates)
     ]
 
 
@@ -106,9 +128,9 @@ def _array(xp, x, dtype):
 
 def check(engine, xp, case, seed=0):
     """The engine agrees with NumPy's in float64.  -> what it computed"""
-    inputs = make(case, seed)
+    inputs = make(case, seed=seed)
     found = run(engine, xp, case, inputs)
-    for actual, expected in zip(found, run(kernels.Engine(), numpy, case, inputs, 'd')):
+    for actual, expected in zip(found, run(numpy_engine, numpy, case, inputs, 'd')):
         for name, a, e in zip(RESULTS, actual, expected):
             assert a.dtype == numpy.float32
             numpy.testing.assert_allclose(

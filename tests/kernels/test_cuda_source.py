@@ -7,48 +7,56 @@ import sys
 import numpy
 import pytest
 
-from chainer_lstm import kernels
-from chainer_lstm.kernels import cuda, cupy_engine
+from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels.engines import cupy
+from tests.cells import CELLS
 from tests.kernels import cases, cuda_on_cpu
 
 ROOT = pathlib.Path(__file__).parents[2]
 
+COMPILED = [call for call in cases.CALLS if CELLS[call.cell].compiled]
+
 # name -> (what stands in the source, what is put there)
 MUTANTS = {
-    'i and f swapped': ('c = g.a * g.i + g.f * c_prev', 'c = g.a * g.f + g.i * c_prev'),
-    'f without its peephole': ('sigmoid(g.f + pf)', 'sigmoid(g.f)'),
-    'h without tanh': ('h = g.o * tanh(c)', 'h = g.o * c'),
+    'i and f swapped': ('= g[a] * g[i] + g[f] * before[c]', '= g[a] * g[f] + g[i] * before[c]'),
+    'f without its peephole': ('{P_f, c, f}', '{P_f, c, i}'),
+    'h without tanh': ('g[o] * tanh(state[c])', 'g[o] * state[c]'),
     'sigmoid of 2x': ('tanh(x * R(0.5))', 'tanh(x)'),
     'grad_sigmoid without 1 - y': ('return y * (R(1) - y)', 'return y'),
     'grad_tanh without square': ('return R(1) - y * y', 'return R(1) - y'),
-    'gc_prev by i': ('gc_prev = gc * g.f', 'gc_prev = gc * g.i'),
-    'gf without c_prev': ('gc * c_prev * grad_sigmoid', 'gc * grad_sigmoid'),
-    'gc forgotten': ('gc += gh', 'gc = gh'),
+    'gc_prev by i': ('gradients[c] = gc * g[f]', 'gradients[c] = gc * g[i]'),
+    'gf without c_prev': ('gc * before[c] * grad_sigmoid', 'gc * grad_sigmoid'),
+    'gc forgotten': ('gradients[c] += ', 'gradients[c] = '),
     'gradient not given is 1': (': REAL(0)', ': REAL(1)'),
-    'gc and gh swapped': (
-        f'gc /*(B, H) or null*/,\n{36 * " "}const STORED* gh',
-        'gh, const STORED* gc',
+    'states swapped': ('= STORED(states[s])', '= STORED(states[S - 1 - s])'),
+    'states loaded from one array': ('has(SET, s) ? *arrays++', 'has(SET, s) ? *arrays'),
+    'hu ignored': ('WIDE && x.arrays[HU]', 'false'),
+    'b ignored': ('FIRST && x.arrays[B]', 'false'),
+    'b of another unit': ('k % x.units', 'k'),
+    'products of single gates ignored': ('g[gate] += REAL((*arrays++)[k])', 'arrays++'),
+    'gates stored in another order': ('v.of[i] = STORED(g[i])', 'v.of[G - 1 - i] = STORED(g[i])'),
+    'gates of other stages overwritten': ('if (has(SET, i))', ''),
+    'f in place of o': ('owns = set_of(o)', 'owns = set_of(f)'),
+    'o before activation lost': (
+        'store_gates<FIRST ? ALL : Stage::owns>',
+        'store_gates<Stage::owns>',
     ),
-    'hu ignored': ('if (hu)', 'if (false)'),
-    'b ignored': ('if (b)', 'if (false)'),
-    'b of another unit': ('k % units', 'k'),
-    'gates stored in another order': ('STORED(g.i), STORED(g.f)', 'STORED(g.f), STORED(g.i)'),
-    'f in place of o': ('gates[4 * k + 3]', 'gates[4 * k + 2]'),
+    'needed state ignored': ('load<Stage::needs>', 'load<0>'),
     # computes units twice, which shows only where a kernel works in place
-    'stride of one block': ('step = gridDim.x * (index_t)blockDim.x', 'step = (index_t)blockDim.x'),
-    'stride of two grids': ('step = gridDim.x *', 'step = 2 * gridDim.x *'),
-    'no stride': ('k += step', 'k = n'),
+    'stride of one block': ('k += gridDim.x * (index_t)blockDim.x', 'k += (index_t)blockDim.x'),
+    'stride of two grids': ('k += gridDim.x *', 'k += 2 * gridDim.x *'),
+    'no stride': ('k += gridDim.x * (index_t)blockDim.x', 'k = n'),
     'last unit forgotten': ('k < n;', 'k < n - 1;'),
     'one unit too many': ('k < n;', 'k <= n;'),
     'thread index forgotten': ('+ threadIdx.x', ''),
     'index of 4 bytes': ('typedef long long index_t', 'typedef int index_t'),
-    'an argument too many': ('index_t n)', 'index_t n, index_t)'),
+    'an argument too many': ('units, n;', 'units, n, more;'),
 }
 
 # mutants that AddressSanitizer or UBSan stops, and what they say
 STOPPED = {
     'one unit too many': (*MUTANTS['one unit too many'], 'heap-buffer-overflow'),
-    'null pointer': ('if (hu)', 'if (true)', 'null pointer'),
+    'null pointer': ('WIDE && x.arrays[HU]', 'WIDE', 'null pointer'),
 }
 
 
@@ -64,8 +72,8 @@ def engine(monkeypatch):
 @pytest.fixture
 def few_threads(monkeypatch):
     """No more threads than some of the units."""
-    monkeypatch.setattr(cupy_engine, '_THREADS', 4)
-    monkeypatch.setattr(cupy_engine, '_MAX_BLOCKS', 3)
+    monkeypatch.setattr(cupy, '_THREADS', 4)
+    monkeypatch.setattr(cupy, '_MAX_BLOCKS', 3)
 
 
 def need_compiler():
@@ -73,15 +81,21 @@ def need_compiler():
         pytest.skip(cuda_on_cpu.missing())
 
 
-def mutate(text, old, new):
-    assert old in text, 'the source has changed: mutate what stands there now'
-    return text.replace(old, new)
+def check_mutant(monkeypatch, old, new):
+    """Run all calls on an edited source."""
+    texts = []
 
+    def edit(text):
+        texts.append(old in text)
+        return text.replace(old, new)
 
-def check_all_calls(engine):
-    for call in cases.CALLS:
-        cases.check_call(engine, engine.xp, call, 'd')
-        engine.xp.check_guards()
+    engine = cuda_on_cpu.engine(monkeypatch, edit)
+    try:
+        for call in COMPILED:
+            cases.check_call(engine, engine.xp, call, 'd')
+            engine.xp.check_guards()
+    finally:
+        assert any(texts), 'the source has changed: mutate what stands there now'
 
 
 @pytest.mark.parametrize('layout', cases.LAYOUTS)
@@ -102,10 +116,10 @@ def test_call_more_units_than_threads(engine, few_threads, call):
     cases.check_call(engine, engine.xp, call, 'f')
 
 
-@pytest.mark.parametrize('method', ['lstm_fwd', 'peephole_out_fwd'])
-def test_call_more_units_than_the_largest_grid(engine, method):
-    call = next(call for call in cases.CALLS if call.method == method)
-    assert cupy_engine._THREADS * cupy_engine._MAX_BLOCKS < 601 * 499
+@pytest.mark.parametrize('index', [0, 1])
+def test_call_more_units_than_the_largest_grid(engine, index):
+    call = cases.Call('stage_forward', 'peephole', index, ())
+    assert cupy._THREADS * cupy._MAX_BLOCKS < 601 * 499
     cases.check_call(engine, engine.xp, call, 'f', shape=(601, 499))
 
 
@@ -118,17 +132,19 @@ def test_call_threads_in_another_order(monkeypatch, few_threads, call):
 
 @pytest.mark.parametrize('call', cases.CALLS, ids=str)
 def test_call_empty_batch(monkeypatch, call):
-    monkeypatch.setattr(cuda, 'kernel', None)  # nothing to launch
+    monkeypatch.setattr(cuda, 'stage_kernel', None)  # nothing to launch
     engine = cuda_on_cpu.CudaOnCpuEngine()
     cases.check_call(engine, engine.xp, call, 'f', shape=(0, 3))
 
 
-@pytest.mark.parametrize('layout', ['strided', 'misaligned'])
-def test_peephole_out_fwd_gates_of_another(engine, layout):
-    call = next(call for call in cases.CALLS if call.method == 'peephole_out_fwd')
-    inputs = cases.call_inputs(call, 'd', 5, 13)
-    outputs = engine.peephole_out_fwd(*(cases.place(engine.xp, x, layout) for x in inputs))
-    cases.assert_close(outputs, kernels.Engine().peephole_out_fwd(*inputs), cases.TOLERANCE['d'])
+def test_call_refuses_to_write_into_misaligned_gates(engine):
+    call = cases.Call('stage_backward', 'lstm', 0, ())
+    inputs = cases.call_inputs(call, 'f', 5, 13)
+    gpre = cases.place(engine.xp, inputs['gpre'], 'misaligned')
+    cell, gates = CELLS['lstm'], inputs['gates']
+    state = cell.State(inputs['c'], inputs['h'])
+    with pytest.raises(ValueError, match='expected gpre, .* to lie at a multiple of 16 bytes'):
+        engine.stage_backward(cell, call.stage, gates, state, state, state, (), gpre)
 
 
 @pytest.mark.parametrize('none', cases.NO_GRADIENT, ids=str)
@@ -158,31 +174,28 @@ def test_wide_dtype():
     engine = cuda_on_cpu.CudaOnCpuEngine()
     for dtypes, wide in (('e', 'e'), ('f', 'f'), ('d', 'd'), ('ef', 'f'), ('fd', 'd')):
         assert engine.wide_dtype(*dtypes) == wide
-        assert {
-            x.dtype.char for x in engine.wide(*(numpy.zeros(1, dtype) for dtype in dtypes))
-        } == {wide}
 
 
 def test_source_is_whole():
-    text = cuda.source('cells.cu')
+    text, _ = cuda.stage('peephole_forward_0', 'f')
     assert '#include "' not in text
-    for header in ('cells.cuh', 'half.cuh'):
-        assert cuda.source(header) in text
+    for file in ('cell.cuh', 'lstm.cuh', 'peephole.cuh'):
+        assert cuda.source(f'../../cells/{file}') in text
+    assert cuda.source('half.cuh') in text
 
 
 @pytest.mark.parametrize('mutant', MUTANTS)
 def test_mutant(monkeypatch, few_threads, mutant):
     need_compiler()
-    engine = cuda_on_cpu.engine(monkeypatch, edit=lambda text: mutate(text, *MUTANTS[mutant]))
     with pytest.raises((AssertionError, TypeError)) as caught:
-        check_all_calls(engine)
+        check_mutant(monkeypatch, *MUTANTS[mutant])
     assert 'the source has changed' not in str(caught.value)
 
 
 def test_kernel_refuses_misaligned_arrays(engine):
-    engine._address = lambda x: 0
-    with pytest.raises(ValueError, match='not dense and aligned'):
-        cases.check_call(engine, engine.xp, cases.CALLS[0], 'f', 'misaligned')
+    words = numpy.array([4, 0, 0, 0, 0, 0, 0, 1, 0]).view('V72')
+    with pytest.raises(ValueError, match='xw is not aligned'):
+        cuda.stage_kernel('lstm_forward_0', 'f')((1,), (1,), (words,))
 
 
 def run_sanitized(folder, *arguments):
@@ -224,10 +237,8 @@ def test_sanitizer_stops_mutant(tmp_path, mutant):
     old, new, message = STOPPED[mutant]
     script = f"""if True:
         import pytest
-        from tests.kernels import cuda_on_cpu
         from tests.kernels import test_cuda_source as tests
-        edit = lambda text: tests.mutate(text, {old!r}, {new!r})
-        tests.check_all_calls(cuda_on_cpu.engine(pytest.MonkeyPatch(), edit))
+        tests.check_mutant(pytest.MonkeyPatch(), {old!r}, {new!r})
     """
     status, output = run_sanitized(tmp_path, '-c', script)
     assert status != 0

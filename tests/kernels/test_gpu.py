@@ -8,6 +8,7 @@ import numpy
 import pytest
 
 from chainer_lstm import kernels, links
+from chainer_lstm.kernels.engines.numpy import numpy_engine
 from tests.conftest import (
     assert_close,
     assert_same,
@@ -132,11 +133,11 @@ def test_two_streams(xp, engine):
     """The kernels wait for what is queued in the current stream, and for nothing else."""
     call = cases.CALLS[0]
     inputs = cases.call_inputs(call, 'f', 50, 130)
-    arrays = [xp.asarray(x) for x in inputs]
+    arrays = {name: xp.asarray(x) for name, x in inputs.items()}
     ones = xp.ones((4096, 4096), 'f')
-    getattr(engine, call.method)(*arrays)  # compiles
+    cases.run_call(engine, call, arrays)  # compiles
     streams = [xp.cuda.Stream(non_blocking=True) for _ in range(2)]
-    late = [[xp.full_like(x, numpy.nan) for x in arrays] for _ in streams]
+    late = [{name: xp.full_like(x, numpy.nan) for name, x in arrays.items()} for _ in streams]
     xp.cuda.Device().synchronize()
     outputs = []
     for stream, copies in zip(streams, late):
@@ -144,13 +145,15 @@ def test_two_streams(xp, engine):
             slow = ones
             for _ in range(10):
                 slow = xp.matmul(slow, ones) / 4096
-            for copy, x in zip(copies, arrays):
-                copy[...] = x * slow[0, 0]  # which is 1
-            outputs.append(getattr(engine, call.method)(*copies))
-    expected = getattr(kernels.Engine(), call.method)(*inputs)
+            for name, x in arrays.items():
+                copies[name][...] = x * slow[0, 0]  # which is 1
+            outputs.append(cases.run_call(engine, call, copies))
+    expected = cases.run_call(numpy_engine, call, inputs)
     for stream, output in zip(streams, outputs):
         stream.synchronize()
-        cases.assert_close(output, expected, cases.STEP_TOLERANCE['f'])
+        cases.assert_close(
+            list(output.values()), list(expected.values()), cases.STEP_TOLERANCE['f']
+        )
 
 
 @pytest.mark.parametrize('dtype', 'fd')

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from chainer_lstm.kernels import cuda
-from chainer_lstm.kernels import persistent_plan as plans
+from chainer_lstm.kernels.engines import persistent_plan as plans
 from tests.kernels import nvrtc
 
 # the largest of each architecture: A100, A10, L40, H100, B200, RTX PRO 6000
@@ -66,11 +66,9 @@ def name_of(value):
 @pytest.mark.parametrize(('architecture', 'kernel'), [*dict.fromkeys(compiled())], ids=name_of)
 def test_no_warnings_and_no_spills(architecture, kernel):
     file = f'persistent_{kernel.direction}.cu'
-    program = nvrtc.program(file, cuda.sequence_options(kernel.constants), architecture)
+    program = nvrtc.program(cuda.source(file), cuda.options(kernel.constants), architecture)
     assert not re.search('warning|error', program.log, re.IGNORECASE), program.log
-    program.check_no_spills(nvrtc.kernels(file), 255)
-    for name in nvrtc.kernels(file):
-        assert b'\0.text.' + name.encode() + b'\0' in program.cubin
+    program.check_kernels(nvrtc.kernels(cuda.source(file)), 255)
 
 
 @pytest.mark.parametrize('direction', ['fwd', 'bwd'])
@@ -87,9 +85,8 @@ def test_instructions(direction, precision, mma):
     and nothing in float64.
     """
     kernel = plans.kernels(direction, 200, precision)[0]
-    ptx = nvrtc.program(
-        f'persistent_{direction}.cu', cuda.sequence_options(kernel.constants), 90
-    ).ptx
+    source = cuda.source(f'persistent_{direction}.cu')
+    ptx = nvrtc.program(source, cuda.options(kernel.constants), 90).ptx
     assert mma in ptx
     assert f'ld.relaxed.gpu.global.v{2 if precision == "medium" else 4}.b32' in ptx
     assert '.f64' not in ptx

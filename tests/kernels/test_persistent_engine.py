@@ -2,23 +2,31 @@
 with the CUDA source on the CPU.
 """
 
+import sys
+
 import numpy
 import pytest
 
-from chainer_lstm import functions, kernels
-from chainer_lstm.kernels import cuda, layout, sequence
-from chainer_lstm.kernels.packing import Rows
-from tests.conftest import gradients, uniform, uniforms, variables
-from tests.kernels import cases, cuda_on_cpu, fibres
+from chainer_lstm import cells, functions
+from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels.engines.engine import Shape
+from chainer_lstm.kernels.engines.numpy import numpy_engine
+from tests.conftest import gradients, uniforms, variables
+from tests.kernels import cases, cuda_on_cpu, fibres, persistent_cases
+from tests.kernels.persistent_cases import Case
 
+# the module, whose name in ``functions`` is that of a function
+NODE = sys.modules['chainer_lstm.functions.sequence']
 BATCHES = (3, 2, 2)
 UNITS = 5
+CASE = Case(UNITS, (3, 3, 1))
+SHAPE = Shape(len(BATCHES), BATCHES[0], UNITS, 1)
 
-# what differs from float32 without peepholes on an H100 -> the engine's reason
+# what differs from an LSTM in float32 on an H100 -> the engine's reason
 LEFT = {
     'float64': ({'dtype': 'd'}, 'it computes float32 only, got float64'),
     'float16': ({'dtype': 'e'}, 'it computes float32 only, got float16'),
-    'peepholes': ({'peepholes': 3}, 'it has no peepholes'),
+    'another cell': ({'cell': cells.peephole}, 'it computes the cell lstm only, got peephole'),
     'an old device': ({'capability': 75}, 'it needs compute capability 8.0'),
     'a small device': (
         {'multiprocessors': 0},
@@ -35,73 +43,61 @@ def _needs_a_compiler():
         pytest.skip(reason)
 
 
-def run(engine, xp, dtype='f', peepholes=0):
-    """-> h, then gh0, gc0 and gpre"""
-    rows = Rows(BATCHES, BATCHES[0])
-    shapes = [
-        (rows.total, 2),
-        (4 * UNITS, 2),
-        (4 * UNITS,),
-        (4 * UNITS, UNITS),
-        *[(UNITS, UNITS)] * peepholes,
-        *[(BATCHES[0], UNITS)] * 4,
-        (rows.total, UNITS),
-    ]
-    x, W, b, U, *others = (xp.asarray(x) for x in uniforms(shapes, dtype))
-    *peeps, h0, c0, gh_last, gc_last, gh = others
-    weights = sequence.Weights(W, b, U, tuple(peeps), layout.INTERLEAVED)
-    h, saved = sequence.forward(engine, x, weights, h0, c0, rows)
-    return [
-        h.copy(),
-        *engine.recur_backward(saved, weights, rows, gh, gh_last.copy(), gc_last.copy()),
-    ]
+def device_and_job(what):
+    """-> what differs of the device, and of the sequence"""
+    different, _ = LEFT[what]
+    job = {key: different[key] for key in different if key in ('dtype', 'cell')}
+    return {key: different[key] for key in different if key not in job}, job
+
+
+@pytest.mark.parametrize('direction', ['forward', 'backward'])
+@pytest.mark.parametrize('what', [None, *LEFT])
+def test_supports(monkeypatch, what, direction):
+    device, job = device_and_job(what) if what else ({}, {})
+    engine = fibres.engine(monkeypatch, **device)
+    cell, dtype = job.get('cell', cells.lstm), numpy.dtype(job.get('dtype', 'f'))
+    assert engine.supports(cell, dtype, SHAPE, direction) == (what is None)
 
 
 @pytest.mark.parametrize('what', LEFT)
 def test_left_to_the_cupy_engine(monkeypatch, what):
-    different, _ = LEFT[what]
-    how = {key: different[key] for key in different if key in ('dtype', 'peepholes')}
-    device = {key: different[key] for key in different if key not in how}
+    device, job = device_and_job(what)
     cuda_on_cpu.engine(monkeypatch)
     engine = fibres.engine(monkeypatch, forced=False, **device)
     monkeypatch.setattr(cuda, 'sequence_kernel', None)
-    dtype = how.get('dtype', 'f')
-    cases.assert_close(
-        run(engine, engine.xp, **how),
-        run(kernels.Engine(), numpy, **{**how, 'dtype': 'd'}),
-        cases.STEP_TOLERANCE[dtype],
-    )
+    inputs = persistent_cases.make(CASE, job.get('cell', cells.lstm))
+    (found,) = persistent_cases.run(engine, engine.xp, CASE, inputs, **job)
+    (expected,) = persistent_cases.run(numpy_engine, numpy, CASE, inputs, **{**job, 'dtype': 'd'})
+    cases.assert_close(found, expected, cases.STEP_TOLERANCE[job.get('dtype', 'f')])
 
 
 @pytest.mark.parametrize('what', LEFT)
 def test_forced_and_impossible(monkeypatch, what):
-    different, message = LEFT[what]
-    how = {key: different[key] for key in different if key in ('dtype', 'peepholes')}
-    engine = fibres.engine(
-        monkeypatch, **{key: different[key] for key in different if key not in how}
+    device, job = device_and_job(what)
+    engine = fibres.engine(monkeypatch, **device)
+    layers, gradients = persistent_cases.jobs(
+        engine.xp, CASE, persistent_cases.make(CASE, job.get('cell', cells.lstm)), **job
     )
-    with pytest.raises(
-        ValueError, match=f"chainer.config.lstm_engine is 'persistent', but {message}"
-    ):
-        run(engine, engine.xp, **how)
+    message = f"chainer.config.lstm_engine is 'persistent', but {LEFT[what][1]}"
+    with pytest.raises(ValueError, match=message):
+        engine.sequence_forward(layers, keep=True)
+    gates = [numpy.empty((len(layer.x), 4 * UNITS), layer.x.dtype) for layer in layers]
+    with pytest.raises(ValueError, match=message):
+        engine.sequence_backward(layers, gates, gradients)
 
 
-@pytest.mark.parametrize('batches', [(), (0, 0)], ids=str)
+@pytest.mark.parametrize('lengths', [(), (0, 0)], ids=str)
 @pytest.mark.parametrize('forced', [False, True])
-def test_nothing_to_compute(monkeypatch, batches, forced):
+def test_nothing_to_compute(monkeypatch, lengths, forced):
     engine = fibres.engine(monkeypatch, forced=forced)
     monkeypatch.setattr(cuda, 'sequence_kernel', None)
-    rows = Rows(batches, 2)
-    U, h0, c0, gh0, gc0 = uniforms([(4 * UNITS, UNITS), *[(2, UNITS)] * 4], 'f')
-    weights = sequence.Weights(
-        uniform((4 * UNITS, 1), 'f'), uniform((4 * UNITS,), 'f'), U, (), layout.INTERLEAVED
-    )
-    h, saved = sequence.forward(engine, numpy.empty((0, 1), 'f'), weights, h0, c0, rows)
-    assert h.shape == (0, UNITS)
-    numpy.testing.assert_array_equal(rows.last(numpy, saved.h), h0)
-    found = engine.recur_backward(saved, weights, rows, None, gh0.copy(), gc0.copy())
-    for actual, expected in zip(found, (gh0, gc0)):
-        numpy.testing.assert_array_equal(actual, expected)
+    case = Case(UNITS, lengths)
+    (given,) = inputs = persistent_cases.make(case)
+    (found,) = persistent_cases.run(engine, engine.xp, case, inputs)
+    gates, h, c, gh0, gc0, gpre = found
+    assert gates.shape == gpre.shape == (0, 4 * UNITS)
+    for actual, expected in zip((h, c, gh0, gc0), given[-5:-3] + given[-2:]):
+        numpy.testing.assert_array_equal(actual, expected.astype('f'))
 
 
 def test_nan_that_looks_like_an_empty_word(monkeypatch):
@@ -112,11 +108,11 @@ def test_nan_that_looks_like_an_empty_word(monkeypatch):
         return text.replace('v == UNSET ? 0x7fff7fffu : v', 'v')
 
     engine = fibres.engine(monkeypatch, edit=edit, spin_limit=3000)
-    rows = Rows((1, 1, 1), 1)
-    U, pre, h0, c0 = uniforms([(4 * UNITS, UNITS), (3, 4 * UNITS), (1, UNITS), (1, UNITS)], 'f')
-    pre[0] = numpy.nan
-    (h, _), (c, _) = rows.buffer(numpy, h0), rows.buffer(numpy, c0)
-    engine.recur_forward(pre, sequence.Weights(None, None, U, (), layout.INTERLEAVED), h, c, rows)
+    case = Case(UNITS, (3,))
+    (given,) = inputs = persistent_cases.make(case)
+    given.x[0] = numpy.nan
+    layers, _ = persistent_cases.jobs(engine.xp, case, inputs)
+    engine.sequence_forward(layers, keep=True)
     assert engine.error[0]
 
 
@@ -125,7 +121,7 @@ def test_stacked_bidirectional_sequences(monkeypatch, used):
     """Both directions in one launch, layer after layer, ragged, through the autograd node."""
 
     def both_ways(engine):
-        monkeypatch.setattr(functions.sequence, 'engine_of', lambda x: engine)
+        monkeypatch.setattr(NODE, 'engine_of', lambda x: engine)
         hx, cx, *xs = uniforms([(4, 3, UNITS), (4, 3, UNITS), *((n, 2) for n in BATCHES)], 'f')
         weights = [
             uniforms([(4 * UNITS, inputs), (4 * UNITS,), (4 * UNITS, UNITS)], 'f')
@@ -153,7 +149,7 @@ def test_stacked_bidirectional_sequences(monkeypatch, used):
         'sequence_kernel',
         lambda *args, **how: launches.append(args[1]) or kernel(*args, **how),
     )
-    cases.assert_close(both_ways(engine), both_ways(kernels.Engine()), (0, 1e-4))
+    cases.assert_close(both_ways(engine), both_ways(numpy_engine), (0, 1e-4))
     assert launches == [
         f'lstm_sequence_{way}{stage}'
         for way in ('fwd', 'bwd')
@@ -168,7 +164,7 @@ def test_gradients_of_states_in_another_memory_order(monkeypatch, engine):
     """Engines that work in place must work on what is returned, not on a copy."""
 
     def both_ways(engine):
-        monkeypatch.setattr(functions.sequence, 'engine_of', lambda x: engine)
+        monkeypatch.setattr(NODE, 'engine_of', lambda x: engine)
         shapes = [(4 * UNITS, inputs) for inputs in (2, UNITS)]
         shapes = [
             (2, 3, UNITS),
@@ -182,4 +178,4 @@ def test_gradients_of_states_in_another_memory_order(monkeypatch, engine):
         return [y.array for y in gradients(outputs, inputs)]
 
     made = fibres.engine(monkeypatch) if engine == 'persistent' else cuda_on_cpu.engine(monkeypatch)
-    cases.assert_close(both_ways(made), both_ways(kernels.Engine()), (0, 1e-4))
+    cases.assert_close(both_ways(made), both_ways(numpy_engine), (0, 1e-4))

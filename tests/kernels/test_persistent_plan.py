@@ -2,7 +2,7 @@
 
 import pytest
 
-from chainer_lstm.kernels import persistent_plan as plans
+from chainer_lstm.kernels.engines import persistent_plan as plans
 
 H100 = plans.Device(90, 132, 232_448)
 L4 = plans.Device(89, 58, 101_376)

@@ -3,10 +3,12 @@
 import numpy
 import pytest
 
-from chainer_lstm import kernels
-from chainer_lstm.kernels import layout, sequence
+from chainer_lstm.kernels import products, sequence
+from chainer_lstm.kernels.engines.engine import Gradients
+from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests import reference as loops
+from tests.cells import CELLS
 from tests.kernels import cases, cuda_on_cpu
 
 INPUT, H = 3, 5
@@ -36,7 +38,7 @@ def sequences(batches, reverse):
 @pytest.fixture(params=['numpy', 'cuda on cpu', *INSTRUCTION_SETS])
 def engine(request, monkeypatch):
     if request.param == 'numpy':
-        return kernels.Engine()
+        return NumpyEngine()
     if request.param in INSTRUCTION_SETS:
         return cases.native_engine(request.param)
     reason = cuda_on_cpu.missing()
@@ -55,8 +57,8 @@ def test_rows_before_and_last(batches, reverse):
     steps, batch = batches
     rows = Rows(steps, batch, reverse)
     initial = -1.0 - numpy.arange(batch)[:, None]
-    buffer, inner = rows.buffer(numpy, initial)
-    inner[:] = numpy.arange(rows.total)[:, None]
+    buffer = rows.buffer(numpy, initial)
+    rows.inner(buffer)[:] = numpy.arange(rows.total)[:, None]
     before, last = numpy.full(rows.total, numpy.nan), initial[:, 0].copy()
     for k, order in enumerate(sequences(steps, reverse)):
         for now, row in enumerate(order):
@@ -70,98 +72,81 @@ def test_rows_before_and_last(batches, reverse):
         )
 
 
-def make(batches, peepholes, dtype='d'):
-    """x, h0, c0, W, b, U, peepholes interleaved."""
+def make(batches, cell, dtype='d'):
+    """x, the initial states and the weights."""
     steps, batch = batches
     random = numpy.random.RandomState(0)
     shapes = [
         (sum(steps), INPUT),
-        (batch, H),
-        (batch, H),
-        (4 * H, INPUT),
-        (4 * H,),
-        (4 * H, H),
-        *[(H, H)] * peepholes,
+        *[(batch, H) for _ in cell.states],
+        *cell.shapes(INPUT, H).values(),
     ]
     return [random.uniform(-1, 1, shape).astype(dtype) for shape in shapes]
 
 
-def run(engine, batches, reverse, x, h0, c0, *weights, source=layout.INTERLEAVED):
-    order = engine.order(source)
-    rows = Rows(*batches, reverse)
-    packed = sequence.Weights(
-        *(layout.convert(engine.xp, w, layout.INTERLEAVED, order) for w in weights[:3]),
-        weights[3:],
-        order,
-    )
-    h, saved = sequence.forward(engine, x, packed, h0, c0, rows)
-    return rows, packed, saved, (h, rows.last(engine.xp, saved.h), rows.last(engine.xp, saved.c))
+def layer_of(engine, cell, batches, reverse, x, *arrays):
+    count = len(cell.states)
+    rows, weights = Rows(*batches, reverse), dict(zip(cell.weights, arrays[count:]))
+    return sequence.layer_of(engine.xp, cell, weights, rows, x, cell.State(*arrays[:count]))
 
 
-def by_loops(batches, reverse, x, h0, c0, W, b, U, *peepholes):
+def run(engine, cell, batches, reverse, *inputs):
+    """-> the layer, its gates, and h of all steps and the last states."""
+    layer = layer_of(engine, cell, batches, reverse, *inputs)
+    (gates,) = engine.sequence_forward([layer], True)
+    rows = layer.rows
+    last = [rows.last(engine.xp, buffer) for buffer in layer.states]
+    return layer, gates, [rows.inner(layer.states[-1]), *last]
+
+
+def by_loops(cell, batches, reverse, x, *arrays):
     """The same, one sequence and step after the other."""
-    h, last_h, last_c = numpy.zeros((len(x), H)), h0.copy(), c0.copy()
+    count = len(cell.states)
+    h, weights = numpy.zeros((len(x), H)), arrays[count:]
+    last = [state.copy() for state in arrays[:count]]
     for k, order in enumerate(sequences(batches[0], reverse)):
+        one = slice(k, k + 1)
         for row in order:
-            args = last_c[k : k + 1], last_h[k : k + 1], x[row : row + 1], W, b, U
-            last_c[k : k + 1], last_h[k : k + 1] = (
-                loops.peephole_step(*args, *peepholes) if peepholes else loops.lstm_step(*args)
-            )
-            h[row] = last_h[k]
-    return h, last_h, last_c
+            state = [s[one] for s in last]
+            new = loops.STEPS[cell.name](*state, x[row : row + 1], *weights)
+            for s, value in zip(last, new):
+                s[one] = value
+            h[row] = last[-1][k]
+    return [h, *last]
 
 
 @pytest.mark.parametrize('dtype', 'fd')
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
-@pytest.mark.parametrize('peepholes', [0, 3])
-@pytest.mark.parametrize('source', [layout.INTERLEAVED, layout.N_STEP])
-def test_forward(engine, batches, reverse, peepholes, dtype, source):
-    inputs = make(batches, peepholes, dtype)
-    *_, outputs = run(
-        engine, batches, reverse, *(engine.xp.asarray(x) for x in inputs), source=source
-    )
-    cases.assert_close(
-        outputs, by_loops(batches, reverse, *cases.cast(inputs, 'd')), cases.STEP_TOLERANCE[dtype]
-    )
+@pytest.mark.parametrize('cell', CELLS.values(), ids=CELLS)
+def test_forward(engine, batches, reverse, cell, dtype):
+    inputs = make(batches, cell, dtype)
+    *_, found = run(engine, cell, batches, reverse, *(engine.xp.asarray(x) for x in inputs))
+    expected = by_loops(cell, batches, reverse, *cases.cast(inputs, 'd'))
+    cases.assert_close(found, expected, cases.STEP_TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
-@pytest.mark.parametrize('peepholes', [0, 3])
-@pytest.mark.parametrize('source', [layout.INTERLEAVED, layout.N_STEP])
+@pytest.mark.parametrize('cell', CELLS.values(), ids=CELLS)
 @pytest.mark.parametrize('outputs_used', ['all', 'last only'])
-def test_gradients(engine, batches, reverse, peepholes, outputs_used, source):
-    inputs = make(batches, peepholes)
-    random = numpy.random.RandomState(1)
-    shapes = [(sum(batches[0]), H), (batches[1], H), (batches[1], H)]
-    gh, gh_last, gc_last = (random.uniform(-1, 1, shape) for shape in shapes)
+def test_gradients(engine, batches, reverse, cell, outputs_used):
+    inputs = make(batches, cell)
+    random, xp = numpy.random.RandomState(1), engine.xp
+    states = [(batches[1], H) for _ in cell.states]
+    of_h, *of_last = (random.uniform(-1, 1, s) for s in ((sum(batches[0]), H), *states))
     if outputs_used == 'last only':
-        gh[:] = 0
+        of_h[:] = 0
 
     def loss(*inputs):
-        return sum(
-            float((y * g).sum())
-            for y, g in zip(
-                run(kernels.Engine(), batches, reverse, *inputs)[3], (gh, gh_last, gc_last)
-            )
-        )
+        *_, found = run(NumpyEngine(), cell, batches, reverse, *inputs)
+        return sum(float((y * g).sum()) for y, g in zip(found, (of_h, *of_last)))
 
-    rows, weights, saved, _ = run(
-        engine, batches, reverse, *(engine.xp.asarray(x) for x in inputs), source=source
+    layer, gates, _ = run(engine, cell, batches, reverse, *(xp.asarray(x) for x in inputs))
+    given = Gradients(
+        None if outputs_used == 'last only' else of_h,
+        cell.State(*(xp.asarray(g.copy()) for g in of_last)),
     )
-    gh0, gc0, gpre = engine.recur_backward(
-        saved,
-        weights,
-        rows,
-        None if outputs_used == 'last only' else gh,
-        engine.xp.asarray(gh_last.copy()),
-        engine.xp.asarray(gc_last.copy()),
-    )
-    found = sequence.weight_gradients(engine, saved, gpre, weights, rows)
-    gradients = [
-        gpre @ weights.W,
-        gh0,
-        gc0,
-        *(layout.convert(numpy, g, weights.order, layout.INTERLEAVED) for g in found[:3]),
-        *found.peepholes,
-    ]
+    (of_states,) = engine.sequence_backward([layer], [gates], [given])
+    weights = sequence.weight_gradients(engine, layer, gates)
+    gx = products.columns(gates, cell.gates, cell.inputs) @ layer.weights['W']
+    gradients = [gx, *of_states, *(weights[name] for name in cell.weights)]
     cases.assert_close(gradients, cases.numerical_gradients(loss, inputs), (1e-6, 1e-6))

@@ -121,7 +121,7 @@ def test_what_a_sequence_asks_for(make):
 
 def test_hook():
     link = CellWeights(cells.lstm, INPUT, UNITS)
-    link.add_hook(chainer.LinkHook(), "hook")
+    link.add_hook(chainer.LinkHook(), 'hook')
     assert not link.is_as_made()
 
 

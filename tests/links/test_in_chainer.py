@@ -9,7 +9,9 @@ from chainer import function_hooks, link_hooks
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from chainer_lstm.functions.lstm import LSTM, LSTMStep, PeepholeLSTMStep
+from chainer_lstm import cells
+from chainer_lstm.functions.lstm import LSTM
+from chainer_lstm.functions.step import FirstStage, StepNode
 from tests.conftest import (
     BATCHES,
     INPUT,
@@ -350,8 +352,15 @@ def test_unknown_name(module):
         module.NoSuchName  # noqa: B018
 
 
-@pytest.mark.parametrize('node', [LSTM, LSTMStep, PeepholeLSTMStep])
+@pytest.mark.parametrize(
+    'node',
+    [
+        LSTM(),
+        StepNode(cells.lstm, ('c', 'x')),
+        FirstStage(cells.peephole, ('c', 'x')),
+    ],
+)
 def test_chainerx_array_raises(node):
     """Called as Chainer calls a node that is given ChainerX arrays; the wheel has no ChainerX."""
     with pytest.raises(TypeError, match='computes on NumPy and CuPy arrays; got ChainerX arrays'):
-        node().forward_chainerx(tuple(uniforms([(2, UNITS), (2, 4 * UNITS)])))
+        node.forward_chainerx(tuple(uniforms([(2, UNITS), (2, 4 * UNITS)])))

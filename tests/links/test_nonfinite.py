@@ -7,7 +7,7 @@ import chainer.functions as F
 import numpy
 import pytest
 
-from chainer_lstm.kernels.engine import engine_of
+from chainer_lstm.kernels import engine_of
 from tests.conftest import assert_close, pair, uniforms, variables, weighted_sum
 
 BATCH, STEPS, INPUT, UNITS, LAYERS = 3, 3, 5, 9, 2

@@ -15,7 +15,7 @@ from chainer.link_hooks import TimerHook
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
-from chainer_lstm.functions.sequence import LSTMSequence
+from chainer_lstm.functions.sequence import SequenceNode
 from tests import reference
 from tests.conftest import (
     INPUT,
@@ -252,7 +252,7 @@ def test_one_node(given):
         if node is not None and node not in nodes:
             nodes.add(node)
             todo += [variable.creator_node for variable in node.inputs]
-    assert sum(isinstance(node, LSTMSequence) for node in nodes) == 1
+    assert sum(isinstance(node, SequenceNode) for node in nodes) == 1
 
 
 # Parameters

@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 from chainer.backends import cuda
 
+from chainer_lstm.arrays import Array
 from chainer_lstm.compat.replacements import Replacements
 
 
@@ -25,14 +26,14 @@ def init(arg: Any = None) -> None:
     cuda.check_cuda_available()
 
 
-def full(shape: Any, fill_value: Any, dtype: Any = numpy.float32, stream: None = None) -> Any:
+def full(shape: Any, fill_value: Any, dtype: Any = numpy.float32, stream: None = None) -> Array:
     """Return an array of CuPy that is filled with a value."""
     cuda.check_cuda_available()
     return cuda.cupy.full(shape, fill_value, dtype=dtype)
 
 
 def _creator(name: str) -> Callable:
-    def create(shape: Any, dtype: Any = numpy.float32, stream: None = None) -> Any:
+    def create(shape: Any, dtype: Any = numpy.float32, stream: None = None) -> Array:
         cuda.check_cuda_available()
         return getattr(cuda.cupy, name)(shape, dtype=dtype)
 
@@ -40,7 +41,7 @@ def _creator(name: str) -> Callable:
 
 
 def _like(create: Callable) -> Callable:
-    def like(array: Any, *args: Any, stream: None = None) -> Any:
+    def like(array: Array, *args: Any, stream: None = None) -> Array:
         return create(array.shape, *args, dtype=array.dtype)
 
     return like

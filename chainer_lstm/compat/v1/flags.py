@@ -13,9 +13,10 @@ from typing import Any, Optional
 import chainer
 from chainer import function_node, variable
 
+from chainer_lstm.arrays import Array
 from chainer_lstm.compat.replacements import Replacements
 from chainer_lstm.compat.v1.arguments import from_program
-from chainer_lstm.functions import node, sequence
+from chainer_lstm.functions import node
 
 
 class Flag(enum.Enum):
@@ -32,7 +33,7 @@ class Flag(enum.Enum):
     def __bool__(self) -> bool:
         if self is AUTO:
             raise ValueError('the flag AUTO is neither true nor false')
-        return self.value
+        return self is ON
 
     def __eq__(self, other: Any) -> bool:
         try:
@@ -87,11 +88,11 @@ def install(replacements: Replacements) -> None:
     replacements.set(cls, '__init__', _init(cls.__init__))
     replacements.set(cls, '__len__', _len(cls.__len__))
     replacements.set(cls, '__hash__', object.__hash__)  # by identity, for sets of variables
-    for function in (function_node.FunctionNode, node.Chained, sequence.LSTMSequence):
+    for function in (function_node.FunctionNode, node.Node):
         replacements.set(function, 'apply', _apply(function.apply))
 
 
-def variable_of(array: Any, volatile: Flag) -> variable.Variable:
+def variable_of(array: Array, volatile: Flag) -> variable.Variable:
     """Return an array as a variable with that flag."""
     x = chainer.Variable(array)
     x._volatile = volatile

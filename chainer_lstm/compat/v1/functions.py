@@ -8,7 +8,7 @@ from typing import Any
 from chainer import function, function_node
 from chainer import functions as F
 
-from chainer_lstm.compat.replacements import Replacements
+from chainer_lstm.compat.replacements import Replacements, original_of
 
 
 def install(replacements: Replacements) -> None:
@@ -17,7 +17,7 @@ def install(replacements: Replacements) -> None:
     for name, module in list(sys.modules.items()):
         if not name.startswith('chainer.functions.'):
             continue
-        for each, cls in list(vars(getattr(module, '_original', module)).items()):
+        for each, cls in list(vars(original_of(module)).items()):
             if _is_function(cls) and cls.__module__ == name and not hasattr(F, each):
                 replacements.set(F, each, cls)
 

@@ -13,6 +13,7 @@ from chainer import functions as F
 from chainer import initializers, link
 from chainer import links as L
 
+from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import initializer as initializer_of
 from chainer_lstm.compat.replacements import Replacements
 from chainer_lstm.compat.v1.arguments import taking
@@ -99,7 +100,7 @@ class FunctionSet(chainer.Chain):
         """Return the set itself, which ``optimizer.setup`` takes."""
         return self
 
-    def copy_parameters_from(self, params: Iterable[Any]) -> None:
+    def copy_parameters_from(self, params: Iterable[Array]) -> None:
         """Copy the values of arrays, in the order of ``parameters``."""
         for parameter, array in zip(self.params(), params):
             parameter.copydata(chainer.Variable(array))
@@ -110,7 +111,7 @@ class FunctionSet(chainer.Chain):
         return tuple(parameter.array for parameter in self.params())
 
     @parameters.setter
-    def parameters(self, arrays: Iterable[Any]) -> None:
+    def parameters(self, arrays: Iterable[Array]) -> None:
         self._set('array', arrays)
 
     @property
@@ -119,10 +120,10 @@ class FunctionSet(chainer.Chain):
         return tuple(parameter.grad for parameter in self.params())
 
     @gradients.setter
-    def gradients(self, arrays: Iterable[Any]) -> None:
+    def gradients(self, arrays: Iterable[Array]) -> None:
         self._set('grad', arrays)
 
-    def _set(self, name: str, arrays: Iterable[Any]) -> None:
+    def _set(self, name: str, arrays: Iterable[Array]) -> None:
         parameters, arrays = list(self.params()), list(arrays)
         if len(arrays) != len(parameters):
             raise ValueError(
@@ -154,7 +155,7 @@ def install(replacements: Replacements) -> None:
         replacements.set(cls, 'namedparams', _namedparams)
 
 
-def init_weight(weights: Any, initializer: Any, scale: float = 1.0) -> None:
+def init_weight(weights: Array, initializer: Any, scale: float = 1.0) -> None:
     """Fill an array by an initializer, a number, an array or, for None, v1's default."""
     initializer_of(initializer)(weights)
     weights *= scale
@@ -209,7 +210,7 @@ def _scaled(initializer: Any, scale: float) -> Any:
     if not callable(initializer):
         return initializer * scale
 
-    def initialize(array: Any) -> None:
+    def initialize(array: Array) -> None:
         initializer(array)
         array *= scale
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 from chainer import optimizer, optimizer_hooks, serializer
 
+from chainer_lstm.arrays import Array
 from chainer_lstm.compat.replacements import Replacements
 
 
@@ -21,8 +22,8 @@ def install(replacements: Replacements) -> None:
     cls = optimizer.GradientMethod
     replacements.set(cls, 'reallocate_cleared_grads', _preparing(cls.reallocate_cleared_grads))
     replacements.set(cls, '_use_fp32_update', False)  # where __init__ was not called
-    for method in (create_update_rule, init_state, update_one):
-        replacements.set(cls, method.__name__, method)
+    for step in (create_update_rule, init_state, update_one):
+        replacements.set(cls, step.__name__, step)
 
 
 def zero_grads(self: optimizer.Optimizer) -> None:
@@ -48,7 +49,7 @@ def compute_grads_norm(self: optimizer.Optimizer) -> float:
     return math.sqrt(sum(float(gradient.dot(gradient)) for gradient in gradients))
 
 
-def accumulate_grads(self: optimizer.Optimizer, grads: Iterable[Any]) -> None:
+def accumulate_grads(self: optimizer.Optimizer, grads: Iterable[Array]) -> None:
     """Add arrays to the gradients of the target, in the order of its parameters."""
     for parameter, gradient in zip(self.target.params(), grads):
         parameter.grad += parameter.device.send(gradient)

@@ -1,4 +1,4 @@
-"""CUDA source, as files beside this one, and its loading:
+"""CUDA source, in the files beside this one and the ``.cuh`` of the cells, and its loading:
 compiled when first used, once per dtype.
 """
 
@@ -10,40 +10,62 @@ import re
 from typing import Any
 
 _FOLDER = pathlib.Path(__file__).parent
+_CELLS = _FOLDER.parents[1] / 'cells'
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _TYPES = {'e': ('half_bits', 'float'), 'f': ('float', 'float'), 'd': ('double', 'double')}
+_STAGES = ('First', 'Second')
 
 
-def source(name: str) -> str:
-    """A file's text with its own includes put in: CuPy's cache knows a kernel by its text alone."""
-    text = (_FOLDER / name).read_text(encoding='utf-8')
-    return _INCLUDE.sub(lambda match: source(match.group(1)), text)
-
-
-def options(dtype_char: str) -> tuple[str, ...]:
-    """Compiler options for arrays of a dtype, named by ``dtype.char``: 'e', 'f' or 'd'."""
-    stored, real = _TYPES[dtype_char]
-    return '--std=c++17', f'-DSTORED={stored}', f'-DREAL={real}'
-
-
-@functools.cache
-def kernel(file: str, name: str, dtype_char: str) -> Any:
-    """A kernel of a file as a ``cupy.RawKernel``, which CuPy compiles once for each kind
-    of device.
+def source(name: str, folder: pathlib.Path = _FOLDER) -> str:
+    """Return a file's text with its own includes put in: CuPy's cache knows a kernel by its text
+    alone.
     """
-    import cupy
+    path = folder / name
+    text = path.read_text(encoding='utf-8')
+    return _INCLUDE.sub(lambda match: source(match.group(1), path.parent), text)
 
-    return cupy.RawKernel(source(file), name, options(dtype_char))
+
+def stage(name: str, dtype_char: str) -> tuple[str, tuple[str, ...]]:
+    """Return the source and the compiler options of a stage's kernel.
+
+    Args:
+        name: in ``boundary.KERNELS``, such as 'lstm_forward_0'.
+        dtype_char: ``dtype.char`` of the arrays: 'e', 'f' or 'd'.
+    """
+    cell, _, number = name.rsplit('_', 2)
+    stored, real = _TYPES[dtype_char]
+    constants = {
+        'CELL': cell.title().replace('_', '') + 'Cell',
+        'STAGE': _STAGES[int(number)],
+        'FORWARD': f'{cell}_forward_{number}',
+        'BACKWARD': f'{cell}_backward_{number}',
+        'STORED': stored,
+        'REAL': real,
+    }
+    return source(f'{cell}.cuh', _CELLS) + source('cells.cu'), options(constants)
 
 
-def sequence_options(constants: dict[str, int]) -> tuple[str, ...]:
-    """Compiler options for a file of the persistent engine."""
+def options(constants: dict[str, Any]) -> tuple[str, ...]:
+    """Return compiler options that define constants."""
     return '--std=c++17', *(f'-D{name}={value}' for name, value in constants.items())
 
 
 @functools.cache
+def stage_kernel(name: str, dtype_char: str) -> Any:
+    """Return a stage's kernel as a ``cupy.RawKernel``, which CuPy compiles once for each kind of
+    device.
+    """
+    import cupy
+
+    text, options = stage(name, dtype_char)
+    return cupy.RawKernel(text, name, options)
+
+
+@functools.cache
 def sequence_kernel(file: str, name: str, options: tuple[str, ...], cooperative: bool) -> Any:
-    """A kernel of such a file; if cooperative, all its blocks run at the same time or none does."""
+    """Return a kernel of the persistent engine; if cooperative, all its blocks run at the same time
+    or none does.
+    """
     import cupy
 
     return cupy.RawKernel(source(file), name, options, enable_cooperative_groups=cooperative)

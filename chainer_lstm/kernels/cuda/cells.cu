@@ -1,125 +1,130 @@
-// One launch per stage of a step: a thread per unit and row, gates interleaved, so four
-// neighbouring words a load. STORED is the type of the arrays (half_bits, float, double), REAL the
-// type computed in (float for half_bits). A pointer that may be null is an input not given.  n = B
-// * H.
+// A stage of a time step of a cell, forward and backward: a thread for each unit of each row.
+//
+// Given at compilation: CELL and STAGE (LstmCell and First; the .cuh of the cell stands before this
+// text), the names FORWARD and BACKWARD of the kernels, STORED, the type of the arrays (half_bits,
+// float or double), and REAL, the type that is computed in (float for half_bits).
 #include "half.cuh"
-#include "cells.cuh"
 
 typedef long long index_t;
+typedef CELL::STAGE Stage;
 
-#define EACH_UNIT(k)                                                 \
-    for (index_t k = blockIdx.x * (index_t)blockDim.x + threadIdx.x, \
-                 step = gridDim.x * (index_t)blockDim.x;             \
-         k < n; k += step)
+template <class A, class B>
+constexpr bool same = false;
+template <class A>
+constexpr bool same<A, A> = true;
 
-struct alignas(4 * sizeof(STORED)) Four {
-    STORED a, i, f, o;
+constexpr bool has(unsigned set, int k) { return set >> k & 1; }
+
+constexpr int size(unsigned set) { return set ? int(set & 1) + size(set >> 1) : 0; }
+
+constexpr int n_products = sizeof Stage::products / sizeof(Product);
+
+// The products with a weight of a single gate.  The product of all gates comes as hu.
+constexpr int single_products(int j = 0) {
+    return j == n_products ? 0 : (Stage::products[j].gate != all_gates) + single_products(j + 1);
+}
+
+constexpr int G = CELL::gates, S = CELL::states;
+constexpr unsigned ALL = (1u << G) - 1;
+constexpr bool FIRST = same<Stage, CELL::First>;
+constexpr bool WIDE = single_products() < n_products;  // there is a product of all gates
+static_assert(n_products - single_products() <= 1, "only one product can be given as hu");
+// states whose gradients backward gets
+constexpr unsigned WRITTEN = CELL::First::writes | Stage::writes;
+
+// Where arrays, or groups of them, are among those of a kernel in boundary.py.
+constexpr int XW = 0, HU = FIRST, B = HU + WIDE, PRODUCTS = B + FIRST,
+              BEFORE = PRODUCTS + single_products(), GATES = BEFORE + size(Stage::reads),
+              NOW = GATES + 1, N_FORWARD = NOW + size(Stage::writes);
+constexpr int ACTIVATED = 0, READ = 1, NEEDED = READ + size(Stage::reads),
+              GRADIENTS = NEEDED + size(Stage::needs), GPRE = GRADIENTS + size(WRITTEN),
+              OUT = GPRE + 1, N_BACKWARD = OUT + size(Stage::reads);
+
+// 8 bytes each
+template <int N>
+struct Arguments {
+    STORED* arrays[N];  // null where one is not given
+    index_t units, n;   // n = rows * units
 };
 
-__device__ inline Gates<REAL> load_gates(const STORED* x, index_t k) {
-    const Four v = reinterpret_cast<const Four*>(x)[k];
-    return {REAL(v.a), REAL(v.i), REAL(v.f), REAL(v.o)};
+// The gates of a unit lie side by side: where they are 2, 4 or 8, one load.
+struct alignas((G & -G) * sizeof(STORED)) Gates {
+    STORED of[G];
+};
+
+#define EACH_UNIT(k, n)                                                     \
+    for (index_t k = blockIdx.x * (index_t)blockDim.x + threadIdx.x; k < n; \
+         k += gridDim.x * (index_t)blockDim.x)
+
+__device__ inline void add_gates(REAL* g, const STORED* x, index_t k) {
+    const Gates v = reinterpret_cast<const Gates*>(x)[k];
+#pragma unroll
+    for (int i = 0; i < G; i++) g[i] += REAL(v.of[i]);
 }
 
-__device__ inline void store_gates(STORED* x, index_t k, const Gates<REAL>& g) {
-    reinterpret_cast<Four*>(x)[k] = {STORED(g.a), STORED(g.i), STORED(g.f), STORED(g.o)};
-}
-
-__device__ inline REAL load_or_zero(const STORED* x, index_t k) { return x ? REAL(x[k]) : REAL(0); }
-
-// pre-activation of unit k: x part, recurrent part and bias (4H,)
-__device__ inline Gates<REAL> load_pre(const STORED* xw, const STORED* hu, const STORED* b,
-                                       index_t k, index_t units) {
-    Gates<REAL> g = load_gates(xw, k);
-    if (hu) {
-        const Gates<REAL> r = load_gates(hu, k);
-        g = {g.a + r.a, g.i + r.i, g.f + r.f, g.o + r.o};
-    }
-    if (b) {
-        const Gates<REAL> r = load_gates(b, k % units);
-        g = {g.a + r.a, g.i + r.i, g.f + r.f, g.o + r.o};
-    }
-    return g;
-}
-
-extern "C" __global__ void lstm_fwd(const STORED* xw /*(B, 4H)*/,
-                                    const STORED* hu /*(B, 4H) or null*/,
-                                    const STORED* b /*(4H,) or null*/,
-                                    const STORED* c_prev /*(B, H)*/, STORED* gates /*(B, 4H)*/,
-                                    STORED* c /*(B, H)*/, STORED* h /*(B, H)*/, index_t units,
-                                    index_t n) {
-    EACH_UNIT(k) {
-        Gates<REAL> g = load_pre(xw, hu, b, k, units);
-        REAL c_new, h_new;
-        lstm_cell_fwd(g, REAL(c_prev[k]), c_new, h_new);
-        store_gates(gates, k, g);
-        c[k] = STORED(c_new);
-        h[k] = STORED(h_new);
+template <int J>
+__device__ inline void add_products(REAL* g, STORED* const* arrays, index_t k) {
+    if constexpr (J < n_products) {
+        constexpr int gate = Stage::products[J].gate;
+        if constexpr (gate != all_gates) g[gate] += REAL((*arrays++)[k]);
+        add_products<J + 1>(g, arrays, k);
     }
 }
 
-extern "C" __global__ void lstm_bwd(const STORED* gates /*(B, 4H)*/,
-                                    const STORED* c_prev /*(B, H)*/, const STORED* c /*(B, H)*/,
-                                    const STORED* gc /*(B, H) or null*/,
-                                    const STORED* gh /*(B, H) or null*/, STORED* gpre /*(B, 4H)*/,
-                                    STORED* gc_prev /*(B, H)*/, index_t n) {
-    EACH_UNIT(k) {
-        const Gates<REAL> g = load_gates(gates, k);
-        REAL gc_sum = load_or_zero(gc, k), go, gc_out;
-        out_bwd(g, REAL(c[k]), load_or_zero(gh, k), gc_sum, go);
-        store_gates(gpre, k, cell_bwd(g, REAL(c_prev[k]), gc_sum, go, gc_out));
-        gc_prev[k] = STORED(gc_out);
+template <unsigned SET>
+__device__ inline void store_gates(STORED* x, index_t k, const REAL* g) {
+    if constexpr (SET == ALL) {
+        Gates v;
+#pragma unroll
+        for (int i = 0; i < G; i++) v.of[i] = STORED(g[i]);
+        reinterpret_cast<Gates*>(x)[k] = v;
+    } else {
+#pragma unroll
+        for (int i = 0; i < G; i++)
+            if (has(SET, i)) x[G * k + i] = STORED(g[i]);
     }
 }
 
-extern "C" __global__ void peephole_cell_fwd(
-    const STORED* xw /*(B, 4H)*/, const STORED* hu /*(B, 4H) or null*/,
-    const STORED* b /*(4H,) or null*/, const STORED* pi /*(B, H)*/, const STORED* pf /*(B, H)*/,
-    const STORED* c_prev /*(B, H)*/, STORED* gates /*(B, 4H), o before activation*/,
-    STORED* c /*(B, H)*/, index_t units, index_t n) {
-    EACH_UNIT(k) {
-        Gates<REAL> g = load_pre(xw, hu, b, k, units);
-        REAL c_new;
-        peephole_cell_fwd_unit(g, REAL(pi[k]), REAL(pf[k]), REAL(c_prev[k]), c_new);
-        store_gates(gates, k, g);
-        c[k] = STORED(c_new);
+// A set of states; 0 for others and for an array that is not given.
+template <unsigned SET>
+__device__ inline void load(REAL* states, STORED* const* arrays, index_t k) {
+#pragma unroll
+    for (int s = 0; s < S; s++) {
+        const STORED* x = has(SET, s) ? *arrays++ : nullptr;
+        states[s] = x ? REAL(x[k]) : REAL(0);
     }
 }
 
-extern "C" __global__ void peephole_out_fwd(STORED* gates /*(B, 4H), o activated in place*/,
-                                            const STORED* po /*(B, H)*/, const STORED* c /*(B, H)*/,
-                                            STORED* h /*(B, H)*/, index_t n) {
-    EACH_UNIT(k) {
-        const REAL o = sigmoid(REAL(gates[4 * k + 3]) + REAL(po[k]));
-        gates[4 * k + 3] = STORED(o);
-        h[k] = STORED(o * tanh(REAL(c[k])));
+template <unsigned SET>
+__device__ inline void store(STORED* const* arrays, index_t k, const REAL* states) {
+#pragma unroll
+    for (int s = 0; s < S; s++)
+        if (has(SET, s)) (*arrays++)[k] = STORED(states[s]);
+}
+
+extern "C" __global__ void FORWARD(const Arguments<N_FORWARD> x) {
+    EACH_UNIT(k, x.n) {
+        REAL g[G] = {}, before[S], now[S];
+        add_gates(g, x.arrays[FIRST ? XW : GATES], k);
+        if (WIDE && x.arrays[HU]) add_gates(g, x.arrays[HU], k);
+        if (FIRST && x.arrays[B]) add_gates(g, x.arrays[B], k % x.units);
+        add_products<0>(g, x.arrays + PRODUCTS, k);
+        load<Stage::reads>(before, x.arrays + BEFORE, k);
+        Stage::forward(g, before, now);
+        store_gates<FIRST ? ALL : Stage::owns>(x.arrays[GATES], k, g);
+        store<Stage::writes>(x.arrays + NOW, k, now);
     }
 }
 
-extern "C" __global__ void peephole_out_bwd(const STORED* gates /*(B, 4H)*/,
-                                            const STORED* c /*(B, H)*/,
-                                            const STORED* gc /*(B, H) or null*/,
-                                            const STORED* gh /*(B, H) or null*/,
-                                            STORED* go /*(B, H)*/, STORED* gc_sum /*(B, H)*/,
-                                            index_t n) {
-    EACH_UNIT(k) {
-        REAL gc_out = load_or_zero(gc, k), go_out;
-        out_bwd(load_gates(gates, k), REAL(c[k]), load_or_zero(gh, k), gc_out, go_out);
-        go[k] = STORED(go_out);
-        gc_sum[k] = STORED(gc_out);
-    }
-}
-
-extern "C" __global__ void peephole_cell_bwd(const STORED* gates /*(B, 4H)*/,
-                                             const STORED* c_prev /*(B, H)*/,
-                                             const STORED* gc /*(B, H)*/,
-                                             const STORED* go /*(B, H)*/, STORED* gpre /*(B, 4H)*/,
-                                             STORED* gc_prev /*(B, H)*/, index_t n) {
-    EACH_UNIT(k) {
-        REAL gc_out;
-        store_gates(
-            gpre, k,
-            cell_bwd(load_gates(gates, k), REAL(c_prev[k]), REAL(gc[k]), REAL(go[k]), gc_out));
-        gc_prev[k] = STORED(gc_out);
+extern "C" __global__ void BACKWARD(const Arguments<N_BACKWARD> x) {
+    EACH_UNIT(k, x.n) {
+        REAL g[G] = {}, gpre[G], before[S], now[S], gradients[S];
+        add_gates(g, x.arrays[ACTIVATED], k);
+        load<Stage::reads>(before, x.arrays + READ, k);
+        load<Stage::needs>(now, x.arrays + NEEDED, k);
+        load<WRITTEN>(gradients, x.arrays + GRADIENTS, k);
+        Stage::backward(g, before, now, gradients, gpre);
+        store_gates<Stage::owns>(x.arrays[GPRE], k, gpre);
+        store<Stage::reads>(x.arrays + OUT, k, gradients);
     }
 }

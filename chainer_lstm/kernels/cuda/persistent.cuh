@@ -10,7 +10,7 @@
 // shared memory takes.
 #ifndef CHAINER_LSTM_PERSISTENT_CUH
 #define CHAINER_LSTM_PERSISTENT_CUH
-#include "cells.cuh"
+#include "../../cells/lstm.cuh"
 #include "persistent_device.cuh"
 
 #define HIGHEST 0  // bf16x3: each number is the sum of two bf16, a product the sum of three
@@ -104,17 +104,17 @@ __device__ inline word largest(uint4 v) {
     return x > y ? x : y;
 }
 
-// Counts a fruitless look; true when it is time to stop because a block must have died.  The
+// Counts a poll without success; true after so many that the other block must have died.  The
 // numbers missed are then NaN (as UNSET is), and so is all that is computed from them.
-__device__ inline bool hopeless(unsigned& looks, int* error) {
-    if (++looks % 1024 != 0 || (looks < SPIN_LIMIT && !is_raised(error))) return false;
+__device__ inline bool timed_out(unsigned& polls, int* error) {
+    if (++polls % 1024 != 0 || (polls < SPIN_LIMIT && !is_raised(error))) return false;
     raise(error);
     return true;
 }
 
 // TILES tiles of 16 output rows times NK chunks of 16 k.  Warp w has chunks w, w + 8, ….
 template <int TILES, int NK>
-struct Product {
+struct MatrixProduct {
     static constexpr int CHUNKS = (NK + WARPS - 1) / WARPS;  // of a warp; the last may be missing
     static constexpr int IN_REGISTERS = REGISTER_CHUNKS;
     static constexpr int CHUNK_SIZE = PLANES * TILES * 32;  // uint4
@@ -177,14 +177,14 @@ struct Product {
 #pragma unroll
         for (int i = 0; i < CHUNKS; i++)
             if (has(i, warp)) b[i] = load_relaxed(from + i * WARPS * CHUNK);
-        for (unsigned looks = 0;;) {
+        for (unsigned polls = 0;;) {
             word found[CHUNKS] = {}, all = 0;
 #pragma unroll
             for (int i = 0; i < CHUNKS; i++) {
                 if (has(i, warp)) found[i] = largest(b[i]);
                 all = all > found[i] ? all : found[i];
             }
-            if (!any_of_warp(all == UNSET) || any_of_warp(hopeless(looks, error))) break;
+            if (!any_of_warp(all == UNSET) || any_of_warp(timed_out(polls, error))) break;
 #pragma unroll
             for (int i = 0; i < CHUNKS; i++)
                 if (has(i, warp) && found[i] == UNSET)

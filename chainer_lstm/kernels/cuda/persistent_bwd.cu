@@ -12,7 +12,7 @@ constexpr int PART = ((H + 3) / 4 + SPLIT - 1) / SPLIT;
 constexpr int SLOT = BLOCKS * (TILE / 4) * CHUNK;               // quads
 constexpr int BOXES = SPLIT > 1 ? BLOCKS * SPLIT * OWNERS : 0;  // of one group and parity
 
-typedef Product<SPLIT, PART> Recurrent;  // a tile for each block of the team
+typedef MatrixProduct<SPLIT, PART> Recurrent;  // a tile for each block of the team
 
 struct Shared {
     float4 gates[OWNERS];
@@ -32,20 +32,20 @@ extern "C" __global__ void lstm_sequence_bwd_prepare(const __grid_constant__ Job
     });
 }
 
-__device__ inline Quad quad_of(const Gates<float>& g) {
+__device__ inline Quad quad_of(float a, float i, float f, float o) {
 #if PRECISION == HIGH
-    return {set(to_tf32(g.a)), set(to_tf32(g.i)), set(to_tf32(g.f)), set(to_tf32(g.o))};
+    return {set(to_tf32(a)), set(to_tf32(i)), set(to_tf32(f)), set(to_tf32(o))};
 #else
-    const word ai = to_bf16_pair(g.a, g.i), fo = to_bf16_pair(g.f, g.o);
+    const word ai = to_bf16_pair(a, i), fo = to_bf16_pair(f, o);
     #if PRECISION == MEDIUM
     return {set(ai), set(fo)};
     #else
-    return {set(ai), set(fo), set(rest_of_pair(g.a, g.i, ai)), set(rest_of_pair(g.f, g.o, fo))};
+    return {set(ai), set(fo), set(rest_of_pair(a, i, ai)), set(rest_of_pair(f, o, fo))};
     #endif
 #endif
 }
 
-// Adds up the warps' sums, hands those of the mates over and waits for theirs.
+// Adds up the sums of the warps and exchanges them with the other blocks of the team.
 // -> of an owner, the sum of all parts for its unit and row
 __device__ inline float exchange_sums(const Shared& s, int turn, tagged* boxes, word tag,
                                       int* error) {
@@ -67,7 +67,7 @@ __device__ inline float exchange_sums(const Shared& s, int turn, tagged* boxes, 
     if (SPLIT == 1 || half > 0) return sum;
     const tagged* const box = boxes + blockIdx.x * SPLIT * OWNERS + own;
     tagged found[SPLIT];
-    for (unsigned looks = 0;;) {
+    for (unsigned polls = 0;;) {
         bool missing = false;
 #pragma unroll
         for (int away = 1; away < SPLIT; away++)
@@ -75,7 +75,7 @@ __device__ inline float exchange_sums(const Shared& s, int turn, tagged* boxes, 
 #pragma unroll
         for (int away = 1; away < SPLIT; away++) missing |= (word)(found[away] >> 32) != tag;
         if (!missing) break;
-        if (hopeless(looks, error)) return as_float(UNSET);
+        if (timed_out(polls, error)) return as_float(UNSET);
     }
 #pragma unroll
     for (int away = 1; away < SPLIT; away++) sum += as_float((word)found[away]);
@@ -120,8 +120,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             }
             float gh = 0.f;
             if (t + 1 < longest) {  // else this group begins here and receives nothing
-                // two buffers of partial sums: with one barrier a turn, nobody is further ahead
-                // than that
+                // two buffers of partial sums: one barrier per turn keeps the warps that close
                 turn ^= 1;
                 U.multiply(slot + (groups + g) * SLOT + blockIdx.x % SPLIT * PART * CHUNK,
                            s.weights, s.partial[turn][warp], warp, lane, job.error);
@@ -137,22 +136,23 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                 }
                 continue;
             }
-            Gates<float> gpre = {0.f, 0.f, 0.f, 0.f};
+            float gpre[LstmCell::gates] = {};
             if (live) {
                 wait_for_prefetches();
                 const bool joins = t == min(length, job.end) - 1;
-                float gc = joins ? job.gc_last[last] : gc_next[k][thread], go;
                 gh += (joins ? job.gh_last[last] : 0.f) + (job.gh ? s.gh[thread] : 0.f);
                 const float4 v = s.gates[thread];
-                const Gates<float> z = {v.x, v.y, v.z, v.w};
-                out_bwd(z, s.c[thread], gh, gc, go);
-                gpre = cell_bwd(z, s.c_prev[thread], gc, go, gc_next[k][thread]);
+                const float z[] = {v.x, v.y, v.z, v.w};
+                const float before[] = {s.c_prev[thread], 0.f}, after[] = {s.c[thread], 0.f};
+                float gradients[] = {joins ? job.gc_last[last] : gc_next[k][thread], gh};
+                LstmCell::First::backward(z, before, after, gradients, gpre);
+                gc_next[k][thread] = gradients[LstmCell::c];
             }
             // before anything else is stored: others wait for it
-            const Quad quad = quad_of(gpre);
+            const Quad quad = quad_of(gpre[0], gpre[1], gpre[2], gpre[3]);
             store_relaxed(
                 slot + g * SLOT + (blockIdx.x * (TILE / 4) + u / 4) * CHUNK + n * 4 + u % 4, quad);
-            if (live) *gates = float4{gpre.a, gpre.i, gpre.f, gpre.o};
+            if (live) *gates = float4{gpre[0], gpre[1], gpre[2], gpre[3]};
         }
     }
 }

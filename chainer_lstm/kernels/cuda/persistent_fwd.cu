@@ -6,7 +6,7 @@
 constexpr int TILES = (H + TILE - 1) / TILE;
 constexpr int SLOT = TILES * CHUNK;  // quads
 
-typedef Product<4, TILES> Recurrent;  // a tile for each gate
+typedef MatrixProduct<4, TILES> Recurrent;  // a tile for each gate
 
 struct Shared {
     float4 pre[OWNERS];
@@ -74,33 +74,30 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             float4* const gates =
                 reinterpret_cast<float4*>(job.gates) + at - (long long)job.first * H;
             if (live) prefetch(&s.pre[thread], gates);
-            // two buffers of partial sums: with one barrier a turn, nobody is further ahead than
-            // that
+            // two buffers of partial sums: one barrier per turn keeps the warps that close
             turn ^= 1;
             U.multiply(slot + g * SLOT, s.weights, s.partial[turn][warp], warp, lane, job.error);
             __syncthreads();
             if (!owner) continue;
-            Gates<float> z = {0.f, 0.f, 0.f, 0.f};
-            float c_new = 0.f, h = 0.f;
+            float z[LstmCell::gates], now[LstmCell::states] = {};
             if (live) {
                 wait_for_prefetches();
-                z = {s.pre[thread].x, s.pre[thread].y, s.pre[thread].z, s.pre[thread].w};
+                const float4 pre = s.pre[thread];
+                const float before[] = {c[k][thread], 0.f};
+                z[0] = pre.x, z[1] = pre.y, z[2] = pre.z, z[3] = pre.w;
 #pragma unroll
-                for (int w = 0; w < WARPS; w++) {
-                    z.a += s.partial[turn][w][0][u][n];
-                    z.i += s.partial[turn][w][1][u][n];
-                    z.f += s.partial[turn][w][2][u][n];
-                    z.o += s.partial[turn][w][3][u][n];
-                }
-                lstm_cell_fwd(z, c[k][thread], c_new, h);
+                for (int w = 0; w < WARPS; w++)
+#pragma unroll
+                    for (int i = 0; i < LstmCell::gates; i++) z[i] += s.partial[turn][w][i][u][n];
+                LstmCell::First::forward(z, before, now);
             }
             if (t + 1 < job.end)  // before anything else is stored: others wait for it
-                publish(slot + (groups + g) * SLOT + blockIdx.x * CHUNK, u, n, h);
+                publish(slot + (groups + g) * SLOT + blockIdx.x * CHUNK, u, n, now[LstmCell::h]);
             if (live) {
-                c[k][thread] = c_new;
-                job.h[at] = h;
-                job.c[at] = c_new;
-                *gates = float4{z.a, z.i, z.f, z.o};
+                c[k][thread] = now[LstmCell::c];
+                job.h[at] = now[LstmCell::h];
+                job.c[at] = now[LstmCell::c];
+                *gates = float4{z[0], z[1], z[2], z[3]};
             }
         }
     }

@@ -78,23 +78,29 @@ class Engine(Protocol):
     @property
     def xp(self) -> Any:
         """The module of array functions."""
+        ...
 
     def wide_dtype(self, *dtypes: Any) -> numpy.dtype:
         """Return the dtype to compute in."""
+        ...
 
     def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
         """(M, K), (K, N) -> (M, N), of any memory order; ``out`` is C-contiguous."""
+        ...
 
     def linear(self, x: Array, W: Array, b: Optional[Array] = None) -> Array:
         """(P, I), (O, I), (O,) or None -> (P, O)."""
+        ...
 
     def column_sums(self, x: Array) -> Array:
         """(P, N) -> (N,)."""
+        ...
 
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
         """Of scores (N, V), V > 0: exp(x - maxima) (N, V) or None, the maxima (N,) and the sums
         (N,) of exp, of the rows.
         """
+        ...
 
     def stage_forward(
         self,
@@ -124,6 +130,7 @@ class Engine(Protocol):
             The gates (n, G H), those of the stage activated, and the states, where the stage does
             not write them as they were.
         """
+        ...
 
     def stage_backward(
         self,
@@ -152,6 +159,7 @@ class Engine(Protocol):
         Returns:
             The gradients with respect to ``stage.reads``, None for other states.
         """
+        ...
 
     def step_forward(
         self,
@@ -176,6 +184,7 @@ class Engine(Protocol):
         Returns:
             As ``stage_forward``.
         """
+        ...
 
     def step_backward(
         self,
@@ -199,6 +208,7 @@ class Engine(Protocol):
             The gradient with respect to x, None without ``W``, and a ``State`` of those with
             respect to the states before the stage, None where there is none.
         """
+        ...
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         """Return whether the engine computes such a sequence by kernels of its own.
@@ -211,6 +221,7 @@ class Engine(Protocol):
             shape: the sizes of the sequence.
             direction: 'forward' or 'backward'.
         """
+        ...
 
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         """Compute independent layers of one shape, such as both directions.
@@ -218,6 +229,7 @@ class Engine(Protocol):
         Returns:
             The gates (P, G H) of each, activated; without ``keep`` they may be None.
         """
+        ...
 
     def sequence_backward(
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
@@ -227,3 +239,4 @@ class Engine(Protocol):
         Returns:
             For each layer a ``State`` of gradients (B, H) with respect to its initial states.
         """
+        ...

@@ -44,11 +44,11 @@ class NumpyEngine:
         y = numpy.empty_like(x) if keep else None
         maxima, sums = numpy.empty((2, len(x)), x.dtype)
         height = max(_BLOCK // x.shape[1], 1)
-        scratch = None if keep else numpy.empty((height, x.shape[1]), x.dtype)
+        scratch = numpy.empty((0 if keep else height, x.shape[1]), x.dtype)
         for k in range(0, len(x), height):
             rows = slice(k, k + height)
             part = x[rows]
-            out = y[rows] if keep else scratch[: len(part)]
+            out = scratch[: len(part)] if y is None else y[rows]
             part.max(axis=1, out=maxima[rows])
             numpy.subtract(part, maxima[rows, None], out=out)
             numpy.exp(out, out=out)
@@ -67,15 +67,20 @@ class NumpyEngine:
     ) -> tuple[Array, Any]:
         values = products.gates_of(cell, [Part(_wide(value), names) for value, names in parts])
         activated, found = stage.forward(self.xp, values, _wide_state(state), *noise)
-        dtype, first = parts[0].value.dtype, stage is cell.stages[0]
-        if gates is None:
-            shape = values[0].shape[0], len(cell.gates) * values[0].shape[1]
-            gates = self.xp.empty(shape, dtype) if first else parts[0].value
+        dtype = parts[0].value.dtype
+        first = stage is cell.stages[0]
+        if gates is not None:
+            all_gates = gates
+        elif first:
+            shape = (len(values[0]), len(cell.gates) * values[0].shape[1])
+            all_gates = self.xp.empty(shape, dtype)
+        else:
+            all_gates = parts[0].value
         written = dict(zip(stage.gates, activated))
         for g, name in enumerate(cell.gates):
             if first or name in written:
-                gates[:, g :: len(cell.gates)] = written.get(name, values[g])
-        return gates, _written(stage.writes, state, found, new, dtype)
+                all_gates[:, g :: len(cell.gates)] = written.get(name, values[g])
+        return all_gates, _written(stage.writes, state, found, new, dtype)
 
     def stage_backward(
         self,
@@ -159,7 +164,7 @@ def _wide_state(state: Any) -> Any:
 
 
 def _written(names: Sequence[str], states: Any, found: Any, room: Any, dtype: Any) -> Any:
-    """Return ``states`` with those of these names from ``found``, written into ``room`` if given."""
+    """Return ``states`` with those of ``names`` from ``found``, written into ``room`` if given."""
     for name in names:
         value = getattr(found, name)
         if room is not None:

@@ -1,8 +1,9 @@
 """The persistent engine: one launch for all time steps,
 with the recurrent weights on chip from first to last.
 
-It computes float32 LSTM sequences; everything else (single steps, peepholes, float16 and float64,
-shapes that do not fit the device) is the CuPy engine's, unless this engine was asked for by name.
+It computes sequences of ``_CELL`` in float32.  Everything else (single steps, other cells and
+dtypes, shapes that do not fit the device) is the CuPy engine's, unless this engine was asked for by
+name.
 """
 
 from __future__ import annotations
@@ -14,12 +15,18 @@ from typing import Any, Optional
 
 import numpy
 
+from chainer_lstm import cells
+from chainer_lstm.arrays import Array
+from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import boundary, cuda
-from chainer_lstm.kernels import persistent_plan as plans
-from chainer_lstm.kernels.cupy_engine import CupyEngine, cupy_engine
+from chainer_lstm.kernels.engines import persistent_plan as plans
+from chainer_lstm.kernels.engines.cupy import CupyEngine, cupy_engine
+from chainer_lstm.kernels.engines.engine import Gradients, Layer, Shape
 from chainer_lstm.kernels.packing import Rows
 
-Array = Any
+_CELL = cells.lstm  # which the kernels are written for
+_FLOAT32 = numpy.dtype(numpy.float32)
+_DIRECTIONS = {'forward': 'fwd', 'backward': 'bwd'}
 
 # struct Job in persistent.cuh
 _JOB = [
@@ -34,7 +41,6 @@ _JOBS = numpy.dtype([('job', _JOB, plans.MOST_JOBS)])
 # for CuPy, which asks NumPy for a description of all fields of a structured dtype at each launch
 _BYTES = numpy.dtype((numpy.void, _JOBS.itemsize))
 _PREPARE_BLOCKS = 256
-_FLOAT32 = numpy.dtype(numpy.float32)
 _plan = functools.cache(plans.plan)
 
 
@@ -45,90 +51,73 @@ class PersistentEngine(CupyEngine):
         precision: 'highest', 'high' or 'medium'.
         forced: whether a sequence that it cannot compute is an error.
 
-    Sequences raise a RuntimeError if an earlier launch gave up waiting for a block that died; its
-    results are NaN.
+    Sequences raise a RuntimeError if an earlier launch timed out; its results are NaN.
     """
 
     def __init__(self, precision: str, forced: bool) -> None:
         self._precision = precision
         self._forced = forced
 
-    def recur_forward(self, *job: Any) -> None:
-        self.recur_forward_all([job])
+    def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
+        try:
+            self._grid(cell, dtype, shape, direction)
+        except ValueError:
+            return False
+        return True
 
-    def recur_backward(self, *job: Any) -> tuple[Array, Array, Array]:
-        return self.recur_backward_all([job])[0]
-
-    def recur_forward_all(self, jobs: Sequence[tuple]) -> None:
-        gates, weights, _, _, rows = jobs[0]
-        grid = self._grid('fwd', gates, weights, rows, len(jobs))
+    def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
+        grid = self._grid_of(layers, 'forward')
         if grid is None:
-            for job in jobs:
-                super().recur_forward(*job)
-            return
-        self._run(
-            grid,
-            rows,
-            [
-                {
-                    'U': self.xp.ascontiguousarray(weights.U),
-                    'gates': gates,
-                    'h': h,
-                    'c': c,
-                    **_layout(rows),
-                }
-                for gates, weights, h, c, rows in jobs
-            ],
-        )
+            return super().sequence_forward(layers, keep)
+        arguments = []
+        for layer in layers:
+            W, b, U = (layer.weights[name] for name in ('W', 'b', 'U'))
+            gates = self.linear(layer.x, W, b)
+            arrays = {'U': self.xp.ascontiguousarray(U), 'gates': gates}
+            arguments.append({**arrays, **layer.states._asdict(), **_layout(layer.rows)})
+        self._run(grid, layers[0].rows, arguments)
+        return [job['gates'] for job in arguments]
 
-    def recur_backward_all(self, jobs: Sequence[tuple]) -> list[tuple[Array, Array, Array]]:
-        saved, weights, rows, *_ = jobs[0]
-        grid = self._grid('bwd', saved.gates, weights, rows, len(jobs))
+    def sequence_backward(
+        self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
+    ) -> list[Any]:
+        grid = self._grid_of(layers, 'backward')
         if grid is None:
-            return [super(PersistentEngine, self).recur_backward(*job) for job in jobs]
+            return super().sequence_backward(layers, gates, gradients)
         results, arguments = [], []
-        for saved, weights, rows, gh, gh_last, gc_last in jobs:
-            gh_last, gc_last = map(
-                self.xp.ascontiguousarray, (gh_last, gc_last)
-            )  # become gh0 and gc0
-            gh = None if gh is None else _strided(self.xp, gh)
+        for layer, activated, given in zip(layers, gates, gradients):
+            # become the gradients with respect to the initial states
+            last = given.last._make(map(self.xp.ascontiguousarray, given.last))
+            gh = None if given.output is None else _strided(self.xp, given.output)
             arguments.append(
                 {
-                    'U': self.xp.ascontiguousarray(weights.U),
-                    'gates': saved.gates,
-                    'c': saved.c,
+                    'U': self.xp.ascontiguousarray(layer.weights['U']),
+                    'gates': activated,
+                    'c': layer.states.c,
                     'gh': gh,
-                    'gh_last': gh_last,
-                    'gc_last': gc_last,
-                    **_layout(rows),
+                    'gh_last': last.h,
+                    'gc_last': last.c,
+                    **_layout(layer.rows),
                     'gh_stride': 0 if gh is None else gh.strides[0] // gh.itemsize,
                 }
             )
-            results.append((gh_last, gc_last, saved.gates))
-        self._run(grid, rows, arguments)
+            results.append(last)
+        self._run(grid, layers[0].rows, arguments)
         return results
 
     # The products that are CuPy's
 
-    def matmul(self, a, b, out=None):
+    def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
         with self._products():
             return super().matmul(a, b, out)
 
-    def recur(self, h, U, out):
+    def linear(self, x: Array, W: Array, b: Optional[Array] = None) -> Array:
         with self._products():
-            return super().recur(h, U, out)
-
-    def affine(self, x, W, b):
-        with self._products():
-            return super().affine(x, W, b)
-
-    def linear(self, x, W):
-        with self._products():
-            return super().linear(x, W)
+            return super().linear(x, W, b)
 
     @contextlib.contextmanager
     def _products(self) -> Iterator[None]:
-        """Lets CuPy use TF32 where the precision allows it, besides what CUPY_TF32 says."""
+        """Let CuPy use TF32 where the precision allows it, besides what CUPY_TF32 says."""
         if self._precision == 'highest' or self._device().capability < plans.MIN_CAPABILITY:
             yield
             return
@@ -140,24 +129,33 @@ class PersistentEngine(CupyEngine):
         finally:
             core.set_compute_type(numpy.float32, before)
 
-    def _grid(
-        self, direction: str, gates: Array, weights: Any, rows: Rows, jobs: int
-    ) -> Optional[plans.Grid]:
-        """How to compute sequences of this shape, or None where that is the CuPy engine's.
+    def _grid(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> plans.Grid:
+        """Return how to compute sequences of this shape.
+
+        Raises:
+            ValueError: that is the CuPy engine's; the message says why.
+        """
+        if cell != _CELL:
+            raise ValueError(f'it computes the cell {_CELL.name} only, got {cell.name}')
+        if dtype != _FLOAT32:
+            raise ValueError(f'it computes float32 only, got {dtype}')
+        device = self._device()
+        return _plan(
+            _DIRECTIONS[direction], shape.units, self._precision, shape.batch, shape.jobs, device
+        )
+
+    def _grid_of(self, layers: Sequence[Layer], direction: str) -> Optional[plans.Grid]:
+        """Return how to compute these layers, or None where that is the CuPy engine's.
 
         Raises:
             ValueError: it is, and this engine must be used.
         """
-        if gates.size == 0:
+        cell, rows, h = layers[0].cell, layers[0].rows, layers[0].states[-1]
+        if rows.total * h.shape[1] == 0:
             return None
+        shape = Shape(len(rows.steps), rows.batch, h.shape[1], len(layers))
         try:
-            if gates.dtype != numpy.float32:
-                raise ValueError(f'it computes float32 only, got {gates.dtype}')
-            if weights.peepholes:
-                raise ValueError('it has no peepholes')
-            return _plan(
-                direction, gates.shape[1] // 4, self._precision, rows.batch, jobs, self._device()
-            )
+            return self._grid(cell, h.dtype, shape, direction)
         except ValueError as error:
             if self._forced:
                 raise ValueError(
@@ -166,13 +164,13 @@ class PersistentEngine(CupyEngine):
             return None
 
     def _run(self, grid: plans.Grid, rows: Rows, jobs: list[dict[str, Any]]) -> None:
-        """Runs jobs of one shape, ``grid.jobs`` at a time."""
+        """Run jobs of one shape, ``grid.jobs`` at a time."""
         error = self._error()
         if error[0]:
             error[0] = 0
             raise RuntimeError(
-                'a persistent LSTM kernel waited in vain for its other blocks and gave up; what it '
-                "computed is NaN (chainer.config.lstm_engine = 'cupy' does without it)"
+                'a persistent LSTM kernel timed out waiting for its other blocks; its results are '
+                "NaN (set chainer.config.lstm_engine = 'cupy' to compute without it)"
             )
         steps = sum(n > 0 for _, n in rows.steps)
         kernel = boundary.PERSISTENT[f'lstm_sequence_{grid.kernel.direction}']
@@ -191,8 +189,8 @@ class PersistentEngine(CupyEngine):
             self._launch_all(grid, steps, [{**job, **shared} for job in jobs[k : k + grid.jobs]])
 
     def _launch_all(self, grid: plans.Grid, steps: int, jobs: list[dict[str, Any]]) -> None:
-        """As many launches as keep the exchange buffer small;
-        the states between them are where the last one ends.
+        """Launch as often as keeps the exchange buffer small; each launch begins with the states in
+        which the one before it ended.
         """
         kernel, groups = grid.kernel, -(-jobs[0]['batch'] // plans.GROUP)
         size = kernel.exchange(groups, min(steps, kernel.steps(groups)))
@@ -211,7 +209,7 @@ class PersistentEngine(CupyEngine):
                 job['U'] = None  # packed now
 
     def _arguments(self, jobs: list[dict[str, Any]]) -> numpy.ndarray:
-        """struct Jobs: numbers as they are, arrays by their addresses."""
+        """Return struct Jobs: numbers as they are, arrays by their addresses."""
         arguments = numpy.zeros((), _JOBS)
         for k, job in enumerate(jobs):
             values = (job.get(name) for name, _ in _JOB)
@@ -225,8 +223,8 @@ class PersistentEngine(CupyEngine):
         return _device_of(self.xp.cuda.Device().id)
 
     def _error(self) -> numpy.ndarray:
-        """The current device's error flag, which its kernels raise and which is read
-        without waiting for them.
+        """Return the current device's error flag, which the host reads without waiting for the
+        kernels that raise it.
         """
         return _error_of(self.xp.cuda.Device().id)
 
@@ -241,13 +239,11 @@ def _launch(
     arguments: numpy.ndarray,
     shared_bytes: int = 0,
 ) -> None:
-    """The kernel itself, which needs shared memory and all of its blocks at once,
-    or a stage before it.
-    """
+    """Launch a kernel, whose blocks all run at the same time, or a stage before it."""
     compiled = cuda.sequence_kernel(
         f'persistent_{kernel.direction}.cu',
         f'lstm_sequence_{kernel.direction}{stage}',
-        cuda.sequence_options(kernel.constants),
+        cuda.options(kernel.constants),
         cooperative=not stage,
     )
     if shared_bytes:
@@ -260,7 +256,7 @@ def _layout(rows: Rows) -> dict[str, int]:
 
 
 def _strided(xp: Any, gh: Array) -> Array:
-    """gh as float32 rows that may be apart from each other."""
+    """Return gh as float32 rows, which may be apart from each other."""
     gh = gh.astype(numpy.float32, copy=False)
     rows, columns = gh.strides
     return (
@@ -297,5 +293,7 @@ def _persistent(precision: str, forced: bool) -> PersistentEngine:
 
 
 def engine_of(name: str, precision: str) -> CupyEngine:
-    """The engine for CuPy arrays: 'auto' is this one where it can, 'cupy' or 'persistent'."""
+    """Return the engine for CuPy arrays by name: 'auto', which is the persistent one where it
+    supports a sequence, 'cupy' or 'persistent'.
+    """
     return cupy_engine if name == 'cupy' else _persistent(precision, name == 'persistent')

@@ -1,4 +1,4 @@
-"""How a recurrence is laid over a GPU: which blocks do what, and whether they fit.
+"""The layout of a recurrence on a GPU: which blocks compute what, and whether they fit.
 Pure arithmetic, no CuPy.
 """
 
@@ -28,7 +28,7 @@ _WHOLE_UNITS = {'highest': 512, 'high': 512, 'medium': 1024}
 
 
 class Device(NamedTuple):
-    """What counts of a GPU.
+    """The properties of a GPU that decide.
 
     Attributes:
         capability: 10 * major + minor.
@@ -92,7 +92,7 @@ class Kernel:
 
     @functools.cached_property
     def constants(self) -> dict[str, int]:
-        """What the source has to be compiled with."""
+        """The constants that the source is compiled with."""
         return {
             'UNITS': self.units,
             'PRECISION': PRECISIONS.index(self.precision),
@@ -131,7 +131,7 @@ class Kernel:
 
     @functools.cached_property
     def _slot(self) -> int:
-        """What a group exchanges in a time step, in 16 bytes."""
+        """The size of the exchange of a group in a time step, in 16 bytes."""
         chunks = self.blocks * (1 if self.direction == 'fwd' else 4)
         return chunks * GROUP * 4 * self._planes // 2
 
@@ -140,7 +140,7 @@ class Grid(NamedTuple):
     """A launch: ``kernel.blocks`` times ``rows`` times ``jobs`` blocks.
 
     Attributes:
-        kernel: what runs.
+        kernel: the kernel.
         rows: blocks that share the groups of rows.
         jobs: sequences side by side.
         groups: of rows, in a block.
@@ -157,16 +157,14 @@ class Grid(NamedTuple):
 
 
 def kernels(direction: str, units: int, precision: str) -> list[Kernel]:
-    """Those that come into question, the best first:
-    what does not spill registers and reads least.
-    """
+    """Return the candidates, the best first: they spill no registers and read least."""
     whole = direction == 'fwd' or units <= _WHOLE_UNITS[precision]
     splits = (1,) if whole else (4, 2) if units <= 800 else (4,)
     return [Kernel(direction, units, precision, split) for split in splits]
 
 
 def plan(direction: str, units: int, precision: str, batch: int, jobs: int, device: Device) -> Grid:
-    """The grid that is expected to be fastest for so many independent sequences.
+    """Return the grid that is expected to be fastest for so many independent sequences.
 
     Raises:
         ValueError: none fits; the message says why.
@@ -194,8 +192,8 @@ def plan(direction: str, units: int, precision: str, batch: int, jobs: int, devi
 
 
 def grid(kernel: Kernel, batch: int, jobs: int, device: Device) -> Optional[Grid]:
-    """The grid of a kernel, if it fits: all blocks run at the same time,
-    one on a multiprocessor.
+    """Return the grid of a kernel if it fits: all blocks run at the same time, one on each
+    multiprocessor.
     """
     groups = _parts(batch, GROUP)
     rows = min(groups, device.multiprocessors // (kernel.blocks * jobs))
