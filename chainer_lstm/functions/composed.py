@@ -46,12 +46,15 @@ def run_stage(
         if value is not None:
             W = weights[product.weight]
             bias = None if product.bias is None else weights[product.bias]
-            y = W(value) if callable(W) else F.linear(value, W, bias)
-            parts.append(Part(y, product.gates))
+            parts.append(Part(_product(W, value, bias), product.gates))
     gates = products.gates_of(cell, parts)
     activated, found = stage.forward(F, gates, state, *noise)
     new = {name: getattr(found, name) for name in stage.writes}
     return gates._replace(**dict(zip(stage.gates, activated))), state._replace(**new)
+
+
+def _product(W: Any, value: chainer.Variable, bias: Any) -> Any:
+    return W(value) if callable(W) else F.linear(value, W, bias)
 
 
 def run_step(
@@ -73,13 +76,15 @@ def run_step(
         The gates and the new state (B, H), and the new state (B0, H).
     """
     batch = len(parts[0].value)
-    now, rests = [], []
+    now = []
+    rests = []
     for value in state:
         more = value is not None and len(value) > batch
         head, rest = F.split_axis(value, [batch], axis=0) if more else (value, None)
         now.append(head)
         rests.append(rest)
     found = state._make(now)
+    gates: Any = None
     for stage in stages:
         gates, found = run_stage(cell, stage, parts, found, weights, noise)
         parts = [Part(gate, (name,)) for name, gate in zip(cell.gates, gates)]
@@ -152,7 +157,7 @@ def _run_layer(
     weights = {name: cast(w, dtype) for name, w in plan.form.variables(group).items()}
     first = x.dtype
     x, state = cast(x, dtype), state._make(cast(s, dtype) for s in state)
-    pre = F.linear(x, weights['W'], weights['b']) if len(x) else None
+    pre: Any = F.linear(x, weights['W'], weights['b']) if len(x) else None
     ends = list(itertools.accumulate(plan.packing.sizes))
     steps = list(zip(ends, plan.packing.sizes))
     ys = []

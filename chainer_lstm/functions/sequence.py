@@ -337,6 +337,7 @@ def apply(
     # in Chainer's order, h first
     checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, units)
     check_weights(plan, shapes, inputs[count].shape[-1], units)
+    outputs: Sequence[chainer.Variable]
     if is_static():
         outputs = composed.run_sequence(
             plan,
@@ -409,15 +410,24 @@ def sequence(
     return _run(cell, states, xs, weights, 2 if bidirectional else 1, dropout)
 
 
-def _run(cell, states, xs, weights, directions, dropout):
+def _run(
+    cell: Cell,
+    states: Sequence[chainer.Variable],
+    xs: Any,
+    weights: Sequence[Sequence[Input]],
+    directions: int,
+    dropout: float,
+) -> tuple[Any, Any]:
     dense = not isinstance(xs, (list, tuple))
     if dense:
         xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        sizes, given = (xs.shape[1],) * xs.shape[0], (xs,)
+        sizes = (xs.shape[1],) * xs.shape[0]
+        given: Sequence[Input] = (xs,)
     else:
-        sizes, given = checks.steps(xs), xs
+        sizes = checks.steps(xs)
+        given = xs
     _check_layers(cell, directions, weights)
     packing = packing_of_steps(sizes, _batch(states[0], sizes))
     plan = Plan(cell, packing, weights_of(cell), directions, dropout)
@@ -470,7 +480,7 @@ def lstm_sequence(
     return new.h, new.c, ys
 
 
-def _check_layers(cell, directions, weights):
+def _check_layers(cell: Cell, directions: int, weights: Any) -> None:
     if not checks.sequence('weights', weights, 'those of each layer') or len(weights) % directions:
         raise ValueError(
             f'expected weights of each layer and direction, {directions} a layer, '

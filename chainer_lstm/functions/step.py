@@ -223,10 +223,12 @@ class StepNode(StageNode):
             )
         return engine.xp.concatenate((y, before[len(x) :])) if len(before) > len(x) else y
 
-    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
+    def backward(self, indexes: tuple[int, ...], grad_outputs: tuple) -> tuple:
         return self.gradients(indexes, grad_outputs, passes.handed())
 
-    def gradients(self, indexes: tuple, grad_outputs: tuple, given: Optional[dict]) -> tuple:
+    def gradients(
+        self, indexes: tuple[int, ...], grad_outputs: tuple, given: Optional[dict]
+    ) -> tuple:
         """``backward``, with what the nodes that ran before have handed."""
         check_unchanged(self)
         retained = self._retained()
@@ -322,7 +324,7 @@ class FirstStage(StepNode):
 
     _outputs = None
 
-    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
+    def backward(self, indexes: tuple[int, ...], grad_outputs: tuple) -> tuple:
         """Hand the gradient of the first state to the node that made the last state of it,
         which will run later and adds its own.
 
@@ -423,7 +425,7 @@ class SecondStage(StageNode):
         dtype = self._gates.dtype
         return {name: x.astype(dtype, copy=False) for name, x in zip(self.names, inputs)}
 
-    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
+    def backward(self, indexes: tuple[int, ...], grad_outputs: tuple) -> tuple:
         given = passes.handed()
         if all(g is None for g in grad_outputs):
             return (None,) * len(indexes)
@@ -474,7 +476,7 @@ class SecondStage(StageNode):
         dtype, batch = self._gates.dtype, len(self._gates)
         named = {name: cast(x, dtype) for name, x in zip(self.names, inputs)}
         state = self.state_of(named, batch)
-        given = dict.fromkeys(self.cell.gates, 0)
+        given: dict[str, Any] = dict.fromkeys(self.cell.gates, 0)
         given.update((name, named[name]) for name in self.stage.gates)
         parts = [Part(value, (name,)) for name, value in given.items()]
         _, found = composed.run_stage(self.cell, self.stage, parts, state, named, self.noise)

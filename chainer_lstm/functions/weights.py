@@ -19,6 +19,8 @@ Shape = tuple[int, ...]
 class WeightForm(Protocol):
     """How the weights of each layer and direction are given."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def count(self) -> int:
         """The number of arrays."""

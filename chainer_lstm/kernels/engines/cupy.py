@@ -21,7 +21,7 @@ class CupyEngine(CompiledEngine):
     """float16 stays float16 in memory; the kernels compute it in float32."""
 
     @property
-    def xp(self) -> Any:  # type: ignore[override]
+    def xp(self) -> Any:
         import cupy
 
         return cupy
