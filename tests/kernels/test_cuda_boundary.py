@@ -1,0 +1,126 @@
+"""The CUDA kernels through ``kernels.boundary``, and its tables against the CUDA source."""
+
+import re
+
+import numpy
+import pytest
+
+from chainer_lstm import cells
+from chainer_lstm.kernels import boundary, cuda
+from chainer_lstm.kernels.engines import persistent
+from chainer_lstm.kernels.engines.engine import Shape
+from chainer_lstm.kernels.packing import Rows
+from tests.kernels import cuda_on_cpu, fibres
+from tests.kernels.test_boundary import (
+    arrays_of,
+    check_wrong_arrays,
+    refuses,
+    sizes_of,
+    strided,
+    with_one,
+)
+from tests.kernels.test_cuda_compiles import KERNELS
+
+ROWS = Rows((3, 3), 3)
+UNITS = 5
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The kernels that are launched, which compute nothing."""
+    names = []
+
+    def kernel(name):
+        return lambda *arguments, **options: names.append(name)
+
+    monkeypatch.setattr(cuda, 'stage_kernel', lambda name, dtype_char: kernel(name))
+    return names
+
+
+def check_wrong_memory(kernel, arrays, call):
+    """The call of a kernel refuses to write into an array that is not dense."""
+    for index, argument in enumerate(kernel.arguments):
+        if argument.written:
+            given = with_one(arrays, index, strided(arrays[index]))
+            message = f'expected {argument.name}, which is written into'
+            refuses(call, given, message, [True] * len(given))
+
+
+@pytest.mark.parametrize('dtype', 'efd')
+@pytest.mark.parametrize('name', KERNELS)
+def test_stages(launches, name, dtype):
+    kernel, engine = boundary.KERNELS[name], cuda_on_cpu.CudaOnCpuEngine()
+    like = numpy.zeros(sizes_of(kernel), dtype)
+    arrays = [engine.xp.array(x) for x in arrays_of(kernel, dtype)]
+
+    def call(arrays):
+        engine.launch(name, like, *arrays)
+
+    call(arrays)
+    assert launches == [name]
+    check_wrong_arrays(kernel, like.shape, arrays, call)
+    check_wrong_memory(kernel, arrays, call)
+    for wrong in (arrays[:-1], [*arrays, arrays[-1]]):
+        with pytest.raises(ValueError, match=f'expected {len(arrays)} arrays, got'):
+            call(wrong)
+    assert launches == [name]
+
+
+@pytest.mark.parametrize('name', KERNELS)
+def test_table_has_as_many_arrays_as_the_source(name):
+    if cuda_on_cpu.missing() is not None:
+        pytest.skip(cuda_on_cpu.missing())
+    kernel = cuda_on_cpu.Kernel(name, 'f', str, False)
+
+    def call(words):
+        kernel((1,), (1,), (numpy.zeros(words, numpy.int64).view(f'V{8 * words}'),))
+
+    words = len(boundary.KERNELS[name].arguments) + 2  # of no units: nothing is computed
+    call(words)
+    for wrong in (words - 1, words + 1):
+        with pytest.raises(TypeError, match='do not fit'):
+            call(wrong)
+
+
+@pytest.mark.parametrize('direction', ['forward', 'backward'])
+def test_persistent_kernels(monkeypatch, direction):
+    launches = []
+    engine = fibres.engine(monkeypatch)
+    monkeypatch.setattr(
+        cuda,
+        'sequence_kernel',
+        lambda file, name, *others, **more: lambda *args, **options: launches.append(name),
+    )
+    shape = Shape(len(ROWS.steps), ROWS.batch, UNITS, 1)
+    grid = engine._grid(cells.lstm, numpy.dtype('f'), shape, direction)
+    kernel = boundary.PERSISTENT[f'lstm_sequence_{grid.kernel.direction}']
+    sizes = ROWS.batch, UNITS, ROWS.total
+    arrays = arrays_of(kernel, 'f', sizes)
+    names = [argument.name for argument in kernel.arguments]
+    layout = {'first': ROWS.first, 'initial': ROWS.initial, 'reverse': 0, 'gh_stride': UNITS}
+
+    def call(arrays):
+        engine._run(grid, ROWS, [{**dict(zip(names, arrays)), **layout}])
+
+    call(arrays)
+    assert launches == [f'{kernel.name}_prepare', kernel.name]
+    check_wrong_arrays(kernel, sizes, arrays, call)
+    check_wrong_memory(kernel, arrays, call)
+    assert len(launches) == 2
+
+
+def test_struct_of_the_persistent_kernels():
+    """Names, order and sizes of the members that Python fills are those of struct Job."""
+    body = re.search(r'struct Job \{(.*?)\n\};', cuda.source('persistent.cuh'), re.DOTALL).group(1)
+    declarations = re.sub(r'//.*', '', body).split(';')
+    found = []
+    for declaration in filter(str.strip, declarations):
+        kind, names = re.fullmatch(
+            r'\s*((?:const )?(?:long long|\w+)\*?) (.*)', declaration
+        ).groups()
+        code = 'u8' if kind.endswith('*') else {'int': 'i4', 'long long': 'i8'}[kind]
+        found += [(name.strip(), code) for name in names.split(',')]
+    assert found == persistent._JOB
+    for direction, kernel in boundary.PERSISTENT.items():
+        for argument in kernel.arguments:
+            assert (argument.name, 'u8') in found, direction
