@@ -20,11 +20,11 @@ MAY_IMPORT = {
     'links': ('cells', 'kernels', 'chainer_private', 'initializers', 'functions'),
     'gpu': ('chainer_private',),
     'command_line': (),
-    'models': ('chainer_private', 'functions', 'links'),
+    'models': ('arrays', 'chainer_private', 'functions', 'links'),
     'datasets': ('functions',),
     'training': ('chainer_private', 'functions', 'models', 'datasets', 'gpu', 'command_line'),
     # edits Chainer's modules; compat.v1 replaces names in the package's modules too
-    'compat': ('chainer_private', 'functions'),
+    'compat': ('arrays', 'chainer_private', 'functions'),
     'interop': ('cells', 'kernels', 'functions', 'links', 'compat'),
     'installation': ('functions', 'links', 'compat'),
     'configuration': ('__init__', 'kernels', 'functions', 'gpu'),
