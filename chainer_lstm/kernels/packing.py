@@ -168,7 +168,7 @@ class Packing:
 
     def pack(self, xp: Any, x: Array) -> Array:
         """(N, I) -> (P, I)."""
-        return x if self.rows is None else x[xp.asarray(self.rows)]
+        return x if self.rows is None else xp.take(x, xp.asarray(self.rows), axis=0)
 
     def pack_gradient(self, xp: Any, gx: Array) -> Array:
         """Return the gradient of ``pack`` with respect to its input: (P, I) -> (N, I)."""
@@ -192,7 +192,7 @@ class Packing:
         """
         if self.rows is None:
             return gy, None
-        found = gy[xp.asarray(self.rows)]
+        found = xp.take(gy, xp.asarray(self.rows), axis=0)
         if self.masked is None:
             return found, None
         of_masked = xp.split(gy[xp.asarray(self.masked)], len(firsts), axis=1)
@@ -207,7 +207,7 @@ class Packing:
 
     def sort(self, xp: Any, state: Array) -> Array:
         """Return states (S D, B, H) with the rows as packed ones have them."""
-        return state if self.order is None else state[:, xp.asarray(self.order)]
+        return state if self.order is None else xp.take(state, xp.asarray(self.order), axis=1)
 
     def unsort(self, xp: Any, state: Array) -> Array:
         """Return the inverse of ``sort``."""

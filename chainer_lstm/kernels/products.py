@@ -51,7 +51,9 @@ def columns(x: Array, gates: Sequence[str], wanted: Sequence[str]) -> Array:
     if len(wanted) == 1:
         return x[:, gates.index(wanted[0]) :: len(gates)]
     indexes = [gates.index(name) for name in wanted]
-    return x.reshape(len(x), -1, len(gates))[:, :, indexes].reshape(len(x), -1)
+    units = x.shape[1] // len(gates)
+    parts = x.reshape(len(x), units, len(gates))[:, :, indexes]
+    return parts.reshape(len(x), units * len(wanted))
 
 
 def parts_of(e: Engine, stage: Stage, state: Any, weights: Weights) -> list[Part]:
