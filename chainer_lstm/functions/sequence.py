@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Optional, Union
 
 import chainer
@@ -68,10 +68,9 @@ class SequenceNode(Node):
         """The name in graphs and of hooks."""
         return f'{type(self._plan.cell).__name__}Sequence'
 
-    def check_types(self, given: Sequence[Array]) -> None:
-        dtype = given[0].dtype
-        if dtype.kind != 'f' or any(x.dtype != dtype for x in given):
-            super().check_types(given)
+    @property
+    def kind(self) -> Hashable:
+        return type(self), self._plan.cell, self._cuts
 
     def check_type_forward(self, in_types: Any) -> None:
         states, xs, weights = self._split(in_types)
