@@ -49,8 +49,8 @@ class Node(NamedNode):
         _passed.add(key)
 
     @property
-    def kind(self) -> Hashable:
-        """All that ``check_type_forward`` depends on besides shapes and dtypes."""
+    def kind(self) -> Any:
+        """Hashable: all that ``check_type_forward`` depends on besides shapes and dtypes."""
         return type(self)
 
     def forward_chainerx(self, inputs: tuple) -> tuple:
