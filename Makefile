@@ -23,9 +23,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PY := $(VENV)/bin/python
 # of its own, without Chainer and CuPy: type checkers would take errors from their code
 LINT := $(VENV)-lint/bin
-NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/kernels/cuda/*.cuh)
+NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/cells/*.cuh)
 CPP = $(wildcard chainer_lstm/kernels/*/*.?pp chainer_lstm/kernels/*/*.cu chainer_lstm/kernels/*/*.cuh \
-  tests/kernels/*.hpp)
+  chainer_lstm/cells/*.cuh tests/kernels/*.hpp)
 INSTALLED = pyproject.toml setup.py chainer_lstm.pth build-constraints.txt $(NATIVE)
 
 .PHONY: train test examples bench fuzz docs wheels coverage sanitize lint clean help

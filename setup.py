@@ -32,7 +32,7 @@ setuptools.setup(
             'chainer_lstm.kernels.native._native',
             sorted(str(path) for path in FOLDER.glob('*.cpp')),
             depends=sorted(
-                map(str, [*FOLDER.glob('*.hpp'), *Path('chainer_lstm/kernels/cuda').glob('*.cuh')])
+                map(str, [*FOLDER.glob('*.hpp'), *Path('chainer_lstm/cells').glob('*.cuh')])
             ),
             language='c++',
             extra_compile_args=[

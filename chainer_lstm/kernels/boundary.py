@@ -75,8 +75,8 @@ class _StageKernels:
             array('b', 'gates'),
         ]
         states = [
-            array(self.form.format(state), strides=1, optional=state in self.alone)
-            for state in self.states
+            *(array(self.form.format(state)) for state in self.stage.reads),
+            *(array(self.form.format(state), strides=1, optional=True) for state in self.alone),
         ]
         weights = self._weights(self.alone)
         together = [self._group(self.form, state) for state in self.alone]

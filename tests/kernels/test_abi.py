@@ -1,5 +1,5 @@
-"""The table of kernels' arguments is that of the C++ and CUDA source;
-other libraries are refused.
+"""The kernels of the library have the arguments in ``kernels.boundary``, and its cells are those of
+``cells``; other libraries are refused.
 """
 
 import ctypes.util
@@ -7,72 +7,81 @@ import re
 
 import pytest
 
-from chainer_lstm.kernels import boundary, cuda, native, persistent_engine
+from chainer_lstm import cells
+from chainer_lstm.kernels import boundary, native
 from tests.kernels import cases
-from tests.kernels.test_boundary import SIZES, STAGES, sizes_of
 from tests.kernels.test_native import answer
 
-
-def parameters_of(name):
-    """Return name, shape, optional and written of each array, and the names of the numbers."""
-    text = re.search(
-        rf'__global__ void {name}\((.*?)\) \{{\n', cuda.source('cells.cu'), re.DOTALL
-    ).group(1)
-    arrays = re.findall(r'(const )?STORED\* (\w+) /\*(\([^)]*\))([^*]*)\*/', text)
-    numbers = re.findall(r'index_t (\w+)', text)
-    assert text.count('STORED*') == len(arrays)
-    sizes = {'B': SIZES['batch'], 'H': SIZES['units'], '4H': 4 * SIZES['units']}
-    parsed = [
-        (
-            array,
-            tuple(sizes[axis] for axis in re.findall(r'\w+', shape)),
-            'or null' in rest,
-            not const,
-        )
-        for const, array, shape, rest in arrays
-    ]
-    return parsed, numbers
+FORWARD = boundary.KERNELS['lstm_forward_0'].declarations
 
 
-def test_every_cuda_stage_has_a_row():
-    assert re.findall(r'__global__ void (\w+)\(', cuda.source('cells.cu')) == STAGES
-
-
-@pytest.mark.parametrize('name', STAGES)
-def test_table_is_that_of_the_cuda_source(name):
-    kernel = boundary.KERNELS[name]
-    found = [
-        (argument.name, shape, argument.optional, argument.written)
-        for argument, (shape, *_) in zip(kernel.arguments, kernel.expected(*sizes_of(kernel)))
-    ]
-    arrays, numbers = parameters_of(name)
-    assert found == arrays
-    assert numbers == (['units', 'n'] if 'b' in [array[0] for array in arrays] else ['n'])
-
-
-def test_table_is_that_of_the_library():
+def test_tables_are_those_of_the_library():
     cases.native_engine('baseline')
-    declarations = native.library().chainer_lstm_arguments
+    library = native.library()
     for name, kernel in boundary.KERNELS.items():
-        assert boundary.members(declarations(name.encode()).decode()) == kernel.members
-    assert declarations(b'product') is None
+        assert library.chainer_lstm_arguments(name.encode()).decode() == kernel.declarations
+    for cell in boundary.COMPILED:
+        text = library.chainer_lstm_cell(cell.name.encode()).decode()
+        assert text == boundary.description(cell)
+    for name in (b'lstm', b'lstm_forward_1', b'lstm_forward', b''):
+        assert library.chainer_lstm_arguments(name) is None
+    assert library.chainer_lstm_cell(b'gru') is None
+
+
+def test_declarations():
+    assert FORWARD == (
+        'isize batch; isize units; const T *xw; const T *hu; const T *b; const T *c_prev; '
+        'T *gates; T *c; T *h;'
+    )
+    declarations = boundary.KERNELS['lstm_sequence_backward'].declarations
+    assert 'const index64 *n; const T *U; ' in declarations
+    assert 'const T *gh; isize gh_row; T *gates;' in declarations
+
+
+def test_description():
+    assert boundary.description(cells.lstm) == (
+        'gates a i f o; states c h; product U h all; owns a i f o; reads c; writes c h; needs c'
+    )
 
 
 class FakeLibrary:
-    """What ``ctypes.CDLL`` gives, of a library with these declarations."""
+    """What ``ctypes.CDLL`` gives, of a library with these declarations and cells.
 
-    def __init__(self, edit=lambda name, text: text, present=True):
-        def declarations(name):
-            members = boundary.KERNELS[name.decode()].members
-            text = edit(name.decode(), ''.join(f'{member}; ' for member in members))
+    Args:
+        edit: (name, text) -> the text that the library has in place of it, or None.
+        functions: which of the two functions the library has.
+    """
+
+    def __init__(
+        self,
+        edit=lambda name, text: text,
+        functions=('chainer_lstm_arguments', 'chainer_lstm_cell'),
+    ):
+        texts = {name: kernel.declarations for name, kernel in boundary.KERNELS.items()}
+        texts.update((cell.name, boundary.description(cell)) for cell in boundary.COMPILED)
+
+        def text_of(name):
+            text = edit(name.decode(), texts[name.decode()])
             return None if text is None else text.encode()
 
-        if present:
-            self.chainer_lstm_arguments = declarations
+        for function in functions:
+            setattr(self, function, lambda name: text_of(name))
 
 
 def test_the_same_declarations_are_accepted():
     assert native.mismatch(FakeLibrary()) is None
+
+
+def replaced(wanted, old, new):
+    """An edit of the text of one name."""
+
+    def edit(name, text):
+        if name != wanted:
+            return text
+        assert old is None or old in text
+        return new if old is None else text.replace(old, new)
+
+    return edit
 
 
 @pytest.mark.parametrize(
@@ -84,27 +93,41 @@ def test_the_same_declarations_are_accepted():
         ('const T *xw', 'const float *xw'),
         ('isize units; ', ''),
         ('isize units', 'int units'),
-        ('T *h; ', 'T *h; T *g; '),
+        ('T *h;', 'T *h; T *g;'),
         ('T *h', 'T **h'),
         (None, ''),
         (None, None),
         (None, '?!'),
-        (None, 'isize'),
     ],
 )
 def test_other_declarations_are_refused(old, new):
-    def edit(name, text):
-        if name != 'lstm_fwd':
-            return text
-        assert old is None or old in text
-        return new if old is None else text.replace(old, new)
-
-    error = native.mismatch(FakeLibrary(edit))
-    assert 'built from another version of the source (lstm_fwd has other arguments)' in error
+    error = native.mismatch(FakeLibrary(replaced('lstm_forward_0', old, new)))
+    assert 'built from another version of the source (lstm_forward_0 has other arguments)' in error
 
 
-def test_a_library_without_declarations_is_refused():
-    error = native.mismatch(FakeLibrary(present=False))
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('gates a i f o', 'gates i a f o'),
+        ('states c h', 'states h c'),
+        ('product U h all', 'product U c all'),
+        ('product P_f c f', 'product P_f c i'),
+        ('; product P_i c i', ''),
+        ('owns a i f;', 'owns a i;'),
+        ('needs', 'needs c'),
+        (None, None),
+    ],
+)
+def test_other_cells_are_refused(old, new):
+    error = native.mismatch(FakeLibrary(replaced('peephole', old, new)))
+    assert 'built from another version of the source (the cell peephole is another)' in error
+
+
+@pytest.mark.parametrize(
+    'functions', [(), ('chainer_lstm_arguments',), ('chainer_lstm_cell',)], ids=str
+)
+def test_a_library_without_descriptions_is_refused(functions):
+    error = native.mismatch(FakeLibrary(functions=functions))
     assert re.search('built from another version .* pip install --editable', error)
 
 
@@ -125,7 +148,7 @@ print([(warning.category.__name__, 'NumPy computes' in str(warning.message)) for
     'change',
     [
         f'native._file = lambda: {ctypes.util.find_library("m")!r}',
-        "boundary.KERNELS['exponentials'] = boundary.Kernel(lambda rows: {})",
+        "boundary.KERNELS['exponentials'] = boundary.KERNELS['matmul']",
     ],
     ids=['another library', 'another table'],
 )
@@ -134,40 +157,6 @@ def test_numpy_computes_instead_of_a_library_that_is_refused(change):
     if 'None' in change:
         pytest.skip('this system has no library of the C functions of mathematics')
     assert answer(OTHER_LIBRARY.format(change=change)).splitlines() == [
-        'Engine []',
+        'NumpyEngine []',
         "[('RuntimeWarning', True)]",
     ]
-
-
-@pytest.mark.parametrize(
-    ('text', 'expected'),
-    [
-        ('', []),
-        ('isize n;', ['isize n']),
-        ('isize n, m;', ['isize n', 'isize m']),
-        ('const T* a; T *b, *c;', ['const T *a', 'T *b', 'T *c']),
-        ('const T *a, *b; isize a_row; ', ['const T *a', 'const T *b', 'isize a_row']),
-        ('const index64 *start,  *n;', ['const index64 *start', 'const index64 *n']),
-        ('T * a;', ['T *a']),
-        ('T a[4]; isize n', ['T a[4]', 'isize n']),
-    ],
-)
-def test_members(text, expected):
-    assert boundary.members(text) == expected
-
-
-def test_struct_of_the_persistent_kernels():
-    """Names, order and sizes of the members that Python fills are those of struct Job."""
-    body = re.search(r'struct Job \{(.*?)\n\};', cuda.source('persistent.cuh'), re.DOTALL).group(1)
-    declarations = re.sub(r'//.*', '', body).split(';')
-    found = []
-    for declaration in filter(str.strip, declarations):
-        kind, names = re.fullmatch(
-            r'\s*((?:const )?(?:long long|\w+)\*?) (.*)', declaration
-        ).groups()
-        code = 'u8' if kind.endswith('*') else {'int': 'i4', 'long long': 'i8'}[kind]
-        found += [(name.strip(), code) for name in names.split(',')]
-    assert found == persistent_engine._JOB
-    for direction, kernel in boundary.PERSISTENT.items():
-        for argument in kernel.arguments:
-            assert (argument.name, 'u8') in found, direction

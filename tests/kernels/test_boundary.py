@@ -1,4 +1,4 @@
-"""Every compiled kernel through ``kernels.boundary``: wrong arrays raise before anything runs.
+"""Every kernel of the library through ``kernels.boundary``: wrong arrays raise, nothing runs.
 
 Arrays have no spare memory around them, so AddressSanitizer (``make sanitize``) sees a kernel that
 runs on a wrong one.
@@ -9,9 +9,9 @@ import re
 import numpy
 import pytest
 
-from chainer_lstm.kernels import boundary, cuda, native
+from chainer_lstm.kernels import boundary, native
 from chainer_lstm.kernels.packing import Rows
-from tests.kernels import cases, cuda_on_cpu, fibres
+from tests.kernels import cases
 
 ROWS = Rows((3, 3, 2, 1), 3)
 SIZES = {
@@ -26,10 +26,6 @@ SIZES = {
     'first': ROWS.first,
     'initial': ROWS.initial,
 }
-STAGES = [
-    name for name in boundary.KERNELS if re.search(rf'void {name}\(', cuda.source('cells.cu'))
-]
-PERSISTENT_ROWS = Rows((3, 3), 3)
 
 
 def sizes_of(kernel):
@@ -257,81 +253,6 @@ def test_a_kernel_that_is_not_there(instruction_set, name, dtype):
         match=f'expected a kernel of the library, got {name} of .* for {instruction_set}',
     ):
         native.kernel(instruction_set, name, numpy.dtype(dtype))
-
-
-@pytest.fixture
-def launches(monkeypatch):
-    """The kernels that are launched, which compute nothing."""
-    names = []
-
-    def kernel(file, name, *others, **more):
-        return lambda *arguments, **options: names.append(name)
-
-    monkeypatch.setattr(cuda, 'kernel', kernel)
-    monkeypatch.setattr(cuda, 'sequence_kernel', kernel)
-    return names
-
-
-@pytest.mark.parametrize('dtype', 'efd')
-@pytest.mark.parametrize('name', STAGES)
-def test_cuda_stages(launches, name, dtype):
-    kernel, engine = boundary.KERNELS[name], cuda_on_cpu.CudaOnCpuEngine()
-    like = numpy.zeros(sizes_of(kernel), dtype)
-    arrays = arrays_of(kernel, dtype)
-    engine._launch(name, like, *arrays)
-    assert launches == [name]
-    check_wrong_arrays(
-        kernel, like.shape, arrays, lambda arrays: engine._launch(name, like, *arrays)
-    )
-    for wrong in (arrays[:-1], [*arrays, arrays[-1]]):
-        with pytest.raises(ValueError, match=f'expected {len(arrays)} arrays, got'):
-            engine._launch(name, like, *wrong)
-    for index, argument in enumerate(kernel.arguments):
-        if argument.written and arrays[index].ndim == 2:
-            given = with_one(arrays, index, strided(arrays[index]))
-            refuses(
-                lambda arrays: engine._launch(name, like, *arrays),
-                given,
-                f'expected {argument.name}, which is written into',
-                [True] * len(given),
-            )
-    assert launches == [name]
-
-
-@pytest.mark.parametrize('direction', ['fwd', 'bwd'])
-def test_persistent_kernels(launches, monkeypatch, direction):
-    sequence_kernel = cuda.sequence_kernel
-    engine = fibres.engine(monkeypatch)
-    monkeypatch.setattr(cuda, 'sequence_kernel', sequence_kernel)
-    kernel, rows = boundary.PERSISTENT[f'lstm_sequence_{direction}'], PERSISTENT_ROWS
-    sizes = rows.batch, SIZES['units'], rows.total
-    arrays = arrays_of(kernel, 'f', sizes)
-    names = [argument.name for argument in kernel.arguments]
-    layout = {
-        'first': rows.first,
-        'initial': rows.initial,
-        'reverse': 0,
-        'gh_stride': SIZES['units'],
-    }
-    gates = numpy.zeros((rows.total, 4 * SIZES['units']), 'f')
-    weights = type('Weights', (), {'peepholes': ()})
-    grid = engine._grid(direction, gates, weights, rows, 1)
-
-    def call(arrays):
-        engine._run(grid, rows, [{**dict(zip(names, arrays)), **layout}])
-
-    call(arrays)
-    assert launches == [f'lstm_sequence_{direction}_prepare', f'lstm_sequence_{direction}']
-    check_wrong_arrays(kernel, sizes, arrays, call)
-    for index, argument in enumerate(kernel.arguments):
-        if argument.written:
-            refuses(
-                call,
-                with_one(arrays, index, strided(arrays[index])),
-                f'expected {argument.name}, which is written into',
-                [True] * len(arrays),
-            )
-    assert len(launches) == 2
 
 
 @pytest.mark.parametrize(

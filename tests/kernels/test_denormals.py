@@ -80,7 +80,7 @@ def test_products(engine, threads, shape, dtype):
         assert not engine.matmul(a, b).any()
         out = numpy.ones((M, N), dtype)
         assert not engine.matmul(a, numpy.asfortranarray(b), out).any()
-        assert not engine.affine(a, b.T, numpy.zeros(N, dtype)).any()
+        assert not engine.linear(a, b.T, numpy.zeros(N, dtype)).any()
     assert_denormals_are_kept()
 
 
@@ -135,12 +135,12 @@ import numpy
 from chainer_lstm.kernels import native
 from tests.kernels import test_denormals as tests
 from tests.kernels.test_boundary import boundary
-kernel, units = boundary.KERNELS['sequence_forward'], 2000
+kernel, units = boundary.KERNELS['lstm_sequence_forward'], 2000
 steps = numpy.array([[0, 1, 2, 3, 4], [1, 1, 1, 1, 1]])
 sizes = 5, 1, units, 1, 5, 1, 0
 shapes = [shape for shape, *_ in kernel.expected(*sizes)]
 arrays = [*steps, *(numpy.zeros(shape, 'f') for shape in shapes[2:])]
-call = native.kernel('baseline', 'sequence_forward', numpy.dtype('f'))
+call = native.kernel('baseline', 'lstm_sequence_forward', numpy.dtype('f'))
 usual = tests.mode()
 used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2 ** 22, resource.RLIM_INFINITY))

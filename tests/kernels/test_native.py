@@ -12,8 +12,10 @@ import sys
 import numpy
 import pytest
 
-from chainer_lstm import kernels
-from chainer_lstm.kernels import layout, native, sequence
+from chainer_lstm import cells, kernels
+from chainer_lstm.kernels import native, sequence
+from chainer_lstm.kernels.engines.engine import Gradients, Part, Shape
+from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
 
@@ -86,7 +88,7 @@ def test_step(engine, case, dtype):
 def test_step_in_threads(engine, threads, case, sizes):
     threads(3)
     cases.check_step(engine, numpy, case, 'd', **dict(zip('BIH', sizes)))
-    cases.check_step(engine, numpy, case, 'd', none=('gc', 'gh'), **dict(zip('BIH', sizes)))
+    cases.check_step(engine, numpy, case, 'd', none=('gc',), **dict(zip('BIH', sizes)))
 
 
 @pytest.mark.parametrize('case', cases.STEPS, ids=str)
@@ -119,7 +121,7 @@ def test_matmul(engine, shape, dtype):
     for x in orders(a):
         for y in orders(b):
             numpy.testing.assert_allclose(engine.matmul(x, y), exact, rtol=0, atol=tolerance)
-    y = engine.affine(a, numpy.asfortranarray(b).T, bias)
+    y = engine.linear(a, numpy.asfortranarray(b).T, bias)
     numpy.testing.assert_allclose(y, exact + bias, rtol=0, atol=tolerance)
     out = start.copy()
     engine.matmul(a, b, out)
@@ -132,51 +134,40 @@ def test_matmul_refuses_other_dtypes(engine):
         engine.matmul(x, x)
 
 
-def recurrence(engine, batches, reverse, peepholes, dtype, units=37):
-    """Everything that a layer computes from fixed numbers: h, states, gradients."""
+def recurrence(engine, batches, reverse, cell, dtype, units=37):
+    """Everything that a layer computes from fixed numbers: states, gates, gradients."""
     steps, batch = batches
     random = numpy.random.RandomState(0)
 
     def draw(*shape, scale=1.0):
         return random.uniform(-scale, scale, shape).astype('f').astype(dtype)
 
-    rows, width = Rows(steps, batch, reverse), 11
-    x, h0, c0 = draw(sum(steps), width), draw(batch, units), draw(batch, units)
-    W, b, U, *P = (
-        draw(*shape, scale=2 * units**-0.5)
-        for shape in (
-            (4 * units, width),
-            (4 * units,),
-            (4 * units, units),
-            *[(units, units)] * peepholes,
-        )
-    )
-    weights = sequence.Weights(W, b, U, tuple(P), layout.INTERLEAVED)
-    gradients = (
-        draw(sum(steps), 2 * units)[:, :units],
-        draw(batch, units),
-        draw(batch, units),
-    )  # gh is a part of rows
-    h, saved = sequence.forward(engine, x, weights, h0, c0, rows)
-    results = [h.copy(), rows.last(numpy, saved.h), rows.last(numpy, saved.c), saved.gates.copy()]
-    ((_, without_gates),) = sequence.forward_all(engine, [(x, weights, h0, c0, rows)], keep=False)
-    for y, z in ((saved.h, without_gates.h), (saved.c, without_gates.c)):
+    rows, width, total = Rows(steps, batch, reverse), 11, sum(steps)
+    x, initial = draw(total, width), cell.State(*(draw(batch, units) for _ in cell.states))
+    scale = 2 * units**-0.5
+    weights = {n: draw(*shape, scale=scale) for n, shape in cell.shapes(width, units).items()}
+    output = draw(total, 2 * units)[:, :units]  # a part of rows
+    gradients = Gradients(output, cell.State(*(draw(batch, units) for _ in cell.states)))
+    layer, other = (sequence.layer_of(numpy, cell, weights, rows, x, initial) for _ in range(2))
+    (gates,) = engine.sequence_forward([layer], keep=True)
+    engine.sequence_forward([other], keep=False)
+    for y, z in zip(layer.states, other.states):
         numpy.testing.assert_array_equal(y, z, err_msg='without keeping the gates')
-    gh0, gc0, gpre = engine.recur_backward(saved, weights, rows, *gradients)
-    found = sequence.weight_gradients(engine, saved, gpre, weights, rows)
-    return [*results, gh0, gc0, gpre, *found[:3], *found.peepholes]
+    results = [*(y.copy() for y in layer.states), gates.copy()]
+    (found,) = engine.sequence_backward([layer], [gates], [gradients])
+    return [*results, *found, gates, *sequence.weight_gradients(engine, layer, gates).values()]
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize('peepholes', [0, 3])
+@pytest.mark.parametrize('cell', cells.CELLS.values(), ids=cells.CELLS)
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', LENGTHS.values(), ids=LENGTHS)
-def test_recurrence(engine, threads, batches, reverse, peepholes, dtype, units=37):
-    expected = recurrence(kernels.Engine(), batches, reverse, peepholes, 'd', units)
+def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
+    expected = recurrence(NumpyEngine(), batches, reverse, cell, 'd', units)
     first = None
     for count in (1, 2, 5):
         threads(count)
-        found = recurrence(engine, batches, reverse, peepholes, dtype, units)
+        found = recurrence(engine, batches, reverse, cell, dtype, units)
         tolerance = {'f': 2e-5, 'd': 1e-13}[dtype]
         cases.assert_close(found, expected, (tolerance, tolerance))
         first = first or found
@@ -185,21 +176,46 @@ def test_recurrence(engine, threads, batches, reverse, peepholes, dtype, units=3
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize('peepholes', [0, 3])
+@pytest.mark.parametrize('cell', cells.CELLS.values(), ids=cells.CELLS)
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
-def test_recurrence_in_many_threads(engine, threads, batches, reverse, peepholes, dtype):
-    test_recurrence(engine, threads, batches, reverse, peepholes, dtype, units=180)
+def test_recurrence_in_many_threads(engine, threads, batches, reverse, cell, dtype):
+    test_recurrence(engine, threads, batches, reverse, cell, dtype, units=180)
 
 
 def test_recurrence_is_as_exact_as_with_numpy(engine):
     batches = (20,) * 30, 20
     exact, by_numpy, found = (
-        recurrence(e, batches, False, 0, dtype, 200)
-        for e, dtype in ((kernels.Engine(), 'd'), (kernels.Engine(), 'f'), (engine, 'f'))
+        recurrence(e, batches, False, cells.lstm, dtype, 200)
+        for e, dtype in ((NumpyEngine(), 'd'), (NumpyEngine(), 'f'), (engine, 'f'))
     )
     for x, y, z in zip(exact, by_numpy, found):
         assert numpy.abs(z - x).max() <= 2 * numpy.abs(y - x).max()
+
+
+@pytest.mark.parametrize('direction', ['forward', 'backward'])
+@pytest.mark.parametrize(
+    ('cell', 'dtype', 'steps', 'expected'),
+    [
+        (cells.lstm, 'f', 4, True),
+        (cells.lstm, 'd', 4, True),
+        (cells.peephole, 'f', 4, True),
+        (cells.lstm, 'f', 3, False),
+        (cells.lstm, 'e', 4, False),
+        (cases.CELLS['gru'], 'f', 4, False),
+    ],
+)
+def test_supports(engine, cell, dtype, steps, expected, direction):
+    shape = Shape(steps, 2, 3, 1)
+    assert engine.supports(cell, numpy.dtype(dtype), shape, direction) == expected
+
+
+def activated(engine, pre):
+    """Return the gates of an LSTM of one unit, of pre-activations (B, 4)."""
+    c = numpy.zeros((len(pre), 1), pre.dtype)
+    parts = [Part(pre, cells.lstm.gates)]
+    state = cells.lstm.State(c)
+    return engine.stage_forward(cells.lstm, cells.lstm.stages[0], parts, state)[0]
 
 
 @pytest.mark.parametrize('dtype', 'fd')
@@ -219,7 +235,7 @@ def test_tanh(engine, dtype):
     ).astype(dtype)
     pre = numpy.zeros((len(x), 4), dtype)
     pre[:, 0] = x
-    gates, _, _ = engine.lstm_fwd(pre, None, None, numpy.zeros((len(x), 1), dtype))
+    gates = activated(engine, pre)
     expected = numpy.tanh(x.astype(numpy.longdouble)).astype(dtype)
     expected[numpy.abs(expected) < tiny] *= 0
     spacing = numpy.spacing(numpy.abs(numpy.where(numpy.isnan(expected), 1, expected)))
@@ -236,7 +252,7 @@ def test_sigmoid(engine, dtype):
     )
     pre = numpy.zeros((len(x), 4), dtype)
     pre[:, 1:] = x[:, None]
-    gates, _, _ = engine.lstm_fwd(pre, None, None, numpy.zeros((len(x), 1), dtype))
+    gates = activated(engine, pre)
     expected = 1 / (1 + numpy.exp(-pre[:-2].astype(numpy.longdouble)))
     for g in (1, 2, 3):
         found, exact = gates[:-2, g], expected[:, g].astype(dtype)
@@ -257,16 +273,15 @@ def anywhere(x):
 def test_arrays_at_odd_addresses(engine, dtype):
     for call in cases.CALLS:
         inputs = cases.call_inputs(call, dtype, 4, 7)
-        odd = [x if x is None else anywhere(x) for x in inputs]
-        cases.assert_close(
-            getattr(engine, call.method)(*odd), getattr(engine, call.method)(*inputs), (0, 0)
-        )
+        odd = {name: None if x is None else anywhere(x) for name, x in inputs.items()}
+        found, expected = (cases.run_call(engine, call, each) for each in (odd, inputs))
+        cases.assert_close(list(found.values()), list(expected.values()), (0, 0))
     x, W, b = (
         numpy.random.RandomState(k).rand(*shape).astype(dtype)
         for k, shape in enumerate([(4, 7), (7, 7), (7,)])
     )
     cases.assert_close(
-        engine.affine(*map(anywhere, (x, W, b))), engine.affine(x, W, b), cases.TOLERANCE[dtype]
+        engine.linear(*map(anywhere, (x, W, b))), engine.linear(x, W, b), cases.TOLERANCE[dtype]
     )
     cases.assert_close(engine.exponentials(anywhere(x), True), engine.exponentials(x, True), (0, 0))
 
@@ -312,7 +327,7 @@ def test_exponentials_of_what_is_not_finite(engine):
         'f',
     )
     (y, _, sums), (expected, _, their_sums) = (
-        e.exponentials(x, True) for e in (engine, kernels.Engine())
+        e.exponentials(x, True) for e in (engine, NumpyEngine())
     )
     numpy.testing.assert_allclose(sums, their_sums, rtol=1e-6)
     finite = numpy.isfinite(sums)
@@ -331,29 +346,31 @@ def test_no_function_of_the_c_library_is_called_for_each_number():
 
 def test_nan_and_infinity_go_where_they_go_with_numpy(engine):
     inputs = cases.call_inputs(cases.CALLS[0], 'f', 6, 5)
-    inputs[0][0, 0], inputs[0][1, 5], inputs[-1][2, 3], inputs[-1][3, 1] = (
-        numpy.nan,
-        numpy.inf,
-        numpy.nan,
-        -numpy.inf,
-    )
-    found, expected = engine.lstm_fwd(*inputs), kernels.Engine().lstm_fwd(*inputs)
-    cases.assert_close(found, expected, cases.TOLERANCE['f'])
+    inputs['xw'][0, 0] = numpy.nan
+    inputs['xw'][1, 5] = numpy.inf
+    inputs['c'][2, 3] = numpy.nan
+    inputs['c'][3, 1] = -numpy.inf
+    found, expected = (cases.run_call(e, cases.CALLS[0], inputs) for e in (engine, NumpyEngine()))
+    cases.assert_close(list(found.values()), list(expected.values()), cases.TOLERANCE['f'])
 
 
 def test_two_python_threads_compute_what_one_does():
     engine = cases.native_engine(native.instruction_sets()[0] if native.library() else 'baseline')
-    expected = recurrence(engine, LENGTHS['ragged'], False, 0, 'f', 90)
+    expected = recurrence(engine, LENGTHS['ragged'], False, cells.lstm, 'f', 90)
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for found in pool.map(
-            lambda _: recurrence(engine, LENGTHS['ragged'], False, 0, 'f', 90), range(40)
+            lambda _: recurrence(engine, LENGTHS['ragged'], False, cells.lstm, 'f', 90), range(40)
         ):
             for x, y in zip(found, expected):
                 numpy.testing.assert_array_equal(x, y)
 
 
 def _in_child(pipe):
-    pipe.send(recurrence(kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, 0, 'f', 90)[0])
+    pipe.send(
+        recurrence(kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, cells.lstm, 'f', 90)[
+            0
+        ]
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system does not fork')
@@ -361,7 +378,9 @@ def _in_child(pipe):
 def test_after_a_fork(request):
     cases.native_engine('baseline')
     request.getfixturevalue('threads')(2)
-    expected = recurrence(kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, 0, 'f', 90)[0]
+    expected = recurrence(
+        kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, cells.lstm, 'f', 90
+    )[0]
     context = multiprocessing.get_context('fork')
     for _ in range(3):
         mine, theirs = context.Pipe()
@@ -443,12 +462,12 @@ except ValueError as error:
 )
 def test_without_the_library_numpy_computes(file, reason):
     first, second = answer(WITHOUT.format(file=file)).splitlines()
-    assert first == 'Engine []'
+    assert first == 'NumpyEngine []'
     assert re.search(f"got 'native': it was {reason}", second)
 
 
 def test_dtypes_that_it_cannot_compute_are_left_to_numpy():
-    assert type(kernels.engine_of(numpy.ones(1, numpy.longdouble))) is kernels.Engine
+    assert type(kernels.engine_of(numpy.ones(1, numpy.longdouble))) is NumpyEngine
     if native.library() is not None:
         with pytest.raises(ValueError, match='it computes float16, float32 and float64'):
             kernels.engine_of(numpy.ones(1, numpy.longdouble), 'native')

@@ -70,9 +70,9 @@ def mismatch(found: Any) -> Optional[str]:
     for cell in boundary.COMPILED:
         if _text(found, 'chainer_lstm_cell', cell.name) != boundary.description(cell):
             return _other_version(f'the cell {cell.name} is another')
-    for kernel in boundary.KERNELS.values():
-        if _text(found, 'chainer_lstm_arguments', kernel.name) != kernel.declarations:
-            return _other_version(f'{kernel.name} has other arguments')
+    for name, kernel in boundary.KERNELS.items():
+        if _text(found, 'chainer_lstm_arguments', name) != kernel.declarations:
+            return _other_version(f'{name} has other arguments')
     return None
 
 

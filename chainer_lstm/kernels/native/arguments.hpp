@@ -203,9 +203,12 @@ struct StepForward {
             v.size("inputs", inputs);
             v.rows("x", x), v.array("W", W), v.array("b", b);
         }
-        const auto state = [&](auto s) { v.rows(SIMD::before<Cell, S>(s), before[s]); };
-        each_of<Stage::reads>(state);
-        each_of<Stage::alone>(state);
+        each_of<Stage::reads>([&](auto s) {
+            v.array(SIMD::before<Cell, S>(s), before[s].data);
+            before[s].row = units;
+            before[s].col = 1;
+        });
+        each_of<Stage::alone>([&](auto s) { v.rows(SIMD::before<Cell, S>(s), before[s]); });
         visit_weights<T, Cell, S>(v, weights);
         visit_results<T, Cell, S>(v, gates, now);
     }

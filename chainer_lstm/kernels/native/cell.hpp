@@ -10,17 +10,6 @@
 
 namespace SIMD {
 
-template <typename F, int... K>
-INLINE void repeat(std::integer_sequence<int, K...>, const F& f) {
-    (f(std::integral_constant<int, K>{}), ...);
-}
-
-// f(k) for k in [0, N)
-template <int N, typename F>
-INLINE void repeat(const F& f) {
-    repeat(std::make_integer_sequence<int, N>{}, f);
-}
-
 // f(k) for each k of a set
 template <unsigned set, int K = 0, typename F>
 INLINE void each_of(const F& f) {
@@ -33,6 +22,8 @@ constexpr int stages = std::is_same<typename Cell::Second, NoStage>::value ? 1 :
 
 template <typename Cell>
 constexpr unsigned all_states = (1u << Cell::states) - 1;
+template <typename Cell>
+constexpr unsigned all_gates_of = (1u << Cell::gates) - 1;
 
 // h: the output, of which gradients come at every step of a sequence
 template <typename Cell>
@@ -54,7 +45,6 @@ struct Stage : std::conditional_t<S == 0, typename Cell::First, typename Cell::S
     // states that products alone read; and those that are written up to the end of the stage
     static constexpr unsigned alone = of_products() & ~Base::reads;
     static constexpr unsigned written = Cell::First::writes | (S ? Base::writes : 0);
-    static constexpr bool owns_all = Base::owns == (1u << Cell::gates) - 1;
 };
 
 // the stage that writes the output

@@ -18,7 +18,8 @@ template <typename T>
 void compute(const ExponentialsArguments<T>& k) {
     const isize V = k.classes;
     ThreadPool::run(work_of_an_exponential * k.rows * V, [&](Worker& worker) {
-        for (isize r = worker.begin(k.rows); r < worker.end(k.rows); r++)
+        const isize end = worker.end(k.rows);
+        for (isize r = worker.begin(k.rows); r < end; r++)
             exponentials_row(V, k.x + r * V, k.y ? k.y + r * V : k.y, k.maxima[r], k.sums[r]);
     });
 }
@@ -32,7 +33,8 @@ void compute(const StageForward<T, Cell, S>& k) {
             return forward_row<Cell, S, T>(mine.first, mine.last, {k.gates}, k.products, k.before,
                                            k.gates, k.now);
         }
-        for (isize r = worker.begin(k.batch); r < worker.end(k.batch); r++) {
+        const isize end = worker.end(k.batch);
+        for (isize r = worker.begin(k.batch); r < end; r++) {
             const isize u = r * k.units;
             const Summands<T> sum{k.xw + G * u, k.hu ? k.hu + G * u : k.hu, k.b};
             forward_row<Cell, S, T>(0, k.units, sum, k.products + u, k.before + u, k.gates + G * u,
@@ -108,7 +110,8 @@ void compute(const StepForward<T, Cell, S>& k) {
         product<T>(batch, gates * H, K, a, {weight, 1, K}, bias, gates > 1 && !bias, to);
     });
     ThreadPool::run(work_of_a_unit * batch * H, [&](Worker& worker) {
-        for (isize r = worker.begin(batch); r < worker.end(batch); r++) activate(r, 0, H);
+        const isize end = worker.end(batch);
+        for (isize r = worker.begin(batch); r < end; r++) activate(r, 0, H);
     });
 }
 
@@ -151,9 +154,12 @@ void compute(const StepBackward<T, Cell, S>& k) {
     }
     each_product<Cell, S>([&](auto p, auto state, auto gate) {
         const T* const weight = k.weights[first_weight<Cell, S> + p];
-        if (gate != all_gates && weight)
-            product<T>(batch, H, H, {k.gpre + gate, N, G}, {weight, H, 1}, nullptr,
-                       adds<Cell, S>(Stage::reads, p), k.out[state]);
+        if (gate == all_gates || !weight) return;
+        Arena<T> arena(batch * H);  // the columns of the gate side by side: only these are streamed
+        T* const of_gate = arena.take(batch * H);
+        for (isize u = 0; u < batch * H; u++) of_gate[u] = k.gpre[u * G + gate];
+        product<T>(batch, H, H, {of_gate, H, 1}, {weight, H, 1}, nullptr,
+                   adds<Cell, S>(Stage::reads, p), k.out[state]);
     });
 }
 

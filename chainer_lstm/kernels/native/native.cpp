@@ -55,7 +55,9 @@ struct Declarations {
         return found;
     }
 
-    void add(const char* kind, const std::string& name) { text += (text.empty() ? "" : " ") + (kind + name) + ";"; }
+    void add(const char* kind, const std::string& name) {
+        text += (text.empty() ? "" : " ") + (kind + name) + ";";
+    }
 
     void size(const SIMD::Name& name, isize&) { add("isize ", written(name)); }
     void array(const SIMD::Name& name, float*&) { add("T *", written(name)); }

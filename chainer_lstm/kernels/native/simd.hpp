@@ -60,6 +60,17 @@ struct Vec {
     }
 };
 
+template <typename F, int... K>
+INLINE void repeat(std::integer_sequence<int, K...>, const F& f) {
+    (f(std::integral_constant<int, K>{}), ...);
+}
+
+// f(k) for k in [0, N)
+template <int N, typename F>
+INLINE void repeat(const F& f) {
+    repeat(std::make_integer_sequence<int, N>{}, f);
+}
+
 template <typename T>
 constexpr isize lanes = Vec<T>::lanes;
 
@@ -201,18 +212,15 @@ INLINE Vec<T> sum_of_four(const Vec<T> (&x)[4]) {
     return pick(x02, x13, Low{}) + pick(x02, x13, High{});
 }
 
-// The gates of as many units as a vector has lanes, a vector for each gate. In memory the gates of
-// a unit lie side by side.
+// In memory the gates of a unit lie side by side: G vectors of them are the gates of as many units
+// as a vector has lanes. These functions take them apart, into a vector for each gate, and back.
 
 template <typename T>
-INLINE void load_gates(const T* p, Vec<T> (&g)[4]) {
+INLINE void separate_gates(const Vec<T> (&v)[4], Vec<T> (&g)[4]) {
     typedef typename Order<T>::Even Even;
     typedef typename Order<T>::Odd Odd;
-    constexpr int n = Vec<T>::lanes;
-    const Vec<T> v0 = Vec<T>::load(p), v1 = Vec<T>::load(p + n), v2 = Vec<T>::load(p + 2 * n),
-                 v3 = Vec<T>::load(p + 3 * n);
-    const Vec<T> g02_low = pick(v0, v1, Even{}), g02_high = pick(v2, v3, Even{});
-    const Vec<T> g13_low = pick(v0, v1, Odd{}), g13_high = pick(v2, v3, Odd{});
+    const Vec<T> g02_low = pick(v[0], v[1], Even{}), g02_high = pick(v[2], v[3], Even{});
+    const Vec<T> g13_low = pick(v[0], v[1], Odd{}), g13_high = pick(v[2], v[3], Odd{});
     g[0] = pick(g02_low, g02_high, Even{});
     g[1] = pick(g13_low, g13_high, Even{});
     g[2] = pick(g02_low, g02_high, Odd{});
@@ -220,29 +228,26 @@ INLINE void load_gates(const T* p, Vec<T> (&g)[4]) {
 }
 
 template <typename T>
-INLINE void store_gates(T* p, const Vec<T> (&g)[4]) {
+INLINE void join_gates(const Vec<T> (&g)[4], Vec<T> (&v)[4]) {
     typedef typename Order<T>::Low Low;
     typedef typename Order<T>::High High;
-    constexpr int n = Vec<T>::lanes;
     const Vec<T> g02_low = pick(g[0], g[2], Low{}), g02_high = pick(g[0], g[2], High{});
     const Vec<T> g13_low = pick(g[1], g[3], Low{}), g13_high = pick(g[1], g[3], High{});
-    pick(g02_low, g13_low, Low{}).store(p);
-    pick(g02_low, g13_low, High{}).store(p + n);
-    pick(g02_high, g13_high, Low{}).store(p + 2 * n);
-    pick(g02_high, g13_high, High{}).store(p + 3 * n);
+    v[0] = pick(g02_low, g13_low, Low{});
+    v[1] = pick(g02_low, g13_low, High{});
+    v[2] = pick(g02_high, g13_high, Low{});
+    v[3] = pick(g02_high, g13_high, High{});
 }
 
-// of other cells, number by number
+// of cells with another number of gates, number by number
 template <typename T, int G>
-INLINE void load_gates(const T* p, Vec<T> (&g)[G]) {
-    for (int k = 0; k < G; k++)
-        for (int j = 0; j < lanes<T>; j++) g[k].v[j] = p[j * G + k];
+INLINE void separate_gates(const Vec<T> (&v)[G], Vec<T> (&g)[G]) {
+    for (int k = 0; k < G * lanes<T>; k++) g[k % G].v[k / G] = v[k / lanes<T>].v[k % lanes<T>];
 }
 
 template <typename T, int G>
-INLINE void store_gates(T* p, const Vec<T> (&g)[G]) {
-    for (int k = 0; k < G; k++)
-        for (int j = 0; j < lanes<T>; j++) p[j * G + k] = g[k].v[j];
+INLINE void join_gates(const Vec<T> (&g)[G], Vec<T> (&v)[G]) {
+    for (int k = 0; k < G * lanes<T>; k++) v[k / lanes<T>].v[k % lanes<T>] = g[k % G].v[k / G];
 }
 
 }  // namespace SIMD

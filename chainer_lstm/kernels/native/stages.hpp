@@ -18,8 +18,9 @@ struct Summands {
 
 // units [first, last); `products` are those to a single gate
 template <typename Cell, int S, typename T>
-void forward_row(isize first, isize last, Summands<T> sum, Products<Cell, S, const T> products,
-                 States<Cell, const T> before, T* gates /*or null*/, States<Cell, T> now) {
+void forward_row(isize first, isize last, const Summands<T>& sum,
+                 const Products<Cell, S, const T>& products, const States<Cell, const T>& before,
+                 T* gates /*or null*/, const States<Cell, T>& now) {
     typedef Stage<Cell, S> Stage;
     constexpr int G = Cell::gates;
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
@@ -45,14 +46,14 @@ void forward_row(isize first, isize last, Summands<T> sum, Products<Cell, S, con
     });
 }
 
-// Units [first, last). The gates of the stage are written to gpre, which may be `gates`. A gradient
-// may be null, as `output`, which is added to the gradient with respect to the output.
+// Units [first, last). The gates that the stage owns are written to gpre, which may be `gates`. A
+// gradient may be null, as `output`, which is added to the gradient with respect to the output.
 template <typename Cell, int S, typename T>
-void backward_row(isize first, isize last, const T* gates, States<Cell, const T> before,
-                  States<Cell, const T> now, States<Cell, const T> gradients,
-                  const T* output /*or null*/, T* gpre, States<Cell, T> out) {
+void backward_row(isize first, isize last, const T* gates, const States<Cell, const T>& before,
+                  const States<Cell, const T>& now, const States<Cell, const T>& gradients,
+                  const T* output /*or null*/, T* gpre, const States<Cell, T>& out) {
     typedef Stage<Cell, S> Stage;
-    constexpr int G = Cell::gates, h = output_state<Cell>;
+    constexpr int G = Cell::gates;
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
         Vec<T> g[G], pre[G], old_states[Cell::states], new_states[Cell::states], grad[Cell::states];
         load_gates(gates + G * u, g, n);
@@ -62,16 +63,15 @@ void backward_row(isize first, isize last, const T* gates, States<Cell, const T>
             [&](auto s) __attribute__((always_inline)) { new_states[s] = load(now[s] + u, n); });
         each_of<Stage::written>([&](auto s) __attribute__((always_inline)) {
             grad[s] = load_or_zero(gradients[s], u, n);
-            if constexpr (s == h) grad[s] += load_or_zero(output, u, n);
+            if constexpr (s == output_state<Cell>) grad[s] += load_or_zero(output, u, n);
         });
         Stage::backward(g, old_states, new_states, grad, pre);
-        if constexpr (Stage::owns_all) {
-            store_gates(gpre + G * u, pre, n);
-        } else {
+        constexpr unsigned others = all_gates_of<Cell> & ~Stage::owns;
+        if constexpr (others != 0) {
             if (gpre != gates) load_gates(gpre + G * u, g, n);
-            each_of<Stage::owns>([&](auto k) __attribute__((always_inline)) { g[k] = pre[k]; });
-            store_gates(gpre + G * u, g, n);
+            each_of<others>([&](auto k) __attribute__((always_inline)) { pre[k] = g[k]; });
         }
+        store_gates(gpre + G * u, pre, n);
         each_of<Stage::reads>(
             [&](auto s) __attribute__((always_inline)) { store(out[s] + u, grad[s], n); });
     });

@@ -28,20 +28,25 @@ INLINE void store(T* p, Vec<T> x, isize n) {
     std::memcpy(p, part, n * sizeof(T));
 }
 
+// the gates of n units from p on, a vector for each gate
 template <typename T, int G>
 INLINE void load_gates(const T* p, Vec<T> (&g)[G], isize n) {
-    if (n == lanes<T>) return load_gates(p, g);
     T part[G * lanes<T>] = {};
-    std::memcpy(part, p, G * n * sizeof(T));
-    load_gates(part, g);
+    if (n < lanes<T>) p = static_cast<T*>(std::memcpy(part, p, G * n * sizeof(T)));
+    Vec<T> v[G];
+    UNROLL
+    for (int k = 0; k < G; k++) v[k] = Vec<T>::load(p + k * lanes<T>);
+    separate_gates(v, g);
 }
 
 template <typename T, int G>
 INLINE void store_gates(T* p, const Vec<T> (&g)[G], isize n) {
-    if (n == lanes<T>) return store_gates(p, g);
-    T part[G * lanes<T>];
-    store_gates(part, g);
-    std::memcpy(p, part, G * n * sizeof(T));
+    T part[G * lanes<T>], *const to = n < lanes<T> ? part : p;
+    Vec<T> v[G];
+    join_gates(g, v);
+    UNROLL
+    for (int k = 0; k < G; k++) v[k].store(to + k * lanes<T>);
+    if (to == part) std::memcpy(p, part, G * n * sizeof(T));
 }
 
 // y (n,) or null = exp(x - maximum), of which sum is the sum
