@@ -11,7 +11,6 @@ import chainer.functions as F
 import numpy
 
 from chainer_lstm.cells import Cell, Stage
-from chainer_lstm.functions import outputs
 from chainer_lstm.functions.node import cast
 from chainer_lstm.functions.plan import Output, Plan
 from chainer_lstm.kernels import products
@@ -89,7 +88,7 @@ def run_step(
         gates, found = run_stage(cell, stage, parts, found, weights, noise)
         parts = [Part(gate, (name,)) for name, gate in zip(cell.gates, gates)]
     whole = [
-        value if rest is None else outputs.concat((value, rest))
+        value if rest is None else F.concat((value, rest), axis=0)
         for value, rest in zip(found, rests)
     ]
     return gates, found, found._make(whole)
@@ -141,7 +140,7 @@ def run_sequence(
     y = _unpacked(packing, x, firsts[-plan.directions :], outs)
     if len(xs) > 1:
         ends = list(itertools.accumulate(len(v) for v in xs))
-        return [*results, *outputs.split_axis(y, ends[:-1])]
+        return [*results, *F.split_axis(y, ends[:-1], axis=0)]
     lead = xs[0].shape[:-1]
     if plan.swapped:
         y = F.reshape(y, (lead[1], lead[0], y.shape[-1]))
@@ -177,7 +176,7 @@ def _run_layer(
 def _sorted(packing: Any, state: chainer.Variable, inv: bool = False) -> chainer.Variable:
     if packing.order is None:
         return state
-    return outputs.permutate(state, _index(packing.order, state), axis=1, inv=inv)
+    return F.permutate(state, _index(packing.order, state), axis=1, inv=inv)
 
 
 def _permuted(x: chainer.Variable, packing: Any, inv: bool = False) -> chainer.Variable:

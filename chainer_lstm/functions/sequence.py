@@ -330,7 +330,8 @@ def apply(
     shapes = tuple(v.shape for v in inputs[count + len(xs) :])
     layers = len(shapes) // plan.form.count
     of_states = [v.shape for v in inputs[:count]]
-    outer = () if layers == 1 and len(of_states[0]) == 2 else (layers,)
+    plain = layers == 1 and not plan.form.stacked and all(len(s) == 2 for s in of_states)
+    outer = () if plain else (layers,)
     units = of_states[0][-1] if of_states[0] else 0
     names = [f'{name}x' for name in plan.cell.states]
     # in Chainer's order, h first
@@ -358,15 +359,17 @@ def check_weights(plan: Plan, got: tuple[tuple[int, ...], ...], inputs: int, uni
     Raises:
         ValueError: one does not fit.
     """
-    form, count = plan.form, plan.form.count
-    expected = shapes_of(form, plan.directions, len(got) // count, inputs, units)
+    form = plan.form
+    expected = shapes_of(form, plan.directions, len(got) // form.count, inputs, units)
     if got == expected:
         return
     at = next(at for at in range(len(got)) if got[at] != expected[at])
-    k, j = divmod(at, count)
-    raise ValueError(
-        form.refusal(k, j, got[k * count :], expected[k * count :], k < plan.directions)
-    )
+    error = f'expected {form.name(*divmod(at, form.count))} of shape {expected[at]}, got {got[at]}'
+    same_rows = got[at][:1] == expected[at][:1] and len(got[at]) == len(expected[at]) == 2
+    if at < plan.directions * form.count and same_rows and expected[at][1] == inputs:
+        # Chainer's words, where the input does not fit
+        error = f'Inconsistent input size in input values and weight parameters: {error}'
+    raise ValueError(error)
 
 
 def sequence(
@@ -495,4 +498,6 @@ def _check_layers(cell: Cell, directions: int, weights: Any) -> None:
             )
     b = weights[0][1]
     if b.ndim != 1:
-        raise ValueError(f'expected weights[0][1] (b) of shape (GH,), got {b.shape}')
+        raise ValueError(
+            f'expected weights[0][1] (b) of shape ({len(cell.inputs)}H,), got {b.shape}'
+        )
