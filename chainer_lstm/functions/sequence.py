@@ -332,7 +332,7 @@ def apply(
     of_states = [v.shape for v in inputs[:count]]
     plain = layers == 1 and not plan.form.stacked and all(len(s) == 2 for s in of_states)
     outer = () if plain else (layers,)
-    units = of_states[0][-1] if of_states[0] else 0
+    units = of_states[-1][-1] if of_states[-1] else 0
     names = [f'{name}x' for name in plan.cell.states]
     # in Chainer's order, h first
     checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, units)
@@ -460,8 +460,9 @@ def lstm_sequence(
             (index ``D * layer + direction``), or (B, H) if there is only one.
         xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
         weights: for each layer and direction W (4H, I), b (4H,), U (4H, H);
-            gates interleaved as in ``lstm``.  With P_i, P_f, P_o (H, H) besides, the cell is
-            ``cells.peephole``.  Later layers take D * H inputs.
+            gates interleaved as in ``lstm``.  Where more are given, such as P_i, P_f, P_o (H, H)
+            besides, the cell is the one of ``cells.CELLS`` that has as many.  Later layers take
+            D * H inputs.
         bidirectional: D = 2 instead of 1.
         dropout: ratio, on the inputs of every layer but the first.
 
@@ -476,8 +477,9 @@ def lstm_sequence(
     """
     hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
     first = weights[0] if isinstance(weights, (list, tuple)) and weights else ()
-    is_long = isinstance(first, (list, tuple)) and len(first) > len(cells.lstm.weights)
-    cell = cells.peephole if is_long else cells.lstm
+    count = len(first) if isinstance(first, (list, tuple)) else 0
+    found = (cell for cell in cells.CELLS.values() if len(cell.weights) == count)
+    cell = next(found, cells.lstm)
     new, ys = _run(cell, (cx, hx), xs, weights, 2 if bidirectional else 1, dropout)
     return new.h, new.c, ys
 
