@@ -398,7 +398,7 @@ CALLS = {
                 (
                     zeros(4, 2, 6),
                     ValueError,
-                    r'weights\[0\] of shapes \[\(12, 6\), .* got \[\(12, 5\)',
+                    r'weights\[0\]\[0\] of shape \(12, 6\), got \(12, 5\)',
                 ),
                 (
                     zeros(4, 3, 5),
@@ -437,7 +437,11 @@ CALLS = {
                     ValueError,
                     r'of shape \(4H,\), got \(\)',
                 ),
-                ([(zeros(12, 4), zeros(12), zeros(12, 3))], ValueError, r'weights\[0\]\[0\] of shape \(12, 5\), got \(12, 4\)'),
+                (
+                    [(zeros(12, 4), zeros(12), zeros(12, 3))],
+                    ValueError,
+                    r'weights\[0\]\[0\] of shape \(12, 5\), got \(12, 4\)',
+                ),
                 (
                     [
                         (zeros(12, 5), zeros(12), zeros(12, 3)),
