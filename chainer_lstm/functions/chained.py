@@ -27,7 +27,10 @@ class Chained(Node):
 
     cell: Cell
     names: Sequence[str]
-    weights: Mapping[str, Callable[..., Any]]
+
+    @property
+    def weights(self) -> Mapping[str, Callable[..., Any]]:
+        raise NotImplementedError
 
     def weight_gradients(
         self,

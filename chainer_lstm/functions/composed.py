@@ -11,7 +11,6 @@ import chainer.functions as F
 import numpy
 
 from chainer_lstm.cells import Cell, Stage
-from chainer_lstm.functions import outputs
 from chainer_lstm.functions.node import cast
 from chainer_lstm.functions.plan import Output, Plan
 from chainer_lstm.kernels import products
@@ -46,12 +45,15 @@ def run_stage(
         if value is not None:
             W = weights[product.weight]
             bias = None if product.bias is None else weights[product.bias]
-            y = W(value) if callable(W) else F.linear(value, W, bias)
-            parts.append(Part(y, product.gates))
+            parts.append(Part(_product(W, value, bias), product.gates))
     gates = products.gates_of(cell, parts)
     activated, found = stage.forward(F, gates, state, *noise)
     new = {name: getattr(found, name) for name in stage.writes}
     return gates._replace(**dict(zip(stage.gates, activated))), state._replace(**new)
+
+
+def _product(W: Any, value: chainer.Variable, bias: Any) -> Any:
+    return W(value) if callable(W) else F.linear(value, W, bias)
 
 
 def run_step(
@@ -73,18 +75,20 @@ def run_step(
         The gates and the new state (B, H), and the new state (B0, H).
     """
     batch = len(parts[0].value)
-    now, rests = [], []
+    now = []
+    rests = []
     for value in state:
         more = value is not None and len(value) > batch
         head, rest = F.split_axis(value, [batch], axis=0) if more else (value, None)
         now.append(head)
         rests.append(rest)
     found = state._make(now)
+    gates: Any = None
     for stage in stages:
         gates, found = run_stage(cell, stage, parts, found, weights, noise)
         parts = [Part(gate, (name,)) for name, gate in zip(cell.gates, gates)]
     whole = [
-        value if rest is None else outputs.concat((value, rest))
+        value if rest is None else F.concat((value, rest), axis=0)
         for value, rest in zip(found, rests)
     ]
     return gates, found, found._make(whole)
@@ -136,7 +140,7 @@ def run_sequence(
     y = _unpacked(packing, x, firsts[-plan.directions :], outs)
     if len(xs) > 1:
         ends = list(itertools.accumulate(len(v) for v in xs))
-        return [*results, *outputs.split_axis(y, ends[:-1])]
+        return [*results, *F.split_axis(y, ends[:-1], axis=0)]
     lead = xs[0].shape[:-1]
     if plan.swapped:
         y = F.reshape(y, (lead[1], lead[0], y.shape[-1]))
@@ -152,7 +156,7 @@ def _run_layer(
     weights = {name: cast(w, dtype) for name, w in plan.form.variables(group).items()}
     first = x.dtype
     x, state = cast(x, dtype), state._make(cast(s, dtype) for s in state)
-    pre = F.linear(x, weights['W'], weights['b']) if len(x) else None
+    pre: Any = F.linear(x, weights['W'], weights['b']) if len(x) else None
     ends = list(itertools.accumulate(plan.packing.sizes))
     steps = list(zip(ends, plan.packing.sizes))
     ys = []
@@ -172,7 +176,7 @@ def _run_layer(
 def _sorted(packing: Any, state: chainer.Variable, inv: bool = False) -> chainer.Variable:
     if packing.order is None:
         return state
-    return outputs.permutate(state, _index(packing.order, state), axis=1, inv=inv)
+    return F.permutate(state, _index(packing.order, state), axis=1, inv=inv)
 
 
 def _permuted(x: chainer.Variable, packing: Any, inv: bool = False) -> chainer.Variable:

@@ -4,7 +4,8 @@ threads of BLAS that go on spinning would slow down the LSTM after it.
 
 from __future__ import annotations
 
-from typing import Optional
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import chainer
 import chainer.functions as F
@@ -24,7 +25,7 @@ class Linear(function_node.FunctionNode):
 
     names = ('x', 'W', 'b')
 
-    def check_type_forward(self, in_types):
+    def check_type_forward(self, in_types: Any) -> None:
         argname(in_types, self.names)
         x, W, b = in_types
         type_check.expect(
@@ -37,12 +38,12 @@ class Linear(function_node.FunctionNode):
         )
         type_check.expect(x.shape[1] == W.shape[1], b.shape[0] == W.shape[0])
 
-    def forward(self, inputs):
+    def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs((0, 1, 2))
         self.shapes = [x.shape for x in inputs]
         return (engine_of(inputs[0]).linear(*inputs),)
 
-    def backward(self, indexes, grad_outputs):
+    def backward(self, indexes: Sequence[int], grad_outputs: tuple) -> tuple:
         check_unchanged(self)
         inputs = self.get_retained_inputs()
         grad_outputs = (

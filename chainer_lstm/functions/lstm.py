@@ -25,7 +25,6 @@ from chainer_lstm.functions.step import (
     StepNode,
     check_axes,
     inputs_of,
-    pending,
 )
 from chainer_lstm.kernels.engines.engine import Part
 
@@ -143,19 +142,16 @@ def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> 
     if is_static():
         return composed_step(cell, state, F.linear(x, weights['W'], weights['b']), weights)
     first = cell.stages[0]
-    named = {'x': x, **weights}
-    for name, value in zip(cell.states, state):
-        if value is not None:
-            named[name] = value
+    named = {'x': x, **weights, **state._asdict()}
     inputs = inputs_of(cell, first)
-    last = cell.states[-1]
-    names = inputs.required if getattr(state, last) is None else inputs.all
-    node = (StepNode if len(cell.stages) == 1 else FirstStage)(cell, names)
-    found = node.apply(tuple([named.get(name) for name in names]))
+    names = inputs.required if state[-1] is None else inputs.all
+    given = tuple([named.get(name) for name in names])
     if len(cell.stages) == 1:
-        return cell.State(*found)
+        return cell.State(*StepNode(cell, names).apply(given))
+    node = FirstStage(cell, names)
+    found = node.apply(given)
     second = SecondStage(node)
-    named.update(zip((*first.writes, *pending(cell)), found))
+    named.update(zip((*first.writes, *inputs.pending), found))
     more = second.apply(tuple([variable(name, named[name]) for name in second.names]))
     new = dict(zip(first.writes, found))
     new.update(zip(cell.stages[1].writes, more))

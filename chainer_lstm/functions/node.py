@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NoReturn, Optional, Union
 
 import chainer
@@ -14,6 +14,10 @@ from chainer_lstm import kernels
 from chainer_lstm.chainer_private import NamedNode, connect, unchecked_variable
 
 Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
+
+
+_MOST_PASSED = 1024
+_passed: set[Hashable] = set()  # kinds, shapes and dtypes of inputs that have passed the checks
 
 
 class Node(NamedNode):
@@ -35,8 +39,19 @@ class Node(NamedNode):
         return _connected(self, variables, self.forward(given))
 
     def check_types(self, given: Sequence[Any]) -> None:
-        """Check the types of the inputs, by ``check_type_forward``."""
+        """Check the types of the inputs by ``check_type_forward``, once for each kind of node."""
+        key = (self.kind, *[(x.shape, x.dtype) for x in given])
+        if key in _passed:
+            return
         self._check_data_type_forward(given)
+        if len(_passed) >= _MOST_PASSED:
+            _passed.clear()
+        _passed.add(key)
+
+    @property
+    def kind(self) -> Any:
+        """Hashable: all that ``check_type_forward`` depends on besides shapes and dtypes."""
+        return type(self)
 
     def forward_chainerx(self, inputs: tuple) -> tuple:
         refuse_chainerx()

@@ -5,16 +5,12 @@ for gradients that broadcast to it (see ``node.full``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional, Union
+from typing import Optional
 
 import chainer
-import numpy
 from chainer import function_node
 from chainer.functions.array import concat as _concat
-from chainer.functions.array import permutate as _permutate
 from chainer.functions.array import reshape as _reshape
-from chainer.functions.array import split_axis as _split_axis
-from chainer.functions.array import transpose as _transpose
 
 from chainer_lstm.functions.node import full
 
@@ -34,19 +30,7 @@ class Concat(_FullGradients, _concat.Concat):
     pass
 
 
-class Permutate(_FullGradients, _permutate.Permutate):
-    pass
-
-
 class Reshape(_FullGradients, _reshape.Reshape):
-    pass
-
-
-class SplitAxis(_FullGradients, _split_axis.SplitAxis):
-    pass
-
-
-class Transpose(_FullGradients, _transpose.Transpose):
     pass
 
 
@@ -64,25 +48,6 @@ def all_rows(new: chainer.Variable, rest: Optional[chainer.Variable]) -> chainer
     return concat((new, rest)) if len(new) else rest
 
 
-def permutate(
-    x: chainer.Variable, indices: numpy.ndarray, axis: int = 0, inv: bool = False
-) -> chainer.Variable:
-    """Return x with its rows along an axis in the order of ``indices``; ``inv`` for the inverse."""
-    return Permutate(indices, axis, inv).apply((x,))[0]
-
-
 def reshape(x: chainer.Variable, shape: tuple[int, ...]) -> chainer.Variable:
     """Return x in another shape."""
     return x if x.shape == shape else Reshape(shape).apply((x,))[0]
-
-
-def split_axis(
-    x: chainer.Variable, indices: Union[Sequence[int], numpy.ndarray], axis: int = 0
-) -> tuple[chainer.Variable, ...]:
-    """Return the parts of x that begin at ``indices``, and the one before them."""
-    return SplitAxis(indices, axis).apply((x,))
-
-
-def transpose(x: chainer.Variable, axes: tuple[int, ...]) -> chainer.Variable:
-    """Return x with its axes in another order."""
-    return Transpose(axes).apply((x,))[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Optional, Union
 
 import chainer
@@ -68,10 +68,9 @@ class SequenceNode(Node):
         """The name in graphs and of hooks."""
         return f'{type(self._plan.cell).__name__}Sequence'
 
-    def check_types(self, given: Sequence[Array]) -> None:
-        dtype = given[0].dtype
-        if dtype.kind != 'f' or any(x.dtype != dtype for x in given):
-            super().check_types(given)
+    @property
+    def kind(self) -> Hashable:
+        return type(self), self._plan.cell, self._cuts
 
     def check_type_forward(self, in_types: Any) -> None:
         states, xs, weights = self._split(in_types)
@@ -331,12 +330,14 @@ def apply(
     shapes = tuple(v.shape for v in inputs[count + len(xs) :])
     layers = len(shapes) // plan.form.count
     of_states = [v.shape for v in inputs[:count]]
-    outer = () if layers == 1 and len(of_states[0]) == 2 else (layers,)
-    units = of_states[0][-1] if of_states[0] else 0
+    plain = layers == 1 and not plan.form.stacked and all(len(s) == 2 for s in of_states)
+    outer = () if plain else (layers,)
+    units = of_states[-1][-1] if of_states[-1] else 0
     names = [f'{name}x' for name in plan.cell.states]
     # in Chainer's order, h first
     checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, units)
     check_weights(plan, shapes, inputs[count].shape[-1], units)
+    outputs: Sequence[chainer.Variable]
     if is_static():
         outputs = composed.run_sequence(
             plan,
@@ -358,15 +359,17 @@ def check_weights(plan: Plan, got: tuple[tuple[int, ...], ...], inputs: int, uni
     Raises:
         ValueError: one does not fit.
     """
-    form, count = plan.form, plan.form.count
-    expected = shapes_of(form, plan.directions, len(got) // count, inputs, units)
+    form = plan.form
+    expected = shapes_of(form, plan.directions, len(got) // form.count, inputs, units)
     if got == expected:
         return
     at = next(at for at in range(len(got)) if got[at] != expected[at])
-    k, j = divmod(at, count)
-    raise ValueError(
-        form.refusal(k, j, got[k * count :], expected[k * count :], k < plan.directions)
-    )
+    error = f'expected {form.name(*divmod(at, form.count))} of shape {expected[at]}, got {got[at]}'
+    same_rows = got[at][:1] == expected[at][:1] and len(got[at]) == len(expected[at]) == 2
+    if at < plan.directions * form.count and same_rows and expected[at][1] == inputs:
+        # Chainer's words, where the input does not fit
+        error = f'Inconsistent input size in input values and weight parameters: {error}'
+    raise ValueError(error)
 
 
 def sequence(
@@ -409,15 +412,24 @@ def sequence(
     return _run(cell, states, xs, weights, 2 if bidirectional else 1, dropout)
 
 
-def _run(cell, states, xs, weights, directions, dropout):
+def _run(
+    cell: Cell,
+    states: Sequence[chainer.Variable],
+    xs: Any,
+    weights: Sequence[Sequence[Input]],
+    directions: int,
+    dropout: float,
+) -> tuple[Any, Any]:
     dense = not isinstance(xs, (list, tuple))
     if dense:
         xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        sizes, given = (xs.shape[1],) * xs.shape[0], (xs,)
+        sizes = (xs.shape[1],) * xs.shape[0]
+        given: Sequence[Input] = (xs,)
     else:
-        sizes, given = checks.steps(xs), xs
+        sizes = checks.steps(xs)
+        given = xs
     _check_layers(cell, directions, weights)
     packing = packing_of_steps(sizes, _batch(states[0], sizes))
     plan = Plan(cell, packing, weights_of(cell), directions, dropout)
@@ -448,8 +460,9 @@ def lstm_sequence(
             (index ``D * layer + direction``), or (B, H) if there is only one.
         xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
         weights: for each layer and direction W (4H, I), b (4H,), U (4H, H);
-            gates interleaved as in ``lstm``.  With P_i, P_f, P_o (H, H) besides, the cell is
-            ``cells.peephole``.  Later layers take D * H inputs.
+            gates interleaved as in ``lstm``.  Where more are given, such as P_i, P_f, P_o (H, H)
+            besides, the cell is the one of ``cells.CELLS`` that has as many.  Later layers take
+            D * H inputs.
         bidirectional: D = 2 instead of 1.
         dropout: ratio, on the inputs of every layer but the first.
 
@@ -464,13 +477,14 @@ def lstm_sequence(
     """
     hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
     first = weights[0] if isinstance(weights, (list, tuple)) and weights else ()
-    is_long = isinstance(first, (list, tuple)) and len(first) > len(cells.lstm.weights)
-    cell = cells.peephole if is_long else cells.lstm
+    count = len(first) if isinstance(first, (list, tuple)) else 0
+    found = (cell for cell in cells.CELLS.values() if len(cell.weights) == count)
+    cell = next(found, cells.lstm)
     new, ys = _run(cell, (cx, hx), xs, weights, 2 if bidirectional else 1, dropout)
     return new.h, new.c, ys
 
 
-def _check_layers(cell, directions, weights):
+def _check_layers(cell: Cell, directions: int, weights: Any) -> None:
     if not checks.sequence('weights', weights, 'those of each layer') or len(weights) % directions:
         raise ValueError(
             f'expected weights of each layer and direction, {directions} a layer, '
@@ -486,4 +500,6 @@ def _check_layers(cell, directions, weights):
             )
     b = weights[0][1]
     if b.ndim != 1:
-        raise ValueError(f'expected weights[0][1] (b) of shape (GH,), got {b.shape}')
+        raise ValueError(
+            f'expected weights[0][1] (b) of shape ({len(cell.inputs)}H,), got {b.shape}'
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Optional
 
 import chainer
@@ -32,7 +32,7 @@ Named = Mapping[str, Any]
 
 
 class Inputs:
-    """The names of the inputs of a stage's node, in their order."""
+    """The names of the inputs of a stage's node, in their order, and which outputs it retains."""
 
     def __init__(self, cell: Cell, stage: Stage) -> None:
         self.first = stage is cell.stages[0]
@@ -50,6 +50,8 @@ class Inputs:
         self.required = tuple(required)
         # states that come through products alone, and the weights of these: a first step lacks them
         self.all = (*required, *optional)
+        self.retained = tuple([k for k, s in enumerate(stage.writes) if s in stage.needs])
+        self.pending = pending(cell) if self.first else ()
 
 
 @functools.cache
@@ -88,6 +90,10 @@ class StageNode(Chained):
     def label(self) -> str:
         """The name in graphs and of hooks."""
         return f'{type(self.cell).__name__}Step'
+
+    @property
+    def kind(self) -> Hashable:
+        return type(self), self.cell, self.names
 
     def state_of(self, named: Named, batch: int) -> Any:
         """Return the states among the inputs, the rows that the step advances."""
@@ -133,7 +139,7 @@ class StepNode(StageNode):
 
     @property
     def weights(self) -> Any:
-        return products.weight_gradients(self.cell, self.stage, self.cell.gates)
+        return products.weight_gradients(self.cell, self.stage, tuple(self.cell.gates))
 
     def apply(self, inputs: tuple) -> tuple:
         try:
@@ -189,21 +195,23 @@ class StepNode(StageNode):
         self.shapes = [x.shape for x in inputs]
         if not chainer.config.type_check:
             self.check_broadcasting()
+        cell, of_stage = self.cell, inputs_of(self.cell, self.stage)
+        self.retain_outputs(of_stage.retained)
         given = dict(zip(self.names, inputs))
         x = given['x']
-        engine, batch = engine_of(x), len(x)
-        named = dict(zip(self.names, widened(engine, inputs)))
-        state = self.state_of(named, batch)
-        if self.cell.noise and chainer.config.train and not self.noise:
+        engine = engine_of(x)
+        wide = widened(engine, inputs)
+        named = given if wide is inputs else dict(zip(self.names, wide))
+        state = self.state_of(named, len(x))
+        if cell.noise and chainer.config.train and not self.noise:
             like = named[self.names[0]]
-            self.noise = self.cell.draw(engine.xp, (batch, *like.shape[1:]), like.dtype)
+            self.noise = cell.draw(engine.xp, (len(x), *like.shape[1:]), like.dtype)
         self.gates, found = self.compute(engine, named, state)
-        writes = self.stage.writes
-        self.retain_outputs([k for k, name in enumerate(writes) if name in self.stage.needs])
-        outputs = [self._output(engine, getattr(found, s), given.get(s), x) for s in writes]
-        for name in pending(self.cell):
-            gate = products.columns(self.gates, self.cell.gates, (name,))
-            outputs.append(gate.copy('C'))
+        outputs = []
+        for name in self.stage.writes:
+            outputs.append(self._output(engine, getattr(found, name), given.get(name), x))
+        for name in of_stage.pending:
+            outputs.append(products.columns(self.gates, cell.gates, (name,)).copy('C'))
         self.outputs_of = [(y.shape, y.dtype) for y in outputs]
         return tuple(outputs)
 
@@ -213,8 +221,9 @@ class StepNode(StageNode):
 
     def _output(self, engine: kernels.Engine, y: Any, before: Any, x: Any) -> Any:
         """Return a new state in the dtype of x, with the rows that the step has left."""
-        y = y.astype(x.dtype, copy=False)
-        if before is None:
+        if y.dtype != x.dtype:
+            y = y.astype(x.dtype)
+        if before is None or y.shape == before.shape:
             return y
         if y.shape != (len(x), *before.shape[1:]):
             raise ValueError(
@@ -223,10 +232,12 @@ class StepNode(StageNode):
             )
         return engine.xp.concatenate((y, before[len(x) :])) if len(before) > len(x) else y
 
-    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
+    def backward(self, indexes: tuple[int, ...], grad_outputs: tuple) -> tuple:
         return self.gradients(indexes, grad_outputs, passes.handed())
 
-    def gradients(self, indexes: tuple, grad_outputs: tuple, given: Optional[dict]) -> tuple:
+    def gradients(
+        self, indexes: tuple[int, ...], grad_outputs: tuple, given: Optional[dict]
+    ) -> tuple:
         """``backward``, with what the nodes that ran before have handed."""
         check_unchanged(self)
         retained = self._retained()
@@ -322,7 +333,7 @@ class FirstStage(StepNode):
 
     _outputs = None
 
-    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
+    def backward(self, indexes: tuple[int, ...], grad_outputs: tuple) -> tuple:
         """Hand the gradient of the first state to the node that made the last state of it,
         which will run later and adds its own.
 
@@ -423,7 +434,7 @@ class SecondStage(StageNode):
         dtype = self._gates.dtype
         return {name: x.astype(dtype, copy=False) for name, x in zip(self.names, inputs)}
 
-    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
+    def backward(self, indexes: tuple[int, ...], grad_outputs: tuple) -> tuple:
         given = passes.handed()
         if all(g is None for g in grad_outputs):
             return (None,) * len(indexes)
@@ -474,7 +485,7 @@ class SecondStage(StageNode):
         dtype, batch = self._gates.dtype, len(self._gates)
         named = {name: cast(x, dtype) for name, x in zip(self.names, inputs)}
         state = self.state_of(named, batch)
-        given = dict.fromkeys(self.cell.gates, 0)
+        given: dict[str, Any] = dict.fromkeys(self.cell.gates, 0)
         given.update((name, named[name]) for name in self.stage.gates)
         parts = [Part(value, (name,)) for name, value in given.items()]
         _, found = composed.run_stage(self.cell, self.stage, parts, state, named, self.noise)

@@ -4,127 +4,72 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import chainer
 import chainer.functions as F
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import Cell
+from chainer_lstm.cells import Cell, lstm
 from chainer_lstm.kernels import layout
 
 Shape = tuple[int, ...]
 
 
-class WeightForm(Protocol):
-    """How the weights of each layer and direction are given."""
+class WeightForm:
+    """How the weights of each layer and direction are given: arrays in the order of
+    ``cell.weights``.
 
-    @property
-    def count(self) -> int:
-        """The number of arrays."""
-        ...
+    Attributes:
+        count: the number of arrays.
+        stacked: whether states are (S D, B, H), also for a single layer.
+    """
 
-    def name(self, group: int, index: int) -> str:
-        """Return the name of an array of a layer and direction, as arguments of functions have
-        it.
-        """
-        ...
-
-    def shapes(self, inputs: int, units: int) -> tuple[Shape, ...]:
-        """Return the shapes of the arrays."""
-        ...
-
-    def refusal(
-        self,
-        group: int,
-        index: int,
-        got: Sequence[Shape],
-        expected: Sequence[Shape],
-        is_first: bool,
-    ) -> str:
-        """Return the error of an array of another shape.
-
-        Args:
-            group, index: which one it is.
-            got, expected: the shapes of the arrays of its layer and direction, and further ones.
-            is_first: whether its layer is the first.
-        """
-        ...
-
-    def pack(self, xp: Any, group: Sequence[Array]) -> Mapping[str, Array]:
-        """Return the weights of the cell by name."""
-        ...
-
-    def unpack(self, xp: Any, gradients: Mapping[str, Array]) -> Sequence[Array]:
-        """Return gradients by name as those of the arrays."""
-        ...
-
-    def variables(self, group: Sequence[chainer.Variable]) -> Mapping[str, chainer.Variable]:
-        """Return the weights of the cell by name, functions of the given variables."""
-        ...
-
-
-class CellWeights:
-    """Arrays in the order of ``cell.weights``."""
+    stacked = False
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         self.count = len(cell.weights)
 
     def name(self, group: int, index: int) -> str:
+        """Return the name of an array of a layer and direction, as arguments of functions have
+        it.
+        """
         return f'weights[{group}][{index}]'
 
-    def shapes(self, inputs: int, units: int) -> tuple[Shape, ...]:
+    def shapes(self, inputs: int, units: int) -> Sequence[Shape]:
+        """Return the shapes of the arrays."""
         return tuple(self._cell.shapes(inputs, units).values())
 
-    def refusal(
-        self,
-        group: int,
-        index: int,
-        got: Sequence[Shape],
-        expected: Sequence[Shape],
-        is_first: bool,
-    ) -> str:
-        expected, got = list(expected[: self.count]), list(got[: self.count])
-        return f'expected weights[{group}] of shapes {expected}, got {got}'
-
     def pack(self, xp: Any, group: Sequence[Array]) -> Mapping[str, Array]:
+        """Return the weights of the cell by name."""
         return dict(zip(self._cell.weights, group))
 
     def unpack(self, xp: Any, gradients: Mapping[str, Array]) -> Sequence[Array]:
+        """Return gradients by name as those of the arrays."""
         return [gradients[name] for name in self._cell.weights]
 
     def variables(self, group: Sequence[chainer.Variable]) -> Mapping[str, chainer.Variable]:
+        """Return the weights of the cell by name, functions of the given variables."""
         return dict(zip(self._cell.weights, group))
 
 
-class NStepWeights:
+class NStepWeights(WeightForm):
     """Chainer's eight matrices and eight biases of an LSTM: 0-3 for the input, 4-7 for h, each in
     the order of ``layout.N_STEP``.
     """
 
-    count = 16
+    stacked = True
+
+    def __init__(self) -> None:
+        super().__init__(lstm)
+        self.count = 16
 
     def name(self, group: int, index: int) -> str:
         return f'ws[{group}][{index}]' if index < 8 else f'bs[{group}][{index - 8}]'
 
-    def shapes(self, inputs: int, units: int) -> tuple[Shape, ...]:
+    def shapes(self, inputs: int, units: int) -> Sequence[Shape]:
         return ((units, inputs),) * 4 + ((units, units),) * 4 + ((units,),) * 8
-
-    def refusal(
-        self,
-        group: int,
-        index: int,
-        got: Sequence[Shape],
-        expected: Sequence[Shape],
-        is_first: bool,
-    ) -> str:
-        found, wanted = got[index], expected[index]
-        error = f'expected {self.name(group, index)} of shape {wanted}, got {found}'
-        if is_first and index < 4 and found[:1] == wanted[:1] and len(found) == 2:
-            # Chainer's words, where the input does not fit
-            return f'Inconsistent input size in input values and weight parameters: {error}'
-        return error
 
     def pack(self, xp: Any, group: Sequence[Array]) -> Mapping[str, Array]:
         W, U, b_x, b_h = self._joined(xp, group)
@@ -170,10 +115,10 @@ def shapes_of(
     return tuple(found)
 
 
-@functools.cache
-def weights_of(cell: Cell) -> CellWeights:
+@functools.lru_cache(maxsize=256)
+def weights_of(cell: Cell) -> WeightForm:
     """Return the form of the weights of a cell."""
-    return CellWeights(cell)
+    return WeightForm(cell)
 
 
 N_STEP = NStepWeights()

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Optional
 
 import numpy
 
+from chainer_lstm.arrays import Array
 from chainer_lstm.cells import CELLS, Cell, Product, Stage
 from chainer_lstm.kernels.arguments import Argument, Kernel, Names, Together, array
 
-Array = Any
 _INTEGERS = numpy.dtype(numpy.int64)
 
 
@@ -273,7 +273,7 @@ PERSISTENT = {kernel.name: kernel for kernel in (_SEQUENCE_FORWARD, _SEQUENCE_BA
 
 
 def check(
-    kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]
+    kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Optional[Array]]
 ) -> None:
     """Compare every array of a call with what the kernel expects.
 
@@ -302,7 +302,7 @@ def check(
 
 
 def _refuse(
-    kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Array]
+    kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Optional[Array]]
 ) -> None:
     """Raise the error of the first array that does not fit."""
     expected_arrays = zip(arrays, kernel.expected(*sizes), kernel.arguments)

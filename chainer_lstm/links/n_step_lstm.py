@@ -14,7 +14,7 @@ from chainer.utils import argument, type_check
 
 from chainer_lstm import initializers as ours
 from chainer_lstm.chainer_private import initializer
-from chainer_lstm.functions import checks, outputs
+from chainer_lstm.functions import checks
 from chainer_lstm.functions.n_step_lstm import run
 from chainer_lstm.functions.node import Input
 from chainer_lstm.kernels.packing import Packing, packing_of_sequences, packing_of_steps
@@ -130,7 +130,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         else:
             y = zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
         ends = numpy.cumsum([len(x) for x in xs])[:-1]
-        return hy, cy, list(outputs.split_axis(_permuted(y, packing.rows, inv=True), ends))
+        return hy, cy, list(F.split_axis(_permuted(y, packing.rows, inv=True), ends, axis=0))
 
     def rnn(
         self,
@@ -187,7 +187,7 @@ def _sorted(state: Any, order: Optional[numpy.ndarray], inv: bool = False) -> An
     """Return the rows of a state in that order."""
     if order is None:
         return state
-    return outputs.permutate(state, order.astype(numpy.int32), axis=1, inv=inv)
+    return F.permutate(state, order.astype(numpy.int32), axis=1, inv=inv)
 
 
 def _permuted(x: Any, rows: Optional[numpy.ndarray], inv: bool = False) -> Any:

@@ -398,7 +398,7 @@ CALLS = {
                 (
                     zeros(4, 2, 6),
                     ValueError,
-                    r'weights\[0\] of shapes \[\(12, 6\), .* got \[\(12, 5\)',
+                    r'weights\[0\]\[0\] of shape \(12, 6\), got \(12, 5\)',
                 ),
                 (
                     zeros(4, 3, 5),
@@ -418,7 +418,7 @@ CALLS = {
                 (
                     [()],
                     ValueError,
-                    r'weights\[0\] to be W, b, U, or these and three peepholes.* got 0 arrays',
+                    r'weights\[0\] to be W, b, U of lstm, got 0 arrays',
                 ),
                 ([(zeros(12, 5), zeros(12))], ValueError, 'got 2 arrays'),
                 (
@@ -437,14 +437,18 @@ CALLS = {
                     ValueError,
                     r'of shape \(4H,\), got \(\)',
                 ),
-                ([(zeros(12, 4), zeros(12), zeros(12, 3))], ValueError, r'got \[\(12, 4\)'),
+                (
+                    [(zeros(12, 4), zeros(12), zeros(12, 3))],
+                    ValueError,
+                    r'weights\[0\]\[0\] of shape \(12, 5\), got \(12, 4\)',
+                ),
                 (
                     [
                         (zeros(12, 5), zeros(12), zeros(12, 3)),
                         (zeros(12, 3), zeros(12), *[zeros(3, 3)] * 4),
                     ],
                     ValueError,
-                    r'as many in each layer and direction; got 6 arrays',
+                    r'expected weights\[1\] to be W, b, U of lstm, got 6 arrays',
                 ),
                 (
                     [(zeros(12, 5), zeros(12), zeros(12, 3))] * 2,

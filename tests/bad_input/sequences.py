@@ -421,7 +421,7 @@ def of_forward_sequence():
             ValueError,
             r'expected xs of shape \(time, batch, inputs\) or a list',
         ),
-        'other width': ([zeros(2, INPUT + 1)], ValueError, r'expected weights\[0\] of shapes'),
+        'other width': ([zeros(2, INPUT + 1)], ValueError, r'expected weights\[0\]\[0\] of shape'),
         'widths differ': ([zeros(2, INPUT), zeros(2, 1)], ValueError, r'expected xs\[1\] of shape'),
         'integers': (zeros(2, 2, INPUT, dtype='i'), InvalidType, r'i \(int32\)'),
         'float64': (zeros(2, 2, INPUT, dtype='d'), InvalidType, 'dtype'),

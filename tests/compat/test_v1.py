@@ -285,7 +285,7 @@ def test_steps_are_chained():
         node = h.creator
         assert type(node).__module__.startswith('chainer_lstm.')
         assert type(node.inputs[0].creator_node) is type(node)
-        assert node._is_of_same_weights(node.inputs[0].creator_node)
+        assert node.is_of_same_weights(node.inputs[0].creator_node)
 
 
 @pytest.mark.usefixtures('v1')

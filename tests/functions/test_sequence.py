@@ -348,7 +348,7 @@ WRONG = {
     ),
     'W of other width': (
         lambda c: {'weights': [[w[0][:, :2], *w[1:]] for w in c.weights]},
-        r'expected weights\[0\] of shapes \[\(8, 3\), \(8,\), \(8, 2\)\], got \[\(8, 2\)',
+        r'expected weights\[0\]\[0\] of shape \(8, 3\), got \(8, 2\)',
     ),
     'two peepholes': (
         lambda c: {'weights': [[*w, w[2], w[2]] for w in c.weights]},

@@ -48,8 +48,11 @@ class CompiledEngine(NumpyEngine):
                 narrow.append(value)
         is_first = stage is cell.stages[0]
         if gates is None:
-            gates = self.empty(like, len(cell.gates)) if is_first else first
-        written = [self.empty(like) if new is None else getattr(new, name) for name in stage.writes]
+            gates = self.empty_gates(like, cell) if is_first else first
+        if new is None:
+            written = self.empties(like, len(stage.writes))
+        else:
+            written = [getattr(new, name) for name in stage.writes]
         self.launch(
             f'{cell.name}_forward_{cell.stages.index(stage)}',
             like,
@@ -80,7 +83,10 @@ class CompiledEngine(NumpyEngine):
         index = cell.stages.index(stage)
         like = getattr(state, stage.reads[0])
         known = {name for done in cell.stages[: index + 1] for name in done.writes}
-        found = [self.empty(like) if out is None else getattr(out, name) for name in stage.reads]
+        if out is None:
+            found = self.empties(like, len(stage.reads))
+        else:
+            found = [getattr(out, name) for name in stage.reads]
         self.launch(
             f'{cell.name}_backward_{index}',
             like,
@@ -93,12 +99,17 @@ class CompiledEngine(NumpyEngine):
         )
         return cell.State(**dict(zip(stage.reads, found)))
 
-    def empty(self, like: Array, count: int = 1) -> Array:
-        """Return an uninitialized array of ``count`` numbers for each unit of ``like``.
+    def empties(self, like: Array, count: int) -> list[Array]:
+        """Return uninitialized arrays of the shape of ``like``."""
+        return [self.xp.empty(like.shape, like.dtype) for _ in range(count)]
+
+    def empty_gates(self, like: Array, cell: Cell) -> Array:
+        """Return an uninitialized array of the gates of a cell, for a state like ``like``.
 
         Raises:
             ValueError: ``like`` has another number of axes than two.
         """
         if like.ndim != 2:
             raise ValueError(f'expected a state of shape (batch, units), got {like.shape}')
-        return self.xp.empty((like.shape[0], count * like.shape[1]), like.dtype)
+        batch, units = like.shape
+        return self.xp.empty((batch, len(cell.gates) * units), like.dtype)

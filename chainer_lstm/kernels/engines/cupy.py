@@ -21,7 +21,7 @@ class CupyEngine(CompiledEngine):
     """float16 stays float16 in memory; the kernels compute it in float32."""
 
     @property
-    def xp(self) -> Any:  # type: ignore[override]
+    def xp(self) -> Any:
         import cupy
 
         return cupy
@@ -59,7 +59,7 @@ class CupyEngine(CompiledEngine):
         given: list[Optional[Array]] = []
         for argument, x in zip(kernel.arguments, arrays):
             dense = None if x is None else contiguous(x)
-            if argument.written and dense is not x:
+            if x is not None and argument.written and dense is not x:
                 boundary.dense(argument, x)
             if dense is not None and self._address(dense) % load and argument.axes[-1] == 'gates':
                 if argument.written:

@@ -60,8 +60,8 @@ class NativeEngine(CompiledEngine):
             return super().step_forward(cell, stage, x, state, weights, noise, gates)
         like = getattr(state, stage.reads[0])
         if gates is None:
-            gates = self.empty(like, len(cell.gates))
-        new = {name: self.empty(like) for name in stage.writes}
+            gates = self.empty_gates(like, cell)
+        new = dict(zip(stage.writes, self.empties(like, len(stage.writes))))
         named = {**weights, **_before(cell, stage, state), 'x': x, 'gates': gates, **new}
         for product in stage.products:
             if getattr(state, product.state) is None:
@@ -87,7 +87,8 @@ class NativeEngine(CompiledEngine):
             )
         like = getattr(state, stage.reads[0])
         through = [product.state for product in stage.products if product.weight in weights]
-        found = {name: self.empty(like) for name in (*stage.reads, *through)}
+        wanted = (*stage.reads, *through)
+        found = dict(zip(wanted, self.empties(like, len(wanted))))
         gx = None
         if 'W' in weights:
             gx = numpy.empty((len(like), weights['W'].shape[-1]), like.dtype)

@@ -268,9 +268,7 @@ def _strided(xp: Any, gh: Array) -> Array:
 
 @functools.cache
 def _device_of(number: int) -> plans.Device:
-    import cupy
-
-    device = cupy.cuda.Device(number)
+    device = cupy_engine.xp.cuda.Device(number)
     return plans.Device(
         int(device.compute_capability),
         device.attributes['MultiProcessorCount'],
@@ -280,9 +278,7 @@ def _device_of(number: int) -> plans.Device:
 
 @functools.cache
 def _error_of(number: int) -> numpy.ndarray:
-    import cupy
-
-    flag = numpy.frombuffer(cupy.cuda.alloc_pinned_memory(4), numpy.int32, 1)
+    flag = numpy.frombuffer(cupy_engine.xp.cuda.alloc_pinned_memory(4), numpy.int32, 1)
     flag[0] = 0
     return flag
 

@@ -96,11 +96,11 @@ def _other_version(difference: str) -> str:
 
 def instruction_sets() -> list[str]:
     """Those that this processor has and the library was built for, the best first."""
-    found, names = library(), []
-    while (
-        found is not None and (name := found.chainer_lstm_instruction_set(len(names))) is not None
-    ):
-        names.append(name.decode())
+    found = library()
+    names: list[str] = []
+    if found is not None:
+        while (name := found.chainer_lstm_instruction_set(len(names))) is not None:
+            names.append(name.decode())
     return names
 
 
@@ -119,9 +119,10 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
     Raises:
         ValueError: there is no such kernel in the library.
     """
+    loaded = library()
     found = None
-    if dtype in _DTYPES:
-        found = library().chainer_lstm_kernel(
+    if loaded is not None and dtype in _DTYPES:
+        found = loaded.chainer_lstm_kernel(
             instruction_set.encode(), name.encode(), dtype.char.encode()
         )
     if found is None:
@@ -178,7 +179,7 @@ def _of_copy(argument: boundary.Argument, x: Any, copies: list[Any]) -> int:
             raise ValueError(
                 f'expected {argument.name}, which is written into, to be aligned and not read-only'
             )
-    copies.append(numpy.require(x, requirements='CA'))
+    copies.append(numpy.require(x, requirements=['C', 'A']))
     return copies[-1].__array_interface__['data'][0]
 
 
@@ -191,7 +192,7 @@ def _of_rows(x: Any, strides: int, copies: list[Any]) -> list[int]:
     row, column = x.strides
     size = x.itemsize
     if row % size or column % size or not x.flags.aligned or (strides == 1 and column != size):
-        x = numpy.require(x, requirements='CA')
+        x = numpy.require(x, requirements=['C', 'A'])
         copies.append(x)
     address = _address(x if x.strides[1] == size else x.T) or x.__array_interface__['data'][0]
     return [address, *(stride // size for stride in x.strides[:strides])]
@@ -244,16 +245,16 @@ def _register() -> None:
         filename_prefixes = ('_native',)
         check_symbols = ('chainer_lstm_get_num_threads',)
 
-        def get_num_threads(self):
+        def get_num_threads(self) -> int:
             return self.dynlib.chainer_lstm_get_num_threads()
 
-        def set_num_threads(self, num_threads):
+        def set_num_threads(self, num_threads: int) -> None:
             self.dynlib.chainer_lstm_set_num_threads(num_threads)
 
-        def get_version(self):
+        def get_version(self) -> None:
             return None
 
-        def set_additional_attributes(self):
+        def set_additional_attributes(self) -> None:
             self.instruction_sets = instruction_sets()
 
     threadpoolctl.register(Controller)

@@ -57,4 +57,4 @@ def _root(distribution: metadata.Distribution) -> pathlib.Path:
     if origin.get('dir_info', {}).get('editable'):
         path = urllib.parse.urlsplit(origin['url']).path
         return pathlib.Path(urllib.request.url2pathname(path))
-    return pathlib.Path(distribution.locate_file(''))
+    return pathlib.Path(str(distribution.locate_file('')))
