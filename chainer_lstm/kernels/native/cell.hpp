@@ -20,6 +20,8 @@ INLINE void each_of(const F& f) {
 // [0, n) as a set
 constexpr unsigned all_of(int n) { return (1u << n) - 1; }
 
+constexpr int size_of(unsigned set) { return set ? (set & 1) + size_of(set >> 1) : 0; }
+
 template <typename Cell>
 constexpr int stages = std::is_same<typename Cell::Second, NoStage>::value ? 1 : 2;
 
@@ -46,6 +48,10 @@ struct Stage : std::conditional_t<S == 0, typename Cell::First, typename Cell::S
     }
 
     static constexpr unsigned to_all = weights(true), to_one = weights() & ~to_all;
+    // Products to a single gate are kept apart until they are added: how many, and the place of
+    // one.
+    static constexpr int apart = size_of(to_one);
+    static constexpr int place(int weight) { return size_of(to_one & all_of(weight)); }
     // states that products alone read, and those that are written up to the end of the stage
     static constexpr unsigned alone = multiplied() & ~Base::reads;
     static constexpr unsigned written = Cell::First::writes | (S ? Base::writes : 0);

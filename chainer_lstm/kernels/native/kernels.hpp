@@ -67,7 +67,8 @@ void each_product_of_step(const StepForward<T, Cell, S>& k, T* to_one, const F& 
         if (k.weights[w])
             f(H, alone ? Matrix<const T>(k.alone[state]) : dense, k.weights[w],
               static_cast<const T*>(nullptr),
-              gate == all_gates ? k.results.gates : to_one + w * k.batch * H, gates_of<Cell>(w));
+              gate == all_gates ? k.results.gates : to_one + Stage::place(w) * k.batch * H,
+              gates_of<Cell>(w));
     });
 }
 
@@ -75,10 +76,11 @@ template <typename T, typename Cell, int S>
 void compute(const StepForward<T, Cell, S>& k) {
     constexpr int G = Cell::gates;
     const isize batch = k.batch, H = k.units;
-    Arena<T> arena(Stage<Cell, S>::to_one ? Cell::weights * batch * H : 0);
+    Arena<T> arena(Stage<Cell, S>::apart * batch * H);
     T* const to_one = arena.take(0);
     Weights<Cell, const T> products;
-    each_of<Stage<Cell, S>::to_one>([&](auto w) { products[w] = to_one + w * batch * H; });
+    each_of<Stage<Cell, S>::to_one>(
+        [&](auto w) { products[w] = to_one + Stage<Cell, S>::place(w) * batch * H; });
     const auto each = [&](const auto& f) { each_product_of_step(k, to_one, f); };
     const auto activate = [&](isize r, isize first, isize last) {
         T* const gates = k.results.gates + r * G * H;

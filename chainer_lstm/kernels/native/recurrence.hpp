@@ -124,6 +124,9 @@ PackedWeights<T, Cell> pack_each(const F& pack, std::integer_sequence<int, W...>
 // caches until they are used
 constexpr isize chunk_rows = 256;
 
+template <typename Cell>
+constexpr int most_apart = std::max(Stage<Cell, 0>::apart, Stage<Cell, stages<Cell> - 1>::apart);
+
 // The memory that the threads of a forward pass share.
 template <typename T, typename Cell>
 struct ForwardMemory {
@@ -132,8 +135,8 @@ struct ForwardMemory {
     const isize chunk;    // steps whose inputs are multiplied together
     const isize spare;    // size of the gates of a chunk, where the caller keeps none
     Arena<T> arena;
-    T *const W, *const gates, *const products;
-    Weights<Cell, T> packed;
+    Weights<Cell, T> weights;
+    T *W, *gates, *products;
 
     explicit ForwardMemory(const SequenceForward<T, Cell>& s)
         : padded(round_up(s.units, lanes<T>)),
@@ -141,12 +144,13 @@ struct ForwardMemory {
           chunk(std::max<isize>(chunk_rows / std::max<isize>(s.batch, 1), 1)),
           spare(s.gates ? 0 : chunk * s.batch * Cell::gates * s.units),
           arena((Cell::gates * s.inputs + gates_of_all<Cell>() * s.units) * padded + spare +
-                Cell::weights * s.batch * s.units),
-          W(arena.take(Cell::gates * s.inputs * padded)),
-          gates(arena.take(spare)),
-          products(arena.take(Cell::weights * s.batch * s.units)) {
+                most_apart<Cell> * s.batch * s.units) {
+        // first the weights: their panels are aligned then
         for (int w = 0; w < Cell::weights; w++)
-            packed[w] = arena.take(gates_of<Cell>(w) * s.units * padded);
+            weights[w] = arena.take(gates_of<Cell>(w) * s.units * padded);
+        W = arena.take(Cell::gates * s.inputs * padded);
+        gates = arena.take(spare);
+        products = arena.take(most_apart<Cell> * s.batch * s.units);
     }
 };
 
@@ -163,7 +167,7 @@ public:
           gates_row(s.gates || !part.by_rows ? G * H : memory.chunk * G * H),
           W(pack(s.W, s.inputs, G, memory.W)),
           U(pack_each<T, Cell>(
-              [&](int w) { return pack(s.weights[w], H, gates_of<Cell>(w), memory.packed[w]); },
+              [&](int w) { return pack(s.weights[w], H, gates_of<Cell>(w), memory.weights[w]); },
               std::make_integer_sequence<int, Cell::weights>{})) {}
 
     void run() {
@@ -253,7 +257,7 @@ private:
                 if (gate == all_gates)
                     U[w].multiply(rows, a, gates + r * gates_row, gates_row, true);
                 else
-                    U[w].multiply(rows, a, product(w) + r * H, H, false);
+                    U[w].multiply(rows, a, product<S>(w) + r * H, H, false);
             };
             if (S == 0)
                 each_run_before(s, k, top, end, multiply);
@@ -266,7 +270,7 @@ private:
     void activate(isize k, isize top, isize end) {
         const bool keep = s.gates || S + 1 < stages<Cell>;
         Weights<Cell, const T> products;
-        each_of<Stage<Cell, S>::to_one>([&](auto w) { products[w] = product(w); });
+        each_of<Stage<Cell, S>::to_one>([&](auto w) { products[w] = product<S>(w); });
         for (isize r = top; r < end; r++) {
             T* const gates = gates_of_step(k) + r * gates_row;
             const isize row = s.first + s.start[k] + r;
@@ -277,7 +281,10 @@ private:
         }
     }
 
-    T* product(int w) const { return memory.products + w * s.batch * H; }
+    template <int S>
+    T* product(int w) const {
+        return memory.products + Stage<Cell, S>::place(w) * s.batch * H;
+    }
 };
 
 template <typename T, typename Cell>
