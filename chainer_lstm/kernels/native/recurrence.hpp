@@ -191,11 +191,12 @@ private:
     const Packed<T> W;
     const PackedWeights<T, Cell> U;
 
-    // the thread's part of a weight (gates * H, K)
+    // The thread's part of a weight (gates * H, K). That of a single gate is always packed: its
+    // products are so narrow that sums across the lanes of vectors would take long.
     Packed<T> pack(const T* weight, isize K, isize gates, T* to) const {
-        return part.pack(worker, {weight, 1, K}, K, gates * part.units.first,
-                         gates * part.units.last,
-                         memory.streamed ? nullptr : to + gates * part.units.first * K);
+        const isize first = gates * part.units.first, last = gates * part.units.last;
+        T* const memory_of_part = memory.streamed && gates == G ? nullptr : to + first * K;
+        return part.pack(worker, {weight, 1, K}, K, first, last, memory_of_part);
     }
 
     // Row 0 of step k among the gates. Where the caller keeps none, there are those of a chunk at a
