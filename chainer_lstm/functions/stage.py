@@ -1,0 +1,355 @@
+"""A stage of a time step as an autograd node, of any cell."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Optional
+
+import chainer
+import chainer.functions as F
+from chainer.utils import type_check
+
+from chainer_lstm import kernels
+from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.chainer_private import argname
+from chainer_lstm.functions import composed
+from chainer_lstm.functions.chained import Chained
+from chainer_lstm.functions.checks import same_dtype, variable
+from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.node import (
+    as_variable,
+    cast,
+    check_unchanged,
+    differentiated,
+    full,
+    replaced,
+    widened,
+)
+from chainer_lstm.kernels import products
+from chainer_lstm.kernels.engines.engine import Part
+
+Named = Mapping[str, Any]
+
+
+class Inputs:
+    """The inputs and outputs of the node of a stage, by name and in their order.
+
+    Attributes:
+        first: whether it is the first stage.
+        required, all: the names of the inputs; a first step lacks the last ones, states that come
+            through products alone, and their weights.
+        pending: the gates that a later stage activates, which are outputs too.
+        retained: the indexes of the outputs that backward needs.
+        gates: the gates whose gradients before activation backward computes.
+    """
+
+    def __init__(self, cell: Cell, stage: Stage) -> None:
+        self.first = stage is cell.stages[0]
+        pending = tuple([name for name in cell.gates if name not in cell.stages[0].gates])
+        required = [*stage.reads, *(('x', 'W', 'b') if self.first else pending)]
+        optional: list[str] = []
+        for product in stage.products:
+            found = [product.weight] if product.bias is None else [product.weight, product.bias]
+            if product.state in stage.reads:
+                required += found
+            elif product.bias is None and {*product.gates} <= {*cell.inputs}:
+                optional += [product.state, *found]
+            else:
+                required += [product.state, *found]
+        self.required = tuple(required)
+        self.all = (*required, *optional)
+        self.pending = pending if self.first else ()
+        self.retained = tuple([k for k, name in enumerate(stage.writes) if name in stage.needs])
+        self.gates = tuple(cell.gates if self.first else stage.gates)
+
+
+@functools.lru_cache(maxsize=256)
+def inputs_of(cell: Cell, stage: Stage) -> Inputs:
+    """Return the inputs and outputs of the node of a stage."""
+    return Inputs(cell, stage)
+
+
+class StageNode(Chained):
+    """The states, x and weights that a stage reads, by ``Inputs`` -> the states that it computes,
+    and the gates that a later stage activates.
+
+    Where x has fewer rows than a state that is not the last one, the other rows of it are carried.
+    Backward runs on arrays, unless the gradients are to be differentiated
+    again (``chainer.config.enable_backprop``), or the cell has no ``backward``:
+    then the stage is computed once more, on variables.
+
+    Args:
+        cell: the cell.
+        stage: one of its stages.
+        names: of the inputs, in their order.
+    """
+
+    gates: Any = None
+
+    def __init__(self, cell: Cell, stage: Stage, names: Sequence[str]) -> None:
+        super().__init__()
+        self.cell = cell
+        self.stage = stage
+        self.names = names
+        self.noise: Sequence[Any] = ()
+
+    @property
+    def kind(self) -> Hashable:
+        return type(self), self.cell, self.names
+
+    @property
+    def weights(self) -> Any:
+        gates = inputs_of(self.cell, self.stage).gates
+        return products.weight_gradients(self.cell, self.stage, gates)
+
+    def apply(self, inputs: tuple) -> tuple:
+        try:
+            return super().apply(inputs)
+        except (AttributeError, TypeError):
+            for name, x in zip(self.names, inputs):
+                variable(name, x)  # in Chainer's words it is hard to see which one is no array
+            raise
+
+    def check_type_forward(self, in_types: Any) -> None:
+        argname(in_types, self.names)
+        cell, types = self.cell, dict(zip(self.names, in_types))
+        if inputs_of(cell, self.stage).first:
+            self._check_input(types)
+        units = types[self.names[0]].shape[1]
+        for product in self.stage.products:
+            if product.weight not in types:
+                continue
+            W, count = types[product.weight], len(product.gates)
+            type_check.expect(W.dtype.kind == 'f', W.ndim == 2)
+            rows = count * units if count > 1 else units
+            if product.gates == cell.inputs:
+                rows = types['W'].shape[0]
+            type_check.expect(W.shape[0] == rows, W.shape[1] == units)
+            if product.bias is not None:
+                b = types[product.bias]
+                same_dtype(product.bias, **{product.bias: b, 'x': types['x']})
+                type_check.expect(b.ndim == 1)
+                type_check.expect(b.shape[0] == W.shape[0])
+
+    def _check_input(self, types: Named) -> None:
+        """Check x, its weights and the states."""
+        x, W, b = types['x'], types['W'], types['b']
+        states = {name: types[name] for name in self.cell.states if name in types}
+        type_check.expect(x.dtype.kind == 'f', W.dtype.kind == 'f')
+        same_dtype('x', b=b, x=x)
+        for name, state in states.items():
+            same_dtype(name, **{name: state, 'x': x})
+            type_check.expect(state.ndim == 2)
+        type_check.expect(x.ndim == 2, W.ndim == 2, b.ndim == 1)
+        units = types[self.names[0]].shape[1]
+        type_check.expect(
+            x.shape[1] == W.shape[1],
+            W.shape[0] == len(self.cell.inputs) * units,
+            b.shape[0] == W.shape[0],
+        )
+        for name, state in states.items():
+            is_last = name == self.cell.states[-1]
+            rows = state.shape[0] == x.shape[0] if is_last else x.shape[0] <= state.shape[0]
+            type_check.expect(rows, state.shape[1] == units)
+
+    def check_broadcasting(self) -> None:
+        """Refuse shapes that NumPy would broadcast, where types are not checked.
+
+        Raises:
+            ValueError: a shape in ``self.shapes`` does not fit.
+        """
+        if not inputs_of(self.cell, self.stage).first:
+            return
+        check_axes(self.names, self.shapes)
+        shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
+        x, W, count = shapes['x'], shapes['W'], len(self.cell.inputs)
+        for name in self.cell.states:
+            state = shapes.get(name, (x[0], W[0] // count))
+            rows = x[0] == state[0] if name == last else x[0] <= state[0]
+            if not rows or W[0] != count * state[1]:
+                raise ValueError(
+                    f'expected {name} ({"B" if name == last else "B0"}, H), x (B, I) and '
+                    f'W ({count}H, I), B <= B0, got shapes {state}, {x} and {W}'
+                )
+
+    def forward(self, inputs: tuple) -> tuple:
+        self.retain_inputs(range(len(inputs)))
+        self.shapes = [x.shape for x in inputs]
+        if not chainer.config.type_check:
+            self.check_broadcasting()
+        cell, stage, of_stage = self.cell, self.stage, inputs_of(self.cell, self.stage)
+        self.retain_outputs(of_stage.retained)
+        given = dict(zip(self.names, inputs))
+        first = inputs[0]
+        engine, dtype = engine_of(first), given.get('x', first).dtype
+        batch = len(given['x'] if of_stage.first else self.gates)
+        named = self._in_one_dtype(engine, inputs)
+        state = self._state_of(named, batch)
+        if cell.noise and chainer.config.train and not self.noise:
+            like = named[self.names[0]]
+            self.noise = cell.draw(engine.xp, (batch, *like.shape[1:]), like.dtype)
+        self.gates, found = self.compute(engine, named, state)
+        outputs = []
+        for name in stage.writes:
+            y = getattr(found, name)
+            y = y if y.dtype == dtype else y.astype(dtype)
+            before = given.get(name)
+            if before is not None and y.shape != before.shape:
+                y = _of_all_rows(engine, y, before, batch)
+            outputs.append(y)
+        for name in of_stage.pending:
+            outputs.append(products.columns(self.gates, cell.gates, (name,)).copy('C'))
+        self.outputs_of = [(y.shape, y.dtype) for y in outputs]
+        return tuple(outputs)
+
+    def compute(self, engine: kernels.Engine, named: Named, state: Any) -> tuple[Any, Any]:
+        """Return the gates and the new state, of inputs in one dtype."""
+        return engine.step_forward(
+            self.cell, self.stage, named.get('x'), state, named, self.noise, self.gates
+        )
+
+    def gradients(self, indexes: tuple, grad_outputs: tuple, given: Optional[dict]) -> tuple:
+        """Return the gradients, with what the nodes that ran before have handed."""
+        check_unchanged(self)
+        new = self._retained()
+        grad_outputs = tuple([full(g, *of) for g, of in zip(grad_outputs, self.outputs_of)])
+        if chainer.config.enable_backprop or self.stage.backward is None:
+            return differentiated(self, self.composed, indexes, grad_outputs)
+        cell, stage, of_stage = self.cell, self.stage, inputs_of(self.cell, self.stage)
+        inputs = [node.data for node in self.inputs]  # what was retained, as arrays
+        engine, dtype, batch = engine_of(inputs[0]), self.gates.dtype, len(self.gates)
+        named = self._in_one_dtype(engine, inputs)
+        state = self._state_of(named, batch)
+        of_outputs = [None if g is None else g.array for g in grad_outputs]
+        of_new = cell.State(**{
+            name: g if g is None else g[:batch].astype(dtype, copy=False)
+            for name, g in zip(stage.writes, of_outputs)
+        })  # fmt: skip
+        gpre = engine.xp.empty_like(self.gates, order='C')
+        for name, g in zip(of_stage.pending, of_outputs[len(stage.writes) :]):
+            products.columns(gpre, cell.gates, (name,))[...] = 0 if g is None else g
+        through = self._through({self.names[i] for i in indexes})
+        weights = {name: named[name] for name in through}
+        gx, found = self.differentiate(engine, named, state, new, of_new, weights, gpre)
+        gpre = products.columns(gpre, cell.gates, of_stage.gates)
+        rows = {'gpre': gpre, 'x': named.get('x'), **state._asdict()}
+        before = self.node_before(indexes)
+        result = self.weight_gradients(engine, rows, inputs, indexes, before, given)
+        of_states = dict(zip(stage.writes, of_outputs))
+        for i in indexes:
+            name, x = self.names[i], inputs[i]
+            if name == 'x':
+                result[i] = gx.astype(x.dtype, copy=False)
+            elif name in cell.states:
+                g = getattr(found, name).astype(x.dtype, copy=False)
+                result[i] = g if len(g) == len(x) else _padded(g, x, of_states.get(name))
+            elif name in stage.gates:
+                result[i] = products.columns(gpre, of_stage.gates, (name,))
+        return tuple([as_variable(result.get(i)) for i in indexes])
+
+    def differentiate(
+        self,
+        engine: kernels.Engine,
+        named: Named,
+        state: Any,
+        new: Any,
+        gradients: Any,
+        weights: Named,
+        gpre: Any,
+    ) -> tuple[Any, Any]:
+        """Return the gradients with respect to x and the states, and write ``gpre``."""
+        return engine.step_backward(
+            self.cell, self.stage, self.gates, state, new, gradients, weights, self.noise, gpre
+        )
+
+    def node_before(self, indexes: Sequence[int]) -> Optional[Chained]:
+        """Return the node that makes the weight gradients of this one with its own, or None."""
+        before = self.inputs[0].creator_node
+        return before if 0 in indexes and self.is_of_same_weights(before) else None
+
+    def composed(self, inputs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
+        """Compute the outputs by Chainer's own functions."""
+        wide = self.gates.dtype
+        named = {name: cast(x, wide) for name, x in zip(self.names, inputs)}
+        state = self.cell.State(*(named.get(name) for name in self.cell.states))
+        gates, _, found = composed.run_step(
+            self.cell, (self.stage,), self.parts(named), state, named, self.noise
+        )
+        dtype = inputs[self.names.index('x') if 'x' in named else 0].dtype
+        states = [cast(getattr(found, name), dtype) for name in self.stage.writes]
+        pending = inputs_of(self.cell, self.stage).pending
+        return [*states, *(getattr(gates, name) for name in pending)]
+
+    def parts(self, named: Named) -> list[Part]:
+        """Return the pre-activations without the products of the stage, variables."""
+        if 'x' in named:
+            return [Part(F.linear(named['x'], named['W'], named['b']), self.cell.inputs)]
+        # gates that an earlier stage has activated are not read
+        given = {**dict.fromkeys(self.cell.gates), **{g: named[g] for g in self.stage.gates}}
+        like = named[self.stage.gates[0]]
+        return [Part(like if x is None else x, (name,)) for name, x in given.items()]
+
+    def _in_one_dtype(self, engine: kernels.Engine, inputs: Sequence[Any]) -> Named:
+        """Return the inputs by name, in the dtype of the gates, or in one that is wide enough."""
+        if self.gates is None:
+            return dict(zip(self.names, widened(engine, inputs)))
+        dtype = self.gates.dtype
+        return {n: x if x.dtype == dtype else x.astype(dtype) for n, x in zip(self.names, inputs)}
+
+    def _state_of(self, named: Named, batch: int) -> Any:
+        """Return the states among the inputs, the rows that the step advances."""
+        found = [named[name][:batch] if name in named else None for name in self.cell.states]
+        return self.cell.State(*found)
+
+    def _through(self, wanted: set[str]) -> set[str]:
+        """Return the names of the weights whose products a wanted gradient comes through."""
+        found = {p.weight for p in self.stage.products if p.state in wanted}
+        if 'x' in wanted:
+            found.add('W')
+        return found.intersection(self.names)
+
+    def _retained(self) -> Any:
+        """Return the new states that backward needs, arrays of the rows that the step advances."""
+        found, batch, dtype = {}, len(self.gates), self.gates.dtype
+        retained = inputs_of(self.cell, self.stage).retained
+        for k, y in zip(retained, self.get_retained_outputs() if retained else ()):
+            name, shape = self.stage.writes[k], self.outputs_of[k][0]
+            if y.shape != shape:
+                raise replaced(f'{name} of the output', shape, y.shape)
+            found[name] = y.array[:batch].astype(dtype, copy=False)
+        return self.cell.State(**found)
+
+
+def _of_all_rows(engine: kernels.Engine, y: Any, before: Any, batch: int) -> Any:
+    """Return a new state with the rows that the step has left."""
+    if y.shape != (batch, *before.shape[1:]):
+        raise ValueError(
+            f'expected weights that fit the state {before.shape}, and h of {batch} rows as x; '
+            f'got a new state {y.shape}'
+        )
+    return engine.xp.concatenate((y, before[batch:]))
+
+
+def _padded(gradient: Any, x: Any, of_output: Any) -> Any:
+    """Return the gradient of all rows of a state: that of the rows that were carried is the one of
+    the output.
+    """
+    xp = chainer.backend.get_array_module(x)
+    found = xp.zeros(x.shape, gradient.dtype)
+    found[: len(gradient)] = gradient
+    if of_output is not None:
+        found[len(gradient) :] = of_output[len(gradient) :]
+    return found
+
+
+def check_axes(names: Sequence[str], shapes: Sequence[tuple[int, ...]], axes: int = 2) -> None:
+    """Expect arrays of two axes, or of the given number; of one for b.
+
+    Raises:
+        ValueError: one has another number.
+    """
+    for name, shape in zip(names, shapes):
+        expected = 1 if name == 'b' else axes
+        if len(shape) != expected:
+            raise ValueError(f'expected {name} of {expected} axes, got shape {shape}')
