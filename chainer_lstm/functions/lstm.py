@@ -17,18 +17,29 @@ from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.stage import check_axes
+from chainer_lstm.functions.stage import Signature, check_axes
 from chainer_lstm.functions.step import StepNode, is_static, run_step
 from chainer_lstm.kernels.engines.engine import Part
 
 State = tuple[chainer.Variable, chainer.Variable]
 
 
+class _Gates(Signature):
+    """The states and the pre-activations."""
+
+    def __init__(self) -> None:
+        super().__init__(cells.lstm, cells.lstm.stages[0], optional=False)
+        self.names = ('c', 'x')
+
+
+_GATES = _Gates()
+
+
 class LSTM(StepNode):
     """Inputs c_prev (B0, H), x (B, 4H), the pre-activations."""
 
     def __init__(self) -> None:
-        super().__init__(cells.lstm, ('c', 'x'))
+        super().__init__(_GATES)
 
     @property
     def label(self) -> str:

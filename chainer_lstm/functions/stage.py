@@ -32,47 +32,64 @@ from chainer_lstm.kernels.engines.engine import Part
 Named = Mapping[str, Any]
 
 
-class Inputs:
-    """The inputs and outputs of the node of a stage, by name and in their order.
+class Signature:
+    """The inputs and outputs of the node of a stage.
+
+    Args:
+        cell, stage: the stage of the cell.
+        optional: whether states that come through products alone are given, and their weights;
+            a first step lacks them.
 
     Attributes:
-        first: whether it is the first stage.
-        required, all: the names of the inputs; a first step lacks the last ones, states that come
-            through products alone, and their weights.
-        pending: the gates that a later stage activates, which are outputs too.
+        names: the names of the inputs, in their order; optional ones last.
+        like: the index of the input that has the rows and the dtype of the outputs.
+        states: the index of each state among the inputs, or None.
+        writes: (name, index in a ``State``, index among the inputs or None) of each new state.
         retained: the indexes of the outputs that backward needs.
+        pending: the gates that a later stage activates, which are outputs too.
         gates: the gates whose gradients before activation backward computes.
+        weights: by name, (engine, rows) -> gradient.
     """
 
-    def __init__(self, cell: Cell, stage: Stage) -> None:
+    def __init__(self, cell: Cell, stage: Stage, optional: bool = True) -> None:
+        self.cell = cell
+        self.stage = stage
         self.first = stage is cell.stages[0]
         pending = tuple([name for name in cell.gates if name not in cell.stages[0].gates])
-        required = [*stage.reads, *(('x', 'W', 'b') if self.first else pending)]
-        optional: list[str] = []
+        names = [*stage.reads, *(('x', 'W', 'b') if self.first else pending)]
+        last: list[str] = []
         for product in stage.products:
             found = [product.weight] if product.bias is None else [product.weight, product.bias]
             if product.state in stage.reads:
-                required += found
+                names += found
             elif product.bias is None and {*product.gates} <= {*cell.inputs}:
-                optional += [product.state, *found]
+                last += [product.state, *found]
             else:
-                required += [product.state, *found]
-        self.required = tuple(required)
-        self.all = (*required, *optional)
-        self.pending = pending if self.first else ()
+                names += [product.state, *found]
+        self.names = (*names, *(last if optional else ()))
+        self.like = self.names.index('x') if self.first else 0
+        self.states = tuple([self._index(name) for name in cell.states])
+        self.writes = tuple([
+            (name, cell.states.index(name), self._index(name)) for name in stage.writes
+        ])  # fmt: skip
         self.retained = tuple([k for k, name in enumerate(stage.writes) if name in stage.needs])
+        self.pending = pending if self.first else ()
         self.gates = tuple(cell.gates if self.first else stage.gates)
+        self.weights = products.weight_gradients(cell, stage, self.gates)
+
+    def _index(self, name: str) -> Optional[int]:
+        return self.names.index(name) if name in self.names else None
 
 
 @functools.lru_cache(maxsize=256)
-def inputs_of(cell: Cell, stage: Stage) -> Inputs:
-    """Return the inputs and outputs of the node of a stage."""
-    return Inputs(cell, stage)
+def signature(cell: Cell, index: int, optional: bool = True) -> Signature:
+    """Return the signature of the index-th stage of a cell."""
+    return Signature(cell, cell.stages[index], optional)
 
 
 class StageNode(Chained):
-    """The states, x and weights that a stage reads, by ``Inputs`` -> the states that it computes,
-    and the gates that a later stage activates.
+    """The states, x and weights that a stage reads, in the order of a ``Signature`` -> the states
+    that it computes, and the gates that a later stage activates.
 
     Where x has fewer rows than a state that is not the last one, the other rows of it are carried.
     Backward runs on arrays, unless the gradients are to be differentiated
@@ -80,28 +97,23 @@ class StageNode(Chained):
     then the stage is computed once more, on variables.
 
     Args:
-        cell: the cell.
-        stage: one of its stages.
-        names: of the inputs, in their order.
+        of: the signature.
     """
 
     gates: Any = None
 
-    def __init__(self, cell: Cell, stage: Stage, names: Sequence[str]) -> None:
+    def __init__(self, of: Signature) -> None:
         super().__init__()
-        self.cell = cell
-        self.stage = stage
-        self.names = names
+        self.signature = of
+        self.cell = of.cell
+        self.stage = of.stage
+        self.names = of.names
+        self.weights = of.weights
         self.noise: Sequence[Any] = ()
 
     @property
     def kind(self) -> Hashable:
         return type(self), self.cell, self.names
-
-    @property
-    def weights(self) -> Any:
-        gates = inputs_of(self.cell, self.stage).gates
-        return products.weight_gradients(self.cell, self.stage, gates)
 
     def apply(self, inputs: tuple) -> tuple:
         try:
@@ -114,7 +126,7 @@ class StageNode(Chained):
     def check_type_forward(self, in_types: Any) -> None:
         argname(in_types, self.names)
         cell, types = self.cell, dict(zip(self.names, in_types))
-        if inputs_of(cell, self.stage).first:
+        if self.signature.first:
             self._check_input(types)
         units = types[self.names[0]].shape[1]
         for product in self.stage.products:
@@ -159,7 +171,7 @@ class StageNode(Chained):
         Raises:
             ValueError: a shape in ``self.shapes`` does not fit.
         """
-        if not inputs_of(self.cell, self.stage).first:
+        if not self.signature.first:
             return
         check_axes(self.names, self.shapes)
         shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
@@ -178,27 +190,23 @@ class StageNode(Chained):
         self.shapes = [x.shape for x in inputs]
         if not chainer.config.type_check:
             self.check_broadcasting()
-        cell, stage, of_stage = self.cell, self.stage, inputs_of(self.cell, self.stage)
-        self.retain_outputs(of_stage.retained)
-        given = dict(zip(self.names, inputs))
-        first = inputs[0]
-        engine, dtype = engine_of(first), given.get('x', first).dtype
-        batch = len(given['x'] if of_stage.first else self.gates)
-        named = self._in_one_dtype(engine, inputs)
-        state = self._state_of(named, batch)
+        of, cell, like = self.signature, self.cell, inputs[self.signature.like]
+        self.retain_outputs(of.retained)
+        engine, batch = engine_of(like), len(like if of.first else self.gates)
+        wide = self._in_one_dtype(engine, inputs)
+        state = self._state_of(wide, batch)
         if cell.noise and chainer.config.train and not self.noise:
-            like = named[self.names[0]]
-            self.noise = cell.draw(engine.xp, (batch, *like.shape[1:]), like.dtype)
-        self.gates, found = self.compute(engine, named, state)
+            self.noise = cell.draw(engine.xp, (batch, *wide[0].shape[1:]), wide[0].dtype)
+        self.gates, found = self.compute(engine, dict(zip(self.names, wide)), state)
         outputs = []
-        for name in stage.writes:
-            y = getattr(found, name)
-            y = y if y.dtype == dtype else y.astype(dtype)
-            before = given.get(name)
-            if before is not None and y.shape != before.shape:
-                y = _of_all_rows(engine, y, before, batch)
+        for _, k, before in of.writes:
+            y = found[k]
+            if y.dtype != like.dtype:
+                y = y.astype(like.dtype)
+            if before is not None and y.shape != self.shapes[before]:
+                y = _of_all_rows(engine, y, inputs[before], batch)
             outputs.append(y)
-        for name in of_stage.pending:
+        for name in of.pending:
             outputs.append(products.columns(self.gates, cell.gates, (name,)).copy('C'))
         self.outputs_of = [(y.shape, y.dtype) for y in outputs]
         return tuple(outputs)
@@ -216,27 +224,27 @@ class StageNode(Chained):
         grad_outputs = tuple([full(g, *of) for g, of in zip(grad_outputs, self.outputs_of)])
         if chainer.config.enable_backprop or self.stage.backward is None:
             return differentiated(self, self.composed, indexes, grad_outputs)
-        cell, stage, of_stage = self.cell, self.stage, inputs_of(self.cell, self.stage)
+        cell, of = self.cell, self.signature
         inputs = [node.data for node in self.inputs]  # what was retained, as arrays
         engine, dtype, batch = engine_of(inputs[0]), self.gates.dtype, len(self.gates)
-        named = self._in_one_dtype(engine, inputs)
-        state = self._state_of(named, batch)
+        wide = self._in_one_dtype(engine, inputs)
+        named, state = dict(zip(self.names, wide)), self._state_of(wide, batch)
         of_outputs = [None if g is None else g.array for g in grad_outputs]
         of_new = cell.State(**{
             name: g if g is None else g[:batch].astype(dtype, copy=False)
-            for name, g in zip(stage.writes, of_outputs)
+            for (name, _, _), g in zip(of.writes, of_outputs)
         })  # fmt: skip
         gpre = engine.xp.empty_like(self.gates, order='C')
-        for name, g in zip(of_stage.pending, of_outputs[len(stage.writes) :]):
+        for name, g in zip(of.pending, of_outputs[len(of.writes) :]):
             products.columns(gpre, cell.gates, (name,))[...] = 0 if g is None else g
         through = self._through({self.names[i] for i in indexes})
         weights = {name: named[name] for name in through}
         gx, found = self.differentiate(engine, named, state, new, of_new, weights, gpre)
-        gpre = products.columns(gpre, cell.gates, of_stage.gates)
+        gpre = products.columns(gpre, cell.gates, of.gates)
         rows = {'gpre': gpre, 'x': named.get('x'), **state._asdict()}
         before = self.node_before(indexes)
         result = self.weight_gradients(engine, rows, inputs, indexes, before, given)
-        of_states = dict(zip(stage.writes, of_outputs))
+        of_states = dict(zip(self.stage.writes, of_outputs))
         for i in indexes:
             name, x = self.names[i], inputs[i]
             if name == 'x':
@@ -244,8 +252,8 @@ class StageNode(Chained):
             elif name in cell.states:
                 g = getattr(found, name).astype(x.dtype, copy=False)
                 result[i] = g if len(g) == len(x) else _padded(g, x, of_states.get(name))
-            elif name in stage.gates:
-                result[i] = products.columns(gpre, of_stage.gates, (name,))
+            elif name in self.stage.gates:
+                result[i] = products.columns(gpre, of.gates, (name,))
         return tuple([as_variable(result.get(i)) for i in indexes])
 
     def differentiate(
@@ -276,10 +284,9 @@ class StageNode(Chained):
         gates, _, found = composed.run_step(
             self.cell, (self.stage,), self.parts(named), state, named, self.noise
         )
-        dtype = inputs[self.names.index('x') if 'x' in named else 0].dtype
+        dtype = inputs[self.signature.like].dtype
         states = [cast(getattr(found, name), dtype) for name in self.stage.writes]
-        pending = inputs_of(self.cell, self.stage).pending
-        return [*states, *(getattr(gates, name) for name in pending)]
+        return [*states, *(getattr(gates, name) for name in self.signature.pending)]
 
     def parts(self, named: Named) -> list[Part]:
         """Return the pre-activations without the products of the stage, variables."""
@@ -290,16 +297,19 @@ class StageNode(Chained):
         like = named[self.stage.gates[0]]
         return [Part(like if x is None else x, (name,)) for name, x in given.items()]
 
-    def _in_one_dtype(self, engine: kernels.Engine, inputs: Sequence[Any]) -> Named:
-        """Return the inputs by name, in the dtype of the gates, or in one that is wide enough."""
+    def _in_one_dtype(self, engine: kernels.Engine, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Return the inputs in the dtype of the gates, or in one that is wide enough."""
         if self.gates is None:
-            return dict(zip(self.names, widened(engine, inputs)))
+            return widened(engine, inputs)
         dtype = self.gates.dtype
-        return {n: x if x.dtype == dtype else x.astype(dtype) for n, x in zip(self.names, inputs)}
+        return [x if x.dtype == dtype else x.astype(dtype) for x in inputs]
 
-    def _state_of(self, named: Named, batch: int) -> Any:
+    def _state_of(self, inputs: Sequence[Any], batch: int) -> Any:
         """Return the states among the inputs, the rows that the step advances."""
-        found = [named[name][:batch] if name in named else None for name in self.cell.states]
+        found = []
+        for k in self.signature.states:
+            x = None if k is None else inputs[k]
+            found.append(x if x is None or len(x) == batch else x[:batch])
         return self.cell.State(*found)
 
     def _through(self, wanted: set[str]) -> set[str]:
@@ -312,7 +322,7 @@ class StageNode(Chained):
     def _retained(self) -> Any:
         """Return the new states that backward needs, arrays of the rows that the step advances."""
         found, batch, dtype = {}, len(self.gates), self.gates.dtype
-        retained = inputs_of(self.cell, self.stage).retained
+        retained = self.signature.retained
         for k, y in zip(retained, self.get_retained_outputs() if retained else ()):
             name, shape = self.stage.writes[k], self.outputs_of[k][0]
             if y.shape != shape:

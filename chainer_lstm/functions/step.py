@@ -13,7 +13,7 @@ from chainer_lstm.functions import composed, passes
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import sequence, variable
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.stage import StageNode, inputs_of
+from chainer_lstm.functions.stage import StageNode, signature
 from chainer_lstm.kernels.engines.engine import Part
 
 
@@ -23,9 +23,6 @@ class StepNode(StageNode):
     Steps are chained through their first input: the step that made it receives the gradient of its
     output from here, so it runs in the same backward pass.
     """
-
-    def __init__(self, cell: Cell, names: Sequence[str]) -> None:
-        super().__init__(cell, cell.stages[0], names)
 
     @property
     def label(self) -> str:
@@ -48,7 +45,7 @@ class FirstStage(StepNode):
         """
         given = passes.handed()
         gradients = self.gradients(indexes, grad_outputs, given)
-        last, output = self._last(), self._output_before()
+        last, output = self.signature.states[-1], self._output_before()
         if output is None or given is None or not {0, last} <= {*indexes}:
             return gradients
         if chainer.config.enable_backprop:
@@ -75,7 +72,7 @@ class FirstStage(StepNode):
 
     def output_before(self) -> Any:
         """Return the node that made the last state among the inputs, or None."""
-        last = self._last()
+        last = self.signature.states[-1]
         return None if last is None else self.inputs[last].creator_node
 
     def _output_before(self) -> Any:
@@ -85,11 +82,6 @@ class FirstStage(StepNode):
         output = self.output_before()
         same = type(output) is SecondStage and output.inputs[0] is self.inputs[0]
         return output if same else None
-
-    def _last(self) -> Optional[int]:
-        """Return the index of the last state among the inputs."""
-        name = self.cell.states[-1]
-        return self.names.index(name) if name in self.names else None
 
 
 class SecondStage(StageNode):
@@ -104,8 +96,7 @@ class SecondStage(StageNode):
     """
 
     def __init__(self, first: FirstStage) -> None:
-        stage = first.cell.stages[1]
-        super().__init__(first.cell, stage, inputs_of(first.cell, stage).all)
+        super().__init__(signature(first.cell, 1))
         self.noise = first.noise
         self.gates = first.gates
 
@@ -198,19 +189,17 @@ def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> 
     """``step`` with a ``cell.State`` and weights by name."""
     if is_static():
         return composed_step(cell, state, F.linear(x, weights['W'], weights['b']), weights)
-    first = cell.stages[0]
+    of = signature(cell, 0, state[-1] is not None)
     named = {'x': x, **weights, **state._asdict()}
-    inputs = inputs_of(cell, first)
-    names = inputs.required if state[-1] is None else inputs.all
-    given = tuple([named.get(name) for name in names])
+    given = tuple([named.get(name) for name in of.names])
     if len(cell.stages) == 1:
-        return cell.State(*StepNode(cell, names).apply(given))
-    node = FirstStage(cell, names)
-    found = node.apply(given)
-    second = SecondStage(node)
-    named.update(zip((*first.writes, *inputs.pending), found))
+        return cell.State(*StepNode(of).apply(given))
+    first = FirstStage(of)
+    found = first.apply(given)
+    second = SecondStage(first)
+    named.update(zip((*of.stage.writes, *of.pending), found))
     more = second.apply(tuple([variable(name, named[name]) for name in second.names]))
-    new = dict(zip(first.writes, found))
+    new = dict(zip(of.stage.writes, found))
     new.update(zip(cell.stages[1].writes, more))
     return cell.State(**new)
 
