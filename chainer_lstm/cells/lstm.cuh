@@ -7,7 +7,7 @@ struct LstmCell {
     CELL_NAMES(Gate, a, i, f, o)
     CELL_NAMES(State, c, h)
     CELL_NAMES(Weight, U)
-    static constexpr int gates = 4, states = 2;
+    static constexpr int gates = 4, states = 2, weights = 1;
 
     struct First {
         static constexpr Product products[] = {{U, h, all_gates}};

@@ -7,7 +7,7 @@ struct PeepholeCell {
     CELL_NAMES(Gate, a, i, f, o)
     CELL_NAMES(State, c, h)
     CELL_NAMES(Weight, U, P_i, P_f, P_o)
-    static constexpr int gates = 4, states = 2;
+    static constexpr int gates = 4, states = 2, weights = 4;
 
     struct First {
         static constexpr Product products[] = {{U, h, all_gates}, {P_i, c, i}, {P_f, c, f}};

@@ -193,25 +193,24 @@ def kernels_of(cell: Cell) -> list[Kernel]:
 
 def description(cell: Cell) -> str:
     """Return a compiled cell as text, which the C++ library has of the cells that it was built
-    from.
+    from.  Gates, states and weights are numbered; a set is the sum of 2 ** k over its members.
     """
-    lines = [f'gates {" ".join(cell.gates)}', f'states {" ".join(cell.states)}']
+    weights = [product.weight for stage in cell.stages for product in stage.products]
+    names = {'gates': cell.gates, 'states': cell.states, 'weights': weights}
+    parts = [f'{name} {", ".join(values)}' for name, values in names.items()]
     for stage in cell.stages:
-        products = [
-            f'{product.weight} {product.state} '
-            f'{"all" if _to_all(cell, product) else product.gates[0]}'
-            for product in stage.products
-        ]
-        lines += [f'product {product}' for product in products]
-        lines.append(_set('owns', cell.gates, stage.gates))
-        lines.append(_set('reads', cell.states, stage.reads))
-        lines.append(_set('writes', cell.states, stage.writes))
-        lines.append(_set('needs', cell.states, stage.needs))
-    return '; '.join(lines)
+        numbers = [_set(cell.gates, stage.gates)]
+        numbers += [_set(cell.states, s) for s in (stage.reads, stage.writes, stage.needs)]
+        for product in stage.products:
+            gate = -1 if _to_all(cell, product) else cell.gates.index(product.gates[0])
+            state = cell.states.index(product.state)
+            numbers += [weights.index(product.weight), state, gate]
+        parts.append(' '.join(map(str, ['stage', *numbers])))
+    return '; '.join(parts)
 
 
-def _set(name: str, names: Names, chosen: Names) -> str:
-    return ' '.join((name, *(each for each in names if each in chosen)))
+def _set(names: Names, members: Names) -> int:
+    return sum(1 << names.index(name) for name in members)
 
 
 _MATMUL = Kernel(

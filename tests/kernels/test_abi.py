@@ -39,8 +39,9 @@ def test_declarations():
 
 
 def test_description():
-    assert boundary.description(cells.lstm) == (
-        'gates a i f o; states c h; product U h all; owns a i f o; reads c; writes c h; needs c'
+    assert boundary.description(cells.peephole) == (
+        'gates a, i, f, o; states c, h; weights U, P_i, P_f, P_o; '
+        'stage 7 1 1 0 0 1 -1 1 0 1 2 0 2; stage 8 1 2 0 3 0 3'
     )
 
 
@@ -108,13 +109,13 @@ def test_other_declarations_are_refused(old, new):
 @pytest.mark.parametrize(
     ('old', 'new'),
     [
-        ('gates a i f o', 'gates i a f o'),
-        ('states c h', 'states h c'),
-        ('product U h all', 'product U c all'),
-        ('product P_f c f', 'product P_f c i'),
-        ('; product P_i c i', ''),
-        ('owns a i f;', 'owns a i;'),
-        ('needs', 'needs c'),
+        ('gates a, i, f, o', 'gates i, a, f, o'),
+        ('states c, h', 'states h, c'),
+        ('P_i, P_f', 'P_f, P_i'),
+        ('1 0 1', '1 0 2'),
+        (' 2 0 2', ''),
+        ('stage 7', 'stage 3'),
+        ('stage 8 1 2 0', 'stage 8 1 2 1'),
         (None, None),
     ],
 )

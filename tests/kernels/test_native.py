@@ -5,7 +5,9 @@ and life without it.
 import concurrent.futures
 import multiprocessing
 import os
+import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -342,6 +344,19 @@ def test_no_function_of_the_c_library_is_called_for_each_number():
     assert not any(
         function in names for function in (b'tanhf', b'expf', b'expm1', b'tanh\0', b'exp\0')
     )
+
+
+def test_every_header_compiles_alone():
+    compiler = shutil.which(os.environ.get('CXX', 'g++'))
+    if compiler is None:
+        pytest.skip('there is no C++ compiler')
+    for header in pathlib.Path(native.__file__).parent.glob('*.hpp'):
+        subprocess.run(
+            [compiler, '-std=c++17', '-fsyntax-only', '-Wno-psabi', '-x', 'c++', '-'],
+            input=f'#include "{header}"\n',
+            text=True,
+            check=True,
+        )
 
 
 def test_nan_and_infinity_go_where_they_go_with_numpy(engine):

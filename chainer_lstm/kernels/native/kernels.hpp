@@ -8,14 +8,14 @@
 namespace SIMD {
 
 template <typename T>
-void compute(const MatmulArguments<T>& k) {
+void compute(const Matmul<T>& k) {
     product<T>(k.M, k.N, k.K, k.a, k.b, k.bias, false, k.out);
 }
 
 constexpr double work_of_a_unit = 100, work_of_an_exponential = 20;
 
 template <typename T>
-void compute(const ExponentialsArguments<T>& k) {
+void compute(const Exponentials<T>& k) {
     const isize V = k.classes;
     ThreadPool::run(work_of_an_exponential * k.rows * V, [&](Worker& worker) {
         const isize end = worker.end(k.rows);
@@ -27,25 +27,26 @@ void compute(const ExponentialsArguments<T>& k) {
 template <typename T, typename Cell, int S>
 void compute(const StageForward<T, Cell, S>& k) {
     constexpr int G = Cell::gates;
+    const Results<T, Cell, S>& to = k.results;
     ThreadPool::run(work_of_a_unit * k.batch * k.units, [&](Worker& worker) {
-        if constexpr (S > 0) {  // no bias: all units are as if of one row
+        if (S > 0) {  // without a bias: all units are as if of one row
             const Share mine(k.batch * k.units, lanes<T>, worker);
-            return forward_row<Cell, S, T>(mine.first, mine.last, {k.gates}, k.products, k.before,
-                                           k.gates, k.now);
+            return forward_row<Cell, S, T>(mine.first, mine.last, {to.gates}, k.products, k.before,
+                                           to.gates, to.now);
         }
         const isize end = worker.end(k.batch);
         for (isize r = worker.begin(k.batch); r < end; r++) {
             const isize u = r * k.units;
             const Summands<T> sum{k.xw + G * u, k.hu ? k.hu + G * u : k.hu, k.b};
-            forward_row<Cell, S, T>(0, k.units, sum, k.products + u, k.before + u, k.gates + G * u,
-                                    k.now + u);
+            forward_row<Cell, S, T>(0, k.units, sum, k.products + u, k.before + u, to.gates + G * u,
+                                    to.now + u);
         }
     });
 }
 
 template <typename T, typename Cell, int S>
 void compute(const StageBackward<T, Cell, S>& k) {
-    const auto& saved = k.saved;
+    const Saved<T, Cell, S>& saved = k.saved;
     ThreadPool::run(work_of_a_unit * k.batch * k.units, [&](Worker& worker) {
         const Share mine(k.batch * k.units, lanes<T>, worker);
         backward_row<Cell, S, T>(mine.first, mine.last, saved.gates, saved.before, saved.now,
@@ -57,34 +58,35 @@ void compute(const StageBackward<T, Cell, S>& k) {
 // to the gates, then those to all gates, which are added to it, and those to a single gate.
 template <typename T, typename Cell, int S, typename F>
 void each_product_of_step(const StepForward<T, Cell, S>& k, T* to_one, const F& f) {
+    typedef Stage<Cell, S> Stage;
     const isize H = k.units;
-    if (S == 0) f(k.inputs, k.x, k.W, k.b, k.gates, Cell::gates);
-    each_product<Cell, S>([&](auto p, auto state, auto gate) {
-        const T *const weight = k.weights[first_weight<Cell, S> + p], *const no_bias = nullptr;
-        if (!weight) return;
-        if (gate == all_gates)
-            f(H, k.before[state], weight, no_bias, k.gates, Cell::gates);
-        else
-            f(H, k.before[state], weight, no_bias, to_one + p * k.batch * H, 1);
+    if (S == 0) f(k.inputs, Matrix<const T>(k.x), k.W, k.b, k.results.gates, Cell::gates);
+    each_product<Cell, S>([&](auto w, auto state, auto gate) {
+        const Matrix<const T> dense{k.before[state], H, 1};
+        const bool alone = Stage::alone >> state & 1;
+        if (k.weights[w])
+            f(H, alone ? Matrix<const T>(k.alone[state]) : dense, k.weights[w],
+              static_cast<const T*>(nullptr),
+              gate == all_gates ? k.results.gates : to_one + Stage::place(w) * k.batch * H,
+              gates_of<Cell>(w));
     });
 }
 
 template <typename T, typename Cell, int S>
 void compute(const StepForward<T, Cell, S>& k) {
-    constexpr int G = Cell::gates, count = Stage<Cell, S>::count;
+    constexpr int G = Cell::gates;
     const isize batch = k.batch, H = k.units;
-    const bool has_one = gates_of_products<Cell> % G != 0;
-    Arena<T> arena(has_one ? count * batch * H : 0);
+    Arena<T> arena(Stage<Cell, S>::apart * batch * H);
     T* const to_one = arena.take(0);
-    const auto activate = [&](isize r, isize first, isize last) {
-        Products<Cell, S, const T> products;
-        States<Cell, const T> before;
-        repeat<count>([&](auto p) { products[p] = to_one + (p * batch + r) * H; });
-        repeat<Cell::states>([&](auto s) { before[s] = k.before[s].at(r, 0); });
-        T* const gates = k.gates + r * G * H;
-        forward_row<Cell, S, T>(first, last, {gates}, products, before, gates, k.now + r * H);
-    };
+    Weights<Cell, const T> products;
+    each_of<Stage<Cell, S>::to_one>(
+        [&](auto w) { products[w] = to_one + Stage<Cell, S>::place(w) * batch * H; });
     const auto each = [&](const auto& f) { each_product_of_step(k, to_one, f); };
+    const auto activate = [&](isize r, isize first, isize last) {
+        T* const gates = k.results.gates + r * G * H;
+        forward_row<Cell, S, T>(first, last, {gates}, products + r * H, k.before + r * H, gates,
+                                k.results.now + r * H);
+    };
 
     bool streamed = true;
     double work = 0;
@@ -124,19 +126,17 @@ void compute(const StepBackward<T, Cell, S>& k) {
     const Matrix<const T> gpre{k.gpre, N, 1};
     const auto each_to_all = [&](const auto& f) {  // f(columns, weight, to, add)
         if (k.W) f(k.inputs, k.W, k.gx, false);
-        each_product<Cell, S>([&](auto p, auto state, auto gate) {
-            const T* const weight = k.weights[first_weight<Cell, S> + p];
-            if (gate == all_gates && weight)
-                f(H, weight, k.out[state], adds<Cell, S>(Stage::reads, p));
+        each_product<Cell, S>([&](auto w, auto state, auto gate) {
+            if (gate == all_gates && k.weights[w])
+                f(H, k.weights[w], k.out[state], adds<Cell, S>(Stage::reads, w));
         });
     };
     double work = 0;
     each_to_all([&](isize columns, const T*, T*, bool) { work += 2.0 * batch * N * columns; });
-    const bool streamed = work > 0 && is_streamed(batch, N, gpre, {k.W, k.inputs, 1});
-    if (streamed) {
+    if (work > 0 && is_streamed(batch, N, gpre, {k.W, k.inputs, 1})) {
         ThreadPool::run(work, [&](Worker& worker) {
             const Share mine(H, lanes<T>, worker);
-            const auto& saved = k.saved;
+            const Saved<T, Cell, S>& saved = k.saved;
             for (isize u = 0; u < batch * H; u += H)
                 backward_row<Cell, S, T>(mine.first, mine.last, saved.gates + G * u,
                                          saved.before + u, saved.now + u, saved.gradients + u,
@@ -152,14 +152,14 @@ void compute(const StepBackward<T, Cell, S>& k) {
             product<T>(batch, columns, N, gpre, {weight, columns, 1}, nullptr, add, to);
         });
     }
-    each_product<Cell, S>([&](auto p, auto state, auto gate) {
-        const T* const weight = k.weights[first_weight<Cell, S> + p];
-        if (gate == all_gates || !weight) return;
-        Arena<T> arena(batch * H);  // the columns of the gate side by side: only these are streamed
+    each_product<Cell, S>([&](auto w, auto state, auto gate) {
+        if (gate == all_gates || !k.weights[w]) return;
+        // side by side: a product streams its weight only if its rows are dense
+        Arena<T> arena(batch * H);
         T* const of_gate = arena.take(batch * H);
         for (isize u = 0; u < batch * H; u++) of_gate[u] = k.gpre[u * G + gate];
-        product<T>(batch, H, H, {of_gate, H, 1}, {weight, H, 1}, nullptr,
-                   adds<Cell, S>(Stage::reads, p), k.out[state]);
+        product<T>(batch, H, H, {of_gate, H, 1}, {k.weights[w], H, 1}, nullptr,
+                   adds<Cell, S>(Stage::reads, w), k.out[state]);
     });
 }
 
@@ -180,8 +180,8 @@ int entry(const void* packed) {
 template <typename T>
 Kernel* find(const char* wanted) {
     Kernel* found = nullptr;
-    each_kernel<T>([&](const char* name, auto type) {
-        if (!std::strcmp(name, wanted)) found = entry<typename decltype(type)::type>;
+    each_kernel<T>([&](const char* name, auto arguments) {
+        if (!std::strcmp(name, wanted)) found = entry<decltype(arguments)>;
     });
     return found;
 }

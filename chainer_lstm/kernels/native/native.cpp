@@ -37,79 +37,64 @@ const InstructionSet sets[] = {
 };
 constexpr int count = sizeof(sets) / sizeof(sets[0]);
 
-// the index-th of names such as "a, i, f, o", or nothing
+// the index-th of names such as "a, i, f, o"
 std::string word(const std::string& names, int index) {
     std::size_t begin = 0;
     for (; index > 0; index--) begin = names.find(", ", begin) + 2;
     return names.substr(begin, names.find(", ", begin) - begin);
 }
 
-// Visits arguments and writes their declarations, as boundary.Kernel.members.
+// The declarations of arguments, as boundary.Kernel.declarations; visits them.
 struct Declarations {
     std::string text;
 
-    static std::string written(const SIMD::Name& name) {
-        std::string found = name.before + word(name.list, name.index) + name.after;
-        for (char& letter : found)
+    void add(const char* kind, const SIMD::Name& name, const char* more = "") {
+        std::string declared = name.before + word(name.list, name.index) + name.after + more;
+        for (char& letter : declared)
             if (name.lower && 'A' <= letter && letter <= 'Z') letter += 'a' - 'A';
-        return found;
+        text += (text.empty() ? "" : " ") + (kind + declared) + ";";
     }
 
-    void add(const char* kind, const std::string& name) {
-        text += (text.empty() ? "" : " ") + (kind + name) + ";";
+    void add(const SIMD::Name& name, const isize&) { add("isize ", name); }
+    void add(const SIMD::Name& name, float*) { add("T *", name); }
+    void add(const SIMD::Name& name, const float*) { add("const T *", name); }
+    void add(const SIMD::Name& name, const index64*) { add("const index64 *", name); }
+    void add(const SIMD::Name& name, const SIMD::Rows<float>& rows) {
+        add(name, rows.data);
+        add("isize ", name, "_row");
+    }
+    void add(const SIMD::Name& name, const SIMD::Matrix<const float>& matrix) {
+        add(name, SIMD::Rows<float>{matrix.data, matrix.row});
+        add("isize ", name, "_col");
     }
 
-    void size(const SIMD::Name& name, isize&) { add("isize ", written(name)); }
-    void array(const SIMD::Name& name, float*&) { add("T *", written(name)); }
-    void array(const SIMD::Name& name, const float*&) { add("const T *", written(name)); }
-    void array(const SIMD::Name& name, const index64*&) { add("const index64 *", written(name)); }
-    void rows(const SIMD::Name& name, SIMD::Matrix<const float>&) {
-        add("const T *", written(name));
-        add("isize ", written(name) + "_row");
-    }
-    void matrix(const SIMD::Name& name, SIMD::Matrix<const float>& matrix) {
-        rows(name, matrix);
-        add("isize ", written(name) + "_col");
+    template <typename X>
+    Declarations& operator()(const SIMD::Name& name, X& argument) {
+        add(name, argument);
+        return *this;
     }
 };
 
-// Writes a cell as boundary.description does.
+// A stage, with its sets as numbers whose bits are members.
+template <typename Stage>
+std::string description() {
+    std::string text = "; stage";
+    for (unsigned set : {Stage::owns, Stage::reads, Stage::writes, Stage::needs})
+        text += " " + std::to_string(set);
+    for (const Product& product : Stage::products)
+        for (int index : {product.weight, product.state, product.gate})
+            text += " " + std::to_string(index);
+    return text;
+}
+
+// A cell, as boundary.description.
 template <typename Cell>
-struct Description {
-    std::string text;
-
-    Description() {
-        add("gates", set(Cell::Gate_names, (1u << Cell::gates) - 1));
-        add("states", set(Cell::State_names, SIMD::all_states<Cell>));
-        stage<0>();
-        if constexpr (SIMD::stages<Cell> == 2) stage<1>();
-    }
-
-    void add(const char* name, const std::string& value) {
-        text += (text.empty() ? "" : "; ") + (name + value);
-    }
-
-    static std::string set(const char* names, unsigned members) {
-        std::string found;
-        for (int k = 0; members >> k; k++)
-            if (members >> k & 1) found += " " + word(names, k);
-        return found;
-    }
-
-    template <int S>
-    void stage() {
-        typedef SIMD::Stage<Cell, S> Stage;
-        for (const Product& product : Stage::products)
-            add("product",
-                " " + word(Cell::Weight_names, product.weight) + " " +
-                    word(Cell::State_names, product.state) + " " +
-                    (product.gate == all_gates ? "all" : word(Cell::Gate_names, product.gate)));
-        add("owns", set(Cell::Gate_names, Stage::owns));
-        add("reads", set(Cell::State_names, Stage::reads));
-        add("writes", set(Cell::State_names, Stage::writes));
-        add("needs", set(Cell::State_names, Stage::needs));
-    }
-};
+std::string description_of_cell() {
+    std::string text = "gates " + std::string(Cell::Gate_names) + "; states " + Cell::State_names +
+                       "; weights " + Cell::Weight_names + description<typename Cell::First>();
+    if constexpr (SIMD::stages<Cell> == 2) text += description<typename Cell::Second>();
+    return text;
+}
 
 }  // namespace
 
@@ -126,23 +111,21 @@ const char* chainer_lstm_instruction_set(int k) {
 // the declarations of a kernel's arguments, or null; valid until the next call
 const char* chainer_lstm_arguments(const char* kernel) {
     static std::string text;
-    bool found = false;
-    SIMD::each_kernel<float>([&](const char* name, auto type) {
+    text.clear();
+    SIMD::each_kernel<float>([&](const char* name, auto arguments) {
         if (std::strcmp(name, kernel)) return;
-        typename decltype(type)::type arguments{};
         Declarations declarations;
         arguments.visit(declarations);
         text = declarations.text;
-        found = true;
     });
-    return found ? text.c_str() : nullptr;
+    return text.empty() ? nullptr : text.c_str();
 }
 
 // the description of a cell, or null; valid until the next call
 const char* chainer_lstm_cell(const char* cell) {
     static std::string text;
 #define CHAINER_LSTM_DESCRIBE(name, Cell) \
-    if (!std::strcmp(cell, #name)) return (text = Description<Cell>().text).c_str();
+    if (!std::strcmp(cell, #name)) return (text = description_of_cell<Cell>()).c_str();
     CHAINER_LSTM_CELLS(CHAINER_LSTM_DESCRIBE)
     return nullptr;
 }

@@ -17,11 +17,11 @@ struct Share {
           last(std::min(w.end(pieces(units, step)) * step, units)) {}
 };
 
-// The step in which units are shared so that the gates of a thread are whole vectors, and also its
-// part of a product to a single gate, where there is one.
+// Units are shared in steps of which the gates are whole vectors, and also the products to a single
+// gate, where there are any.
 template <typename T, typename Cell>
 constexpr isize gates_step =
-    gates_of_products<Cell> % Cell::gates == 0 && lanes<T> % Cell::gates == 0
+    gates_of_all<Cell>() == Cell::gates * Cell::weights && lanes<T> % Cell::gates == 0
         ? lanes<T> / Cell::gates
         : lanes<T>;
 
@@ -111,50 +111,46 @@ double work_of_a_step(const Sequence<T, Cell>& s) {
            std::max<isize>(s.steps, 1);
 }
 
+// The packed weights of the products of a cell: {pack(w)...}.
+template <typename T, typename Cell>
+using PackedWeights = std::array<Packed<T>, Cell::weights>;
+
+template <typename T, typename Cell, typename F, int... W>
+PackedWeights<T, Cell> pack_each(const F& pack, std::integer_sequence<int, W...>) {
+    return {pack(W)...};
+}
+
 // so many rows at most have the inputs of their steps multiplied together: their gates stay in the
 // caches until they are used
 constexpr isize chunk_rows = 256;
 
-template <typename T, typename Cell>
-using PackedWeights = std::array<Packed<T>, weights<Cell>>;
-
-// {pack(k)...} for all weights of a cell
-template <typename T, typename Cell, typename F, int... K>
-PackedWeights<T, Cell> pack_each(std::integer_sequence<int, K...>, const F& pack) {
-    return {pack(K)...};
-}
-
-template <typename T, typename Cell, typename F>
-PackedWeights<T, Cell> pack_each(const F& pack) {
-    return pack_each<T, Cell>(std::make_integer_sequence<int, weights<Cell>>{}, pack);
-}
+template <typename Cell>
+constexpr int most_apart = std::max(Stage<Cell, 0>::apart, Stage<Cell, stages<Cell> - 1>::apart);
 
 // The memory that the threads of a forward pass share.
 template <typename T, typename Cell>
 struct ForwardMemory {
-    static constexpr int G = Cell::gates;
-
-    const isize H, padded;
+    const isize padded;   // units
     const bool streamed;  // so few rows in all that to pack the weights would take longer
     const isize chunk;    // steps whose inputs are multiplied together
-    const isize spare;    // size of the gates of a chunk, where the caller keeps no gates
+    const isize spare;    // size of the gates of a chunk, where the caller keeps none
     Arena<T> arena;
-    T *const W, *const gates, *const products;
-    Weights<Cell, T> packed;
+    Weights<Cell, T> weights;
+    T *W, *gates, *products;
 
     explicit ForwardMemory(const SequenceForward<T, Cell>& s)
-        : H(s.units),
-          padded(round_up(H, lanes<T>)),
+        : padded(round_up(s.units, lanes<T>)),
           streamed(s.rows <= 2 * streamed_rows),
           chunk(std::max<isize>(chunk_rows / std::max<isize>(s.batch, 1), 1)),
-          spare(s.gates ? 0 : chunk * s.batch * G * H),
-          arena((G * s.inputs + gates_of_products<Cell> * H) * padded + spare +
-                weights<Cell> * s.batch * H),
-          W(arena.take(G * s.inputs * padded)),
-          gates(arena.take(spare)),
-          products(arena.take(weights<Cell> * s.batch * H)) {
-        for (int k = 0; k < weights<Cell>; k++)
-            packed[k] = arena.take(gates_of<Cell>(SIMD::products<Cell>[k]) * H * padded);
+          spare(s.gates ? 0 : chunk * s.batch * Cell::gates * s.units),
+          arena((Cell::gates * s.inputs + gates_of_all<Cell>() * s.units) * padded + spare +
+                most_apart<Cell> * s.batch * s.units) {
+        // first the weights: their panels are aligned then
+        for (int w = 0; w < Cell::weights; w++)
+            weights[w] = arena.take(gates_of<Cell>(w) * s.units * padded);
+        W = arena.take(Cell::gates * s.inputs * padded);
+        gates = arena.take(spare);
+        products = arena.take(most_apart<Cell> * s.batch * s.units);
     }
 };
 
@@ -170,9 +166,9 @@ public:
           part(s, gates_step<T, Cell>, worker),
           gates_row(s.gates || !part.by_rows ? G * H : memory.chunk * G * H),
           W(pack(s.W, s.inputs, G, memory.W)),
-          U(pack_each<T, Cell>([&](int k) {
-              return pack(s.weights[k], H, gates_of<Cell>(products<Cell>[k]), memory.packed[k]);
-          })) {}
+          U(pack_each<T, Cell>(
+              [&](int w) { return pack(s.weights[w], H, gates_of<Cell>(w), memory.weights[w]); },
+              std::make_integer_sequence<int, Cell::weights>{})) {}
 
     void run() {
         part.meet_if_by_rows(worker);
@@ -195,10 +191,10 @@ private:
     const Packed<T> W;
     const PackedWeights<T, Cell> U;
 
-    // the thread's part of a weight (gates * H, K), of which a column is a row of the product's B
+    // the thread's part of a weight (gates * H, K)
     Packed<T> pack(const T* weight, isize K, isize gates, T* to) const {
-        const Matrix<const T> transposed{weight, 1, K};
-        return part.pack(worker, transposed, K, gates * part.units.first, gates * part.units.last,
+        return part.pack(worker, {weight, 1, K}, K, gates * part.units.first,
+                         gates * part.units.last,
                          memory.streamed ? nullptr : to + gates * part.units.first * K);
     }
 
@@ -207,26 +203,25 @@ private:
     T* gates_of_step(isize k) const {
         if (s.gates) return s.gates + s.start[k] * G * H;
         if (part.by_rows) return memory.gates + k % memory.chunk * G * H;
-        return memory.gates + (s.start[k] - first_start_of_chunk(k)) * G * H;
+        return memory.gates + (s.start[k] - start_of_chunk(k)) * G * H;
     }
 
-    isize first_start_of_chunk(isize k) const {
+    // the first row of the steps of a chunk, which begins with its last step in reverse direction
+    isize start_of_chunk(isize k) const {
         const isize from = k / memory.chunk * memory.chunk;
-        const isize last = std::min(from + memory.chunk, s.steps) - 1;
-        return std::min(s.start[from], s.start[last]);  // a reverse direction begins with its end
+        return std::min(s.start[from], s.start[std::min(from + memory.chunk, s.steps) - 1]);
     }
 
-    // The gates of a chunk of steps become x Wᵀ + b. Panel by panel: then a panel of W stays in the
-    // caches for all rows.
+    // The gates of a chunk of steps become x Wᵀ + b, panel by panel: each stays in the caches for
+    // all rows.
     void multiply_inputs(isize from) {
         const isize to = std::min(from + memory.chunk, s.steps);
         isize rows = 0;
         for (isize k = from; k < to; k++) rows += s.n[k];
         for (isize p = 0; p < W.panels.count; p++) {
             if (!part.by_rows) {  // the rows of all steps lie together
-                const isize start = first_start_of_chunk(from);
-                T* const first = s.gates ? s.gates + start * G * H : memory.gates;
-                multiply_panel(p, start, rows, first);
+                const isize start = start_of_chunk(from);
+                multiply_panel(p, start, rows, s.gates ? s.gates + start * G * H : memory.gates);
                 continue;
             }
             for (isize k = from; k < to; k++) {
@@ -240,7 +235,8 @@ private:
         const isize begin = W.panels.begin(p), width = W.panels.width(p);
         for (isize r = 0; r < rows; r++)
             std::memcpy(to + r * gates_row + begin, s.b + begin, width * sizeof(T));
-        W.multiply(p, p + 1, 0, W.blocks, rows, s.x.from(start, 0), to, gates_row, true);
+        const Matrix<const T> x{s.x.data + start * s.x.row, s.x.row, 1};
+        W.multiply(p, p + 1, 0, W.blocks, rows, x, to, gates_row, true);
     }
 
     template <int S>
@@ -255,16 +251,15 @@ private:
     template <int S>
     void multiply_states(isize k, isize top, isize end) {
         T* const gates = gates_of_step(k);
-        each_product<Cell, S>([&](auto p, auto state, auto gate) {
+        each_product<Cell, S>([&](auto w, auto state, auto gate) {
             const auto multiply = [&](isize r, isize rows, isize at) {
                 const Matrix<const T> a{s.states[state] + at * H, H, 1};
-                const Packed<T>& weight = U[first_weight<Cell, S> + p];
-                if constexpr (gate == all_gates)
-                    weight.multiply(rows, a, gates + r * gates_row, gates_row, true);
+                if (gate == all_gates)
+                    U[w].multiply(rows, a, gates + r * gates_row, gates_row, true);
                 else
-                    weight.multiply(rows, a, product(p) + r * H, H, false);
+                    U[w].multiply(rows, a, product<S>(w) + r * H, H, false);
             };
-            if constexpr (S == 0)
+            if (S == 0)
                 each_run_before(s, k, top, end, multiply);
             else
                 multiply(top, end - top, s.first + s.start[k] + top);
@@ -274,20 +269,22 @@ private:
     template <int S>
     void activate(isize k, isize top, isize end) {
         const bool keep = s.gates || S + 1 < stages<Cell>;
+        Weights<Cell, const T> products;
+        each_of<Stage<Cell, S>::to_one>([&](auto w) { products[w] = product<S>(w); });
         for (isize r = top; r < end; r++) {
             T* const gates = gates_of_step(k) + r * gates_row;
             const isize row = s.first + s.start[k] + r;
             const isize before = S == 0 ? row_before(s, k, r) : row;
-            Products<Cell, S, const T> to_one;
-            each_product<Cell, S>([&](auto p, auto, auto) { to_one[p] = product(p) + r * H; });
-            forward_row<Cell, S, T>(part.units.first, part.units.last, {gates}, to_one,
-                                    states_at(before), keep ? gates : nullptr, s.states + row * H);
+            forward_row<Cell, S, T>(part.units.first, part.units.last, {gates}, products + r * H,
+                                    s.states + before * H, keep ? gates : nullptr,
+                                    s.states + row * H);
         }
     }
 
-    T* product(int p) const { return memory.products + p * s.batch * H; }
-
-    States<Cell, const T> states_at(isize row) const { return (s.states + row * H).read_only(); }
+    template <int S>
+    T* product(int w) const {
+        return memory.products + Stage<Cell, S>::place(w) * s.batch * H;
+    }
 };
 
 template <typename T, typename Cell>
@@ -297,21 +294,21 @@ void compute(const SequenceForward<T, Cell>& s) {
                     [&](Worker& worker) { ForwardThread<T, Cell>(s, memory, worker).run(); });
 }
 
-// The states whose gradients hold a value after the array code of a stage, backward.
+// The states whose gradients are not zero after the array code of a stage, backward.
 template <typename Cell, int S>
 constexpr unsigned live_gradients() {
-    unsigned live = all_states<Cell>;
+    unsigned live = all_of(Cell::states);
     if constexpr (S + 1 < stages<Cell>) live = live_gradients<Cell, S + 1>();
-    return (live & ~Stage<Cell, S>::writes) | Stage<Cell, S>::reads;
+    return (live & ~Stage<Cell, S>::Base::writes) | Stage<Cell, S>::Base::reads;
 }
 
-// Whether the gradient through a product is added to that of its state, or is the first part of it.
+// Whether the gradient through the product of a weight is added to that of its state, or is the
+// first part of it.
 template <typename Cell, int S>
-constexpr bool adds(unsigned live, int product) {
-    const Product* const all = Stage<Cell, S>::products;
-    bool found = live >> all[product].state & 1;
-    for (int k = 0; k < product; k++) found = found || all[k].state == all[product].state;
-    return found;
+constexpr bool adds(unsigned live, int weight) {
+    for (const Product& product : Stage<Cell, S>::products)
+        if (product.weight < weight) live |= 1u << product.state;
+    return live >> products<Cell>[weight].state & 1;
 }
 
 // What one thread does in a backward pass.
@@ -320,11 +317,16 @@ class BackwardThread {
 public:
     BackwardThread(const SequenceBackward<T, Cell>& s, const Weights<Cell, T>& memory,
                    Worker& worker)
-        : s(s), worker(worker), part(s, lanes<T>, worker), U(pack_each<T, Cell>([&](int k) {
-              const isize K = gates_of<Cell>(products<Cell>[k]) * H;
-              return part.pack(worker, {s.weights[k], H, 1}, K, part.units.first, part.units.last,
-                               memory[k] + K * part.units.first);
-          })) {}
+        : s(s),
+          worker(worker),
+          part(s, lanes<T>, worker),
+          U(pack_each<T, Cell>(
+              [&](int w) {
+                  const isize K = gates_of<Cell>(w) * H;
+                  return part.pack(worker, {s.weights[w], H, 1}, K, part.units.first,
+                                   part.units.last, memory[w] + K * part.units.first);
+              },
+              std::make_integer_sequence<int, Cell::weights>{})) {}
 
     void run() {
         part.meet_if_by_rows(worker);
@@ -335,7 +337,10 @@ public:
     }
 
 private:
-    static constexpr int G = Cell::gates;
+    static constexpr int G = Cell::gates, h = output_state<Cell>;
+    // the stage that writes the output, to which the gradients of every step come
+    static constexpr int output_stage =
+        Stage<Cell, stages<Cell> - 1>::Base::writes >> h & 1 ? stages<Cell> - 1 : 0;
 
     const SequenceBackward<T, Cell>& s;
     Worker& worker;
@@ -351,34 +356,34 @@ private:
         multiply_gates<S>(k, top, end);
     }
 
-    // Array code: gates become gradients before activation, in place.
+    // The gates of the stage become gradients before activation, in place.
     template <int S>
     void differentiate(isize k, isize top, isize end) {
+        const Rows<T>& output = s.output[h];
         for (isize r = top; r < end; r++) {
             T* const gates = s.gates + (s.start[k] + r) * G * H;
             const isize row = s.first + s.start[k] + r;
             const isize before = S == 0 ? row_before(s, k, r) : row;
-            const auto gradients = s.gradients + r * H;
-            const T* const output =
-                S == output_stage<Cell> && s.output.data ? s.output.at(s.start[k] + r, 0) : nullptr;
-            backward_row<Cell, S, T>(part.units.first, part.units.last, gates,
-                                     s.states + before * H, s.states + row * H,
-                                     gradients.read_only(), output, gates, gradients);
+            const bool has_output = S == output_stage && output.data;
+            backward_row<Cell, S, T>(
+                part.units.first, part.units.last, gates, s.states + before * H, s.states + row * H,
+                s.gradients + r * H,
+                has_output ? output.data + (s.start[k] + r) * output.row : nullptr, gates,
+                s.gradients + r * H);
         }
     }
 
-    // Gradients through the products, to the states before the stage.
+    // Gradients through the products come to the states before the stage.
     template <int S>
     void multiply_gates(isize k, isize top, isize end) {
         constexpr unsigned live = live_gradients<Cell, S>();
-        static_assert(S > 0 || (live | Stage<Cell, S>::of_products()) == all_states<Cell>,
-                      "every state is read by a stage");
+        static_assert(S > 0 || (live | Stage<Cell, S>::multiplied()) == all_of(Cell::states),
+                      "a state that no stage reads: its gradient would not be written");
         T* const gates = s.gates + (s.start[k] + top) * G * H;
-        each_product<Cell, S>([&](auto p, auto state, auto gate) {
-            const Matrix<const T> a = gate == all_gates ? Matrix<const T>{gates, G * H, 1}
-                                                        : Matrix<const T>{gates + gate, G * H, G};
-            U[first_weight<Cell, S> + p].multiply(end - top, a, s.gradients[state] + top * H, H,
-                                                  adds<Cell, S>(live, p));
+        each_product<Cell, S>([&](auto w, auto state, auto gate) {
+            constexpr bool to_all = gate == all_gates;
+            const Matrix<const T> a{gates + (to_all ? 0 : gate), G * H, to_all ? 1 : G};
+            U[w].multiply(end - top, a, s.gradients[state] + top * H, H, adds<Cell, S>(live, w));
         });
     }
 };
@@ -386,10 +391,9 @@ private:
 template <typename T, typename Cell>
 void compute(const SequenceBackward<T, Cell>& s) {
     const isize H = s.units, padded = round_up(H, lanes<T>);
-    Arena<T> arena(gates_of_products<Cell> * H * padded);
+    Arena<T> arena(gates_of_all<Cell>() * H * padded);
     Weights<Cell, T> memory;
-    for (int k = 0; k < weights<Cell>; k++)
-        memory[k] = arena.take(gates_of<Cell>(products<Cell>[k]) * H * padded);
+    for (int w = 0; w < Cell::weights; w++) memory[w] = arena.take(gates_of<Cell>(w) * H * padded);
     ThreadPool::run(work_of_a_step(s),
                     [&](Worker& worker) { BackwardThread<T, Cell>(s, memory, worker).run(); });
 }

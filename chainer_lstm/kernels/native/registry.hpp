@@ -2,6 +2,8 @@
 #ifndef CHAINER_LSTM_REGISTRY_HPP
 #define CHAINER_LSTM_REGISTRY_HPP
 
+#include "common.hpp"
+
 #include "../../cells/lstm.cuh"
 #include "../../cells/peephole.cuh"
 

@@ -16,10 +16,10 @@ struct Summands {
     const T *hu = nullptr, *b = nullptr;
 };
 
-// units [first, last); `products` are those to a single gate
+// units [first, last); `products` are those to a single gate, by weight
 template <typename Cell, int S, typename T>
 void forward_row(isize first, isize last, const Summands<T>& sum,
-                 const Products<Cell, S, const T>& products, const States<Cell, const T>& before,
+                 const Weights<Cell, const T>& products, const States<Cell, const T>& before,
                  T* gates /*or null*/, const States<Cell, T>& now) {
     typedef Stage<Cell, S> Stage;
     constexpr int G = Cell::gates;
@@ -34,8 +34,8 @@ void forward_row(isize first, isize last, const Summands<T>& sum,
         };
         add(sum.hu);
         add(sum.b);
-        each_product<Cell, S>([&](auto k, auto, auto gate) __attribute__((always_inline)) {
-            if constexpr (gate != all_gates) g[gate] += load(products[k] + u, n);
+        each_product<Cell, S>([&](auto w, auto, auto gate) __attribute__((always_inline)) {
+            if constexpr (gate != all_gates) g[gate] += load(products[w] + u, n);
         });
         each_of<Stage::reads>(
             [&](auto s) __attribute__((always_inline)) { old_states[s] = load(before[s] + u, n); });
@@ -66,7 +66,7 @@ void backward_row(isize first, isize last, const T* gates, const States<Cell, co
             if constexpr (s == output_state<Cell>) grad[s] += load_or_zero(output, u, n);
         });
         Stage::backward(g, old_states, new_states, grad, pre);
-        constexpr unsigned others = all_gates_of<Cell> & ~Stage::owns;
+        constexpr unsigned others = all_of(G) & ~Stage::owns;
         if constexpr (others != 0) {
             if (gpre != gates) load_gates(gpre + G * u, g, n);
             each_of<others>([&](auto k) __attribute__((always_inline)) { pre[k] = g[k]; });
