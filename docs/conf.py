@@ -32,11 +32,12 @@ def _skips(app, what, name, member, skip, options):
     """Leaves out what is inherited from Chainer and from tuple,
     and what the pages name themselves.
     """
-    function = getattr(member, 'fget', getattr(member, '__func__', member))
+    for wrapped in ('fget', 'func', '__func__'):  # of a property, a cached one, a class method
+        member = getattr(member, wrapped, member)
     return (
         skip
         or what == 'module'
-        or not str(getattr(function, '__module__', '')).startswith('chainer_lstm')
+        or not str(getattr(member, '__module__', '')).startswith('chainer_lstm')
     )
 
 

@@ -1,4 +1,4 @@
-"""What is computed: a file for each cell, in array code; knows neither Chainer nor engines."""
+"""The equations of recurrent cells, a file for each, in array code; no Chainer, no engines."""
 
 from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
 from chainer_lstm.cells.lstm import LSTM

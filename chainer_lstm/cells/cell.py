@@ -44,9 +44,9 @@ class Stage:
         reads: the states that its array code reads, besides products.
         writes: the states that it computes.
         needs: those of ``writes`` that ``backward`` reads.
-        forward: (xp, gates, before, *noise) -> the activated gates, a sequence in the order of
+        forward: ``(xp, gates, before, *noise)`` -> the activated gates, a sequence in the order of
             ``gates``, and the new ``State``.
-        backward: (xp, gates, before, new, gradients, *noise) -> the gradients with respect to
+        backward: ``(xp, gates, before, new, gradients, *noise)`` -> the gradients with respect to
             its gates before activation, and the ``State`` of gradients with respect to ``reads``;
             None where there is no ``backward``.
     """
@@ -62,16 +62,22 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One time step of a recurrent network.  Every cell is a subclass.
+    """One time step of a recurrent network: the base class of every cell.
 
     x (B, I) enters by ``W`` (G H, I) and ``b`` (G H,), whose rows are those of the G gates in
     ``inputs``: gate g of unit u is row G u + g.  States (B, H) enter by ``products`` and in
     ``forward``.  The last state, by name h, is the output.
 
     ``forward`` and ``backward`` are written in functions and operators that ``xp`` (NumPy, CuPy and
-    ``chainer.functions``) shares.  Gates and states have names: ``gates.f``, ``before.c``; all are
-    (B, H).  ``backward`` may be left out: then the cell is differentiated by Chainer, step by step.
-    A gradient that it gets may be the number 0.
+    ``chainer.functions``) shares.  Gates and states are named tuples of arrays (B, H): ``gates.f``,
+    ``before.c``.  ``State`` is that of the states; a state that is left out is None.
+
+    ``backward(xp, gates, before, new, gradients, *noise)`` gets the activated gates, the states in
+    ``reads`` before the step, those in ``needs`` after it, and the gradients with respect to the
+    new states, of which some may be the number 0.  It returns the gradients with respect to the
+    gates before activation, in the order of ``gates``, and the ``State`` of gradients with respect
+    to ``reads``, without those that come through ``products``.  A cell without ``backward`` is
+    differentiated by Chainer, step by step.
 
     Attributes:
         name: of the cell, a word.
@@ -84,7 +90,7 @@ class Cell:
         needs: the new states that ``backward`` reads; all, unless a subclass says otherwise.
         noise: the names of the random arrays that ``forward`` and ``backward`` get as further
             arguments, in training, from ``draw``.
-        compiled: whether there is a file ``<name>.cuh`` of its stages.
+        compiled: whether the package has a file ``<name>.cuh`` of its stages.
     """
 
     name: ClassVar[str]
@@ -134,7 +140,7 @@ class Cell:
 
     @functools.cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """The stages of a step."""
+        """The stages of a step, one unless a subclass says otherwise."""
         return (
             Stage(
                 self.products,
@@ -149,13 +155,16 @@ class Cell:
 
     @functools.cached_property
     def weights(self) -> tuple[str, ...]:
-        """The names of the weights, in the order in which functions take them."""
+        """The names of the weights, in the order in which functions take them.
+
+        ``W`` and ``b`` come first, then the matrices of the products, then their biases.
+        """
         products = [product for stage in self.stages for product in stage.products]
         biases = [product.bias for product in products if product.bias is not None]
         return ('W', 'b', *(product.weight for product in products), *biases)
 
     def shapes(self, inputs: int, units: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each weight."""
+        """Return the shape of each weight by name, for so many inputs and units."""
         found: dict[str, tuple[int, ...]] = {
             'W': (len(self.inputs) * units, inputs),
             'b': (len(self.inputs) * units,),

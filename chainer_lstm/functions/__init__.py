@@ -10,9 +10,10 @@ import chainer.functions as _chainer_functions
 
 from chainer_lstm.functions.cross_entropy import softmax_cross_entropy
 from chainer_lstm.functions.linear import linear
-from chainer_lstm.functions.lstm import lstm, lstm_step, peephole_lstm_step, step
+from chainer_lstm.functions.lstm import lstm, lstm_step, peephole_lstm_step
 from chainer_lstm.functions.n_step_lstm import n_step_bilstm, n_step_lstm
 from chainer_lstm.functions.sequence import lstm_sequence, sequence
+from chainer_lstm.functions.step import step
 
 __all__ = [
     'linear',

@@ -28,9 +28,7 @@ class Chained(Node):
     cell: Cell
     names: Sequence[str]
 
-    @property
-    def weights(self) -> Mapping[str, Callable[..., Any]]:
-        raise NotImplementedError
+    weights: Mapping[str, Callable[..., Any]]
 
     def weight_gradients(
         self,

@@ -14,8 +14,8 @@ from chainer.utils import type_check
 from chainer_lstm.chainer_private import check_classes, check_reduce_option
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import Input, arrays, check_unchanged, full
+from chainer_lstm.functions.step import is_static
 
 
 class SoftmaxCrossEntropy(function_node.FunctionNode):

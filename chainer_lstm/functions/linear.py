@@ -16,8 +16,8 @@ from chainer.utils import type_check
 from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.lstm import is_static
 from chainer_lstm.functions.node import Input, arrays, check_unchanged, differentiated, full
+from chainer_lstm.functions.step import is_static
 
 
 class Linear(function_node.FunctionNode):

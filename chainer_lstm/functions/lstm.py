@@ -4,7 +4,6 @@ and whole steps with their matrix products.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import chainer
@@ -14,28 +13,33 @@ from chainer.functions.rnn import lstm as chainers
 from chainer.utils import type_check
 
 from chainer_lstm import cells, kernels
-from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import argname
-from chainer_lstm.functions import composed, outputs
-from chainer_lstm.functions.checks import same_dtype, sequence, variable
+from chainer_lstm.functions import outputs
+from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.step import (
-    FirstStage,
-    SecondStage,
-    StepNode,
-    check_axes,
-    inputs_of,
-)
+from chainer_lstm.functions.stage import Signature, check_axes
+from chainer_lstm.functions.step import StepNode, is_static, run_step
 from chainer_lstm.kernels.engines.engine import Part
 
 State = tuple[chainer.Variable, chainer.Variable]
+
+
+class _Gates(Signature):
+    """The states and the pre-activations."""
+
+    def __init__(self) -> None:
+        super().__init__(cells.lstm, cells.lstm.stages[0], optional=False)
+        self.names = ('c', 'x')
+
+
+_GATES = _Gates()
 
 
 class LSTM(StepNode):
     """Inputs c_prev (B0, H), x (B, 4H), the pre-activations."""
 
     def __init__(self) -> None:
-        super().__init__(cells.lstm, ('c', 'x'))
+        super().__init__(_GATES)
 
     @property
     def label(self) -> str:
@@ -85,94 +89,6 @@ class LSTM(StepNode):
 
     def parts(self, named: Any) -> list[Part]:
         return [Part(named['x'], self.cell.gates)]
-
-
-def step(
-    cell: Cell,
-    state: Sequence[Optional[Input]],
-    x: Input,
-    weights: Sequence[Input],
-) -> Any:
-    """A time step of any cell, as one node; as two for a cell of two stages.
-
-    float16 is computed in float32.
-
-    Args:
-        cell: see ``chainer_lstm.cells``.
-        state: the states in the order of ``cell.states``, the last one (B, H), the others (B0, H)
-            with B <= B0, whose further rows are carried.  A state that comes through products
-            alone, such as h of an LSTM, may be None for zeros.
-        x: (B, I), of the dtype of the states and biases.
-        weights: in the order of ``cell.weights``, see ``cell.shapes``; matrices may have another
-            float dtype.
-
-    Returns:
-        The new ``cell.State``, in the dtype of x.
-
-    Raises:
-        chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
-        TypeError: no arrays, or ChainerX arrays.
-        ValueError: another number of states or weights.
-    """
-    check_cell(cell)
-    for name, given, expected in (
-        ('state', state, cell.states),
-        ('weights', weights, cell.weights),
-    ):
-        if len(sequence(name, given, 'arrays')) != len(expected):
-            raise ValueError(
-                f'expected {name} to be {", ".join(expected)}, got {len(given)} arrays'
-            )
-    named = dict(zip(cell.weights, weights))
-    return run_step(cell, cell.State(*state), x, named)
-
-
-def check_cell(cell: Any) -> None:
-    """Expect a cell.
-
-    Raises:
-        TypeError: it is none.
-    """
-    if not isinstance(cell, Cell):
-        raise TypeError(f'expected cell to be a chainer_lstm.cells.Cell, got {cell!r}')
-
-
-def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> Any:
-    """``step`` with a ``cell.State`` and weights by name."""
-    if is_static():
-        return composed_step(cell, state, F.linear(x, weights['W'], weights['b']), weights)
-    first = cell.stages[0]
-    named = {'x': x, **weights, **state._asdict()}
-    inputs = inputs_of(cell, first)
-    names = inputs.required if state[-1] is None else inputs.all
-    given = tuple([named.get(name) for name in names])
-    if len(cell.stages) == 1:
-        return cell.State(*StepNode(cell, names).apply(given))
-    node = FirstStage(cell, names)
-    found = node.apply(given)
-    second = SecondStage(node)
-    named.update(zip((*first.writes, *inputs.pending), found))
-    more = second.apply(tuple([variable(name, named[name]) for name in second.names]))
-    new = dict(zip(first.writes, found))
-    new.update(zip(cell.stages[1].writes, more))
-    return cell.State(**new)
-
-
-def composed_step(cell: Cell, state: Any, pre: chainer.Variable, weights: Mapping[str, Any]) -> Any:
-    """Compute a step by Chainer's own functions.
-
-    Args:
-        cell: the cell.
-        state: a ``cell.State`` as in ``step``.
-        pre: (B, G H), x Wᵀ + b, and products whose states are None.
-        weights: by name; a matrix, or a function from a state to its product.
-
-    Returns:
-        The new state.
-    """
-    state = state._make(None if s is None else chainer.as_variable(s) for s in state)
-    parts = [Part(pre, cell.inputs)]
-    return composed.run_step(cell, cell.stages, parts, state, weights)[-1]
 
 
 def lstm(c_prev: Input, x: Input) -> State:
@@ -272,8 +188,3 @@ def peephole_lstm_step(
     """
     weights = {'W': W, 'b': b, 'U': U, 'P_i': P_i, 'P_f': P_f, 'P_o': P_o}
     return run_step(cells.peephole, cells.peephole.State(c_prev, h_prev), x, weights)
-
-
-def is_static() -> bool:
-    """Inside ``chainer.static_graph``, which replays functions, and knows Chainer's own only."""
-    return chainer.config.schedule_func is not None

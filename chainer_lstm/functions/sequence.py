@@ -17,7 +17,6 @@ from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import checks, composed
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.lstm import check_cell, is_static
 from chainer_lstm.functions.node import (
     Input,
     Node,
@@ -29,6 +28,7 @@ from chainer_lstm.functions.node import (
     widened,
 )
 from chainer_lstm.functions.plan import Output, Plan
+from chainer_lstm.functions.step import check_cell, is_static
 from chainer_lstm.functions.weights import shapes_of, weights_of
 from chainer_lstm.kernels import products
 from chainer_lstm.kernels.engines.engine import Gradients, Layer

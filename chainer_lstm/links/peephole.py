@@ -13,8 +13,9 @@ from chainer_lstm import cells, functions
 from chainer_lstm import initializers as ours
 from chainer_lstm.chainer_private import initialize_linear, initializer
 from chainer_lstm.functions.checks import size
-from chainer_lstm.functions.lstm import State, composed_step
+from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.step import composed_step
 from chainer_lstm.links import parameters
 from chainer_lstm.links.stateful import Stateful, flat
 

@@ -17,10 +17,10 @@ from chainer.backends import cuda
 from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
-from chainer_lstm.functions.lstm import check_cell
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.plan import Output, Plan
 from chainer_lstm.functions.sequence import apply
+from chainer_lstm.functions.step import check_cell
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import packing_of_padded, packing_of_steps
 from chainer_lstm.links.lstm import StatelessLSTM

@@ -9,11 +9,11 @@ import chainer.functions as F
 import numpy
 import pytest
 
-from chainer_lstm import functions
+from chainer_lstm import cells, functions
 from chainer_lstm.functions import passes
 from chainer_lstm.functions.chain import Chain
+from chainer_lstm.functions.stage import signature
 from chainer_lstm.functions.step import StepNode
-from chainer_lstm.kernels import products
 from tests.conftest import assert_close, uniform, uniforms
 
 INPUT, UNITS, BATCH = 3, 4, 5
@@ -350,15 +350,13 @@ def test_chainer_grad_by_a_subset(cell, wanted, double):
 
 def count_weight_products(monkeypatch):
     calls = []
-    original = products.weight_gradients
-
-    def counted(*args):
-        return {
+    for optional in (True, False):
+        of = signature(cells.lstm, 0, optional)
+        counted = {
             name: lambda e, rows, name=name, f=f: calls.append(name) or f(e, rows)
-            for name, f in original(*args).items()
+            for name, f in of.weights.items()
         }
-
-    monkeypatch.setattr(products, 'weight_gradients', counted)
+        monkeypatch.setattr(of, 'weights', counted)
     return calls
 
 

@@ -11,6 +11,7 @@ import chainer_lstm.functions
 import chainer_lstm.links
 from chainer_lstm import cells
 from chainer_lstm.functions.lstm import LSTM
+from chainer_lstm.functions.stage import signature
 from chainer_lstm.functions.step import FirstStage, StepNode
 from tests.conftest import (
     BATCHES,
@@ -356,8 +357,8 @@ def test_unknown_name(module):
     'node',
     [
         LSTM(),
-        StepNode(cells.lstm, ('c', 'x')),
-        FirstStage(cells.peephole, ('c', 'x')),
+        StepNode(signature(cells.lstm, 0)),
+        FirstStage(signature(cells.peephole, 0)),
     ],
 )
 def test_chainerx_array_raises(node):

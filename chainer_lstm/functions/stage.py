@@ -1,0 +1,365 @@
+"""A stage of a time step as an autograd node, of any cell."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Optional
+
+import chainer
+import chainer.functions as F
+from chainer.utils import type_check
+
+from chainer_lstm import kernels
+from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.chainer_private import argname
+from chainer_lstm.functions import composed
+from chainer_lstm.functions.chained import Chained
+from chainer_lstm.functions.checks import same_dtype, variable
+from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.node import (
+    as_variable,
+    cast,
+    check_unchanged,
+    differentiated,
+    full,
+    replaced,
+    widened,
+)
+from chainer_lstm.kernels import products
+from chainer_lstm.kernels.engines.engine import Part
+
+Named = Mapping[str, Any]
+
+
+class Signature:
+    """The inputs and outputs of the node of a stage.
+
+    Args:
+        cell, stage: the stage of the cell.
+        optional: whether states that come through products alone are given, and their weights;
+            a first step lacks them.
+
+    Attributes:
+        names: the names of the inputs, in their order; optional ones last.
+        like: the index of the input that has the rows and the dtype of the outputs.
+        states: the index of each state among the inputs, or None.
+        writes: (name, index in a ``State``, index among the inputs or None) of each new state.
+        retained: the indexes of the outputs that backward needs.
+        pending: the gates that a later stage activates, which are outputs too.
+        gates: the gates whose gradients before activation backward computes.
+        weights: by name, (engine, rows) -> gradient.
+    """
+
+    def __init__(self, cell: Cell, stage: Stage, optional: bool = True) -> None:
+        self.cell = cell
+        self.stage = stage
+        self.first = stage is cell.stages[0]
+        pending = tuple([name for name in cell.gates if name not in cell.stages[0].gates])
+        names = [*stage.reads, *(('x', 'W', 'b') if self.first else pending)]
+        last: list[str] = []
+        for product in stage.products:
+            found = [product.weight] if product.bias is None else [product.weight, product.bias]
+            if product.state in stage.reads:
+                names += found
+            elif product.bias is None and {*product.gates} <= {*cell.inputs}:
+                last += [product.state, *found]
+            else:
+                names += [product.state, *found]
+        self.names = (*names, *(last if optional else ()))
+        self.like = self.names.index('x') if self.first else 0
+        self.states = tuple([self._index(name) for name in cell.states])
+        self.writes = tuple([
+            (name, cell.states.index(name), self._index(name)) for name in stage.writes
+        ])  # fmt: skip
+        self.retained = tuple([k for k, name in enumerate(stage.writes) if name in stage.needs])
+        self.pending = pending if self.first else ()
+        self.gates = tuple(cell.gates if self.first else stage.gates)
+        self.weights = products.weight_gradients(cell, stage, self.gates)
+
+    def _index(self, name: str) -> Optional[int]:
+        return self.names.index(name) if name in self.names else None
+
+
+@functools.lru_cache(maxsize=256)
+def signature(cell: Cell, index: int, optional: bool = True) -> Signature:
+    """Return the signature of the index-th stage of a cell."""
+    return Signature(cell, cell.stages[index], optional)
+
+
+class StageNode(Chained):
+    """The states, x and weights that a stage reads, in the order of a ``Signature`` -> the states
+    that it computes, and the gates that a later stage activates.
+
+    Where x has fewer rows than a state that is not the last one, the other rows of it are carried.
+    Backward runs on arrays, unless the gradients are to be differentiated
+    again (``chainer.config.enable_backprop``), or the cell has no ``backward``:
+    then the stage is computed once more, on variables.
+
+    Args:
+        of: the signature.
+    """
+
+    gates: Any = None
+
+    def __init__(self, of: Signature) -> None:
+        super().__init__()
+        self.signature = of
+        self.cell = of.cell
+        self.stage = of.stage
+        self.names = of.names
+        self.weights = of.weights
+        self.noise: Sequence[Any] = ()
+
+    @property
+    def kind(self) -> Hashable:
+        return type(self), self.cell, self.names
+
+    def apply(self, inputs: tuple) -> tuple:
+        try:
+            return super().apply(inputs)
+        except (AttributeError, TypeError):
+            for name, x in zip(self.names, inputs):
+                variable(name, x)  # in Chainer's words it is hard to see which one is no array
+            raise
+
+    def check_type_forward(self, in_types: Any) -> None:
+        argname(in_types, self.names)
+        cell, types = self.cell, dict(zip(self.names, in_types))
+        if self.signature.first:
+            self._check_input(types)
+        units = types[self.names[0]].shape[1]
+        for product in self.stage.products:
+            if product.weight not in types:
+                continue
+            W, count = types[product.weight], len(product.gates)
+            type_check.expect(W.dtype.kind == 'f', W.ndim == 2)
+            rows = count * units if count > 1 else units
+            if product.gates == cell.inputs:
+                rows = types['W'].shape[0]
+            type_check.expect(W.shape[0] == rows, W.shape[1] == units)
+            if product.bias is not None:
+                b = types[product.bias]
+                same_dtype(product.bias, **{product.bias: b, 'x': types['x']})
+                type_check.expect(b.ndim == 1)
+                type_check.expect(b.shape[0] == W.shape[0])
+
+    def _check_input(self, types: Named) -> None:
+        """Check x, its weights and the states."""
+        x, W, b = types['x'], types['W'], types['b']
+        states = {name: types[name] for name in self.cell.states if name in types}
+        type_check.expect(x.dtype.kind == 'f', W.dtype.kind == 'f')
+        same_dtype('x', b=b, x=x)
+        for name, state in states.items():
+            same_dtype(name, **{name: state, 'x': x})
+            type_check.expect(state.ndim == 2)
+        type_check.expect(x.ndim == 2, W.ndim == 2, b.ndim == 1)
+        units = types[self.names[0]].shape[1]
+        type_check.expect(
+            x.shape[1] == W.shape[1],
+            W.shape[0] == len(self.cell.inputs) * units,
+            b.shape[0] == W.shape[0],
+        )
+        for name, state in states.items():
+            is_last = name == self.cell.states[-1]
+            rows = state.shape[0] == x.shape[0] if is_last else x.shape[0] <= state.shape[0]
+            type_check.expect(rows, state.shape[1] == units)
+
+    def check_broadcasting(self) -> None:
+        """Refuse shapes that NumPy would broadcast, where types are not checked.
+
+        Raises:
+            ValueError: a shape in ``self.shapes`` does not fit.
+        """
+        if not self.signature.first:
+            return
+        check_axes(self.names, self.shapes)
+        shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
+        x, W, count = shapes['x'], shapes['W'], len(self.cell.inputs)
+        for name in self.cell.states:
+            state = shapes.get(name, (x[0], W[0] // count))
+            rows = x[0] == state[0] if name == last else x[0] <= state[0]
+            if not rows or W[0] != count * state[1]:
+                raise ValueError(
+                    f'expected {name} ({"B" if name == last else "B0"}, H), x (B, I) and '
+                    f'W ({count}H, I), B <= B0, got shapes {state}, {x} and {W}'
+                )
+
+    def forward(self, inputs: tuple) -> tuple:
+        self.retain_inputs(range(len(inputs)))
+        self.shapes = [x.shape for x in inputs]
+        if not chainer.config.type_check:
+            self.check_broadcasting()
+        of, cell, like = self.signature, self.cell, inputs[self.signature.like]
+        self.retain_outputs(of.retained)
+        engine, batch = engine_of(like), len(like if of.first else self.gates)
+        wide = self._in_one_dtype(engine, inputs)
+        state = self._state_of(wide, batch)
+        if cell.noise and chainer.config.train and not self.noise:
+            self.noise = cell.draw(engine.xp, (batch, *wide[0].shape[1:]), wide[0].dtype)
+        self.gates, found = self.compute(engine, dict(zip(self.names, wide)), state)
+        outputs = []
+        for _, k, before in of.writes:
+            y = found[k]
+            if y.dtype != like.dtype:
+                y = y.astype(like.dtype)
+            if before is not None and y.shape != self.shapes[before]:
+                y = _of_all_rows(engine, y, inputs[before], batch)
+            outputs.append(y)
+        for name in of.pending:
+            outputs.append(products.columns(self.gates, cell.gates, (name,)).copy('C'))
+        self.outputs_of = [(y.shape, y.dtype) for y in outputs]
+        return tuple(outputs)
+
+    def compute(self, engine: kernels.Engine, named: Named, state: Any) -> tuple[Any, Any]:
+        """Return the gates and the new state, of inputs in one dtype."""
+        return engine.step_forward(
+            self.cell, self.stage, named.get('x'), state, named, self.noise, self.gates
+        )
+
+    def gradients(self, indexes: tuple, grad_outputs: tuple, given: Optional[dict]) -> tuple:
+        """Return the gradients, with what the nodes that ran before have handed."""
+        check_unchanged(self)
+        new = self._retained()
+        grad_outputs = tuple([full(g, *of) for g, of in zip(grad_outputs, self.outputs_of)])
+        if chainer.config.enable_backprop or self.stage.backward is None:
+            return differentiated(self, self.composed, indexes, grad_outputs)
+        cell, of = self.cell, self.signature
+        inputs = [node.data for node in self.inputs]  # what was retained, as arrays
+        engine, dtype, batch = engine_of(inputs[0]), self.gates.dtype, len(self.gates)
+        wide = self._in_one_dtype(engine, inputs)
+        named, state = dict(zip(self.names, wide)), self._state_of(wide, batch)
+        of_outputs = [None if g is None else g.array for g in grad_outputs]
+        of_new = cell.State(**{
+            name: g if g is None else g[:batch].astype(dtype, copy=False)
+            for (name, _, _), g in zip(of.writes, of_outputs)
+        })  # fmt: skip
+        gpre = engine.xp.empty_like(self.gates, order='C')
+        for name, g in zip(of.pending, of_outputs[len(of.writes) :]):
+            products.columns(gpre, cell.gates, (name,))[...] = 0 if g is None else g
+        through = self._through({self.names[i] for i in indexes})
+        weights = {name: named[name] for name in through}
+        gx, found = self.differentiate(engine, named, state, new, of_new, weights, gpre)
+        gpre = products.columns(gpre, cell.gates, of.gates)
+        rows = {'gpre': gpre, 'x': named.get('x'), **state._asdict()}
+        before = self.node_before(indexes)
+        result = self.weight_gradients(engine, rows, inputs, indexes, before, given)
+        of_states = dict(zip(self.stage.writes, of_outputs))
+        for i in indexes:
+            name, x = self.names[i], inputs[i]
+            if name == 'x':
+                result[i] = gx.astype(x.dtype, copy=False)
+            elif name in cell.states:
+                g = getattr(found, name).astype(x.dtype, copy=False)
+                result[i] = g if len(g) == len(x) else _padded(g, x, of_states.get(name))
+            elif name in self.stage.gates:
+                result[i] = products.columns(gpre, of.gates, (name,))
+        return tuple([as_variable(result.get(i)) for i in indexes])
+
+    def differentiate(
+        self,
+        engine: kernels.Engine,
+        named: Named,
+        state: Any,
+        new: Any,
+        gradients: Any,
+        weights: Named,
+        gpre: Any,
+    ) -> tuple[Any, Any]:
+        """Return the gradients with respect to x and the states, and write ``gpre``."""
+        return engine.step_backward(
+            self.cell, self.stage, self.gates, state, new, gradients, weights, self.noise, gpre
+        )
+
+    def node_before(self, indexes: Sequence[int]) -> Optional[Chained]:
+        """Return the node that makes the weight gradients of this one with its own, or None."""
+        before = self.inputs[0].creator_node
+        return before if 0 in indexes and self.is_of_same_weights(before) else None
+
+    def composed(self, inputs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
+        """Compute the outputs by Chainer's own functions."""
+        wide = self.gates.dtype
+        named = {name: cast(x, wide) for name, x in zip(self.names, inputs)}
+        state = self.cell.State(*(named.get(name) for name in self.cell.states))
+        gates, _, found = composed.run_step(
+            self.cell, (self.stage,), self.parts(named), state, named, self.noise
+        )
+        dtype = inputs[self.signature.like].dtype
+        states = [cast(getattr(found, name), dtype) for name in self.stage.writes]
+        return [*states, *(getattr(gates, name) for name in self.signature.pending)]
+
+    def parts(self, named: Named) -> list[Part]:
+        """Return the pre-activations without the products of the stage, variables."""
+        if 'x' in named:
+            return [Part(F.linear(named['x'], named['W'], named['b']), self.cell.inputs)]
+        # gates that an earlier stage has activated are not read
+        given = {**dict.fromkeys(self.cell.gates), **{g: named[g] for g in self.stage.gates}}
+        like = named[self.stage.gates[0]]
+        return [Part(like if x is None else x, (name,)) for name, x in given.items()]
+
+    def _in_one_dtype(self, engine: kernels.Engine, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Return the inputs in the dtype of the gates, or in one that is wide enough."""
+        if self.gates is None:
+            return widened(engine, inputs)
+        dtype = self.gates.dtype
+        return [x if x.dtype == dtype else x.astype(dtype) for x in inputs]
+
+    def _state_of(self, inputs: Sequence[Any], batch: int) -> Any:
+        """Return the states among the inputs, the rows that the step advances."""
+        found = []
+        for k in self.signature.states:
+            x = None if k is None else inputs[k]
+            found.append(x if x is None or len(x) == batch else x[:batch])
+        return self.cell.State(*found)
+
+    def _through(self, wanted: set[str]) -> set[str]:
+        """Return the names of the weights whose products a wanted gradient comes through."""
+        found = {p.weight for p in self.stage.products if p.state in wanted}
+        if 'x' in wanted:
+            found.add('W')
+        return found.intersection(self.names)
+
+    def _retained(self) -> Any:
+        """Return the new states that backward needs, arrays of the rows that the step advances."""
+        found, batch, dtype = {}, len(self.gates), self.gates.dtype
+        retained = self.signature.retained
+        for k, y in zip(retained, self.get_retained_outputs() if retained else ()):
+            name, shape = self.stage.writes[k], self.outputs_of[k][0]
+            if y.shape != shape:
+                raise replaced(f'{name} of the output', shape, y.shape)
+            found[name] = y.array[:batch].astype(dtype, copy=False)
+        return self.cell.State(**found)
+
+
+def _of_all_rows(engine: kernels.Engine, y: Any, before: Any, batch: int) -> Any:
+    """Return a new state with the rows that the step has left."""
+    if y.shape != (batch, *before.shape[1:]):
+        raise ValueError(
+            f'expected weights that fit the state {before.shape}, and h of {batch} rows as x; '
+            f'got a new state {y.shape}'
+        )
+    return engine.xp.concatenate((y, before[batch:]))
+
+
+def _padded(gradient: Any, x: Any, of_output: Any) -> Any:
+    """Return the gradient of all rows of a state: that of the rows that were carried is the one of
+    the output.
+    """
+    xp = chainer.backend.get_array_module(x)
+    found = xp.zeros(x.shape, gradient.dtype)
+    found[: len(gradient)] = gradient
+    if of_output is not None:
+        found[len(gradient) :] = of_output[len(gradient) :]
+    return found
+
+
+def check_axes(names: Sequence[str], shapes: Sequence[tuple[int, ...]], axes: int = 2) -> None:
+    """Expect arrays of two axes, or of the given number; of one for b.
+
+    Raises:
+        ValueError: one has another number.
+    """
+    for name, shape in zip(names, shapes):
+        expected = 1 if name == 'b' else axes
+        if len(shape) != expected:
+            raise ValueError(f'expected {name} of {expected} axes, got shape {shape}')
