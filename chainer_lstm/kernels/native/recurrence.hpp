@@ -378,7 +378,7 @@ private:
     template <int S>
     void multiply_gates(isize k, isize top, isize end) {
         constexpr unsigned live = live_gradients<Cell, S>();
-        static_assert(S > 0 || (live | Stage<Cell, S>::multiplied()) == all_of(Cell::states),
+        static_assert(S > 0 || (live | Stage<Cell, S>::multiplied) == all_of(Cell::states),
                       "a state that no stage reads: its gradient would not be written");
         T* const gates = s.gates + (s.start[k] + top) * G * H;
         each_product<Cell, S>([&](auto w, auto state, auto gate) {
