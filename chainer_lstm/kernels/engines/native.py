@@ -62,7 +62,7 @@ class NativeEngine(CompiledEngine):
         like = state[plan.reads[0]]
         for weight, of in plan.products:
             if state[of] is None and weight in weights:
-                weights = {**weights, weight: None}
+                weights = {name: w for name, w in weights.items() if name != weight}
         if gates is None:
             gates = self.empty_gates(like, cell)
         new = list(state)

@@ -29,27 +29,12 @@ constexpr int stages = std::is_same<typename Cell::Second, NoStage>::value ? 1 :
 template <typename Cell>
 constexpr int output_state = Cell::states - 1;
 
-// The sets of the weights of a stage, of those whose products go to all gates, and of the states
-// that are multiplied.
+// The set of the weights or states of a stage's products, or only of those to all gates.
 template <typename Stage>
-constexpr unsigned weights_of() {
-    unsigned set = 0;
-    for (const Product& product : Stage::products) set |= 1u << product.weight;
-    return set;
-}
-
-template <typename Stage>
-constexpr unsigned weights_to_all() {
+constexpr unsigned set_of_products(int Product::* member, bool to_all_only = false) {
     unsigned set = 0;
     for (const Product& product : Stage::products)
-        if (product.gate == all_gates) set |= 1u << product.weight;
-    return set;
-}
-
-template <typename Stage>
-constexpr unsigned multiplied_states() {
-    unsigned set = 0;
-    for (const Product& product : Stage::products) set |= 1u << product.state;
+        if (!to_all_only || product.gate == all_gates) set |= 1u << product.*member;
     return set;
 }
 
@@ -58,14 +43,14 @@ template <typename Cell, int S>
 struct Stage : std::conditional_t<S == 0, typename Cell::First, typename Cell::Second> {
     typedef std::conditional_t<S == 0, typename Cell::First, typename Cell::Second> Base;
 
-    static constexpr unsigned weights = weights_of<Base>(), to_all = weights_to_all<Base>(),
+    static constexpr unsigned weights = set_of_products<Base>(&Product::weight),
+                              to_all = set_of_products<Base>(&Product::weight, true),
                               to_one = weights & ~to_all;
-    // Products to a single gate are kept apart until they are added: how many, and the place of
-    // one.
+    // products to a single gate are kept apart until they are added: how many, each one's place
     static constexpr int apart = size_of(to_one);
     static constexpr int place(int weight) { return size_of(to_one & all_of(weight)); }
 
-    static constexpr unsigned multiplied = multiplied_states<Base>();
+    static constexpr unsigned multiplied = set_of_products<Base>(&Product::state);
     // states that products alone read, and those that are written up to the end of the stage
     static constexpr unsigned alone = multiplied & ~Base::reads;
     static constexpr unsigned written = Cell::First::writes | (S ? Base::writes : 0);
