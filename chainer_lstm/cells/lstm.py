@@ -16,7 +16,6 @@ class LSTM(Cell):
     products = (Product('U', 'h', gates),)
     reads = ('c',)
     needs = ('c',)
-    compiled = True
 
     def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
         (a, i, f), c = new_cell(xp, gates, before.c)

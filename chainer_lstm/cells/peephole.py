@@ -20,7 +20,6 @@ class Peephole(Cell):
         Product('P_i', 'c', ('i',)),
         Product('P_f', 'c', ('f',)),
     )
-    compiled = True
 
     @functools.cached_property
     def stages(self) -> tuple[Stage, ...]:

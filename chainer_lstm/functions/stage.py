@@ -66,7 +66,7 @@ class Signature:
                 last += [product.state, *found]
             else:
                 names += [product.state, *found]
-        self.names = (*names, *(last if optional else ()))
+        self.names: tuple[str, ...] = (*names, *(last if optional else ()))
         self.like = self.names.index('x') if self.first else 0
         self.states = tuple([self._index(name) for name in cell.states])
         self.writes = tuple([
@@ -107,7 +107,7 @@ class StageNode(Chained):
         self.signature = of
         self.cell = of.cell
         self.stage = of.stage
-        self.names = of.names
+        self.names: Sequence[str] = of.names
         self.weights = of.weights
         self.noise: Sequence[Any] = ()
 
