@@ -217,7 +217,9 @@ class StageNode(Chained):
             self.cell, self.stage, named.get('x'), state, named, self.noise, self.gates
         )
 
-    def gradients(self, indexes: tuple, grad_outputs: tuple, given: Optional[dict]) -> tuple:
+    def gradients(
+        self, indexes: tuple[int, ...], grad_outputs: tuple, given: Optional[dict]
+    ) -> tuple:
         """Return the gradients, with what the nodes that ran before have handed."""
         check_unchanged(self)
         new = self._retained()
