@@ -52,6 +52,7 @@ class Inputs:
         self.all = (*required, *optional)
         self.retained = tuple([k for k, s in enumerate(stage.writes) if s in stage.needs])
         self.pending = pending(cell) if self.first else ()
+        self.biases = ('b', *(product.bias for product in stage.products))
 
 
 @functools.cache
@@ -178,7 +179,7 @@ class StepNode(StageNode):
         Raises:
             ValueError: a shape in ``self.shapes`` does not fit.
         """
-        check_axes(self.names, self.shapes)
+        check_axes(self.names, self.shapes, biases=inputs_of(self.cell, self.stage).biases)
         shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
         x, W, count = shapes['x'], shapes['W'], len(self.cell.inputs)
         for name in self.cell.states:
@@ -518,14 +519,19 @@ def check_products(cell: Cell, stage: Stage, types: Named, units: Any) -> None:
             type_check.expect(b.shape[0] == W.shape[0])
 
 
-def check_axes(names: Sequence[str], shapes: Sequence[tuple[int, ...]], axes: int = 2) -> None:
-    """Expect arrays of two axes, or of the given number; of one for b.
+def check_axes(
+    names: Sequence[str],
+    shapes: Sequence[tuple[int, ...]],
+    axes: int = 2,
+    biases: Sequence[Optional[str]] = (),
+) -> None:
+    """Expect arrays of two axes, or of the given number; of one for biases.
 
     Raises:
         ValueError: one has another number.
     """
     for name, shape in zip(names, shapes):
-        expected = 1 if name == 'b' else axes
+        expected = 1 if name in biases else axes
         if len(shape) != expected:
             raise ValueError(f'expected {name} of {expected} axes, got shape {shape}')
 
