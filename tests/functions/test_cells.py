@@ -20,7 +20,7 @@ from tests.cells import coupled, gru, zoneout
 from tests.cells.coupled import Coupled
 from tests.conftest import assert_close, gradients, uniform, uniforms, variables
 from tests.functions import test_chained_steps as chained
-from tests.fuzz import loops
+from tests.fuzz import chainers, loops
 from tests.kernels import cuda_on_cpu
 
 INPUT, UNITS = 3, 4
@@ -191,28 +191,6 @@ def assert_ways_agree(outputs, inputs):
 # Chains of steps
 
 
-def plain_coupled(c, h, x, W, b, U):
-    pre = F.linear(x, W, b)
-    pre = pre if h is None else pre + F.linear(h, U)
-    a, f, o = F.separate(F.reshape(pre, (len(x), UNITS, 3)), axis=2)
-    rest, c = c[len(x) :], c[: len(x)]
-    f = F.sigmoid(f)
-    c = now = f * c + (1 - f) * F.tanh(a)
-    return F.concat((c, rest), axis=0) if len(rest) else c, F.sigmoid(o) * F.tanh(now)
-
-
-def plain_gru(h, x, W, b, U, d):
-    of_x, of_h = (
-        F.separate(F.reshape(y, (len(x), UNITS, 3)), axis=2)
-        for y in (F.linear(x, W, b), F.linear(h, U, d))
-    )
-    r, z = F.sigmoid(of_x[0] + of_h[0]), F.sigmoid(of_x[1] + of_h[1])
-    return (1 - z) * F.tanh(of_x[2] + r * of_h[2]) + z * h
-
-
-PLAIN = {'lstm': chained.plain_lstm, 'peephole': chained.plain_peephole, 'coupled': plain_coupled}
-
-
 class Chains(chained.Run):
     """Steps of any cell; a cell whose only state is h has it for c, too."""
 
@@ -229,8 +207,8 @@ class Chains(chained.Run):
 
     def _plain(self, c, h, x, *weights):
         if 'c' in self.cell.states:
-            return PLAIN[self.cell.name](c, h, x, *weights)
-        new = plain_gru(self._rows(c, x), x, *weights)
+            return chainers.STEPS[self.cell.name](c, h, x, *weights)
+        (new,) = chainers.gru_step(self._rows(c, x), x, *weights)
         return new, new
 
     def _rows(self, h, x):
