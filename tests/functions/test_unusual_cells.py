@@ -13,7 +13,7 @@ from tests.cells import zoneout
 from tests.cells.coupled import Coupled
 from tests.conftest import assert_close, gradients, uniform, variables
 from tests.functions import test_cells as tests
-from tests.functions.test_cells import INPUT, UNITS, Stack, state_of, weights_of
+from tests.functions.cell_cases import INPUT, UNITS, Stack, arrays, check, state_of, weights_of
 
 
 class OtherOrder(Coupled):
@@ -105,16 +105,10 @@ def cell(request):
     return request.param
 
 
-@pytest.fixture(params=['numpy', 'native'])
-def engine(request):
-    with chainer.using_config('lstm_engine', request.param):
-        yield request.param
-
-
 def test_finite_differences(cell, engine):
     stack = Stack(cell, (3, 3, 1), 2, 2, 1)
-    tests.check(stack.function, tuple(v.array for v in stack.inputs), stack.outputs(), False)
-    tests.check(stack.function, tuple(v.array for v in stack.inputs), stack.outputs(), True)
+    for double in (False, True):
+        check(stack.function, tuple(arrays(stack.inputs)), stack.outputs(), double)
     tests.test_a_sequence_is_its_steps((cell, None), engine)
 
 
