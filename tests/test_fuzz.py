@@ -117,7 +117,7 @@ def states_left_in_the_order_of_the_hook(monkeypatch):
         (gradients_of_states_lost_but_for_products, 'sequence'),
         (gradients_of_states_lost_but_for_products, 'SequenceLSTM'),
         (masked_outputs_of_zeros, 'SequenceLSTM'),
-        (states_left_in_the_order_of_the_hook, 'NStepBiLSTM'),
+        (states_left_in_the_order_of_the_hook, 'NStepLSTM'),
     ],
 )
 def test_finds_what_is_broken_and_how_it_fails_again(broken, surface, monkeypatch, capsys):
