@@ -58,16 +58,21 @@ class NativeEngine(CompiledEngine):
     ) -> tuple[Array, Any]:
         if not is_compiled(cell):
             return super().step_forward(cell, stage, x, state, weights, noise, gates)
-        like = getattr(state, stage.reads[0])
+        plan = _plan(cell, stage)
+        like = state[plan.reads[0]]
+        for weight, of in plan.products:
+            if state[of] is None and weight in weights:
+                weights = {**weights, weight: None}
         if gates is None:
             gates = self.empty_gates(like, cell)
-        new = dict(zip(stage.writes, self.empties(like, len(stage.writes))))
-        named = {**weights, **_before(cell, stage, state), 'x': x, 'gates': gates, **new}
-        for product in stage.products:
-            if getattr(state, product.state) is None:
-                named[product.weight] = None
-        self._step('step_forward', cell, stage, like, x, named)
-        return gates, state._replace(**new)
+        new = list(state)
+        for k in plan.writes:
+            new[k] = numpy.empty(like.shape, like.dtype)
+        sizes = like.shape if x is None else (*like.shape, x.shape[-1])
+        get = state.__getitem__, weights.get, {'x': x, 'gates': gates}.get, new.__getitem__
+        arrays = [get[source](key) for source, key in plan.forward]
+        self._kernel(plan.forward_name, like.dtype)(sizes, *arrays)
+        return gates, cell.State(*new)
 
     def step_backward(
         self,
@@ -85,38 +90,30 @@ class NativeEngine(CompiledEngine):
             return super().step_backward(
                 cell, stage, gates, state, new, gradients, weights, noise, gpre
             )
-        like = getattr(state, stage.reads[0])
-        through = [product.state for product in stage.products if product.weight in weights]
-        wanted = (*stage.reads, *through)
-        found = dict(zip(wanted, self.empties(like, len(wanted))))
+        plan = _plan(cell, stage)
+        like = state[plan.reads[0]]
+        wanted = [of for weight, of in plan.products if weight in weights]
+        found: list[Optional[Array]] = [None] * len(state)
+        for k in (*plan.reads, *wanted):
+            found[k] = numpy.empty(like.shape, like.dtype)
         gx = None
         if 'W' in weights:
-            gx = numpy.empty((len(like), weights['W'].shape[-1]), like.dtype)
-        named = {**weights, **_before(cell, stage, state), 'gates': gates, 'gpre': gpre, 'gx': gx}
-        named.update((name, getattr(new, name)) for name in stage.needs)
-        named.update((f'g{name}', getattr(gradients, name)) for name in cell.states)
-        named.update((f'g{name}_prev', gradient) for name, gradient in found.items())
-        self._step('step_backward', cell, stage, like, gx, named)
-        return gx, cell.State(**found)
-
-    def _step(
-        self,
-        kind: str,
-        cell: Cell,
-        stage: Stage,
-        like: Array,
-        x: Optional[Array],
-        named: Mapping[str, Optional[Array]],
-    ) -> None:
-        """Call the kernel of a single step with arrays by the names of its arguments."""
+            gx = numpy.empty((like.shape[0], weights['W'].shape[-1]), like.dtype)
+        sizes = like.shape
         if stage is cell.stages[0]:
-            name = f'{cell.name}_{kind}_0'
-            sizes = (*like.shape, 0 if x is None else x.shape[-1])
-        else:
-            name = f'{cell.name}_{kind}_1'
-            sizes = like.shape
-        arrays = map(named.get, boundary.KERNELS[name].names)
-        self._kernel(name, like.dtype)(sizes, *arrays)
+            sizes = (*like.shape, 0 if gx is None else gx.shape[1])
+        named = {'gates': gates, 'gpre': gpre, 'gx': gx}
+        get = (
+            state.__getitem__,
+            weights.get,
+            named.get,
+            new.__getitem__,
+            gradients.__getitem__,
+            found.__getitem__,
+        )
+        arrays = [get[source](key) for source, key in plan.backward]
+        self._kernel(plan.backward_name, like.dtype)(sizes, *arrays)
+        return gx, cell.State(*found)
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         return is_compiled(cell) and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
@@ -194,7 +191,42 @@ class NativeEngine(CompiledEngine):
         return native.kernel(self.instruction_set, name, dtype)
 
 
-def _before(cell: Cell, stage: Stage, state: Any) -> dict[str, Optional[Array]]:
-    """Return the states before a stage by the names of a kernel's arguments."""
-    after = '_prev' if stage is cell.stages[0] else ''
-    return {f'{name}{after}': value for name, value in zip(cell.states, state)}
+_STATE, _WEIGHT, _NAMED, _NEW, _GRADIENT, _FOUND = range(6)  # where an array of a step comes from
+
+
+class _Plan:
+    """Where the arrays of a stage's kernels for single steps come from, in their order.
+
+    Names are looked up once: a step of a few units takes little longer than its Python.
+    """
+
+    def __init__(self, cell: Cell, number: int) -> None:
+        stage, states = cell.stages[number], cell.states
+        self.reads = [states.index(name) for name in stage.reads]
+        self.writes = [states.index(name) for name in stage.writes]
+        self.products = [(each.weight, states.index(each.state)) for each in stage.products]
+        self.forward_name = f'{cell.name}_step_forward_{number}'
+        self.backward_name = f'{cell.name}_step_backward_{number}'
+        common: dict[str, tuple[int, Any]] = {
+            name: (_NAMED, name) for name in ('x', 'gates', 'gpre', 'gx')
+        }
+        common.update((name, (_WEIGHT, name)) for name in ('W', 'b', *cell.weights))
+        for k, name in enumerate(states):
+            common[name if number else f'{name}_prev'] = _STATE, k
+            common[f'g{name}'] = _GRADIENT, k
+            common[f'g{name}_prev'] = _FOUND, k
+        written = {**common, **{name: (_NEW, states.index(name)) for name in stage.writes}}
+        needed = {**common, **{name: (_NEW, states.index(name)) for name in stage.needs}}
+        kernels = boundary.KERNELS
+        self.forward = [written[name] for name in kernels[self.forward_name].names]
+        self.backward = [needed[name] for name in kernels[self.backward_name].names]
+
+
+_PLANS = {
+    cell.name: [_Plan(cell, number) for number in range(len(cell.stages))]
+    for cell in boundary.COMPILED
+}
+
+
+def _plan(cell: Cell, stage: Stage) -> _Plan:
+    return _PLANS[cell.name][0 if stage is cell.stages[0] else 1]

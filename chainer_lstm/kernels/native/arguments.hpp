@@ -172,7 +172,7 @@ struct StepForward {
         if (S == 0) v("inputs", inputs)("x", x)("W", W)("b", b);
         visit_set<Stage<Cell, S>::reads>(v, "", Cell::State_names, suffix<S>, before);
         visit_set<Stage<Cell, S>::alone>(v, "", Cell::State_names, suffix<S>, alone);
-        visit_set<Stage<Cell, S>::weights()>(v, "", Cell::Weight_names, "", weights);
+        visit_set<Stage<Cell, S>::weights>(v, "", Cell::Weight_names, "", weights);
         results.visit(v);
     }
 };
@@ -193,7 +193,7 @@ struct StepBackward {
         if (S == 0) v("inputs", inputs);
         saved.visit(v);
         if (S == 0) v("W", W);
-        visit_set<Stage<Cell, S>::weights()>(v, "", Cell::Weight_names, "", weights);
+        visit_set<Stage<Cell, S>::weights>(v, "", Cell::Weight_names, "", weights);
         v("gpre", gpre);
         if (S == 0) v("gx", gx);
         visit_set<Stage<Cell, S>::reads>(v, "g", Cell::State_names, "_prev", out);

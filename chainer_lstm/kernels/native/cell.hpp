@@ -29,31 +29,45 @@ constexpr int stages = std::is_same<typename Cell::Second, NoStage>::value ? 1 :
 template <typename Cell>
 constexpr int output_state = Cell::states - 1;
 
+// The sets of the weights of a stage, of those whose products go to all gates, and of the states
+// that are multiplied.
+template <typename Stage>
+constexpr unsigned weights_of() {
+    unsigned set = 0;
+    for (const Product& product : Stage::products) set |= 1u << product.weight;
+    return set;
+}
+
+template <typename Stage>
+constexpr unsigned weights_to_all() {
+    unsigned set = 0;
+    for (const Product& product : Stage::products)
+        if (product.gate == all_gates) set |= 1u << product.weight;
+    return set;
+}
+
+template <typename Stage>
+constexpr unsigned multiplied_states() {
+    unsigned set = 0;
+    for (const Product& product : Stage::products) set |= 1u << product.state;
+    return set;
+}
+
 // A stage of a cell by its number.
 template <typename Cell, int S>
 struct Stage : std::conditional_t<S == 0, typename Cell::First, typename Cell::Second> {
     typedef std::conditional_t<S == 0, typename Cell::First, typename Cell::Second> Base;
 
-    // the sets of its weights, of those of products to all gates, and of the products' states
-    static constexpr unsigned weights(bool to_all_only = false) {
-        unsigned set = 0;
-        for (const Product& product : Base::products)
-            if (!to_all_only || product.gate == all_gates) set |= 1u << product.weight;
-        return set;
-    }
-    static constexpr unsigned multiplied() {
-        unsigned set = 0;
-        for (const Product& product : Base::products) set |= 1u << product.state;
-        return set;
-    }
-
-    static constexpr unsigned to_all = weights(true), to_one = weights() & ~to_all;
+    static constexpr unsigned weights = weights_of<Base>(), to_all = weights_to_all<Base>(),
+                              to_one = weights & ~to_all;
     // Products to a single gate are kept apart until they are added: how many, and the place of
     // one.
     static constexpr int apart = size_of(to_one);
     static constexpr int place(int weight) { return size_of(to_one & all_of(weight)); }
+
+    static constexpr unsigned multiplied = multiplied_states<Base>();
     // states that products alone read, and those that are written up to the end of the stage
-    static constexpr unsigned alone = multiplied() & ~Base::reads;
+    static constexpr unsigned alone = multiplied & ~Base::reads;
     static constexpr unsigned written = Cell::First::writes | (S ? Base::writes : 0);
 };
 
@@ -83,7 +97,7 @@ constexpr isize gates_of_all() {
 // f(weight, state, gate) for the products of a stage, all constants
 template <typename Cell, int S, typename F>
 INLINE void each_product(const F& f) {
-    each_of<Stage<Cell, S>::weights()>([&](auto w) __attribute__((always_inline)) {
+    each_of<Stage<Cell, S>::weights>([&](auto w) __attribute__((always_inline)) {
         constexpr Product product = products<Cell>[w];
         f(w, std::integral_constant<int, product.state>{},
           std::integral_constant<int, product.gate>{});

@@ -102,14 +102,15 @@ void compute(const StepForward<T, Cell, S>& k) {
                 const isize first = gates * mine.first, last = gates * mine.last;
                 for (isize r = 0; bias && r < batch; r++)
                     std::memcpy(to + r * G * H + first, bias + first, (last - first) * sizeof(T));
-                stream_columns<T>(batch, gates * H, K, a, {weight, 1, K}, gates > 1, to, first,
-                                  last);
+                const bool add = to == k.results.gates;
+                stream_columns<T>(batch, gates * H, K, a, {weight, 1, K}, add, to, first, last);
             });
             for (isize r = 0; r < batch; r++) activate(r, mine.first, mine.last);
         });
     }
     each([&](isize K, auto a, const T* weight, const T* bias, T* to, isize gates) {
-        product<T>(batch, gates * H, K, a, {weight, 1, K}, bias, gates > 1 && !bias, to);
+        const bool add = to == k.results.gates && !bias;
+        product<T>(batch, gates * H, K, a, {weight, 1, K}, bias, add, to);
     });
     ThreadPool::run(work_of_a_unit * batch * H, [&](Worker& worker) {
         const isize end = worker.end(batch);

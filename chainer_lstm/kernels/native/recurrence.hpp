@@ -191,11 +191,12 @@ private:
     const Packed<T> W;
     const PackedWeights<T, Cell> U;
 
-    // the thread's part of a weight (gates * H, K)
+    // The thread's part of a weight (gates * H, K). That of a single gate is always packed: its
+    // products are so narrow that sums across the lanes of vectors would take long.
     Packed<T> pack(const T* weight, isize K, isize gates, T* to) const {
-        return part.pack(worker, {weight, 1, K}, K, gates * part.units.first,
-                         gates * part.units.last,
-                         memory.streamed ? nullptr : to + gates * part.units.first * K);
+        const isize first = gates * part.units.first, last = gates * part.units.last;
+        T* const memory_of_part = memory.streamed && gates == G ? nullptr : to + first * K;
+        return part.pack(worker, {weight, 1, K}, K, first, last, memory_of_part);
     }
 
     // Row 0 of step k among the gates. Where the caller keeps none, there are those of a chunk at a
@@ -377,7 +378,7 @@ private:
     template <int S>
     void multiply_gates(isize k, isize top, isize end) {
         constexpr unsigned live = live_gradients<Cell, S>();
-        static_assert(S > 0 || (live | Stage<Cell, S>::multiplied()) == all_of(Cell::states),
+        static_assert(S > 0 || (live | Stage<Cell, S>::multiplied) == all_of(Cell::states),
                       "a state that no stage reads: its gradient would not be written");
         T* const gates = s.gates + (s.start[k] + top) * G * H;
         each_product<Cell, S>([&](auto w, auto state, auto gate) {
