@@ -12,7 +12,7 @@ from typing import Any, Optional
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import Cell, Stage, is_compiled
+from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary, native
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.engine import Gradients, Layer, Noise, Shape, Weights
@@ -224,7 +224,7 @@ class _Plan:
 
 _PLANS = {
     cell.name: [_Plan(cell, number) for number in range(len(cell.stages))]
-    for cell in boundary.COMPILED
+    for cell in COMPILED.values()
 }
 
 
