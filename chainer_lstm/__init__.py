@@ -14,6 +14,7 @@ compat.install()
 __version__ = '0.1.0'
 
 _MODULES = (
+    'cells',
     'datasets',
     'functions',
     'initializers',

@@ -28,7 +28,16 @@ EXAMPLES = sorted(ROOT.glob('examples/*/README.md'))
 WITH_EXAMPLES = [
     path for path in sorted(ROOT.glob('chainer_lstm/**/*.py')) if '>>> ' in path.read_text('utf-8')
 ]
-PUBLIC = ('datasets', 'functions', 'initializers', 'interop', 'links', 'models', 'training')
+PUBLIC = (
+    'cells',
+    'datasets',
+    'functions',
+    'initializers',
+    'interop',
+    'links',
+    'models',
+    'training',
+)
 OPTIONAL = ('onnx', 'onnxruntime', 'torch')  # what a block may need and this environment may lack
 FENCE = re.compile(r'^```(\S+)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 
@@ -228,9 +237,8 @@ def test_every_example_has_a_readme_with_a_command():
 def test_every_public_name_is_in_the_reference(module):
     page = (ROOT / 'docs' / 'reference' / f'{module}.rst').read_text()
     names = importlib.import_module(f'chainer_lstm.{module}').__all__
-    assert sorted(re.findall(r'^.. auto(?:class|function):: (\w+)$', page, re.MULTILINE)) == sorted(
-        names
-    )
+    found = re.findall(r'^.. (?:auto(?:class|function)|py:data):: (\w+)$', page, re.MULTILINE)
+    assert sorted(found) == sorted(names)
 
 
 def test_every_name_of_the_package_is_in_the_reference():

@@ -1,5 +1,6 @@
 """The fuzzer finds what is broken on purpose, and says how it fails again."""
 
+import importlib
 import pathlib
 import random
 import subprocess
@@ -9,23 +10,38 @@ import chainer
 import numpy
 import pytest
 
-from chainer_lstm.functions import node, sequence
-from chainer_lstm.kernels import engine, packing, steps
+from chainer_lstm.functions import node
+from chainer_lstm.functions.sequence import SequenceNode
+from chainer_lstm.functions.step import StepNode
+from chainer_lstm.kernels import packing, products
+from chainer_lstm.kernels.engines.numpy import NumpyEngine
+from chainer_lstm.links import n_step_lstm
 from tests.fuzz.__main__ import main
 from tests.fuzz.case import Case
 from tests.fuzz.compare import check
 from tests.fuzz.gradients import Mismatch
 
 ROOT = pathlib.Path(__file__).parents[1]
-new_cell, last, bias = engine._new_cell_, packing.Rows.last, steps.LSTM_STEP.weights['b']
+lstm = importlib.import_module('chainer_lstm.cells.lstm')  # the name in ``cells`` is the cell's
+new_cell, last, linear = lstm.new_cell, packing.Rows.last, NumpyEngine.linear
+weight_gradients, parts_of = products.weight_gradients, products.parts_of
+backward, output_gradients = StepNode.backward, SequenceNode._output_gradients
+stage_backward = NumpyEngine.stage_backward
 
 
 def forget_gate_of_the_wrong_sign(monkeypatch):
-    monkeypatch.setattr(engine, '_new_cell_', lambda a, i, f, *others: new_cell(a, i, -f, *others))
+    def wrong(xp, gates, c_prev):
+        return new_cell(xp, gates._replace(f=-gates.f), c_prev)
+
+    monkeypatch.setattr(lstm, 'new_cell', wrong)
 
 
 def bias_gradient_off_by_a_thousandth(monkeypatch):
-    monkeypatch.setitem(steps.LSTM_STEP.weights, 'b', lambda e, rows: bias(e, rows) * 1.001)
+    def wrong(*stage):
+        found = weight_gradients(*stage)
+        return {**found, 'b': lambda e, rows: found['b'](e, rows) * 1.001}
+
+    monkeypatch.setattr(products, 'weight_gradients', wrong)
 
 
 def ragged_state_of_the_longest_sequence(monkeypatch):
@@ -37,17 +53,49 @@ def ragged_state_of_the_longest_sequence(monkeypatch):
 
 
 def second_gradients_that_count_twice(monkeypatch):
-    monkeypatch.setattr(sequence, 'own', lambda variables: variables)
+    monkeypatch.setattr(node, 'own', lambda variables: variables)
 
 
 def backward_that_overwrites_what_it_is_given(monkeypatch):
-    monkeypatch.setattr(
-        sequence,
-        '_or_zeros',
-        lambda xp, gradient, shape, dtype: (
-            xp.zeros(shape, dtype) if gradient is None else gradient.astype(dtype, copy=False)
-        ),
-    )
+    def wrong(self, xp, saved, grad_outputs, inputs):
+        found, gy = output_gradients(self, xp, saved, grad_outputs, inputs)
+        for k, g in enumerate(grad_outputs[: len(found)]):
+            if g is not None and g.dtype == found[k].dtype and g.flags.writeable:
+                found[k] = g.reshape(found[k].shape)
+        return found, gy
+
+    monkeypatch.setattr(SequenceNode, '_output_gradients', wrong)
+
+
+def bias_of_a_product_left_out(monkeypatch):
+    def wrong(e, stage, state, weights):
+        biases = {product.bias for product in stage.products}
+        zeros = {name: w * (name not in biases) for name, w in weights.items()}
+        return parts_of(e, stage, state, zeros)
+
+    monkeypatch.setattr(products, 'parts_of', wrong)
+
+
+def gradients_of_states_lost_but_for_products(monkeypatch):
+    def wrong(*args):
+        found = stage_backward(*args)
+        for gradient in found:
+            if gradient is not None:
+                gradient[...] = 0
+        return found
+
+    monkeypatch.setattr(NumpyEngine, 'stage_backward', wrong)
+
+
+def masked_outputs_of_zeros(monkeypatch):
+    def wrong(self, xp, y, buffers):
+        return y if self.rows is None else self._scattered(xp, y)
+
+    monkeypatch.setattr(packing.Packing, 'unpack', wrong)
+
+
+def states_left_in_the_order_of_the_hook(monkeypatch):
+    monkeypatch.setattr(n_step_lstm, '_sorted', lambda state, order, inv=False: state)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +103,21 @@ def backward_that_overwrites_what_it_is_given(monkeypatch):
     [
         (forget_gate_of_the_wrong_sign, 'lstm_sequence'),
         (bias_gradient_off_by_a_thousandth, 'LSTM'),
+        (bias_gradient_off_by_a_thousandth, 'step'),
+        (bias_gradient_off_by_a_thousandth, 'sequence'),
         (ragged_state_of_the_longest_sequence, 'NStepLSTM'),
+        (ragged_state_of_the_longest_sequence, 'sequence'),
         (second_gradients_that_count_twice, 'SequenceLSTM'),
+        (second_gradients_that_count_twice, 'step'),
         (backward_that_overwrites_what_it_is_given, 'n_step_lstm'),
+        (bias_of_a_product_left_out, 'step'),
+        (bias_of_a_product_left_out, 'sequence'),
+        (bias_of_a_product_left_out, 'SequenceLSTM'),
+        (gradients_of_states_lost_but_for_products, 'step'),
+        (gradients_of_states_lost_but_for_products, 'sequence'),
+        (gradients_of_states_lost_but_for_products, 'SequenceLSTM'),
+        (masked_outputs_of_zeros, 'SequenceLSTM'),
+        (states_left_in_the_order_of_the_hook, 'NStepLSTM'),
     ],
 )
 def test_finds_what_is_broken_and_how_it_fails_again(broken, surface, monkeypatch, capsys):
@@ -69,9 +129,6 @@ def test_finds_what_is_broken_and_how_it_fails_again(broken, surface, monkeypatc
         with pytest.raises(Mismatch):
             exec(reproducer)
     exec(reproducer)
-
-
-backward, linear = node.StepNode.backward, engine.Engine.linear
 
 
 def of_other_gradients(change):
@@ -97,28 +154,28 @@ def gradients_that_reach_the_first_row_alone(monkeypatch):
         padded[:1] = g
         return padded
 
-    monkeypatch.setattr(node.StepNode, 'backward', of_other_gradients(change))
+    monkeypatch.setattr(StepNode, 'backward', of_other_gradients(change))
 
 
 def gradients_with_more_rows_that_are_cut(monkeypatch):
     def change(g, shape, dtype):
         return g[: shape[0]] if g.ndim == 2 and len(g) > shape[0] else g
 
-    monkeypatch.setattr(node.StepNode, 'backward', of_other_gradients(change))
+    monkeypatch.setattr(StepNode, 'backward', of_other_gradients(change))
 
 
 def small_gradients_that_are_lost(monkeypatch):
     def change(g, shape, dtype):
         return numpy.where(abs(g) < 1e-20, g.dtype.type(0), g)
 
-    monkeypatch.setattr(node.StepNode, 'backward', of_other_gradients(change))
+    monkeypatch.setattr(StepNode, 'backward', of_other_gradients(change))
 
 
 def gradients_of_another_dtype_that_are_truncated(monkeypatch):
     def change(g, shape, dtype):
         return g if g.dtype == dtype else g.round(1)
 
-    monkeypatch.setattr(node.StepNode, 'backward', of_other_gradients(change))
+    monkeypatch.setattr(StepNode, 'backward', of_other_gradients(change))
 
 
 def gradients_that_count_once_if_they_are_one(monkeypatch):
@@ -126,15 +183,15 @@ def gradients_that_count_once_if_they_are_one(monkeypatch):
         gc, gh = grad_outputs
         return backward(self, indexes, (gc, None if gh is gc else gh))
 
-    monkeypatch.setattr(node.StepNode, 'backward', wrong)
+    monkeypatch.setattr(StepNode, 'backward', wrong)
 
 
 def products_of_the_columns_that_both_have(monkeypatch):
-    def wrong(self, x, W):
-        width = 0 if x is None else min(x.shape[1], W.shape[1])
-        return None if x is None else linear(self, x[:, :width], W[:, :width])
+    def wrong(self, x, W, b=None):
+        width = min(x.shape[1], W.shape[1])
+        return linear(self, x[:, :width], W[:, :width], b)
 
-    monkeypatch.setattr(engine.Engine, 'linear', wrong)
+    monkeypatch.setattr(NumpyEngine, 'linear', wrong)
 
 
 def zeros_instead_of_an_error(monkeypatch):
@@ -145,7 +202,7 @@ def zeros_instead_of_an_error(monkeypatch):
             inputs = [self.inputs[i] for i in indexes]
             return tuple(chainer.Variable(numpy.zeros(x.shape, x.dtype)) for x in inputs)
 
-    monkeypatch.setattr(node.StepNode, 'backward', wrong)
+    monkeypatch.setattr(StepNode, 'backward', wrong)
 
 
 @pytest.mark.parametrize(
@@ -177,15 +234,15 @@ def test_unusual_uses_that_are_sound_agree(use):
 
 
 KILLS = """
-import os, signal, sys
-from chainer_lstm.kernels import engine
+import importlib, os, signal, sys
+lstm = importlib.import_module('chainer_lstm.cells.lstm')
 
-def kill(a, *others):
-    if a.shape[1] > 3:
+def kill(xp, gates, c_prev):
+    if gates.f.shape[1] > 3:
         os.kill(os.getpid(), signal.SIGSEGV)
-    new_cell(a, *others)
+    return new_cell(xp, gates, c_prev)
 
-new_cell, engine._new_cell_ = engine._new_cell_, kill
+new_cell, lstm.new_cell = lstm.new_cell, kill
 from tests.fuzz.__main__ import main
 from tests.fuzz.crash import watch
 sys.exit(watch(lambda notes: main(sys.argv[1:], notes)))

@@ -4,8 +4,14 @@ from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
 from chainer_lstm.cells.lstm import LSTM
 from chainer_lstm.cells.peephole import Peephole
 
-__all__ = ['CELLS', 'LSTM', 'Cell', 'Peephole', 'Product', 'Stage', 'lstm', 'peephole', 'sigmoid']
+__all__ = ['LSTM', 'Cell', 'Peephole', 'Product', 'Stage', 'lstm', 'peephole', 'sigmoid']
 
 lstm = LSTM()
 peephole = Peephole()
 CELLS = {cell.name: cell for cell in (lstm, peephole)}
+COMPILED = dict(CELLS)  # those that have a file <name>.cuh
+
+
+def is_compiled(cell: Cell) -> bool:
+    """Return whether a cell has compiled stages; a subclass of one that has is another cell."""
+    return COMPILED.get(cell.name) == cell

@@ -90,7 +90,6 @@ class Cell:
         needs: the new states that ``backward`` reads; all, unless a subclass says otherwise.
         noise: the names of the random arrays that ``forward`` and ``backward`` get as further
             arguments, in training, from ``draw``.
-        compiled: whether the package has a file ``<name>.cuh`` of its stages.
     """
 
     name: ClassVar[str]
@@ -101,13 +100,14 @@ class Cell:
     reads: ClassVar[Names] = ()
     needs: ClassVar[Names] = ()
     noise: ClassVar[Names] = ()
-    compiled: ClassVar[bool] = False
     State: ClassVar[Callable[..., Any]]
     Gates: ClassVar[Callable[..., Any]]
     backward: ClassVar[Optional[Callable[..., Any]]] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if tuple(cls.states) not in (('c', 'h'), ('h',)):
+            raise TypeError(f"expected states ('c', 'h') or ('h',), got {cls.states}")
         cls.inputs = cls.inputs or cls.gates
         cls.reads = cls.reads or cls.states
         cls.needs = cls.needs or cls.states

@@ -16,9 +16,9 @@ class LSTM(Cell):
     products = (Product('U', 'h', gates),)
     reads = ('c',)
     needs = ('c',)
-    compiled = True
 
     def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
+        """Compute one time step."""
         (a, i, f), c = new_cell(xp, gates, before.c)
         o = sigmoid(xp, gates.o)
         return (a, i, f, o), self.State(c, o * xp.tanh(c))
@@ -26,6 +26,7 @@ class LSTM(Cell):
     def backward(
         self, xp: Any, gates: Any, before: Any, new: Any, gradients: Any, *noise: Array
     ) -> tuple[Any, Any]:
+        """Compute the gradients of one time step."""
         go, gc = output_gradients(xp, gates.o, new.c, gradients)
         (ga, gi, gf), gc_prev = new_cell_gradients(gates, before.c, gc)
         return (ga, gi, gf, go), self.State(gc_prev)

@@ -20,7 +20,6 @@ class Peephole(Cell):
         Product('P_i', 'c', ('i',)),
         Product('P_f', 'c', ('f',)),
     )
-    compiled = True
 
     @functools.cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -31,12 +30,14 @@ class Peephole(Cell):
         )
 
     def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
+        """Compute a, i, f and the new c."""
         activated, c = new_cell(xp, gates, before.c)
         return activated, self.State(c)
 
     def backward(
         self, xp: Any, gates: Any, before: Any, new: Any, gradients: Any, *noise: Array
     ) -> tuple[Any, Any]:
+        """Compute the gradients with respect to a, i, f before activation and to c."""
         found, gc_prev = new_cell_gradients(gates, before.c, gradients.c)
         return found, self.State(gc_prev)
 

@@ -49,6 +49,7 @@ class Signature:
         pending: the gates that a later stage activates, which are outputs too.
         gates: the gates whose gradients before activation backward computes.
         weights: by name, (engine, rows) -> gradient.
+        biases: the names of weights of one axis.
     """
 
     def __init__(self, cell: Cell, stage: Stage, optional: bool = True) -> None:
@@ -66,7 +67,7 @@ class Signature:
                 last += [product.state, *found]
             else:
                 names += [product.state, *found]
-        self.names = (*names, *(last if optional else ()))
+        self.names: tuple[str, ...] = (*names, *(last if optional else ()))
         self.like = self.names.index('x') if self.first else 0
         self.states = tuple([self._index(name) for name in cell.states])
         self.writes = tuple([
@@ -76,6 +77,7 @@ class Signature:
         self.pending = pending if self.first else ()
         self.gates = tuple(cell.gates if self.first else stage.gates)
         self.weights = products.weight_gradients(cell, stage, self.gates)
+        self.biases = ('b', *(product.bias for product in stage.products))
 
     def _index(self, name: str) -> Optional[int]:
         return self.names.index(name) if name in self.names else None
@@ -107,7 +109,7 @@ class StageNode(Chained):
         self.signature = of
         self.cell = of.cell
         self.stage = of.stage
-        self.names = of.names
+        self.names: Sequence[str] = of.names
         self.weights = of.weights
         self.noise: Sequence[Any] = ()
 
@@ -173,7 +175,7 @@ class StageNode(Chained):
         """
         if not self.signature.first:
             return
-        check_axes(self.names, self.shapes)
+        check_axes(self.names, self.shapes, 2, self.signature.biases)
         shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
         x, W, count = shapes['x'], shapes['W'], len(self.cell.inputs)
         for name in self.cell.states:
@@ -217,7 +219,9 @@ class StageNode(Chained):
             self.cell, self.stage, named.get('x'), state, named, self.noise, self.gates
         )
 
-    def gradients(self, indexes: tuple, grad_outputs: tuple, given: Optional[dict]) -> tuple:
+    def gradients(
+        self, indexes: tuple[int, ...], grad_outputs: tuple, given: Optional[dict]
+    ) -> tuple:
         """Return the gradients, with what the nodes that ran before have handed."""
         check_unchanged(self)
         new = self._retained()
@@ -353,13 +357,18 @@ def _padded(gradient: Any, x: Any, of_output: Any) -> Any:
     return found
 
 
-def check_axes(names: Sequence[str], shapes: Sequence[tuple[int, ...]], axes: int = 2) -> None:
-    """Expect arrays of two axes, or of the given number; of one for b.
+def check_axes(
+    names: Sequence[str],
+    shapes: Sequence[tuple[int, ...]],
+    axes: int,
+    biases: Sequence[Optional[str]] = (),
+) -> None:
+    """Expect arrays of a number of axes, of one for biases.
 
     Raises:
         ValueError: one has another number.
     """
     for name, shape in zip(names, shapes):
-        expected = 1 if name == 'b' else axes
+        expected = 1 if name in biases else axes
         if len(shape) != expected:
             raise ValueError(f'expected {name} of {expected} axes, got shape {shape}')

@@ -18,7 +18,7 @@ from typing import Optional
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import CELLS, Cell, Product, Stage
+from chainer_lstm.cells import COMPILED, Cell, Product, Stage
 from chainer_lstm.kernels.arguments import Argument, Kernel, Names, Together, array
 
 _INTEGERS = numpy.dtype(numpy.int64)
@@ -175,6 +175,27 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
     ]
 
 
+def _check_limits(cell: Cell) -> None:
+    """Expect a cell that the compiled kernels can compute.
+
+    Raises:
+        ValueError: it is none.
+    """
+    products = [product for stage in cell.stages for product in stage.products]
+    to_all = [[p for p in stage.products if _to_all(cell, p)] for stage in cell.stages]
+    fits = (
+        tuple(cell.inputs) == tuple(cell.gates)
+        and not cell.noise
+        and all(len(p.gates) in (1, len(cell.gates)) and p.bias is None for p in products)
+        and all(len(wide) <= 1 for wide in to_all)
+    )
+    if not fits:
+        raise ValueError(
+            f'{cell.name}: expected a cell without noise, of x in all gates and of products, '
+            'without biases, in one gate or, at most one in each stage, in all gates'
+        )
+
+
 def kernels_of(cell: Cell) -> list[Kernel]:
     """Return the kernels of a compiled cell, of products that are added to all gates or to one.
 
@@ -184,6 +205,7 @@ def kernels_of(cell: Cell) -> list[Kernel]:
     - NAME_step_forward_S, NAME_step_backward_S: a stage with its products.
     - NAME_sequence_forward, NAME_sequence_backward: all steps.
     """
+    _check_limits(cell)
     found = []
     for number in range(len(cell.stages)):
         stage = _StageKernels(cell, number)
@@ -258,14 +280,13 @@ _SEQUENCE_BACKWARD = Kernel(
     gates=4,
 )
 
-COMPILED = [cell for cell in CELLS.values() if cell.compiled]
 # of C++ and, the stages, of CUDA
 KERNELS = {
     kernel.name: kernel
     for kernel in (
         _MATMUL,
         _EXPONENTIALS,
-        *itertools.chain.from_iterable(map(kernels_of, COMPILED)),
+        *itertools.chain.from_iterable(map(kernels_of, COMPILED.values())),
     )
 }
 # of the persistent engine: the arrays of struct Job that are not made beside its launch

@@ -16,7 +16,6 @@ class Zoneout(LSTM):
     name = 'zoneout'
     reads = ('c', 'h')
     noise = ('keep_c', 'keep_h')
-    compiled = False
     backward = None
 
     def draw(self, xp, shape, dtype):

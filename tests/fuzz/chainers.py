@@ -7,12 +7,15 @@ written here.
 
 from __future__ import annotations
 
+import functools
 import types
 
 import chainer
 import chainer.functions as F
 import chainer.links as L
 import numpy
+
+from chainer_lstm import cells
 
 
 def lstm_step(c_prev, h_prev, x, W, b, U):
@@ -36,42 +39,75 @@ def peephole_lstm_step(c_prev, h_prev, x, W, b, U, P_i, P_f, P_o):
     return F.concat((cell.c, c_prev[batch:]), axis=0), h
 
 
-def lstm_sequence(hx, cx, xs, weights, *, bidirectional=False, dropout=0.0):
+def coupled_step(c_prev, h_prev, x, W, b, U):
+    pre = F.linear(x, W, b)
+    pre = pre if h_prev is None else pre + F.linear(h_prev, U)
+    a, f, o = F.separate(F.reshape(pre, (*x.shape[:1], c_prev.shape[1], 3)), axis=2)
+    rest, c, f = c_prev[len(x) :], c_prev[: len(x)], F.sigmoid(f)
+    c = f * c + (1 - f) * F.tanh(a)
+    return F.concat((c, rest), axis=0), F.sigmoid(o) * F.tanh(c)
+
+
+def gru_step(h_prev, x, W, b, U, d):
+    of_x, of_h = F.linear(x, W, b), F.linear(h_prev, U, d)
+    shape = (*h_prev.shape, 3)
+    (r, z, n), (r_h, z_h, m) = (F.separate(F.reshape(y, shape), axis=2) for y in (of_x, of_h))
+    z = F.sigmoid(z + z_h)
+    return ((1 - z) * F.tanh(n + F.sigmoid(r + r_h) * m) + z * h_prev,)
+
+
+# (*states, x, *weights) -> states, by the name of the cell
+STEPS = {
+    'lstm': lstm_step,
+    'peephole': peephole_lstm_step,
+    'coupled': coupled_step,
+    'gru': gru_step,
+}
+
+
+def step(cell, state, x, weights):
+    return cell.State(*STEPS[cell.name](*state, x, *weights))
+
+
+def lstm_sequence(hx, cx, xs, weights, **options):
+    cell = cells.lstm if len(weights[0]) == 3 else cells.peephole
+    new, ys = sequence(cell, (cx, hx), xs, weights, **options)
+    return new.h, new.c, ys
+
+
+def sequence(cell, states, xs, weights, *, bidirectional=False, dropout=0.0):
     """A loop over the steps.  Dropout as in Chainer's NStep, except for a ratio of 0:
     that draws nothing.
     """
-    if hx.ndim == 2:
-        hy, cy, ys = lstm_sequence(hx[None], cx[None], xs, weights, dropout=dropout)
-        return hy[0], cy[0], ys
+    if states[0].ndim == 2:
+        new, ys = sequence(cell, [s[None] for s in states], xs, weights, dropout=dropout)
+        return cell.State(*(s[0] for s in new)), ys
     dense = not isinstance(xs, (list, tuple))
     directions = 2 if bidirectional else 1
-    hy, cy, steps = [], [], list(xs)
+    last, steps = [], list(xs)
     for first in range(0, len(weights), directions):
         outputs = []
         for k in range(first, first + directions):
             inputs = [F.dropout(x, dropout) for x in steps] if first and dropout else steps
-            h, c, ys = _layer(hx[k], cx[k], inputs[::-1] if k > first else inputs, weights[k])
-            hy.append(h)
-            cy.append(c)
+            state = [s[k] for s in states]
+            state, ys = _layer(cell, state, inputs[::-1] if k > first else inputs, weights[k])
+            last.append(state)
             outputs.append(ys[::-1] if k > first else ys)
         steps = [F.concat(ys, axis=1) for ys in zip(*outputs)]
     if dense:
-        steps = (
-            F.stack(steps)
-            if steps
-            else chainer.Variable(numpy.zeros((0, xs.shape[1], directions * hx.shape[2])))
-        )
-    return F.stack(hy), F.stack(cy), steps
+        shape = 0, xs.shape[1], directions * states[0].shape[2]
+        steps = F.stack(steps) if steps else chainer.Variable(numpy.zeros(shape))
+    return cell.State(*(F.stack(s) for s in zip(*last))), steps
 
 
-def _layer(h, c, xs, weights):
-    step = lstm_step if len(weights) == 3 else peephole_lstm_step
+def _layer(cell, state, xs, weights):
     ys = []
     for x in xs:
-        c, y = step(c, h[: len(x)], x, *weights)
-        h = F.concat((y, h[len(x) :]), axis=0)
-        ys.append(y)
-    return h, c, ys
+        rows = [s[: len(x)] for s in state]
+        new = STEPS[cell.name](*rows, x, *weights)
+        state = [F.concat((y, s[len(x) :]), axis=0) for y, s in zip(new, state)]
+        ys.append(new[-1])
+    return state, ys
 
 
 def softmax_cross_entropy(x, t, normalize=True, **kwargs):
@@ -180,8 +216,23 @@ class NStepBiLSTM(L.NStepBiLSTM):
         return _n_step(self, hx, cx, xs)
 
 
+class CellOfWeights(chainer.Chain):
+    """A cell as a link."""
+
+    def __init__(self, cell, in_size, out_size):
+        super().__init__()
+        self.cell = cell
+        with self.init_scope():
+            for name, shape in cell.shapes(in_size, out_size).items():
+                setattr(self, name, chainer.Parameter(0, shape))
+
+    def forward(self, *inputs):
+        weights = [getattr(self, name) for name in self.cell.weights]
+        return STEPS[self.cell.name](*inputs, *weights)
+
+
 class SequenceLSTM(chainer.Chain):
-    """Chainer's cells in a loop; a masked step keeps the state."""
+    """Cells in a loop, Chainer's where it has one; a masked step keeps the state."""
 
     def __init__(
         self,
@@ -196,28 +247,30 @@ class SequenceLSTM(chainer.Chain):
         stateful=False,
         batch_first=True,
         learn_initial_state=False,
+        cell=cells.lstm,
     ):
         super().__init__()
         self.dropout, self.batch_first, self.stateful = dropout, batch_first, stateful
         self.return_sequences, self.return_state = return_sequences, return_state
         self.directions = 2 if bidirectional else 1
-        self.cells = []
-        self.c = self.h = None
+        self.names, self.cells, self.state = cell.states, [], None
         self.units = out_size
+        make = L.StatelessLSTM
+        if cell != cells.lstm:
+            make = functools.partial(CellOfWeights, cell)
         with self.init_scope():
             for k in range(n_layers * self.directions):
                 layer, reverse = divmod(k, self.directions)
                 self.cells.append(f'l{layer}{"_reverse" if reverse else ""}')
-                setattr(
-                    self,
-                    self.cells[-1],
-                    L.StatelessLSTM(self.directions * out_size if layer else in_size, out_size),
-                )
+                width = self.directions * out_size if layer else in_size
+                setattr(self, self.cells[-1], make(width, out_size))
             if learn_initial_state:
-                self.c0, self.h0 = (chainer.Parameter(0, (len(self.cells), out_size)) for _ in 'ch')
+                for name in self.names:
+                    shape = len(self.cells), out_size
+                    setattr(self, f'{name}0', chainer.Parameter(0, shape))
 
     def reset_state(self):
-        self.c = self.h = None
+        self.state = None
 
     def forward(self, x, initial_state=None, *, lengths=None, mask=None):
         x = F.transpose(x, (1, 0, 2)) if self.batch_first else x
@@ -226,45 +279,47 @@ class SequenceLSTM(chainer.Chain):
             lengths = [time] * batch if lengths is None else lengths
             mask = numpy.arange(time) < numpy.asarray(lengths)[:, None]
         mask = numpy.asarray(mask).reshape(batch, time) == 1
-        c, h = map(list, self._first(batch, initial_state))
+        first = self._first(batch, initial_state)
+        states = [[s[k] for s in first] for k in range(len(self.cells))]
         for first in range(0, len(self.cells), self.directions):
             outputs = []
             for k in range(first, first + self.directions):
                 inputs = F.dropout(x, self.dropout) if first and self.dropout else x
-                outputs.append(self._run(k, c, h, inputs, mask, k > first))
+                outputs.append(self._run(k, states, inputs, mask, k > first))
             x = F.concat(
                 [F.stack(ys) if ys else numpy.zeros((0, batch, self.units)) for ys in outputs],
                 axis=2,
             )
-        last = F.concat(h[-self.directions :], axis=1)
-        c, h = F.stack(c), F.stack(h)
+        last = F.concat([s[-1] for s in states[-self.directions :]], axis=1)
+        state = [F.stack(s) for s in zip(*states)]
         if self.stateful:
-            self.c, self.h = c, h
+            self.state = state
         if not self.return_sequences:
             y = last
         else:
             y = F.transpose(x, (1, 0, 2)) if self.batch_first else x
         if not self.return_state:
             return y
-        return (y, c, h) if len(self.cells) > 1 else (y, c[0], h[0])
+        return (y, *state) if len(self.cells) > 1 else (y, *(s[0] for s in state))
 
     def _first(self, batch, given):
         shape = (len(self.cells), batch, self.units)
         if given is not None:
             return [F.reshape(s, shape) for s in given]
-        if self.stateful and self.c is not None:
-            return self.c, self.h
-        if hasattr(self, 'c0'):
-            return [F.broadcast_to(F.expand_dims(s, 1), shape) for s in (self.c0, self.h0)]
-        return [chainer.Variable(numpy.zeros(shape)) for _ in 'ch']
+        if self.stateful and self.state is not None:
+            return self.state
+        if hasattr(self, 'h0'):
+            learned = [getattr(self, f'{name}0') for name in self.names]
+            return [F.broadcast_to(F.expand_dims(s, 1), shape) for s in learned]
+        return [chainer.Variable(numpy.zeros(shape)) for _ in self.names]
 
-    def _run(self, k, c, h, x, mask, reverse):
+    def _run(self, k, states, x, mask, reverse):
         ys = []
         for t in range(len(x))[:: -1 if reverse else 1]:
-            valid = numpy.broadcast_to(mask[:, t, None], c[k].shape)
-            found = self[self.cells[k]](c[k], h[k], x[t])
-            c[k], h[k] = (F.where(valid, new, old) for new, old in zip(found, (c[k], h[k])))
-            ys.append(h[k])
+            valid = numpy.broadcast_to(mask[:, t, None], states[k][0].shape)
+            found = self[self.cells[k]](*states[k], x[t])
+            states[k] = [F.where(valid, new, old) for new, old in zip(found, states[k])]
+            ys.append(states[k][-1])
         return ys[:: -1 if reverse else 1]
 
 
@@ -302,6 +357,8 @@ functions = types.SimpleNamespace(
     lstm_step=lstm_step,
     peephole_lstm_step=peephole_lstm_step,
     lstm_sequence=lstm_sequence,
+    step=step,
+    sequence=sequence,
     n_step_lstm=F.n_step_lstm,
     n_step_bilstm=F.n_step_bilstm,
     linear=F.linear,

@@ -9,7 +9,9 @@ import types
 import chainer
 import numpy
 
+from chainer_lstm import cells
 from tests import reference
+from tests.reference import STEPS
 
 
 def _variables(arrays):
@@ -47,31 +49,61 @@ def n_step(n_layers, dropout, hx, cx, ws, bs, xs):
     return *_variables((hy, cy)), _variables(steps)
 
 
-def lstm_sequence(hx, cx, xs, weights, *, bidirectional=False, dropout=0.0):
-    if hx.ndim == 2:
-        hy, cy, ys = lstm_sequence(hx[None], cx[None], xs, weights, dropout=dropout)
-        return hy[0], cy[0], ys
-    directions = 2 if bidirectional else 1
-    weights = [_arrays(group) for group in weights]
-    dense = not isinstance(xs, (list, tuple))
-    steps = list(chainer.as_array(xs)) if dense else _arrays(xs)
-    hx, cx = _arrays((hx, cx))
-    hy, cy = hx.copy(), cx.copy()
+def step(cell, state, x, weights):
+    arrays = _arrays([*state, x, *weights])
+    return cell.State(*_variables(STEPS[cell.name](*arrays)))
+
+
+def stack(step, states, xs, weights, directions=1):
+    """Stacked layers, step by step.
+
+    Args:
+        step: one of ``STEPS``.
+        states: in the order of the cell's, (S * directions, B, H) each; index
+            directions * layer + direction.
+        xs: T steps (B_t, I).
+        weights: for each layer and direction those of the step.
+        directions: of each layer, 1 or 2.
+
+    Returns:
+        The last states, and T outputs (B_t, directions * H).
+    """
+    states = [s.astype(numpy.float64) for s in states]
     for first in range(0, len(weights), directions):
         outputs = []
         for k in range(first, first + directions):
-            ys = [None] * len(steps)
-            for t in range(len(steps))[:: -1 if k > first else 1]:
-                n = len(steps[t])
-                cell = reference.lstm_step if len(weights[k]) == 3 else reference.peephole_step
-                cy[k], hy[k][:n] = cell(cy[k], hy[k][:n], steps[t], *weights[k])
-                ys[t] = hy[k][:n].copy()
+            ys = [None] * len(xs)
+            for t in range(len(xs))[:: -1 if k > first else 1]:
+                n = len(xs[t])
+                new = step(*(s[k][:n] for s in states), xs[t], *weights[k])
+                for s, value in zip(states, new):
+                    s[k][:n] = value
+                ys[t] = states[-1][k][:n].copy()
             outputs.append(ys)
-        steps = [numpy.concatenate(y, axis=1) for y in zip(*outputs)]
+        xs = [numpy.concatenate(y, axis=1) for y in zip(*outputs)]
+    return states, xs
+
+
+def sequence(cell, states, xs, weights, *, bidirectional=False, dropout=0.0):
+    if states[0].ndim == 2:
+        new, ys = sequence(cell, [s[None] for s in states], xs, weights)
+        return cell.State(*(s[0] for s in new)), ys
+    directions = 2 if bidirectional else 1
+    dense = not isinstance(xs, (list, tuple))
+    steps = list(chainer.as_array(xs)) if dense else _arrays(xs)
+    weights = [_arrays(group) for group in weights]
+    new, ys = stack(STEPS[cell.name], _arrays(states), steps, weights, directions)
+    new = cell.State(*_variables(new))
     if dense:
-        steps = numpy.array(steps).reshape(len(steps), xs.shape[1], directions * hx.shape[2])
-        return _variables((hy, cy, steps))
-    return *_variables((hy, cy)), _variables(steps)
+        shape = len(steps), xs.shape[1], directions * states[0].shape[2]
+        return new, chainer.Variable(numpy.array(ys).reshape(shape))
+    return new, _variables(ys)
+
+
+def lstm_sequence(hx, cx, xs, weights, **options):
+    cell = cells.lstm if len(weights[0]) == 3 else cells.peephole
+    new, ys = sequence(cell, (cx, hx), xs, weights, **options)
+    return new.h, new.c, ys
 
 
 functions = types.SimpleNamespace(
@@ -79,6 +111,8 @@ functions = types.SimpleNamespace(
     lstm_step=lstm_step,
     peephole_lstm_step=peephole_lstm_step,
     lstm_sequence=lstm_sequence,
+    step=step,
+    sequence=sequence,
     n_step_lstm=n_step,
     n_step_bilstm=n_step,
 )

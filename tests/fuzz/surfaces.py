@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy
 
+from chainer_lstm import cells
+from tests.cells import CELLS
 from tests.fuzz.program import Program
 from tests.fuzz.program import batches as case_batches
 from tests.fuzz.sides import LENGTHS, Side, case_dtype
@@ -25,46 +27,74 @@ def lstm(side: Side) -> Outputs:
 
 
 def lstm_step(side: Side) -> Outputs:
-    return _steps(side, side.functions.lstm_step, 0)
+    def call(state, x, weights):
+        return side.functions.lstm_step(*state, x, *weights)
+
+    return _steps(side, cells.lstm, call)
 
 
 def peephole_lstm_step(side: Side) -> Outputs:
-    return _steps(side, side.functions.peephole_lstm_step, 3)
+    def call(state, x, weights):
+        return side.functions.peephole_lstm_step(*state, x, *weights)
+
+    return _steps(side, cells.peephole, call)
 
 
-def _steps(side, step, peepholes):
+def step(side: Side) -> Outputs:
+    cell = _cell(side.case)
+
+    def call(state, x, weights):
+        return side.functions.step(cell, state, x, weights)
+
+    return _steps(side, cell, call)
+
+
+def _steps(side, cell, call):
     """Steps after each other, with the same weights or, now and then, others."""
     case = side.case
     batches = case_batches(case, growing=False)
     in_size, units = case.size('in_size'), case.size('units')
-    weights = [_weights(side, f'weights {k} ', in_size, units, peepholes) for k in range(2)]
-    c = side.variable('c', (batches[0] + case.one('rows_more', (0, 1, 3)), units))
-    h = side.variable('h', (batches[0], units)) if case.one('h', (True, False)) else None
+    weights = [_weights(side, f'weights {k} ', cell, in_size, units) for k in range(2)]
+    state = []
+    if 'c' in cell.states:
+        state.append(side.variable('c', (batches[0] + case.one('rows_more', (0, 1, 3)), units)))
+    # h that comes through products alone may be None
+    given = 'h' in cell.stages[0].reads or case.one('h', (True, False))
+    state.append(side.variable('h', (batches[0], units)) if given else None)
     outputs, which = {}, case.some('weights_of_step', (0, 1), len(batches))
     for t, batch in enumerate(batches):
-        W, b, U, *P = weights[which[t % len(which)] if which else 0]
-        c, h = step(
-            c,
-            None if h is None else h[:batch] if batch < len(h) else h,
-            side.variable(f'x{t}', (batch, in_size)),
-            W,
-            b,
-            U,
-            *P,
-        )
-        outputs |= {f'c{t}': c, f'h{t}': h}
+        *others, h = state
+        h = h if h is None or batch == len(h) else h[:batch]
+        x = side.variable(f'x{t}', (batch, in_size))
+        state = call([*others, h], x, weights[which[t % len(which)] if which else 0])
+        outputs |= {f'{name}{t}': s for name, s in zip(cell.states, state)}
     side.depth = len(batches)
     return outputs
 
 
 def lstm_sequence(side: Side) -> Outputs:
+    cell = cells.peephole if side.case.one('peepholes', (False, True)) else cells.lstm
+
+    def call(states, xs, weights, **options):
+        hy, cy, ys = side.functions.lstm_sequence(*states[::-1], xs, weights, **options)
+        return (cy, hy), ys
+
+    return _sequence(side, cell, call)
+
+
+def sequence(side: Side) -> Outputs:
+    cell = _cell(side.case)
+
+    def call(states, xs, weights, **options):
+        return side.functions.sequence(cell, states, xs, weights, **options)
+
+    return _sequence(side, cell, call)
+
+
+def _sequence(side, cell, call):
     case = side.case
     directions, layers = _directions(case), case.one('layers', (1, 2, 3))
-    in_size, units, peepholes = (
-        case.size('in_size'),
-        case.size('units'),
-        case.one('peepholes', (0, 3)),
-    )
+    in_size, units = case.size('in_size'), case.size('units')
     dense = case.one('dense', (False, True))
     if dense:
         sizes = (case.size('batch', 0), in_size, units)
@@ -75,36 +105,27 @@ def lstm_sequence(side: Side) -> Outputs:
         batches = case_batches(case, growing=False)
         rows = batches[0]
     rows += case.one('rows_more', (0, 1, 3))
-    outer = (
-        ()
-        if layers * directions == 1 and case.one('plain_states', (False, True))
-        else (layers * directions,)
-    )
-    hx, cx = (side.variable(name, (*outer, rows, units)) for name in ('hx', 'cx'))
-    weights = [
-        _weights(
-            side,
-            f'weights {k} ',
-            in_size if k < directions else directions * units,
-            units,
-            peepholes,
-        )
-        for k in range(layers * directions)
-    ]
+    single = layers * directions == 1 and case.one('plain_states', (False, True))
+    outer = () if single else (layers * directions,)
+    states = [side.variable(f'{name}x', (*outer, rows, units)) for name in cell.states]
+    weights = []
+    for k in range(layers * directions):
+        width = in_size if k < directions else directions * units
+        weights.append(_weights(side, f'weights {k} ', cell, width, units))
     if dense:
         xs = side.variable('xs', (len(batches), case.size('batch', 0), in_size))
     else:
         xs = [side.variable(f'x{t}', (batch, in_size)) for t, batch in enumerate(batches)]
     side.depth = layers * max(len(batches), 1)
-    hy, cy, ys = side.functions.lstm_sequence(
-        hx,
-        cx,
+    new, ys = call(
+        states,
         xs,
         weights,
         bidirectional=directions == 2,
         dropout=case.one('dropout', (0.0, 0.5, 0.2)),
     )
-    return {'hy': hy, 'cy': cy, **({'ys': ys} if dense else _named('y', ys))}
+    outputs = {f'{name}y': s for name, s in zip(cell.states, new)}
+    return outputs | ({'ys': ys} if dense else _named('y', ys))
 
 
 def n_step_lstm(side: Side) -> Outputs:
@@ -230,6 +251,7 @@ def _n_step_link(side, name, directions):
         'link',
         getattr(side.links, name)(layers, in_size, units, case.one('dropout', (0.0, 0.5, 0.2))),
     )
+    _override(link, case.one('rnn', ('inherited', 'of a subclass', 'an attribute')))
     outputs: Outputs = {}
     for call in range(case.one('calls', (1, 2))):
         states = [
@@ -251,6 +273,22 @@ def _n_step_link(side, name, directions):
     return outputs
 
 
+def _override(link, kind):
+    """Give the link an ``rnn`` that changes what the inherited one returns."""
+    inherited = link.rnn
+
+    def rnn(n_layers, dropout, hx, cx, ws, bs, xs):
+        if not len(xs):
+            return hx, cx, ()
+        hy, cy, ys = inherited(n_layers, dropout, hx, cx, ws, bs, xs)
+        return cy * 0.5, hy * 0.5, [0.5 * (y + 1) for y in ys]
+
+    if kind == 'an attribute':
+        link.rnn = rnn
+    elif kind == 'of a subclass':
+        link.__class__ = type('Subclass', (type(link),), {'rnn': lambda self, *args: rnn(*args)})
+
+
 def SequenceLSTM(side: Side) -> Outputs:
     case = side.case
     directions, layers = _directions(case), case.one('layers', (1, 2, 3))
@@ -260,6 +298,7 @@ def SequenceLSTM(side: Side) -> Outputs:
         for name in ('return_state', 'return_sequences', 'learn_initial_state', 'stateful')
     }
     batch_first = case.one('batch_first', (True, False))
+    cell = CELLS[case.one('cell', ('lstm', 'gru', 'coupled', 'peephole'))]
     link = side.link(
         'link',
         side.links.SequenceLSTM(
@@ -268,6 +307,7 @@ def SequenceLSTM(side: Side) -> Outputs:
             n_layers=layers,
             bidirectional=directions == 2,
             batch_first=batch_first,
+            cell=cell,
             **options,
         ),
     )
@@ -287,7 +327,7 @@ def SequenceLSTM(side: Side) -> Outputs:
             link.dropout = case.one('dropout', (0.0, 0.5, 0.2))
         if case.one('initial_state', (False, True)) and not call:
             steps['initial_state'] = tuple(
-                side.variable(name, (layers * directions, batch, units)) for name in 'ch'
+                side.variable(name, (layers * directions, batch, units)) for name in cell.states
             )
         x = side.variable(
             f'x{call}', (batch, time, in_size) if batch_first else (time, batch, in_size)
@@ -325,19 +365,19 @@ def RNNForLM(side: Side) -> Outputs:
     return outputs
 
 
-def _weights(side, name, in_size, units, peepholes):
-    """W, b, U and peepholes; matrices may have a dtype of their own."""
-    shapes = [(4 * units, in_size), (4 * units,), (4 * units, units), *[(units, units)] * peepholes]
+def _cell(case):
+    """A cell, first those that the package does not know."""
+    return CELLS[case.one('cell', ('coupled', 'gru', 'lstm', 'peephole'))]
+
+
+def _weights(side, name, cell, in_size, units):
+    """The weights of a cell; matrices may have a dtype of their own."""
     own = side.case.one('matrix_dtype', (None, 'f', 'd', 'e'))
-    return [
-        side.variable(
-            f'{name}{k}',
-            shape,
-            weight=True,
-            dtype=numpy.dtype(own) if own and len(shape) == 2 else None,
-        )
-        for k, shape in enumerate(shapes)
-    ]
+    found = []
+    for k, shape in enumerate(cell.shapes(in_size, units).values()):
+        dtype = numpy.dtype(own) if own and len(shape) == 2 else None
+        found.append(side.variable(f'{name}{k}', shape, weight=True, dtype=dtype))
+    return found
 
 
 def _long(case, sizes, layers):
@@ -360,7 +400,9 @@ SURFACES = {
         lstm,
         lstm_step,
         peephole_lstm_step,
+        step,
         lstm_sequence,
+        sequence,
         n_step_lstm,
         n_step_bilstm,
         linear,

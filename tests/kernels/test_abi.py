@@ -8,6 +8,7 @@ import re
 import pytest
 
 from chainer_lstm import cells
+from chainer_lstm.cells import COMPILED
 from chainer_lstm.kernels import boundary, native
 from tests.kernels import cases
 from tests.kernels.test_native import answer
@@ -20,7 +21,7 @@ def test_tables_are_those_of_the_library():
     library = native.library()
     for name, kernel in boundary.KERNELS.items():
         assert library.chainer_lstm_arguments(name.encode()).decode() == kernel.declarations
-    for cell in boundary.COMPILED:
+    for cell in COMPILED.values():
         text = library.chainer_lstm_cell(cell.name.encode()).decode()
         assert text == boundary.description(cell)
     for name in (b'lstm', b'lstm_forward_1', b'lstm_forward', b''):
@@ -59,7 +60,7 @@ class FakeLibrary:
         functions=('chainer_lstm_arguments', 'chainer_lstm_cell'),
     ):
         texts = {name: kernel.declarations for name, kernel in boundary.KERNELS.items()}
-        texts.update((cell.name, boundary.description(cell)) for cell in boundary.COMPILED)
+        texts.update((cell.name, boundary.description(cell)) for cell in COMPILED.values())
 
         def text_of(name):
             text = edit(name.decode(), texts[name.decode()])

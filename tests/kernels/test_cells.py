@@ -4,10 +4,10 @@ import numpy
 import pytest
 
 from chainer_lstm import cells, kernels
-from chainer_lstm.cells import Cell, sigmoid
+from chainer_lstm.cells import LSTM, Cell, is_compiled, sigmoid
 from chainer_lstm.functions.node import widened
 from chainer_lstm.kernels import layout, products
-from chainer_lstm.kernels.engines.engine import Part
+from chainer_lstm.kernels.engines.engine import Part, Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from tests import reference as loops
 from tests.cells import CELLS, coupled, gru, zoneout
@@ -168,3 +168,30 @@ def test_step_forward(case):
     expected = loops.STEPS[case.cell](*given, inputs['x'], *weights)
     found = cases.run_step(NumpyEngine(), case, inputs)
     cases.assert_close(found, expected, (1e-13, 1e-13))
+
+
+class Louder(LSTM):
+    """A subclass is another cell, also under the same name."""
+
+    def forward(self, xp, gates, before):
+        gates, new = super().forward(xp, gates, before)
+        return gates, new._replace(h=2 * new.h)
+
+
+@pytest.mark.parametrize('instruction_set', ['baseline', 'avx2', 'avx512'])
+def test_a_subclass_of_a_compiled_cell_is_computed_by_its_own_code(instruction_set):
+    engine, louder = cases.native_engine(instruction_set), Louder()
+    assert is_compiled(LSTM()) and not is_compiled(louder)
+    assert not engine.supports(louder, 'f', Shape(9, 2, 4, 1), 'forward')
+    inputs, _ = cases.step_inputs(cases.StepCase('lstm', False), 'd', B=2, I=3, H=H)
+    state = louder.State(inputs['c'], inputs['h'])
+    _, found = engine.step_forward(louder, louder.stages[0], inputs['x'], state, inputs)
+    expected = loops.lstm_step(*(inputs[name] for name in ('c', 'h', 'x', 'W', 'b', 'U')))
+    cases.assert_close(found, (expected[0], 2 * expected[1]), (1e-13, 1e-13))
+
+
+def test_states_of_other_names():
+    with pytest.raises(TypeError, match=r"states \('c', 'h'\) or \('h',\), got \('s',\)"):
+
+        class Other(Cell):
+            name, gates, states, products = 'other', ('a',), ('s',), ()

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from chainer_lstm.cells import CELLS
-from chainer_lstm.kernels import boundary, cuda
+from chainer_lstm.cells import CELLS, COMPILED
+from chainer_lstm.kernels import cuda
 from tests.kernels import nvrtc
 
 KERNELS = [
     f'{cell.name}_{direction}_{number}'
-    for cell in boundary.COMPILED
+    for cell in COMPILED.values()
     for number in range(len(cell.stages))
     for direction in ('forward', 'backward')
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.cells import Cell, Stage, is_compiled
 from chainer_lstm.kernels.engines.engine import Noise, Part
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 
@@ -34,7 +34,7 @@ class CompiledEngine(NumpyEngine):
         gates: Optional[Array] = None,
         new: Any = None,
     ) -> tuple[Array, Any]:
-        if not cell.compiled:
+        if not is_compiled(cell):
             return super().stage_forward(cell, stage, parts, state, noise, gates, new)
         like = getattr(state, stage.reads[0])
         first, narrow = parts[0].value, []
@@ -76,7 +76,7 @@ class CompiledEngine(NumpyEngine):
         gpre: Array,
         out: Any = None,
     ) -> Any:
-        if not cell.compiled:
+        if not is_compiled(cell):
             return super().stage_backward(
                 cell, stage, gates, state, new, gradients, noise, gpre, out
             )

@@ -12,7 +12,7 @@ from typing import Any, Optional
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary, native
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.engine import Gradients, Layer, Noise, Shape, Weights
@@ -56,7 +56,7 @@ class NativeEngine(CompiledEngine):
         noise: Noise = (),
         gates: Optional[Array] = None,
     ) -> tuple[Array, Any]:
-        if not cell.compiled:
+        if not is_compiled(cell):
             return super().step_forward(cell, stage, x, state, weights, noise, gates)
         plan = _plan(cell, stage)
         like = state[plan.reads[0]]
@@ -86,7 +86,7 @@ class NativeEngine(CompiledEngine):
         noise: Noise,
         gpre: Array,
     ) -> tuple[Optional[Array], Any]:
-        if not cell.compiled:
+        if not is_compiled(cell):
             return super().step_backward(
                 cell, stage, gates, state, new, gradients, weights, noise, gpre
             )
@@ -116,7 +116,7 @@ class NativeEngine(CompiledEngine):
         return gx, cell.State(*found)
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
-        return cell.compiled and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
+        return is_compiled(cell) and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
 
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         if not self._runs(layers, 'forward'):
@@ -224,7 +224,7 @@ class _Plan:
 
 _PLANS = {
     cell.name: [_Plan(cell, number) for number in range(len(cell.stages))]
-    for cell in boundary.COMPILED
+    for cell in COMPILED.values()
 }
 
 

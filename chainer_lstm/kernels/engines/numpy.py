@@ -41,17 +41,18 @@ class NumpyEngine:
         return self.xp.sum(x, axis=0)
 
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
-        y = numpy.empty_like(x) if keep else None
-        maxima, sums = numpy.empty((2, len(x)), x.dtype)
+        xp = self.xp
+        y = xp.empty_like(x) if keep else None
+        maxima, sums = xp.empty((2, len(x)), x.dtype)
         height = max(_BLOCK // x.shape[1], 1)
-        scratch = numpy.empty((0 if keep else height, x.shape[1]), x.dtype)
+        scratch = xp.empty((0 if keep else height, x.shape[1]), x.dtype)
         for k in range(0, len(x), height):
             rows = slice(k, k + height)
             part = x[rows]
             out = scratch[: len(part)] if y is None else y[rows]
             part.max(axis=1, out=maxima[rows])
-            numpy.subtract(part, maxima[rows, None], out=out)
-            numpy.exp(out, out=out)
+            xp.subtract(part, maxima[rows, None], out=out)
+            xp.exp(out, out=out)
             out.sum(axis=1, out=sums[rows])
         return y, maxima, sums
 

@@ -20,6 +20,7 @@ from typing import Any, Optional
 
 import numpy
 
+from chainer_lstm import cells
 from chainer_lstm.kernels import boundary
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -67,7 +68,7 @@ def mismatch(found: Any) -> Optional[str]:
     """Return what is wrong with a library whose cells or kernels are not those of ``boundary``,
     or None.
     """
-    for cell in boundary.COMPILED:
+    for cell in cells.COMPILED.values():
         if _text(found, 'chainer_lstm_cell', cell.name) != boundary.description(cell):
             return _other_version(f'the cell {cell.name} is another')
     for name, kernel in boundary.KERNELS.items():

@@ -1,0 +1,165 @@
+"""The cells, inputs and comparisons of the tests of ``step`` and ``sequence``."""
+
+import dataclasses
+
+import chainer
+import numpy
+import pytest
+from chainer import gradient_check
+
+from chainer_lstm import cells, functions
+from chainer_lstm.cells import sigmoid
+from tests.cells import coupled, gru, zoneout
+from tests.cells.coupled import Coupled
+from tests.conftest import assert_close, gradients, uniform, uniforms, variables
+from tests.fuzz import loops
+
+INPUT, UNITS = 3, 4
+
+
+class Undifferentiated(Coupled):
+    """Chainer differentiates it."""
+
+    backward = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropped(Coupled):
+    """With recurrent dropout (Semeniuta et al. 2016): noise, and a ``backward`` that reads it."""
+
+    ratio: float = 0.4
+
+    name = 'dropped'
+    noise = ('keep',)
+
+    def draw(self, xp, shape, dtype):
+        return [(xp.random.rand(*shape) >= self.ratio).astype(dtype)]
+
+    def forward(self, xp, gates, before, keep=1):
+        a, f, o = xp.tanh(gates.a), sigmoid(xp, gates.f), sigmoid(xp, gates.o)
+        c = f * before.c + (1 - f) * a * keep
+        return (a, f, o), self.State(c, o * xp.tanh(c))
+
+    def backward(self, xp, gates, before, new, gradients, keep=1):
+        a, f, o = gates
+        (_, _, go), state = super().backward(xp, gates, before, new, gradients)
+        t = xp.tanh(new.c)
+        gc = gradients.c + gradients.h * o * (1 - t * t)
+        gf = gc * (before.c - a * keep) * f * (1 - f)
+        return (gc * (1 - f) * (1 - a * a) * keep, gf, go), state
+
+
+CELLS = {
+    'lstm': (cells.lstm, 'lstm'),
+    'peephole': (cells.peephole, 'peephole'),
+    'coupled': (coupled, 'coupled'),
+    'coupled without backward': (Undifferentiated(), 'coupled'),
+    'gru': (gru, 'gru'),
+    'zoneout in evaluation': (zoneout, 'lstm'),
+    'dropped in evaluation': (Dropped(), 'coupled'),
+}
+STEPPED = pytest.mark.parametrize(
+    'cell',
+    [cells.lstm, cells.peephole, coupled, Undifferentiated(), gru],
+    ids=['lstm', 'peephole', 'coupled', 'coupled without backward', 'gru'],
+)
+
+
+def state_of(cell, batch, more=0, dtype='d', groups=None):
+    """Random states; all but the last one have further rows."""
+    outer = () if groups is None else (groups,)
+    rows = [batch + more] * (len(cell.states) - 1) + [batch]
+    return variables(uniform((*outer, n, UNITS), dtype, seed=50 + k) for k, n in enumerate(rows))
+
+
+def weights_of(cell, inputs=INPUT, dtype='d', seed=0):
+    shapes = cell.shapes(inputs, UNITS).values()
+    return variables(uniform(shape, dtype, seed=seed + k) for k, shape in enumerate(shapes))
+
+
+def arrays(values):
+    return [v.array for v in values]
+
+
+def step_function(cell):
+    """``step`` of arrays alone."""
+    count = len(cell.states)
+
+    def function(*inputs):
+        return tuple(functions.step(cell, inputs[:count], inputs[count], inputs[count + 1 :]))
+
+    return function
+
+
+def step_inputs(cell, more):
+    given = [*state_of(cell, 3, more), uniform((3, INPUT)), *weights_of(cell)]
+    return tuple(v if isinstance(v, numpy.ndarray) else v.array for v in given)
+
+
+def check(function, inputs, outputs, double):
+    """Compare gradients, or second gradients, with finite differences."""
+    gys = tuple(uniforms([y.shape for y in outputs]))
+    options = {'dtype': 'd', 'atol': 1e-5, 'rtol': 1e-5}
+    if double:
+        ggxs = tuple(uniforms([x.shape for x in inputs]))
+        gradient_check.check_double_backward(function, inputs, gys, ggxs, **options)
+    else:
+        gradient_check.check_backward(function, inputs, gys, **options)
+
+
+def assert_ways_agree(outputs, inputs):
+    """Backward once, again, and twice differentiable."""
+    once = gradients(outputs, inputs)
+    assert_close(gradients(outputs, inputs), once)
+    assert_close(gradients(outputs, inputs, 2)[: len(once)], once)
+
+
+class Stack:
+    """The inputs of a stack, and its outputs."""
+
+    def __init__(self, cell, batches, layers=1, directions=1, more=0, dtype='d'):
+        self.cell, self.directions, self.sizes = cell, directions, batches
+        rows = batches[0] + more
+        shapes = [(layers * directions, rows, UNITS)] * len(cell.states)
+        shapes += [(n, INPUT) for n in batches]
+        self.states, self.xs = [], []
+        for k, shape in enumerate(shapes):
+            (self.states if k < len(cell.states) else self.xs).append(
+                chainer.Variable(uniform(shape, dtype, seed=100 + k))
+            )
+        self.weights = [
+            weights_of(cell, INPUT if k < directions else directions * UNITS, dtype, seed=10 * k)
+            for k in range(layers * directions)
+        ]
+
+    @property
+    def inputs(self):
+        return [*self.states, *self.xs, *(w for group in self.weights for w in group)]
+
+    def function(self, *inputs, **options):
+        """``sequence`` of its inputs, flat."""
+        count, steps = len(self.states), len(self.xs)
+        flat, size = inputs[count + steps :], len(self.cell.weights)
+        new, ys = functions.sequence(
+            self.cell,
+            inputs[:count],
+            inputs[count : count + steps],
+            [flat[k : k + size] for k in range(0, len(flat), size)],
+            bidirectional=self.directions == 2,
+            **options,
+        )
+        assert type(new) is self.cell.State
+        return (*new, *ys)
+
+    def outputs(self, **options):
+        return self.function(*self.inputs, **options)
+
+    def expected(self, loop):
+        new, ys = loops.stack(
+            loop,
+            arrays(self.states),
+            arrays(self.xs),
+            [arrays(group) for group in self.weights],
+            self.directions,
+        )
+        return [y.astype(self.xs[0].dtype) for y in (*new, *ys)]
