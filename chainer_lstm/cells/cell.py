@@ -108,9 +108,11 @@ class Cell:
         super().__init_subclass__(**kwargs)
         if tuple(cls.states) not in (('c', 'h'), ('h',)):
             raise TypeError(f"expected states ('c', 'h') or ('h',), got {cls.states}")
-        cls.inputs = cls.inputs or cls.gates
-        cls.reads = cls.reads or cls.states
-        cls.needs = cls.needs or cls.states
+        # a class that names other gates or states has the defaults of these, not of its base
+        for name, default in (('inputs', 'gates'), ('reads', 'states'), ('needs', 'states')):
+            given = vars(cls)
+            if name not in given and (default in given or not getattr(cls, name)):
+                setattr(cls, name, getattr(cls, default))
         cls.State = state_of(tuple(cls.states))
         # mypy takes it for the definition of a type
         cls.Gates = collections.namedtuple('Gates', cls.gates)  # type: ignore[misc]
@@ -162,6 +164,11 @@ class Cell:
         products = [product for stage in self.stages for product in stage.products]
         biases = [product.bias for product in products if product.bias is not None]
         return ('W', 'b', *(product.weight for product in products), *biases)
+
+    @functools.cached_property
+    def has_backward(self) -> bool:
+        """Whether all of its stages have a ``backward``."""
+        return all(stage.backward is not None for stage in self.stages)
 
     def shapes(self, inputs: int, units: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of each weight by name, for so many inputs and units."""

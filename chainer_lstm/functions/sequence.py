@@ -59,6 +59,7 @@ class SequenceNode(Node):
         states = len(plan.cell.states)
         self._cuts = states, states + inputs
         self._drops = plan.dropout > 0 and chainer.config.train
+        self._draws = bool(plan.cell.noise) and chainer.config.train
         self._masks: dict[int, Array] = {}
         self._noise: dict[int, Sequence[Array]] = {}
         self._saved: Any = None
@@ -103,8 +104,7 @@ class SequenceNode(Node):
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
         self.shapes = [x.shape for x in inputs]
-        has_backward = self._plan.cell.stages[0].backward is not None
-        keep = chainer.config.enable_backprop and has_backward
+        keep = chainer.config.enable_backprop and self._plan.cell.has_backward
         saved, outputs = self._run(inputs, keep)
         self._saved = saved if keep else None
         self._outputs = [(y.shape, y.dtype) for y in outputs]
@@ -185,8 +185,8 @@ class SequenceNode(Node):
 
     def _drawn(self, xp: Any, k: int, initial: Any) -> Sequence[Array]:
         """The noise of a layer and direction, drawn once."""
-        if not self._plan.cell.noise or not chainer.config.train:
-            return self._noise.get(k, ())
+        if not self._draws:
+            return ()
         if k not in self._noise:
             shape = self._plan.packing.total, initial[-1].shape[-1]
             self._noise[k] = self._plan.cell.draw(xp, shape, initial[-1].dtype)
@@ -196,7 +196,7 @@ class SequenceNode(Node):
         check_unchanged(self)
         plan = self._plan
         grad_outputs = tuple([full(g, *of) for g, of in zip(grad_outputs, self._outputs)])
-        if chainer.config.enable_backprop or plan.cell.stages[0].backward is None:
+        if chainer.config.enable_backprop or not plan.cell.has_backward:
             return differentiated(self, self._composed, indexes, grad_outputs)
         inputs = arrays(self.get_retained_inputs())
         if self._saved is None:
@@ -338,7 +338,7 @@ def apply(
     checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, units)
     check_weights(plan, shapes, inputs[count].shape[-1], units)
     outputs: Sequence[chainer.Variable]
-    if is_static():
+    if is_static(plan.cell):
         outputs = composed.run_sequence(
             plan,
             inputs[:count],

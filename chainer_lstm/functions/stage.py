@@ -127,8 +127,8 @@ class StageNode(Chained):
 
     def check_type_forward(self, in_types: Any) -> None:
         argname(in_types, self.names)
-        cell, types = self.cell, dict(zip(self.names, in_types))
-        if self.signature.first:
+        of, cell, types = self.signature, self.cell, dict(zip(self.names, in_types))
+        if of.first:
             self._check_input(types)
         units = types[self.names[0]].shape[1]
         for product in self.stage.products:
@@ -142,7 +142,7 @@ class StageNode(Chained):
             type_check.expect(W.shape[0] == rows, W.shape[1] == units)
             if product.bias is not None:
                 b = types[product.bias]
-                same_dtype(product.bias, **{product.bias: b, 'x': types['x']})
+                same_dtype(product.bias, **{product.bias: b, 'x': types[of.names[of.like]]})
                 type_check.expect(b.ndim == 1)
                 type_check.expect(b.shape[0] == W.shape[0])
 
@@ -226,7 +226,7 @@ class StageNode(Chained):
         check_unchanged(self)
         new = self._retained()
         grad_outputs = tuple([full(g, *of) for g, of in zip(grad_outputs, self.outputs_of)])
-        if chainer.config.enable_backprop or self.stage.backward is None:
+        if chainer.config.enable_backprop or not self.cell.has_backward:
             return differentiated(self, self.composed, indexes, grad_outputs)
         cell, of = self.cell, self.signature
         inputs = [node.data for node in self.inputs]  # what was retained, as arrays

@@ -130,9 +130,16 @@ def _dead() -> None:
     """Stand for a weak reference to what is gone."""
 
 
-def is_static() -> bool:
-    """Inside ``chainer.static_graph``, which replays functions, and knows Chainer's own only."""
-    return chainer.config.schedule_func is not None
+def is_static(cell: Optional[Cell] = None) -> bool:
+    """Inside ``chainer.static_graph``, which replays functions, and knows Chainer's own only.
+
+    Raises:
+        ValueError: the cell has noise, which would be the same in each replay.
+    """
+    static = chainer.config.schedule_func is not None
+    if static and cell is not None and cell.noise and chainer.config.train:
+        raise ValueError(f'expected no chainer.static_graph around {cell.name}, which has noise')
+    return static
 
 
 def step(
@@ -187,7 +194,7 @@ def check_cell(cell: Any) -> None:
 
 def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> Any:
     """``step`` with a ``cell.State`` and weights by name."""
-    if is_static():
+    if is_static(cell):
         return composed_step(cell, state, F.linear(x, weights['W'], weights['b']), weights)
     of = signature(cell, 0, state[-1] is not None)
     named = {'x': x, **weights, **state._asdict()}

@@ -244,7 +244,8 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         kind = StatelessLSTM if self.cell == cells.lstm else CellWeights
         found = [getattr(self, name) for name in self.cell_names]
         for name, child in zip(self.cell_names, found):
-            if not isinstance(child, kind) or not child.is_as_made():
+            is_of_cell = isinstance(child, kind) and child.cell == self.cell
+            if not is_of_cell or not child.is_as_made():
                 raise TypeError(
                     f'expected {name} as it was made (it holds the weights and is not called), '
                     f'got {type(child).__name__} with a link that was replaced or hooked'
