@@ -48,10 +48,25 @@ def test_chains_equal_plain_functions(monkeypatch, scenario, limits, cell):
     assert_close(found, expected)
 
 
+def count_products(monkeypatch):
+    """The names of the weights whose gradients are made, in a list that grows."""
+    calls, gradient = [], Chain.gradient
+
+    def counted(chain, engine, name, of_rows):
+        def count(*args):
+            calls.append(name)
+            return of_rows(*args)
+
+        return gradient(chain, engine, name, count)
+
+    monkeypatch.setattr(Chain, 'gradient', counted)
+    return calls
+
+
 @pytest.mark.parametrize('cell', [cells.lstm, cells.peephole, coupled, gru], ids=lambda c: c.name)
 @pytest.mark.parametrize('scenario', [chained.from_given_state, chained.branches_from_one_state])
 def test_each_weight_costs_one_product_a_chain(monkeypatch, cell, scenario):
-    calls = chained.count_weight_products(monkeypatch)
+    calls = count_products(monkeypatch)
     scenario(Chains(cell, False))
     assert sorted(calls) == sorted(cell.weights)
 
@@ -59,7 +74,7 @@ def test_each_weight_costs_one_product_a_chain(monkeypatch, cell, scenario):
 @pytest.mark.parametrize('cell', [cells.lstm, cells.peephole, coupled, gru], ids=lambda c: c.name)
 def test_shrinking_batches_are_one_chain_through_c(monkeypatch, cell):
     """h is cut where a batch is smaller, which ends a chain through it."""
-    calls = chained.count_weight_products(monkeypatch)
+    calls = count_products(monkeypatch)
     chained.shrinking_batches(Chains(cell, False))
     through_h = {'peephole': ('P_o',), 'gru': gru.weights}.get(cell.name, ())
     expected = {name: 4 if name in through_h else 1 for name in cell.weights}
@@ -70,7 +85,7 @@ def test_shrinking_batches_are_one_chain_through_c(monkeypatch, cell):
 def test_a_chain_longer_than_the_limit_is_folded(monkeypatch, cell):
     """The product of a part for each weight, and one of what is left."""
     monkeypatch.setattr(Chain, 'LONGEST', 4)
-    calls = chained.count_weight_products(monkeypatch)
+    calls = count_products(monkeypatch)
     run = Chains(cell, False)
     chained.loss(run.steps(run.c0, run.h0, run.xs[:1] * 10)[1][-1]).backward()
     assert sorted(calls) == sorted(3 * cell.weights)
@@ -78,7 +93,7 @@ def test_a_chain_longer_than_the_limit_is_folded(monkeypatch, cell):
 
 def test_steps_of_cells_with_other_sizes_are_two_chains(monkeypatch):
     """Cells are the same if their class and sizes are."""
-    calls = chained.count_weight_products(monkeypatch)
+    calls = count_products(monkeypatch)
     weights, x = weights_of(coupled), uniform((3, INPUT))
     with chainer.using_config('train', False):
         state = state_of(coupled, 3)

@@ -4,7 +4,6 @@ import functools
 
 import chainer
 import chainer.functions as F
-import numpy
 import pytest
 
 from chainer_lstm import cells, functions, links
@@ -138,7 +137,7 @@ def test_forward_of_a_subclass_runs_on_every_engine():
 
 def test_a_subclass_with_other_gates():
     class Fewer(cells.LSTM):
-            gates = ('a', 'f', 'o')
+        gates = ('a', 'f', 'o')
         products = (Product('U', 'h', gates),)
 
     assert Fewer().shapes(INPUT, UNITS)['W'] == (3 * UNITS, INPUT)
