@@ -98,10 +98,7 @@ def test_nothing_is_drawn_in_evaluation(cell, engine):
 
 @NOISY
 @pytest.mark.parametrize('train', [True, False], ids=['in training', 'in evaluation'])
-def test_backward_keeps_to_the_mode_of_forward(cell, engine, train, request):
-    if not train and cell.backward is not None:
-        reason = 'a sequence that is computed again draws noise if the mode of backward is training'
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_backward_keeps_to_the_mode_of_forward(cell, engine, train):
     stack, state, weights = Stack(cell, (3, 2)), state_of(cell, 3), weights_of(cell)
     with chainer.using_config('train', train):
         outputs = stack.outputs()
