@@ -4,7 +4,6 @@ import functools
 
 import chainer
 import chainer.functions as F
-import numpy
 import pytest
 
 from chainer_lstm import cells, functions, links
