@@ -33,7 +33,7 @@ from chainer_lstm.functions.weights import shapes_of, weights_of
 from chainer_lstm.kernels import products
 from chainer_lstm.kernels.engines.engine import Gradients, Layer
 from chainer_lstm.kernels.packing import packing_of_steps
-from chainer_lstm.kernels.sequence import layer_of, weight_gradients
+from chainer_lstm.kernels.sequence import layer_of
 
 
 class SequenceNode(Node):
@@ -220,8 +220,7 @@ class SequenceNode(Node):
             for d, (layer, gpre) in enumerate(zip(layers, gates), k):
                 at = last + d * plan.form.count
                 if any(i in indexes for i in range(at, at + plan.form.count)):
-                    named = plan.form.unpack(engine.xp, weight_gradients(engine, layer, gpre))
-                    gweights.update(enumerate(named, at))
+                    gweights.update(enumerate(plan.form.gradients(engine, layer, gpre), at))
                 if k or any(first <= i < last for i in indexes):
                     part = self._input_gradient(engine, layer, gpre, d)
                     gy = part if gy is None else gy + part

@@ -12,6 +12,8 @@ import chainer.functions as F
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, lstm
 from chainer_lstm.kernels import layout
+from chainer_lstm.kernels.engines.engine import Engine, Layer
+from chainer_lstm.kernels.sequence import weight_gradients
 
 Shape = tuple[int, ...]
 
@@ -45,9 +47,10 @@ class WeightForm:
         """Return the weights of the cell by name."""
         return dict(zip(self._cell.weights, group))
 
-    def unpack(self, xp: Any, gradients: Mapping[str, Array]) -> Sequence[Array]:
-        """Return gradients by name as those of the arrays."""
-        return [gradients[name] for name in self._cell.weights]
+    def gradients(self, engine: Engine, layer: Layer, gpre: Array) -> Sequence[Array]:
+        """Return the gradients of the arrays, of ``gpre`` of all rows."""
+        found = weight_gradients(engine, layer, gpre)
+        return [found[name] for name in self._cell.weights]
 
     def variables(self, group: Sequence[chainer.Variable]) -> Mapping[str, chainer.Variable]:
         """Return the weights of the cell by name, functions of the given variables."""
@@ -75,18 +78,22 @@ class NStepWeights(WeightForm):
         W, U, b_x, b_h = self._joined(xp, group)
         return {'W': W, 'b': b_x + b_h, 'U': U}
 
-    def unpack(self, xp: Any, gradients: Mapping[str, Array]) -> Sequence[Array]:
-        W, b, U = (
-            layout.convert(xp, gradients[name], layout.INTERLEAVED, layout.N_STEP)
-            for name in ('W', 'b', 'U')
-        )
-        # dense, for ChainerMN sends their memory; optimizer hooks work on them in place: the two
-        # biases need one each
-        return [*(xp.ascontiguousarray(x) for x in (*W, *U, *b)), *(x.copy('C') for x in b)]
+    def gradients(self, engine: Engine, layer: Layer, gpre: Array) -> Sequence[Array]:
+        xp, few = engine.xp, len(gpre) < layer.x.shape[1]
+        # the smaller array is rearranged: that of few rows, or the gradients
+        order = layout.PLANAR if few else layout.INTERLEAVED
+        rows = layout.convert(xp, gpre.T, layout.INTERLEAVED, order)
+        found: list[Array] = []
+        for x in (layer.x, layer.rows.all_previous(xp, layer.states[-1])):
+            parts = layout.convert(xp, engine.matmul(rows, x), order, layout.N_STEP)
+            found += [xp.ascontiguousarray(part) for part in parts]  # ChainerMN sends their memory
+        b = layout.convert(xp, engine.column_sums(gpre), layout.INTERLEAVED, layout.N_STEP)
+        # optimizer hooks work on gradients in place: the two biases need one each
+        return [*found, *(x.copy('C') for x in (*b, *b))]
 
     def variables(self, group: Sequence[chainer.Variable]) -> Mapping[str, chainer.Variable]:
         W, U, b_x, b_h = self._joined(F, group)
-        # the product gives the two biases gradients of their own, as in ``unpack``
+        # the product gives the two biases gradients of their own, as in ``gradients``
         return {'W': W, 'b': b_x + b_h * 1, 'U': U}
 
     def _joined(self, xp: Any, group: Sequence[Any]) -> list[Any]:
