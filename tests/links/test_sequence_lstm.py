@@ -442,3 +442,10 @@ def test_links_that_would_not_be_called_are_refused(change):
     with pytest.raises(TypeError, match='expected l0 as it was made'):
         link(uniform((BATCH, TIME, INPUT)))
     assert link.c is None
+
+
+def test_a_parameter_without_data():
+    layer = links.SequenceLSTM(3, 4, n_layers=2)
+    layer.l1.lateral.W.array = None
+    with pytest.raises(TypeError, match=r'expected weights\[1\]\[2\] .* without data'):
+        layer(numpy.zeros((2, 5, 3), 'f'))
