@@ -11,7 +11,7 @@ import numpy
 import pytest
 
 from chainer_lstm.functions import node
-from chainer_lstm.functions.sequence import SequenceNode
+from chainer_lstm.functions.sequence_node import SequenceNode
 from chainer_lstm.functions.step import StepNode
 from chainer_lstm.kernels import packing, products
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
