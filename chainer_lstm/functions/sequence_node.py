@@ -179,6 +179,7 @@ class SequenceNode(Node):
         x = self._packed(xp, xs)
         last: list[list] = [[] for _ in states]
         saved: list[tuple[Layer, Any]] = []
+        layers: list[Layer] = []
         for first in range(0, len(groups), plan.directions):
             layers = []
             for k in range(first, first + plan.directions):
@@ -260,7 +261,9 @@ class SequenceNode(Node):
         inputs = arrays(self.get_retained_inputs())
         if self._saved is None:
             self._run(inputs, engine_of(inputs[0]), True)
-        (engine, saved), self._saved = self._saved, None
+        kept: Any = self._saved
+        self._saved = None
+        engine, saved = kept
         of_states, gy = self._output_gradients(engine.xp, saved, arrays(grad_outputs), inputs)
         first, last = self._cuts
         gweights: dict[int, Array] = {}
