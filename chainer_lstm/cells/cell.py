@@ -60,8 +60,17 @@ class Stage:
     backward: Optional[Callable[..., Any]]
 
 
+class _Frozen:
+    """Refuse attributes that are no fields: equal cells are computed as one."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(
+            f'expected {name} to be a field of a frozen dataclass, got an assignment'
+        )
+
+
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class Cell(_Frozen):
     """One time step of a recurrent network: the base class of every cell.
 
     x (B, I) enters by ``W`` (G H, I) and ``b`` (G H,), whose rows are those of the G gates in
@@ -77,7 +86,9 @@ class Cell:
     new states, of which some may be the number 0.  It returns the gradients with respect to the
     gates before activation, in the order of ``gates``, and the ``State`` of gradients with respect
     to ``reads``, without those that come through ``products``.  A cell without ``backward`` is
-    differentiated by Chainer, step by step.
+    differentiated by Chainer, step by step.  Neither may write into its arguments.
+
+    Hyperparameters are fields: a subclass that has some is a frozen dataclass itself.
 
     Attributes:
         name: of the cell, a word.
@@ -96,7 +107,7 @@ class Cell:
     gates: ClassVar[Names]
     inputs: ClassVar[Names] = ()
     states: ClassVar[Names] = ('c', 'h')
-    products: ClassVar[Sequence[Product]]
+    products: ClassVar[Sequence[Product]] = ()
     reads: ClassVar[Names] = ()
     needs: ClassVar[Names] = ()
     noise: ClassVar[Names] = ()
@@ -113,9 +124,23 @@ class Cell:
             given = vars(cls)
             if name not in given and (default in given or not getattr(cls, name)):
                 setattr(cls, name, getattr(cls, default))
-        cls.State = state_of(tuple(cls.states))
+        cls.gates, cls.states = tuple(cls.gates), tuple(cls.states)
+        cls._check_names()
+        cls.State = state_of(cls.states)
         # mypy takes it for the definition of a type
         cls.Gates = collections.namedtuple('Gates', cls.gates)  # type: ignore[misc]
+
+    @classmethod
+    def _check_names(cls) -> None:
+        for kind, given, known in (
+            ('inputs', cls.inputs, cls.gates),
+            ('reads', cls.reads, cls.states),
+            ('needs', cls.needs, cls.states),
+            *(('gates of a product', product.gates, cls.gates) for product in cls.products),
+            ('states of products', [product.state for product in cls.products], cls.states),
+        ):
+            if not {*given} <= {*known}:
+                raise TypeError(f'expected {kind} to be of {known}, got {tuple(given)}')
 
     def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
         """Compute one time step.
@@ -130,7 +155,7 @@ class Cell:
             The activated gates, all that ``backward`` needs, in the order of ``gates``; and the
             new ``State``.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f'forward of {type(self).__name__}')
 
     def draw(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
         """Return the arrays of ``noise`` (P, H) for P rows.
@@ -163,7 +188,15 @@ class Cell:
         """
         products = [product for stage in self.stages for product in stage.products]
         biases = [product.bias for product in products if product.bias is not None]
-        return ('W', 'b', *(product.weight for product in products), *biases)
+        names = ('W', 'b', *(product.weight for product in products), *biases)
+        later = [gate for stage in self.stages[1:] for gate in stage.gates]
+        taken = ['x', *self.states, *later, *names]
+        if len({*taken}) < len(taken):
+            raise ValueError(
+                'expected weights of different names, other than x, states and gates of a second '
+                f'stage, got {names}'
+            )
+        return names
 
     @functools.cached_property
     def has_backward(self) -> bool:

@@ -38,6 +38,9 @@ def apply(
     plan = plan._replace(dropout=checks.dropout(plan.dropout))
     inputs = [chainer.as_variable(v) for v in (*states, *xs, *weights)]
     count = len(states)
+    for k, w in enumerate(inputs[count + len(xs) :]):
+        if w.array is None:  # the name takes longer than the check
+            checks.variable(plan.form.name(*divmod(k, plan.form.count)), w)
     shapes = tuple(v.shape for v in inputs[count + len(xs) :])
     layers = len(shapes) // plan.form.count
     of_states = [v.shape for v in inputs[:count]]

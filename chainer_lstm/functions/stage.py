@@ -256,7 +256,7 @@ class StageNode(Chained):
             elif name in cell.states:
                 g = getattr(found, name).astype(x.dtype, copy=False)
                 result[i] = g if len(g) == len(x) else _padded(g, x, of_states.get(name))
-            elif name in self.stage.gates:
+            elif not of.first and name in self.stage.gates:
                 result[i] = products.columns(gpre, of.gates, (name,))
         return tuple([as_variable(result.get(i)) for i in indexes])
 

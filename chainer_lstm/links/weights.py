@@ -57,6 +57,8 @@ class CellWeights(CheckedLoading):
         initializers.check('bias_init', bias_init)
         with self.init_scope():
             for name, shape in cell.shapes(in_size or 0, self.out_size).items():
+                if hasattr(self, name):
+                    raise ValueError(f'expected a weight that a link has not as {name}, got it')
                 if len(shape) == 1:
                     init = 0 if bias_init is None else bias_init
                 else:

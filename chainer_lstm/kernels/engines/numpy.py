@@ -9,6 +9,7 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.cells.cell import Names
 from chainer_lstm.kernels import products, sequence
 from chainer_lstm.kernels.engines.engine import Gradients, Layer, Noise, Part, Shape, Weights
 
@@ -77,11 +78,12 @@ class NumpyEngine:
             all_gates = self.xp.empty(shape, dtype)
         else:
             all_gates = parts[0].value
-        written = dict(zip(stage.gates, activated))
+        written = _returned(f'{cell.name}: forward', stage.gates, activated, values[0])
         for g, name in enumerate(cell.gates):
             if first or name in written:
                 all_gates[:, g :: len(cell.gates)] = written.get(name, values[g])
-        return all_gates, _written(stage.writes, state, found, new, dtype)
+        states = _states(f'{cell.name}: forward', stage.writes, found, values[0])
+        return all_gates, _written(state, states, new, dtype)
 
     def stage_backward(
         self,
@@ -102,9 +104,11 @@ class NumpyEngine:
         found, before = stage.backward(
             self.xp, values, _wide_state(state), _wide_state(new), given, *noise
         )
-        for name, gradient in zip(stage.gates, found):
+        method = f'{cell.name}: backward'
+        for name, gradient in _returned(method, stage.gates, found, values[0]).items():
             gpre[:, cell.gates.index(name) :: count] = gradient
-        return _written(stage.reads, cell.State(), before, out, dtype)
+        states = _states(method, stage.reads, before, values[0])
+        return _written(cell.State(), states, out, dtype)
 
     def step_forward(
         self,
@@ -164,10 +168,28 @@ def _wide_state(state: Any) -> Any:
     return state._make(map(_wide, state))
 
 
-def _written(names: Sequence[str], states: Any, found: Any, room: Any, dtype: Any) -> Any:
-    """Return ``states`` with those of ``names`` from ``found``, written into ``room`` if given."""
-    for name in names:
-        value = getattr(found, name)
+def _returned(method: str, names: Names, values: Sequence[Any], like: Array) -> dict[str, Any]:
+    """Return what a method of a cell has returned by name: arrays like one, or the number 0.
+
+    Raises:
+        ValueError: another number of them, or another shape.
+    """
+    shapes = [getattr(value, 'shape', value) for value in values]
+    if len(shapes) != len(names) or any(s != like.shape and s != 0 for s in shapes):
+        expected = ', '.join(names)
+        raise ValueError(f'{method}: expected {expected} of shape {like.shape}, got {shapes}')
+    return dict(zip(names, values))
+
+
+def _states(method: str, names: Names, state: Any, like: Array) -> dict[str, Array]:
+    """Return states or their gradients, that a method of a cell has returned, as arrays by name."""
+    found = _returned(method, names, [getattr(state, name, None) for name in names], like)
+    return {name: value if hasattr(value, 'shape') else like * 0 for name, value in found.items()}
+
+
+def _written(states: Any, found: dict[str, Array], room: Any, dtype: Any) -> Any:
+    """Return ``states`` with those that were found, written into ``room`` if given."""
+    for name, value in found.items():
         if room is not None:
             target = getattr(room, name)
             target[...] = value
