@@ -289,7 +289,8 @@ class SequenceNode(Node):
         found_states = self._state_gradients(engine.xp, of_states, inputs)
         result = {**dict(enumerate(found_states)), **gweights}
         if gy is not None:
-            result.update(enumerate(self._sequence_gradients(engine.xp, gy, inputs), first))
+            gx = plan.packing.pack_gradient(engine.xp, gy)
+            result.update(enumerate(self._unpacked(gx, inputs[first:last]), first))
         return tuple([as_variable(result[i].astype(inputs[i].dtype, copy=False)) for i in indexes])
 
     def _output_gradients(
@@ -344,7 +345,3 @@ class SequenceNode(Node):
         if k in self._masks:
             gx *= self._masks[k]
         return gx
-
-    def _sequence_gradients(self, xp: Any, gx: Array, inputs: Sequence[Array]) -> list[Array]:
-        """Return the gradients with respect to the arrays of the sequences, of packed rows."""
-        return self._unpacked(self._plan.packing.pack_gradient(xp, gx), self._split(inputs)[1])

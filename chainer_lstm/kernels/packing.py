@@ -169,6 +169,8 @@ class Packing:
 
     def pack(self, xp: Any, x: Array) -> Array:
         """(N, I) -> (P, I)."""
+        if self.masked is not None:
+            return x[xp.asarray(self.rows)]
         return self._take(xp, x, self.rows)
 
     def pack_gradient(self, xp: Any, gx: Array) -> Array:
