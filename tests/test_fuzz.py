@@ -11,7 +11,7 @@ import numpy
 import pytest
 
 from chainer_lstm.functions import node
-from chainer_lstm.functions.sequence import SequenceNode
+from chainer_lstm.functions.sequence_node import SequenceNode
 from chainer_lstm.functions.step import StepNode
 from chainer_lstm.kernels import packing, products
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
@@ -85,13 +85,18 @@ def gradients_of_states_lost_but_for_products(monkeypatch):
 
 def masked_outputs_of_zeros(monkeypatch):
     def wrong(self, xp, y, buffers):
-        return y if self.rows is None else self._scattered(xp, y)
+        return y if self.rows is None else self.pack_gradient(xp, y)
 
     monkeypatch.setattr(packing.Packing, 'unpack', wrong)
 
 
 def states_left_in_the_order_of_the_hook(monkeypatch):
-    monkeypatch.setattr(n_step_lstm, '_sorted', lambda state, order, inv=False: state)
+    take = n_step_lstm.Rearranging.take
+
+    def wrong(self, x, indexes, axis):
+        return x if axis == 1 else take(self, x, indexes, axis)
+
+    monkeypatch.setattr(n_step_lstm.Rearranging, 'take', wrong)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from chainer.utils import argument
 from chainer_lstm import cells
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.plan import Plan
 from chainer_lstm.functions.sequence import apply
+from chainer_lstm.functions.sequence_node import Plan
 from chainer_lstm.functions.weights import N_STEP
 from chainer_lstm.kernels.packing import Packing, packing_of_steps
 

@@ -69,12 +69,7 @@ def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """
     if gradient is None:
         return None
-    if gradient.dtype != dtype:
-        gradient = (
-            F.cast(gradient, dtype)
-            if isinstance(gradient, variable.Variable)
-            else gradient.astype(dtype)
-        )
+    gradient = cast(gradient, dtype)
     if gradient.shape == shape:
         return gradient
     try:
@@ -175,18 +170,20 @@ def differentiated(
         )
 
 
-def widened(engine: kernels.Engine, arrays: Sequence) -> Sequence:
-    """Return the arrays in one dtype, wide enough for the engine; None for None."""
-    dtypes = {x.dtype for x in arrays if x is not None}
+def widened(engine: kernels.Engine, inputs: Sequence) -> Sequence:
+    """Return arrays or variables in one dtype, wide enough for the engine; None for None."""
+    dtypes = {x.dtype for x in inputs if x is not None}
     dtype = engine.wide_dtype(*dtypes)
     if dtypes == {dtype}:
-        return arrays
-    return [x if x is None or x.dtype == dtype else x.astype(dtype) for x in arrays]
+        return inputs
+    return [x if x is None else cast(x, dtype) for x in inputs]
 
 
-def cast(x: chainer.Variable, dtype: Any) -> chainer.Variable:
-    """Return a variable in another dtype; itself where it has that dtype already."""
-    return x if x.dtype == dtype else F.cast(x, dtype)
+def cast(x: Any, dtype: Any) -> Any:
+    """Return an array or a variable in a dtype; itself where it has that dtype already."""
+    if x.dtype == dtype:
+        return x
+    return F.cast(x, dtype) if isinstance(x, variable.Variable) else x.astype(dtype)
 
 
 def refuse_chainerx() -> NoReturn:

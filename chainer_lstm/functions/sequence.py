@@ -1,308 +1,20 @@
-"""Stacked layers of a cell over whole sequences as one autograd node, packing included."""
+"""Stacked layers of a cell over whole sequences."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Hashable, Sequence
-from typing import Any, Optional, Union
+from collections.abc import Sequence
+from typing import Any, Union
 
 import chainer
-import chainer.functions as F
-import numpy
-from chainer.utils import type_check
 
-from chainer_lstm import cells, kernels
-from chainer_lstm.arrays import Array
+from chainer_lstm import cells
 from chainer_lstm.cells import Cell
-from chainer_lstm.chainer_private import argname
-from chainer_lstm.functions import checks, composed
-from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.node import (
-    Input,
-    Node,
-    arrays,
-    as_variable,
-    check_unchanged,
-    differentiated,
-    full,
-    widened,
-)
-from chainer_lstm.functions.plan import Output, Plan
+from chainer_lstm.functions import checks
+from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.sequence_node import Plan, SequenceNode
 from chainer_lstm.functions.step import check_cell, is_static
 from chainer_lstm.functions.weights import shapes_of, weights_of
-from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import Gradients, Layer
 from chainer_lstm.kernels.packing import packing_of_steps
-from chainer_lstm.kernels.sequence import layer_of
-
-
-class SequenceNode(Node):
-    """Inputs: the states, (S D, B, H) each, the arrays of the sequences, and the weights -> the
-    new states, and the arrays of the outputs.
-
-    States of a single layer may be (B, H).  The sequences are one array (…, I), or several whose
-    rows are joined; the outputs are like them.  To rearrange them outside takes more time than a
-    small sequence.
-
-    Backward runs on arrays and consumes what forward has saved; a second one
-    runs forward again.  Gradients that are to be differentiated go through the
-    single steps, which are differentiable themselves.
-
-    Args:
-        plan: what it is computed by.
-        inputs: the number of arrays of the sequences.
-    """
-
-    def __init__(self, plan: Plan, inputs: int) -> None:
-        super().__init__()
-        self._plan = plan
-        states = len(plan.cell.states)
-        self._cuts = states, states + inputs
-        self._drops = plan.dropout > 0 and chainer.config.train
-        self._draws = bool(plan.cell.noise) and chainer.config.train
-        self._masks: dict[int, Array] = {}
-        self._noise: dict[int, Sequence[Array]] = {}
-        self._saved: Any = None
-
-    @property
-    def label(self) -> str:
-        """The name in graphs and of hooks."""
-        return f'{type(self._plan.cell).__name__}Sequence'
-
-    @property
-    def kind(self) -> Hashable:
-        return type(self), self._plan.cell, self._cuts
-
-    def check_type_forward(self, in_types: Any) -> None:
-        states, xs, weights = self._split(in_types)
-        names = self.names
-        argname((*states, *xs), names[: self._cuts[1]])
-        for x in xs:
-            type_check.expect(x.dtype.kind == 'f')
-            checks.same_dtype('x', x=x, xs=xs[0])
-        for w in weights:
-            type_check.expect(w.dtype.kind == 'f')
-            if type_check.eval(w.ndim) == 1:
-                checks.same_dtype('x', b=w, x=xs[0])
-        for name, state in zip(names, states):
-            checks.same_dtype(name, **{name: state, 'x': xs[0]})
-
-    def _split(self, inputs: Sequence[Any]) -> tuple[Sequence, Sequence, Sequence]:
-        """Return the states, the sequences and the weights among the inputs."""
-        first, last = self._cuts
-        return inputs[:first], inputs[first:last], inputs[last:]
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the inputs."""
-        first, last = self._cuts
-        xs = ['x'] if last - first == 1 else [f'xs[{k}]' for k in range(last - first)]
-        weights = range(len(self.shapes) - last) if hasattr(self, 'shapes') else ()
-        of_weights = [self._plan.form.name(*divmod(k, self._plan.form.count)) for k in weights]
-        return [*(f'{state}{"x"}' for state in self._plan.cell.states), *xs, *of_weights]
-
-    def forward(self, inputs: tuple) -> tuple:
-        self.retain_inputs(range(len(inputs)))
-        self.shapes = [x.shape for x in inputs]
-        keep = chainer.config.enable_backprop and self._plan.cell.has_backward
-        saved, outputs = self._run(inputs, keep)
-        self._saved = saved if keep else None
-        self._outputs = [(y.shape, y.dtype) for y in outputs]
-        return outputs
-
-    def _run(self, inputs: Sequence[Array], keep: bool) -> tuple[Any, tuple]:
-        """Compute the outputs, and what backward needs: the engine, and of each layer and
-        direction the ``Layer``, its gates.
-        """
-        plan, given = self._plan, inputs[self._cuts[0]]
-        engine, dtype, packing = engine_of(given), given.dtype, self._plan.packing
-        xp = engine.xp
-        states, xs, weights = self._split(widened(engine, inputs))
-        groups = plan.groups(weights)
-        states = [packing.sort(xp, s.reshape(len(groups), *s.shape[-2:])) for s in states]
-        new = [xp.empty_like(s) for s in states]
-        x = self._packed(xp, xs)
-        saved: list[tuple[Layer, Any]] = []
-        for first in range(0, len(groups), plan.directions):
-            layers = []
-            for k in range(first, first + plan.directions):
-                rows = plan.rows(k)
-                initial = plan.cell.State(*(s[k] for s in states))
-                named = plan.form.pack(xp, groups[k])
-                noise = self._drawn(xp, k, initial)
-                x_k = self._dropped(xp, x, k)
-                layers.append(layer_of(xp, plan.cell, named, rows, x_k, initial, noise))
-            saved += zip(layers, engine.sequence_forward(layers, keep))
-            for k, layer in enumerate(layers, first):
-                for y, buffer in zip(new, layer.states):
-                    y[k] = layer.rows.last(xp, buffer)
-            hs = [layer.rows.inner(layer.states[-1]) for layer in layers]
-            x = hs[0] if len(hs) == 1 else xp.concatenate(hs, axis=1)
-        outputs = [
-            packing.unsort(xp, y).reshape(shape) for y, shape in zip(new, self._shapes_of(inputs))
-        ]
-        if plan.output is Output.LAST:
-            h = packing.unsort(xp, new[-1][-plan.directions :])
-            outputs.append(xp.concatenate(h, axis=1))
-        else:
-            buffers = [layer.states[-1] for layer, _ in saved[-plan.directions :]]
-            outputs += self._unpacked(packing.unpack(xp, x, buffers), xs)
-        return (engine, saved), tuple([y.astype(dtype, copy=False) for y in outputs])
-
-    def _shapes_of(self, inputs: Sequence[Array]) -> list[tuple[int, ...]]:
-        return [x.shape for x in inputs[: self._cuts[0]]]
-
-    def _packed(self, xp: Any, xs: Sequence[Array]) -> Array:
-        """Return the packed rows of the sequences."""
-        x = xs[0] if len(xs) == 1 else xp.concatenate(xs)
-        if self._plan.swapped:
-            x = x.swapaxes(0, 1)
-        return self._plan.packing.pack(xp, _rows(x))
-
-    def _unpacked(self, y: Array, xs: Sequence[Array]) -> list[Array]:
-        """Return the arrays of the outputs, of rows as the caller has them."""
-        if len(xs) > 1:
-            ends = list(itertools.accumulate(len(x) for x in xs))
-            return [y[end - len(x) : end] for end, x in zip(ends, xs)]
-        batch, time = xs[0].shape[:2]
-        if self._plan.swapped:
-            return [y.reshape(time, batch, y.shape[-1]).swapaxes(0, 1)]
-        return [y.reshape(*xs[0].shape[:-1], y.shape[-1])]
-
-    def _dropped(self, xp: Any, x: Array, k: int) -> Array:
-        """The input of a layer and direction;
-        each has a mask of its own, drawn once, as Chainer draws it.
-        """
-        if k < self._plan.directions or not self._drops:
-            return x
-        if k not in self._masks:
-            scale = x.dtype.type(1 / (1 - self._plan.dropout))
-            # float64 on the CPU, for Chainer's numbers; CuPy's differ anyway, and float32 is faster
-            dtype = {} if xp is numpy else {'dtype': numpy.float32}
-            drawn = xp.random.rand(*x.shape, **dtype)
-            self._masks[k] = (drawn >= self._plan.dropout) * scale
-        return x * self._masks[k].astype(x.dtype, copy=False)
-
-    def _drawn(self, xp: Any, k: int, initial: Any) -> Sequence[Array]:
-        """The noise of a layer and direction, drawn once."""
-        if not self._draws:
-            return ()
-        if k not in self._noise:
-            shape = self._plan.packing.total, initial[-1].shape[-1]
-            self._noise[k] = self._plan.cell.draw(xp, shape, initial[-1].dtype)
-        return self._noise[k]
-
-    def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
-        check_unchanged(self)
-        plan = self._plan
-        grad_outputs = tuple([full(g, *of) for g, of in zip(grad_outputs, self._outputs)])
-        if chainer.config.enable_backprop or not plan.cell.has_backward:
-            return differentiated(self, self._composed, indexes, grad_outputs)
-        inputs = arrays(self.get_retained_inputs())
-        if self._saved is None:
-            self._saved, _ = self._run(inputs, True)
-        (engine, saved), self._saved = self._saved, None
-        of_states, gy = self._output_gradients(engine.xp, saved, arrays(grad_outputs), inputs)
-        first, last = self._cuts
-        gweights: dict[int, Array] = {}
-        for k in reversed(range(0, len(saved), plan.directions)):
-            layers, gates = zip(*saved[k : k + plan.directions])
-            begun = []
-            units = of_states[0].shape[-1]
-            for d in range(plan.directions):
-                output = None if gy is None else gy[:, d * units : (d + 1) * units]
-                begun.append(Gradients(output, plan.cell.State(*(g[k + d] for g in of_states))))
-            found = engine.sequence_backward(layers, gates, begun)
-            for d, state in enumerate(found):
-                for g, gradient in zip(of_states, state):
-                    g[k + d] = gradient
-            gy = None
-            for d, (layer, gpre) in enumerate(zip(layers, gates), k):
-                at = last + d * plan.form.count
-                if any(i in indexes for i in range(at, at + plan.form.count)):
-                    gweights.update(enumerate(plan.form.gradients(engine, layer, gpre), at))
-                if k or any(first <= i < last for i in indexes):
-                    part = self._input_gradient(engine, layer, gpre, d)
-                    gy = part if gy is None else gy + part
-        found_states = self._state_gradients(engine.xp, of_states, inputs)
-        result = {**dict(enumerate(found_states)), **gweights}
-        if gy is not None:
-            result.update(enumerate(self._sequence_gradients(engine.xp, gy, inputs), first))
-        return tuple([as_variable(result[i].astype(inputs[i].dtype, copy=False)) for i in indexes])
-
-    def _output_gradients(
-        self, xp: Any, saved: Sequence, grad_outputs: Sequence, inputs: Sequence[Array]
-    ) -> tuple[list[Array], Optional[Array]]:
-        """Return the gradients with respect to the last states, (S D, B, H) each, and to the
-        packed output (P, D H) or None, in the dtype of the gates.
-        """
-        plan, packing, states = self._plan, self._plan.packing, self._cuts[0]
-        dtype = saved[0][1].dtype
-        shape = len(saved), *inputs[0].shape[-2:]
-        found = []
-        for g in grad_outputs[:states]:
-            if g is None:
-                found.append(xp.zeros(shape, dtype))
-            else:  # a copy: it is overwritten
-                found.append(packing.sort(xp, g.astype(dtype, 'C').reshape(shape)))
-        gys = grad_outputs[states:]
-        self._of_initial = None
-        if all(g is None for g in gys):
-            return found, None
-        if plan.output is Output.LAST:
-            of_h = xp.stack(xp.split(gys[0].astype(dtype, copy=False), plan.directions, axis=1))
-            found[-1][-plan.directions :] += packing.sort(xp, of_h)
-            return found, None
-        if len(gys) > 1:
-            gy = xp.concatenate([
-                xp.zeros(*of) if g is None else g
-                for g, of in zip(gys, self._outputs[states:])
-            ])  # fmt: skip
-        else:
-            gy = gys[0].swapaxes(0, 1) if plan.swapped else gys[0]
-        gy = _rows(gy)
-        firsts = [plan.rows(d).first for d in range(plan.directions)]
-        gy, initial = packing.unpack_gradient(xp, gy, firsts)
-        self._of_initial = initial
-        return found, gy
-
-    def _state_gradients(
-        self, xp: Any, of_states: Sequence[Array], inputs: Sequence[Array]
-    ) -> list[Array]:
-        """Return the gradients with respect to the initial states."""
-        if self._of_initial is not None:  # h0, that outputs at masked steps repeat
-            last = of_states[-1]
-            for d, g in enumerate(self._of_initial):
-                last[len(last) - self._plan.directions + d] += g
-        packing = self._plan.packing
-        return [packing.unsort(xp, g).reshape(x.shape) for g, x in zip(of_states, inputs)]
-
-    def _input_gradient(self, engine: kernels.Engine, layer: Layer, gpre: Array, k: int) -> Array:
-        """Return the gradient with respect to the input of a layer and direction."""
-        columns = products.columns(gpre, layer.cell.gates, layer.cell.inputs)
-        gx = engine.matmul(columns, layer.weights['W'])
-        if k in self._masks:
-            gx *= self._masks[k]
-        return gx
-
-    def _sequence_gradients(self, xp: Any, gx: Array, inputs: Sequence[Array]) -> list[Array]:
-        """Return the gradients with respect to the arrays of the sequences, of packed rows."""
-        return self._unpacked(self._plan.packing.pack_gradient(xp, gx), self._split(inputs)[1])
-
-    def _composed(self, inputs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
-        """Compute the outputs step by step on variables."""
-        xp = engine_of(inputs[0].array).xp
-
-        def drop(x: chainer.Variable, k: int) -> chainer.Variable:
-            return self._dropped(xp, x, k)
-
-        states, xs, weights = self._split(inputs)
-        return composed.run_sequence(self._plan, states, xs, weights, drop, self._noise)
-
-
-def _rows(x: Array) -> Array:
-    """(…, N) -> (P, N)."""
-    return x.reshape(int(numpy.prod(x.shape[:-1])), x.shape[-1])
 
 
 def apply(
@@ -327,7 +39,8 @@ def apply(
     inputs = [chainer.as_variable(v) for v in (*states, *xs, *weights)]
     count = len(states)
     for k, w in enumerate(inputs[count + len(xs) :]):
-        checks.variable(plan.form.name(*divmod(k, plan.form.count)), w)
+        if w.array is None:  # the name takes longer than the check
+            checks.variable(plan.form.name(*divmod(k, plan.form.count)), w)
     shapes = tuple(v.shape for v in inputs[count + len(xs) :])
     layers = len(shapes) // plan.form.count
     of_states = [v.shape for v in inputs[:count]]
@@ -338,18 +51,8 @@ def apply(
     # in Chainer's order, h first
     checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, units)
     check_weights(plan, shapes, inputs[count].shape[-1], units)
-    outputs: Sequence[chainer.Variable]
-    if is_static(plan.cell):
-        outputs = composed.run_sequence(
-            plan,
-            inputs[:count],
-            inputs[count : count + len(xs)],
-            inputs[count + len(xs) :],
-            lambda x, k: F.dropout(x, plan.dropout) if k >= plan.directions else x,
-            {},
-        )
-    else:
-        outputs = SequenceNode(plan, len(xs)).apply(tuple(inputs))
+    node = SequenceNode(plan, len(xs))
+    outputs = node.composed(inputs) if is_static(plan.cell) else node.apply(tuple(inputs))
     return plan.cell.State(*outputs[:count]), tuple(outputs[count:])
 
 

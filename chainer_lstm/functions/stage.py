@@ -306,7 +306,7 @@ class StageNode(Chained):
         if self.gates is None:
             return widened(engine, inputs)
         dtype = self.gates.dtype
-        return [x if x.dtype == dtype else x.astype(dtype) for x in inputs]
+        return [cast(x, dtype) for x in inputs]
 
     def _state_of(self, inputs: Sequence[Any], batch: int) -> Any:
         """Return the states among the inputs, the rows that the step advances."""

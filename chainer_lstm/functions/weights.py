@@ -6,9 +6,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import chainer
-import chainer.functions as F
-
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, lstm
 from chainer_lstm.kernels import layout
@@ -43,18 +40,14 @@ class WeightForm:
         """Return the shapes of the arrays."""
         return tuple(self._cell.shapes(inputs, units).values())
 
-    def pack(self, xp: Any, group: Sequence[Array]) -> Mapping[str, Array]:
-        """Return the weights of the cell by name."""
+    def pack(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
+        """Return the weights of the cell by name, of arrays or variables."""
         return dict(zip(self._cell.weights, group))
 
     def gradients(self, engine: Engine, layer: Layer, gpre: Array) -> Sequence[Array]:
         """Return the gradients of the arrays, of ``gpre`` of all rows."""
         found = weight_gradients(engine, layer, gpre)
         return [found[name] for name in self._cell.weights]
-
-    def variables(self, group: Sequence[chainer.Variable]) -> Mapping[str, chainer.Variable]:
-        """Return the weights of the cell by name, functions of the given variables."""
-        return dict(zip(self._cell.weights, group))
 
 
 class NStepWeights(WeightForm):
@@ -74,9 +67,13 @@ class NStepWeights(WeightForm):
     def shapes(self, inputs: int, units: int) -> Sequence[Shape]:
         return ((units, inputs),) * 4 + ((units, units),) * 4 + ((units,),) * 8
 
-    def pack(self, xp: Any, group: Sequence[Array]) -> Mapping[str, Array]:
-        W, U, b_x, b_h = self._joined(xp, group)
-        return {'W': W, 'b': b_x + b_h, 'U': U}
+    def pack(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
+        W, U, b_x, b_h = [
+            layout.convert(xp, group[k : k + 4], layout.N_STEP, layout.INTERLEAVED)
+            for k in range(0, self.count, 4)
+        ]
+        # the product gives a variable b_h a gradient of its own, as in ``gradients``
+        return {'W': W, 'b': b_x + b_h * 1, 'U': U}
 
     def gradients(self, engine: Engine, layer: Layer, gpre: Array) -> Sequence[Array]:
         xp, few = engine.xp, len(gpre) < layer.x.shape[1]
@@ -90,17 +87,6 @@ class NStepWeights(WeightForm):
         b = layout.convert(xp, engine.column_sums(gpre), layout.INTERLEAVED, layout.N_STEP)
         # optimizer hooks work on gradients in place: the two biases need one each
         return [*found, *(x.copy('C') for x in (*b, *b))]
-
-    def variables(self, group: Sequence[chainer.Variable]) -> Mapping[str, chainer.Variable]:
-        W, U, b_x, b_h = self._joined(F, group)
-        # the product gives the two biases gradients of their own, as in ``gradients``
-        return {'W': W, 'b': b_x + b_h * 1, 'U': U}
-
-    def _joined(self, xp: Any, group: Sequence[Any]) -> list[Any]:
-        return [
-            layout.convert(xp, group[k : k + 4], layout.N_STEP, layout.INTERLEAVED)
-            for k in range(0, self.count, 4)
-        ]
 
 
 @functools.lru_cache(maxsize=256)

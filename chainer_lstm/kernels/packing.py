@@ -136,7 +136,8 @@ class Packing:
 
     The rows of all steps are packed: those of step 0 first, the sequence with the most steps first
     in each.  A caller's arrays, joined along the first axis, have N rows; those that are not packed
-    are masked.
+    are masked.  The methods take arrays; all but those of gradients also take variables, for which
+    ``xp`` has functions.
 
     Attributes:
         sizes: the number of rows of each time step, not growing.
@@ -168,21 +169,23 @@ class Packing:
 
     def pack(self, xp: Any, x: Array) -> Array:
         """(N, I) -> (P, I)."""
-        return x if self.rows is None else xp.take(x, xp.asarray(self.rows), axis=0)
+        if self.masked is not None:
+            return x[xp.asarray(self.rows)]
+        return self._take(xp, x, self.rows)
 
     def pack_gradient(self, xp: Any, gx: Array) -> Array:
         """Return the gradient of ``pack`` with respect to its input: (P, I) -> (N, I)."""
-        return gx if self.rows is None else self._scattered(xp, gx)
+        if self.masked is not None:
+            zeros = xp.zeros((len(self.masked), gx.shape[1]), gx.dtype)
+            gx = xp.concatenate((gx, zeros), axis=0)
+        return self._take(xp, gx, self._places)
 
     def unpack(self, xp: Any, y: Array, buffers: Sequence[Array]) -> Array:
         """(P, D H), and the buffers (P + B, H) of its directions -> (N, D H)."""
-        if self.rows is None:
-            return y
-        found = self._scattered(xp, y)
         if self.masked is not None:
             repeated = [buffer[xp.asarray(k)] for buffer, k in zip(buffers, self.repeated)]
-            found[xp.asarray(self.masked)] = xp.concatenate(repeated, axis=1)
-        return found
+            y = xp.concatenate((y, xp.concatenate(repeated, axis=1)), axis=0)
+        return self._take(xp, y, self._places)
 
     def unpack_gradient(self, xp: Any, gy: Array, firsts: Sequence[int]) -> tuple[Array, Any]:
         """Return the gradient of ``unpack`` with respect to its input, (N, D H) -> (P, D H), and to
@@ -190,9 +193,7 @@ class Packing:
 
         ``firsts`` are ``Rows.first`` of the directions.
         """
-        if self.rows is None:
-            return gy, None
-        found = xp.take(gy, xp.asarray(self.rows), axis=0)
+        found = self.pack(xp, gy)
         if self.masked is None:
             return found, None
         of_masked = xp.split(gy[xp.asarray(self.masked)], len(firsts), axis=1)
@@ -207,22 +208,31 @@ class Packing:
 
     def sort(self, xp: Any, state: Array) -> Array:
         """Return states (S D, B, H) with the rows as packed ones have them."""
-        return state if self.order is None else xp.take(state, xp.asarray(self.order), axis=1)
+        return self._take(xp, state, self.order, axis=1)
 
     def unsort(self, xp: Any, state: Array) -> Array:
         """Return the inverse of ``sort``."""
-        if self.order is None:
-            return state
-        found = xp.empty_like(state)
-        found[:, xp.asarray(self.order)] = state
-        return found
+        return self._take(xp, state, self._ranks, axis=1)
 
-    def _scattered(self, xp: Any, x: Array) -> Array:
-        """(P, M) -> (N, M), with zeros at masked rows."""
-        masked = 0 if self.masked is None else len(self.masked)
-        found = (xp.zeros if masked else xp.empty)((self.total + masked, x.shape[1]), x.dtype)
-        found[xp.asarray(self.rows)] = x
-        return found
+    @functools.cached_property
+    def _places(self) -> Optional[numpy.ndarray]:
+        """The place of each of the caller's rows among packed and then masked ones."""
+        masked = () if self.masked is None else (self.masked,)
+        return None if self.rows is None else _inverse(numpy.concatenate((self.rows, *masked)))
+
+    @functools.cached_property
+    def _ranks(self) -> Optional[numpy.ndarray]:
+        """The row of a sorted state of each sequence."""
+        return None if self.order is None else _inverse(self.order)
+
+    def _take(self, xp: Any, x: Array, rows: Optional[numpy.ndarray], axis: int = 0) -> Array:
+        return x if rows is None else xp.take(x, xp.asarray(rows), axis=axis)
+
+
+def _inverse(order: numpy.ndarray) -> numpy.ndarray:
+    found = numpy.empty_like(order)
+    found[order] = numpy.arange(len(order))
+    return found
 
 
 def add_at(xp: Any, x: Array, rows: Array, values: Array) -> None:

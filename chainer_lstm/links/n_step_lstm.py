@@ -15,6 +15,7 @@ from chainer.utils import argument, type_check
 from chainer_lstm import initializers as ours
 from chainer_lstm.chainer_private import initializer
 from chainer_lstm.functions import checks
+from chainer_lstm.functions.composed import Rearranging
 from chainer_lstm.functions.n_step_lstm import run
 from chainer_lstm.functions.node import Input
 from chainer_lstm.kernels.packing import Packing, packing_of_sequences, packing_of_steps
@@ -115,22 +116,19 @@ class _NStep(CheckedLoading, NStepLSTMBase):
 
     def _run_hook(self, hx: Any, cx: Any, xs: list[chainer.Variable], packing: Packing) -> Result:
         """Call an ``rnn`` that is not this class's, on sorted, time-major sequences."""
-        steps = F.split_axis(
-            _permuted(F.concat(xs, axis=0), packing.rows),
-            numpy.cumsum(packing.sizes)[:-1],
-            axis=0,
-        )
-        hx, cx = _sorted(hx, packing.order), _sorted(cx, packing.order)
-        hy, cy, ys = self.rnn(
-            self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps if packing.sizes else ()
-        )
-        hy, cy = _sorted(hy, packing.order, inv=True), _sorted(cy, packing.order, inv=True)
+        xp = Rearranging(self.xp)
+        x = packing.pack(xp, F.concat(xs, axis=0))
+        cuts = numpy.cumsum(packing.sizes)[:-1]
+        steps = F.split_axis(x, cuts, axis=0) if packing.sizes else ()
+        hx, cx = packing.sort(xp, hx), packing.sort(xp, cx)
+        hy, cy, ys = self.rnn(self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps)
         if packing.sizes:
-            y = F.concat(ys, axis=0)
+            y = packing.unpack(xp, F.concat(ys, axis=0), ())
         else:
             y = zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
         ends = numpy.cumsum([len(x) for x in xs])[:-1]
-        return hy, cy, list(F.split_axis(_permuted(y, packing.rows, inv=True), ends, axis=0))
+        ys = F.split_axis(y, ends, axis=0)
+        return packing.unsort(xp, hy), packing.unsort(xp, cy), list(ys)
 
     def rnn(
         self,
@@ -181,18 +179,6 @@ class _NStep(CheckedLoading, NStepLSTMBase):
                 'give one row for each sequence; further rows are left out'
             )
         return value[:, : len(xs)] if value.shape[1] > len(xs) else value
-
-
-def _sorted(state: Any, order: Optional[numpy.ndarray], inv: bool = False) -> Any:
-    """Return the rows of a state in that order."""
-    if order is None:
-        return state
-    return F.permutate(state, order.astype(numpy.int32), axis=1, inv=inv)
-
-
-def _permuted(x: Any, rows: Optional[numpy.ndarray], inv: bool = False) -> Any:
-    """Return x with its rows in that order."""
-    return x if rows is None else F.permutate(x, rows.astype(numpy.int32), axis=0, inv=inv)
 
 
 class NStepLSTM(_NStep, L.NStepLSTM):

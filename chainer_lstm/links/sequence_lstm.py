@@ -18,8 +18,8 @@ from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.plan import Output, Plan
 from chainer_lstm.functions.sequence import apply
+from chainer_lstm.functions.sequence_node import Output, Plan
 from chainer_lstm.functions.step import check_cell
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import packing_of_padded, packing_of_steps
@@ -97,17 +97,14 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             raise ValueError(f'expected forget_bias_init of the LSTM only, got it for {cell.name}')
         self.cell = cell
         in_size = checks.size('in_size', in_size, optional=True)
-        self.out_size, self.n_layers = (
-            checks.size('out_size', out_size),
-            checks.size('n_layers', n_layers),
-        )
+        self.out_size = checks.size('out_size', out_size)
+        self.n_layers = checks.size('n_layers', n_layers)
         self.dropout = checks.dropout(dropout)
-        self.return_sequences, self.return_state = return_sequences, return_state
-        self.stateful, self.batch_first, self.learn_initial_state = (
-            stateful,
-            batch_first,
-            learn_initial_state,
-        )
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        self.stateful = stateful
+        self.batch_first = batch_first
+        self.learn_initial_state = learn_initial_state
         self.directions = 2 if bidirectional else 1
         self.cell_names = [
             f'l{layer}{end}'

@@ -58,9 +58,7 @@ class CellWeights(CheckedLoading):
         with self.init_scope():
             for name, shape in cell.shapes(in_size or 0, self.out_size).items():
                 if hasattr(self, name):
-                    raise ValueError(
-                        f'expected weights that are no attribute of a link, got {name}'
-                    )
+                    raise ValueError(f'expected weights other than attributes of links, got {name}')
                 if len(shape) == 1:
                     init = 0 if bias_init is None else bias_init
                 else:

@@ -6,7 +6,7 @@ import chainer
 import pytest
 
 from chainer_lstm import cells, functions
-from chainer_lstm.functions.chain import Chain
+from chainer_lstm.functions.chained import Chain
 from tests.cells import coupled, gru
 from tests.conftest import assert_close, gradients, uniform
 from tests.functions import test_chained_steps as chained

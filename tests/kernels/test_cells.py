@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from chainer_lstm import cells, kernels
-from chainer_lstm.cells import LSTM, Cell, is_compiled, sigmoid
+from chainer_lstm.cells import LSTM, Cell, Product, is_compiled, sigmoid
 from chainer_lstm.functions.node import widened
 from chainer_lstm.kernels import layout, products
 from chainer_lstm.kernels.engines.engine import Part, Shape
@@ -195,3 +195,60 @@ def test_states_of_other_names():
 
         class Other(Cell):
             name, gates, states, products = 'other', ('a',), ('s',), ()
+
+
+WRONG_NAMES = {
+    'inputs': ({'inputs': ('a', 'q')}, r"expected inputs to be of \('a', 'f'\), got \('a', 'q'\)"),
+    'reads': ({'reads': ('s',)}, r"expected reads to be of \('c', 'h'\), got \('s',\)"),
+    'needs': ({'needs': ('s',)}, 'expected needs to be of'),
+    'gates of a product': ({'products': (Product('U', 'h', ('i',)),)}, r"got \('i',\)"),
+    'state of a product': ({'products': (Product('U', 's', ('a',)),)}, r"got \('s',\)"),
+}
+
+
+@pytest.mark.parametrize('wrong', WRONG_NAMES)
+def test_names_that_a_cell_has_not(wrong):
+    fields, message = WRONG_NAMES[wrong]
+    with pytest.raises(TypeError, match=message):
+        type('Wrong', (Cell,), {'name': 'wrong', 'gates': ('a', 'f'), **fields})
+
+
+def test_weights_of_one_name():
+    class Twice(Cell):
+        name, gates = 'twice', ('a',)
+        products = (Product('U', 'h', ('a',)), Product('U', 'c', ('a',)))
+
+    with pytest.raises(ValueError, match='expected weights of different names'):
+        Twice().weights  # noqa: B018
+
+
+def test_attributes_that_are_no_fields():
+    class Sized(LSTM):
+        def __init__(self):
+            self.ratio = 0.5
+
+    with pytest.raises(AttributeError, match='expected ratio to be a field of a frozen dataclass'):
+        Sized()
+
+
+RETURNED = {
+    'too few gates': lambda gates, new: (gates[:3], new),
+    'gates of another shape': lambda gates, new: ((*gates[:3], gates[3][:1]), new),
+    'a state of another shape': lambda gates, new: (gates, new._replace(h=new.h[:, :1])),
+    'no h': lambda gates, new: (gates, new._replace(h=None)),
+}
+
+
+@pytest.mark.parametrize('change', RETURNED.values(), ids=RETURNED)
+def test_what_forward_must_return(change):
+    class Wrong(LSTM):
+        name = 'wrong'
+
+        def forward(self, xp, gates, before):
+            return change(*super().forward(xp, gates, before))
+
+    inputs, _ = cases.step_inputs(cases.StepCase('lstm', False), 'd', B=2, I=3, H=H)
+    cell = Wrong()
+    state = cell.State(inputs['c'], inputs['h'])
+    with pytest.raises(ValueError, match=r'wrong: forward: expected (a, i, f, o|c, h) of shape'):
+        NumpyEngine().step_forward(cell, cell.stages[0], inputs['x'], state, inputs)

@@ -16,7 +16,7 @@ from tests.kernels import cases, cuda_on_cpu, fibres, persistent_cases
 from tests.kernels.persistent_cases import Case
 
 # the module, whose name in ``functions`` is that of a function
-NODE = sys.modules['chainer_lstm.functions.sequence']
+NODE = sys.modules['chainer_lstm.functions.sequence_node']
 BATCHES = (3, 2, 2)
 UNITS = 5
 CASE = Case(UNITS, (3, 3, 1))

@@ -15,7 +15,7 @@ from chainer.link_hooks import TimerHook
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
-from chainer_lstm.functions.sequence import SequenceNode
+from chainer_lstm.functions.sequence_node import SequenceNode
 from tests import reference
 from tests.conftest import (
     INPUT,
