@@ -149,19 +149,20 @@ class SequenceNode(Node):
         self.retain_inputs(range(len(inputs)))
         self.shapes = [x.shape for x in inputs]
         keep = chainer.config.enable_backprop and self._plan.cell.has_backward
-        outputs = self._run(inputs, engine_of(inputs[0]), keep)
+        self._saved, outputs = self._run(inputs, engine_of(inputs[0]), keep)
         self._outputs = [(y.shape, y.dtype) for y in outputs]
         return outputs
 
     def composed(self, inputs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
         """Compute the outputs by Chainer's own functions."""
         xp = chainer.backend.get_array_module(inputs[0])
-        return self._run(inputs, None, False, composed.Rearranging(xp))
+        _, outputs = self._run(inputs, None, False, composed.Rearranging(xp))
+        return outputs
 
     def _run(
         self, inputs: Sequence, engine: Optional[kernels.Engine], keep: bool, xp: Any = None
-    ) -> tuple:
-        """Compute the outputs.
+    ) -> tuple[Any, tuple]:
+        """Return what backward needs, or None, and the outputs.
 
         Args:
             inputs: arrays, or without an engine variables.
@@ -195,7 +196,6 @@ class SequenceNode(Node):
                     of_state.append(layer.rows.last(xp, buffer))
             hs = [layer.rows.inner(layer.states[-1]) for layer in layers]
             x = hs[0] if len(hs) == 1 else xp.concatenate(hs, axis=1)
-        self._saved = (engine, saved) if keep else None
         new = [xp.concatenate(of_state, axis=0).reshape(states[0].shape) for of_state in last]
         new = [packing.unsort(xp, y) for y in new]
         outputs = [y.reshape(s.shape) for y, s in zip(new, inputs)]
@@ -205,7 +205,8 @@ class SequenceNode(Node):
         else:
             buffers = [layer.states[-1] for layer in layers]
             outputs += self._unpacked(packing.unpack(xp, x, buffers), xs)
-        return tuple([cast(y, inputs[0].dtype) for y in outputs])
+        outputs = [cast(y, inputs[0].dtype) for y in outputs]
+        return (engine, saved) if keep else None, tuple(outputs)
 
     def _packed(self, xp: Any, xs: Sequence[Array]) -> Array:
         """Return the packed rows of the sequences."""
@@ -260,10 +261,8 @@ class SequenceNode(Node):
             return differentiated(self, self.composed, indexes, grad_outputs)
         inputs = arrays(self.get_retained_inputs())
         if self._saved is None:
-            self._run(inputs, engine_of(inputs[0]), True)
-        kept: Any = self._saved
-        self._saved = None
-        engine, saved = kept
+            self._saved, _ = self._run(inputs, engine_of(inputs[0]), True)
+        (engine, saved), self._saved = self._saved, None
         of_states, gy = self._output_gradients(engine.xp, saved, arrays(grad_outputs), inputs)
         first, last = self._cuts
         gweights: dict[int, Array] = {}
