@@ -51,8 +51,6 @@ PRIVATE = {
     ('compat', '_statemachine'): "Chainer's, replaced",
     ('kernels', '_core'): "CuPy's: the only way to its precision of products",
     ('kernels', '_routines_linalg'): 'as above',
-    # to be emptied
-    ('kernels', '_file'): 'of kernels.native: to be public',
 }
 NAMED_TUPLE = {'_replace', '_make', '_asdict', '_fields'}
 

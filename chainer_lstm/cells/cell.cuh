@@ -1,6 +1,6 @@
 // What the compiled form of every cell shares: plain C++ with __device__, for one unit of one row.
 // The CUDA kernels, the vectors of the CPU engine (R is a vector) and the tests on the CPU compile
-// the same text. cells/*.py are the definition of right.
+// the same text. Its results are those of cells/*.py.
 #ifndef CHAINER_LSTM_CELL_CUH
 #define CHAINER_LSTM_CELL_CUH
 

@@ -14,8 +14,6 @@ from chainer_lstm import kernels
 from chainer_lstm.chainer_private import NamedNode, connect, unchecked_variable
 
 Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
-
-
 _MOST_PASSED = 1024
 _passed: set[Hashable] = set()  # kinds, shapes and dtypes of inputs that have passed the checks
 

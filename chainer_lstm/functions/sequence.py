@@ -11,7 +11,7 @@ from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.sequence_node import Plan, SequenceNode
+from chainer_lstm.functions.sequence_node import Plan, SequenceNode, state_names
 from chainer_lstm.functions.step import check_cell, is_static
 from chainer_lstm.functions.weights import shapes_of, weights_of
 from chainer_lstm.kernels.packing import packing_of_steps
@@ -37,20 +37,22 @@ def apply(
     """
     plan = plan._replace(dropout=checks.dropout(plan.dropout))
     inputs = [chainer.as_variable(v) for v in (*states, *xs, *weights)]
+    arrays = [v.array for v in inputs]
     count = len(states)
-    for k, w in enumerate(inputs[count + len(xs) :]):
-        if w.array is None:  # the name takes longer than the check
-            checks.variable(plan.form.name(*divmod(k, plan.form.count)), w)
-    shapes = tuple(v.shape for v in inputs[count + len(xs) :])
+    of_weights = arrays[count + len(xs) :]
+    for k, w in enumerate(of_weights):
+        if w is None:  # the name takes longer than the check
+            checks.variable(plan.form.name(*divmod(k, plan.form.count)), weights[k])
+    shapes = tuple([w.shape for w in of_weights])
     layers = len(shapes) // plan.form.count
-    of_states = [v.shape for v in inputs[:count]]
+    of_states = [x.shape for x in arrays[:count]]
     plain = layers == 1 and not plan.form.stacked and all(len(s) == 2 for s in of_states)
     outer = () if plain else (layers,)
     units = of_states[-1][-1] if of_states[-1] else 0
-    names = [f'{name}x' for name in plan.cell.states]
+    names = state_names(plan.cell)
     # in Chainer's order, h first
     checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, units)
-    check_weights(plan, shapes, inputs[count].shape[-1], units)
+    check_weights(plan, shapes, arrays[count].shape[-1], units)
     node = SequenceNode(plan, len(xs))
     outputs = node.composed(inputs) if is_static(plan.cell) else node.apply(tuple(inputs))
     return plan.cell.State(*outputs[:count]), tuple(outputs[count:])
@@ -111,8 +113,7 @@ def sequence(
     check_cell(cell)
     if len(checks.sequence('states', states, 'arrays')) != len(cell.states):
         raise ValueError(f'expected states {", ".join(cell.states)}, got {len(states)} arrays')
-    names = [f'{name}x' for name in cell.states]
-    states = [checks.variable(name, s) for name, s in zip(names, states)]
+    states = [checks.variable(name, s) for name, s in zip(state_names(cell), states)]
     return _run(cell, states, xs, weights, 2 if bidirectional else 1, dropout)
 
 

@@ -80,6 +80,11 @@ class Plan(NamedTuple):
         return group % self.directions == 1
 
 
+def state_names(cell: Cell) -> list[str]:
+    """Return the names of the initial states, as arguments of functions have them."""
+    return [f'{name}x' for name in cell.states]
+
+
 class SequenceNode(Node):
     """Inputs: the states, (S D, B, H) each, the arrays of the sequences, and the weights -> the
     new states, and the arrays of the outputs.
@@ -143,7 +148,7 @@ class SequenceNode(Node):
         xs = ['x'] if last - first == 1 else [f'xs[{k}]' for k in range(last - first)]
         weights = range(len(self.shapes) - last) if hasattr(self, 'shapes') else ()
         of_weights = [self._plan.form.name(*divmod(k, self._plan.form.count)) for k in weights]
-        return [*(f'{state}{"x"}' for state in self._plan.cell.states), *xs, *of_weights]
+        return [*state_names(self._plan.cell), *xs, *of_weights]
 
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
@@ -263,7 +268,9 @@ class SequenceNode(Node):
         if self._saved is None:
             self._saved, _ = self._run(inputs, engine_of(inputs[0]), True)
         (engine, saved), self._saved = self._saved, None
-        of_states, gy = self._output_gradients(engine.xp, saved, arrays(grad_outputs), inputs)
+        of_states, gy, of_initial = self._output_gradients(
+            engine.xp, saved, arrays(grad_outputs), inputs
+        )
         first, last = self._cuts
         gweights: dict[int, Array] = {}
         for k in reversed(range(0, len(saved), plan.directions)):
@@ -285,7 +292,7 @@ class SequenceNode(Node):
                 if k or any(first <= i < last for i in indexes):
                     part = self._input_gradient(engine, layer, gpre, d)
                     gy = part if gy is None else gy + part
-        found_states = self._state_gradients(engine.xp, of_states, inputs)
+        found_states = self._state_gradients(engine.xp, of_states, of_initial, inputs)
         result = {**dict(enumerate(found_states)), **gweights}
         if gy is not None:
             gx = plan.packing.pack_gradient(engine.xp, gy)
@@ -294,9 +301,10 @@ class SequenceNode(Node):
 
     def _output_gradients(
         self, xp: Any, saved: Sequence, grad_outputs: Sequence, inputs: Sequence[Array]
-    ) -> tuple[list[Array], Optional[Array]]:
-        """Return the gradients with respect to the last states, (S D, B, H) each, and to the
-        packed output (P, D H) or None, in the dtype of the gates.
+    ) -> tuple[list[Array], Optional[Array], Sequence[Array]]:
+        """Return the gradients with respect to the last states, (S D, B, H) each, to the packed
+        output (P, D H) or None, and to h0 of each direction of the last layer, which outputs at
+        masked steps repeat, (B, H) or none at all; in the dtype of the gates.
         """
         plan, packing, states = self._plan, self._plan.packing, self._cuts[0]
         dtype = saved[0][1].dtype
@@ -308,13 +316,12 @@ class SequenceNode(Node):
             else:  # a copy: it is overwritten
                 found.append(packing.sort(xp, g.astype(dtype, 'C').reshape(shape)))
         gys = grad_outputs[states:]
-        self._of_initial = None
         if all(g is None for g in gys):
-            return found, None
+            return found, None, ()
         if plan.output is Output.LAST:
             of_h = xp.stack(xp.split(gys[0].astype(dtype, copy=False), plan.directions, axis=1))
             found[-1][-plan.directions :] += packing.sort(xp, of_h)
-            return found, None
+            return found, None, ()
         if len(gys) > 1:
             gy = xp.concatenate([
                 xp.zeros(*of) if g is None else g
@@ -323,17 +330,19 @@ class SequenceNode(Node):
         else:
             gy = gys[0]
         firsts = [plan.rows(d).first for d in range(plan.directions)]
-        gy, self._of_initial = packing.unpack_gradient(xp, self._rows(gy), firsts)
-        return found, gy
+        return found, *packing.unpack_gradient(xp, self._rows(gy), firsts)
 
     def _state_gradients(
-        self, xp: Any, of_states: Sequence[Array], inputs: Sequence[Array]
+        self,
+        xp: Any,
+        of_states: Sequence[Array],
+        of_initial: Sequence[Array],
+        inputs: Sequence[Array],
     ) -> list[Array]:
         """Return the gradients with respect to the initial states."""
-        if self._of_initial is not None:  # h0, that outputs at masked steps repeat
-            last = of_states[-1]
-            for d, g in enumerate(self._of_initial):
-                last[len(last) - self._plan.directions + d] += g
+        of_h = of_states[-1]
+        for d, g in enumerate(of_initial):
+            of_h[len(of_h) - self._plan.directions + d] += g
         packing = self._plan.packing
         return [packing.unsort(xp, g).reshape(x.shape) for g, x in zip(of_states, inputs)]
 

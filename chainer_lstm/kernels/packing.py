@@ -127,7 +127,7 @@ class Rows:
 
 @functools.lru_cache(maxsize=32)
 def rows_of(batches: tuple[int, ...], batch: int, reverse: bool) -> Rows:
-    """The ``Rows``, which nobody changes, of sequences as they were before."""
+    """Return the ``Rows`` of sequences, which must not be changed: they are cached."""
     return Rows(batches, batch, reverse)
 
 
@@ -187,20 +187,22 @@ class Packing:
             y = xp.concatenate((y, xp.concatenate(repeated, axis=1)), axis=0)
         return self._take(xp, y, self._places)
 
-    def unpack_gradient(self, xp: Any, gy: Array, firsts: Sequence[int]) -> tuple[Array, Any]:
+    def unpack_gradient(
+        self, xp: Any, gy: Array, firsts: Sequence[int]
+    ) -> tuple[Array, Sequence[Array]]:
         """Return the gradient of ``unpack`` with respect to its input, (N, D H) -> (P, D H), and to
-        the initial states of the directions, D arrays (B, H), or None without masked rows.
+        the initial states of the directions, D arrays (B, H), none without masked rows.
 
         ``firsts`` are ``Rows.first`` of the directions.
         """
         found = self.pack(xp, gy)
         if self.masked is None:
-            return found, None
+            return found, ()
         of_masked = xp.split(gy[xp.asarray(self.masked)], len(firsts), axis=1)
         initial = []
         for d, (first, part) in enumerate(zip(firsts, of_masked)):
             buffer = xp.zeros((self.total + self.batch, part.shape[1]), gy.dtype)
-            add_at(xp, buffer, xp.asarray(self.repeated[d]), part)
+            xp.add.at(buffer, xp.asarray(self.repeated[d]), part)  # a row may repeat often
             columns = slice(d * part.shape[1], (d + 1) * part.shape[1])
             found[:, columns] += buffer[first : first + self.total]
             initial.append(buffer[: self.batch] if first else buffer[self.total :])
@@ -233,11 +235,6 @@ def _inverse(order: numpy.ndarray) -> numpy.ndarray:
     found = numpy.empty_like(order)
     found[order] = numpy.arange(len(order))
     return found
-
-
-def add_at(xp: Any, x: Array, rows: Array, values: Array) -> None:
-    """Add rows of values to rows of x, which may be given several times."""
-    xp.add.at(x, rows, values)
 
 
 @functools.lru_cache(maxsize=256)

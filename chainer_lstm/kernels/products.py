@@ -103,7 +103,7 @@ def add_gradients(
     return gradients
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def weight_gradients(
     cell: Cell, stage: Stage, gates: tuple[str, ...]
 ) -> dict[str, Callable[[Engine, Rows], Array]]:

@@ -149,7 +149,7 @@ print([(warning.category.__name__, 'NumPy computes' in str(warning.message)) for
 @pytest.mark.parametrize(
     'change',
     [
-        f'native._file = lambda: {ctypes.util.find_library("m")!r}',
+        f'native.library_file = lambda: {ctypes.util.find_library("m")!r}',
         "boundary.KERNELS['exponentials'] = boundary.KERNELS['matmul']",
     ],
     ids=['another library', 'another table'],

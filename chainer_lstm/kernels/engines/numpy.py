@@ -99,7 +99,8 @@ class NumpyEngine:
     ) -> Any:
         assert stage.backward is not None
         dtype, count = gates.dtype, len(cell.gates)
-        values = cell.Gates(*(_wide(gates)[:, g::count] for g in range(count)))
+        activated = _wide(gates)
+        values = cell.Gates(*(activated[:, g::count] for g in range(count)))
         given = cell.State(*(0 if g is None else g for g in _wide_state(gradients)))
         found, before = stage.backward(
             self.xp, values, _wide_state(state), _wide_state(new), given, *noise

@@ -27,7 +27,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _DTYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
 
 
-def _file() -> Optional[pathlib.Path]:
+def library_file() -> Optional[pathlib.Path]:
+    """Return the file of the library, or None."""
     if 'CHAINER_LSTM_NATIVE' in os.environ:  # another build of it, such as one with sanitizers
         return pathlib.Path(os.environ['CHAINER_LSTM_NATIVE'])
     return built_in(pathlib.Path(__file__).parent)
@@ -44,7 +45,7 @@ def library() -> Optional[ctypes.CDLL]:
     """The library; None where it was not built, cannot be loaded or was built from another version
     of the source.
     """
-    file = _file()
+    file = library_file()
     try:
         found = None if file is None else ctypes.CDLL(str(file))
     except OSError:

@@ -32,7 +32,7 @@ def why_missing() -> str:
 
 
 def _loading_error() -> str | None:
-    file = native._file()
+    file = native.library_file()
     if file is not None:
         try:
             return native.mismatch(ctypes.CDLL(str(file)))
