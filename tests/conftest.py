@@ -11,6 +11,7 @@ import pytest
 from chainer.backends import cuda
 
 import chainer_lstm.links
+from chainer_lstm.kernels import native
 
 TOLERANCE = {'e': 5e-3, 'f': 2e-5, 'd': 1e-11}
 
@@ -63,6 +64,17 @@ def pytest_collection_modifyitems(config, items):
         left_out = set(others)
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=others)
+
+
+CPU_ENGINES = [
+    'numpy',
+    pytest.param(
+        'native',
+        marks=pytest.mark.skipif(
+            native.library() is None, reason='the native engine was not built'
+        ),
+    ),
+]
 
 
 @functools.cache

@@ -16,18 +16,10 @@ import pytest
 import chainer_lstm.links as L
 from chainer_lstm import functions
 from chainer_lstm.kernels import native
+from tests.conftest import CPU_ENGINES
 from tests.script.conftest import ROOT
 
 INPUT, UNITS, BATCH, TIME = 24, 64, 16, 6  # large enough for a team of threads
-ENGINES = [
-    'numpy',
-    pytest.param(
-        'native',
-        marks=pytest.mark.skipif(
-            native.library() is None, reason='the native engine was not built'
-        ),
-    ),
-]
 # of Python 3.12 on: a fork of a process that has threads, which is what is tested
 FORKS = pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
 
@@ -95,7 +87,7 @@ def _two_threads():
         library.chainer_lstm_set_num_threads(before)
 
 
-@pytest.mark.parametrize('engine', ENGINES)
+@pytest.mark.parametrize('engine', CPU_ENGINES)
 def test_threads(engine):
     """Four at once, each with a net of its own, more than there are teams of native threads."""
     expected = [train(seed, engine) for seed in range(4)]
@@ -111,7 +103,7 @@ def test_threads(engine):
                 assert_equal(weights, expected[seed])
 
 
-@pytest.mark.parametrize('engine', ENGINES)
+@pytest.mark.parametrize('engine', CPU_ENGINES)
 @pytest.mark.parametrize('method', ['fork', 'spawn'])
 @FORKS
 def test_processes(engine, method):
@@ -179,7 +171,7 @@ def updated(iterator, updates=5):
     return weights(net)
 
 
-@pytest.mark.parametrize('engine', ENGINES)
+@pytest.mark.parametrize('engine', CPU_ENGINES)
 @FORKS
 @pytest.mark.filterwarnings('ignore:setDaemon:DeprecationWarning')  # in Chainer
 def test_multiprocess_iterator(engine):

@@ -347,12 +347,11 @@ def test_no_function_of_the_c_library_is_called_for_each_number():
 
 
 def test_every_header_compiles_alone():
-    compiler = shutil.which(os.environ.get('CXX', 'g++'))
-    if compiler is None:
-        pytest.skip('there is no C++ compiler')
+    if shutil.which('g++') is None:
+        pytest.skip('there is no g++')
     for header in pathlib.Path(native.__file__).parent.glob('*.hpp'):
         subprocess.run(
-            [compiler, '-std=c++17', '-fsyntax-only', '-Wno-psabi', '-x', 'c++', '-'],
+            ['g++', '-std=c++17', '-fsyntax-only', '-Wno-psabi', '-x', 'c++', '-'],
             input=f'#include "{header}"\n',
             text=True,
             check=True,

@@ -7,7 +7,7 @@ import pytest
 from chainer import gradient_check
 
 from tests.cells import zoneout
-from tests.conftest import UNITS, assert_close, gradients, uniform
+from tests.conftest import CPU_ENGINES, UNITS, assert_close, gradients, uniform
 from tests.links.cell_cases import CELLS, X, expected, full, make, states
 from tests.links.sequence_cases import BATCH, LAYERS, MASKS, TIME
 
@@ -126,7 +126,7 @@ def test_to_another_dtype(cell, dtype):
     assert {param.grad.dtype for param in link.params()} == {numpy.dtype(dtype)}
 
 
-@pytest.mark.parametrize('engine', ['numpy', 'native'])
+@pytest.mark.parametrize('engine', CPU_ENGINES)
 def test_engines(cell, engine):
     link, given = full(cell, n_layers=2, bidirectional=True), (X(), states(cell, 4))
     with chainer.using_config('lstm_engine', engine):
