@@ -15,7 +15,7 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary, native
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
-from chainer_lstm.kernels.engines.engine import Gradients, Layer, Noise, Shape, Weights
+from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise, Shape, Weights
 
 _FEW_STEPS = 3  # for which packing the weights does not pay
 
@@ -53,7 +53,7 @@ class NativeEngine(CompiledEngine):
         x: Optional[Array],
         state: Any,
         weights: Weights,
-        noise: Noise = (),
+        noise: Noise = NOTHING,
         gates: Optional[Array] = None,
     ) -> tuple[Array, Any]:
         if not is_compiled(cell):
