@@ -74,10 +74,10 @@ class Kernel:
                 words += 'n'
                 continue
             of_member = members[member]
-            if of_member is None or isinstance(of_member, str):
-                of_member = [of_member and (member, of_member)]
+            if isinstance(of_member, str):
+                of_member = [(member, of_member)]
             strides = _STRIDES.get(kind.split('<')[0], 0)
-            for array in of_member:
+            for array in of_member or [None]:
                 words += f'{8 * (1 + strides)}x' if array is None else 'P' + 'n' * strides
                 if array is not None:
                     arguments.append(_argument(kind, *array, strides))
