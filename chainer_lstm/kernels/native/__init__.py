@@ -132,6 +132,7 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
         )
     function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p)(found)
     expected = boundary.KERNELS[name]
+    pack = expected.layout.pack
 
     def call(sizes: tuple[int, ...], *arrays: Any) -> None:
         boundary.check(expected, dtype, sizes, arrays)
@@ -148,7 +149,7 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
                 if address is None or address % x.itemsize:
                     address = _of_copy(argument, x, copies)
                 members.append(address)
-        if function(expected.layout.pack(*members)):
+        if function(pack(*members)):
             raise MemoryError('no memory for packed weights')
 
     return call
