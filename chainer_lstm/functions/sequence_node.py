@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -221,7 +222,7 @@ class SequenceNode(Node):
     def _rows(self, x: Array) -> Array:
         """Return the rows of an array of sequences."""
         x = x.transpose(1, 0, 2) if self._plan.swapped else x
-        return x.reshape(int(numpy.prod(x.shape[:-1])), x.shape[-1])
+        return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
     def _unpacked(self, y: Array, xs: Sequence[Array]) -> list[Array]:
         """Return the arrays of the outputs, of rows as the caller has them."""
