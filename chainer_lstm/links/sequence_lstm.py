@@ -205,7 +205,8 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             valid = None
         state = self._first_state(batch, x.dtype, initial_state)
         if valid is not None:
-            packing = packing_of_padded(valid, self.batch_first)
+            places = numpy.arange(time * batch).reshape(x.shape[:2])
+            packing = packing_of_padded(valid, places if self.batch_first else places.T)
         else:
             packing = packing_of_steps((batch,) * time, batch)
         plan = Plan(
