@@ -264,7 +264,9 @@ class Packing:
         """Return rows of states by a table for each direction."""
         groups, rows, units = state.shape
         index = numpy.concatenate([tables[k % directions] + k * rows for k in range(groups)])
-        found = xp.take(state.reshape(groups * rows, units), xp.asarray(index), axis=0)
+        flat = state.reshape(groups * rows, units)
+        # take: of variables permutations only
+        found = flat[xp.asarray(index)] if self.resets else self._take(xp, flat, index)
         return found.reshape(groups, len(tables[0]), units)
 
     @functools.cached_property
