@@ -377,7 +377,7 @@ def _rows_of_all(xp: Any, layers: Sequence[Layer], name: str) -> Array:
 
 def _joined(xp: Any, gradients: Sequence[Optional[Array]], outputs: Sequence) -> Array:
     """Return gradients of outputs of these shapes and dtypes as one array; None are zeros."""
-    if len(gradients) == 1:
+    if len(gradients) == 1 and gradients[0] is not None:
         return gradients[0]
     given = [xp.zeros(*of) if g is None else g for g, of in zip(gradients, outputs)]
     return xp.concatenate(given)

@@ -159,9 +159,9 @@ class Packing:
         self,
         sizes: tuple[int, ...],
         batch: int,
-        rows: Optional[Array] = None,
-        masked: Optional[Array] = None,
-        repeated: Optional[Sequence[Array]] = None,
+        rows: Optional[numpy.ndarray] = None,
+        masked: Optional[numpy.ndarray] = None,
+        repeated: Optional[Sequence[numpy.ndarray]] = None,
         ends: Optional[Ends] = None,
     ) -> None:
         self.sizes = sizes
@@ -260,7 +260,9 @@ class Packing:
             found[k, xp.asarray(self._ends.last[k % directions])] = part
         return found
 
-    def _states(self, xp: Any, state: Array, tables: Sequence[Array], directions: int) -> Array:
+    def _states(
+        self, xp: Any, state: Array, tables: Sequence[numpy.ndarray], directions: int
+    ) -> Array:
         """Return rows of states by a table for each direction."""
         groups, rows, units = state.shape
         index = numpy.concatenate([tables[k % directions] + k * rows for k in range(groups)])
@@ -270,12 +272,12 @@ class Packing:
         return found.reshape(groups, len(tables[0]), units)
 
     @functools.cached_property
-    def _places(self) -> Optional[Array]:
+    def _places(self) -> Optional[numpy.ndarray]:
         """The place of each of the caller's rows among packed and then masked ones."""
         masked = () if self.masked is None else (self.masked,)
         return None if self.rows is None else _inverse(numpy.concatenate((self.rows, *masked)))
 
-    def _take(self, xp: Any, x: Array, rows: Optional[Array]) -> Array:
+    def _take(self, xp: Any, x: Array, rows: Optional[numpy.ndarray]) -> Array:
         return x if rows is None else xp.take(x, xp.asarray(rows), axis=0)
 
 
@@ -288,12 +290,12 @@ class Ends(NamedTuple):
         last: (B,), the piece that a sequence ends with.
     """
 
-    first: Sequence[Array]
-    restarts: Sequence[Array]
-    last: Sequence[Array]
+    first: Sequence[numpy.ndarray]
+    restarts: Sequence[numpy.ndarray]
+    last: Sequence[numpy.ndarray]
 
 
-def _inverse(order: Array) -> Array:
+def _inverse(order: numpy.ndarray) -> numpy.ndarray:
     found = numpy.empty_like(order)
     found[order] = numpy.arange(len(order))
     return found
@@ -320,9 +322,9 @@ def packing_of_sequences(lengths: tuple[int, ...]) -> Packing:
 
 
 def packing_of_padded(
-    valid: Array,
-    places: Array,
-    resets: Optional[Array] = None,
+    valid: numpy.ndarray,
+    places: numpy.ndarray,
+    resets: Optional[numpy.ndarray] = None,
     repeats: bool = True,
 ) -> Packing:
     """Return the packing of padded sequences.
@@ -353,7 +355,7 @@ def packing_of_padded(
     return Packing(sizes, pieces, rows, places[~valid], repeated, ends)
 
 
-def _sorted(order: Array) -> Optional[Ends]:
+def _sorted(order: numpy.ndarray) -> Optional[Ends]:
     """Return the ends of whole sequences in an order, None where that is their own."""
     if (order[1:] > order[:-1]).all():
         return None
@@ -361,7 +363,7 @@ def _sorted(order: Array) -> Optional[Ends]:
     return Ends((order,) * 2, (never,) * 2, (_inverse(order),) * 2)
 
 
-def _pieces(order: Array, piece: Array, reset_first: Array) -> Ends:
+def _pieces(order: numpy.ndarray, piece: numpy.ndarray, reset_first: numpy.ndarray) -> Ends:
     """Return the ends of pieces in an order.
 
     ``piece`` (B, T) is the piece of each step; ``reset_first`` (B,) says whether a sequence begins
@@ -377,6 +379,6 @@ def _pieces(order: Array, piece: Array, reset_first: Array) -> Ends:
     return Ends(first, restarts, (rank[piece[:, -1]], rank[piece[:, 0]]))
 
 
-def _sizes(counts: Array) -> tuple[int, ...]:
+def _sizes(counts: numpy.ndarray) -> tuple[int, ...]:
     """Return the number of sequences at each time step, of the number of steps of each."""
     return tuple([int((counts > t).sum()) for t in range(counts.max(initial=0))])

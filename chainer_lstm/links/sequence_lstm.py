@@ -11,7 +11,6 @@ from typing import Any, Optional, Union
 import chainer
 import chainer.functions as F
 import numpy
-from chainer import initializers
 
 from chainer_lstm import cells
 from chainer_lstm.cells import Cell
@@ -24,11 +23,11 @@ from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_padded, packing_of_steps
 from chainer_lstm.links import steps
 from chainer_lstm.links.lstm import StatelessLSTM
-from chainer_lstm.links.state import KeepsState
+from chainer_lstm.links.sequence_state import SequenceState
 from chainer_lstm.links.weights import CellWeights
 
 
-class SequenceLSTM(KeepsState, chainer.Chain):
+class SequenceLSTM(SequenceState):
     """Stacked layers of an LSTM, or of another cell, in one or both directions over (B, T, I), the
     whole call one node.
 
@@ -76,9 +75,6 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             for a cell that is not the LSTM.
     """
 
-    c: Optional[chainer.Variable] = None
-    h: Optional[chainer.Variable] = None
-
     def __init__(
         self,
         in_size: Optional[int],
@@ -116,7 +112,6 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         self.return_state = return_state
         self.stateful = stateful
         self.batch_first = batch_first
-        self.learn_initial_state = learn_initial_state
         self.directions = 2 if bidirectional else 1
         self.return_cells = return_cells
         self.zero_masked = zero_masked
@@ -138,10 +133,7 @@ class SequenceLSTM(KeepsState, chainer.Chain):
                 else:
                     child = CellWeights(cell, size, self.out_size, *inits)
                 setattr(self, name, child)
-            if learn_initial_state:
-                shape = len(self.cell_names), self.out_size
-                for name in cell.states:
-                    setattr(self, f'{name}0', chainer.Parameter(initializers.Zero(), shape))
+        self._init_states(learn_initial_state)
 
     def _check_options(self) -> None:
         """Raise a ValueError for options that make no sense together."""
@@ -157,47 +149,6 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             raise ValueError('expected go_backwards or bidirectional, got both')
         if self.return_cells and 'c' not in self.cell.states:
             raise ValueError(f'expected return_cells of a cell with c, got it for {self.cell.name}')
-
-    def device_resident_accept(self, visitor: Any) -> None:
-        """Visit the parameters and the state, which are sent to another device."""
-        super().device_resident_accept(visitor)
-        for state in (self.c, self.h):
-            if state is not None:
-                visitor.visit_variable(state)
-
-    def set_state(self, c: Optional[Input], h: Input) -> None:
-        """Sets the state that the next call begins with, and moves it to the link's device.
-
-        Args:
-            c, h: (S * D, B, H), or (B, H) where S * D is 1; c is None where the cell has none.
-
-        Raises:
-            TypeError: not a variable or array, or not of floats.
-            ValueError: another shape, or a link that is not stateful; the state is as before.
-        """
-        if not self.stateful:
-            raise ValueError('expected a link with stateful=True, got one that keeps no state')
-        given = {'c': c, 'h': h}
-        for name in self.cell.states:
-            given[name] = checks.variable(name, given[name])
-        self._keep(*self._checked_states(**given))
-
-    def _checked_states(self, c: Any, h: Any) -> tuple:
-        c, h = (s if s is None else self._state(name, s) for name, s in (('c', c), ('h', h)))
-        if 'c' not in self.cell.states:
-            if c is not None:
-                raise ValueError(f'expected no c, which {self.cell.name} has not, got one')
-            return c, h
-        shapes = [None if s is None else s.shape for s in (c, h)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f'expected c and h of one shape, got {shapes[0]} and {shapes[1]}')
-        return c, h
-
-    def _persists_state(self) -> bool:
-        return self.stateful and self.persistent_state
-
-    def _state_shape(self, rows: int) -> tuple[int, ...]:
-        return len(self.cell_names), rows, self.out_size
 
     def forward(
         self,
@@ -245,7 +196,7 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         time, batch = x.shape[1::-1] if self.batch_first else x.shape[:2]
         valid = steps.valid_steps(batch, time, lengths, mask)
         anew = steps.reset_steps(batch, time, resets)
-        state = self._first_state(batch, x.dtype, initial_state, anew is not None)
+        state = self.first_state(batch, x.dtype, initial_state, anew is not None)
         if self.go_backwards:
             x = F.flip(x, 1 if self.batch_first else 0)
             valid = None if valid is None else valid[:, ::-1]
@@ -264,16 +215,16 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         with contextlib.ExitStack() as stack:
             for child in children:
                 stack.enter_context(child.sized_for(rows))
-            new, found = apply(plan, state, (x,), self._weights(children))
+            new, ys = apply(plan, state, (x,), self._weights(children))
         if self.stateful:
             for name, value in zip(self.cell.states, new):
                 setattr(self, name, value)
-        found = tuple([_MERGES[self.merge_mode](y) for y in found])
+        found = [_MERGES[self.merge_mode](y) for y in ys]
         if self.return_state:
             if len(children) == 1:
                 new = new._make(outputs.reshape(s, s.shape[-2:]) for s in new)
-            found += tuple(new)
-        return found if len(found) > 1 else found[0]
+            found += new
+        return tuple(found) if len(found) > 1 else found[0]
 
     def _forward_one(self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any) -> Any:
         """``forward`` of one sequence, without the axis B."""
@@ -286,10 +237,9 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         }
         found = self.forward(F.expand_dims(x, 1 - time_axis), state, **given)
         alone = found if isinstance(found, tuple) else (found,)
-        outputs_count = 1 + self.return_cells
         axis = 1 - time_axis if self.return_sequences else 0
         alone = tuple([
-            F.squeeze(y, axis if k < outputs_count else -2) for k, y in enumerate(alone)
+            F.squeeze(y, -2 if k > self.return_cells else axis) for k, y in enumerate(alone)
         ])  # fmt: skip
         return alone if isinstance(found, tuple) else alone[0]
 
@@ -302,8 +252,9 @@ class SequenceLSTM(KeepsState, chainer.Chain):
     ) -> Packing:
         if valid is None and resets is None:
             return packing_of_steps((batch,) * time, batch)
-        places = numpy.arange(batch * time)
-        places = places.reshape(batch, time) if self.batch_first else places.reshape(time, batch).T
+        shape = (batch, time) if self.batch_first else (time, batch)
+        places = numpy.arange(batch * time).reshape(shape)
+        places = places if self.batch_first else places.T
         valid = numpy.ones((batch, time), bool) if valid is None else valid
         return packing_of_padded(valid, places, resets, repeats=not self.zero_masked)
 
@@ -351,80 +302,6 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         if x.dtype.kind != 'f':
             raise TypeError(f'expected x of a float dtype, got {x.dtype}')
         return x
-
-    def _first_state(
-        self, batch: int, dtype: Any, given: Any, resets: bool
-    ) -> Sequence[chainer.Variable]:
-        """Return the states that a call begins with, (S D, B, H) each, or (B, H) of one layer and
-        direction; with resets and a learned state that too, as a row more.
-        """
-        if not (resets and self.learn_initial_state):
-            return self._given_state(batch, dtype, given)
-        if given is None and not (self.stateful and self.h is not None):
-            return self._learned(batch + 1)
-        state = self._given_state(batch, dtype, given)
-        groups = len(self.cell_names)
-        state = [F.reshape(s, (groups, batch, self.out_size)) for s in state]
-        return [F.concat(pair, axis=1) for pair in zip(state, self._learned(1))]
-
-    def _learned(self, rows: int) -> list[chainer.Variable]:
-        """Return the learned states, (S D, rows, H) each."""
-        shape = len(self.cell_names), rows, self.out_size
-        learned = [F.expand_dims(getattr(self, f'{name}0'), 1) for name in self.cell.states]
-        return [F.broadcast_to(s, shape) for s in learned]
-
-    def _given_state(self, batch: int, dtype: Any, given: Any) -> Sequence[chainer.Variable]:
-        names = self.cell.states
-        if given is not None:
-            if not isinstance(given, (tuple, list)) or len(given) != len(names):
-                got = (
-                    f'{len(given)} items'
-                    if isinstance(given, (tuple, list))
-                    else type(given).__name__
-                )
-                kind = 'a pair' if len(names) == 2 else f'a tuple of {len(names)}'
-                raise ValueError(
-                    f'expected initial_state to be {kind} ({", ".join(names)}), got {got}'
-                )
-            return [self._state(name, s, batch, dtype) for name, s in zip(names, given)]
-        if self.stateful and self.h is not None:
-            if self.h.shape[1] != batch:
-                raise ValueError(
-                    f'expected a batch of {self.h.shape[1]}, the size of the kept state '
-                    f'(reset_state forgets it), got {batch}'
-                )
-            return [getattr(self, name) for name in names]
-        shape: tuple[int, ...] = (len(self.cell_names), batch, self.out_size)
-        if self.learn_initial_state:
-            return self._learned(batch)
-        if shape[0] == 1 and not self.stateful:
-            shape = shape[1:]
-        with chainer.using_device(self.device):
-            return [chainer.Variable(self.xp.zeros(shape, dtype)) for _ in names]
-
-    def _state(
-        self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None
-    ) -> chainer.Variable:
-        """(S * D, B, H), or (B, H) where S * D is 1; with ``stateful`` always the first."""
-        groups = len(self.cell_names)
-        value = checks.variable(name, value)
-        shape = (1, *value.shape) if value.ndim == 2 and groups == 1 else value.shape
-        if (
-            len(shape) != 3
-            or shape[::2] != (groups, self.out_size)
-            or batch not in (None, shape[1])
-        ):
-            rows = 'batch' if batch is None else batch
-            raise ValueError(
-                f'expected {name} of shape ({groups}, {rows}, {self.out_size}), got {value.shape}'
-            )
-        if value.dtype.kind != 'f' or (dtype is not None and value.dtype != dtype):
-            hint = '' if dtype is None else f' ({checks.conversion(name, value.dtype, dtype)})'
-            raise TypeError(
-                f'expected {name} of dtype {"float" if dtype is None else dtype}, '
-                f'got {value.dtype}{hint}'
-            )
-        return F.reshape(value, shape) if self.stateful else value
 
 
 def _halves(y: chainer.Variable) -> Sequence[chainer.Variable]:

@@ -1,4 +1,4 @@
-"""Which steps of padded sequences are valid, and before which the state is reset: read on the CPU."""
+"""Which steps of padded sequences are valid, before which the state is reset; read on the CPU."""
 
 from __future__ import annotations
 
