@@ -149,7 +149,9 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     scale = 2 * units**-0.5
     weights = {n: draw(*shape, scale=scale) for n, shape in cell.shapes(width, units).items()}
     output = draw(total, 2 * units)[:, :units]  # a part of rows
-    gradients = Gradients(output, cell.State(*(draw(batch, units) for _ in cell.states)))
+    gradients = Gradients(
+        cell.State(h=output), cell.State(*(draw(batch, units) for _ in cell.states))
+    )
     noise = cases.noise_of(cell, total, batch, units, 'f')
     noise = {name: value.astype(dtype) for name, value in noise.items()}
     job = cell, weights, rows, x, initial, noise
