@@ -2,6 +2,9 @@
 slow, plain NumPy, and independent of the package.
 """
 
+import dataclasses
+import functools
+
 import numpy
 
 
@@ -111,6 +114,13 @@ STEPS = {
     'coupled': coupled_step,
     'gru': gru_step,
 }
+
+
+def step_of(cell):
+    """Return the step of a cell; that of one with options takes noise too, by name."""
+    if cell.name in STEPS:
+        return STEPS[cell.name]
+    return functools.partial(variant_step, dataclasses.asdict(cell))
 
 
 def n_step(hx, cx, ws, bs, xs, directions=1):

@@ -24,9 +24,7 @@ constexpr int most_apart = std::max(Stage<Cell, 0>::apart, Stage<Cell, stages<Ce
 // gate, where there are any.
 template <typename T, typename Cell>
 constexpr isize gates_step =
-    most_apart<Cell> == 0 && lanes<T> % Cell::gates == 0
-        ? lanes<T> / Cell::gates
-        : lanes<T>;
+    most_apart<Cell> == 0 && lanes<T> % Cell::gates == 0 ? lanes<T> / Cell::gates : lanes<T>;
 
 // bytes of weights that the second-level cache of each thread holds, or nearly
 constexpr isize weights_in_cache = 1200000;
@@ -241,8 +239,7 @@ private:
     void mask_initial_states() {
         if (!count_of(s.masks)) return;
         each_product<Cell, 0>([&](auto w, auto state, auto) {
-            for (isize r = part.first_row; r < part.last_row; r++)
-                mask(w, state, r, s.initial + r);
+            for (isize r = part.first_row; r < part.last_row; r++) mask(w, state, r, s.initial + r);
         });
         part.meet_if_by_units(worker);
     }
@@ -406,7 +403,8 @@ private:
             constexpr bool to_all = gate == all_gates;
             const Matrix<const T> a{gates + (to_all ? 0 : gate), G * H, to_all ? 1 : G};
             constexpr bool add = adds<Cell, S>(live, w);
-            if (!s.masks[w]) return U[w].multiply(end - top, a, s.gradients[state] + top * H, H, add);
+            if (!s.masks[w])
+                return U[w].multiply(end - top, a, s.gradients[state] + top * H, H, add);
             U[w].multiply(end - top, a, masked + top * H, H, false);
             for (isize r = top; r < end; r++)
                 multiply_row<T>(part.units.first, part.units.last, s.masks[w] + r * H,
