@@ -7,6 +7,7 @@ import chainer.functions as F
 import pytest
 
 from chainer_lstm import functions
+from tests import reference
 from tests.conftest import assert_close, gradients, uniform
 from tests.functions.cell_cases import (
     CELLS,
@@ -21,7 +22,6 @@ from tests.functions.cell_cases import (
     step_inputs,
     weights_of,
 )
-from tests.fuzz import loops
 
 BATCHES = {'equal': (3, 3, 3), 'shrinking': (4, 2, 2, 1), 'one step': (2,), 'empty steps': (2, 0)}
 
@@ -31,7 +31,7 @@ def case(request):
     """A cell, and its step as a loop."""
     cell, loop = CELLS[request.param]
     with chainer.using_config('train', 'evaluation' not in request.param):
-        yield cell, loops.STEPS[loop]
+        yield cell, reference.step_of(cell) if isinstance(loop, dict) else reference.STEPS[loop]
 
 
 # A step

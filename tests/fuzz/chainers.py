@@ -7,6 +7,7 @@ written here.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 
@@ -56,6 +57,31 @@ def gru_step(h_prev, x, W, b, U, d):
     return ((1 - z) * F.tanh(n + F.sigmoid(r + r_h) * m) + z * h_prev,)
 
 
+def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors):
+    """An LSTM with options of ``cells.LSTMVariant``, without noise."""
+    names = 'afo' if options['coupled'] else 'aifo'
+    pre = F.linear(x, W, b)
+    pre = pre if h_prev is None else pre + F.linear(h_prev, U)
+    shape = (*x.shape[:1], c_prev.shape[1], len(names))
+    gates = dict(zip(names, F.separate(F.reshape(pre, shape), axis=2)))
+    peepholes = dict(zip(names[1:], vectors))
+    rest, old = c_prev[len(x) :], c_prev[: len(x)]
+
+    def gate(name, cell):
+        y = gates[name]
+        if name in peepholes:
+            y = y + F.broadcast_to(peepholes[name], cell.shape) * cell
+        if options['recurrent_activation'] == 'sigmoid':
+            return F.sigmoid(y)
+        return F.clip(y * options['hard_sigmoid_slope'] + 0.5, 0.0, 1.0)
+
+    f = gate('f', old)
+    c = f * old + (1 - f if options['coupled'] else gate('i', old)) * F.tanh(gates['a'])
+    if options['cell_clip'] is not None:
+        c = F.clip(c, -options['cell_clip'], options['cell_clip'])
+    return F.concat((c, rest), axis=0), gate('o', c) * F.tanh(c)
+
+
 # (*states, x, *weights) -> states, by the name of the cell
 STEPS = {
     'lstm': lstm_step,
@@ -65,8 +91,15 @@ STEPS = {
 }
 
 
+def step_of(cell):
+    """Return the step of a cell."""
+    if cell.name in STEPS:
+        return STEPS[cell.name]
+    return functools.partial(variant_step, dataclasses.asdict(cell))
+
+
 def step(cell, state, x, weights):
-    return cell.State(*STEPS[cell.name](*state, x, *weights))
+    return cell.State(*step_of(cell)(*state, x, *weights))
 
 
 def lstm_sequence(hx, cx, xs, weights, **options):
@@ -104,7 +137,7 @@ def _layer(cell, state, xs, weights):
     ys = []
     for x in xs:
         rows = [s[: len(x)] for s in state]
-        new = STEPS[cell.name](*rows, x, *weights)
+        new = step_of(cell)(*rows, x, *weights)
         state = [F.concat((y, s[len(x) :]), axis=0) for y, s in zip(new, state)]
         ys.append(new[-1])
     return state, ys
@@ -228,7 +261,7 @@ class CellOfWeights(chainer.Chain):
 
     def forward(self, *inputs):
         weights = [getattr(self, name) for name in self.cell.weights]
-        return STEPS[self.cell.name](*inputs, *weights)
+        return step_of(self.cell)(*inputs, *weights)
 
 
 class SequenceLSTM(chainer.Chain):

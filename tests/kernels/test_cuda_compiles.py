@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from chainer_lstm.cells import COMPILED, COMPILED
+from chainer_lstm.cells import COMPILED
 from chainer_lstm.kernels import cuda
 from tests.kernels import nvrtc
 
