@@ -65,12 +65,29 @@ def gru_step(h_prev, x, W, b, U, d):
     return (h,)
 
 
+def projected(step):
+    """A step whose h = V m of the m (B, H) that another one computes; V (P, H) is the last weight."""
+
+    def projected_step(*inputs):
+        c, m = step(*inputs[:-1])
+        (V,) = _wide(inputs[-1])
+        h = numpy.zeros((len(m), len(V)))
+        for row, output in numpy.ndindex(*h.shape):
+            h[row, output] = sum(V[output, unit] * m[row, unit] for unit in range(m.shape[1]))
+        return c, h
+
+    return projected_step
+
+
 # (*states, x, *weights) -> states, by the name of the cell
 STEPS = {
     'lstm': lstm_step,
     'peephole': peephole_step,
     'coupled': coupled_step,
     'gru': gru_step,
+    'projected lstm': projected(lstm_step),
+    'projected peephole': projected(peephole_step),
+    'projected coupled': projected(coupled_step),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Optional
 
@@ -77,6 +78,10 @@ class Cell(_Frozen):
     ``inputs``: gate g of unit u is row G u + g.  States (B, H) enter by ``products`` and in
     ``forward``.  The last state, by name h, is the output.
 
+    Any cell whose array code does not read h can be projected (Sak et al., 2014), as by
+    ``LSTM(outputs=P)``: with m (B, H) for the h that ``forward`` computes, h = m Vᵀ (B, P), of a
+    further weight ``V`` (P, H).  ``backward`` gets the gradient with respect to m.
+
     ``forward`` and ``backward`` are written in functions and operators that ``xp`` (NumPy, CuPy and
     ``chainer.functions``) shares.  Gates and states are named tuples of arrays (B, H): ``gates.f``,
     ``before.c``.  ``State`` is that of the states; a state that is left out is None.
@@ -90,6 +95,9 @@ class Cell(_Frozen):
 
     Hyperparameters are fields: a subclass that has some is a frozen dataclass itself.
 
+    Args:
+        outputs: P, the width of a projected h, or None for H.
+
     Attributes:
         name: of the cell, a word.
         gates: the names of the gates.
@@ -101,7 +109,13 @@ class Cell(_Frozen):
         needs: the new states that ``backward`` reads; all, unless a subclass says otherwise.
         noise: the names of the random arrays that ``forward`` and ``backward`` get as further
             arguments, in training, from ``draw``.
+
+    Raises:
+        TypeError: ``outputs`` is not an integer.
+        ValueError: ``outputs`` is not positive, or the array code reads h.
     """
+
+    outputs: Optional[int] = dataclasses.field(default=None, kw_only=True)
 
     name: ClassVar[str]
     gates: ClassVar[Names]
@@ -141,6 +155,24 @@ class Cell(_Frozen):
         ):
             if not {*given} <= {*known}:
                 raise TypeError(f'expected {kind} to be of {known}, got {tuple(given)}')
+
+    def __post_init__(self) -> None:
+        if self.outputs is None:
+            return
+        try:
+            if isinstance(self.outputs, bool) or operator.index(self.outputs) < 1:
+                raise ValueError(f'expected outputs to be a positive integer, got {self.outputs}')
+        except TypeError:
+            raise TypeError(
+                f'expected outputs to be a positive integer, got {self.outputs!r}'
+            ) from None
+        later = [product.state for stage in self.stages[1:] for product in stage.products]
+        read = [name for stage in self.stages for name in (*stage.reads, *stage.needs)]
+        if self.states[-1] in (*later, *read):
+            raise ValueError(
+                f'expected outputs of a cell whose array code does not read {self.states[-1]}, '
+                f'got {self.name}'
+            )
 
     def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
         """Compute one time step.
@@ -184,11 +216,13 @@ class Cell(_Frozen):
     def weights(self) -> tuple[str, ...]:
         """The names of the weights, in the order in which functions take them.
 
-        ``W`` and ``b`` come first, then the matrices of the products, then their biases.
+        ``W`` and ``b`` come first, then the matrices of the products, that of the projection, and
+        the biases of products.
         """
         products = [product for stage in self.stages for product in stage.products]
         biases = [product.bias for product in products if product.bias is not None]
-        names = ('W', 'b', *(product.weight for product in products), *biases)
+        projections = () if self.projection is None else (self.projection,)
+        names = ('W', 'b', *(product.weight for product in products), *projections, *biases)
         later = [gate for stage in self.stages[1:] for gate in stage.gates]
         taken = ['x', *self.states, *later, *names]
         if len({*taken}) < len(taken):
@@ -197,6 +231,21 @@ class Cell(_Frozen):
                 f'stage, got {names}'
             )
         return names
+
+    @property
+    def projection(self) -> Optional[str]:
+        """The name of the weight (P, H) of a projection, or None."""
+        return None if self.outputs is None else 'V'
+
+    @functools.cached_property
+    def unprojected(self) -> Cell:
+        """The cell without a projection."""
+        return self if self.outputs is None else dataclasses.replace(self, outputs=None)
+
+    def width(self, state: str, units: int) -> int:
+        """Return the width of a state by name, for so many units."""
+        is_projected = self.outputs is not None and state == self.states[-1]
+        return self.outputs if is_projected else units
 
     @functools.cached_property
     def has_backward(self) -> bool:
@@ -212,9 +261,11 @@ class Cell(_Frozen):
         for stage in self.stages:
             for product in stage.products:
                 rows = len(product.gates) * units
-                found[product.weight] = (rows, units)
+                found[product.weight] = (rows, self.width(product.state, units))
                 if product.bias is not None:
                     found[product.bias] = (rows,)
+        if self.projection is not None:
+            found[self.projection] = (self.width(self.states[-1], units), units)
         return {name: found[name] for name in self.weights}
 
 

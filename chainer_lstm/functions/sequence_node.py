@@ -30,10 +30,10 @@ from chainer_lstm.functions.node import (
 )
 from chainer_lstm.functions.weights import WeightForm
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import Gradients, Layer
+from chainer_lstm.kernels.engines.engine import Layer
 from chainer_lstm.kernels.engines.numpy import numpy_engine
 from chainer_lstm.kernels.packing import Packing, Rows, rows_of
-from chainer_lstm.kernels.sequence import layer_of
+from chainer_lstm.kernels.sequence import gradients_of, layer_of
 
 
 class Output(enum.Enum):
@@ -190,7 +190,7 @@ class SequenceNode(Node):
             layers = []
             for k in range(first, first + plan.directions):
                 initial = plan.cell.State(*(s[k] for s in states))
-                noise = self._drawn(xp, k, initial)
+                noise = self._drawn(xp, k, initial[0])
                 named = plan.form.pack(xp, groups[k])
                 job = plan.cell, named, plan.rows(k), self._dropped(xp, x, k), initial, noise
                 layers.append(layer_of(xp, *job) if engine else composed.run_layer(*job))
@@ -201,7 +201,7 @@ class SequenceNode(Node):
                     of_state.append(layer.rows.last(xp, buffer))
             hs = [layer.rows.inner(layer.states[-1]) for layer in layers]
             x = hs[0] if len(hs) == 1 else xp.concatenate(hs, axis=1)
-        new = [xp.concatenate(of_state, axis=0).reshape(states[0].shape) for of_state in last]
+        new = [xp.concatenate(of, axis=0).reshape(s.shape) for of, s in zip(last, states)]
         new = [packing.unsort(xp, y) for y in new]
         outputs = [y.reshape(s.shape) for y, s in zip(new, inputs)]
         if plan.output is Output.LAST:
@@ -249,13 +249,13 @@ class SequenceNode(Node):
             self._masks[k] = (drawn >= self._plan.dropout) * scale
         return x * self._masks[k].astype(x.dtype, copy=False)
 
-    def _drawn(self, xp: Any, k: int, initial: Any) -> Sequence[Array]:
-        """The noise of a layer and direction, drawn once."""
+    def _drawn(self, xp: Any, k: int, state: Array) -> Sequence[Array]:
+        """The noise of a layer and direction, drawn once, for a state (B, H)."""
         if not self._draws:
             return ()
         if k not in self._noise:
-            shape = self._plan.packing.total, initial[-1].shape[-1]
-            self._noise[k] = self._plan.cell.draw(xp, shape, initial[-1].dtype)
+            shape = self._plan.packing.total, state.shape[-1]
+            self._noise[k] = self._plan.cell.draw(xp, shape, state.dtype)
         return self._noise[k]
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
@@ -276,19 +276,21 @@ class SequenceNode(Node):
         for k in reversed(range(0, len(saved), plan.directions)):
             layers, gates = zip(*saved[k : k + plan.directions])
             begun = []
-            units = of_states[0].shape[-1]
+            width = of_states[-1].shape[-1]
             for d in range(plan.directions):
-                output = None if gy is None else gy[:, d * units : (d + 1) * units]
-                begun.append(Gradients(output, plan.cell.State(*(g[k + d] for g in of_states))))
+                output = None if gy is None else gy[:, d * width : (d + 1) * width]
+                last_states = plan.cell.State(*(g[k + d] for g in of_states))
+                begun.append(gradients_of(engine.xp, layers[d], output, last_states))
             found = engine.sequence_backward(layers, gates, begun)
             for d, state in enumerate(found):
                 for g, gradient in zip(of_states, state):
                     g[k + d] = gradient
             gy = None
-            for d, (layer, gpre) in enumerate(zip(layers, gates), k):
+            for d, (layer, gpre, given) in enumerate(zip(layers, gates, begun), k):
                 at = last + d * plan.form.count
                 if any(i in indexes for i in range(at, at + plan.form.count)):
-                    gweights.update(enumerate(plan.form.gradients(engine, layer, gpre), at))
+                    of_weights = plan.form.gradients(engine, layer, gpre, given.h)
+                    gweights.update(enumerate(of_weights, at))
                 if k or any(first <= i < last for i in indexes):
                     part = self._input_gradient(engine, layer, gpre, d)
                     gy = part if gy is None else gy + part
@@ -308,9 +310,9 @@ class SequenceNode(Node):
         """
         plan, packing, states = self._plan, self._plan.packing, self._cuts[0]
         dtype = saved[0][1].dtype
-        shape = len(saved), *inputs[0].shape[-2:]
         found = []
-        for g in grad_outputs[:states]:
+        for g, x in zip(grad_outputs[:states], inputs):
+            shape = len(saved), *x.shape[-2:]
             if g is None:
                 found.append(xp.zeros(shape, dtype))
             else:  # a copy: it is overwritten

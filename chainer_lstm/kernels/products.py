@@ -111,7 +111,8 @@ def weight_gradients(
 
     The functions take the engine and rows by name, of one step or of many: ``gpre`` (P, G H), the
     gradients with respect to ``gates`` before activation, ``x`` in the first stage, and the states
-    before the stage.
+    before the stage; in the last stage of a projected cell ``gh`` (P, O), the gradients with respect
+    to h, and ``m`` (P, H).
     """
 
     def matrix(wanted: Sequence[str], of: str) -> Callable[[Engine, Rows], Array]:
@@ -127,4 +128,6 @@ def weight_gradients(
         found[product.weight] = matrix(product.gates, product.state)
         if product.bias is not None:
             found[product.bias] = vector(product.gates)
+    if cell.projection is not None and stage is cell.stages[-1]:
+        found[cell.projection] = lambda e, rows: e.matmul(rows['gh'].T, rows['m'])
     return found

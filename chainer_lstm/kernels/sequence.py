@@ -7,7 +7,7 @@ for whole sequences (``Engine.supports``) replace the loop.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
@@ -21,7 +21,17 @@ def layer_of(
 ) -> Layer:
     """Return a layer with buffers that begin with the initial states, a ``State`` of (B, H)."""
     states = cell.State(*(rows.buffer(xp, state) for state in initial))
-    return Layer(cell, weights, rows, x, states, noise)
+    m = None
+    if cell.projection is not None:
+        m = xp.empty((rows.total, initial[0].shape[1]), initial[0].dtype)
+    return Layer(cell, weights, rows, x, states, noise, m)
+
+
+def gradients_of(xp: Any, layer: Layer, output: Optional[Array], last: Any) -> Gradients:
+    """Return the gradients with which the backward of a layer begins."""
+    h = layer.states[-1]
+    room = None if layer.m is None else xp.empty((layer.rows.total, h.shape[1]), h.dtype)
+    return Gradients(output, last, room)
 
 
 def forward(e: Engine, layer: Layer) -> Array:
@@ -41,12 +51,22 @@ def forward(e: Engine, layer: Layer) -> Array:
         noise = [x[now] for x in layer.noise]
         state = cell.State(*(rows.previous(e.xp, buffer, k) for buffer in layer.states))
         new = cell.State(*(rows.inner(buffer)[now] for buffer in layer.states))
+        h = new[-1]
+        if layer.m is not None:
+            new = _with_output(new, layer.m[now])
         parts = [Part(pre[now], cell.inputs)]
         for stage in cell.stages:
             parts += products.parts_of(e, stage, state, weights)
             _, state = e.stage_forward(cell, stage, parts, state, noise, gates[now], new)
             parts = [Part(gates[now], cell.gates)]
+        if cell.projection is not None:
+            e.matmul(new[-1], weights[cell.projection].T, h)
     return gates
+
+
+def _with_output(state: Any, output: Array) -> Any:
+    """Return a ``State`` with another last state."""
+    return state._replace(**{state._fields[-1]: output})
 
 
 def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any:
@@ -64,18 +84,24 @@ def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any
         if gradients.output is not None:
             h = room[-1]
             h += gradients.output[now]
-        _step_backward(e, layer, gates[now], k, room)
+        found = room
+        if cell.projection is not None:
+            assert gradients.h is not None
+            gradients.h[now] = room[-1]
+            found = _with_output(room, e.matmul(room[-1], layer.weights[cell.projection]))
+        _step_backward(e, layer, gates[now], k, found, room)
     return last
 
 
-def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, room: Any) -> None:
-    """Turn the gradients in ``room`` from those after the k-th step into those before it."""
+def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, found: Any, room: Any) -> None:
+    """Write the gradients with respect to the states before the k-th step into ``room``, of those
+    after its array code, which may lie there.
+    """
     cell, rows, xp = layer.cell, layer.rows, e.xp
     start, n = rows.steps[k]
     now = slice(start, start + n)
     noise = [x[now] for x in layer.noise]
     new = cell.State(*(rows.inner(buffer)[now] for buffer in layer.states))
-    found = room
     for stage in reversed(cell.stages):
         if stage is cell.stages[0]:
             state = cell.State(*(
@@ -95,12 +121,16 @@ def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, room: Any) -> 
             target[...] = 0
 
 
-def weight_gradients(e: Engine, layer: Layer, gpre: Array) -> dict[str, Array]:
-    """Return the gradient with respect to each weight, of ``gpre`` of all rows."""
+def weight_gradients(
+    e: Engine, layer: Layer, gpre: Array, gh: Optional[Array] = None
+) -> dict[str, Array]:
+    """Return the gradient with respect to each weight, of ``gpre`` of all rows; of a projected cell
+    also of ``Gradients.h``.
+    """
     cell, rows = layer.cell, layer.rows
     found: dict[str, Array] = {}
     for stage in cell.stages:
-        of_rows: dict[str, Array] = {'gpre': gpre, 'x': layer.x}
+        of_rows: dict[str, Any] = {'gpre': gpre, 'x': layer.x, 'gh': gh, 'm': layer.m}
         for name, buffer in zip(cell.states, layer.states):
             if any(product.state == name for product in stage.products):
                 first = stage is cell.stages[0]
