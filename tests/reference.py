@@ -79,16 +79,19 @@ def projected(step):
     return projected_step
 
 
-# (*states, x, *weights) -> states, by the name of the cell
+# (*states, x, *weights) -> states, by the name of the cell without a projection
 STEPS = {
     'lstm': lstm_step,
     'peephole': peephole_step,
     'coupled': coupled_step,
     'gru': gru_step,
-    'projected lstm': projected(lstm_step),
-    'projected peephole': projected(peephole_step),
-    'projected coupled': projected(coupled_step),
 }
+
+
+def step_of(cell, name=None):
+    """The step of a cell, of another name in ``STEPS`` if given."""
+    step = STEPS[name or cell.name]
+    return step if cell.projection is None else projected(step)
 
 
 def n_step(hx, cx, ws, bs, xs, directions=1):

@@ -5,6 +5,7 @@ Gluon and torch have them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
@@ -15,6 +16,7 @@ from chainer import initializers
 from chainer.backends import cuda
 
 from chainer_lstm import cells
+from chainer_lstm import initializers as ours
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.node import Input
@@ -51,10 +53,15 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             ``StatelessLSTM``, for every layer and direction; ``forget_bias_init``
             for an LSTM only.
         cell: what each layer computes, see ``chainer_lstm.cells``.
+        proj_size: P, to project h (Sak et al., 2014): h = (o tanh(c)) Vᵀ.  Then h is (…, P) instead
+            of (…, H), the output (…, D * P), and later layers take D * P inputs.  Usually less
+            than H; recurrent weights are (4H, P), with fewer parameters and products.
 
     Attributes:
-        l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``, of another cell
-            ``CellWeights``.  They hold the weights and are not called themselves.
+        l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``, of another or of a
+            projected cell ``CellWeights``, such as ``l0/W``, ``l0/b``, ``l0/U`` (4H, P) and
+            ``l0/V`` (P, H).  They hold the weights and are not called themselves.
+        cell: as above, with ``outputs`` of ``proj_size``.
         cell_names: the names of these, index ``D * layer + direction``.
         directions: D.
         c0, h0: (S * D, H), 0 at first; only with ``learn_initial_state``.
@@ -66,7 +73,8 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         TypeError: a size is not an integer, dropout no number, an initializer not callable, or
             ``cell`` no cell.
         ValueError: a size is not positive, dropout not in [0, 1), or ``forget_bias_init`` given
-            for a cell that is not the LSTM.
+            for a cell that is not the LSTM; or the cell reads h, other than by products, and cannot
+            be projected.
     """
 
     c: Optional[chainer.Variable] = None
@@ -90,12 +98,19 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         bias_init: Any = None,
         forget_bias_init: Any = None,
         cell: Cell = cells.lstm,
+        proj_size: Optional[int] = None,
     ) -> None:
         super().__init__()
         check_cell(cell)
-        if forget_bias_init is not None and cell != cells.lstm:
+        if proj_size is not None:
+            cell = dataclasses.replace(cell, outputs=checks.size('proj_size', proj_size))
+        if forget_bias_init is not None and cell.unprojected != cells.lstm:
             raise ValueError(f'expected forget_bias_init of the LSTM only, got it for {cell.name}')
         self.cell = cell
+        if cell.projection is not None and cell.unprojected == cells.lstm:
+            if forget_bias_init is None:
+                forget_bias_init = chainer.config.lstm_forget_bias
+            bias_init = ours.GateBias(bias_init, forget_bias_init)
         in_size = checks.size('in_size', in_size, optional=True)
         self.out_size = checks.size('out_size', out_size)
         self.n_layers = checks.size('n_layers', n_layers)
@@ -113,7 +128,7 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         ]
         with self.init_scope():
             for k, name in enumerate(self.cell_names):
-                size = in_size if k < self.directions else self.directions * self.out_size
+                size = in_size if k < self.directions else self.directions * self._width('h')
                 inits = lateral_init, upward_init, bias_init
                 if cell == cells.lstm:
                     child: Any = StatelessLSTM(size, self.out_size, *inits, forget_bias_init)
@@ -121,9 +136,12 @@ class SequenceLSTM(KeepsState, chainer.Chain):
                     child = CellWeights(cell, size, self.out_size, *inits)
                 setattr(self, name, child)
             if learn_initial_state:
-                shape = len(self.cell_names), self.out_size
                 for name in cell.states:
+                    shape = len(self.cell_names), self._width(name)
                     setattr(self, f'{name}0', chainer.Parameter(initializers.Zero(), shape))
+
+    def _width(self, state: str) -> int:
+        return self.cell.width(state, self.out_size)
 
     def device_resident_accept(self, visitor: Any) -> None:
         """Visit the parameters and the state, which are sent to another device."""
@@ -156,8 +174,10 @@ class SequenceLSTM(KeepsState, chainer.Chain):
                 raise ValueError(f'expected no c, which {self.cell.name} has not, got one')
             return c, h
         shapes = [None if s is None else s.shape for s in (c, h)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f'expected c and h of one shape, got {shapes[0]} and {shapes[1]}')
+        rows = [None if s is None else s[:-1] for s in shapes]
+        if rows[0] != rows[1]:
+            kind = 'shape' if self.cell.projection is None else 'number of rows'
+            raise ValueError(f'expected c and h of one {kind}, got {shapes[0]} and {shapes[1]}')
         return c, h
 
     def _persists_state(self) -> bool:
@@ -289,30 +309,31 @@ class SequenceLSTM(KeepsState, chainer.Chain):
                     f'(reset_state forgets it), got {batch}'
                 )
             return [getattr(self, name) for name in names]
-        shape: tuple[int, ...] = (len(self.cell_names), batch, self.out_size)
+        groups = len(self.cell_names)
+        shapes: list[tuple[int, ...]] = [(groups, batch, self._width(name)) for name in names]
         if self.learn_initial_state:
             learned = [F.expand_dims(getattr(self, f'{name}0'), 1) for name in names]
-            return [F.broadcast_to(s, shape) for s in learned]
-        if shape[0] == 1 and not self.stateful:
-            shape = shape[1:]
+            return [F.broadcast_to(s, shape) for s, shape in zip(learned, shapes)]
+        if groups == 1 and not self.stateful:
+            shapes = [shape[1:] for shape in shapes]
         with chainer.using_device(self.device):
-            return [chainer.Variable(self.xp.zeros(shape, dtype)) for _ in names]
+            return [chainer.Variable(self.xp.zeros(shape, dtype)) for shape in shapes]
 
     def _state(
         self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None
     ) -> chainer.Variable:
         """(S * D, B, H), or (B, H) where S * D is 1; with ``stateful`` always the first."""
-        groups = len(self.cell_names)
+        groups, width = len(self.cell_names), self._width(name)
         value = checks.variable(name, value)
         shape = (1, *value.shape) if value.ndim == 2 and groups == 1 else value.shape
         if (
             len(shape) != 3
-            or shape[::2] != (groups, self.out_size)
+            or shape[::2] != (groups, width)
             or batch not in (None, shape[1])
         ):
             rows = 'batch' if batch is None else batch
             raise ValueError(
-                f'expected {name} of shape ({groups}, {rows}, {self.out_size}), got {value.shape}'
+                f'expected {name} of shape ({groups}, {rows}, {width}), got {value.shape}'
             )
         if value.dtype.kind != 'f' or (dtype is not None and value.dtype != dtype):
             hint = '' if dtype is None else f' ({checks.conversion(name, value.dtype, dtype)})'

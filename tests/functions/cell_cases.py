@@ -57,14 +57,14 @@ CELLS = {
     'gru': (gru, 'gru'),
     'zoneout in evaluation': (zoneout, 'lstm'),
     'dropped in evaluation': (Dropped(), 'coupled'),
-    'projected': (cells.LSTM(outputs=2), 'projected lstm'),
-    'projected peephole': (cells.Peephole(outputs=6), 'projected peephole'),
-    'projected without backward': (Undifferentiated(outputs=3), 'projected coupled'),
+    'projected': (cells.LSTM(outputs=2), 'lstm'),
+    'projected peephole': (cells.Peephole(outputs=6), 'peephole'),
+    'projected without backward': (Undifferentiated(outputs=3), 'coupled'),
 }
 STEPPED = pytest.mark.parametrize(
     'cell',
-    [cells.lstm, cells.peephole, coupled, Undifferentiated(), gru],
-    ids=['lstm', 'peephole', 'coupled', 'coupled without backward', 'gru'],
+    [cells.lstm, cells.peephole, coupled, Undifferentiated(), gru, cells.LSTM(outputs=2)],
+    ids=['lstm', 'peephole', 'coupled', 'coupled without backward', 'gru', 'projected'],
 )
 
 
