@@ -99,7 +99,8 @@ def n_step(hx, cx, ws, bs, xs, directions=1):
 
     hx, cx (S * directions, B, H), xs[k] (L_k, I) -> hy, cy, ys with ys[k]
     (L_k, H * directions).  ws, bs: the matrices and biases of a layer and
-    direction in the order i, f, a, o for the input, then for h.
+    direction in the order i, f, a, o for the input, then for h; a ninth matrix
+    is a projection.
     """
     hy, cy = _wide(hx.copy(), cx.copy())
     ys = []
@@ -125,10 +126,11 @@ def n_step(hx, cx, ws, bs, xs, directions=1):
 def _sequence(h, c, w, b, x):
     """h, c (H,), x (L, I) -> h, c after the last step, all h (L, H)."""
     hs = numpy.zeros((len(x), len(h)))
+    V = w[8] if len(w) > 8 else numpy.eye(len(h))
     for t in range(len(x)):
         i, f, a, o = (w[g] @ x[t] + w[4 + g] @ h + b[g] + b[4 + g] for g in range(4))
         c = numpy.tanh(a) * sigmoid(i) + c * sigmoid(f)
-        h = hs[t] = numpy.tanh(c) * sigmoid(o)
+        h = hs[t] = V @ (numpy.tanh(c) * sigmoid(o))
     return h, c, hs
 
 

@@ -63,8 +63,24 @@ CELLS = {
 }
 STEPPED = pytest.mark.parametrize(
     'cell',
-    [cells.lstm, cells.peephole, coupled, Undifferentiated(), gru, cells.LSTM(outputs=2)],
-    ids=['lstm', 'peephole', 'coupled', 'coupled without backward', 'gru', 'projected'],
+    [
+        cells.lstm,
+        cells.peephole,
+        coupled,
+        Undifferentiated(),
+        gru,
+        cells.LSTM(outputs=3),
+        cells.Peephole(outputs=3),
+    ],
+    ids=[
+        'lstm',
+        'peephole',
+        'coupled',
+        'coupled without backward',
+        'gru',
+        'projected',
+        'projected peephole',
+    ],
 )
 
 
