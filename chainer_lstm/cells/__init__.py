@@ -2,9 +2,20 @@
 
 from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
 from chainer_lstm.cells.lstm import LSTM
+from chainer_lstm.cells.lstm_variant import LSTMVariant
 from chainer_lstm.cells.peephole import Peephole
 
-__all__ = ['LSTM', 'Cell', 'Peephole', 'Product', 'Stage', 'lstm', 'peephole', 'sigmoid']
+__all__ = [
+    'LSTM',
+    'Cell',
+    'LSTMVariant',
+    'Peephole',
+    'Product',
+    'Stage',
+    'lstm',
+    'peephole',
+    'sigmoid',
+]
 
 lstm = LSTM()
 peephole = Peephole()
@@ -13,5 +24,7 @@ COMPILED = dict(CELLS)  # those that have a file <name>.cuh
 
 
 def is_compiled(cell: Cell) -> bool:
-    """Return whether a cell has compiled stages; a subclass of one that has is another cell."""
-    return COMPILED.get(cell.name) == cell
+    """Return whether a cell has compiled stages, projected or not; a subclass of one that has is
+    another cell.
+    """
+    return COMPILED.get(cell.name) == cell.unprojected

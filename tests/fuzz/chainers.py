@@ -56,7 +56,7 @@ def gru_step(h_prev, x, W, b, U, d):
     return ((1 - z) * F.tanh(n + F.sigmoid(r + r_h) * m) + z * h_prev,)
 
 
-# (*states, x, *weights) -> states, by the name of the cell
+# (*states, x, *weights) -> states, by the name of the cell without a projection
 STEPS = {
     'lstm': lstm_step,
     'peephole': peephole_lstm_step,
@@ -65,8 +65,24 @@ STEPS = {
 }
 
 
+def projected(step):
+    """A step whose h is the product of its own with V, the last weight."""
+
+    def projected_step(*inputs):
+        c, m = step(*inputs[:-1])
+        return c, F.linear(m, inputs[-1])
+
+    return projected_step
+
+
+def step_of(cell):
+    """The step of a cell."""
+    found = STEPS[cell.name]
+    return found if cell.projection is None else projected(found)
+
+
 def step(cell, state, x, weights):
-    return cell.State(*STEPS[cell.name](*state, x, *weights))
+    return cell.State(*step_of(cell)(*state, x, *weights))
 
 
 def lstm_sequence(hx, cx, xs, weights, **options):
@@ -104,7 +120,7 @@ def _layer(cell, state, xs, weights):
     ys = []
     for x in xs:
         rows = [s[: len(x)] for s in state]
-        new = STEPS[cell.name](*rows, x, *weights)
+        new = step_of(cell)(*rows, x, *weights)
         state = [F.concat((y, s[len(x) :]), axis=0) for y, s in zip(new, state)]
         ys.append(new[-1])
     return state, ys
@@ -228,7 +244,7 @@ class CellOfWeights(chainer.Chain):
 
     def forward(self, *inputs):
         weights = [getattr(self, name) for name in self.cell.weights]
-        return STEPS[self.cell.name](*inputs, *weights)
+        return step_of(self.cell)(*inputs, *weights)
 
 
 class SequenceLSTM(chainer.Chain):
