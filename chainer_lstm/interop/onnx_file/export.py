@@ -48,7 +48,9 @@ def export_onnx(
             have to be diagonal.
         path: the file, or a file object that is open for binary writing.  Weights above 2 GB are
             written into a second file, ``<path>.data``, which has to stay beside the first.
-        example: what the model is called with; its values do not matter.
+        example: what the model is called with; its values do not matter.  Its T and B should be
+            numbers that forward has nowhere else, such as 5 and 3: a reshape to a fixed size that
+            happens to be B is taken for one to B.
 
             - x (B, I) or word ids (B,): one step.
             - x (T, B, I) or word ids (T, B), with ``LSTM`` and other links that take one step a

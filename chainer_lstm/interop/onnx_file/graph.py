@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, Any, Optional, Union
 
 import numpy
@@ -101,10 +101,10 @@ class Graph:
         import onnx
 
         weights = [self._info(key, array.shape, None) for key, array in self._weights.items()]
-        onnx.checker.check_model(
-            self._model(name, opset, [*self._inputs, *weights], []), full_check=True
-        )
+        checked = self._model(name, opset, [*self._inputs, *weights])
+        onnx.checker.check_model(checked, full_check=True)
         size = sum(array.size for array in self._weights.values()) * self._dtype.itemsize
+        model = self._model(name, opset, self._inputs)
         if not isinstance(target, (str, os.PathLike)):
             if not hasattr(target, 'write'):
                 raise TypeError(
@@ -116,21 +116,24 @@ class Graph:
                     'path: expected the path of a file, for weights above 2 GB are in a second '
                     f'file beside it, got a {type(target).__name__} and {size} bytes'
                 )
-            target.write(self._model(name, opset, self._inputs, self._inline()).SerializeToString())
+            self._add_weights(model)
+            target.write(model.SerializeToString())
             return
         path = os.fspath(target)
-        tensors = self._external(f'{path}.data') if size > _LARGEST else self._inline()
-        data = self._model(name, opset, self._inputs, tensors).SerializeToString()
+        if size > _LARGEST:
+            self._add_external_weights(model, f'{path}.data')
+        else:
+            self._add_weights(model)
         with open(path, 'wb') as file:
-            file.write(data)
+            file.write(model.SerializeToString())
 
-    def _model(self, name: str, opset: int, inputs: list, tensors: list) -> Any:
+    def _model(self, name: str, opset: int, inputs: list) -> Any:
+        """Return the model without its weights, which onnx's helpers would copy several times."""
         from onnx import helper
 
         order = [info.name for info in self._outputs]
         outputs = sorted(self._outputs, key=lambda info: (info.name != 'y', order.index(info.name)))
-        initializers = [*self._constants, *tensors]
-        graph = helper.make_graph(self._nodes, name, inputs, outputs, initializers)
+        graph = helper.make_graph(self._nodes, name, inputs, outputs, self._constants)
         opsets = [helper.make_opsetid('', opset)]
         return helper.make_model(
             graph,
@@ -139,35 +142,30 @@ class Graph:
             ir_version=max(_IR_VERSION, helper.find_min_ir_version_for(opsets)),
         )
 
-    def _inline(self) -> list[Any]:
-        import onnx
+    def _tensors(self, model: Any) -> Iterator[tuple[Any, numpy.ndarray]]:
+        """Add a tensor without data to a model for each weight, and yield both."""
+        from onnx import helper
 
-        return [
-            onnx.numpy_helper.from_array(self._written(array), name)
-            for name, array in self._weights.items()
-        ]
-
-    def _external(self, path: str) -> list[Any]:
-        """Write all weights into a file, and return the tensors that refer to it."""
-        from onnx import TensorProto, helper
-
-        tensors = []
         kind = helper.np_dtype_to_tensor_dtype(self._dtype)
+        for name, array in self._weights.items():
+            tensor = model.graph.initializer.add(name=name, data_type=kind, dims=array.shape)
+            yield tensor, numpy.ascontiguousarray(array, self._dtype.newbyteorder('<'))
+
+    def _add_weights(self, model: Any) -> None:
+        for tensor, array in self._tensors(model):
+            tensor.raw_data = array.tobytes()
+
+    def _add_external_weights(self, model: Any, path: str) -> None:
+        """Write all weights into a file, one after the other, and refer to it."""
         with open(path, 'wb') as file:
-            for name, array in self._weights.items():
+            for tensor, array in self._tensors(model):
                 start = -(-file.tell() // _PAGE) * _PAGE
                 file.seek(start)
-                length = file.write(self._written(array).data)
-                tensor = TensorProto(name=name, data_type=kind, dims=array.shape)
-                tensor.data_location = TensorProto.EXTERNAL
+                length = file.write(array.data)
+                tensor.data_location = type(tensor).EXTERNAL
                 place = {'location': os.path.basename(path), 'offset': start, 'length': length}
                 for key, value in place.items():
                     tensor.external_data.add(key=key, value=str(value))
-                tensors.append(tensor)
-        return tensors
-
-    def _written(self, array: numpy.ndarray) -> numpy.ndarray:
-        return numpy.ascontiguousarray(array, self._dtype)
 
     def _constant(self, name: str, array: numpy.ndarray) -> None:
         import onnx
