@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import chainer
 
 from chainer_lstm import links
+from chainer_lstm.functions.checks import variable
 from chainer_lstm.interop import weights
 from chainer_lstm.interop.onnx_file import lstm
 from chainer_lstm.interop.onnx_file.functions import Rows
@@ -147,14 +148,16 @@ def _record_sequence(link: Any, calls: list[LinkCall]) -> None:
     rows = Rows.BATCH_MAJOR if link.batch_first else Rows.TIME_MAJOR
     link.return_state = True
 
-    def recorded(
-        x: Any, initial_state: Any = None, *, lengths: Any = None, mask: Any = None
-    ) -> Any:
-        if lengths is not None or mask is not None:
+    def recorded(x: Any, initial_state: Any = None, **options: Any) -> Any:
+        given = sorted(name for name, value in options.items() if value is not None)
+        if given or link.return_cells:
             raise ValueError(
-                'lengths, mask: expected None in a SequenceLSTM of a file, got one; '
-                'NStep links take sequences of any lengths there'
+                'expected a SequenceLSTM that is called with x and initial_state and returns no '
+                f'cells, got {", ".join(given) or "return_cells"}; for sequences of other lengths '
+                'a file has NStep links'
             )
+        if variable('x', x).ndim != 3:
+            raise ValueError(f'x: expected a batch {rows.value} of sequences, got shape {x.shape}')
         c, h = (link.c, link.h) if initial_state is None else initial_state
         y, *new = forward(x, initial_state)
         calls.append(LinkCall(link, [x], (h, c), [y], new[::-1], rows))
