@@ -133,6 +133,7 @@ class Cell(_Frozen):
             of these names, in training, from ``draw``.
         sequence_noise: the names of those that are the same at all steps of a sequence, from
             ``draw_sequence``.
+        forget: the gate whose bias links begin with ``chainer.config.lstm_forget_bias``, or None.
 
     Raises:
         TypeError: ``outputs`` is not an integer.
@@ -149,6 +150,7 @@ class Cell(_Frozen):
     reads: ClassVar[Names] = ()
     needs: ClassVar[Names] = ()
     noise: ClassVar[Names] = ()
+    forget: ClassVar[Optional[str]] = None
     sequence_noise: ClassVar[Names] = ()
     State: ClassVar[Callable[..., Any]]
     Gates: ClassVar[Callable[..., Any]]
