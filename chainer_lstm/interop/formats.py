@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Optional
 
 import numpy
@@ -97,13 +97,13 @@ class Format(NamedTuple):
 
 FORMATS = (
     Format(
-        'torch.nn.LSTM',
+        'torch',
         'weight_ih_l{layer}{reverse}',
         'weight_hh_l{layer}{reverse}',
         ('bias_ih_l{layer}{reverse}', 'bias_hh_l{layer}{reverse}'),
         directions=('', '_reverse'),
     ),
-    Format('torch.nn.LSTMCell', 'weight_ih', 'weight_hh', ('bias_ih', 'bias_hh')),
+    Format('torch', 'weight_ih', 'weight_hh', ('bias_ih', 'bias_hh')),
     Format('equinox', 'weight_ih', 'weight_hh', ('bias',)),
     Format(
         'Keras',
@@ -136,14 +136,14 @@ FORMATS = (
     ),
     Format('Flax', 'i{gate}/kernel', 'h{gate}/kernel', ('h{gate}/bias',), transposed=True),
     Format(
-        'nnx.OptimizedLSTMCell',
+        'Flax',
         'dense_i/kernel',
         'dense_h/kernel',
         ('dense_h/bias',),
         transposed=True,
     ),
     Format(
-        'gluon.rnn.LSTM',
+        'Gluon',
         '{reverse}{layer}_i2h_weight',
         '{reverse}{layer}_h2h_weight',
         ('{reverse}{layer}_i2h_bias', '{reverse}{layer}_h2h_bias'),
@@ -151,15 +151,15 @@ FORMATS = (
         separators='./_',
     ),
     Format(
-        'gluon.rnn.LSTMCell',
+        'Gluon',
         'i2h_weight',
         'h2h_weight',
         ('i2h_bias', 'h2h_bias'),
-        within='^(?!.*[lr][0-9]+_$)',  # of gluon.rnn.LSTM
+        within='^(?!.*[lr][0-9]+_$)',  # of the layers above
         separators='./_',
     ),
     Format(
-        'nnabla.parametric_functions.lstm',
+        'NNabla',
         'weight_l{layer}{reverse}',
         '',
         ('bias_l{layer}{reverse}',),
@@ -167,7 +167,7 @@ FORMATS = (
         unpack=_nnabla_layers,
     ),
     Format(
-        'nnabla.parametric_functions.lstm_cell',
+        'NNabla',
         'affine/W',
         '',
         ('affine/b',),
@@ -198,6 +198,8 @@ _NEEDED = {
 # settings of a layer that ``SequenceLSTM`` has under the same names
 _OPTIONS = ('batch_first', 'dropout', 'return_sequences', 'stateful')
 SETTINGS = (*_NEEDED, *_OPTIONS)
+
+_SEPARATORS = './_'  # of any format
 
 
 class Found(NamedTuple):
@@ -243,20 +245,14 @@ def read(source: Arrays, path: str, strict: bool, forget_bias: Optional[float]) 
 
 def _find(source: Arrays, path: str) -> tuple[str, Format]:
     """Return where the names of the LSTM begin, and its format."""
+    path = path.rstrip(_SEPARATORS)
     exact: dict[str, list[Format]] = {}
     below: dict[str, list[Format]] = {}
-    for format in FORMATS:
-        first = _names(format.W, 0, format.directions[0])[0]
-        for key in source:
-            prefix = key[: len(key) - len(first)]
-            if not key.endswith(first) or prefix[-1:] not in ('', *format.separators):
-                continue
-            if format.U and prefix + _names(format.U, 0, format.directions[0])[0] not in source:
-                continue
-            if prefix.rstrip(_SEPARATORS) == path.rstrip(_SEPARATORS):
-                exact.setdefault(prefix, []).append(format)
-            elif re.search(format.within, prefix):
-                below.setdefault(prefix, []).append(format)
+    for prefix, format in _candidates(source):
+        if prefix.rstrip(_SEPARATORS) == path:
+            exact.setdefault(prefix, []).append(format)
+        elif re.search(format.within, prefix):
+            below.setdefault(prefix, []).append(format)
     inside = {
         prefix: formats
         for prefix, formats in below.items()
@@ -271,14 +267,26 @@ def _find(source: Arrays, path: str) -> tuple[str, Format]:
         raise ValueError(
             f'path: expected {places}, or a list of them for stacked layers, got {path!r}'
         )
-    names = ', '.join(dict.fromkeys(format.framework for format in FORMATS))
+    frameworks = ', '.join(dict.fromkeys(format.framework for format in FORMATS))
+    got = sorted(key for key in source if hasattr(source[key], 'shape'))
     raise KeyError(
-        f'source: expected the weights of an LSTM by the names of {names}, '
-        f'got {weights.listed(sorted(source)) or "none"} (arrays of Chainer: give the link too)'
+        f'source: expected the weights of an LSTM by the names of {frameworks}, '
+        f'got {weights.listed(got) or "none"} (arrays of Chainer: give the link too)'
     )
 
 
-_SEPARATORS = './_'
+def _candidates(source: Arrays) -> Iterator[tuple[str, Format]]:
+    """Yield what stands before the first name of a format, and the format."""
+    for format in FORMATS:
+        first, *others = (_names(x, 0, format.directions[0])[0] for x in (format.W, format.U) if x)
+        for key in source:
+            prefix = key.removesuffix(first)
+            if (
+                key.endswith(first)
+                and prefix[-1:] in ('', *format.separators)
+                and all(prefix + name in source for name in others)
+            ):
+                yield prefix, format
 
 
 def _count(format: Format, source: Arrays, prefix: str) -> int:
@@ -331,7 +339,6 @@ class _Reader:
     def _layer(self, layer: int, word: str, width: Optional[int]) -> weights.Layer:
         format = self._format
         W_names, U_names = (_names(x, layer, word) if x else [] for x in (format.W, format.U))
-        bias_names = [_names(name, layer, word) for name in format.biases]
         rows, columns = self._shape(W_names[0])
         units = self._shape(U_names[0])[1] if U_names else rows // 4
         if width is not None:
@@ -346,13 +353,18 @@ class _Reader:
                 f'{self._prefix}{W_names[0]}: expected weights of x and of h, '
                 f'more than {units} for each unit, got {columns}'
             )
-        if any(name in self._arrays for names in bias_names for name in names):
-            biases = [self._join(names, (4 * units,)) for names in bias_names]
-        else:
-            biases = [numpy.zeros(4 * units, W.dtype)]
-        forget = layout.split(biases[0], layout.INTERLEAVED)[2]
-        forget += biases[0].dtype.type(self._forget_bias)
+        biases = self._biases(layer, word, units, W.dtype)
         return weights.Layer(W, U, biases[0], biases[1] if len(biases) == 2 else None)
+
+    def _biases(self, layer: int, word: str, units: int, dtype: Any) -> list[numpy.ndarray]:
+        names = [_names(name, layer, word) for name in self._format.biases]
+        if any(name in self._arrays for group in names for name in group):
+            biases = [self._join(group, (4 * units,)) for group in names]
+        else:
+            biases = [numpy.zeros(4 * units, dtype)]
+        forget = layout.split(biases[0], layout.INTERLEAVED)[2]  # a view
+        forget += biases[0].dtype.type(self._forget_bias)
+        return biases
 
     def _shape(self, name: str) -> tuple[int, int]:
         """Return the rows and columns of a matrix for W x."""
