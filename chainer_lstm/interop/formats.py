@@ -247,23 +247,20 @@ def _find(source: Arrays, path: str) -> tuple[str, Format]:
     """Return where the names of the LSTM begin, and its format."""
     path = path.rstrip(_SEPARATORS)
     exact: dict[str, list[Format]] = {}
-    below: dict[str, list[Format]] = {}
+    inside: dict[str, list[Format]] = {}
+    others: dict[str, list[Format]] = {}
     for prefix, format in _candidates(source):
+        below = not path or re.match(f'{re.escape(path)}[{format.separators}]', prefix)
         if prefix.rstrip(_SEPARATORS) == path:
             exact.setdefault(prefix, []).append(format)
         elif re.search(format.within, prefix):
-            below.setdefault(prefix, []).append(format)
-    inside = {
-        prefix: formats
-        for prefix, formats in below.items()
-        if not path or re.match(f'{re.escape(path)}[{_SEPARATORS}]', prefix)
-    }
+            (inside if below else others).setdefault(prefix, []).append(format)
     found = exact or inside
     if len(found) == 1:
         ((prefix, formats),) = found.items()
         return prefix, max(formats, key=lambda format: _count(format, source, prefix))
-    if found or below:
-        places = weights.listed([repr(prefix.rstrip(_SEPARATORS)) for prefix in found or below])
+    if found or others:
+        places = weights.listed([repr(prefix.rstrip(_SEPARATORS)) for prefix in found or others])
         raise ValueError(
             f'path: expected {places}, or a list of them for stacked layers, got {path!r}'
         )

@@ -2,7 +2,7 @@
 
     python -m tests.interop.record
 
-from which ``frameworks.RECORDED`` was written.  Each function is given the arrays by name.
+from which ``frameworks.RECORDED`` was written.  Each function gets the arrays by name.
 """
 
 import importlib
