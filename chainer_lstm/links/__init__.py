@@ -10,11 +10,14 @@ from chainer_lstm.links.lstm import LSTM, StatelessLSTM
 from chainer_lstm.links.n_step_lstm import NStepBiLSTM, NStepLSTM
 from chainer_lstm.links.peephole import StatefulPeepholeLSTM
 from chainer_lstm.links.sequence_lstm import SequenceLSTM
+from chainer_lstm.links.trees import ChildSumTreeLSTM, NaryTreeLSTM
 
 __all__ = [
+    'ChildSumTreeLSTM',
     'LSTM',
     'NStepBiLSTM',
     'NStepLSTM',
+    'NaryTreeLSTM',
     'SequenceLSTM',
     'StatefulPeepholeLSTM',
     'StatelessLSTM',
