@@ -119,7 +119,8 @@ class Trees(Node):
         rows = shape[0]
         of_states = [g[k * rows : (k + 1) * rows] for g in (gc, gh) for k in range(self.given)]
         found = [self._in_order(gx), *of_weights, *of_states]
-        return tuple([as_variable(found[i].astype(dtypes[i], copy=False)) for i in indexes])
+        wanted = [found[i] if found[i] is None else cast(found[i], dtypes[i]) for i in indexes]
+        return tuple([as_variable(x) for x in wanted])
 
     def composed(self, inputs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
         """Compute the outputs by Chainer's own functions."""

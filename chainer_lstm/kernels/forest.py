@@ -316,7 +316,7 @@ def _buffer(xp: Any, x: Array, units: int, given: int, states: Sequence[Array]) 
 
 def backward(
     e: Engine, kind: Kind, saved: Saved, weights: Sequence[Array], gc: Array, gh: Array
-) -> tuple[Array, Sequence[Array]]:
+) -> tuple[Array, Sequence[Optional[Array]]]:
     """Compute the gradients.
 
     Args:
@@ -364,10 +364,12 @@ def _add(gradients: Array, children: Any, of_children: Any) -> None:
         gradients[children] += of_children
 
 
-def _weight_gradients(e: Engine, weights: Sequence[Array], found: Sequence[Any]) -> list[Array]:
-    """Return the gradients of the weights, one product each for all levels."""
+def _weight_gradients(
+    e: Engine, weights: Sequence[Array], found: Sequence[Any]
+) -> list[Optional[Array]]:
+    """Return the gradients of the weights, one product each for all levels; None of leaves alone."""
     if not found:
-        return [e.xp.zeros(U.shape, U.dtype) for U in weights]
+        return [None] * len(weights)
     gradients = []
     for of_levels in zip(*found):
         left, right = (_joined(e.xp, [_rows(pair[k]) for pair in of_levels]) for k in (0, 1))
