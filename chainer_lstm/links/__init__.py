@@ -6,6 +6,7 @@ from typing import Any
 
 import chainer.links as _chainer_links
 
+from chainer_lstm.links.conv_lstm import ConvLSTM2D
 from chainer_lstm.links.lstm import LSTM, StatelessLSTM
 from chainer_lstm.links.n_step_lstm import NStepBiLSTM, NStepLSTM
 from chainer_lstm.links.peephole import StatefulPeepholeLSTM
@@ -14,6 +15,7 @@ from chainer_lstm.links.trees import ChildSumTreeLSTM, NaryTreeLSTM
 
 __all__ = [
     'ChildSumTreeLSTM',
+    'ConvLSTM2D',
     'LSTM',
     'NStepBiLSTM',
     'NStepLSTM',
