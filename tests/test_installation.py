@@ -32,8 +32,16 @@ LINKS = {
     'StatefulPeepholeLSTM': 'peephole',
     'NStepLSTM': 'n_step_lstm',
     'NStepBiLSTM': 'n_step_lstm',
+    'ChildSumTreeLSTM': 'tree_lstm',
+    'NaryTreeLSTM': 'tree_lstm',
 }
-FUNCTIONS = {'lstm': 'lstm', 'n_step_lstm': 'n_step_lstm', 'n_step_bilstm': 'n_step_lstm'}
+FUNCTIONS = {
+    'lstm': 'lstm',
+    'n_step_lstm': 'n_step_lstm',
+    'n_step_bilstm': 'n_step_lstm',
+    'slstm': 'slstm',
+    'tree_lstm': 'tree_lstm',
+}
 ARGUMENTS = {
     name: (2, INPUT, UNITS, 0.0) if name.startswith('NStep') else (INPUT, UNITS) for name in LINKS
 }

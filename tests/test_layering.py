@@ -67,6 +67,18 @@ PEEPHOLE = {
     'interop/weights.py',
 }
 
+# the files that may name the LSTMs over trees
+TREES_LSTM = {
+    'cells/tree.py',
+    'functions/tree_lstm.py',
+    'functions/trees.py',
+    'functions/__init__.py',
+    'links/trees.py',
+    'links/__init__.py',
+    'installation.py',
+    'compat/moved.py',  # the names that they had in Chainer
+}
+
 
 def modules(root):
     """Return the tree of each module by its name in the package; '' is the package itself."""
@@ -236,6 +248,16 @@ def test_files_that_name_the_peephole_cell():
     }
     assert len(PEEPHOLE) <= 9
     assert found <= PEEPHOLE
+
+
+def test_files_that_name_the_tree_lstms():
+    found = {
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob('*')
+        if file.suffix in ('.py', '.cu', '.cuh', '.cpp', '.hpp')
+        and re.search(r'tree_?lstm|\bslstm\b', file.read_text().lower())
+    }
+    assert found <= TREES_LSTM
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,10 @@ class _Combination(Node):
         c = shapes[0]
         if len(c) < 2:
             refuse(self.names[0], '(B, H, …)', c)
+        batch, units, *rest = c
+        wide = (batch, self.blocks * units, *rest)
         for k, (name, shape) in enumerate(zip(self.names, shapes)):
-            expected = c if k < self.children else (c[0], self.blocks * c[1], *c[2:])
+            expected = c if k < self.children else wide
             if shape != expected:
                 refuse(name, expected, shape)
 

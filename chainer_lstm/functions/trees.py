@@ -14,7 +14,6 @@ from chainer_lstm.cells import tree
 from chainer_lstm.functions.checks import same_dtype
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.node import (
-    Input,
     Node,
     arrays,
     as_variable,
@@ -73,7 +72,7 @@ class Trees(Node):
         if len(x) != 2 or x[1] % blocks or not x[1]:
             return 'x', f'(N, {blocks}H)', x
         units = x[1] // blocks
-        expected = {name: (x[0], units) for name in self.names}
+        expected = dict.fromkeys(self.names, (x[0], units))
         expected |= dict.fromkeys(self.cell.weights, (x[1], units))
         if isinstance(self.cell, tree.ChildSum):
             expected |= {'U_aio': (3 * units, units), 'U_f': (units, units)}
@@ -208,5 +207,5 @@ def _each(x: chainer.Variable) -> chainer.Variable:
 
 def _linear(x: chainer.Variable, W: Any) -> chainer.Variable:
     rows = F.reshape(x, (-1, x.shape[-1]))
-    y = W(rows) if callable(W) else F.linear(rows, W)
+    y: Any = W(rows) if callable(W) else F.linear(rows, W)
     return F.reshape(y, (*x.shape[:-1], y.shape[-1]))

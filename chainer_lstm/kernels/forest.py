@@ -39,7 +39,7 @@ class Level(NamedTuple):
     counts: Sequence[int] = ()
     parents: Any = None
 
-    def total(self, x: Array) -> Array:
+    def total(self, x: Any) -> Any:
         """Return the sums over the children of each node: (E, H) or (K, n, H) -> (n, H)."""
         if x.ndim == 3:
             return x.sum(axis=0)
@@ -274,7 +274,8 @@ def forward(
     levels = [level.on(e.xp) for level in of.levels]
     saved = []
     for level in levels:
-        now, f, c_children = x[level.start : level.stop], None, []
+        now, f = x[level.start : level.stop], None
+        c_children: Sequence[Array] = ()
         if level.children is None:
             aio = now[:, : 3 * units].copy()
         else:
@@ -366,8 +367,8 @@ def _add(gradients: Array, children: Any, of_children: Any) -> None:
 
 def _weight_gradients(
     e: Engine, weights: Sequence[Array], found: Sequence[Any]
-) -> list[Optional[Array]]:
-    """Return the gradients of the weights, one product each for all levels; None of leaves alone."""
+) -> Sequence[Optional[Array]]:
+    """Return the gradients of the weights, one product each for all levels; None without edges."""
     if not found:
         return [None] * len(weights)
     gradients = []

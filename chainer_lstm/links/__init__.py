@@ -14,9 +14,9 @@ from chainer_lstm.links.sequence_lstm import SequenceLSTM
 from chainer_lstm.links.trees import ChildSumTreeLSTM, NaryTreeLSTM
 
 __all__ = [
+    'LSTM',
     'ChildSumTreeLSTM',
     'ConvLSTM2D',
-    'LSTM',
     'NStepBiLSTM',
     'NStepLSTM',
     'NaryTreeLSTM',

@@ -23,7 +23,7 @@ Pair = Union[int, Sequence[int]]
 class ConvLSTM2D(KeepsState, chainer.Chain):
     """An LSTM of images that keeps its state: convolutions are in the place of products.
 
-    Shi et al. 2015, eq. 3, without peepholes; * is a convolution::
+    Shi et al. 2015, eq. 3, without the terms of c in the gates; * is a convolution::
 
         a, i, f, o = W * x + U * h + b          gates interleaved, as in ``LSTM``
         c' = σ(f) c + σ(i) tanh(a)
@@ -41,7 +41,8 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             images keep their size where the stride is 1.  h is always padded so.
         lateral_init, upward_init: initializers of U and W.  Default: ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
-        forget_bias_init: initializer of the bias of f.  Default: ``chainer.config.lstm_forget_bias``.
+        forget_bias_init: initializer of the bias of f.  Default:
+            ``chainer.config.lstm_forget_bias``, which is 1.
 
     Attributes:
         upward: ``Convolution2D``, ``W`` (4H, C, kh, kw), ``b`` (4H,).
@@ -125,7 +126,9 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         """
         x = checks.batch(x)
         if x.ndim != 4:
-            raise type_check.InvalidType('x.ndim == 4 (batch, channels, rows, columns)', f'{x.ndim}')
+            raise type_check.InvalidType(
+                'x.ndim == 4 (batch, channels, rows, columns)', f'{x.ndim}'
+            )
         return self._step(self.upward(x))
 
     def forward_sequence(self, xs: Input) -> chainer.Variable:

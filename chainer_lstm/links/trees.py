@@ -119,11 +119,11 @@ class _TreeLSTM(CheckedLoading):
         expected = len(x), self.state_size
         if state is None:
             return zeros(self, *expected, x.dtype)
-        state = variable(name, state)
-        if state.shape != expected:  # the composed path would broadcast
-            raise type_check.InvalidType(f'{name}.shape == {expected}', f'{state.shape}')
-        same_dtype(name, **{name: state, 'x': x})
-        return state
+        given = variable(name, state)
+        if given.shape != expected:  # the composed path would broadcast
+            raise type_check.InvalidType(f'{name}.shape == {expected}', f'{given.shape}')
+        same_dtype(name, **{name: given, 'x': x})
+        return given
 
     def _check_count(self, count: int) -> None:
         """Refuse another number of arguments of ``forward``."""
@@ -213,7 +213,9 @@ class NaryTreeLSTM(_TreeLSTM, L.NaryTreeLSTM):
 
     def __init__(self, in_size: Optional[int], out_size: int, n_ary: int = 2) -> None:
         super().__init__(
-            size('in_size', in_size, optional=True), size('out_size', out_size), size('n_ary', n_ary)
+            size('in_size', in_size, optional=True),
+            size('out_size', out_size),
+            size('n_ary', n_ary),
         )
 
     def _check_count(self, count: int) -> None:
