@@ -24,6 +24,7 @@ from chainer_lstm.functions.node import (
     widened,
 )
 from chainer_lstm.functions.trees import States
+from chainer_lstm.kernels import tree_gates
 
 
 class _Combination(Node):
@@ -72,8 +73,8 @@ class _Combination(Node):
         self.cs = wide[: self.children]
         buffer, self.gates = self._room(self.cs[0])
         self._read(buffer, wide[self.children :])
-        tree.activate(xp, self._tanhs(buffer), [self._sigmoids(buffer)])
-        c, self.t, h = tree.combine(xp, self.gates, self.cs)
+        tanhs, sigmoids = self._tanhs(buffer), [self._sigmoids(buffer)]
+        c, self.t, h = tree_gates.forward(xp, self.gates, tanhs, sigmoids, self.cs)
         return c.astype(dtype, copy=False), h.astype(dtype, copy=False)
 
     def backward(self, indexes: Sequence[int], grad_outputs: tuple) -> tuple:
@@ -86,7 +87,7 @@ class _Combination(Node):
         xp = self.engine.xp
         buffer, room = self._room(self.t)
         gcs = [xp.empty_like(c) for c in self.cs]
-        tree.backward(xp, self.gates, self.cs, self.t, gc, gh, room, gcs)
+        tree_gates.backward(xp, self.gates, self.cs, self.t, gc, gh, room, gcs)
         found = [*gcs, *self._written(buffer)]
         return tuple([as_variable(found[k].astype(dtype, copy=False)) for k in indexes])
 

@@ -17,6 +17,7 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import tree
+from chainer_lstm.kernels import tree_gates
 from chainer_lstm.kernels.engines.engine import Engine
 
 Kind = Union[tree.ChildSum, tree.Nary]
@@ -288,10 +289,12 @@ def forward(
                 level.total,
                 level.spread,
             )
-        tree.activate(e.xp, aio[:, :units], [aio[:, units:], *([] if f is None else [f])])
         new = slice(of.given + level.start, of.given + level.stop)
         gates = _gates(level, _blocks(aio, units), f)
-        c[new], t[level.start : level.stop], h[new] = tree.combine(e.xp, gates, c_children)
+        sigmoids = [aio[:, units:], *([] if f is None else [f])]
+        c[new], t[level.start : level.stop], h[new] = tree_gates.forward(
+            e.xp, gates, aio[:, :units], sigmoids, c_children
+        )
         saved.append(gates)
     return Saved(levels, c, h, saved, t)
 
@@ -339,12 +342,12 @@ def backward(
         aio = _blocks(now, units)
         if level.children is None:
             now[:, 3 * units :] = 0
-            tree.backward(e.xp, gates, [], *of_new, _gates(level, aio, None), [])
+            tree_gates.backward(e.xp, gates, [], *of_new, _gates(level, aio, None), [])
             continue
         c_children, h_children = saved.c[level.children], saved.h[level.children]
         gf, gc_children = kind.room(e.xp, now, c_children), e.xp.empty_like(c_children)
         room, cs, gcs = _gates(level, aio, gf), level.each(c_children), level.each(gc_children)
-        tree.backward(e.xp, gates, cs, *of_new, room, gcs)
+        tree_gates.backward(e.xp, gates, cs, *of_new, room, gcs)
         gc[level.children] += gc_children
         factors = kind.factors(now, gf, h_children, level.total)
         products = [_matmul(e, g, U) for (g, _), U in zip(factors, weights)]

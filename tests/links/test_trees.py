@@ -2,6 +2,8 @@
 against a recursion in float64.
 """
 
+from typing import Any
+
 import chainer
 import chainer.functions as F
 import numpy
@@ -57,7 +59,7 @@ RECORDED = {
 }  # fmt: skip
 
 
-def make(kind, dtype='d', in_size=INPUT):
+def make(kind, dtype='d', in_size: Any = INPUT):
     name, _, more = LINKS[kind]
     numpy.random.seed(1)
     with chainer.using_config('dtype', numpy.dtype(dtype)):
@@ -234,7 +236,8 @@ def test_trees_equal_chainers_nodes_in_training(kind):
 
 
 def _node_by_node(link, children, x, places):
-    c, h = {None: None}, {None: None}
+    c: dict[Any, Any] = {None: None}
+    h: dict[Any, Any] = {None: None}
     while len(h) <= len(children):
         for n, kids in enumerate(children):
             if n not in h and {*kids} <= {*h}:
@@ -365,4 +368,5 @@ def test_levels():
     """Leaves first, and in a level nodes with most children first."""
     plan = forest.plan([[], [0], [1, 3], [], []], 5, forest.tree.ChildSum())
     assert [(level.start, level.stop) for level in plan.levels] == [(0, 3), (3, 4), (4, 5)]
+    assert plan.order is not None
     assert plan.order.tolist()[3:] == [1, 2]
