@@ -220,12 +220,11 @@ class SequenceLSTM(SequenceState):
         x = self._checked(x, children[0])
         time, batch = x.shape[1::-1] if self.batch_first else x.shape[:2]
         valid = steps.valid_steps(batch, time, lengths, mask)
-        anew = steps.reset_steps(batch, time, resets)
+        anew = steps.reset_steps(batch, time, resets, self.go_backwards)
         state = self.first_state(batch, x.dtype, initial_state, anew is not None)
         if self.go_backwards:
             x = F.flip(x, 1 if self.batch_first else 0)
             valid = None if valid is None else valid[:, ::-1]
-            anew = None if anew is None else steps.reversed_resets(anew)
         plan = Plan(
             self.cell,
             self._packing(batch, time, valid, anew),

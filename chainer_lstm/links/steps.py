@@ -38,18 +38,20 @@ def valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[nump
     return None if valid.all() else valid
 
 
-def reset_steps(batch: int, time: int, resets: Any) -> Optional[numpy.ndarray]:
+def reset_steps(
+    batch: int, time: int, resets: Any, backwards: bool = False
+) -> Optional[numpy.ndarray]:
     """Return before which steps the state is reset, (B, T) booleans, or None for none.
+
+    Fed backwards, what lies on one side of a reset begins where it ended.
 
     Raises:
         TypeError, ValueError: ``resets`` are no (B, T) or (B, T, 1) of 0 and 1.
     """
-    found = None if resets is None else checks.flags('resets', resets, (batch, time))
-    return found if found is not None and found.any() else None
-
-
-def reversed_resets(resets: numpy.ndarray) -> numpy.ndarray:
-    """Return the resets of sequences that are fed in reverse: a piece begins where it ended."""
-    found = numpy.zeros_like(resets)
-    found[:, 1:] = resets[:, :0:-1]
-    return found
+    if resets is None:
+        return None
+    found = checks.flags('resets', resets, (batch, time))
+    if backwards:
+        never = numpy.zeros((batch, 1), bool)
+        found = numpy.concatenate((never, found[:, :0:-1]), axis=1)[:, :time]
+    return found if found.any() else None

@@ -537,7 +537,7 @@ OTHERS = [
                 zeros(*shape)
             ),
             ValueError,
-            r'expected an array of 2 axes, the first that of four gates \(4H\), got \(',
+            r'expected an array of 2 axes, the first that of 4 gates \(4H\), got \(',
         )
         for shape in ((), (4,), (5, 2))
     ),

@@ -337,10 +337,21 @@ def SequenceLSTM(side: Side) -> Outputs:
     in_size, units, batch = case.size('in_size'), case.size('units'), case.size('batch', 0)
     options = {
         name: case.one(name, (False, True))
-        for name in ('return_state', 'return_sequences', 'learn_initial_state', 'stateful')
+        for name in (
+            'return_state',
+            'return_sequences',
+            'learn_initial_state',
+            'stateful',
+            'zero_masked',
+        )
     }
     batch_first = case.one('batch_first', (True, False))
     cell = CELLS[case.one('cell', ('lstm', 'gru', 'coupled', 'peephole'))]
+    options['return_cells'] = 'c' in cell.states and case.one('return_cells', (False, True))
+    if directions == 2:
+        options['merge_mode'] = case.one('merge_mode', ('concat', 'sum', 'mul', 'ave'))
+    else:
+        options['go_backwards'] = case.one('go_backwards', (False, True))
     link = side.link(
         'link',
         side.links.SequenceLSTM(
@@ -367,6 +378,9 @@ def SequenceLSTM(side: Side) -> Outputs:
             steps['mask'] = case.numbers(f'mask{call}', (batch, time)) < 0.5
         else:  # what dropout draws for masked steps is the package's own
             link.dropout = case.one('dropout', (0.0, 0.5, 0.2))
+        if case.one('resets', (False, True)):
+            steps['resets'] = case.numbers(f'resets{call}', (batch, time)) < -0.4
+            link.dropout = 0.0  # pieces are packed in an order of the package's own
         if case.one('initial_state', (False, True)) and not call:
             steps['initial_state'] = tuple(
                 side.variable(name, (layers * directions, batch, units)) for name in cell.states
@@ -377,7 +391,7 @@ def SequenceLSTM(side: Side) -> Outputs:
         if call:
             side.replace_weights(link)
         y = link(x, **steps)
-        outputs |= _named(f'y{call} ', y) if options['return_state'] else {f'y{call}': y}
+        outputs |= _named(f'y{call} ', y) if isinstance(y, tuple) else {f'y{call}': y}
         side.depth += layers * time
     return outputs
 
