@@ -4,6 +4,7 @@ a few seconds, all files, and what they say.
 
 import json
 
+import chainer
 import numpy
 import pytest
 
@@ -42,16 +43,58 @@ def test_time_machine(run, text, tmp_path, sampling):
 
 
 def test_time_machine_from_the_weights_of_the_gates(run, text, tmp_path):
+    status, _, _ = run(TIME_MACHINE, '--test', '--data', text, '--gates', '-o', tmp_path)
+    assert status == 0
+    assert results(tmp_path)['perplexity'][-1] < 20
+
+
+def test_time_machine_from_scratch(run, text, tmp_path):
     status, printed, _ = run(TIME_MACHINE, '--test', '--data', text, '--scratch', '-o', tmp_path)
     assert status == 0
     differences = [
-        float(line.split()[6])
+        float(line.split()[5])
         for line in printed.splitlines()
-        if line.startswith('link and tutorial')
+        if line.startswith('equations and link differ')
     ]
     assert len(differences) == 2
     assert max(differences) < 1e-5
-    assert results(tmp_path)['perplexity'][-1] < 20
+    scratch = results(tmp_path)['perplexity']
+    run(TIME_MACHINE, '--test', '--data', text, '--gates', '-o', tmp_path)
+    numpy.testing.assert_allclose(scratch, results(tmp_path)['perplexity'], rtol=1e-4)
+
+
+def by_equations(p, x):
+    """The scores (T * B, V) of the tutorial's equations in float64."""
+    h = c = numpy.zeros((x.shape[1], len(p['b_i'])))
+    scores = []
+    for ids in x:
+        gates = {}
+        for g in 'ifoc':
+            pre = numpy.array([p[f'W_x{g}'][k] for k in ids]) + h @ p[f'W_h{g}'] + p[f'b_{g}']
+            gates[g] = numpy.tanh(pre) if g == 'c' else 1 / (1 + numpy.exp(-pre))
+        c = gates['f'] * c + gates['i'] * gates['c']
+        h = gates['o'] * numpy.tanh(c)
+        scores.append(h @ p['W_hq'] + p['b_q'])
+    return numpy.concatenate(scores)
+
+
+@pytest.mark.parametrize('form', ['scratch', 'link'])
+def test_scratch_and_link_equal_the_equations(form):
+    module = load(TIME_MACHINE)
+    with chainer.using_config('dtype', numpy.float64):
+        scratch = module.ScratchModel(5, 4)
+    random = numpy.random.RandomState(0)
+    for param in scratch.params():
+        param.array[...] = random.uniform(-1, 1, param.shape)
+    x = random.randint(5, size=(6, 3))
+    expected = by_equations({path[1:]: p.array for path, p in scratch.namedparams()}, x)
+    with chainer.using_config('dtype', numpy.float64):
+        model = scratch if form == 'scratch' else module.with_link(scratch)
+    numpy.testing.assert_allclose(model(x[:4]).array, expected[:12], rtol=1e-12)
+    for k in (4, 5):  # from the state before it, step by step
+        step = model(x[k]).array
+        assert step.dtype == numpy.float64
+        numpy.testing.assert_allclose(step, expected[3 * k : 3 * k + 3], rtol=1e-12)
 
 
 def test_reber(run, tmp_path):
