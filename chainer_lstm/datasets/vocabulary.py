@@ -7,6 +7,8 @@ import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy
+
 from chainer_lstm.functions import checks
 
 UNKNOWN = '<unk>'
@@ -76,7 +78,7 @@ class Vocabulary:
             TypeError: an id is no integer.
             ValueError: an id is negative or too large.
         """
-        if isinstance(ids, (list, tuple)) or getattr(ids, 'shape', ()):
+        if isinstance(ids, (list, tuple)) or numpy.ndim(ids):
             return [self.to_tokens(k) for k in ids]
         k = operator.index(ids)
         if not 0 <= k < len(self):
