@@ -2,9 +2,20 @@
 
 from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
 from chainer_lstm.cells.lstm import LSTM
+from chainer_lstm.cells.lstm_variant import LSTMVariant
 from chainer_lstm.cells.peephole import Peephole
 
-__all__ = ['LSTM', 'Cell', 'Peephole', 'Product', 'Stage', 'lstm', 'peephole', 'sigmoid']
+__all__ = [
+    'LSTM',
+    'Cell',
+    'LSTMVariant',
+    'Peephole',
+    'Product',
+    'Stage',
+    'lstm',
+    'peephole',
+    'sigmoid',
+]
 
 lstm = LSTM()
 peephole = Peephole()

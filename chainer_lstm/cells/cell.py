@@ -17,18 +17,39 @@ Names = Sequence[str]
 class Product:
     """The product of a state with a weight, which is added to some gates before activation.
 
+    A diagonal product multiplies each unit's own state by a number.  Like all products it is added
+    before ``forward``, unless it is one of a state after the stage, which ``forward`` computes:
+    then it adds the product itself, and ``backward`` the gradient with respect to the state.  Both
+    get the weight as an argument by its name.
+
     Attributes:
         weight: the name of the weight (G H, width of the state), with a row for each of the G
-            gates of each unit: gate g of unit u is row G u + g.
+            gates of each unit: gate g of unit u is row G u + g; a diagonal one is (H,).
         state: the name of the state; in a second stage, of a new one.
-        gates: the names of the G gates, in the order of the rows.
+        gates: the names of the G gates, in the order of the rows; one of a diagonal product.
         bias: the name of a vector (G H,) that is added to the product, or None.
+        diagonal: whether the product is diagonal.
+        new: whether a diagonal product is one of the state after the stage.
+        mask: the name of a noise array (n, H) that the state is multiplied by before the product,
+            in training, or None.
     """
 
     weight: str
     state: str
     gates: Names
     bias: Optional[str] = None
+    diagonal: bool = False
+    new: bool = False
+    mask: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        if self.diagonal and (len(self.gates) > 1 or self.bias or self.mask):
+            raise TypeError(
+                f'expected the diagonal product {self.weight} to have one gate, no bias and no '
+                f'mask, got gates {tuple(self.gates)}, bias {self.bias} and mask {self.mask}'
+            )
+        if self.new and not self.diagonal:
+            raise TypeError(f'expected the product {self.weight} of a new state to be diagonal')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity, which is fast
@@ -44,9 +65,9 @@ class Stage:
         reads: the states that its array code reads, besides products.
         writes: the states that it computes.
         needs: those of ``writes`` that ``backward`` reads.
-        forward: ``(xp, gates, before, *noise)`` -> the activated gates, a sequence in the order of
+        forward: ``(xp, gates, before, **more)`` -> the activated gates, a sequence in the order of
             ``gates``, and the new ``State``.
-        backward: ``(xp, gates, before, new, gradients, *noise)`` -> the gradients with respect to
+        backward: ``(xp, gates, before, new, gradients, **more)`` -> the gradients with respect to
             its gates before activation, and the ``State`` of gradients with respect to ``reads``;
             None where there is no ``backward``.
     """
@@ -81,14 +102,15 @@ class Cell(_Frozen):
     ``chainer.functions``) shares.  Gates and states are named tuples of arrays (B, H): ``gates.f``,
     ``before.c``.  ``State`` is that of the states; a state that is left out is None.
 
-    ``backward(xp, gates, before, new, gradients, *noise)`` gets the activated gates, the states in
+    ``backward(xp, gates, before, new, gradients, **more)`` gets the activated gates, the states in
     ``reads`` before the step, those in ``needs`` after it, and the gradients with respect to the
     new states, of which some may be the number 0.  It returns the gradients with respect to the
     gates before activation, in the order of ``gates``, and the ``State`` of gradients with respect
     to ``reads``, without those that come through ``products``.  A cell without ``backward`` is
     differentiated by Chainer, step by step.  Neither may write into its arguments.
 
-    Hyperparameters are fields: a subclass that has some is a frozen dataclass itself.
+    Hyperparameters are fields: a subclass that has some is a frozen dataclass itself.  Where the
+    attributes below depend on them, ``__post_init__`` gives them to ``declare``.
 
     Attributes:
         name: of the cell, a word.
@@ -99,8 +121,10 @@ class Cell(_Frozen):
         reads: the states that ``forward`` reads, besides products; all, unless a subclass says
             otherwise.
         needs: the new states that ``backward`` reads; all, unless a subclass says otherwise.
-        noise: the names of the random arrays that ``forward`` and ``backward`` get as further
-            arguments, in training, from ``draw``.
+        noise: the names of the random arrays that ``forward`` and ``backward`` get as arguments
+            of these names, in training, from ``draw``.
+        sequence_noise: the names of those that are the same at all steps of a sequence, from
+            ``draw_sequence``.
     """
 
     name: ClassVar[str]
@@ -111,45 +135,46 @@ class Cell(_Frozen):
     reads: ClassVar[Names] = ()
     needs: ClassVar[Names] = ()
     noise: ClassVar[Names] = ()
+    sequence_noise: ClassVar[Names] = ()
     State: ClassVar[Callable[..., Any]]
     Gates: ClassVar[Callable[..., Any]]
     backward: ClassVar[Optional[Callable[..., Any]]] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if tuple(cls.states) not in (('c', 'h'), ('h',)):
-            raise TypeError(f"expected states ('c', 'h') or ('h',), got {cls.states}")
         # a class that names other gates or states has the defaults of these, not of its base
-        for name, default in (('inputs', 'gates'), ('reads', 'states'), ('needs', 'states')):
+        for name, default in _DEFAULTS:
             given = vars(cls)
             if name not in given and (default in given or not getattr(cls, name)):
                 setattr(cls, name, getattr(cls, default))
-        cls.gates, cls.states = tuple(cls.gates), tuple(cls.states)
-        cls._check_names()
-        cls.State = state_of(cls.states)
-        # mypy takes it for the definition of a type
-        cls.Gates = collections.namedtuple('Gates', cls.gates)  # type: ignore[misc]
+        for name, value in _derived(cls).items():
+            setattr(cls, name, value)
 
-    @classmethod
-    def _check_names(cls) -> None:
-        for kind, given, known in (
-            ('inputs', cls.inputs, cls.gates),
-            ('reads', cls.reads, cls.states),
-            ('needs', cls.needs, cls.states),
-            *(('gates of a product', product.gates, cls.gates) for product in cls.products),
-            ('states of products', [product.state for product in cls.products], cls.states),
-        ):
-            if not {*given} <= {*known}:
-                raise TypeError(f'expected {kind} to be of {known}, got {tuple(given)}')
+    def declare(self, **attributes: Any) -> None:
+        """Set attributes of the class that depend on fields, in ``__post_init__``.
 
-    def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
+        Args:
+            **attributes: among ``name``, ``gates``, ``inputs``, ``products``, ``reads``,
+                ``needs``, ``noise`` and ``sequence_noise``.
+
+        Raises:
+            TypeError: names of gates or states that there are not.
+        """
+        for name, default in _DEFAULTS:
+            if default in attributes:
+                attributes.setdefault(name, attributes[default])
+        vars(self).update(attributes)
+        vars(self).update(_derived(self))
+
+    def forward(self, xp: Any, gates: Any, before: Any, **more: Array) -> tuple[Any, Any]:
         """Compute one time step.
 
         Args:
             xp: the module of array functions.
             gates: the sums of x Wᵀ + b and of the products, by name, (B, H) each.
             before: the states before the step, (B, H) each.
-            *noise: what ``draw`` returned.
+            **more: in training the arrays of ``noise`` and ``sequence_noise``, (B, H); the weights
+                of diagonal products of new states, (H,).
 
         Returns:
             The activated gates, all that ``backward`` needs, in the order of ``gates``; and the
@@ -164,6 +189,22 @@ class Cell(_Frozen):
         again, as for gradients of gradients.
         """
         return ()
+
+    def draw_sequence(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
+        """Return the arrays of ``sequence_noise`` (B, H) for B sequences, or rows of a single
+        step.
+        """
+        return ()
+
+    def __reduce__(self) -> Any:
+        """Pickle and copy the fields alone: attributes follow from them."""
+        fields = dataclasses.fields(self)
+        return type(self), tuple([getattr(self, field.name) for field in fields])
+
+    @functools.cached_property
+    def is_random(self) -> bool:
+        """Whether there is any noise."""
+        return bool(self.noise or self.sequence_noise)
 
     @functools.cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -212,10 +253,43 @@ class Cell(_Frozen):
         for stage in self.stages:
             for product in stage.products:
                 rows = len(product.gates) * units
-                found[product.weight] = (rows, units)
+                found[product.weight] = (units,) if product.diagonal else (rows, units)
                 if product.bias is not None:
                     found[product.bias] = (rows,)
         return {name: found[name] for name in self.weights}
+
+
+# attributes that are others unless they are given
+_DEFAULTS = (('inputs', 'gates'), ('reads', 'states'), ('needs', 'states'))
+
+
+def _derived(cell: Any) -> dict[str, Any]:
+    """Return the attributes that follow from those that a cell, or a class of cells, declares.
+
+    Raises:
+        TypeError: states that are none of a cell, or names that there are not.
+    """
+    gates, states = tuple(cell.gates), tuple(cell.states)
+    if states not in (('c', 'h'), ('h',)):
+        raise TypeError(f"expected states ('c', 'h') or ('h',), got {states}")
+    noise = (*cell.noise, *cell.sequence_noise)
+    masks = [product.mask for product in cell.products if product.mask is not None]
+    for kind, given, known in (
+        ('inputs', cell.inputs, gates),
+        ('reads', cell.reads, states),
+        ('needs', cell.needs, states),
+        *(('gates of a product', product.gates, gates) for product in cell.products),
+        ('states of products', [product.state for product in cell.products], states),
+        ('masks of products', masks, noise),
+    ):
+        if not {*given} <= {*known}:
+            raise TypeError(f'expected {kind} to be of {known}, got {tuple(given)}')
+    return {'gates': gates, 'states': states, 'State': state_of(states), 'Gates': _gates_of(gates)}
+
+
+@functools.cache
+def _gates_of(names: tuple[str, ...]) -> Callable[..., Any]:
+    return collections.namedtuple('Gates', names)
 
 
 @functools.cache

@@ -17,14 +17,14 @@ class LSTM(Cell):
     reads = ('c',)
     needs = ('c',)
 
-    def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
+    def forward(self, xp: Any, gates: Any, before: Any, **more: Array) -> tuple[Any, Any]:
         """Compute one time step."""
         (a, i, f), c = new_cell(xp, gates, before.c)
         o = sigmoid(xp, gates.o)
         return (a, i, f, o), self.State(c, o * xp.tanh(c))
 
     def backward(
-        self, xp: Any, gates: Any, before: Any, new: Any, gradients: Any, *noise: Array
+        self, xp: Any, gates: Any, before: Any, new: Any, gradients: Any, **more: Array
     ) -> tuple[Any, Any]:
         """Compute the gradients of one time step."""
         go, gc = output_gradients(xp, gates.o, new.c, gradients)

@@ -29,25 +29,25 @@ class Peephole(Cell):
             Stage(output, ('o',), ('c',), ('h',), (), self.output, self.output_backward),
         )
 
-    def forward(self, xp: Any, gates: Any, before: Any, *noise: Array) -> tuple[Any, Any]:
+    def forward(self, xp: Any, gates: Any, before: Any, **more: Array) -> tuple[Any, Any]:
         """Compute a, i, f and the new c."""
         activated, c = new_cell(xp, gates, before.c)
         return activated, self.State(c)
 
     def backward(
-        self, xp: Any, gates: Any, before: Any, new: Any, gradients: Any, *noise: Array
+        self, xp: Any, gates: Any, before: Any, new: Any, gradients: Any, **more: Array
     ) -> tuple[Any, Any]:
         """Compute the gradients with respect to a, i, f before activation and to c."""
         found, gc_prev = new_cell_gradients(gates, before.c, gradients.c)
         return found, self.State(gc_prev)
 
-    def output(self, xp: Any, gates: Any, state: Any, *noise: Array) -> tuple[Any, Any]:
+    def output(self, xp: Any, gates: Any, state: Any, **more: Array) -> tuple[Any, Any]:
         """Compute o and h of the new c."""
         o = sigmoid(xp, gates.o)
         return (o,), self.State(state.c, o * xp.tanh(state.c))
 
     def output_backward(
-        self, xp: Any, gates: Any, state: Any, new: Any, gradients: Any, *noise: Array
+        self, xp: Any, gates: Any, state: Any, new: Any, gradients: Any, **more: Array
     ) -> tuple[Any, Any]:
         """Compute the gradients with respect to o before activation and to the new c."""
         go, gc = output_gradients(xp, gates.o, state.c, gradients)

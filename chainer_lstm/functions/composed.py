@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy
 
 from chainer_lstm.cells import Cell, Stage
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import Layer, Part
+from chainer_lstm.kernels.engines.engine import NOTHING, Layer, Noise, Part
 from chainer_lstm.kernels.packing import Rows
+from chainer_lstm.kernels.sequence import noise_of_step
 
 Weights = Mapping[str, Any]
 
@@ -23,7 +25,7 @@ def run_stage(
     parts: Sequence[Part],
     state: Any,
     weights: Weights,
-    noise: Sequence[Any] = (),
+    noise: Noise = NOTHING,
 ) -> tuple[Any, Any]:
     """Compute a stage of a step.
 
@@ -32,7 +34,7 @@ def run_stage(
         parts: variables (B, G H) of its pre-activations, without its products.
         state: a ``State`` of variables (B, H) or None.
         weights: by name; of a product also a function from the state to it.
-        noise: arrays (B, H).
+        noise: arrays (B, H) by name.
 
     Returns:
         The gates as ``Cell.Gates``, those of the stage activated, and the new state.
@@ -40,12 +42,15 @@ def run_stage(
     parts = list(parts)
     for product in stage.products:
         value = getattr(state, product.state)
-        if value is not None:
+        if value is not None and not product.diagonal:
+            value = products.masked(product, value, noise)
             W = weights[product.weight]
             bias = None if product.bias is None else weights[product.bias]
             parts.append(Part(_product(W, value, bias), product.gates))
+    parts += products.diagonal_parts(stage, state, weights)
     gates = products.gates_of(cell, parts)
-    activated, found = stage.forward(F, gates, state, *noise)
+    more = products.arguments(cell, stage, {**weights, **noise})
+    activated, found = stage.forward(F, gates, state, **more)
     new = {name: getattr(found, name) for name in stage.writes}
     return gates._replace(**dict(zip(stage.gates, activated))), state._replace(**new)
 
@@ -60,7 +65,7 @@ def run_step(
     parts: Sequence[Part],
     state: Any,
     weights: Weights,
-    noise: Sequence[Any] = (),
+    noise: Noise = NOTHING,
 ) -> tuple[Any, Any, Any]:
     """Compute stages of a step, whose states may have more rows than its input: these are carried.
 
@@ -113,16 +118,17 @@ class Rearranging:
 
 
 def run_layer(
-    cell: Cell, weights: Weights, rows: Rows, x: Any, initial: Any, noise: Sequence[Any]
+    cell: Cell, weights: Weights, rows: Rows, x: Any, initial: Any, noise: Noise
 ) -> Layer:
     """Return a layer of variables, computed step by step; arguments as of ``sequence.layer_of``."""
+    layer = Layer(cell, weights, rows, x, initial, noise)
     state, found = initial, []
     if rows.total:
         pre = F.linear(x, weights['W'], weights['b'])
         parts = F.split_axis(pre, rows.starts[1:], axis=0)
-        for (start, n), part in zip(rows.steps, reversed(parts) if rows.reverse else parts):
-            if n:
-                now = [v[start : start + n] for v in noise]
+        for k, part in enumerate(reversed(parts) if rows.reverse else parts):
+            if rows.steps[k][1]:
+                now = noise_of_step(layer, k)
                 inputs = [Part(part, cell.inputs)]
                 _, new, state = run_step(cell, cell.stages, inputs, state, weights, now)
                 found.append(new)
@@ -130,4 +136,4 @@ def run_layer(
     for values in zip(initial, *found):
         in_time = values[::-1] if rows.reverse else values
         buffers.append(F.concat(in_time, axis=0))
-    return Layer(cell, weights, rows, x, cell.State(*buffers), noise)
+    return dataclasses.replace(layer, states=cell.State(*buffers))

@@ -84,7 +84,7 @@ class LSTM(StepNode):
         gpre: Any,
     ) -> tuple[Any, Any]:
         return gpre, engine.stage_backward(
-            self.cell, self.stage, self.gates, state, new, gradients, (), gpre
+            self.cell, self.stage, self.gates, state, new, gradients, {}, gpre
         )
 
     def parts(self, named: Any) -> list[Part]:

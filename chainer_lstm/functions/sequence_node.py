@@ -16,7 +16,7 @@ from chainer_lstm import kernels
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import argname
-from chainer_lstm.functions import checks, composed
+from chainer_lstm.functions import checks, composed, noise
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.node import (
     Node,
@@ -30,7 +30,7 @@ from chainer_lstm.functions.node import (
 )
 from chainer_lstm.functions.weights import WeightForm
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import Gradients, Layer
+from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise
 from chainer_lstm.kernels.engines.numpy import numpy_engine
 from chainer_lstm.kernels.packing import Packing, Rows, rows_of
 from chainer_lstm.kernels.sequence import layer_of
@@ -108,9 +108,9 @@ class SequenceNode(Node):
         states = len(plan.cell.states)
         self._cuts = states, states + inputs
         self._drops = plan.dropout > 0 and chainer.config.train
-        self._draws = bool(plan.cell.noise) and chainer.config.train
+        self._draws = plan.cell.is_random and chainer.config.train
         self._masks: dict[int, Array] = {}
-        self._noise: dict[int, Sequence[Array]] = {}
+        self._noise: dict[int, Noise] = {}
         self._saved: Any = None
 
     @property
@@ -190,9 +190,9 @@ class SequenceNode(Node):
             layers = []
             for k in range(first, first + plan.directions):
                 initial = plan.cell.State(*(s[k] for s in states))
-                noise = self._drawn(xp, k, initial)
+                drawn = self._drawn(xp, k, initial)
                 named = plan.form.pack(xp, groups[k])
-                job = plan.cell, named, plan.rows(k), self._dropped(xp, x, k), initial, noise
+                job = plan.cell, named, plan.rows(k), self._dropped(xp, x, k), initial, drawn
                 layers.append(layer_of(xp, *job) if engine else composed.run_layer(*job))
             if engine is not None:
                 saved += zip(layers, engine.sequence_forward(layers, keep))
@@ -249,13 +249,15 @@ class SequenceNode(Node):
             self._masks[k] = (drawn >= self._plan.dropout) * scale
         return x * self._masks[k].astype(x.dtype, copy=False)
 
-    def _drawn(self, xp: Any, k: int, initial: Any) -> Sequence[Array]:
+    def _drawn(self, xp: Any, k: int, initial: Any) -> Noise:
         """The noise of a layer and direction, drawn once."""
         if not self._draws:
-            return ()
+            return NOTHING
         if k not in self._noise:
-            shape = self._plan.packing.total, initial[-1].shape[-1]
-            self._noise[k] = self._plan.cell.draw(xp, shape, initial[-1].dtype)
+            packing, (batch, units) = self._plan.packing, initial[-1].shape
+            self._noise[k] = noise.draw(
+                self._plan.cell, xp, packing.total, batch, units, initial[-1].dtype
+            )
         return self._noise[k]
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:

@@ -13,7 +13,7 @@ from chainer.utils import type_check
 from chainer_lstm import kernels
 from chainer_lstm.cells import Cell, Stage
 from chainer_lstm.chainer_private import argname
-from chainer_lstm.functions import composed
+from chainer_lstm.functions import composed, noise
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.config import engine_of
@@ -27,7 +27,7 @@ from chainer_lstm.functions.node import (
     widened,
 )
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import Part
+from chainer_lstm.kernels.engines.engine import NOTHING, Noise, Part
 
 Named = Mapping[str, Any]
 
@@ -49,7 +49,8 @@ class Signature:
         pending: the gates that a later stage activates, which are outputs too.
         gates: the gates whose gradients before activation backward computes.
         weights: by name, (engine, rows) -> gradient.
-        biases: the names of weights of one axis.
+        vectors: the names of the weights of diagonal products.
+        biases: the names of weights of one axis, which have the dtype of x.
     """
 
     def __init__(self, cell: Cell, stage: Stage, optional: bool = True) -> None:
@@ -61,23 +62,25 @@ class Signature:
         last: list[str] = []
         for product in stage.products:
             found = [product.weight] if product.bias is None else [product.weight, product.bias]
-            if product.state in stage.reads:
+            if product.new or product.state in stage.reads:
                 names += found
             elif product.bias is None and {*product.gates} <= {*cell.inputs}:
                 last += [product.state, *found]
             else:
                 names += [product.state, *found]
-        self.names: tuple[str, ...] = (*names, *(last if optional else ()))
+        self.names = tuple(dict.fromkeys([*names, *(last if optional else ())]))
         self.like = self.names.index('x') if self.first else 0
         self.states = tuple([self._index(name) for name in cell.states])
         self.writes = tuple([
             (name, cell.states.index(name), self._index(name)) for name in stage.writes
         ])  # fmt: skip
-        self.retained = tuple([k for k, name in enumerate(stage.writes) if name in stage.needs])
+        needed = {*stage.needs, *(product.state for product in stage.products if product.new)}
+        self.retained = tuple([k for k, name in enumerate(stage.writes) if name in needed])
         self.pending = pending if self.first else ()
         self.gates = tuple(cell.gates if self.first else stage.gates)
         self.weights = products.weight_gradients(cell, stage, self.gates)
-        self.biases = ('b', *(product.bias for product in stage.products))
+        self.vectors = [product.weight for product in stage.products if product.diagonal]
+        self.biases = ('b', *(product.bias for product in stage.products), *self.vectors)
 
     def _index(self, name: str) -> Optional[int]:
         return self.names.index(name) if name in self.names else None
@@ -111,7 +114,7 @@ class StageNode(Chained):
         self.stage = of.stage
         self.names: Sequence[str] = of.names
         self.weights = of.weights
-        self.noise: Sequence[Any] = ()
+        self.noise: Noise = NOTHING
 
     @property
     def kind(self) -> Hashable:
@@ -135,6 +138,10 @@ class StageNode(Chained):
             if product.weight not in types:
                 continue
             W, count = types[product.weight], len(product.gates)
+            if product.diagonal:
+                same_dtype(product.weight, **{product.weight: W, 'x': types[of.names[of.like]]})
+                type_check.expect(W.ndim == 1, W.shape[0] == units)
+                continue
             type_check.expect(W.dtype.kind == 'f', W.ndim == 2)
             rows = count * units if count > 1 else units
             if product.gates == cell.inputs:
@@ -197,8 +204,9 @@ class StageNode(Chained):
         engine, batch = engine_of(like), len(like if of.first else self.gates)
         wide = self._in_one_dtype(engine, inputs)
         state = self._state_of(wide, batch)
-        if cell.noise and chainer.config.train and not self.noise:
-            self.noise = cell.draw(engine.xp, (batch, *wide[0].shape[1:]), wide[0].dtype)
+        if cell.is_random and chainer.config.train and not self.noise:
+            units = wide[0].shape[1]
+            self.noise = noise.draw(cell, engine.xp, batch, batch, units, wide[0].dtype)
         self.gates, found = self.compute(engine, dict(zip(self.names, wide)), state)
         outputs = []
         for _, k, before in of.writes:
@@ -245,7 +253,8 @@ class StageNode(Chained):
         weights = {name: named[name] for name in through}
         gx, found = self.differentiate(engine, named, state, new, of_new, weights, gpre)
         gpre = products.columns(gpre, cell.gates, of.gates)
-        rows = {'gpre': gpre, 'x': named.get('x'), **state._asdict()}
+        of_products = products.rows_of(self.stage, state, new, self.noise)
+        rows = {'gpre': gpre, 'x': named.get('x'), **of_products}
         before = self.node_before(indexes)
         result = self.weight_gradients(engine, rows, inputs, indexes, before, given)
         of_states = dict(zip(self.stage.writes, of_outputs))
@@ -317,8 +326,11 @@ class StageNode(Chained):
         return self.cell.State(*found)
 
     def _through(self, wanted: set[str]) -> set[str]:
-        """Return the names of the weights whose products a wanted gradient comes through."""
+        """Return the names of the weights whose products a wanted gradient comes through, and of
+        those of diagonal products.
+        """
         found = {p.weight for p in self.stage.products if p.state in wanted}
+        found.update(self.signature.vectors)
         if 'x' in wanted:
             found.add('W')
         return found.intersection(self.names)

@@ -137,7 +137,7 @@ def is_static(cell: Optional[Cell] = None) -> bool:
         ValueError: the cell has noise, which would be the same in each replay.
     """
     static = chainer.config.schedule_func is not None
-    if static and cell is not None and cell.noise and chainer.config.train:
+    if static and cell is not None and cell.is_random and chainer.config.train:
         raise ValueError(f'expected no chainer.static_graph around {cell.name}, which has noise')
     return static
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+import re
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Optional, Union
 
 Shape = tuple[int, ...]
 Names = Sequence[str]
 Together = Iterable[Names]  # groups of names of arrays, of which all or none are given
+# The names and the axes of the arrays of a member, None for those that the kernel does not take.
+# Axes are one text, such as 'batch units', with a ? at its end if the array may be None.
+Arrays = Sequence[Optional[tuple[str, str]]]
+# The arrays of each member; of one of a single array of the same name, the axes.
+Members = Mapping[str, Union[Arrays, str, None]]
+
+_STRIDES = {'Rows': 1, 'Matrix': 2}
 
 
 class Argument(NamedTuple):
     """An array that a kernel takes.
 
     Attributes:
-        name: in errors, and in the declaration of C++.
+        name: in errors.
         axes: the names of its sizes: of sizes of the kernel, of 'gates', which are those of all
             units, or of 'states', the rows of a buffer with the initial states, see
             ``packing.Rows``.
@@ -29,58 +38,56 @@ class Argument(NamedTuple):
 
     name: str
     axes: tuple[str, ...]
-    optional: bool = False
-    written: bool = False
-    strides: int = 0
-    integers: bool = False
-
-    @property
-    def members(self) -> list[str]:
-        """The declarations of C++ of the address and the strides."""
-        const = '' if self.written else 'const '
-        kind = 'index64' if self.integers else 'T'
-        strides = (f'isize {self.name}_{axis}' for axis in ('row', 'col')[: self.strides])
-        return [f'{const}{kind} *{self.name}', *strides]
+    optional: bool
+    written: bool
+    strides: int
+    integers: bool
 
 
 class Kernel:
-    """The arguments of a kernel.
+    """The arguments of a kernel, all from the text of its members in C++.
+
+    Attributes:
+        sizes: the names of its sizes.
+        arguments: its arrays, in the order in which it takes them.
+        layout: packs sizes, and addresses and strides of arrays, as the struct, with zeros for
+            arrays that the kernel does not take.
 
     Args:
         name: of the kernel.
-        sizes: the names of its sizes, one word each.
-        arguments: its arrays, in the order in which it takes them.
+        text: the members of its struct, see ``native/arguments.hpp``.
+        members: the arrays of each member that is not a size.
         together: groups of names of arrays, of which all or none are given.
         gates: the number of gates of the cell.
     """
 
     def __init__(
-        self,
-        name: str,
-        sizes: str,
-        arguments: Iterable[Argument],
-        together: Together = (),
-        gates: int = 0,
+        self, name: str, text: str, members: Members, together: Together = (), gates: int = 0
     ) -> None:
         self.name = name
-        self.sizes = tuple(sizes.split())
-        self.arguments = tuple(arguments)
+        self.text = text
         self.gates = gates
+        sizes, arguments, words = [], [], ''
+        for kind, member in _declarations(text):
+            if kind == 'isize':
+                sizes.append(member)
+                words += 'n'
+                continue
+            of_member = members[member]
+            if isinstance(of_member, str):
+                of_member = [(member, of_member)]
+            strides = _STRIDES.get(kind.split('<')[0], 0)
+            for array in of_member or [None]:
+                words += f'{8 * (1 + strides)}x' if array is None else 'P' + 'n' * strides
+                if array is not None:
+                    arguments.append(_argument(kind, *array, strides))
+        self.sizes = tuple(sizes)
+        self.arguments = tuple(arguments)
+        self.layout = struct.Struct(words)
         self.names = tuple(argument.name for argument in self.arguments)
         self.together = [[self.names.index(array) for array in group] for group in together]
         self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
-
-    @property
-    def members(self) -> list[str]:
-        """The declarations of C++ of its arguments."""
-        of_arrays = (member for argument in self.arguments for member in argument.members)
-        return [*(f'isize {size}' for size in self.sizes), *of_arrays]
-
-    @property
-    def declarations(self) -> str:
-        """``members`` as one text, as the C++ library has it."""
-        return ' '.join(f'{member};' for member in self.members)
 
     def _expected(self, *sizes: int) -> tuple[tuple[Shape, bool, bool], ...]:
         by_name = dict(zip(self.sizes, sizes))
@@ -92,6 +99,15 @@ class Kernel:
         )
 
 
-def array(name: str, axes: str = 'batch units', **more: Any) -> Argument:
-    """Return an array of these axes, one word each; ``more`` as the attributes of ``Argument``."""
-    return Argument(name, tuple(axes.split()), **more)
+def _declarations(text: str) -> Iterator[tuple[str, str]]:
+    """(type, name) of each member: 'States<Cell, const T> before, now;' has two."""
+    for kind, names in re.findall(r'((?:const )?\w+(?:<.*?>)?)([^;]*);', text):
+        for name in names.split(','):
+            yield kind, re.sub(r'[ *]|\[.*', '', name)
+
+
+def _argument(kind: str, name: str, axes: str, strides: int) -> Argument:
+    const, optional = 'const' in kind, axes.endswith('?')
+    return Argument(
+        name, tuple(axes.rstrip('?').split()), optional, not const, strides, 'index64' in kind
+    )

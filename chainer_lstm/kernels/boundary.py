@@ -19,9 +19,41 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import COMPILED, Cell, Product, Stage
-from chainer_lstm.kernels.arguments import Argument, Kernel, Names, Together, array
+from chainer_lstm.kernels.arguments import Argument, Arrays, Kernel, Members, Names, Together
 
 _INTEGERS = numpy.dtype(numpy.int64)
+
+
+# The members of structs in native/arguments.hpp and, of the first two of stages, in cuda/cells.cu.
+_MATMUL = 'isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;'
+_EXPONENTIALS = 'isize rows, classes; const T* x; T *y, *maxima, *sums;'
+_STAGE_FORWARD = (
+    'isize batch, units; const T *xw, *hu, *b; Weights<Cell, const T> products; '
+    'States<Cell, const T> before; T* gates; States<Cell, T> now;'
+)
+_STAGE_BACKWARD = (
+    'isize batch, units; const T* gates; States<Cell, const T> before, now, gradients; '
+    'T* gpre; States<Cell, T> out;'
+)
+_STEP_FORWARD = (
+    'isize batch, units, inputs; Rows<const T> x; const T *W, *b; '
+    'States<Cell, const T> before; Rows<const T> alone[Cell::states]; '
+    'Weights<Cell, const T> weights; T* gates; States<Cell, T> now;'
+)
+_STEP_BACKWARD = (
+    'isize batch, units, inputs; const T* gates; '
+    'States<Cell, const T> before, now, gradients; const T* W; '
+    'Weights<Cell, const T> weights; T *gpre, *gx; States<Cell, T> out;'
+)
+_STEPS = (
+    'isize steps, batch, units, inputs, rows, first, initial; '
+    'const index64 *start, *n; Weights<Cell, const T> weights; '
+)
+_SEQUENCE_FORWARD = _STEPS + 'Rows<const T> x; const T *W, *b; T* gates; States<Cell, T> states;'
+_SEQUENCE_BACKWARD = (
+    _STEPS + 'States<Cell, const T> states; Rows<const T> output; T* gates; '
+    'States<Cell, T> gradients;'
+)
 
 
 class _StageKernels:
@@ -32,98 +64,95 @@ class _StageKernels:
 
     def __init__(self, cell: Cell, number: int) -> None:
         stage = cell.stages[number]
-        written = {state for earlier in cell.stages[: number + 1] for state in earlier.writes}
         self.cell = cell
         self.stage: Stage = stage
         self.number = number
-        self.first = number == 0
-        self.form = '{}_prev' if self.first else '{}'
-        self.gradients = [f'g{state}' for state in cell.states if state in written]
-        # the states that the array code reads, then those of products alone: None in a first step
+        self.form = '{}' if number else '{}_prev'
+        # the states that products alone read: None in a first step
         by_products = {product.state for product in stage.products}
         self.alone = [s for s in cell.states if s in by_products and s not in stage.reads]
-        self.states = [*stage.reads, *self.alone]
 
     def forward(self) -> Kernel:
         """Array code of the sum of products."""
-        to_all = [product for product in self.stage.products if _to_all(self.cell, product)]
-        to_one = [product for product in self.stage.products if product not in to_all]
-        return self._kernel(
-            'forward',
-            *([array('xw', 'batch gates')] if self.first else []),
-            *(array('hu', 'batch gates', optional=True) for _ in to_all),
-            *([array('b', 'gates', optional=True)] if self.first else []),
-            *(array(product.weight.lower()) for product in to_one),
-            *(array(self.form.format(state)) for state in self.stage.reads),
-            *self._results(),
-        )
+        to_one = [p for p in self.stage.products if not _to_all(self.cell, p)]
+        members: Members = {
+            'xw': self._of_first('batch gates'),
+            'hu': 'batch gates?' if len(to_one) < len(self.stage.products) else None,
+            'b': self._of_first('gates?'),
+            'products': [
+                (product.weight.lower(), 'batch units') if product in to_one else None
+                for product in _products(self.cell)
+            ],
+            'before': self._states(self.form, self.stage.reads),
+            'gates': 'batch gates',
+            'now': self._states('{}', self.stage.writes),
+        }
+        return self._kernel('forward', _STAGE_FORWARD, members)
 
     def backward(self) -> Kernel:
         """The gradients of array code."""
-        return self._kernel(
-            'backward',
-            *self._activated(),
-            array('gpre', 'batch gates', written=True),
-            *(array(f'g{state}_prev', written=True) for state in self.stage.reads),
-        )
+        out = self._states('g{}_prev', self.stage.reads)
+        members = {**self._saved(), 'gpre': 'batch gates', 'out': out}
+        return self._kernel('backward', _STAGE_BACKWARD, members)
 
     def step_forward(self) -> Kernel:
         """The products and array code of them."""
-        of_x = [
-            array('x', 'batch inputs', strides=1),
-            array('W', 'gates inputs'),
-            array('b', 'gates'),
-        ]
-        states = [
-            *(array(self.form.format(state)) for state in self.stage.reads),
-            *(array(self.form.format(state), strides=1, optional=True) for state in self.alone),
-        ]
-        weights = self._weights(self.alone)
+        members: Members = {
+            'x': self._of_first('batch inputs'),
+            'W': self._of_first('gates inputs'),
+            'b': self._of_first('gates'),
+            'before': self._states(self.form, self.stage.reads),
+            'alone': self._states(self.form, self.alone, self.alone),
+            'weights': self._weights(self.alone),
+            'gates': 'batch gates',
+            'now': self._states('{}', self.stage.writes),
+        }
         together = [self._group(self.form, state) for state in self.alone]
-        arguments = [*(of_x if self.first else []), *states, *weights, *self._results()]
-        return self._kernel('step_forward', *arguments, together=together)
+        return self._kernel('step_forward', _STEP_FORWARD, members, together)
 
     def step_backward(self) -> Kernel:
         """The gradients of both.  Where a weight is None, that which comes through its product is
         left out.
         """
-        weights = [array('W', 'gates inputs', optional=True)] if self.first else []
-        of_x = [array('gx', 'batch inputs', optional=True, written=True)] if self.first else []
-        states = [
-            array(f'g{state}_prev', written=True, optional=state in self.alone)
-            for state in self.states
-        ]
-        return self._kernel(
-            'step_backward',
-            *self._activated(),
-            *weights,
-            *self._weights(self.states),
-            array('gpre', 'batch gates', written=True),
-            *of_x,
-            *states,
-            together=[
-                *(['W', 'gx'] for _ in of_x),
-                *(self._group('g{}_prev', state) for state in self.alone),
-            ],
-        )
+        members: Members = {
+            **self._saved(),
+            'W': self._of_first('gates inputs?'),
+            'weights': self._weights(self.cell.states),
+            'gpre': 'batch gates',
+            'gx': self._of_first('batch inputs?'),
+            'out': self._states('g{}_prev', [*self.stage.reads, *self.alone], self.alone),
+        }
+        together = [self._group('g{}_prev', state) for state in self.alone]
+        of_x = [] if self.number else [['W', 'gx']]
+        return self._kernel('step_backward', _STEP_BACKWARD, members, [*of_x, *together])
 
-    def _results(self) -> list[Argument]:
-        states = [array(state, written=True) for state in self.stage.writes]
-        return [array('gates', 'batch gates', written=True), *states]
+    def _saved(self) -> Members:
+        written = [s for stage in self.cell.stages[: self.number + 1] for s in stage.writes]
+        return {
+            'gates': 'batch gates',
+            'before': self._states(self.form, self.stage.reads),
+            'now': self._states('{}', self.stage.needs),
+            'gradients': self._states('g{}', written, written),
+        }
 
-    def _activated(self) -> list[Argument]:
+    def _of_first(self, axes: str) -> Optional[str]:
+        return None if self.number else axes
+
+    def _states(self, form: str, names: Names, optional: Names = ()) -> Arrays:
         return [
-            array('gates', 'batch gates'),
-            *(array(self.form.format(state)) for state in self.stage.reads),
-            *map(array, self.stage.needs),
-            *(array(gradient, optional=True) for gradient in self.gradients),
+            (form.format(s), 'batch units?' if s in optional else 'batch units')
+            if s in names
+            else None
+            for s in self.cell.states
         ]
 
-    def _weights(self, optional: Sequence[str]) -> list[Argument]:
+    def _weights(self, optional: Names) -> Arrays:
         """The weights of the products; optional are those of some states."""
         return [
-            _weight(self.cell, product, optional=product.state in optional)
-            for product in self.stage.products
+            _weight(self.cell, p, '?' if p.state in optional else '')
+            if p in self.stage.products
+            else None
+            for p in _products(self.cell)
         ]
 
     def _group(self, form: str, state: str) -> list[str]:
@@ -131,10 +160,13 @@ class _StageKernels:
         weights = [product.weight for product in self.stage.products if product.state == state]
         return [form.format(state), *weights]
 
-    def _kernel(self, kind: str, *arguments: Argument, together: Together = ()) -> Kernel:
-        sizes = 'batch units inputs' if self.first and kind.startswith('step') else 'batch units'
+    def _kernel(self, kind: str, text: str, members: Members, together: Together = ()) -> Kernel:
         name = f'{self.cell.name}_{kind}_{self.number}'
-        return Kernel(name, sizes, arguments, together, len(self.cell.gates))
+        return Kernel(name, text, members, together, len(self.cell.gates))
+
+
+def _products(cell: Cell) -> list[Product]:
+    return [product for stage in cell.stages for product in stage.products]
 
 
 def _to_all(cell: Cell, product: Product) -> bool:
@@ -142,36 +174,30 @@ def _to_all(cell: Cell, product: Product) -> bool:
     return tuple(product.gates) == tuple(cell.gates)
 
 
-def _weight(cell: Cell, product: Product, optional: bool = False) -> Argument:
+def _weight(cell: Cell, product: Product, end: str = '') -> tuple[str, str]:
     rows = 'gates' if _to_all(cell, product) else 'units'
-    return array(product.weight, f'{rows} units', optional=optional)
+    return product.weight, f'{rows} units{end}'
 
 
 def _sequence_kernels(cell: Cell) -> list[Kernel]:
     """All steps, forward and backward: see ``Layer`` and ``Gradients`` of ``engines.engine``."""
-    steps = [array('start', 'steps', integers=True), array('n', 'steps', integers=True)]
-    weights = [_weight(cell, product) for stage in cell.stages for product in stage.products]
-    forward = [
-        *steps,
-        *weights,
-        array('x', 'rows inputs', strides=1),
-        array('W', 'gates inputs'),
-        array('b', 'gates'),
-        array('gates', 'rows gates', optional=True, written=True),
-        *(array(state, 'states units', written=True) for state in cell.states),
-    ]
-    backward = [
-        *steps,
-        *weights,
-        *(array(state, 'states units') for state in cell.states),
-        array(f'g{cell.states[-1]}', 'rows units', optional=True, strides=1),
-        array('gates', 'rows gates', written=True),
-        *(array(f'g{state}_last', written=True) for state in cell.states),
-    ]
-    sizes, gates = 'steps batch units {}rows first initial', len(cell.gates)
+    common: Members = {
+        'start': 'steps',
+        'n': 'steps',
+        'weights': [_weight(cell, product) for product in _products(cell)],
+        'states': [(state, 'states units') for state in cell.states],
+    }
+    of_x = {'x': 'rows inputs', 'W': 'gates inputs', 'b': 'gates', 'gates': 'rows gates?'}
+    gradients: Members = {
+        'output': [(f'g{cell.states[-1]}', 'rows units?')],
+        'gates': 'rows gates',
+        'gradients': [(f'g{state}_last', 'batch units') for state in cell.states],
+    }
+    forward, backward = f'{cell.name}_sequence_forward', f'{cell.name}_sequence_backward'
+    gates = len(cell.gates)
     return [
-        Kernel(f'{cell.name}_sequence_forward', sizes.format('inputs '), forward, gates=gates),
-        Kernel(f'{cell.name}_sequence_backward', sizes.format(''), backward, gates=gates),
+        Kernel(forward, _SEQUENCE_FORWARD, {**common, **of_x}, gates=gates),
+        Kernel(backward, _SEQUENCE_BACKWARD, {**common, **gradients}, gates=gates),
     ]
 
 
@@ -181,7 +207,7 @@ def _check_limits(cell: Cell) -> None:
     Raises:
         ValueError: it is none.
     """
-    products = [product for stage in cell.stages for product in stage.products]
+    products = _products(cell)
     to_all = [[p for p in stage.products if _to_all(cell, p)] for stage in cell.stages]
     fits = (
         tuple(cell.inputs) == tuple(cell.gates)
@@ -217,7 +243,7 @@ def description(cell: Cell) -> str:
     """Return a compiled cell as text, which the C++ library has of the cells that it was built
     from.  Gates, states and weights are numbered; a set is the sum of 2 ** k over its members.
     """
-    weights = [product.weight for stage in cell.stages for product in stage.products]
+    weights = [product.weight for product in _products(cell)]
     names = {'gates': cell.gates, 'states': cell.states, 'weights': weights}
     parts = [f'{name} {", ".join(values)}' for name, values in names.items()]
     for stage in cell.stages:
@@ -235,62 +261,45 @@ def _set(names: Names, members: Names) -> int:
     return sum(1 << names.index(name) for name in members)
 
 
-_MATMUL = Kernel(
-    'matmul',
-    'M N K',
-    [
-        array('a', 'M K', strides=2),
-        array('b', 'K N', strides=2),
-        array('bias', 'N', optional=True),
-        array('out', 'M N', written=True),
-    ],
-)
-_EXPONENTIALS = Kernel(
-    'exponentials',
-    'rows classes',
-    [
-        array('x', 'rows classes'),
-        array('y', 'rows classes', optional=True, written=True),
-        array('maxima', 'rows', written=True),
-        array('sums', 'rows', written=True),
-    ],
-)
-_SEQUENCE_FORWARD = Kernel(
-    'lstm_sequence_fwd',
-    'batch units rows',
-    [
-        array('U', 'gates units'),
-        array('gates', 'rows gates', written=True),
-        array('h', 'states units', written=True),
-        array('c', 'states units', written=True),
-    ],
-    gates=4,
-)
-_SEQUENCE_BACKWARD = Kernel(
-    'lstm_sequence_bwd',
-    'batch units rows',
-    [
-        array('U', 'gates units'),
-        array('gates', 'rows gates', written=True),
-        array('c', 'states units'),
-        array('gh', 'rows units', optional=True, strides=1),
-        array('gh_last', written=True),
-        array('gc_last', written=True),
-    ],
-    gates=4,
-)
-
 # of C++ and, the stages, of CUDA
 KERNELS = {
     kernel.name: kernel
     for kernel in (
-        _MATMUL,
-        _EXPONENTIALS,
+        Kernel('matmul', _MATMUL, {'a': 'M K', 'b': 'K N', 'bias': 'N?', 'out': 'M N'}),
+        Kernel(
+            'exponentials',
+            _EXPONENTIALS,
+            {'x': 'rows classes', 'y': 'rows classes?', 'maxima': 'rows', 'sums': 'rows'},
+        ),
         *itertools.chain.from_iterable(map(kernels_of, COMPILED.values())),
     )
 }
 # of the persistent engine: the arrays of struct Job that are not made beside its launch
-PERSISTENT = {kernel.name: kernel for kernel in (_SEQUENCE_FORWARD, _SEQUENCE_BACKWARD)}
+PERSISTENT = {
+    kernel.name: kernel
+    for kernel in (
+        Kernel(
+            'lstm_sequence_fwd',
+            'isize batch, units, rows; const T* U; T *gates, *h, *c;',
+            {'U': 'gates units', 'gates': 'rows gates', 'h': 'states units', 'c': 'states units'},
+            gates=4,
+        ),
+        Kernel(
+            'lstm_sequence_bwd',
+            'isize batch, units, rows; const T* U; T* gates; const T* c; Rows<const T> gh; '
+            'T *gh_last, *gc_last;',
+            {
+                'U': 'gates units',
+                'gates': 'rows gates',
+                'c': 'states units',
+                'gh': 'rows units?',
+                'gh_last': 'batch units',
+                'gc_last': 'batch units',
+            },
+            gates=4,
+        ),
+    )
+}
 
 
 def check(

@@ -95,6 +95,10 @@ class Rows:
             return buffer[self.batch :] if self.reverse else buffer[: self.total]
         return buffer[xp.asarray(self._before)]
 
+    def of_all_steps(self, xp: Any, x: Array) -> Array:
+        """Return the rows (P, H) of an array (B, H) that is the same at all steps."""
+        return x[xp.asarray(self._sequences)]
+
     def last(self, xp: Any, buffer: Array) -> Array:
         """The state (B, H) after the last step of each sequence;
         the initial one of an empty sequence.
@@ -114,6 +118,14 @@ class Rows:
             index[start : start + n] = numpy.where(
                 numpy.arange(n) < known, before, self.initial + numpy.arange(n)
             )
+        return index
+
+    @functools.cached_property
+    def _sequences(self) -> Array:
+        """The sequence of each row."""
+        index = numpy.empty(self.total, numpy.intp)
+        for start, n in self.steps:
+            index[start : start + n] = numpy.arange(n)
         return index
 
     @functools.cached_property

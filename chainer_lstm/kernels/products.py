@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import Cell, Stage
-from chainer_lstm.kernels.engines.engine import Engine, Part, Weights
+from chainer_lstm.cells import Cell, Product, Stage
+from chainer_lstm.kernels.engines.engine import NOTHING, Engine, Noise, Part, Weights
 
 Rows = Mapping[str, Array]
 
@@ -56,15 +56,83 @@ def columns(x: Array, gates: Sequence[str], wanted: Sequence[str]) -> Array:
     return parts.reshape(len(x), units * len(wanted))
 
 
-def parts_of(e: Engine, stage: Stage, state: Any, weights: Weights) -> list[Part]:
-    """Return the products of the states that are given."""
+def parts_of(
+    e: Engine, stage: Stage, state: Any, weights: Weights, noise: Noise = NOTHING
+) -> list[Part]:
+    """Return the products of the states that are given, without the diagonal ones."""
     found = []
     for product in stage.products:
         value = getattr(state, product.state)
-        if value is not None:
+        if value is not None and not product.diagonal:
+            value = masked(product, value, noise)
             bias = None if product.bias is None else weights[product.bias]
             found.append(Part(e.linear(value, weights[product.weight], bias), product.gates))
     return found
+
+
+def masked(product: Product, value: Any, noise: Noise) -> Any:
+    """Return what a product multiplies: the rows of its state, masked in training."""
+    mask = None if product.mask is None else noise.get(product.mask)
+    return value if mask is None else value * mask
+
+
+def diagonal(stage: Stage) -> list[Product]:
+    """Return the diagonal products that are added before the array code of a stage."""
+    return [product for product in stage.products if product.diagonal and not product.new]
+
+
+def before_of(stage: Stage) -> list[str]:
+    """Return the states with respect to which ``Engine.stage_backward`` returns gradients."""
+    return list(dict.fromkeys([*stage.reads, *(product.state for product in diagonal(stage))]))
+
+
+def diagonal_parts(stage: Stage, state: Any, weights: Weights) -> list[Part]:
+    """Return these products of arrays, or of variables of Chainer."""
+    return [
+        Part(getattr(state, product.state) * weights[product.weight], product.gates)
+        for product in diagonal(stage)
+        if getattr(state, product.state) is not None
+    ]
+
+
+def arguments(cell: Cell, stage: Stage, more: Noise) -> dict[str, Array]:
+    """Return the arguments that the array code of a stage gets by name.
+
+    Args:
+        cell, stage: the stage of the cell.
+        more: noise and weights, or more arrays.
+    """
+    names = [*cell.noise, *cell.sequence_noise]
+    names += [product.weight for product in stage.products if product.new]
+    return {name: more[name] for name in names if name in more}
+
+
+def vectors(stage: Stage, weights: Weights) -> dict[str, Array]:
+    """Return the weights of diagonal products that are given."""
+    names = [product.weight for product in stage.products if product.diagonal]
+    return {name: weights[name] for name in names if name in weights}
+
+
+def rows_of(stage: Stage, before: Any, new: Any, noise: Noise) -> dict[str, Array]:
+    """Return the rows that the products of a stage multiply, as ``weight_gradients`` takes them.
+
+    Args:
+        stage: the stage.
+        before, new: the ``State`` before and after it; a state that is None is left out.
+        noise: by name, of these rows.
+    """
+    found = {}
+    for product in stage.products:
+        value = getattr(new if product.new else before, product.state)
+        if value is not None and _source(product) not in found:
+            found[_source(product)] = masked(product, value, noise)
+    return found
+
+
+def _source(product: Product) -> str:
+    """Return the name of the rows that a product multiplies."""
+    name = f'new {product.state}' if product.new else product.state
+    return name if product.mask is None else f'{product.mask} {name}'
 
 
 def add_gradients(
@@ -74,9 +142,10 @@ def add_gradients(
     gpre: Array,
     gradients: Any,
     weights: Weights,
+    noise: Noise = NOTHING,
     room: Optional[Any] = None,
 ) -> Any:
-    """Add the gradients through the products of a stage.
+    """Add the gradients through the products of a stage, without the diagonal ones.
 
     Args:
         e: the engine.
@@ -85,21 +154,25 @@ def add_gradients(
         gradients: a ``State`` of those with respect to the states before the stage, None for zeros;
             they are added to in place.
         weights: those whose products count.
+        noise: by name, of these rows.
         room: a ``State`` of arrays for gradients that are None, or None for new arrays.
 
     Returns:
         The sums.
     """
     for product in stage.products:
-        if product.weight not in weights:
+        if product.weight not in weights or product.diagonal:
             continue
         part = columns(gpre, cell.gates, product.gates)
         W, before = weights[product.weight], getattr(gradients, product.state)
         if before is None:
             out = None if room is None else getattr(room, product.state)
-            gradients = gradients._replace(**{product.state: e.matmul(part, W, out)})
+            found = e.matmul(part, W, out)
+            if product.mask is not None and product.mask in noise:
+                found *= noise[product.mask]
+            gradients = gradients._replace(**{product.state: found})
         else:
-            before += e.matmul(part, W)
+            before += masked(product, e.matmul(part, W), noise)
     return gradients
 
 
@@ -110,12 +183,15 @@ def weight_gradients(
     """Return, by the name of each weight of a stage, the function that computes its gradient.
 
     The functions take the engine and rows by name, of one step or of many: ``gpre`` (P, G H), the
-    gradients with respect to ``gates`` before activation, ``x`` in the first stage, and the states
-    before the stage.
+    gradients with respect to ``gates`` before activation, ``x`` in the first stage, and those of
+    ``rows_of``.
     """
 
     def matrix(wanted: Sequence[str], of: str) -> Callable[[Engine, Rows], Array]:
         return lambda e, rows: e.matmul(columns(rows['gpre'], gates, wanted).T, rows[of])
+
+    def numbers(gate: str, of: str) -> Callable[[Engine, Rows], Array]:
+        return lambda e, rows: e.column_sums(columns(rows['gpre'], gates, (gate,)) * rows[of])
 
     def vector(wanted: Sequence[str]) -> Callable[[Engine, Rows], Array]:
         return lambda e, rows: e.column_sums(columns(rows['gpre'], gates, wanted))
@@ -124,7 +200,9 @@ def weight_gradients(
     if stage is cell.stages[0]:
         found = {'W': matrix(cell.inputs, 'x'), 'b': vector(cell.inputs)}
     for product in stage.products:
-        found[product.weight] = matrix(product.gates, product.state)
+        of = _source(product)
+        of_weight = numbers(product.gates[0], of) if product.diagonal else matrix(product.gates, of)
+        found[product.weight] = of_weight
         if product.bias is not None:
             found[product.bias] = vector(product.gates)
     return found

@@ -12,12 +12,26 @@ from typing import Any
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import Engine, Gradients, Layer, Noise, Part, Weights
+from chainer_lstm.kernels.engines.engine import (
+    NOTHING,
+    Engine,
+    Gradients,
+    Layer,
+    Noise,
+    Part,
+    Weights,
+)
 from chainer_lstm.kernels.packing import Rows
 
 
 def layer_of(
-    xp: Any, cell: Cell, weights: Weights, rows: Rows, x: Array, initial: Any, noise: Noise = ()
+    xp: Any,
+    cell: Cell,
+    weights: Weights,
+    rows: Rows,
+    x: Array,
+    initial: Any,
+    noise: Noise = NOTHING,
 ) -> Layer:
     """Return a layer with buffers that begin with the initial states, a ``State`` of (B, H)."""
     states = cell.State(*(rows.buffer(xp, state) for state in initial))
@@ -38,13 +52,14 @@ def forward(e: Engine, layer: Layer) -> Array:
         gates = e.xp.empty((len(pre), len(cell.gates) * layer.states[0].shape[1]), pre.dtype)
     for k, (start, n) in enumerate(rows.steps):
         now = slice(start, start + n)
-        noise = [x[now] for x in layer.noise]
+        noise = noise_of_step(layer, k)
         state = cell.State(*(rows.previous(e.xp, buffer, k) for buffer in layer.states))
         new = cell.State(*(rows.inner(buffer)[now] for buffer in layer.states))
         parts = [Part(pre[now], cell.inputs)]
         for stage in cell.stages:
-            parts += products.parts_of(e, stage, state, weights)
-            _, state = e.stage_forward(cell, stage, parts, state, noise, gates[now], new)
+            parts += products.parts_of(e, stage, state, weights, noise)
+            more = {**noise, **products.vectors(stage, weights)}
+            _, state = e.stage_forward(cell, stage, parts, state, more, gates[now], new)
             parts = [Part(gates[now], cell.gates)]
     return gates
 
@@ -73,7 +88,7 @@ def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, room: Any) -> 
     cell, rows, xp = layer.cell, layer.rows, e.xp
     start, n = rows.steps[k]
     now = slice(start, start + n)
-    noise = [x[now] for x in layer.noise]
+    noise = noise_of_step(layer, k)
     new = cell.State(*(rows.inner(buffer)[now] for buffer in layer.states))
     found = room
     for stage in reversed(cell.stages):
@@ -84,27 +99,52 @@ def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, room: Any) -> 
             ))  # fmt: skip
         else:
             state = new
-        of_stage = e.stage_backward(cell, stage, gates, state, new, found, noise, gates, room)
+        more = {**noise, **products.vectors(stage, layer.weights)}
+        of_stage = e.stage_backward(cell, stage, gates, state, new, found, more, gates, room)
         kept = dict.fromkeys(stage.writes)
-        kept.update((name, getattr(of_stage, name)) for name in stage.reads)
+        kept.update((name, getattr(of_stage, name)) for name in products.before_of(stage))
         found = products.add_gradients(
-            e, cell, stage, gates, found._replace(**kept), layer.weights, room
+            e, cell, stage, gates, found._replace(**kept), layer.weights, noise, room
         )
     for gradient, target in zip(found, room):
         if gradient is None:  # of a state that nothing but the step itself reads
             target[...] = 0
 
 
+def noise_of_step(layer: Layer, k: int) -> dict[str, Array]:
+    """Return the noise of the rows of the k-th step."""
+    start, n = layer.rows.steps[k]
+    same = layer.cell.sequence_noise
+    return {
+        name: x[:n] if name in same else x[start : start + n] for name, x in layer.noise.items()
+    }
+
+
 def weight_gradients(e: Engine, layer: Layer, gpre: Array) -> dict[str, Array]:
     """Return the gradient with respect to each weight, of ``gpre`` of all rows."""
-    cell, rows = layer.cell, layer.rows
+    cell, rows, xp = layer.cell, layer.rows, e.xp
+    noise = {
+        name: rows.of_all_steps(xp, x) if name in cell.sequence_noise else x
+        for name, x in layer.noise.items()
+    }
+    before, new = _multiplied(xp, layer)
     found: dict[str, Array] = {}
     for stage in cell.stages:
-        of_rows: dict[str, Array] = {'gpre': gpre, 'x': layer.x}
-        for name, buffer in zip(cell.states, layer.states):
-            if any(product.state == name for product in stage.products):
-                first = stage is cell.stages[0]
-                of_rows[name] = rows.all_previous(e.xp, buffer) if first else rows.inner(buffer)
+        of_states = products.rows_of(stage, before, new, noise)
+        of_rows = {'gpre': gpre, 'x': layer.x, **of_states}
         for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():
             found[name] = gradient(e, of_rows)
+        before = new
     return found
+
+
+def _multiplied(xp: Any, layer: Layer) -> tuple[Any, Any]:
+    """Return the states of all rows, before each step those that products of the first stage
+    multiply, and after each step.
+    """
+    cell, rows = layer.cell, layer.rows
+    old = {product.state for product in cell.stages[0].products if not product.new}
+    before = cell.State(**{
+        name: rows.all_previous(xp, getattr(layer.states, name)) for name in old
+    })  # fmt: skip
+    return before, cell.State(*map(rows.inner, layer.states))

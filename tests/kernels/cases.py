@@ -165,7 +165,7 @@ def run_call(engine, call, inputs):
     new = cell.State(*(inputs[f'new_{name}'] for name in cell.states))
     gradients = cell.State(*(inputs[f'g{name}'] for name in cell.states))
     gpre = engine.xp.ascontiguousarray(inputs['gpre']).copy()
-    found = engine.stage_backward(cell, stage, inputs['gates'], state, new, gradients, (), gpre)
+    found = engine.stage_backward(cell, stage, inputs['gates'], state, new, gradients, {}, gpre)
     return {'gpre': gpre, **{name: getattr(found, name) for name in stage.reads}}
 
 
@@ -204,7 +204,7 @@ def run_step(engine, case, inputs, gradients=None):
     states, gates = [state], None
     for stage in cell.stages:
         x = named['x'] if stage is cell.stages[0] else None
-        gates, state = engine.step_forward(cell, stage, x, state, named, (), gates)
+        gates, state = engine.step_forward(cell, stage, x, state, named, {}, gates)
         states.append(state)
     if gradients is None:
         return list(state)
@@ -216,7 +216,7 @@ def run_step(engine, case, inputs, gradients=None):
                        if product.weight in named}  # fmt: skip
         wanted = of_products if k else {'W': named['W'], **of_products}
         gx, of_stage = engine.step_backward(
-            cell, stage, gates, states[k], states[k + 1], found, wanted, (), gpre
+            cell, stage, gates, states[k], states[k + 1], found, wanted, {}, gpre
         )
         rows = {'gpre': gpre, 'x': named['x'], **states[k]._asdict()}
         for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():

@@ -123,10 +123,11 @@ class Kernel:
     def __call__(self, grid, block, args):
         (blocks,), (threads,), (arguments,) = grid, block, args
         assert arguments.size == 1  # CuPy passes no others by value
-        addresses = arguments.view(numpy.int64).tolist()
-        for argument, address in zip(self._expected.arguments, addresses):
-            if argument.axes[-1] == 'gates' and address % self._load:
-                raise ValueError(f'{argument.name} is not aligned')
+        if arguments.nbytes == self._expected.layout.size:
+            _, _, *addresses = self._expected.layout.unpack(arguments.tobytes())
+            for argument, address in zip(self._expected.arguments, addresses):
+                if argument.axes[-1] == 'gates' and address % self._load:
+                    raise ValueError(f'{argument.name} is not aligned')
         address, size = arguments.ctypes.data, arguments.nbytes
         if not self._run(blocks, threads, address, size, self._backwards):
             raise TypeError(f'{size} bytes of arguments do not fit {self._expected.name}')

@@ -4,6 +4,7 @@
 
 import ctypes.util
 import re
+import struct
 
 import pytest
 
@@ -13,14 +14,14 @@ from chainer_lstm.kernels import boundary, native
 from tests.kernels import cases
 from tests.kernels.test_native import answer
 
-FORWARD = boundary.KERNELS['lstm_forward_0'].declarations
+FORWARD = boundary.KERNELS['lstm_forward_0'].text
 
 
 def test_tables_are_those_of_the_library():
     cases.native_engine('baseline')
     library = native.library()
     for name, kernel in boundary.KERNELS.items():
-        assert library.chainer_lstm_arguments(name.encode()).decode() == kernel.declarations
+        assert library.chainer_lstm_arguments(name.encode()).decode() == kernel.text
     for cell in COMPILED.values():
         text = library.chainer_lstm_cell(cell.name.encode()).decode()
         assert text == boundary.description(cell)
@@ -31,12 +32,25 @@ def test_tables_are_those_of_the_library():
 
 def test_declarations():
     assert FORWARD == (
-        'isize batch; isize units; const T *xw; const T *hu; const T *b; const T *c_prev; '
-        'T *gates; T *c; T *h;'
+        'isize batch, units; const T *xw, *hu, *b; Weights<Cell, const T> products; '
+        'States<Cell, const T> before; T* gates; States<Cell, T> now;'
     )
-    declarations = boundary.KERNELS['lstm_sequence_backward'].declarations
-    assert 'const index64 *n; const T *U; ' in declarations
-    assert 'const T *gh; isize gh_row; T *gates;' in declarations
+
+
+def test_arguments_follow_from_declarations():
+    """Sizes, constness and strides, and where the arrays lie: zeros for those not taken."""
+    kernel = boundary.KERNELS['peephole_forward_1']
+    assert kernel.sizes == ('batch', 'units')
+    assert [(x.name, x.written) for x in kernel.arguments] == [
+        ('p_o', False), ('c', False), ('gates', True), ('h', True)
+    ]  # fmt: skip
+    words = [*struct.unpack('14q', kernel.layout.pack(2, 3, 4, 5, 6, 7))]
+    assert words == [2, 3, 0, 0, 0, 0, 0, 0, 4, 5, 0, 6, 0, 7]
+    kernel = boundary.KERNELS['lstm_sequence_backward']
+    strides = {x.name: x.strides for x in kernel.arguments}
+    assert strides == {**dict.fromkeys(strides, 0), 'gh': 1}
+    assert [x.name for x in kernel.arguments if x.integers] == ['start', 'n']
+    assert boundary.KERNELS['matmul'].layout.format == 'nnnPnnPnnPP'
 
 
 def test_description():
@@ -59,7 +73,7 @@ class FakeLibrary:
         edit=lambda name, text: text,
         functions=('chainer_lstm_arguments', 'chainer_lstm_cell'),
     ):
-        texts = {name: kernel.declarations for name, kernel in boundary.KERNELS.items()}
+        texts = {name: kernel.text for name, kernel in boundary.KERNELS.items()}
         texts.update((cell.name, boundary.description(cell)) for cell in COMPILED.values())
 
         def text_of(name):
@@ -89,14 +103,14 @@ def replaced(wanted, old, new):
 @pytest.mark.parametrize(
     ('old', 'new'),
     [
-        ('const T *hu; ', ''),
-        ('const T *hu; const T *b; ', 'const T *b; const T *hu; '),
-        ('T *h;', 'const T *h;'),
+        ('*hu, ', ''),
+        ('*hu, *b', '*b, *hu'),
+        ('T* gates;', 'const T* gates;'),
         ('const T *xw', 'const float *xw'),
-        ('isize units; ', ''),
-        ('isize units', 'int units'),
-        ('T *h;', 'T *h; T *g;'),
-        ('T *h', 'T **h'),
+        (', units', ''),
+        ('isize batch', 'int batch'),
+        ('now;', 'now; T* g;'),
+        ('T* gates', 'T** gates'),
         (None, ''),
         (None, None),
         (None, '?!'),

@@ -13,38 +13,24 @@ constexpr bool same = false;
 template <class A>
 constexpr bool same<A, A> = true;
 
-constexpr bool has(unsigned set, int k) { return set >> k & 1; }
-
-constexpr int size(unsigned set) { return set ? int(set & 1) + size(set >> 1) : 0; }
-
-constexpr int n_products = sizeof Stage::products / sizeof(Product);
-
-// The products with a weight of a single gate.  The product of all gates comes as hu.
-constexpr int single_products(int j = 0) {
-    return j == n_products ? 0 : (Stage::products[j].gate != all_gates) + single_products(j + 1);
-}
-
-constexpr int G = CELL::gates, S = CELL::states;
+constexpr int G = CELL::gates, S = CELL::states, W = CELL::weights;
 constexpr unsigned ALL = (1u << G) - 1;
 constexpr bool FIRST = same<Stage, CELL::First>;
-constexpr bool WIDE = single_products() < n_products;  // there is a product of all gates
-static_assert(n_products - single_products() <= 1, "only one product can be given as hu");
-// states whose gradients backward gets
-constexpr unsigned WRITTEN = CELL::First::writes | Stage::writes;
+constexpr int n_products = sizeof Stage::products / sizeof(Product);
 
-// Where arrays, or groups of them, are among those of a kernel in boundary.py.
-constexpr int XW = 0, HU = FIRST, B = HU + WIDE, PRODUCTS = B + FIRST,
-              BEFORE = PRODUCTS + single_products(), GATES = BEFORE + size(Stage::reads),
-              NOW = GATES + 1, N_FORWARD = NOW + size(Stage::writes);
-constexpr int ACTIVATED = 0, READ = 1, NEEDED = READ + size(Stage::reads),
-              GRADIENTS = NEEDED + size(Stage::needs), GPRE = GRADIENTS + size(WRITTEN),
-              OUT = GPRE + 1, N_BACKWARD = OUT + size(Stage::reads);
+constexpr bool has(unsigned set, int k) { return set >> k & 1; }
 
-// 8 bytes each
-template <int N>
-struct Arguments {
-    STORED* arrays[N];  // null where one is not given
-    index_t units, n;   // n = rows * units
+// Those of native/arguments.hpp, 8 bytes each; null where an array is not given.
+struct Forward {
+    index_t batch, units;
+    const STORED *xw, *hu, *b, *products[W], *before[S];
+    STORED *gates, *now[S];
+};
+
+struct Backward {
+    index_t batch, units;
+    const STORED *gates, *before[S], *now[S], *gradients[S];
+    STORED *gpre, *out[S];
 };
 
 // The gates of a unit lie side by side: where they are 2, 4 or 8, one load.
@@ -62,12 +48,13 @@ __device__ inline void add_gates(REAL* g, const STORED* x, index_t k) {
     for (int i = 0; i < G; i++) g[i] += REAL(v.of[i]);
 }
 
-template <int J>
-__device__ inline void add_products(REAL* g, STORED* const* arrays, index_t k) {
+// those to a single gate; the product to all gates comes as hu
+template <int J = 0>
+__device__ inline void add_products(REAL* g, const STORED* const* products, index_t k) {
     if constexpr (J < n_products) {
-        constexpr int gate = Stage::products[J].gate;
-        if constexpr (gate != all_gates) g[gate] += REAL((*arrays++)[k]);
-        add_products<J + 1>(g, arrays, k);
+        constexpr Product product = Stage::products[J];
+        if (product.gate != all_gates) g[product.gate] += REAL(products[product.weight][k]);
+        add_products<J + 1>(g, products, k);
     }
 }
 
@@ -85,46 +72,40 @@ __device__ inline void store_gates(STORED* x, index_t k, const REAL* g) {
     }
 }
 
-// A set of states; 0 for others and for an array that is not given.
-template <unsigned SET>
-__device__ inline void load(REAL* states, STORED* const* arrays, index_t k) {
+__device__ inline void load(REAL* states, const STORED* const* arrays, index_t k) {
 #pragma unroll
-    for (int s = 0; s < S; s++) {
-        const STORED* x = has(SET, s) ? *arrays++ : nullptr;
-        states[s] = x ? REAL(x[k]) : REAL(0);
-    }
+    for (int s = 0; s < S; s++) states[s] = arrays[s] ? REAL(arrays[s][k]) : REAL(0);
 }
 
-template <unsigned SET>
 __device__ inline void store(STORED* const* arrays, index_t k, const REAL* states) {
 #pragma unroll
     for (int s = 0; s < S; s++)
-        if (has(SET, s)) (*arrays++)[k] = STORED(states[s]);
+        if (arrays[s]) arrays[s][k] = STORED(states[s]);
 }
 
-extern "C" __global__ void FORWARD(const Arguments<N_FORWARD> x) {
-    EACH_UNIT(k, x.n) {
+extern "C" __global__ void FORWARD(const Forward x) {
+    EACH_UNIT(k, x.batch * x.units) {
         REAL g[G] = {}, before[S], now[S];
-        add_gates(g, x.arrays[FIRST ? XW : GATES], k);
-        if (WIDE && x.arrays[HU]) add_gates(g, x.arrays[HU], k);
-        if (FIRST && x.arrays[B]) add_gates(g, x.arrays[B], k % x.units);
-        add_products<0>(g, x.arrays + PRODUCTS, k);
-        load<Stage::reads>(before, x.arrays + BEFORE, k);
+        add_gates(g, FIRST ? x.xw : x.gates, k);
+        if (x.hu) add_gates(g, x.hu, k);
+        if (x.b) add_gates(g, x.b, k % x.units);
+        add_products(g, x.products, k);
+        load(before, x.before, k);
         Stage::forward(g, before, now);
-        store_gates<FIRST ? ALL : Stage::owns>(x.arrays[GATES], k, g);
-        store<Stage::writes>(x.arrays + NOW, k, now);
+        store_gates<FIRST ? ALL : Stage::owns>(x.gates, k, g);
+        store(x.now, k, now);
     }
 }
 
-extern "C" __global__ void BACKWARD(const Arguments<N_BACKWARD> x) {
-    EACH_UNIT(k, x.n) {
+extern "C" __global__ void BACKWARD(const Backward x) {
+    EACH_UNIT(k, x.batch * x.units) {
         REAL g[G] = {}, gpre[G], before[S], now[S], gradients[S];
-        add_gates(g, x.arrays[ACTIVATED], k);
-        load<Stage::reads>(before, x.arrays + READ, k);
-        load<Stage::needs>(now, x.arrays + NEEDED, k);
-        load<WRITTEN>(gradients, x.arrays + GRADIENTS, k);
+        add_gates(g, x.gates, k);
+        load(before, x.before, k);
+        load(now, x.now, k);
+        load(gradients, x.gradients, k);
         Stage::backward(g, before, now, gradients, gpre);
-        store_gates<Stage::owns>(x.arrays[GPRE], k, gpre);
-        store<Stage::reads>(x.arrays + OUT, k, gradients);
+        store_gates<Stage::owns>(x.gpre, k, gpre);
+        store(x.out, k, gradients);
     }
 }

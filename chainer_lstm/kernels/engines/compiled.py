@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage, is_compiled
-from chainer_lstm.kernels.engines.engine import Noise, Part
+from chainer_lstm.kernels.engines.engine import NOTHING, Noise, Part
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 
 
@@ -30,12 +30,12 @@ class CompiledEngine(NumpyEngine):
         stage: Stage,
         parts: Sequence[Part],
         state: Any,
-        noise: Noise = (),
+        more: Noise = NOTHING,
         gates: Optional[Array] = None,
         new: Any = None,
     ) -> tuple[Array, Any]:
         if not is_compiled(cell):
-            return super().stage_forward(cell, stage, parts, state, noise, gates, new)
+            return super().stage_forward(cell, stage, parts, state, more, gates, new)
         like = getattr(state, stage.reads[0])
         first, narrow = parts[0].value, []
         wide = bias = None
@@ -72,13 +72,13 @@ class CompiledEngine(NumpyEngine):
         state: Any,
         new: Any,
         gradients: Any,
-        noise: Noise,
+        more: Noise,
         gpre: Array,
         out: Any = None,
     ) -> Any:
         if not is_compiled(cell):
             return super().stage_backward(
-                cell, stage, gates, state, new, gradients, noise, gpre, out
+                cell, stage, gates, state, new, gradients, more, gpre, out
             )
         index = cell.stages.index(stage)
         like = getattr(state, stage.reads[0])

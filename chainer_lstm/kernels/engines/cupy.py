@@ -42,11 +42,10 @@ class CupyEngine(CompiledEngine):
             return
         given = self._given(expected, like.itemsize, arrays)
         addresses = [0 if x is None else self._address(x) for x in given]
-        # struct Arguments in cells.cu
-        words = numpy.array([*addresses, like.shape[1], like.size], numpy.int64)
+        packed = expected.layout.pack(*like.shape, *addresses)
         blocks = min(-(-like.size // _THREADS), _MAX_BLOCKS)
         launch = cuda.stage_kernel(kernel, like.dtype.char)
-        launch((blocks,), (_THREADS,), (words.view(_value_of(len(words))),))
+        launch((blocks,), (_THREADS,), (numpy.frombuffer(packed, _value_of(len(packed))),))
 
     def _given(
         self, kernel: Kernel, itemsize: int, arrays: Sequence[Optional[Array]]
@@ -76,9 +75,9 @@ class CupyEngine(CompiledEngine):
 
 
 @functools.cache
-def _value_of(words: int) -> numpy.dtype:
-    """Return the dtype of one element of so many words, which CuPy passes to a kernel by value."""
-    return numpy.dtype((numpy.void, 8 * words))
+def _value_of(size: int) -> numpy.dtype:
+    """Return the dtype of one element of so many bytes, which CuPy passes to a kernel by value."""
+    return numpy.dtype((numpy.void, size))
 
 
 cupy_engine = CupyEngine()

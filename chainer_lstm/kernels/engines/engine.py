@@ -8,6 +8,7 @@ rows of all steps.  Arrays of gates (B, G H) have the gates of a unit side by si
 from __future__ import annotations
 
 import dataclasses
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Protocol
 
@@ -18,7 +19,8 @@ from chainer_lstm.cells import Cell, Stage
 from chainer_lstm.kernels.packing import Rows
 
 Weights = Mapping[str, Array]
-Noise = Sequence[Array]
+Noise = Mapping[str, Array]  # by name
+NOTHING: Noise = types.MappingProxyType({})
 
 
 class Part(NamedTuple):
@@ -48,7 +50,7 @@ class Layer:
         x: (P, I), the input.
         states: a ``State`` of buffers (P + B, H), see ``Rows``, which hold the initial states and
             get those of all steps.
-        noise: arrays (P, H), see ``Cell.draw``.
+        noise: arrays (P, H), or (B, H) of those that are the same at all steps; see ``Cell``.
     """
 
     cell: Cell
@@ -56,7 +58,7 @@ class Layer:
     rows: Rows
     x: Array
     states: Any
-    noise: Noise = ()
+    noise: Noise = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,11 +110,11 @@ class Engine(Protocol):
         stage: Stage,
         parts: Sequence[Part],
         state: Any,
-        noise: Noise = (),
+        more: Noise = NOTHING,
         gates: Optional[Array] = None,
         new: Any = None,
     ) -> tuple[Array, Any]:
-        """Compute a stage of a step, its products made.
+        """Compute a stage of a step, its products made but for the diagonal ones.
 
         Args:
             cell: the cell.
@@ -121,7 +123,7 @@ class Engine(Protocol):
                 in a second stage the gates of the first one; then those of ``stage.products``
                 whose state is given, and the bias.
             state: the states before the stage.
-            noise: what ``Cell.draw`` returned for these rows.
+            more: the noise of these rows (n, H), and the weights of diagonal products (H,).
             gates: (n, G H), to write into; may be the value of the first part.  None for a new
                 array, or in a second stage for the gates of the first, which are overwritten.
             new: a ``State`` of C-contiguous arrays to write into, or None for new ones.
@@ -140,14 +142,14 @@ class Engine(Protocol):
         state: Any,
         new: Any,
         gradients: Any,
-        noise: Noise,
+        more: Noise,
         gpre: Array,
         out: Any = None,
     ) -> Any:
-        """Compute the gradients of a stage, without those through its products.
+        """Compute the gradients of a stage, with those through diagonal products alone.
 
         Args:
-            cell, stage, state, noise: as in ``stage_forward``.
+            cell, stage, state, more: as in ``stage_forward``.
             gates: (n, G H), activated.
             new: the states after the stage; ``stage.needs`` are read.
             gradients: with respect to the states after the stage; None for zeros.
@@ -157,7 +159,8 @@ class Engine(Protocol):
                 be those of ``gradients``.
 
         Returns:
-            The gradients with respect to ``stage.reads``, None for other states.
+            The gradients with respect to ``stage.reads`` and the states of diagonal products, None
+            for other states.
         """
         ...
 
@@ -168,13 +171,14 @@ class Engine(Protocol):
         x: Optional[Array],
         state: Any,
         weights: Weights,
-        noise: Noise = (),
+        noise: Noise = NOTHING,
         gates: Optional[Array] = None,
     ) -> tuple[Array, Any]:
         """Compute a stage of a single step, with its products.
 
         Args:
-            cell, stage, noise: as in ``stage_forward``.
+            cell, stage: as in ``stage_forward``.
+            noise: of these rows (n, H).
             x: (B, I) in the first stage, None in the second.
             state: the states before the stage; None where a state is read by products alone, for a
                 first step.
@@ -201,8 +205,10 @@ class Engine(Protocol):
         """Compute the gradients of a stage of a single step, with those through its products.
 
         Args:
-            cell, stage, gates, state, new, gradients, noise, gpre: as in ``stage_backward``.
-            weights: those whose products a wanted gradient comes through; others are left out.
+            cell, stage, gates, state, new, gradients, gpre: as in ``stage_backward``.
+            weights: those whose products a wanted gradient comes through, and those of diagonal
+                products; others are left out.
+            noise: of these rows (n, H).
 
         Returns:
             The gradient with respect to x, None without ``W``, and a ``State`` of those with

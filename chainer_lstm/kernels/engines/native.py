@@ -15,7 +15,7 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary, native
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
-from chainer_lstm.kernels.engines.engine import Gradients, Layer, Noise, Shape, Weights
+from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise, Shape, Weights
 
 _FEW_STEPS = 3  # for which packing the weights does not pay
 
@@ -53,7 +53,7 @@ class NativeEngine(CompiledEngine):
         x: Optional[Array],
         state: Any,
         weights: Weights,
-        noise: Noise = (),
+        noise: Noise = NOTHING,
         gates: Optional[Array] = None,
     ) -> tuple[Array, Any]:
         if not is_compiled(cell):
@@ -68,7 +68,7 @@ class NativeEngine(CompiledEngine):
         new = list(state)
         for k in plan.writes:
             new[k] = numpy.empty(like.shape, like.dtype)
-        sizes = like.shape if x is None else (*like.shape, x.shape[-1])
+        sizes = (*like.shape, 0 if x is None else x.shape[-1])
         get = state.__getitem__, weights.get, {'x': x, 'gates': gates}.get, new.__getitem__
         arrays = [get[source](key) for source, key in plan.forward]
         self._kernel(plan.forward_name, like.dtype)(sizes, *arrays)
@@ -99,9 +99,7 @@ class NativeEngine(CompiledEngine):
         gx = None
         if 'W' in weights:
             gx = numpy.empty((like.shape[0], weights['W'].shape[-1]), like.dtype)
-        sizes = like.shape
-        if stage is cell.stages[0]:
-            sizes = (*like.shape, 0 if gx is None else gx.shape[1])
+        sizes = (*like.shape, 0 if gx is None else gx.shape[1])
         named = {'gates': gates, 'gpre': gpre, 'gx': gx}
         get = (
             state.__getitem__,
@@ -143,7 +141,7 @@ class NativeEngine(CompiledEngine):
         units, dtype = states[-1].shape[1], states[-1].dtype
         gates = numpy.empty((rows.total, len(layer.cell.gates) * units), dtype) if keep else None
         named = {'x': layer.x, 'gates': gates, **states._asdict()}
-        self._sequence('forward', layer, (layer.x.shape[1],), named)
+        self._sequence('forward', layer, named)
         return gates
 
     def _backward(self, layer: Layer, gates: Array, gradients: Gradients) -> None:
@@ -152,15 +150,9 @@ class NativeEngine(CompiledEngine):
             output = numpy.asarray(output, gates.dtype)
         named = {'gates': gates, f'g{layer.cell.states[-1]}': output, **layer.states._asdict()}
         named.update((f'g{name}_last', gradient) for name, gradient in last.items())
-        self._sequence('backward', layer, (), named)
+        self._sequence('backward', layer, named)
 
-    def _sequence(
-        self,
-        direction: str,
-        layer: Layer,
-        inputs: tuple[int, ...],
-        named: Mapping[str, Optional[Array]],
-    ) -> None:
+    def _sequence(self, direction: str, layer: Layer, named: Mapping[str, Optional[Array]]) -> None:
         """Call the kernel of all steps with arrays by the names of its arguments."""
         rows, h = layer.rows, layer.states[-1]
         if not (rows.total and h.size):
@@ -168,9 +160,9 @@ class NativeEngine(CompiledEngine):
         name = f'{layer.cell.name}_sequence_{direction}'
         start, n = rows.table
         named = {**layer.weights, 'start': start, 'n': n, **named}
-        sizes = len(rows.steps), rows.batch, h.shape[1], *inputs, rows.total
+        widths, where = (h.shape[1], layer.x.shape[1]), (rows.total, rows.first, rows.initial)
         arrays = map(named.get, boundary.KERNELS[name].names)
-        self._kernel(name, h.dtype)((*sizes, rows.first, rows.initial), *arrays)
+        self._kernel(name, h.dtype)((len(rows.steps), rows.batch, *widths, *where), *arrays)
 
     def _product(
         self, a: Array, b: Array, bias: Optional[Array], out: Optional[Array] = None

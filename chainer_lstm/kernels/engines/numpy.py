@@ -11,7 +11,15 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage
 from chainer_lstm.cells.cell import Names
 from chainer_lstm.kernels import products, sequence
-from chainer_lstm.kernels.engines.engine import Gradients, Layer, Noise, Part, Shape, Weights
+from chainer_lstm.kernels.engines.engine import (
+    NOTHING,
+    Gradients,
+    Layer,
+    Noise,
+    Part,
+    Shape,
+    Weights,
+)
 
 _BLOCK = 2**18  # scores at a time: they stay in the cache
 _FEW_ROWS = 128  # of which OpenBLAS computes W xᵀ in two thirds of the time of x Wᵀ
@@ -63,12 +71,18 @@ class NumpyEngine:
         stage: Stage,
         parts: Sequence[Part],
         state: Any,
-        noise: Noise = (),
+        more: Noise = NOTHING,
         gates: Optional[Array] = None,
         new: Any = None,
     ) -> tuple[Array, Any]:
-        values = products.gates_of(cell, [Part(_wide(value), names) for value, names in parts])
-        activated, found = stage.forward(self.xp, values, _wide_state(state), *noise)
+        before, more = _wide_state(state), {name: _wide(x) for name, x in more.items()}
+        added = products.diagonal_parts(stage, before, more)
+        values = products.gates_of(
+            cell, [*(Part(_wide(value), names) for value, names in parts), *added]
+        )
+        activated, found = stage.forward(
+            self.xp, values, before, **products.arguments(cell, stage, more)
+        )
         dtype = parts[0].value.dtype
         first = stage is cell.stages[0]
         if gates is not None:
@@ -93,7 +107,7 @@ class NumpyEngine:
         state: Any,
         new: Any,
         gradients: Any,
-        noise: Noise,
+        more: Noise,
         gpre: Array,
         out: Any = None,
     ) -> Any:
@@ -102,13 +116,24 @@ class NumpyEngine:
         activated = _wide(gates)
         values = cell.Gates(*(activated[:, g::count] for g in range(count)))
         given = cell.State(*(0 if g is None else g for g in _wide_state(gradients)))
+        more = {name: _wide(x) for name, x in more.items()}
         found, before = stage.backward(
-            self.xp, values, _wide_state(state), _wide_state(new), given, *noise
+            self.xp,
+            values,
+            _wide_state(state),
+            _wide_state(new),
+            given,
+            **products.arguments(cell, stage, more),
         )
         method = f'{cell.name}: backward'
-        for name, gradient in _returned(method, stage.gates, found, values[0]).items():
+        of_gates = _returned(method, stage.gates, found, values[0])
+        for name, gradient in of_gates.items():
             gpre[:, cell.gates.index(name) :: count] = gradient
         states = _states(method, stage.reads, before, values[0])
+        for product in products.diagonal(stage):
+            if product.weight in more:
+                gradient = of_gates[product.gates[0]] * more[product.weight]
+                states[product.state] = gradient + states.get(product.state, 0)
         return _written(cell.State(), states, out, dtype)
 
     def step_forward(
@@ -118,7 +143,7 @@ class NumpyEngine:
         x: Optional[Array],
         state: Any,
         weights: Weights,
-        noise: Noise = (),
+        noise: Noise = NOTHING,
         gates: Optional[Array] = None,
     ) -> tuple[Array, Any]:
         if x is not None:
@@ -127,8 +152,9 @@ class NumpyEngine:
         else:
             assert gates is not None
             parts = [Part(gates, cell.gates)]
-        parts += products.parts_of(self, stage, state, weights)
-        return self.stage_forward(cell, stage, parts, state, noise)
+        parts += products.parts_of(self, stage, state, weights, noise)
+        more = {**noise, **products.vectors(stage, weights)}
+        return self.stage_forward(cell, stage, parts, state, more)
 
     def step_backward(
         self,
@@ -142,11 +168,12 @@ class NumpyEngine:
         noise: Noise,
         gpre: Array,
     ) -> tuple[Optional[Array], Any]:
-        found = self.stage_backward(cell, stage, gates, state, new, gradients, noise, gpre)
+        more = {**noise, **products.vectors(stage, weights)}
+        found = self.stage_backward(cell, stage, gates, state, new, gradients, more, gpre)
         gx = None
         if 'W' in weights:
             gx = self.matmul(products.columns(gpre, cell.gates, cell.inputs), weights['W'])
-        return gx, products.add_gradients(self, cell, stage, gpre, found, weights)
+        return gx, products.add_gradients(self, cell, stage, gpre, found, weights, noise)
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         return False

@@ -12,7 +12,6 @@ import ctypes
 import functools
 import os
 import pathlib
-import struct
 import warnings
 from collections.abc import Callable
 from importlib import machinery
@@ -73,7 +72,7 @@ def mismatch(found: Any) -> Optional[str]:
         if _text(found, 'chainer_lstm_cell', cell.name) != boundary.description(cell):
             return _other_version(f'the cell {cell.name} is another')
     for name, kernel in boundary.KERNELS.items():
-        if _text(found, 'chainer_lstm_arguments', name) != kernel.declarations:
+        if _text(found, 'chainer_lstm_arguments', name) != kernel.text:
             return _other_version(f'{name} has other arguments')
     return None
 
@@ -133,9 +132,7 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
         )
     function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p)(found)
     expected = boundary.KERNELS[name]
-    pack = struct.Struct(
-        '@' + ''.join('P' if '*' in member else 'n' for member in expected.members)
-    ).pack
+    pack = expected.layout.pack
 
     def call(sizes: tuple[int, ...], *arrays: Any) -> None:
         boundary.check(expected, dtype, sizes, arrays)

@@ -27,30 +27,28 @@ void compute(const Exponentials<T>& k) {
 template <typename T, typename Cell, int S>
 void compute(const StageForward<T, Cell, S>& k) {
     constexpr int G = Cell::gates;
-    const Results<T, Cell, S>& to = k.results;
     ThreadPool::run(work_of_a_unit * k.batch * k.units, [&](Worker& worker) {
         if (S > 0) {  // without a bias: all units are as if of one row
             const Share mine(k.batch * k.units, lanes<T>, worker);
-            return forward_row<Cell, S, T>(mine.first, mine.last, {to.gates}, k.products, k.before,
-                                           to.gates, to.now);
+            return forward_row<Cell, S, T>(mine.first, mine.last, {k.gates}, k.products, k.before,
+                                           k.gates, k.now);
         }
         const isize end = worker.end(k.batch);
         for (isize r = worker.begin(k.batch); r < end; r++) {
             const isize u = r * k.units;
             const Summands<T> sum{k.xw + G * u, k.hu ? k.hu + G * u : k.hu, k.b};
-            forward_row<Cell, S, T>(0, k.units, sum, k.products + u, k.before + u, to.gates + G * u,
-                                    to.now + u);
+            forward_row<Cell, S, T>(0, k.units, sum, k.products + u, k.before + u, k.gates + G * u,
+                                    k.now + u);
         }
     });
 }
 
 template <typename T, typename Cell, int S>
 void compute(const StageBackward<T, Cell, S>& k) {
-    const Saved<T, Cell, S>& saved = k.saved;
     ThreadPool::run(work_of_a_unit * k.batch * k.units, [&](Worker& worker) {
         const Share mine(k.batch * k.units, lanes<T>, worker);
-        backward_row<Cell, S, T>(mine.first, mine.last, saved.gates, saved.before, saved.now,
-                                 saved.gradients, nullptr, k.gpre, k.out);
+        backward_row<Cell, S, T>(mine.first, mine.last, k.gates, k.before, k.now, k.gradients,
+                                 nullptr, k.gpre, k.out);
     });
 }
 
@@ -60,14 +58,14 @@ template <typename T, typename Cell, int S, typename F>
 void each_product_of_step(const StepForward<T, Cell, S>& k, T* to_one, const F& f) {
     typedef Stage<Cell, S> Stage;
     const isize H = k.units;
-    if (S == 0) f(k.inputs, Matrix<const T>(k.x), k.W, k.b, k.results.gates, Cell::gates);
+    if (S == 0) f(k.inputs, Matrix<const T>(k.x), k.W, k.b, k.gates, Cell::gates);
     each_product<Cell, S>([&](auto w, auto state, auto gate) {
         const Matrix<const T> dense{k.before[state], H, 1};
         const bool alone = Stage::alone >> state & 1;
         if (k.weights[w])
             f(H, alone ? Matrix<const T>(k.alone[state]) : dense, k.weights[w],
               static_cast<const T*>(nullptr),
-              gate == all_gates ? k.results.gates : to_one + Stage::place(w) * k.batch * H,
+              gate == all_gates ? k.gates : to_one + Stage::place(w) * k.batch * H,
               gates_of<Cell>(w));
     });
 }
@@ -83,9 +81,9 @@ void compute(const StepForward<T, Cell, S>& k) {
         [&](auto w) { products[w] = to_one + Stage<Cell, S>::place(w) * batch * H; });
     const auto each = [&](const auto& f) { each_product_of_step(k, to_one, f); };
     const auto activate = [&](isize r, isize first, isize last) {
-        T* const gates = k.results.gates + r * G * H;
+        T* const gates = k.gates + r * G * H;
         forward_row<Cell, S, T>(first, last, {gates}, products + r * H, k.before + r * H, gates,
-                                k.results.now + r * H);
+                                k.now + r * H);
     };
 
     bool streamed = true;
@@ -102,14 +100,14 @@ void compute(const StepForward<T, Cell, S>& k) {
                 const isize first = gates * mine.first, last = gates * mine.last;
                 for (isize r = 0; bias && r < batch; r++)
                     std::memcpy(to + r * G * H + first, bias + first, (last - first) * sizeof(T));
-                const bool add = to == k.results.gates;
+                const bool add = to == k.gates;
                 stream_columns<T>(batch, gates * H, K, a, {weight, 1, K}, add, to, first, last);
             });
             for (isize r = 0; r < batch; r++) activate(r, mine.first, mine.last);
         });
     }
     each([&](isize K, auto a, const T* weight, const T* bias, T* to, isize gates) {
-        const bool add = to == k.results.gates && !bias;
+        const bool add = to == k.gates && !bias;
         product<T>(batch, gates * H, K, a, {weight, 1, K}, bias, add, to);
     });
     ThreadPool::run(work_of_a_unit * batch * H, [&](Worker& worker) {
@@ -137,18 +135,18 @@ void compute(const StepBackward<T, Cell, S>& k) {
     if (work > 0 && is_streamed(batch, N, gpre, {k.W, k.inputs, 1})) {
         ThreadPool::run(work, [&](Worker& worker) {
             const Share mine(H, lanes<T>, worker);
-            const Saved<T, Cell, S>& saved = k.saved;
             for (isize u = 0; u < batch * H; u += H)
-                backward_row<Cell, S, T>(mine.first, mine.last, saved.gates + G * u,
-                                         saved.before + u, saved.now + u, saved.gradients + u,
-                                         nullptr, k.gpre + G * u, k.out + u);
+                backward_row<Cell, S, T>(mine.first, mine.last, k.gates + G * u, k.before + u,
+                                         k.now + u, k.gradients + u, nullptr, k.gpre + G * u,
+                                         k.out + u);
             worker.barrier();
             each_to_all([&](isize columns, const T* weight, T* to, bool add) {
                 stream_part<T>(worker, batch, columns, N, gpre, {weight, columns, 1}, add, to);
             });
         });
     } else {
-        compute(StageBackward<T, Cell, S>{batch, H, k.saved, k.gpre, k.out});
+        compute(StageBackward<T, Cell, S>{batch, H, k.gates, k.before, k.now, k.gradients, k.gpre,
+                                          k.out});
         each_to_all([&](isize columns, const T* weight, T* to, bool add) {
             product<T>(batch, columns, N, gpre, {weight, columns, 1}, nullptr, add, to);
         });
@@ -168,8 +166,8 @@ template <typename Arguments>
 int entry(const void* packed) {
     const FlushDenormals flush;
     Arguments arguments;
-    Reader reader(packed);
-    arguments.visit(reader);
+    static_assert(std::is_trivially_copyable<Arguments>::value, "copied from Python's bytes");
+    std::memcpy(&arguments, packed, sizeof arguments);
     try {
         compute(arguments);
         return 0;

@@ -37,44 +37,6 @@ const InstructionSet sets[] = {
 };
 constexpr int count = sizeof(sets) / sizeof(sets[0]);
 
-// the index-th of names such as "a, i, f, o"
-std::string word(const std::string& names, int index) {
-    std::size_t begin = 0;
-    for (; index > 0; index--) begin = names.find(", ", begin) + 2;
-    return names.substr(begin, names.find(", ", begin) - begin);
-}
-
-// The declarations of arguments, as boundary.Kernel.declarations; visits them.
-struct Declarations {
-    std::string text;
-
-    void add(const char* kind, const SIMD::Name& name, const char* more = "") {
-        std::string declared = name.before + word(name.list, name.index) + name.after + more;
-        for (char& letter : declared)
-            if (name.lower && 'A' <= letter && letter <= 'Z') letter += 'a' - 'A';
-        text += (text.empty() ? "" : " ") + (kind + declared) + ";";
-    }
-
-    void add(const SIMD::Name& name, const isize&) { add("isize ", name); }
-    void add(const SIMD::Name& name, float*) { add("T *", name); }
-    void add(const SIMD::Name& name, const float*) { add("const T *", name); }
-    void add(const SIMD::Name& name, const index64*) { add("const index64 *", name); }
-    void add(const SIMD::Name& name, const SIMD::Rows<float>& rows) {
-        add(name, rows.data);
-        add("isize ", name, "_row");
-    }
-    void add(const SIMD::Name& name, const SIMD::Matrix<const float>& matrix) {
-        add(name, SIMD::Rows<float>{matrix.data, matrix.row});
-        add("isize ", name, "_col");
-    }
-
-    template <typename X>
-    Declarations& operator()(const SIMD::Name& name, X& argument) {
-        add(name, argument);
-        return *this;
-    }
-};
-
 // A stage, with its sets as numbers whose bits are members.
 template <typename Stage>
 std::string description() {
@@ -108,17 +70,13 @@ const char* chainer_lstm_instruction_set(int k) {
     return nullptr;
 }
 
-// the declarations of a kernel's arguments, or null; valid until the next call
+// the declarations of a kernel's arguments, or null
 const char* chainer_lstm_arguments(const char* kernel) {
-    static std::string text;
-    text.clear();
+    const char* text = nullptr;
     SIMD::each_kernel<float>([&](const char* name, auto arguments) {
-        if (std::strcmp(name, kernel)) return;
-        Declarations declarations;
-        arguments.visit(declarations);
-        text = declarations.text;
+        if (!std::strcmp(name, kernel)) text = decltype(arguments)::text;
     });
-    return text.empty() ? nullptr : text.c_str();
+    return text;
 }
 
 // the description of a cell, or null; valid until the next call

@@ -37,7 +37,8 @@ struct Part {
     Share units;
     isize first_row, last_row;
 
-    Part(const Sequence<T, Cell>& s, isize step, const Worker& w)
+    template <typename Sequence>
+    Part(const Sequence& s, isize step, const Worker& w)
         : by_rows(w.count > 1 && s.batch >= tile_rows * w.count &&
                   Cell::gates * s.units * s.units * isize(sizeof(T)) <= weights_in_cache),
           units(s.units, step, by_rows ? Worker{0, 1} : w),
@@ -70,7 +71,8 @@ struct Part {
 
 private:
     // the first row of thread `id`, such that all threads have as many rows, counted over all steps
-    static isize row(const Sequence<T, Cell>& s, const Worker& w, isize id) {
+    template <typename Sequence>
+    static isize row(const Sequence& s, const Worker& w, isize id) {
         const auto rows_before = [&](isize r) {
             isize rows = 0;
             for (isize k = 0; k < s.steps; k++) rows += std::min<isize>(s.n[k], r);
@@ -89,15 +91,15 @@ private:
 };
 
 // The row of a buffer that is before row r of step k.
-template <typename T, typename Cell>
-isize row_before(const Sequence<T, Cell>& s, isize k, isize r) {
+template <typename Sequence>
+isize row_before(const Sequence& s, isize k, isize r) {
     return k && r < s.n[k - 1] ? s.first + s.start[k - 1] + r : s.initial + r;
 }
 
 // The rows before rows [top, end) of step k lie in at most two places: f(r, rows, at) for those
 // from r on, which lie in a buffer from row `at` on.
-template <typename T, typename Cell, typename F>
-void each_run_before(const Sequence<T, Cell>& s, isize k, isize top, isize end, const F& f) {
+template <typename Sequence, typename F>
+void each_run_before(const Sequence& s, isize k, isize top, isize end, const F& f) {
     const isize known = k ? std::min<isize>(s.n[k - 1], end) : 0;
     if (top < known) f(top, known - top, s.first + s.start[k - 1] + top);
     top = std::max(top, known);
@@ -105,10 +107,9 @@ void each_run_before(const Sequence<T, Cell>& s, isize k, isize top, isize end, 
 }
 
 // Floating point operations of one step: that is what threads are woken for.
-template <typename T, typename Cell>
-double work_of_a_step(const Sequence<T, Cell>& s) {
-    return 2.0 * Cell::gates * s.rows * s.units * (s.units + s.inputs) /
-           std::max<isize>(s.steps, 1);
+template <typename Cell, typename Sequence>
+double work_of_a_step(const Sequence& s, isize columns) {
+    return 2.0 * Cell::gates * s.rows * s.units * columns / std::max<isize>(s.steps, 1);
 }
 
 // The packed weights of the products of a cell: {pack(w)...}.
@@ -291,7 +292,7 @@ private:
 template <typename T, typename Cell>
 void compute(const SequenceForward<T, Cell>& s) {
     const ForwardMemory<T, Cell> memory(s);
-    ThreadPool::run(work_of_a_step(s),
+    ThreadPool::run(work_of_a_step<Cell>(s, s.units + s.inputs),
                     [&](Worker& worker) { ForwardThread<T, Cell>(s, memory, worker).run(); });
 }
 
@@ -360,7 +361,7 @@ private:
     // The gates of the stage become gradients before activation, in place.
     template <int S>
     void differentiate(isize k, isize top, isize end) {
-        const Rows<T>& output = s.output[h];
+        const Rows<const T>& output = s.output;
         for (isize r = top; r < end; r++) {
             T* const gates = s.gates + (s.start[k] + r) * G * H;
             const isize row = s.first + s.start[k] + r;
@@ -395,7 +396,7 @@ void compute(const SequenceBackward<T, Cell>& s) {
     Arena<T> arena(gates_of_all<Cell>() * H * padded);
     Weights<Cell, T> memory;
     for (int w = 0; w < Cell::weights; w++) memory[w] = arena.take(gates_of<Cell>(w) * H * padded);
-    ThreadPool::run(work_of_a_step(s),
+    ThreadPool::run(work_of_a_step<Cell>(s, H),
                     [&](Worker& worker) { BackwardThread<T, Cell>(s, memory, worker).run(); });
 }
 
