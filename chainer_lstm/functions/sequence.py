@@ -51,7 +51,7 @@ def apply(
     units = of_states[-1][-1] if of_states[-1] else 0
     names = state_names(plan.cell)
     # in Chainer's order, h first
-    checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, units)
+    checks.states(names[::-1], of_states[::-1], outer, plan.packing.least, units)
     check_weights(plan, shapes, arrays[count].shape[-1], units)
     node = SequenceNode(plan, len(xs))
     outputs = node.composed(inputs) if is_static(plan.cell) else node.apply(tuple(inputs))

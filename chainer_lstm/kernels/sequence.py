@@ -76,9 +76,9 @@ def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any
         start, n = rows.steps[k]
         now = slice(start, start + n)
         room = cell.State(*(g[:n] for g in last))
-        if gradients.output is not None:
-            h = room[-1]
-            h += gradients.output[now]
+        for gradient, output in zip(room, gradients.output):
+            if output is not None:
+                gradient += output[now]
         _step_backward(e, layer, gates[now], k, room)
     return last
 

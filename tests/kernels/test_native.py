@@ -149,7 +149,9 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     scale = 2 * units**-0.5
     weights = {n: draw(*shape, scale=scale) for n, shape in cell.shapes(width, units).items()}
     output = draw(total, 2 * units)[:, :units]  # a part of rows
-    gradients = Gradients(output, cell.State(*(draw(batch, units) for _ in cell.states)))
+    gradients = Gradients(
+        cell.State(h=output), cell.State(*(draw(batch, units) for _ in cell.states))
+    )
     layer, other = (sequence.layer_of(numpy, cell, weights, rows, x, initial) for _ in range(2))
     (gates,) = engine.sequence_forward([layer], keep=True)
     engine.sequence_forward([other], keep=False)
