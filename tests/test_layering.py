@@ -75,6 +75,18 @@ VARIANT = {
     'links/zoneout.py',
 }
 
+# the files that may name the LSTMs over trees
+TREES_LSTM = {
+    'cells/tree.py',
+    'functions/tree_lstm.py',
+    'functions/trees.py',
+    'functions/__init__.py',
+    'links/trees.py',
+    'links/__init__.py',
+    'installation.py',
+    'compat/moved.py',  # the names that they had in Chainer
+}
+
 
 def modules(root):
     """Return the tree of each module by its name in the package; '' is the package itself."""
@@ -247,6 +259,16 @@ def test_files_that_name_a_cell(name, files, most):
     }
     assert len(files) <= most
     assert found <= files
+
+
+def test_files_that_name_the_tree_lstms():
+    found = {
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob('*')
+        if file.suffix in ('.py', '.cu', '.cuh', '.cpp', '.hpp')
+        and re.search(r'tree_?lstm|\bslstm\b', file.read_text().lower())
+    }
+    assert found <= TREES_LSTM
 
 
 @pytest.mark.parametrize(

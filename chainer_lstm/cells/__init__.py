@@ -24,5 +24,7 @@ COMPILED = dict(CELLS)  # those that have a file <name>.cuh
 
 
 def is_compiled(cell: Cell) -> bool:
-    """Return whether a cell has compiled stages; a subclass of one that has is another cell."""
-    return COMPILED.get(cell.name) == cell
+    """Return whether a cell has compiled stages, projected or not; a subclass of one that has is
+    another cell.
+    """
+    return COMPILED.get(cell.name) == cell.unprojected

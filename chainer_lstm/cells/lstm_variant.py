@@ -80,6 +80,7 @@ class LSTMVariant(Cell):
             noise=('kept_c', 'kept_h') if any(self.zoneout) else (),
             sequence_noise=() if mask is None else (mask,),
         )
+        super().__post_init__()
 
     def _check(self) -> None:
         """Check the options, and make them hashable and comparable."""

@@ -129,25 +129,26 @@ def states(
     shapes: Sequence[tuple[int, ...]],
     layers: tuple[int, ...],
     least: int,
-    units: int,
+    widths: Sequence[int],
 ) -> None:
-    """Expect shapes (*layers, B, units) of states, with B at least so large.
+    """Expect shapes (*layers, B, width) of states, with B at least so large.
 
     Raises:
         ValueError: one is another.
     """
-    for name, shape in zip(names, shapes):
+    for name, shape, width in zip(names, shapes, widths):
         if (
             len(shape) != len(layers) + 2
             or shape[:-2] != layers
             or shape[-2] < least
-            or shape[-1] != units
+            or shape[-1] != width
         ):
-            expected = ', '.join(map(str, (*layers, f'at least {least}', units)))
+            expected = ', '.join(map(str, (*layers, f'at least {least}', width)))
             raise ValueError(f'expected {name} of shape ({expected}), got {shape}')
-    if any(shape != shapes[0] for shape in shapes):
+    if any(shape[:-1] != shapes[0][:-1] for shape in shapes):
         got = ' and '.join(map(str, shapes))
-        raise ValueError(f'expected {" and ".join(names)} of one shape, got {got}')
+        kind = 'shape' if len({*widths}) == 1 else 'number of rows'
+        raise ValueError(f'expected {" and ".join(names)} of one {kind}, got {got}')
 
 
 def same_dtype(convert: str, **two: Any) -> None:

@@ -48,10 +48,13 @@ def apply(
     of_states = [x.shape for x in arrays[:count]]
     plain = layers == 1 and not plan.form.stacked and all(len(s) == 2 for s in of_states)
     outer = () if plain else (layers,)
-    units = of_states[-1][-1] if of_states[-1] else 0
-    names = state_names(plan.cell)
+    cell = plan.cell
+    # without a projection the width of h, Chainer's first state; h of a projected cell has another
+    of_units = of_states[-1] if cell.projection is None else of_states[0]
+    units = of_units[-1] if of_units else 0
+    names, widths = state_names(cell), [cell.width(name, units) for name in cell.states]
     # in Chainer's order, h first
-    checks.states(names[::-1], of_states[::-1], outer, plan.packing.least, units)
+    checks.states(names[::-1], of_states[::-1], outer, plan.packing.least, widths[::-1])
     check_weights(plan, shapes, arrays[count].shape[-1], units)
     node = SequenceNode(plan, len(xs))
     outputs = node.composed(inputs) if is_static(plan.cell) else node.apply(tuple(inputs))

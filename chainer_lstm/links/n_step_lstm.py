@@ -12,12 +12,15 @@ import numpy
 from chainer.links.rnn.n_step_lstm import NStepLSTMBase
 from chainer.utils import argument, type_check
 
+from chainer_lstm import cells
 from chainer_lstm import initializers as ours
+from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import initializer
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.composed import Rearranging
 from chainer_lstm.functions.n_step_lstm import run
 from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.weights import n_step_weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_sequences, packing_of_steps
 from chainer_lstm.links.loading import CheckedLoading
 from chainer_lstm.links.parameters import reinitialize
@@ -25,6 +28,7 @@ from chainer_lstm.links.state import zeros
 
 Result = tuple[chainer.Variable, chainer.Variable, list[chainer.Variable]]
 _FORGET = 1  # w1, b1: the input matrix and bias of f
+_MATRICES = 9  # of a projected layer: w8 is the projection
 
 
 class _NStep(CheckedLoading, NStepLSTMBase):
@@ -38,6 +42,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
     direction: int
     out_size: int
     dropout: float
+    cell: Cell = cells.lstm
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         initialW: Any = None,
         initial_bias: Any = None,
         forget_bias_init: Any = None,
+        proj_size: Optional[int] = None,
         **kwargs: Any,
     ) -> None:
         n_layers, in_size, out_size = (
@@ -59,6 +65,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
                 ('out_size', out_size),
             )
         )
+        proj_size = checks.size('proj_size', proj_size, optional=True)
         checks.dropout(dropout, n_layers)
         for name, value in (
             ('initialW', initialW),
@@ -75,9 +82,35 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             initial_bias=initial_bias,
             **kwargs,
         )
+        if proj_size is not None:
+            self.cell = cells.LSTM(outputs=proj_size)
+            self._project(in_size, initialW)
         if forget_bias_init is not None:
             for b in self.bs:
                 reinitialize(b[_FORGET], initializer(forget_bias_init))
+
+    def _project(self, in_size: int, initialW: Any) -> None:
+        """Replace the matrices by those of a projected cell."""
+        form, outputs = n_step_weights_of(self.cell), self._width('h')
+        for k, layer in enumerate(self):
+            inputs = in_size if k < self.direction else self.direction * outputs
+            with layer.init_scope():
+                for j, shape in enumerate(form.shapes(inputs, self.out_size)[:_MATRICES]):
+                    setattr(layer, f'w{j}', chainer.Parameter(initializer(initialW), shape))
+        self._list_matrices()
+
+    def _list_matrices(self) -> None:
+        self.ws = [[getattr(layer, f'w{j}') for j in range(_MATRICES)] for layer in self]
+
+    def copy(self, mode: str = 'share') -> Any:
+        """As Chainer's."""
+        link = super().copy(mode)
+        if self.cell.projection is not None:
+            link._list_matrices()
+        return link
+
+    def _width(self, state: str) -> int:
+        return self.cell.width(state, self.out_size)
 
     def forward(
         self, hx: Optional[Input], cx: Optional[Input], xs: Sequence[Input], **kwargs: Any
@@ -93,7 +126,8 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         Returns:
             hy, cy (S, B, H), for both directions (2S, B, H), and ys with
             ys[k] (L_k, H), for both directions (L_k, 2H).  A sequence of
-            length 0 leaves its state.
+            length 0 leaves its state.  With ``proj_size`` hx, hy and ys have P
+            in place of H.
 
         Raises:
             ValueError: xs is empty, a shape does not fit, or an argument is one that Chainer no
@@ -107,11 +141,14 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             )
             argument.assert_kwargs_empty(kwargs)
         xs = self._sequences(xs)
-        hx, cx = self._state('hx', hx, xs), self._state('cx', cx, xs)
+        hx = self._state('hx', hx, xs, self._width('h'))
+        cx = self._state('cx', cx, xs, self._width('c'))
         packing = packing_of_sequences(tuple([len(x) for x in xs]))
         if type(self).rnn is not _NStep.rnn or 'rnn' in vars(self):
             return self._run_hook(hx, cx, xs, packing)
-        hy, cy, ys = run(packing, self.dropout, hx, cx, self.ws, self.bs, xs, self.direction)
+        hy, cy, ys = run(
+            packing, self.dropout, hx, cx, self.ws, self.bs, xs, self.direction, self.cell
+        )
         return hy, cy, list(ys)
 
     def _run_hook(self, hx: Any, cx: Any, xs: list[chainer.Variable], packing: Packing) -> Result:
@@ -125,7 +162,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         if packing.sizes:
             y = packing.unpack(xp, F.concat(ys, axis=0), ())
         else:
-            y = zeros(self, 0, self.direction * self.out_size, xs[0].dtype)
+            y = zeros(self, 0, self.direction * self._width('h'), xs[0].dtype)
         ends = numpy.cumsum([len(x) for x in xs])[:-1]
         ys = F.split_axis(y, ends, axis=0)
         hy, cy = (packing.end(xp, state, self.direction) for state in (hy, cy))
@@ -147,7 +184,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         if not len(xs):
             return chainer.as_variable(hx), chainer.as_variable(cx), ()
         packing = packing_of_steps(tuple([x.shape[0] for x in xs]), hx.shape[1])
-        return run(packing, dropout, hx, cx, ws, bs, xs, self.direction)
+        return run(packing, dropout, hx, cx, ws, bs, xs, self.direction, self.cell)
 
     def _sequences(self, xs: Sequence[Input]) -> list[chainer.Variable]:
         if not checks.sequence('xs', xs, 'sequences'):
@@ -168,12 +205,17 @@ class _NStep(CheckedLoading, NStepLSTMBase):
                 checks.same_dtype(f'xs[{k}]', **{f'xs[{k}]': x, 'bs[0][0]': self.bs[0][0]})
         return found
 
-    def _state(self, name: str, value: Any, xs: list[chainer.Variable]) -> chainer.Variable:
+    def _state(
+        self, name: str, value: Any, xs: list[chainer.Variable], width: int
+    ) -> chainer.Variable:
         """Return hx or cx with a row for each sequence."""
-        if value is None:
+        if value is None and width == self.out_size:
             return self.init_hx(xs)
+        shape = (self.n_layers * self.direction, len(xs), width)
+        if value is None:
+            with chainer.using_device(self.device):
+                return chainer.Variable(self.xp.zeros(shape, xs[0].dtype))
         value = checks.variable(name, value)
-        shape = (self.n_layers * self.direction, len(xs), self.out_size)
         if value.ndim != 3 or value.shape[::2] != shape[::2] or value.shape[1] < len(xs):
             raise ValueError(
                 f'expected {name} of shape {shape}, got {value.shape}: '
@@ -195,10 +237,12 @@ class NStepLSTM(_NStep, L.NStepLSTM):
         initial_bias: initializer of all biases.  Default: 0.
         forget_bias_init: initializer of b1, the input bias of f (its other
             bias, b5, is added to it).  Default: as initial_bias.
+        proj_size: P, to project h to (…, P), as in ``SequenceLSTM``.
 
     Attributes:
         ws, bs: for every layer eight weights (H, I) or (H, H) and eight
-            biases (H,), each four in the order i, f, a, o.
+            biases (H,), each four in the order i, f, a, o.  With ``proj_size`` the weights of h
+            are (H, P), and a ninth one, ``w8``, is the projection (P, H).
 
     Raises:
         TypeError: a size is not an integer, dropout of several layers no number, an initializer

@@ -5,6 +5,7 @@ Gluon and torch have them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Optional, Union
 
@@ -13,6 +14,7 @@ import chainer.functions as F
 import numpy
 
 from chainer_lstm import cells
+from chainer_lstm import initializers as ours
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.node import Input
@@ -57,10 +59,15 @@ class SequenceLSTM(SequenceState):
             ``StatelessLSTM``, for every layer and direction; ``forget_bias_init``
             for an LSTM only.
         cell: what each layer computes, see ``chainer_lstm.cells``.
+        proj_size: P, to project h (Sak et al., 2014): h = (o tanh(c)) Vᵀ.  Then h is (…, P) instead
+            of (…, H), the output (…, D * P), and later layers take D * P inputs.  Usually less
+            than H; recurrent weights are (4H, P), with fewer parameters and products.
 
     Attributes:
-        l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``, of another cell
-            ``CellWeights``.  They hold the weights and are not called themselves.
+        l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``, of another or of a
+            projected cell ``CellWeights``, such as ``l0/W``, ``l0/b``, ``l0/U`` (4H, P) and
+            ``l0/V`` (P, H).  They hold the weights and are not called themselves.
+        cell: as above, with ``outputs`` of ``proj_size``.
         cell_names: the names of these, index ``D * layer + direction``.
         directions: D.
         c0, h0: (S * D, H), 0 at first; only with ``learn_initial_state``.
@@ -72,7 +79,8 @@ class SequenceLSTM(SequenceState):
         TypeError: a size is not an integer, dropout no number, an initializer not callable, or
             ``cell`` no cell.
         ValueError: a size is not positive, dropout not in [0, 1), or ``forget_bias_init`` given
-            for a cell that is not the LSTM.
+            for a cell that is not the LSTM; or the cell reads h, other than by products, and cannot
+            be projected.
     """
 
     def __init__(
@@ -98,12 +106,19 @@ class SequenceLSTM(SequenceState):
         bias_init: Any = None,
         forget_bias_init: Any = None,
         cell: Cell = cells.lstm,
+        proj_size: Optional[int] = None,
     ) -> None:
         super().__init__()
         check_cell(cell)
-        if forget_bias_init is not None and cell != cells.lstm:
+        if proj_size is not None:
+            cell = dataclasses.replace(cell, outputs=checks.size('proj_size', proj_size))
+        if forget_bias_init is not None and cell.unprojected != cells.lstm:
             raise ValueError(f'expected forget_bias_init of the LSTM only, got it for {cell.name}')
         self.cell = cell
+        if cell.projection is not None and cell.unprojected == cells.lstm:
+            if forget_bias_init is None:
+                forget_bias_init = chainer.config.lstm_forget_bias
+            bias_init = ours.GateBias(bias_init, forget_bias_init)
         in_size = checks.size('in_size', in_size, optional=True)
         self.out_size = checks.size('out_size', out_size)
         self.n_layers = checks.size('n_layers', n_layers)
@@ -126,7 +141,7 @@ class SequenceLSTM(SequenceState):
         ]
         with self.init_scope():
             for k, name in enumerate(self.cell_names):
-                size = in_size if k < self.directions else self.directions * self.out_size
+                size = in_size if k < self.directions else self.directions * self._width('h')
                 inits = lateral_init, upward_init, bias_init
                 if cell == cells.lstm:
                     child: Any = StatelessLSTM(size, self.out_size, *inits, forget_bias_init)

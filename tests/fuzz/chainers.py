@@ -56,7 +56,7 @@ def gru_step(h_prev, x, W, b, U, d):
     return ((1 - z) * F.tanh(n + F.sigmoid(r + r_h) * m) + z * h_prev,)
 
 
-# (*states, x, *weights) -> states, by the name of the cell
+# (*states, x, *weights) -> states, by the name of the cell without a projection
 STEPS = {
     'lstm': lstm_step,
     'peephole': peephole_lstm_step,
@@ -65,8 +65,24 @@ STEPS = {
 }
 
 
+def projected(step):
+    """A step whose h is the product of its own with V, the last weight."""
+
+    def projected_step(*inputs):
+        c, m = step(*inputs[:-1])
+        return c, F.linear(m, inputs[-1])
+
+    return projected_step
+
+
+def step_of(cell):
+    """The step of a cell."""
+    found = STEPS[cell.name]
+    return found if cell.projection is None else projected(found)
+
+
 def step(cell, state, x, weights):
-    return cell.State(*STEPS[cell.name](*state, x, *weights))
+    return cell.State(*step_of(cell)(*state, x, *weights))
 
 
 def lstm_sequence(hx, cx, xs, weights, **options):
@@ -104,7 +120,7 @@ def _layer(cell, state, xs, weights):
     ys = []
     for x in xs:
         rows = [s[: len(x)] for s in state]
-        new = STEPS[cell.name](*rows, x, *weights)
+        new = step_of(cell)(*rows, x, *weights)
         state = [F.concat((y, s[len(x) :]), axis=0) for y, s in zip(new, state)]
         ys.append(new[-1])
     return state, ys
@@ -228,7 +244,7 @@ class CellOfWeights(chainer.Chain):
 
     def forward(self, *inputs):
         weights = [getattr(self, name) for name in self.cell.weights]
-        return STEPS[self.cell.name](*inputs, *weights)
+        return step_of(self.cell)(*inputs, *weights)
 
 
 class SequenceLSTM(chainer.Chain):
@@ -352,6 +368,57 @@ class RNNForLM(chainer.Chain):
         return h
 
 
+def tree_lstm(*inputs):
+    """Chainer's own has no second gradients."""
+    *cs, x = inputs
+    a, i, o, *fs = F.split_axis(x, 3 + len(cs), axis=1)
+    c = F.sigmoid(i) * F.tanh(a)
+    for f, child in zip(fs, cs):
+        c = c + F.sigmoid(f) * child
+    return c, F.sigmoid(o) * F.tanh(c)
+
+
+def slstm(c_prev1, c_prev2, x1, x2):
+    """Chainer's own fails where second gradients with respect to x1 or x2 are not needed."""
+    shape = (c_prev1.shape[0], c_prev1.shape[1], 4, *c_prev1.shape[2:])
+    (a1, i1, f1, o1), (a2, i2, f2, o2) = (F.separate(F.reshape(x, shape), axis=2) for x in (x1, x2))
+    c = F.sigmoid(i1) * F.tanh(a1) + F.sigmoid(i2) * F.tanh(a2)
+    c = c + F.sigmoid(f1) * c_prev1 + F.sigmoid(f2) * c_prev2
+    return c, F.sigmoid(o1 + o2) * F.tanh(c)
+
+
+class _Trees:
+    """Node by node; a leaf has no children, not some of zeros."""
+
+    def forward_trees(self, children, x):
+        c, h = {}, {}
+        while len(c) < len(children):
+            for n, kids in enumerate(children):
+                if n not in c and {*kids} <= {*c}:
+                    c[n], h[n] = self._node(
+                        [c[k] for k in kids], [h[k] for k in kids], x[n : n + 1]
+                    )
+        return [F.concat([state[n] for n in range(len(children))], axis=0) for state in (c, h)]
+
+
+class ChildSumTreeLSTM(_Trees, L.ChildSumTreeLSTM):
+    def _node(self, cs, hs, x):
+        x = self.W_x(x)
+        aio, f = x[:, : 3 * self.state_size], x[:, 3 * self.state_size :]
+        if hs:
+            aio = aio + self.W_h_aio(sum(hs[1:], hs[0]))
+        return tree_lstm(*cs, F.concat([aio, *(f + self.W_h_f(h) for h in hs)], axis=1))
+
+
+class NaryTreeLSTM(_Trees, L.NaryTreeLSTM):
+    def _node(self, cs, hs, x):
+        x = self.W_x(x)
+        for k, h in enumerate(hs):
+            x = x + self[f'W_h{k + 1}'](h)
+        zeros = [numpy.zeros((1, self.state_size))] * (self.n_ary - len(cs))
+        return tree_lstm(*cs, *zeros, x)
+
+
 functions = types.SimpleNamespace(
     lstm=F.lstm,
     lstm_step=lstm_step,
@@ -363,9 +430,13 @@ functions = types.SimpleNamespace(
     n_step_bilstm=F.n_step_bilstm,
     linear=F.linear,
     softmax_cross_entropy=softmax_cross_entropy,
+    tree_lstm=tree_lstm,
+    slstm=slstm,
 )
 links = types.SimpleNamespace(
     LSTM=LSTM,
+    ChildSumTreeLSTM=ChildSumTreeLSTM,
+    NaryTreeLSTM=NaryTreeLSTM,
     StatelessLSTM=L.StatelessLSTM,
     StatefulPeepholeLSTM=StatefulPeepholeLSTM,
     NStepLSTM=NStepLSTM,

@@ -56,7 +56,7 @@ class NativeEngine(CompiledEngine):
         noise: Noise = NOTHING,
         gates: Optional[Array] = None,
     ) -> tuple[Array, Any]:
-        if not is_compiled(cell):
+        if not is_compiled(cell) or cell.projection is not None:
             return super().step_forward(cell, stage, x, state, weights, noise, gates)
         plan = _plan(cell, stage)
         like = state[plan.reads[0]]
@@ -86,7 +86,7 @@ class NativeEngine(CompiledEngine):
         noise: Noise,
         gpre: Array,
     ) -> tuple[Optional[Array], Any]:
-        if not is_compiled(cell):
+        if not is_compiled(cell) or cell.projection is not None:
             return super().step_backward(
                 cell, stage, gates, state, new, gradients, weights, noise, gpre
             )
@@ -114,7 +114,12 @@ class NativeEngine(CompiledEngine):
         return gx, cell.State(*found)
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
-        return is_compiled(cell) and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
+        return (
+            is_compiled(cell)
+            and cell.projection is None
+            and numpy.dtype(dtype).char in 'fd'
+            and shape.steps > _FEW_STEPS
+        )
 
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         if not self._runs(layers, 'forward'):
