@@ -107,7 +107,21 @@ def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors, noise=None):
     return c, h
 
 
-# (*states, x, *weights) -> states, by the name of the cell
+def projected(step):
+    """A step whose h = V m of the m (B, H) that another computes; V (P, H) is the last weight."""
+
+    def projected_step(*inputs):
+        c, m = step(*inputs[:-1])
+        (V,) = _wide(inputs[-1])
+        h = numpy.zeros((len(m), len(V)))
+        for row, output in numpy.ndindex(*h.shape):
+            h[row, output] = sum(V[output, unit] * m[row, unit] for unit in range(m.shape[1]))
+        return c, h
+
+    return projected_step
+
+
+# (*states, x, *weights) -> states, by the name of the cell without a projection
 STEPS = {
     'lstm': lstm_step,
     'peephole': peephole_step,
@@ -116,11 +130,13 @@ STEPS = {
 }
 
 
-def step_of(cell):
-    """Return the step of a cell; that of one with options takes noise too, by name."""
-    if cell.name in STEPS:
-        return STEPS[cell.name]
-    return functools.partial(variant_step, dataclasses.asdict(cell))
+def step_of(cell, name=None):
+    """The step of a cell, of another name in ``STEPS`` if given; that of one with options takes
+    noise too, by name.
+    """
+    options = functools.partial(variant_step, dataclasses.asdict(cell))
+    step = STEPS.get(name or cell.name, options)
+    return step if cell.projection is None else projected(step)
 
 
 def n_step(hx, cx, ws, bs, xs, directions=1):
@@ -128,7 +144,8 @@ def n_step(hx, cx, ws, bs, xs, directions=1):
 
     hx, cx (S * directions, B, H), xs[k] (L_k, I) -> hy, cy, ys with ys[k]
     (L_k, H * directions).  ws, bs: the matrices and biases of a layer and
-    direction in the order i, f, a, o for the input, then for h.
+    direction in the order i, f, a, o for the input, then for h; a ninth matrix
+    is a projection.
     """
     hy, cy = _wide(hx.copy(), cx.copy())
     ys = []
@@ -154,10 +171,11 @@ def n_step(hx, cx, ws, bs, xs, directions=1):
 def _sequence(h, c, w, b, x):
     """h, c (H,), x (L, I) -> h, c after the last step, all h (L, H)."""
     hs = numpy.zeros((len(x), len(h)))
+    V = w[8] if len(w) > 8 else numpy.eye(len(h))
     for t in range(len(x)):
         i, f, a, o = (w[g] @ x[t] + w[4 + g] @ h + b[g] + b[4 + g] for g in range(4))
         c = numpy.tanh(a) * sigmoid(i) + c * sigmoid(f)
-        h = hs[t] = numpy.tanh(c) * sigmoid(o)
+        h = hs[t] = V @ (numpy.tanh(c) * sigmoid(o))
     return h, c, hs
 
 
@@ -169,3 +187,52 @@ def _pre(h_prev, x, W, b, U):
 
 def _wide(*arrays):
     return [numpy.asarray(x).astype(numpy.float64) for x in arrays]
+
+
+def tree_node(cs, aio, fs):
+    """c, h of a node of a tree: cs and fs of the children (H,), aio (3H,), before activation."""
+    a, i, o = numpy.split(aio, 3)
+    c = sigmoid(i) * numpy.tanh(a) + sum(sigmoid(f) * c for f, c in zip(fs, cs))
+    return c, sigmoid(o) * numpy.tanh(c)
+
+
+def child_sum_trees(children, x, W, b, U_aio, U_f):
+    """c, h (N, H) of all nodes of trees by recursion, child-sum."""
+
+    def node(n, c, h):
+        width = len(U_aio)
+        pre = W @ x[n] + b
+        hs = [h[k] for k in children[n]]
+        aio = pre[:width] + U_aio @ sum(hs, numpy.zeros(len(U_f)))
+        return tree_node([c[k] for k in children[n]], aio, [pre[width:] + U_f @ y for y in hs])
+
+    return _trees(children, node)
+
+
+def n_ary_trees(children, x, W, b, *Us):
+    """The same, N-ary; a child that is missing is None."""
+
+    def node(n, c, h):
+        units = Us[0].shape[1]
+        kids = [*children[n], *[None] * (len(Us) - len(children[n]))] if children[n] else []
+        pre = W @ x[n] + b + sum(U @ h[k] for U, k in zip(Us, kids) if k is not None)
+        fs = numpy.split(pre[3 * units :], len(Us))
+        known = [(c[k], f) for k, f in zip(kids, fs) if k is not None]
+        return tree_node([c for c, _ in known], pre[: 3 * units], [f for _, f in known])
+
+    return _trees(children, node)
+
+
+def _trees(children, node):
+    c, h = {}, {}
+
+    def visit(n):
+        if n not in c:
+            for k in children[n]:
+                if k is not None:
+                    visit(k)
+            c[n], h[n] = node(n, c, h)
+
+    for n in range(len(children)):
+        visit(n)
+    return [numpy.stack([state[n] for n in range(len(children))]) for state in (c, h)]

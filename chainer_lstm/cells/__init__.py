@@ -36,5 +36,7 @@ COMPILED: dict[str, Cell] = {
 
 
 def is_compiled(cell: Cell) -> bool:
-    """Return whether a cell has compiled stages; a subclass of one that has is another cell."""
+    """Return whether a cell has compiled stages, projected or not; a subclass of one that has is
+    another cell.
+    """
     return type(COMPILED.get(cell.name)) is type(cell)

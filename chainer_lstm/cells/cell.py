@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Optional
@@ -99,6 +100,10 @@ class Cell(_Frozen):
     ``inputs``: gate g of unit u is row G u + g.  States (B, H) enter by ``products`` and in
     ``forward``.  The last state, by name h, is the output.
 
+    Any cell whose array code does not read h can be projected (Sak et al., 2014), as by
+    ``LSTM(outputs=P)``: with m (B, H) for the h that ``forward`` computes, h = m Vᵀ (B, P), of a
+    further weight ``V`` (P, H).  ``backward`` gets the gradient with respect to m.
+
     ``forward`` and ``backward`` are written in functions and operators that ``xp`` (NumPy, CuPy and
     ``chainer.functions``) shares.  Gates and states are named tuples of arrays (B, H): ``gates.f``,
     ``before.c``.  ``State`` is that of the states; a state that is left out is None.
@@ -112,6 +117,9 @@ class Cell(_Frozen):
 
     Hyperparameters are fields: a subclass that has some is a frozen dataclass itself.  Where the
     attributes below depend on them, ``__post_init__`` gives them to ``declare``.
+
+    Args:
+        outputs: P, the width of a projected h, or None for H.
 
     Attributes:
         name: of the cell, a word.
@@ -128,7 +136,14 @@ class Cell(_Frozen):
             ``draw_sequence``.
         numbers: the hyperparameters that a compiled form reads, by name: first those that stand
             for each of ``noise`` in evaluation.
+        forget: the gate whose bias links begin with ``chainer.config.lstm_forget_bias``, or None.
+
+    Raises:
+        TypeError: ``outputs`` is not an integer.
+        ValueError: ``outputs`` is not positive, or the array code reads h.
     """
+
+    outputs: Optional[int] = dataclasses.field(default=None, kw_only=True)
 
     name: ClassVar[str]
     gates: ClassVar[Names]
@@ -138,6 +153,7 @@ class Cell(_Frozen):
     reads: ClassVar[Names] = ()
     needs: ClassVar[Names] = ()
     noise: ClassVar[Names] = ()
+    forget: ClassVar[Optional[str]] = None
     sequence_noise: ClassVar[Names] = ()
     numbers: ClassVar[Mapping[str, float]] = types.MappingProxyType({})
     State: ClassVar[Callable[..., Any]]
@@ -170,6 +186,26 @@ class Cell(_Frozen):
         vars(self).update(attributes)
         vars(self).update(_derived(self))
 
+    def __post_init__(self) -> None:
+        if self.outputs is None:
+            return
+        try:
+            if isinstance(self.outputs, bool) or operator.index(self.outputs) < 1:
+                raise ValueError(f'expected outputs to be a positive integer, got {self.outputs}')
+        except TypeError:
+            raise TypeError(
+                f'expected outputs to be a positive integer, got {self.outputs!r}'
+            ) from None
+        first, *later = self.stages
+        others = [product for stage in later for product in stage.products]
+        others += [product for product in first.products if product.diagonal]
+        read = [name for stage in self.stages for name in (*stage.reads, *stage.needs)]
+        if self.states[-1] in (*read, *(product.state for product in others)):
+            raise ValueError(
+                f'expected outputs of a cell whose array code does not read {self.states[-1]}, '
+                f'got {self.name}'
+            )
+
     def forward(self, xp: Any, gates: Any, before: Any, **more: Array) -> tuple[Any, Any]:
         """Compute one time step.
 
@@ -196,14 +232,14 @@ class Cell(_Frozen):
 
     def draw_sequence(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
         """Return the arrays of ``sequence_noise`` (B, H) for B sequences, or rows of a single
-        step.
+        step; (B, P) where they mask products of a projected h.
         """
         return ()
 
     def __reduce__(self) -> Any:
         """Pickle and copy the fields alone: attributes follow from them."""
-        fields = dataclasses.fields(self)
-        return type(self), tuple([getattr(self, field.name) for field in fields])
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return functools.partial(type(self), **fields), ()
 
     @functools.cached_property
     def is_random(self) -> bool:
@@ -229,11 +265,13 @@ class Cell(_Frozen):
     def weights(self) -> tuple[str, ...]:
         """The names of the weights, in the order in which functions take them.
 
-        ``W`` and ``b`` come first, then the matrices of the products, then their biases.
+        ``W`` and ``b`` come first, then the matrices of the products, that of the projection, and
+        the biases of products.
         """
         products = [product for stage in self.stages for product in stage.products]
         biases = [product.bias for product in products if product.bias is not None]
-        names = ('W', 'b', *(product.weight for product in products), *biases)
+        projections = () if self.projection is None else (self.projection,)
+        names = ('W', 'b', *(product.weight for product in products), *projections, *biases)
         later = [gate for stage in self.stages[1:] for gate in stage.gates]
         taken = ['x', *self.states, *later, *names]
         if len({*taken}) < len(taken):
@@ -242,6 +280,21 @@ class Cell(_Frozen):
                 f'stage, got {names}'
             )
         return names
+
+    @property
+    def projection(self) -> Optional[str]:
+        """The name of the weight (P, H) of a projection, or None."""
+        return None if self.outputs is None else 'V'
+
+    @functools.cached_property
+    def unprojected(self) -> Cell:
+        """The cell without a projection."""
+        return self if self.outputs is None else dataclasses.replace(self, outputs=None)
+
+    def width(self, state: str, units: int) -> int:
+        """Return the width of a state by name, for so many units."""
+        is_projected = self.outputs is not None and state == self.states[-1]
+        return self.outputs if is_projected else units
 
     @functools.cached_property
     def has_backward(self) -> bool:
@@ -257,9 +310,12 @@ class Cell(_Frozen):
         for stage in self.stages:
             for product in stage.products:
                 rows = len(product.gates) * units
-                found[product.weight] = (units,) if product.diagonal else (rows, units)
+                width = self.width(product.state, units)
+                found[product.weight] = (units,) if product.diagonal else (rows, width)
                 if product.bias is not None:
                     found[product.bias] = (rows,)
+        if self.projection is not None:
+            found[self.projection] = (self.width(self.states[-1], units), units)
         return {name: found[name] for name in self.weights}
 
 

@@ -61,6 +61,7 @@ class LSTMVariant(Cell):
     name = 'lstm_variant'
     gates = ('a', 'i', 'f', 'o')
     needs = ()
+    forget = 'f'
 
     def __post_init__(self) -> None:
         self._check()
@@ -86,6 +87,8 @@ class LSTMVariant(Cell):
                 'slope': self.hard_sigmoid_slope * (self.recurrent_activation != 'sigmoid'),
             },
         )
+        super().__post_init__()
+        super().__post_init__()
 
     def _check(self) -> None:
         """Check the options, and make them hashable and comparable."""

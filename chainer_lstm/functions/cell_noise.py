@@ -23,9 +23,11 @@ def draw(cell: Cell, xp: Any, rows: int, batch: int, units: int, dtype: Any) -> 
         ValueError: the cell has drawn another number of arrays, or arrays of another shape.
     """
     found: dict[str, Array] = {}
+    masked = [p.state for p in cell.products if p.mask in cell.sequence_noise]
+    width = cell.width(masked[0], units) if masked else units
     for names, method, shape in (
         (cell.noise, cell.draw, (rows, units)),
-        (cell.sequence_noise, cell.draw_sequence, (batch, units)),
+        (cell.sequence_noise, cell.draw_sequence, (batch, width)),
     ):
         values = method(xp, shape, dtype) if names else ()
         if [x.shape for x in values] != [shape] * len(names):

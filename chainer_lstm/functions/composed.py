@@ -90,6 +90,10 @@ def run_step(
     for stage in stages:
         gates, found = run_stage(cell, stage, parts, found, weights, noise)
         parts = [Part(gate, (name,)) for name, gate in zip(cell.gates, gates)]
+    if cell.projection is not None and stages[-1] is cell.stages[-1]:
+        last = cell.states[-1]
+        h = F.linear(getattr(found, last), weights[cell.projection])
+        found = found._replace(**{last: h})
     whole = [
         value if rest is None else F.concat((value, rest), axis=0)
         for value, rest in zip(found, rests)

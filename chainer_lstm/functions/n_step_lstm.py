@@ -9,11 +9,12 @@ import chainer
 from chainer.utils import argument
 
 from chainer_lstm import cells
+from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_node import Plan
-from chainer_lstm.functions.weights import N_STEP
+from chainer_lstm.functions.weights import n_step_weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_steps
 
 Weights = Sequence[Sequence[Input]]
@@ -135,14 +136,23 @@ def run(
     bs: Weights,
     xs: Sequence[Input],
     directions: int,
+    cell: Cell = cells.lstm,
+    return_cells: bool = False,
 ) -> Result:
     """Run stacked layers over arrays of rows that are packed in any way, as one node.
 
+    Args:
+        packing: how the rows are packed.
+        dropout_ratio, hx, cx, ws, bs, xs: as in ``n_step_lstm``.
+        directions: 1 or 2.
+        cell: an LSTM with the weights of Chainer's, projected or not.
+        return_cells: whether c of all steps is an output too.
+
     Returns:
-        hy, cy, and the outputs of xs.
+        hy, cy, and the outputs of xs, then c of xs.
     """
     dropout = checks.dropout(dropout_ratio, len(ws) // directions)
-    plan = Plan(cells.lstm, packing, N_STEP, directions, dropout)
+    plan = Plan(cell, packing, n_step_weights_of(cell), directions, dropout, cells=return_cells)
     weights = [w for group in zip(ws, bs) for w in (*group[0], *group[1])]
     new, ys = apply(plan, (cx, hx), xs, weights)
     return new.h, new.c, ys

@@ -31,10 +31,10 @@ from chainer_lstm.functions.node import (
 )
 from chainer_lstm.functions.weights import WeightForm
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise
+from chainer_lstm.kernels.engines.engine import NOTHING, Layer, Noise
 from chainer_lstm.kernels.engines.numpy import numpy_engine
 from chainer_lstm.kernels.packing import Packing, Rows, rows_of
-from chainer_lstm.kernels.sequence import layer_of
+from chainer_lstm.kernels.sequence import gradients_of, layer_of
 
 
 class Output(enum.Enum):
@@ -201,7 +201,7 @@ class SequenceNode(Node):
             layers = []
             for k in range(first, first + plan.directions):
                 initial = plan.cell.State(*(s[k] for s in states))
-                drawn = self._drawn(xp, k, initial)
+                drawn = self._drawn(xp, k, initial[0])
                 named = plan.form.pack(xp, groups[k])
                 job = plan.cell, named, plan.rows(k), self._dropped(xp, x, k), initial, drawn
                 layers.append(layer_of(xp, *job) if engine else composed.run_layer(*job))
@@ -211,7 +211,7 @@ class SequenceNode(Node):
                 for of_state, buffer in zip(last, layer.states):
                     of_state.append(layer.rows.last(xp, buffer))
             x = _rows_of_all(xp, layers, 'h')
-        new = [xp.concatenate(of_state, axis=0).reshape(states[0].shape) for of_state in last]
+        new = [xp.concatenate(of, axis=0).reshape(s.shape) for of, s in zip(last, states)]
         new = [packing.end(xp, y, plan.directions) for y in new]
         outputs = [y.reshape(*s.shape[:-2], *y.shape[-2:]) for y, s in zip(new, inputs)]
         for name in plan.outputs:
@@ -261,14 +261,14 @@ class SequenceNode(Node):
             self._masks[k] = (drawn >= self._plan.dropout) * scale
         return x * self._masks[k].astype(x.dtype, copy=False)
 
-    def _drawn(self, xp: Any, k: int, initial: Any) -> Noise:
-        """The noise of a layer and direction, drawn once."""
+    def _drawn(self, xp: Any, k: int, state: Array) -> Noise:
+        """The noise of a layer and direction, drawn once, for a state (B, H)."""
         if not self._draws:
             return NOTHING
         if k not in self._noise:
-            packing, (batch, units) = self._plan.packing, initial[-1].shape
+            packing, (batch, units) = self._plan.packing, state.shape
             self._noise[k] = cell_noise.draw(
-                self._plan.cell, xp, packing.total, batch, units, initial[-1].dtype
+                self._plan.cell, xp, packing.total, batch, units, state.dtype
             )
         return self._noise[k]
 
@@ -291,20 +291,22 @@ class SequenceNode(Node):
         for k in reversed(range(0, len(saved), plan.directions)):
             layers, gates = zip(*saved[k : k + plan.directions])
             begun = []
-            units = of_states[0].shape[-1]
             for d in range(plan.directions):
-                columns = slice(d * units, (d + 1) * units)
-                outputs = plan.cell.State(**{name: gy[:, columns] for name, gy in gys.items()})
-                begun.append(Gradients(outputs, plan.cell.State(*(g[k + d] for g in of_states))))
+                outputs = plan.cell.State(**{
+                    name: _columns(gy, d, plan.directions) for name, gy in gys.items()
+                })  # fmt: skip
+                last_states = plan.cell.State(*(g[k + d] for g in of_states))
+                begun.append(gradients_of(engine.xp, layers[d], outputs, last_states))
             found = engine.sequence_backward(layers, gates, begun)
             for d, state in enumerate(found):
                 for g, gradient in zip(of_states, state):
                     g[k + d] = gradient
             gy = None
-            for d, (layer, gpre) in enumerate(zip(layers, gates), k):
+            for d, (layer, gpre, given) in enumerate(zip(layers, gates, begun), k):
                 at = last + d * plan.form.count
                 if any(i in indexes for i in range(at, at + plan.form.count)):
-                    gweights.update(enumerate(plan.form.gradients(engine, layer, gpre), at))
+                    of_weights = plan.form.gradients(engine, layer, gpre, given.h)
+                    gweights.update(enumerate(of_weights, at))
                 if k or any(first <= i < last for i in indexes):
                     part = self._input_gradient(engine, layer, gpre, d)
                     gy = part if gy is None else gy + part
@@ -376,6 +378,12 @@ def _rows_of_all(xp: Any, layers: Sequence[Layer], name: str) -> Array:
     """Return a state of all rows, (P, D H), of the directions of a layer."""
     parts = [layer.rows.inner(getattr(layer.states, name)) for layer in layers]
     return parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=1)
+
+
+def _columns(y: Array, direction: int, directions: int) -> Array:
+    """Return the columns of a direction."""
+    width = y.shape[1] // directions
+    return y[:, direction * width : (direction + 1) * width]
 
 
 def _joined(xp: Any, gradients: Sequence[Optional[Array]], outputs: Sequence) -> Array:

@@ -44,19 +44,23 @@ class Signature:
         names: the names of the inputs, in their order; optional ones last.
         like: the index of the input that has the rows and the dtype of the outputs.
         states: the index of each state among the inputs, or None.
-        writes: (name, index in a ``State``, index among the inputs or None) of each new state.
+        writes: (name, index in a ``State``, index among the inputs or None) of each new state; None
+            for a projected one, which has no more rows than x.
         retained: the indexes of the outputs that backward needs.
         pending: the gates that a later stage activates, which are outputs too.
         gates: the gates whose gradients before activation backward computes.
         weights: by name, (engine, rows) -> gradient.
         vectors: the names of the weights of diagonal products.
         biases: the names of weights of one axis, which have the dtype of x.
+        projection: the name of the weight of the projection, or None in all but the last stage of
+            a projected cell.
     """
 
     def __init__(self, cell: Cell, stage: Stage, optional: bool = True) -> None:
         self.cell = cell
         self.stage = stage
         self.first = stage is cell.stages[0]
+        self.projection = cell.projection if stage is cell.stages[-1] else None
         pending = tuple([name for name in cell.gates if name not in cell.stages[0].gates])
         names = [*stage.reads, *(('x', 'W', 'b') if self.first else pending)]
         last: list[str] = []
@@ -68,11 +72,14 @@ class Signature:
                 last += [product.state, *found]
             else:
                 names += [product.state, *found]
+        if self.projection is not None:
+            names.append(self.projection)
         self.names = tuple(dict.fromkeys([*names, *(last if optional else ())]))
         self.like = self.names.index('x') if self.first else 0
         self.states = tuple([self._index(name) for name in cell.states])
         self.writes = tuple([
-            (name, cell.states.index(name), self._index(name)) for name in stage.writes
+            (name, k, None if self.projection and k == len(cell.states) - 1 else self._index(name))
+            for k, name in enumerate(cell.states) if name in stage.writes
         ])  # fmt: skip
         needed = {*stage.needs, *(product.state for product in stage.products if product.new)}
         self.retained = tuple([k for k, name in enumerate(stage.writes) if name in needed])
@@ -106,6 +113,7 @@ class StageNode(Chained):
     """
 
     gates: Any = None
+    m: Any = None  # h before the projection
 
     def __init__(self, of: Signature) -> None:
         super().__init__()
@@ -146,12 +154,20 @@ class StageNode(Chained):
             rows = count * units if count > 1 else units
             if product.gates == cell.inputs:
                 rows = types['W'].shape[0]
-            type_check.expect(W.shape[0] == rows, W.shape[1] == units)
+            type_check.expect(W.shape[0] == rows, W.shape[1] == cell.width(product.state, units))
             if product.bias is not None:
                 b = types[product.bias]
                 same_dtype(product.bias, **{product.bias: b, 'x': types[of.names[of.like]]})
                 type_check.expect(b.ndim == 1)
                 type_check.expect(b.shape[0] == W.shape[0])
+        if of.projection is not None:
+            V = types[of.projection]
+            type_check.expect(
+                V.dtype.kind == 'f',
+                V.ndim == 2,
+                V.shape[0] == cell.outputs,
+                V.shape[1] == units,
+            )
 
     def _check_input(self, types: Named) -> None:
         """Check x, its weights and the states."""
@@ -172,7 +188,7 @@ class StageNode(Chained):
         for name, state in states.items():
             is_last = name == self.cell.states[-1]
             rows = state.shape[0] == x.shape[0] if is_last else x.shape[0] <= state.shape[0]
-            type_check.expect(rows, state.shape[1] == units)
+            type_check.expect(rows, state.shape[1] == self.cell.width(name, units))
 
     def check_broadcasting(self) -> None:
         """Refuse shapes that NumPy would broadcast, where types are not checked.
@@ -180,17 +196,25 @@ class StageNode(Chained):
         Raises:
             ValueError: a shape in ``self.shapes`` does not fit.
         """
+        shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
+        if self.signature.projection is not None:
+            V, expected = shapes[self.signature.projection], (self.cell.outputs, self.shapes[0][1])
+            if expected != V:
+                raise ValueError(
+                    f'expected {self.signature.projection} of shape {expected}, got {V}'
+                )
         if not self.signature.first:
             return
         check_axes(self.names, self.shapes, 2, self.signature.biases)
-        shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
         x, W, count = shapes['x'], shapes['W'], len(self.cell.inputs)
         for name in self.cell.states:
-            state = shapes.get(name, (x[0], W[0] // count))
+            units = W[0] // count
+            width = self.cell.width(name, units)
+            state = shapes.get(name, (x[0], width))
             rows = x[0] == state[0] if name == last else x[0] <= state[0]
-            if not rows or W[0] != count * state[1]:
+            if not rows or state[1] != width or W[0] != count * units:
                 raise ValueError(
-                    f'expected {name} ({"B" if name == last else "B0"}, H), x (B, I) and '
+                    f'expected {name} ({"B" if name == last else "B0"}, {width}), x (B, I) and '
                     f'W ({count}H, I), B <= B0, got shapes {state}, {x} and {W}'
                 )
 
@@ -207,7 +231,11 @@ class StageNode(Chained):
         if cell.is_random and chainer.config.train and not self.noise:
             units = wide[0].shape[1]
             self.noise = cell_noise.draw(cell, engine.xp, batch, batch, units, wide[0].dtype)
-        self.gates, found = self.compute(engine, dict(zip(self.names, wide)), state)
+        named = dict(zip(self.names, wide))
+        self.gates, found = self.compute(engine, named, state)
+        if of.projection is not None:
+            self.m, V = found[-1], named[of.projection]
+            found = (*found[:-1], engine.linear(self.m, V))
         outputs = []
         for _, k, before in of.writes:
             y = found[k]
@@ -249,12 +277,15 @@ class StageNode(Chained):
         gpre = engine.xp.empty_like(self.gates, order='C')
         for name, g in zip(of.pending, of_outputs[len(of.writes) :]):
             products.columns(gpre, cell.gates, (name,))[...] = 0 if g is None else g
+        gh = None
+        if of.projection is not None:
+            gh, of_new = self._unprojected(engine, named[of.projection], of_new)
         through = self._through({self.names[i] for i in indexes})
         weights = {name: named[name] for name in through}
         gx, found = self.differentiate(engine, named, state, new, of_new, weights, gpre)
         gpre = products.columns(gpre, cell.gates, of.gates)
         of_products = products.rows_of(self.stage, state, new, self.noise)
-        rows = {'gpre': gpre, 'x': named.get('x'), **of_products}
+        rows = {'gpre': gpre, 'x': named.get('x'), 'gh': gh, 'm': self.m, **of_products}
         before = self.node_before(indexes)
         result = self.weight_gradients(engine, rows, inputs, indexes, before, given)
         of_states = dict(zip(self.stage.writes, of_outputs))
@@ -268,6 +299,15 @@ class StageNode(Chained):
             elif not of.first and name in self.stage.gates:
                 result[i] = products.columns(gpre, of.gates, (name,))
         return tuple([as_variable(result.get(i)) for i in indexes])
+
+    def _unprojected(self, engine: kernels.Engine, V: Any, gradients: Any) -> tuple[Any, Any]:
+        """Return the gradient with respect to h, and the gradients with that with respect to m in
+        its place.
+        """
+        gh = gradients[-1]
+        if gh is None:
+            return engine.xp.zeros((len(self.m), len(V)), self.m.dtype), gradients
+        return gh, gradients._replace(**{self.cell.states[-1]: engine.matmul(gh, V)})
 
     def differentiate(
         self,

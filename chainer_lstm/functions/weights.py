@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import Cell, lstm
+from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import layout
 from chainer_lstm.kernels.engines.engine import Engine, Layer
-from chainer_lstm.kernels.sequence import weight_gradients
+from chainer_lstm.kernels.sequence import rows_of_product, weight_gradients
 
 Shape = tuple[int, ...]
 
@@ -20,6 +20,7 @@ class WeightForm:
     ``cell.weights``.
 
     Attributes:
+        cell: the cell.
         count: the number of arrays.
         stacked: whether states are (S D, B, H), also for a single layer.
     """
@@ -27,7 +28,7 @@ class WeightForm:
     stacked = False
 
     def __init__(self, cell: Cell) -> None:
-        self._cell = cell
+        self.cell = cell
         self.count = len(cell.weights)
 
     def name(self, group: int, index: int) -> str:
@@ -38,52 +39,68 @@ class WeightForm:
 
     def shapes(self, inputs: int, units: int) -> Sequence[Shape]:
         """Return the shapes of the arrays."""
-        return tuple(self._cell.shapes(inputs, units).values())
+        return tuple(self.cell.shapes(inputs, units).values())
 
     def pack(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
         """Return the weights of the cell by name, of arrays or variables."""
-        return dict(zip(self._cell.weights, group))
+        return dict(zip(self.cell.weights, group))
 
-    def gradients(self, engine: Engine, layer: Layer, gpre: Array) -> Sequence[Array]:
-        """Return the gradients of the arrays, of ``gpre`` of all rows."""
-        found = weight_gradients(engine, layer, gpre)
-        return [found[name] for name in self._cell.weights]
+    def gradients(
+        self, engine: Engine, layer: Layer, gpre: Array, gh: Optional[Array]
+    ) -> Sequence[Array]:
+        """Return the gradients of the arrays, of ``gpre`` and ``Gradients.h`` of all rows."""
+        found = weight_gradients(engine, layer, gpre, gh)
+        return [found[name] for name in self.cell.weights]
 
 
 class NStepWeights(WeightForm):
     """Chainer's eight matrices and eight biases of an LSTM: 0-3 for the input, 4-7 for h, each in
-    the order of ``layout.N_STEP``.
+    the order of ``layout.N_STEP``; the matrix of a projection is the ninth.
+
+    Attributes:
+        matrices: their number.
     """
 
     stacked = True
 
-    def __init__(self) -> None:
-        super().__init__(lstm)
-        self.count = 16
+    def __init__(self, cell: Cell) -> None:
+        super().__init__(cell)
+        self.matrices = 8 if cell.projection is None else 9
+        self.count = self.matrices + 8
 
     def name(self, group: int, index: int) -> str:
-        return f'ws[{group}][{index}]' if index < 8 else f'bs[{group}][{index - 8}]'
+        last = self.matrices
+        return f'ws[{group}][{index}]' if index < last else f'bs[{group}][{index - last}]'
 
     def shapes(self, inputs: int, units: int) -> Sequence[Shape]:
-        return ((units, inputs),) * 4 + ((units, units),) * 4 + ((units,),) * 8
+        outputs = self.cell.width(self.cell.states[-1], units)
+        projection = () if self.cell.projection is None else ((outputs, units),)
+        return ((units, inputs),) * 4 + ((units, outputs),) * 4 + projection + ((units,),) * 8
 
     def pack(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
         W, U, b_x, b_h = [
             layout.convert(xp, group[k : k + 4], layout.N_STEP, layout.INTERLEAVED)
-            for k in range(0, self.count, 4)
+            for k in (0, 4, self.matrices, self.matrices + 4)
         ]
         # the product gives a variable b_h a gradient of its own, as in ``gradients``
-        return {'W': W, 'b': b_x + b_h * 1, 'U': U}
+        found = {'W': W, 'b': b_x + b_h * 1, 'U': U}
+        if self.cell.projection is not None:
+            found[self.cell.projection] = group[8]
+        return found
 
-    def gradients(self, engine: Engine, layer: Layer, gpre: Array) -> Sequence[Array]:
+    def gradients(
+        self, engine: Engine, layer: Layer, gpre: Array, gh: Optional[Array]
+    ) -> Sequence[Array]:
         xp, few = engine.xp, len(gpre) < layer.x.shape[1]
         # the smaller array is rearranged: that of few rows, or the gradients
         order = layout.PLANAR if few else layout.INTERLEAVED
         rows = layout.convert(xp, gpre.T, layout.INTERLEAVED, order)
         found: list[Array] = []
-        for x in (layer.x, layer.rows.all_previous(xp, layer.states[-1])):
+        for x in (layer.x, rows_of_product(xp, layer, 'U')):
             parts = layout.convert(xp, engine.matmul(rows, x), order, layout.N_STEP)
             found += [xp.ascontiguousarray(part) for part in parts]  # ChainerMN sends their memory
+        if gh is not None:
+            found.append(engine.matmul(gh.T, layer.m))
         b = layout.convert(xp, engine.column_sums(gpre), layout.INTERLEAVED, layout.N_STEP)
         # optimizer hooks work on gradients in place: the two biases need one each
         return [*found, *(x.copy('C') for x in (*b, *b))]
@@ -99,12 +116,13 @@ def shapes_of(
         form: that of the weights.
         directions: D.
         layers: the number of layers times D.
-        inputs: I of the first layer; later ones have D H.
+        inputs: I of the first layer; later ones have D H, or D P of a projected cell.
         units: H.
     """
     found: list[Shape] = []
+    outputs = form.cell.width(form.cell.states[-1], units)
     for k in range(layers):
-        found += form.shapes(inputs if k < directions else directions * units, units)
+        found += form.shapes(inputs if k < directions else directions * outputs, units)
     return tuple(found)
 
 
@@ -114,4 +132,7 @@ def weights_of(cell: Cell) -> WeightForm:
     return WeightForm(cell)
 
 
-N_STEP = NStepWeights()
+@functools.lru_cache(maxsize=256)
+def n_step_weights_of(cell: Cell) -> NStepWeights:
+    """Return the form of the weights of NStep links and functions, of an LSTM, projected or not."""
+    return NStepWeights(cell)

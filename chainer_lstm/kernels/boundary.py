@@ -101,7 +101,7 @@ class _StageKernels:
 
     def backward(self) -> Kernel:
         """The gradients of array code."""
-        out = self._states('g{}_prev', self.stage.reads)
+        out = self._states('g{}_prev', self.stage.reads, self.optional)
         members = {
             **self._saved(),
             'weights': self._vectors(),

@@ -183,8 +183,9 @@ def weight_gradients(
     """Return, by the name of each weight of a stage, the function that computes its gradient.
 
     The functions take the engine and rows by name, of one step or of many: ``gpre`` (P, G H), the
-    gradients with respect to ``gates`` before activation, ``x`` in the first stage, and those of
-    ``rows_of``.
+    gradients with respect to ``gates`` before activation, ``x`` in the first stage, those of
+    ``rows_of``, and in the last stage of a projected cell ``gh`` (P, O), the gradients with respect
+    to h, and ``m`` (P, H).
     """
 
     def matrix(wanted: Sequence[str], of: str) -> Callable[[Engine, Rows], Array]:
@@ -205,4 +206,6 @@ def weight_gradients(
         found[product.weight] = of_weight
         if product.bias is not None:
             found[product.bias] = vector(product.gates)
+    if cell.projection is not None and stage is cell.stages[-1]:
+        found[cell.projection] = lambda e, rows: e.matmul(rows['gh'].T, rows['m'])
     return found

@@ -7,7 +7,7 @@ for whole sequences (``Engine.supports``) replace the loop.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
@@ -35,7 +35,17 @@ def layer_of(
 ) -> Layer:
     """Return a layer with buffers that begin with the initial states, a ``State`` of (B, H)."""
     states = cell.State(*(rows.buffer(xp, state) for state in initial))
-    return Layer(cell, weights, rows, x, states, noise)
+    m = None
+    if cell.projection is not None:
+        m = xp.empty((rows.total, initial[0].shape[1]), initial[0].dtype)
+    return Layer(cell, weights, rows, x, states, noise, m)
+
+
+def gradients_of(xp: Any, layer: Layer, output: Any, last: Any) -> Gradients:
+    """Return the gradients with which the backward of a layer begins."""
+    h = layer.states[-1]
+    room = None if layer.m is None else xp.empty((layer.rows.total, h.shape[1]), h.dtype)
+    return Gradients(output, last, room)
 
 
 def forward(e: Engine, layer: Layer) -> Array:
@@ -55,13 +65,23 @@ def forward(e: Engine, layer: Layer) -> Array:
         noise = noise_of_step(layer, k)
         state = cell.State(*(rows.previous(e.xp, buffer, k) for buffer in layer.states))
         new = cell.State(*(rows.inner(buffer)[now] for buffer in layer.states))
+        h = new[-1]
+        if layer.m is not None:
+            new = _with_output(new, layer.m[now])
         parts = [Part(pre[now], cell.inputs)]
         for stage in cell.stages:
             parts += products.parts_of(e, stage, state, weights, noise)
             more = {**noise, **products.vectors(stage, weights)}
             _, state = e.stage_forward(cell, stage, parts, state, more, gates[now], new)
             parts = [Part(gates[now], cell.gates)]
+        if cell.projection is not None:
+            e.matmul(new[-1], weights[cell.projection].T, h)
     return gates
+
+
+def _with_output(state: Any, output: Array) -> Any:
+    """Return a ``State`` with another last state."""
+    return state._replace(**{state._fields[-1]: output})
 
 
 def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any:
@@ -79,18 +99,24 @@ def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any
         for gradient, output in zip(room, gradients.output):
             if output is not None:
                 gradient += output[now]
-        _step_backward(e, layer, gates[now], k, room)
+        found = room
+        if cell.projection is not None:
+            assert gradients.h is not None
+            gradients.h[now] = room[-1]
+            found = _with_output(room, e.matmul(room[-1], layer.weights[cell.projection]))
+        _step_backward(e, layer, gates[now], k, found, room)
     return last
 
 
-def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, room: Any) -> None:
-    """Turn the gradients in ``room`` from those after the k-th step into those before it."""
+def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, found: Any, room: Any) -> None:
+    """Write the gradients with respect to the states before the k-th step into ``room``, of those
+    after its array code, which may lie there.
+    """
     cell, rows, xp = layer.cell, layer.rows, e.xp
     start, n = rows.steps[k]
     now = slice(start, start + n)
     noise = noise_of_step(layer, k)
     new = cell.State(*(rows.inner(buffer)[now] for buffer in layer.states))
-    found = room
     for stage in reversed(cell.stages):
         if stage is cell.stages[0]:
             state = cell.State(*(
@@ -120,22 +146,37 @@ def noise_of_step(layer: Layer, k: int) -> dict[str, Array]:
     }
 
 
-def weight_gradients(e: Engine, layer: Layer, gpre: Array) -> dict[str, Array]:
-    """Return the gradient with respect to each weight, of ``gpre`` of all rows."""
-    cell, rows, xp = layer.cell, layer.rows, e.xp
-    noise = {
-        name: rows.of_all_steps(xp, x) if name in cell.sequence_noise else x
-        for name, x in layer.noise.items()
-    }
-    before, new = _multiplied(xp, layer)
+def weight_gradients(
+    e: Engine, layer: Layer, gpre: Array, gh: Optional[Array] = None
+) -> dict[str, Array]:
+    """Return the gradient with respect to each weight, of ``gpre`` of all rows; of a projected cell
+    also of ``Gradients.h``.
+    """
+    cell, noise = layer.cell, _noise_of_rows(e.xp, layer)
+    before, new = _multiplied(e.xp, layer)
     found: dict[str, Array] = {}
     for stage in cell.stages:
         of_states = products.rows_of(stage, before, new, noise)
-        of_rows = {'gpre': gpre, 'x': layer.x, **of_states}
+        of_rows = {'gpre': gpre, 'x': layer.x, 'gh': gh, 'm': layer.m, **of_states}
         for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():
             found[name] = gradient(e, of_rows)
         before = new
     return found
+
+
+def rows_of_product(xp: Any, layer: Layer, weight: str) -> Array:
+    """Return the rows (P, H) of all steps that a product of the first stage multiplies."""
+    (product,) = (p for p in layer.cell.stages[0].products if p.weight == weight)
+    value = layer.rows.all_previous(xp, getattr(layer.states, product.state))
+    return products.masked(product, value, _noise_of_rows(xp, layer))
+
+
+def _noise_of_rows(xp: Any, layer: Layer) -> dict[str, Array]:
+    same = layer.cell.sequence_noise
+    return {
+        name: layer.rows.of_all_steps(xp, x) if name in same else x
+        for name, x in layer.noise.items()
+    }
 
 
 def _multiplied(xp: Any, layer: Layer) -> tuple[Any, Any]:

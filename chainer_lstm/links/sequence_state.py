@@ -39,10 +39,13 @@ class SequenceState(KeepsState, chainer.Chain):
     def _init_states(self, learn: bool) -> None:
         self.learn_initial_state = learn
         if learn:
-            shape = len(self.cell_names), self.out_size
             with self.init_scope():
                 for name in self.cell.states:
+                    shape = len(self.cell_names), self._width(name)
                     setattr(self, f'{name}0', chainer.Parameter(initializers.Zero(), shape))
+
+    def _width(self, state: str) -> int:
+        return self.cell.width(state, self.out_size)
 
     def device_resident_accept(self, visitor: Any) -> None:
         """Visit the parameters and the state, which are sent to another device."""
@@ -75,8 +78,10 @@ class SequenceState(KeepsState, chainer.Chain):
                 raise ValueError(f'expected no c, which {self.cell.name} has not, got one')
             return c, h
         shapes = [None if s is None else s.shape for s in (c, h)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f'expected c and h of one shape, got {shapes[0]} and {shapes[1]}')
+        rows = [None if s is None else s[:-1] for s in shapes]
+        if rows[0] != rows[1]:
+            kind = 'shape' if self.cell.projection is None else 'number of rows'
+            raise ValueError(f'expected c and h of one {kind}, got {shapes[0]} and {shapes[1]}')
         return c, h
 
     def _persists_state(self) -> bool:
@@ -97,14 +102,20 @@ class SequenceState(KeepsState, chainer.Chain):
             return self._learned(batch + 1)
         state = self._given_state(batch, dtype, given)
         groups = len(self.cell_names)
-        state = [F.reshape(s, (groups, batch, self.out_size)) for s in state]
+        state = [F.reshape(s, (groups, batch, s.shape[-1])) for s in state]
         return [F.concat(pair, axis=1) for pair in zip(state, self._learned(1))]
+
+    def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
+        if self.learn_initial_state:
+            return self._learned(rows)[self.cell.states.index(name)]
+        shape = len(self.cell_names), rows, self._width(name)
+        with chainer.using_device(self.device):
+            return chainer.Variable(self.xp.zeros(shape, dtype))
 
     def _learned(self, rows: int) -> list[chainer.Variable]:
         """Return the learned states, (S D, rows, H) each."""
-        shape = len(self.cell_names), rows, self.out_size
         learned = [F.expand_dims(getattr(self, f'{name}0'), 1) for name in self.cell.states]
-        return [F.broadcast_to(s, shape) for s in learned]
+        return [F.broadcast_to(s, (s.shape[0], rows, s.shape[2])) for s in learned]
 
     def _given_state(self, batch: int, dtype: Any, given: Any) -> Sequence[chainer.Variable]:
         names = self.cell.states
@@ -127,29 +138,26 @@ class SequenceState(KeepsState, chainer.Chain):
                     f'(reset_state forgets it), got {batch}'
                 )
             return [getattr(self, name) for name in names]
-        shape: tuple[int, ...] = (len(self.cell_names), batch, self.out_size)
         if self.learn_initial_state:
             return self._learned(batch)
-        if shape[0] == 1 and not self.stateful:
-            shape = shape[1:]
+        groups = len(self.cell_names)
+        shapes: list[tuple[int, ...]] = [(groups, batch, self._width(name)) for name in names]
+        if groups == 1 and not self.stateful:
+            shapes = [shape[1:] for shape in shapes]
         with chainer.using_device(self.device):
-            return [chainer.Variable(self.xp.zeros(shape, dtype)) for _ in names]
+            return [chainer.Variable(self.xp.zeros(shape, dtype)) for shape in shapes]
 
     def _state(
         self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None
     ) -> chainer.Variable:
         """(S * D, B, H), or (B, H) where S * D is 1; with ``stateful`` always the first."""
-        groups = len(self.cell_names)
+        groups, width = len(self.cell_names), self._width(name)
         value = checks.variable(name, value)
         shape = (1, *value.shape) if value.ndim == 2 and groups == 1 else value.shape
-        if (
-            len(shape) != 3
-            or shape[::2] != (groups, self.out_size)
-            or batch not in (None, shape[1])
-        ):
+        if len(shape) != 3 or shape[::2] != (groups, width) or batch not in (None, shape[1]):
             rows = 'batch' if batch is None else batch
             raise ValueError(
-                f'expected {name} of shape ({groups}, {rows}, {self.out_size}), got {value.shape}'
+                f'expected {name} of shape ({groups}, {rows}, {width}), got {value.shape}'
             )
         if value.dtype.kind != 'f' or (dtype is not None and value.dtype != dtype):
             hint = '' if dtype is None else f' ({checks.conversion(name, value.dtype, dtype)})'

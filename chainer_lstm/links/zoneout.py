@@ -60,7 +60,7 @@ class StatefulZoneoutLSTM(Stateful, L.StatefulZoneoutLSTM):
         super().__init__(in_size, out_size, c_ratio, h_ratio, **kwargs)
 
     @property
-    def cell(self) -> LSTMVariant:
+    def cell(self) -> LSTMVariant:  # type: ignore[override]  # the ratios may change
         """The cell of the ratios."""
         return _cell_of(self.c_ratio, self.h_ratio)
 
@@ -71,7 +71,7 @@ class StatefulZoneoutLSTM(Stateful, L.StatefulZoneoutLSTM):
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
         initialize = functools.partial(initialize_linear, self.upward)
-        return parameters.sized_for(x, self, parameters.weight_of(self.upward), initialize)
+        return parameters.sized_for(x, self, initialize, parameters.weight_of(self.upward))
 
     def _is_plain(self) -> bool:
         return (

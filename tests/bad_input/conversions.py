@@ -6,6 +6,7 @@ import io
 import chainer
 import numpy
 from chainer.serializers.npz import serialize
+from chainer.utils import type_check
 
 import chainer_lstm
 from chainer_lstm import interop, links
@@ -303,9 +304,10 @@ def of_onnx():
             X,
             {},
             TypeError,
-            'a link of the LSTM family or a language model of .*, got NoneType',
+            'model: expected a chainer.Link with a method forward, got NoneType',
         ),
-        'Linear': (LINEAR, X, {}, TypeError, 'got Linear'),
+        'chain without forward': (chainer.Chain(), X, {}, TypeError, 'got Chain'),
+        'opset too old': (LSTM, X, {'opset': 12}, ValueError, 'opset: expected 13 to .*, got 12'),
         'without input size': (
             links.LSTM(None, 3),
             X,
@@ -350,7 +352,7 @@ def of_onnx():
             r'the last of 3, got shape \(5, 2, 4\)',
         ),
         'example of one axis': (LSTM, zeros(3), {}, ValueError, r'the last of 3, got shape \(3,\)'),
-        'example of no words': (language_model, X, {}, ValueError, 'expected word ids'),
+        'example of no words': (language_model, X, {}, type_check.InvalidType, 'f != i'),
         'dtype of integers': (
             LSTM,
             X,
@@ -438,13 +440,36 @@ def of_npz_files():
             error,
             message,
         )
-    for what, value in (('None', None), ('a class', links.LSTM), ('a dictionary', {})):
+    for what, value, error, message in (
+        ('None', None, KeyError, 'got lateral/W, upward/W, upward/b .*give the link'),
+        ('a class', links.LSTM, KeyError, 'got lateral/W, upward/W, upward/b .*give the link'),
+        ('a dictionary', {}, TypeError, 'link: expected a chainer.Link, got '),
+    ):
         yield (
             f'load into {what}',
             nothing,
             lambda _, value=value: interop.load(npz_of(right), value),
-            TypeError,
-            'link: expected a chainer.Link, got ',
+            error,
+            message,
+        )
+    names = {'weight_ih': zeros(16, INPUT), 'weight_hh': zeros(16, 4), 'bias': zeros(16)}
+    for what, source, options, error, message in (
+        ('a number', 5, {}, TypeError, 'source: expected a path, .* got int'),
+        ('nothing', {}, {}, KeyError, 'got none'),
+        ('one array less', dict(list(names.items())[:1]), {}, KeyError, 'got weight_ih'),
+        ('one array more', {**names, 'x': zeros(1)}, {}, KeyError, 'got also x: give strict=False'),
+        ('other shape', {**names, 'bias': zeros(1)}, {}, ValueError, r'bias: expected shape \(16,'),
+        ('other units', {**names, 'weight_hh': zeros(16, 5)}, {}, ValueError, r'\(20, 3\), got'),
+        ('path None', names, {'path': None}, TypeError, 'path: expected a string or a list'),
+        ('path of numbers', names, {'path': [1]}, TypeError, 'path: expected a string or a list'),
+        ('forget bias', names, {'forget_bias': 'x'}, TypeError, 'forget_bias: expected a number'),
+    ):
+        yield (
+            f'load arrays: {what}',
+            started('LSTM'),
+            lambda link, source=source, options=options: interop.load(source, link, **options),
+            error,
+            message,
         )
 
 

@@ -60,7 +60,7 @@ PAIRS = [  # a bound that no unit is near: there is no gradient at it
 NOISY_VARIANTS = [cells.LSTMVariant(**options) for options in (*PAIRS[:1], *PAIRS[2:])]
 CELLS = {
     **{
-        f'variant in evaluation: {options}': (cells.LSTMVariant(**options), options)
+        f'variant in evaluation: {options}': (cells.LSTMVariant(**options), None)
         for options in PAIRS
     },
     'lstm': (cells.lstm, 'lstm'),
@@ -70,11 +70,30 @@ CELLS = {
     'gru': (gru, 'gru'),
     'zoneout in evaluation': (zoneout, 'lstm'),
     'dropped in evaluation': (Dropped(), 'coupled'),
+    'projected': (cells.LSTM(outputs=2), 'lstm'),
+    'projected peephole': (cells.Peephole(outputs=6), 'peephole'),
+    'projected without backward': (Undifferentiated(outputs=3), 'coupled'),
 }
 STEPPED = pytest.mark.parametrize(
     'cell',
-    [cells.lstm, cells.peephole, coupled, Undifferentiated(), gru],
-    ids=['lstm', 'peephole', 'coupled', 'coupled without backward', 'gru'],
+    [
+        cells.lstm,
+        cells.peephole,
+        coupled,
+        Undifferentiated(),
+        gru,
+        cells.LSTM(outputs=3),
+        cells.Peephole(outputs=3),
+    ],
+    ids=[
+        'lstm',
+        'peephole',
+        'coupled',
+        'coupled without backward',
+        'gru',
+        'projected',
+        'projected peephole',
+    ],
 )
 
 
@@ -82,7 +101,8 @@ def state_of(cell, batch, more=0, dtype='d', groups=None):
     """Random states; all but the last one have further rows."""
     outer = () if groups is None else (groups,)
     rows = [batch + more] * (len(cell.states) - 1) + [batch]
-    return variables(uniform((*outer, n, UNITS), dtype, seed=50 + k) for k, n in enumerate(rows))
+    shapes = [(*outer, n, cell.width(name, UNITS)) for name, n in zip(cell.states, rows)]
+    return variables(uniform(shape, dtype, seed=50 + k) for k, shape in enumerate(shapes))
 
 
 def weights_of(cell, inputs=INPUT, dtype='d', seed=0):
@@ -133,7 +153,8 @@ class Stack:
     def __init__(self, cell, batches, layers=1, directions=1, more=0, dtype='d'):
         self.cell, self.directions, self.sizes = cell, directions, batches
         rows = batches[0] + more
-        shapes = [(layers * directions, rows, UNITS)] * len(cell.states)
+        groups, widths = layers * directions, [cell.width(name, UNITS) for name in cell.states]
+        shapes = [(groups, rows, width) for width in widths]
         shapes += [(n, INPUT) for n in batches]
         self.states, self.xs = [], []
         for k, shape in enumerate(shapes):
@@ -141,8 +162,8 @@ class Stack:
                 chainer.Variable(uniform(shape, dtype, seed=100 + k))
             )
         self.weights = [
-            weights_of(cell, INPUT if k < directions else directions * UNITS, dtype, seed=10 * k)
-            for k in range(layers * directions)
+            weights_of(cell, INPUT if k < directions else directions * widths[-1], dtype, 10 * k)
+            for k in range(groups)
         ]
 
     @property

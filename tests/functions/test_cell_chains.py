@@ -10,8 +10,14 @@ from chainer_lstm.functions.chained import Chain
 from tests.cells import coupled, gru
 from tests.conftest import assert_close, gradients, uniform
 from tests.functions import test_chained_steps as chained
-from tests.functions.cell_cases import INPUT, STEPPED, Dropped, state_of, weights_of
+from tests.functions.cell_cases import INPUT, STEPPED, UNITS, Dropped, state_of, weights_of
 from tests.fuzz import chainers
+
+EACH_CELL = pytest.mark.parametrize(
+    'cell',
+    [cells.lstm, cells.peephole, coupled, gru, cells.LSTM(outputs=3), cells.Peephole(outputs=3)],
+    ids=['lstm', 'peephole', 'coupled', 'gru', 'projected', 'projected peephole'],
+)
 
 
 class Chains(chained.Run):
@@ -21,6 +27,7 @@ class Chains(chained.Run):
         super().__init__(self._plain if plain else self._step, 3)
         self.cell = cell
         self.weights = [chainer.Parameter(w.array) for w in weights_of(cell)]
+        self.h0 = chainer.Variable(self.h0.array[:, : cell.width('h', UNITS)])
 
     def _step(self, c, h, x, *weights):
         if 'c' in self.cell.states:
@@ -30,7 +37,7 @@ class Chains(chained.Run):
 
     def _plain(self, c, h, x, *weights):
         if 'c' in self.cell.states:
-            return chainers.STEPS[self.cell.name](c, h, x, *weights)
+            return chainers.step_of(self.cell)(c, h, x, *weights)
         (new,) = chainers.gru_step(self._rows(c, x), x, *weights)
         return new, new
 
@@ -63,7 +70,7 @@ def count_products(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize('cell', [cells.lstm, cells.peephole, coupled, gru], ids=lambda c: c.name)
+@EACH_CELL
 @pytest.mark.parametrize('scenario', [chained.from_given_state, chained.branches_from_one_state])
 def test_each_weight_costs_one_product_a_chain(monkeypatch, cell, scenario):
     calls = count_products(monkeypatch)
@@ -71,17 +78,17 @@ def test_each_weight_costs_one_product_a_chain(monkeypatch, cell, scenario):
     assert sorted(calls) == sorted(cell.weights)
 
 
-@pytest.mark.parametrize('cell', [cells.lstm, cells.peephole, coupled, gru], ids=lambda c: c.name)
+@EACH_CELL
 def test_shrinking_batches_are_one_chain_through_c(monkeypatch, cell):
     """h is cut where a batch is smaller, which ends a chain through it."""
     calls = count_products(monkeypatch)
     chained.shrinking_batches(Chains(cell, False))
-    through_h = {'peephole': ('P_o',), 'gru': gru.weights}.get(cell.name, ())
+    through_h = {'peephole': ('P_o', 'V'), 'gru': gru.weights}.get(cell.name, ())
     expected = {name: 4 if name in through_h else 1 for name in cell.weights}
     assert collections.Counter(calls) == expected
 
 
-@pytest.mark.parametrize('cell', [cells.lstm, cells.peephole, coupled, gru], ids=lambda c: c.name)
+@EACH_CELL
 def test_a_chain_longer_than_the_limit_is_folded(monkeypatch, cell):
     """The product of a part for each weight, and one of what is left."""
     monkeypatch.setattr(Chain, 'LONGEST', 4)

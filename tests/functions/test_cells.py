@@ -7,7 +7,6 @@ import chainer.functions as F
 import pytest
 
 from chainer_lstm import functions
-from tests import reference
 from tests.conftest import assert_close, gradients, uniform
 from tests.functions.cell_cases import (
     CELLS,
@@ -22,6 +21,7 @@ from tests.functions.cell_cases import (
     step_inputs,
     weights_of,
 )
+from tests.reference import step_of
 
 BATCHES = {'equal': (3, 3, 3), 'shrinking': (4, 2, 2, 1), 'one step': (2,), 'empty steps': (2, 0)}
 
@@ -31,7 +31,7 @@ def case(request):
     """A cell, and its step as a loop."""
     cell, loop = CELLS[request.param]
     with chainer.using_config('train', 'evaluation' not in request.param):
-        yield cell, reference.step_of(cell) if isinstance(loop, dict) else reference.STEPS[loop]
+        yield cell, step_of(cell, loop)
 
 
 # A step

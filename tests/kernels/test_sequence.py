@@ -3,8 +3,8 @@
 import numpy
 import pytest
 
+from chainer_lstm.cells import LSTM, Peephole
 from chainer_lstm.kernels import products, sequence
-from chainer_lstm.kernels.engines.engine import Gradients
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests import reference as loops
@@ -12,6 +12,10 @@ from tests.cells import CELLS
 from tests.kernels import cases, cuda_on_cpu
 
 INPUT, H = 3, 5
+PROJECTED = {'projected': LSTM(outputs=3), 'projected peephole': Peephole(outputs=7)}
+EACH_CELL = pytest.mark.parametrize(
+    'cell', (*CELLS.values(), *PROJECTED.values()), ids=(*CELLS, *PROJECTED)
+)
 INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
 BATCHES = {
     'equal': ((2, 2, 2), 2),
@@ -78,7 +82,7 @@ def make(batches, cell, dtype='d'):
     random = numpy.random.RandomState(0)
     shapes = [
         (sum(steps), INPUT),
-        *[(batch, H) for _ in cell.states],
+        *[(batch, cell.width(name, H)) for name in cell.states],
         *cell.shapes(INPUT, H).values(),
     ]
     return [random.uniform(-1, 1, shape).astype(dtype) for shape in shapes]
@@ -104,7 +108,7 @@ def run(engine, cell, batches, reverse, *inputs):
 def by_loops(cell, batches, reverse, x, *arrays):
     """The same, one sequence and step after the other."""
     count = len(cell.states)
-    h, weights = numpy.zeros((len(x), H)), arrays[count:]
+    h, weights = numpy.zeros((len(x), cell.width('h', H))), arrays[count:]
     last = [state.copy() for state in arrays[:count]]
     noise = cases.noise_of(cell, len(x), batches[1], H, 'f')
     noise = {name: value.astype('d') for name, value in noise.items()}
@@ -123,7 +127,7 @@ def by_loops(cell, batches, reverse, x, *arrays):
 
 @pytest.mark.parametrize('dtype', 'fd')
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
-@pytest.mark.parametrize('cell', CELLS.values(), ids=CELLS)
+@EACH_CELL
 def test_forward(engine, batches, reverse, cell, dtype):
     inputs = make(batches, cell, dtype)
     *_, found = run(engine, cell, batches, reverse, *(engine.xp.asarray(x) for x in inputs))
@@ -132,13 +136,14 @@ def test_forward(engine, batches, reverse, cell, dtype):
 
 
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
-@pytest.mark.parametrize('cell', CELLS.values(), ids=CELLS)
+@EACH_CELL
 @pytest.mark.parametrize('outputs_used', ['all', 'last only'])
 def test_gradients(engine, batches, reverse, cell, outputs_used):
     inputs = make(batches, cell)
     random, xp = numpy.random.RandomState(1), engine.xp
-    states = [(batches[1], H) for _ in cell.states]
-    of_h, *of_last = (random.uniform(-1, 1, s) for s in ((sum(batches[0]), H), *states))
+    states = [(batches[1], cell.width(name, H)) for name in cell.states]
+    shapes = [(sum(batches[0]), cell.width('h', H)), *states]
+    of_h, *of_last = (random.uniform(-1, 1, shape) for shape in shapes)
     if outputs_used == 'last only':
         of_h[:] = 0
 
@@ -147,12 +152,14 @@ def test_gradients(engine, batches, reverse, cell, outputs_used):
         return sum(float((y * g).sum()) for y, g in zip(found, (of_h, *of_last)))
 
     layer, gates, _ = run(engine, cell, batches, reverse, *(xp.asarray(x) for x in inputs))
-    given = Gradients(
+    given = sequence.gradients_of(
+        xp,
+        layer,
         cell.State(h=None if outputs_used == 'last only' else of_h),
         cell.State(*(xp.asarray(g.copy()) for g in of_last)),
     )
     (of_states,) = engine.sequence_backward([layer], [gates], [given])
-    weights = sequence.weight_gradients(engine, layer, gates)
+    weights = sequence.weight_gradients(engine, layer, gates, given.h)
     gx = products.columns(gates, cell.gates, cell.inputs) @ layer.weights['W']
     gradients = [gx, *of_states, *(weights[name] for name in cell.weights)]
     cases.assert_close(gradients, cases.numerical_gradients(loss, inputs), (1e-6, 1e-6))

@@ -10,6 +10,7 @@ from tests.cells import coupled, gru, zoneout
 from tests.conftest import INPUT, UNITS, uniform
 from tests.fuzz import loops
 from tests.links.sequence_cases import BATCH, TIME
+from tests.reference import step_of
 
 CELLS = {
     'lstm': cells.lstm,
@@ -17,6 +18,8 @@ CELLS = {
     'coupled': coupled,
     'gru': gru,
     'zoneout in evaluation': zoneout,
+    'projected': cells.LSTM(outputs=2),
+    'projected peephole': cells.Peephole(outputs=6),
 }
 X = functools.partial(uniform, (BATCH, TIME, INPUT))
 
@@ -33,8 +36,8 @@ def full(cell, **options):
 
 
 def states(cell, groups, dtype='d'):
-    shape = groups, BATCH, UNITS
-    return tuple(uniform(shape, dtype, seed=9 + k) for k in range(len(cell.states)))
+    shapes = [(groups, BATCH, cell.width(name, UNITS)) for name in cell.states]
+    return tuple(uniform(shape, dtype, seed=9 + k) for k, shape in enumerate(shapes))
 
 
 def expected(link, x, state, lengths=None, mask=None):
@@ -47,9 +50,10 @@ def expected(link, x, state, lengths=None, mask=None):
         valid = numpy.arange(TIME) < numpy.array(lengths)[:, None]
     if mask is not None:
         valid = numpy.asarray(mask).reshape(x.shape[:2]) == 1
-    loop = loops.STEPS['lstm' if link.cell is zoneout else link.cell.name]
+    loop = step_of(link.cell, 'lstm' if link.cell is zoneout else None)
     weights = [[w.array for w in child.cell_weights()] for child in link.cells()]
-    y = numpy.zeros((*x.shape[:2], link.directions * UNITS))
+    width = state[-1].shape[-1]
+    y = numpy.zeros((*x.shape[:2], link.directions * width))
     last = [s.copy() for s in state]
     for b, steps in enumerate(valid):
         first = [s[:, b : b + 1] for s in state]
@@ -58,7 +62,7 @@ def expected(link, x, state, lengths=None, mask=None):
         for target, value in zip(last, new):
             target[:, b] = value[:, 0]
         for d in range(link.directions):
-            columns = slice(d * UNITS, (d + 1) * UNITS)
+            columns = slice(d * width, (d + 1) * width)
             h, left = first[-1][len(weights) - link.directions + d, 0], list(ys[:: -1 if d else 1])
             for t in range(TIME)[:: -1 if d else 1]:
                 h = left.pop(0)[0, columns] if steps[t] else h

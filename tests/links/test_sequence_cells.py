@@ -40,7 +40,7 @@ def test_last_output(cell, given, n_layers, bidirectional):
     """Of the last valid step, in the reverse direction of the first: h of the last layer."""
     link = make(cell, n_layers=n_layers, bidirectional=bidirectional, return_state=True)
     y, *state = link(X(), states(cell, n_layers * (1 + bidirectional)), **given)
-    h = F.reshape(state[-1], (-1, BATCH, UNITS))
+    h = F.reshape(state[-1], (-1, BATCH, state[-1].shape[-1]))
     assert_close([y], [F.concat(F.separate(h[-link.directions :]), axis=1)])
 
 
@@ -120,7 +120,7 @@ def test_to_another_dtype(cell, dtype):
         param.array = param.array.astype(dtype)
         param.cleargrad()
     outputs = link(X(dtype))
-    zeros = [numpy.zeros((2, BATCH, UNITS))] * len(cell.states)
+    zeros = [numpy.zeros_like(s) for s in states(cell, 2)]
     assert_close(outputs, [y.astype(dtype) for y in expected(link, X(dtype), zeros)])
     sum(F.sum(y) for y in outputs).backward()
     assert {param.grad.dtype for param in link.params()} == {numpy.dtype(dtype)}
@@ -136,14 +136,14 @@ def test_engines(cell, engine):
 @pytest.mark.parametrize('given', [{}, {'lengths': [0] * BATCH}])
 def test_no_steps(cell, given):
     link, state = full(cell, n_layers=2, bidirectional=True), states(cell, 4)
-    y = numpy.zeros((BATCH, 0, 2 * UNITS))
+    y = numpy.zeros((BATCH, 0, 2 * cell.width('h', UNITS)))
     assert_close(link(X()[:, :0], state, **given), [y, *state])
 
 
 def test_empty_batch(cell):
     y, *state = full(cell, bidirectional=True)(X()[:0], lengths=[])
-    assert y.shape == (0, TIME, 2 * UNITS)
-    assert [s.shape for s in state] == [(2, 0, UNITS)] * len(cell.states)
+    assert y.shape == (0, TIME, 2 * cell.width('h', UNITS))
+    assert [s.shape for s in state] == [(2, 0, cell.width(s, UNITS)) for s in cell.states]
 
 
 # Dropout and noise

@@ -33,7 +33,7 @@ def test_stateful_halves_are_the_whole(cell, n_layers, all_steps):
     x = chainer.Variable(X())
     outputs = link(x)
     whole = [*outputs, *gradients(outputs, [x, *link.params()])]
-    assert link.h.shape == (n_layers, BATCH, UNITS)
+    assert link.h.shape == (n_layers, BATCH, cell.width('h', UNITS))
     assert (link.c is None) == ('c' not in cell.states)
     link.reset_state()
     assert link.c is None and link.h is None
@@ -49,7 +49,7 @@ def test_set_state_is_an_initial_state(cell):
     c = state[0] if len(state) == 2 else None
     for given in ((c, state[-1]), (c if c is None else c[0], chainer.Variable(state[-1][0]))):
         link.set_state(*given)
-        assert link.h.shape == (1, BATCH, UNITS) and (link.c is None) == (c is None)
+        assert link.h.shape == state[-1].shape and (link.c is None) == (c is None)
         assert_close([link(X())], [y])
 
 
@@ -86,9 +86,9 @@ def test_what_a_state_is_refused_for():
 def test_learned_initial_state(cell, name):
     link = full(cell, n_layers=2, bidirectional=True, learn_initial_state=True)
     learned = [getattr(link, f'{s}0') for s in cell.states]
-    for k, param in enumerate(learned):
-        assert_close([param], [numpy.zeros((4, UNITS))])
-        param.array[...] = uniform((4, UNITS), seed=20 + k)
+    for k, (name_of_state, param) in enumerate(zip(cell.states, learned)):
+        assert_close([param], [numpy.zeros((4, cell.width(name_of_state, UNITS)))])
+        param.array[...] = uniform(param.shape, seed=20 + k)
     state = [chainer.Variable(numpy.repeat(p.array[:, None], BATCH, axis=1)) for p in learned]
     outputs, given = link(X(), **MASKS[name]), link(X(), state, **MASKS[name])
     assert_close(outputs, given)
@@ -142,7 +142,8 @@ def test_deferred_link_waits_after_an_error(cell):
             link(x)
         assert_same(contents(link), before)
         assert all(child.cell_weights()[0].array is None for child in link.cells())
-    assert link(uniform((BATCH, TIME, INPUT + 1), 'f')).shape == (BATCH, 2 * UNITS)
+    outputs = 2 * cell.width('h', UNITS)
+    assert link(uniform((BATCH, TIME, INPUT + 1), 'f')).shape == (BATCH, outputs)
 
 
 @pytest.mark.parametrize('in_size', [INPUT, None])

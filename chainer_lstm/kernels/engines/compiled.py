@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
+from chainer_lstm.cells import Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary
 from chainer_lstm.kernels.engines.engine import NOTHING, Noise, Part
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
@@ -60,7 +60,7 @@ class CompiledEngine(NumpyEngine):
             written = self.empties(like, len(stage.writes))
         else:
             written = [getattr(new, name) for name in stage.writes]
-        named.update(_before(is_first, state), gates=gates)
+        named.update(_before(is_first, stage, state), gates=gates)
         named.update(zip(stage.writes, written))
         self._launch(cell, f'forward_{cell.stages.index(stage)}', like, named)
         return gates, state._replace(**dict(zip(stage.writes, written)))
@@ -83,17 +83,16 @@ class CompiledEngine(NumpyEngine):
             )
         index = cell.stages.index(stage)
         like = getattr(state, stage.reads[0])
-        reads = COMPILED[cell.name].stages[index].reads  # those of the form: all are written
         if out is None:
-            found = self.empties(like, len(reads))
+            found = self.empties(like, len(stage.reads))
         else:
-            found = [getattr(out, name) for name in reads]
-        named = {**more, **_before(index == 0, state), 'gates': gates, 'gpre': gpre}
+            found = [getattr(out, name) for name in stage.reads]
+        named = {**more, **_before(index == 0, stage, state), 'gates': gates, 'gpre': gpre}
         named.update((name, getattr(new, name)) for name in stage.needs)
         named.update((f'g{name}', g) for name, g in gradients._asdict().items())
-        named.update((f'g{name}_prev', g) for name, g in zip(reads, found))
+        named.update((f'g{name}_prev', g) for name, g in zip(stage.reads, found))
         self._launch(cell, f'backward_{index}', like, named)
-        return cell.State(**dict(zip(reads, found)))
+        return cell.State(**dict(zip(stage.reads, found)))
 
     def _launch(
         self, cell: Cell, kernel: str, like: Array, named: Mapping[str, Optional[Array]]
@@ -119,6 +118,7 @@ class CompiledEngine(NumpyEngine):
         return self.xp.empty((batch, len(cell.gates) * units), like.dtype)
 
 
-def _before(is_first: bool, state: Any) -> dict[str, Optional[Array]]:
-    """Return the states before a stage by the names of arguments."""
-    return {f'{name}_prev' if is_first else name: x for name, x in state._asdict().items()}
+def _before(is_first: bool, stage: Stage, state: Any) -> dict[str, Optional[Array]]:
+    """Return the states that a stage reads by the names of arguments."""
+    form = '{}_prev' if is_first else '{}'
+    return {form.format(name): getattr(state, name) for name in stage.reads}

@@ -2,7 +2,8 @@
 
 The letters: B rows of a batch, n of them in one time step, I inputs, H units, G gates, P packed
 rows of all steps.  Arrays of gates (B, G H) have the gates of a unit side by side.  A state is a
-``Cell.State`` of arrays (B, H); None stands for an array that is not given.
+``Cell.State`` of arrays (B, H); None stands for an array that is not given.  Of a projected cell,
+h before a stage is (B, O); the h that a stage computes is m (B, H), which the caller multiplies.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Layer:
         states: a ``State`` of buffers (P + B, H), see ``Rows``, which hold the initial states and
             get those of all steps.
         noise: arrays (P, H), or (B, H) of those that are the same at all steps; see ``Cell``.
+        m: (P, H) of a projected cell, which gets h of all steps before the projection; or None.
     """
 
     cell: Cell
@@ -59,6 +61,7 @@ class Layer:
     x: Array
     states: Any
     noise: Noise = dataclasses.field(default_factory=dict)
+    m: Optional[Array] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +71,13 @@ class Gradients:
     Attributes:
         output: a ``State`` of arrays (P, H), with respect to the states of all steps, or None.
         last: a ``State`` of arrays (B, H), with respect to the last states; they are overwritten.
+        h: (P, O) of a projected cell, which gets the gradients with respect to h of all steps, also
+            through later ones; or None.
     """
 
     output: Any
     last: Any
+    h: Optional[Array] = None
 
 
 class Engine(Protocol):

@@ -123,7 +123,12 @@ class NativeEngine(CompiledEngine):
         return gx, cell.State(*found)
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
-        return is_compiled(cell) and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
+        return (
+            is_compiled(cell)
+            and cell.projection is None
+            and numpy.dtype(dtype).char in 'fd'
+            and shape.steps > _FEW_STEPS
+        )
 
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         if not self._runs(layers, 'forward'):
@@ -236,8 +241,9 @@ _PLANS = {
 
 
 def _has_step(cell: Cell, noise: Noise) -> bool:
-    """Return whether the library has kernels of single steps: there are none with masks."""
-    return is_compiled(cell) and not any(name in noise for name in cell.sequence_noise)
+    """Return whether the library has kernels of single steps: none with masks or a projection."""
+    masked = any(name in noise for name in cell.sequence_noise)
+    return is_compiled(cell) and cell.projection is None and not masked
 
 
 def _plan(cell: Cell, stage: Stage) -> _Plan:

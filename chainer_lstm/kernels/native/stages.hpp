@@ -110,8 +110,9 @@ void backward_row(isize first, isize last, const T* gates, const Given<Cell, T>&
             each_of<others>([&](auto k) __attribute__((always_inline)) { pre[k] = g[k]; });
         }
         store_gates(gpre + G * u, pre, n);
-        each_of<Stage::reads>(
-            [&](auto s) __attribute__((always_inline)) { store(out[s] + u, grad[s], n); });
+        each_of<Stage::reads>([&](auto s) __attribute__((always_inline)) {
+            if (out[s]) store(out[s] + u, grad[s], n);
+        });
     });
 }
 
