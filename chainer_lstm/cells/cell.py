@@ -6,7 +6,8 @@ import collections
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Optional
 
 from chainer_lstm.arrays import Array
@@ -133,6 +134,8 @@ class Cell(_Frozen):
             of these names, in training, from ``draw``.
         sequence_noise: the names of those that are the same at all steps of a sequence, from
             ``draw_sequence``.
+        numbers: the hyperparameters that a compiled form reads, by name: first those that stand
+            for each of ``noise`` in evaluation.
         forget: the gate whose bias links begin with ``chainer.config.lstm_forget_bias``, or None.
 
     Raises:
@@ -152,6 +155,7 @@ class Cell(_Frozen):
     noise: ClassVar[Names] = ()
     forget: ClassVar[Optional[str]] = None
     sequence_noise: ClassVar[Names] = ()
+    numbers: ClassVar[Mapping[str, float]] = types.MappingProxyType({})
     State: ClassVar[Callable[..., Any]]
     Gates: ClassVar[Callable[..., Any]]
     backward: ClassVar[Optional[Callable[..., Any]]] = None
@@ -171,7 +175,7 @@ class Cell(_Frozen):
 
         Args:
             **attributes: among ``name``, ``gates``, ``inputs``, ``products``, ``reads``,
-                ``needs``, ``noise`` and ``sequence_noise``.
+                ``needs``, ``noise``, ``sequence_noise`` and ``numbers``.
 
         Raises:
             TypeError: names of gates or states that there are not.
