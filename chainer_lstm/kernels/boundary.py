@@ -46,12 +46,14 @@ _STEP_BACKWARD = (
     'Weights<Cell, const T> weights; T *gpre, *gx; States<Cell, T> out;'
 )
 _STEPS = (
-    'isize steps, batch, units, inputs, rows, first, initial; '
-    'const index64 *start, *n; Weights<Cell, const T> weights; '
+    'isize steps, batch, units, outputs, inputs, rows, first, initial; '
+    'const index64 *start, *n; Weights<Cell, const T> weights; const T* V; '
 )
-_SEQUENCE_FORWARD = _STEPS + 'Rows<const T> x; const T *W, *b; T* gates; States<Cell, T> states;'
+_SEQUENCE_FORWARD = (
+    _STEPS + 'Rows<const T> x; const T *W, *b; T *gates, *m; States<Cell, T> states;'
+)
 _SEQUENCE_BACKWARD = (
-    _STEPS + 'States<Cell, const T> states; Rows<const T> output; T* gates; '
+    _STEPS + 'States<Cell, const T> states; Rows<const T> output; T *gates, *total; '
     'States<Cell, T> gradients;'
 )
 
@@ -174,30 +176,42 @@ def _to_all(cell: Cell, product: Product) -> bool:
     return tuple(product.gates) == tuple(cell.gates)
 
 
-def _weight(cell: Cell, product: Product, end: str = '') -> tuple[str, str]:
+def _weight(
+    cell: Cell, product: Product, end: str = '', width: str = 'units'
+) -> tuple[str, str]:
     rows = 'gates' if _to_all(cell, product) else 'units'
-    return product.weight, f'{rows} units{end}'
+    return product.weight, f'{rows} {width}{end}'
 
 
 def _sequence_kernels(cell: Cell) -> list[Kernel]:
     """All steps, forward and backward: see ``Layer`` and ``Gradients`` of ``engines.engine``."""
+    h = cell.states[-1]
+    widths = {state: 'outputs' if state == h else 'units' for state in cell.states}
     common: Members = {
         'start': 'steps',
         'n': 'steps',
-        'weights': [_weight(cell, product) for product in _products(cell)],
-        'states': [(state, 'states units') for state in cell.states],
+        'weights': [_weight(cell, each, width=widths[each.state]) for each in _products(cell)],
+        'V': 'outputs units?',
+        'states': [(state, f'states {width}') for state, width in widths.items()],
     }
-    of_x = {'x': 'rows inputs', 'W': 'gates inputs', 'b': 'gates', 'gates': 'rows gates?'}
+    of_x: Members = {
+        'x': 'rows inputs',
+        'W': 'gates inputs',
+        'b': 'gates',
+        'gates': 'rows gates?',
+        'm': 'rows units?',
+    }
     gradients: Members = {
-        'output': [(f'g{cell.states[-1]}', 'rows units?')],
+        'output': [(f'g{h}', 'rows outputs?')],
         'gates': 'rows gates',
-        'gradients': [(f'g{state}_last', 'batch units') for state in cell.states],
+        'total': [(f'g{h}_total', 'rows outputs?')],
+        'gradients': [(f'g{state}_last', f'batch {width}') for state, width in widths.items()],
     }
     forward, backward = f'{cell.name}_sequence_forward', f'{cell.name}_sequence_backward'
     gates = len(cell.gates)
     return [
-        Kernel(forward, _SEQUENCE_FORWARD, {**common, **of_x}, gates=gates),
-        Kernel(backward, _SEQUENCE_BACKWARD, {**common, **gradients}, gates=gates),
+        Kernel(forward, _SEQUENCE_FORWARD, {**common, **of_x}, [['V', 'm']], gates),
+        Kernel(backward, _SEQUENCE_BACKWARD, {**common, **gradients}, [['V', f'g{h}_total']], gates),
     ]
 
 
