@@ -219,7 +219,7 @@ class Recurrence:
         self._layers = [sequence.layer_of(xp, cell, weights, rows, x, initial)]
         self._gates = self._engine.sequence_forward(self._layers, keep=True)
         last = cell.State(draw(batch, units), draw(batch, units))
-        self._gradients = [Gradients(draw(rows.total, units), last)]
+        self._gradients = [Gradients(cell.State(h=draw(rows.total, units)), last)]
         # backward overwrites what it is given
         self._given = [(x, x.copy()) for x in (*self._gates, *last)]
         # what has to be read and written of gates, h, c and their gradients

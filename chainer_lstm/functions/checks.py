@@ -128,15 +128,14 @@ def states(
     names: Sequence[str],
     shapes: Sequence[tuple[int, ...]],
     layers: tuple[int, ...],
-    batches: tuple[int, ...],
+    least: int,
     widths: Sequence[int],
 ) -> None:
-    """Expect shapes (*layers, B, width) of states, with B at least as large as the first batch.
+    """Expect shapes (*layers, B, width) of states, with B at least so large.
 
     Raises:
         ValueError: one is another.
     """
-    least = batches[0] if batches else 0
     for name, shape, width in zip(names, shapes, widths):
         if (
             len(shape) != len(layers) + 2

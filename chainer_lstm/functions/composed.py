@@ -114,6 +114,7 @@ class Rearranging:
 
     def __init__(self, xp: Any) -> None:
         self.asarray = xp.asarray
+        self.zeros = xp.zeros
 
     def take(self, x: chainer.Variable, indexes: Any, axis: int) -> chainer.Variable:
         """Return all elements of x along an axis, in that order."""

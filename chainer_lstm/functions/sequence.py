@@ -54,7 +54,7 @@ def apply(
     units = of_units[-1] if of_units else 0
     names, widths = state_names(cell), [cell.width(name, units) for name in cell.states]
     # in Chainer's order, h first
-    checks.states(names[::-1], of_states[::-1], outer, plan.packing.sizes, widths[::-1])
+    checks.states(names[::-1], of_states[::-1], outer, plan.packing.least, widths[::-1])
     check_weights(plan, shapes, arrays[count].shape[-1], units)
     node = SequenceNode(plan, len(xs))
     outputs = node.composed(inputs) if is_static(plan.cell) else node.apply(tuple(inputs))

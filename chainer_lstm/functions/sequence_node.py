@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
         dropout: ratio, on the inputs of every layer but the first.
         swapped: whether the input and the output are (B, T, …), of sequences of one length.
         output: the output that is wanted.
+        cells: whether c is an output too, besides h.
     """
 
     cell: Cell
@@ -65,6 +67,12 @@ class Plan(NamedTuple):
     dropout: float = 0.0
     swapped: bool = False
     output: Output = Output.ALL
+    cells: bool = False
+
+    @property
+    def outputs(self) -> list[str]:
+        """The states that are outputs."""
+        return ['h', 'c'] if self.cells else ['h']
 
     def groups(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
         """The weights of each layer and direction."""
@@ -87,7 +95,7 @@ def state_names(cell: Cell) -> list[str]:
 
 class SequenceNode(Node):
     """Inputs: the states, (S D, B, H) each, the arrays of the sequences, and the weights -> the
-    new states, and the arrays of the outputs.
+    new states, and the arrays of h and, if wanted, those of c.
 
     States of a single layer may be (B, H).  The sequences are one array (…, I), or several whose
     rows are joined; the outputs are like them.  To rearrange them outside takes more time than a
@@ -181,7 +189,10 @@ class SequenceNode(Node):
             xp = engine.xp
         states, xs, weights = self._split(widened(engine or numpy_engine, inputs))
         groups = plan.groups(weights)
-        states = [packing.sort(xp, s.reshape(len(groups), *s.shape[-2:])) for s in states]
+        states = [
+            packing.begin(xp, s.reshape(len(groups), *s.shape[-2:]), plan.directions)
+            for s in states
+        ]
         x = self._packed(xp, xs)
         last: list[list] = [[] for _ in states]
         saved: list[tuple[Layer, Any]] = []
@@ -199,17 +210,18 @@ class SequenceNode(Node):
             for layer in layers:
                 for of_state, buffer in zip(last, layer.states):
                     of_state.append(layer.rows.last(xp, buffer))
-            hs = [layer.rows.inner(layer.states[-1]) for layer in layers]
-            x = hs[0] if len(hs) == 1 else xp.concatenate(hs, axis=1)
+            x = _rows_of_all(xp, layers, 'h')
         new = [xp.concatenate(of, axis=0).reshape(s.shape) for of, s in zip(last, states)]
-        new = [packing.unsort(xp, y) for y in new]
-        outputs = [y.reshape(s.shape) for y, s in zip(new, inputs)]
-        if plan.output is Output.LAST:
-            hs = [new[-1][k] for k in range(len(groups) - plan.directions, len(groups))]
-            outputs.append(xp.concatenate(hs, axis=1))
-        else:
-            buffers = [layer.states[-1] for layer in layers]
-            outputs += self._unpacked(packing.unpack(xp, x, buffers), xs)
+        new = [packing.end(xp, y, plan.directions) for y in new]
+        outputs = [y.reshape(*s.shape[:-2], *y.shape[-2:]) for y, s in zip(new, inputs)]
+        for name in plan.outputs:
+            if plan.output is Output.LAST:
+                of_last = plan.cell.State(*new)._asdict()[name][-plan.directions :]
+                outputs.append(xp.concatenate(list(of_last), axis=1))
+            else:
+                y = x if name == 'h' else _rows_of_all(xp, layers, name)
+                buffers = [getattr(layer.states, name) for layer in layers]
+                outputs += self._unpacked(packing.unpack(xp, y, buffers), xs)
         outputs = [cast(y, inputs[0].dtype) for y in outputs]
         return (engine, saved) if keep else None, tuple(outputs)
 
@@ -221,7 +233,7 @@ class SequenceNode(Node):
     def _rows(self, x: Array) -> Array:
         """Return the rows of an array of sequences."""
         x = x.transpose(1, 0, 2) if self._plan.swapped else x
-        return x.reshape(int(numpy.prod(x.shape[:-1])), x.shape[-1])
+        return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
     def _unpacked(self, y: Array, xs: Sequence[Array]) -> list[Array]:
         """Return the arrays of the outputs, of rows as the caller has them."""
@@ -270,7 +282,8 @@ class SequenceNode(Node):
         if self._saved is None:
             self._saved, _ = self._run(inputs, engine_of(inputs[0]), True)
         (engine, saved), self._saved = self._saved, None
-        of_states, gy, of_initial = self._output_gradients(
+        gy = None
+        of_states, gys, of_initial = self._output_gradients(
             engine.xp, saved, arrays(grad_outputs), inputs
         )
         first, last = self._cuts
@@ -278,11 +291,12 @@ class SequenceNode(Node):
         for k in reversed(range(0, len(saved), plan.directions)):
             layers, gates = zip(*saved[k : k + plan.directions])
             begun = []
-            width = of_states[-1].shape[-1]
             for d in range(plan.directions):
-                output = None if gy is None else gy[:, d * width : (d + 1) * width]
+                outputs = plan.cell.State(**{
+                    name: _columns(gy, d, plan.directions) for name, gy in gys.items()
+                })  # fmt: skip
                 last_states = plan.cell.State(*(g[k + d] for g in of_states))
-                begun.append(gradients_of(engine.xp, layers[d], output, last_states))
+                begun.append(gradients_of(engine.xp, layers[d], outputs, last_states))
             found = engine.sequence_backward(layers, gates, begun)
             for d, state in enumerate(found):
                 for g, gradient in zip(of_states, state):
@@ -296,6 +310,7 @@ class SequenceNode(Node):
                 if k or any(first <= i < last for i in indexes):
                     part = self._input_gradient(engine, layer, gpre, d)
                     gy = part if gy is None else gy + part
+            gys = {} if gy is None else {'h': gy}
         found_states = self._state_gradients(engine.xp, of_states, of_initial, inputs)
         result = {**dict(enumerate(found_states)), **gweights}
         if gy is not None:
@@ -305,50 +320,50 @@ class SequenceNode(Node):
 
     def _output_gradients(
         self, xp: Any, saved: Sequence, grad_outputs: Sequence, inputs: Sequence[Array]
-    ) -> tuple[list[Array], Optional[Array], Sequence[Array]]:
+    ) -> tuple[list[Array], dict[str, Array], dict[str, Sequence[Array]]]:
         """Return the gradients with respect to the last states, (S D, B, H) each, to the packed
-        output (P, D H) or None, and to h0 of each direction of the last layer, which outputs at
-        masked steps repeat, (B, H) or none at all; in the dtype of the gates.
+        outputs by name, (P, D H), and to the initial states of each direction of the last layer,
+        which outputs at masked steps repeat, by name; in the dtype of the gates.
         """
         plan, packing, states = self._plan, self._plan.packing, self._cuts[0]
         dtype = saved[0][1].dtype
-        found = []
-        for g, x in zip(grad_outputs[:states], inputs):
-            shape = len(saved), *x.shape[-2:]
-            if g is None:
-                found.append(xp.zeros(shape, dtype))
-            else:  # a copy: it is overwritten
-                found.append(packing.sort(xp, g.astype(dtype, 'C').reshape(shape)))
-        gys = grad_outputs[states:]
-        if all(g is None for g in gys):
-            return found, None, ()
-        if plan.output is Output.LAST:
-            of_h = xp.stack(xp.split(gys[0].astype(dtype, copy=False), plan.directions, axis=1))
-            found[-1][-plan.directions :] += packing.sort(xp, of_h)
-            return found, None, ()
-        if len(gys) > 1:
-            gy = xp.concatenate([
-                xp.zeros(*of) if g is None else g
-                for g, of in zip(gys, self._outputs[states:])
-            ])  # fmt: skip
-        else:
-            gy = gys[0]
+        found = plan.cell.State()
+        for name, g, (shape, _) in zip(found._fields, grad_outputs, self._outputs):
+            shape = len(saved), *shape[-2:]
+            # a copy: it is overwritten
+            g = xp.zeros(shape, dtype) if g is None else g.astype(dtype, 'C').reshape(shape)
+            found = found._replace(**{name: g})
+        gys: dict[str, Array] = {}
+        of_initial: dict[str, Sequence[Array]] = {}
+        count = (len(grad_outputs) - states) // len(plan.outputs)
         firsts = [plan.rows(d).first for d in range(plan.directions)]
-        return found, *packing.unpack_gradient(xp, self._rows(gy), firsts)
+        for first, name in zip(range(states, len(grad_outputs), count), plan.outputs):
+            parts = grad_outputs[first : first + count]
+            if all(g is None for g in parts):
+                continue
+            gy = _joined(xp, parts, self._outputs[first:])
+            if plan.output is Output.LAST:
+                of_last = xp.split(gy.astype(dtype, copy=False), plan.directions, axis=1)
+                getattr(found, name)[-plan.directions :] += xp.stack(of_last)
+            else:
+                gys[name], of_initial[name] = packing.unpack_gradient(xp, self._rows(gy), firsts)
+        return [packing.end_gradient(xp, g, plan.directions) for g in found], gys, of_initial
 
     def _state_gradients(
         self,
         xp: Any,
         of_states: Sequence[Array],
-        of_initial: Sequence[Array],
+        of_initial: dict[str, Sequence[Array]],
         inputs: Sequence[Array],
     ) -> list[Array]:
         """Return the gradients with respect to the initial states."""
-        of_h = of_states[-1]
-        for d, g in enumerate(of_initial):
-            of_h[len(of_h) - self._plan.directions + d] += g
-        packing = self._plan.packing
-        return [packing.unsort(xp, g).reshape(x.shape) for g, x in zip(of_states, inputs)]
+        directions, found = self._plan.directions, []
+        for name, of_state, x in zip(self._plan.cell.states, of_states, inputs):
+            for d, g in enumerate(of_initial.get(name, ())):
+                of_state[len(of_state) - directions + d] += g
+            of_state = self._plan.packing.begin_gradient(xp, of_state, directions, x.shape[-2])
+            found.append(of_state.reshape(x.shape))
+        return found
 
     def _input_gradient(self, engine: kernels.Engine, layer: Layer, gpre: Array, k: int) -> Array:
         """Return the gradient with respect to the input of a layer and direction."""
@@ -357,3 +372,23 @@ class SequenceNode(Node):
         if k in self._masks:
             gx *= self._masks[k]
         return gx
+
+
+def _rows_of_all(xp: Any, layers: Sequence[Layer], name: str) -> Array:
+    """Return a state of all rows, (P, D H), of the directions of a layer."""
+    parts = [layer.rows.inner(getattr(layer.states, name)) for layer in layers]
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=1)
+
+
+def _columns(y: Array, direction: int, directions: int) -> Array:
+    """Return the columns of a direction."""
+    width = y.shape[1] // directions
+    return y[:, direction * width : (direction + 1) * width]
+
+
+def _joined(xp: Any, gradients: Sequence[Optional[Array]], outputs: Sequence) -> Array:
+    """Return gradients of outputs of these shapes and dtypes as one array; None are zeros."""
+    if len(gradients) == 1 and gradients[0] is not None:
+        return gradients[0]
+    given = [xp.zeros(*of) if g is None else g for g, of in zip(gradients, outputs)]
+    return xp.concatenate(given)

@@ -154,9 +154,7 @@ class StageNode(Chained):
             rows = count * units if count > 1 else units
             if product.gates == cell.inputs:
                 rows = types['W'].shape[0]
-            type_check.expect(
-                W.shape[0] == rows, W.shape[1] == cell.width(product.state, units)
-            )
+            type_check.expect(W.shape[0] == rows, W.shape[1] == cell.width(product.state, units))
             if product.bias is not None:
                 b = types[product.bias]
                 same_dtype(product.bias, **{product.bias: b, 'x': types[of.names[of.like]]})
@@ -201,7 +199,7 @@ class StageNode(Chained):
         shapes, last = dict(zip(self.names, self.shapes)), self.cell.states[-1]
         if self.signature.projection is not None:
             V, expected = shapes[self.signature.projection], (self.cell.outputs, self.shapes[0][1])
-            if V != expected:
+            if expected != V:
                 raise ValueError(
                     f'expected {self.signature.projection} of shape {expected}, got {V}'
                 )

@@ -191,7 +191,7 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
         'start': 'steps',
         'n': 'steps',
         'weights': [_weight(cell, each, width=widths[each.state]) for each in _products(cell)],
-        'V': 'outputs units?',
+        'V': 'outputs units=',
         'states': [(state, f'states {width}') for state, width in widths.items()],
     }
     of_x: Members = {

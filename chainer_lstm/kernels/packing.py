@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy
 
@@ -148,36 +148,44 @@ class Packing:
 
     The rows of all steps are packed: those of step 0 first, the sequence with the most steps first
     in each.  A caller's arrays, joined along the first axis, have N rows; those that are not packed
-    are masked.  The methods take arrays; all but those of gradients also take variables, for which
-    ``xp`` has functions.
+    are masked.  Where a state is reset inside a sequence, what follows is packed as a sequence of
+    its own, that begins with another state: S >= B pieces in all.
+
+    The methods take arrays; all but those of gradients also take variables, for which ``xp`` has
+    functions.  G is the number of layers and directions.
 
     Attributes:
         sizes: the number of rows of each time step, not growing.
-        batch: B, the number of sequences.
-        order: (B,), the sequence of each row of a state, or None where they are in order.
+        batch: S, the number of pieces.
+        total: P, the number of packed rows.
         rows: (P,), the caller's row of each packed row, or None where they are in order.
         masked: (N - P,), the caller's masked rows, or None.
         repeated: for each direction (N - P,), the row of a buffer of states (see ``Rows``) that
             the output repeats at a masked row: the last one before it in the direction's order.
+            None for outputs of 0.
+        resets: whether the state is reset somewhere; then states may have a row more than there are
+            sequences, the one to begin anew with; otherwise that is 0.
     """
 
     def __init__(
         self,
         sizes: tuple[int, ...],
         batch: int,
-        order: Optional[numpy.ndarray] = None,
         rows: Optional[numpy.ndarray] = None,
         masked: Optional[numpy.ndarray] = None,
-        repeated: Sequence[numpy.ndarray] = (),
+        repeated: Optional[Sequence[numpy.ndarray]] = None,
+        ends: Optional[Ends] = None,
     ) -> None:
         self.sizes = sizes
         self.batch = batch
         self.total = sum(sizes)
-        is_sorted = order is None or bool((order[1:] > order[:-1]).all())
-        self.order = None if is_sorted else order
         self.rows = rows
         self.masked = masked if masked is not None and len(masked) else None
         self.repeated = repeated
+        self._ends = ends
+        self.resets = ends is not None and any(restarts.any() for restarts in ends.restarts)
+        # of a state
+        self.least = len(ends.last[0]) if self.resets and ends else sizes[0] if sizes else 0
 
     def pack(self, xp: Any, x: Array) -> Array:
         """(N, I) -> (P, I)."""
@@ -193,22 +201,26 @@ class Packing:
         return self._take(xp, gx, self._places)
 
     def unpack(self, xp: Any, y: Array, buffers: Sequence[Array]) -> Array:
-        """(P, D H), and the buffers (P + B, H) of its directions -> (N, D H)."""
+        """(P, D H), and the buffers (P + S, H) of its directions -> (N, D H)."""
         if self.masked is not None:
-            repeated = [buffer[xp.asarray(k)] for buffer, k in zip(buffers, self.repeated)]
-            y = xp.concatenate((y, xp.concatenate(repeated, axis=1)), axis=0)
+            if self.repeated is None:
+                rest = xp.zeros((len(self.masked), y.shape[1]), y.dtype)
+            else:
+                repeated = [buffer[xp.asarray(k)] for buffer, k in zip(buffers, self.repeated)]
+                rest = xp.concatenate(repeated, axis=1)
+            y = xp.concatenate((y, rest), axis=0)
         return self._take(xp, y, self._places)
 
     def unpack_gradient(
         self, xp: Any, gy: Array, firsts: Sequence[int]
     ) -> tuple[Array, Sequence[Array]]:
         """Return the gradient of ``unpack`` with respect to its input, (N, D H) -> (P, D H), and to
-        the initial states of the directions, D arrays (B, H), none without masked rows.
+        the initial states of the directions, D arrays (S, H), none where no output repeats them.
 
         ``firsts`` are ``Rows.first`` of the directions.
         """
         found = self.pack(xp, gy)
-        if self.masked is None:
+        if self.masked is None or self.repeated is None:
             return found, ()
         of_masked = xp.split(gy[xp.asarray(self.masked)], len(firsts), axis=1)
         initial = []
@@ -220,13 +232,56 @@ class Packing:
             initial.append(buffer[: self.batch] if first else buffer[self.total :])
         return found, initial
 
-    def sort(self, xp: Any, state: Array) -> Array:
-        """Return states (S D, B, H) with the rows as packed ones have them."""
-        return self._take(xp, state, self.order, axis=1)
+    def begin(self, xp: Any, state: Array, directions: int) -> Array:
+        """Return the states that pieces begin with, of those of sequences: (G, B, H), with resets
+        (G, B or B + 1, H), -> (G, S, H).
+        """
+        if self._ends is None:
+            return state
+        groups, given, units = state.shape
+        if self.resets and given == self.least:
+            zeros = xp.zeros((groups, 1, units), state.dtype)
+            state = xp.concatenate((state, zeros), axis=1)
+        return self._states(xp, state, self._ends.first, directions)
 
-    def unsort(self, xp: Any, state: Array) -> Array:
-        """Return the inverse of ``sort``."""
-        return self._take(xp, state, self._ranks, axis=1)
+    def begin_gradient(self, xp: Any, gradient: Array, directions: int, given: int) -> Array:
+        """Return the gradient of ``begin`` with respect to a state of so many rows."""
+        if self._ends is None:
+            return gradient
+        found = xp.zeros((len(gradient), given + 1, gradient.shape[2]), gradient.dtype)
+        for k, part in enumerate(gradient):
+            # of the rows that are written more than once the sum is written after them
+            found[k, xp.asarray(self._ends.first[k % directions])] = part
+            if self.resets and given > self.least:
+                restarts = xp.asarray(self._ends.restarts[k % directions])
+                found[k, self.least] = part[restarts].sum(axis=0)
+        return found[:, :given]
+
+    def end(self, xp: Any, state: Array, directions: int) -> Array:
+        """Return the last states of sequences, of those of pieces: (G, S, H) -> (G, B, H)."""
+        if self._ends is None:
+            return state
+        return self._states(xp, state, self._ends.last, directions)
+
+    def end_gradient(self, xp: Any, gradient: Array, directions: int) -> Array:
+        """Return the gradient of ``end``: (G, B, H) -> (G, S, H)."""
+        if self._ends is None:
+            return gradient
+        found = xp.zeros((len(gradient), self.batch, gradient.shape[2]), gradient.dtype)
+        for k, part in enumerate(gradient):
+            found[k, xp.asarray(self._ends.last[k % directions])] = part
+        return found
+
+    def _states(
+        self, xp: Any, state: Array, tables: Sequence[numpy.ndarray], directions: int
+    ) -> Array:
+        """Return rows of states by a table for each direction."""
+        groups, rows, units = state.shape
+        index = numpy.concatenate([tables[k % directions] + k * rows for k in range(groups)])
+        flat = state.reshape(groups * rows, units)
+        # take: of variables permutations only
+        found = flat[xp.asarray(index)] if self.resets else self._take(xp, flat, index)
+        return found.reshape(groups, len(tables[0]), units)
 
     @functools.cached_property
     def _places(self) -> Optional[numpy.ndarray]:
@@ -234,13 +289,22 @@ class Packing:
         masked = () if self.masked is None else (self.masked,)
         return None if self.rows is None else _inverse(numpy.concatenate((self.rows, *masked)))
 
-    @functools.cached_property
-    def _ranks(self) -> Optional[numpy.ndarray]:
-        """The row of a sorted state of each sequence."""
-        return None if self.order is None else _inverse(self.order)
+    def _take(self, xp: Any, x: Array, rows: Optional[numpy.ndarray]) -> Array:
+        return x if rows is None else xp.take(x, xp.asarray(rows), axis=0)
 
-    def _take(self, xp: Any, x: Array, rows: Optional[numpy.ndarray], axis: int = 0) -> Array:
-        return x if rows is None else xp.take(x, xp.asarray(rows), axis=axis)
+
+class Ends(NamedTuple):
+    """Where pieces begin and sequences end, for each direction.
+
+    Attributes:
+        first: (S,), the sequence whose state a piece begins with, B for the one to begin anew with.
+        restarts: (S,) booleans, whether it is that.
+        last: (B,), the piece that a sequence ends with.
+    """
+
+    first: Sequence[numpy.ndarray]
+    restarts: Sequence[numpy.ndarray]
+    last: Sequence[numpy.ndarray]
 
 
 def _inverse(order: numpy.ndarray) -> numpy.ndarray:
@@ -263,31 +327,70 @@ def packing_of_sequences(lengths: tuple[int, ...]) -> Packing:
     counts = numpy.array(lengths, numpy.intp)
     # sorted as in Chainer: the order of equal lengths decides which dropout each gets
     order = numpy.argsort(-counts)
-    sizes = [int(numpy.sum(counts > t)) for t in range(counts.max(initial=0))]
+    sizes = _sizes(counts)
     starts = (numpy.cumsum(counts) - counts)[order]
-    rows = [starts[:n] + t for t, n in enumerate(sizes)]
-    return Packing(tuple(sizes), len(lengths), order, numpy.concatenate([starts[:0], *rows]))
+    rows = numpy.concatenate([starts[:0], *(starts[:n] + t for t, n in enumerate(sizes))])
+    return Packing(sizes, len(lengths), rows, ends=_sorted(order))
 
 
-def packing_of_padded(valid: numpy.ndarray, batch_first: bool) -> Packing:
+def packing_of_padded(
+    valid: numpy.ndarray,
+    places: numpy.ndarray,
+    resets: Optional[numpy.ndarray] = None,
+    repeats: bool = True,
+) -> Packing:
     """Return the packing of padded sequences.
 
     Args:
-        valid: (B, T) booleans, whether a step is not masked.
-        batch_first: whether the caller's rows are those of (B, T), not of (T, B).
+        valid: (B, T) booleans, whether a step is not masked; T > 0.
+        places: (B, T), the caller's row of each step; only those of valid ones, or all.
+        resets: (B, T) booleans, whether the state is reset before a step.
+        repeats: whether outputs of masked steps repeat those before them, instead of being 0.
     """
-    batch, time = valid.shape
-    counts = valid.sum(axis=1)
+    begins = numpy.zeros_like(valid) if resets is None else resets.copy()
+    begins[:, 0] = True
+    piece = numpy.cumsum(begins).reshape(valid.shape) - 1
+    pieces = int(begins.sum())
+    counts = numpy.bincount(piece[valid], minlength=pieces)
+    seen = valid.cumsum(axis=1)  # valid steps of the piece, this one included
+    seen -= (seen - valid)[begins][piece]
     order = numpy.argsort(-counts, kind='stable')
-    counts, valid = counts[order], valid[order].T
-    sizes = [int((counts > t).sum()) for t in range(counts.max(initial=0))]
+    rank, sizes = _inverse(order)[piece], _sizes(counts)
     starts = numpy.cumsum([0, *sizes])
-    rank, seen = numpy.arange(batch), valid.cumsum(axis=0)  # seen: valid steps, this one included
     packed = starts[seen - 1] + rank
-    step, sequence = (1, time) if batch_first else (batch, 1)
-    flat = numpy.arange(time)[:, None] * step + order * sequence
-    rows = flat[valid][numpy.argsort(packed[valid])]
+    rows = places[valid][numpy.argsort(packed[valid])]
     # in buffers of states: forward begins with the initial ones, reverse ends with them
-    before = numpy.where(seen == 0, rank, batch + packed)
-    after = numpy.where(seen == counts, starts[-1] + rank, starts[seen] + rank)
-    return Packing(tuple(sizes), batch, order, rows, flat[~valid], (before[~valid], after[~valid]))
+    before = numpy.where(seen == 0, rank, pieces + packed)
+    after = numpy.where(seen == counts[piece], starts[-1] + rank, starts[seen] + rank)
+    repeated = (before[~valid], after[~valid]) if repeats else None
+    ends = _sorted(order) if resets is None else _pieces(order, piece, resets[:, 0])
+    return Packing(sizes, pieces, rows, places[~valid], repeated, ends)
+
+
+def _sorted(order: numpy.ndarray) -> Optional[Ends]:
+    """Return the ends of whole sequences in an order, None where that is their own."""
+    if (order[1:] > order[:-1]).all():
+        return None
+    never = numpy.zeros(len(order), bool)
+    return Ends((order,) * 2, (never,) * 2, (_inverse(order),) * 2)
+
+
+def _pieces(order: numpy.ndarray, piece: numpy.ndarray, reset_first: numpy.ndarray) -> Ends:
+    """Return the ends of pieces in an order.
+
+    ``piece`` (B, T) is the piece of each step; ``reset_first`` (B,) says whether a sequence begins
+    with a reset.
+    """
+    batch, rank = len(piece), _inverse(order)
+    sequence = numpy.repeat(numpy.arange(batch), piece[:, -1] - piece[:, 0] + 1)[order]
+    forward, reverse = numpy.ones((2, len(order)), bool)
+    forward[piece[:, 0]] = reset_first
+    reverse[piece[:, -1]] = False
+    restarts = forward[order], reverse[order]
+    first = [numpy.where(anew, batch, sequence) for anew in restarts]
+    return Ends(first, restarts, (rank[piece[:, -1]], rank[piece[:, 0]]))
+
+
+def _sizes(counts: numpy.ndarray) -> tuple[int, ...]:
+    """Return the number of sequences at each time step, of the number of steps of each."""
+    return tuple([int((counts > t).sum()) for t in range(counts.max(initial=0))])

@@ -41,7 +41,7 @@ def layer_of(
     return Layer(cell, weights, rows, x, states, noise, m)
 
 
-def gradients_of(xp: Any, layer: Layer, output: Optional[Array], last: Any) -> Gradients:
+def gradients_of(xp: Any, layer: Layer, output: Any, last: Any) -> Gradients:
     """Return the gradients with which the backward of a layer begins."""
     h = layer.states[-1]
     room = None if layer.m is None else xp.empty((layer.rows.total, h.shape[1]), h.dtype)
@@ -96,9 +96,9 @@ def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any
         start, n = rows.steps[k]
         now = slice(start, start + n)
         room = cell.State(*(g[:n] for g in last))
-        if gradients.output is not None:
-            h = room[-1]
-            h += gradients.output[now]
+        for gradient, output in zip(room, gradients.output):
+            if output is not None:
+                gradient += output[now]
         found = room
         if cell.projection is not None:
             assert gradients.h is not None

@@ -157,7 +157,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         x = packing.pack(xp, F.concat(xs, axis=0))
         cuts = numpy.cumsum(packing.sizes)[:-1]
         steps = F.split_axis(x, cuts, axis=0) if packing.sizes else ()
-        hx, cx = packing.sort(xp, hx), packing.sort(xp, cx)
+        hx, cx = (packing.begin(xp, state, self.direction) for state in (hx, cx))
         hy, cy, ys = self.rnn(self.n_layers, self.dropout, hx, cx, self.ws, self.bs, steps)
         if packing.sizes:
             y = packing.unpack(xp, F.concat(ys, axis=0), ())
@@ -165,7 +165,8 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             y = zeros(self, 0, self.direction * self._width('h'), xs[0].dtype)
         ends = numpy.cumsum([len(x) for x in xs])[:-1]
         ys = F.split_axis(y, ends, axis=0)
-        return packing.unsort(xp, hy), packing.unsort(xp, cy), list(ys)
+        hy, cy = (packing.end(xp, state, self.direction) for state in (hy, cy))
+        return hy, cy, list(ys)
 
     def rnn(
         self,

@@ -6,14 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Optional, Union
 
 import chainer
 import chainer.functions as F
 import numpy
-from chainer import initializers
-from chainer.backends import cuda
 
 from chainer_lstm import cells
 from chainer_lstm import initializers as ours
@@ -24,13 +22,14 @@ from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_node import Output, Plan
 from chainer_lstm.functions.step import check_cell
 from chainer_lstm.functions.weights import weights_of
-from chainer_lstm.kernels.packing import packing_of_padded, packing_of_steps
+from chainer_lstm.kernels.packing import Packing, packing_of_padded, packing_of_steps
+from chainer_lstm.links import steps
 from chainer_lstm.links.lstm import StatelessLSTM
-from chainer_lstm.links.state import KeepsState
+from chainer_lstm.links.sequence_state import SequenceState
 from chainer_lstm.links.weights import CellWeights
 
 
-class SequenceLSTM(KeepsState, chainer.Chain):
+class SequenceLSTM(SequenceState):
     """Stacked layers of an LSTM, or of another cell, in one or both directions over (B, T, I), the
     whole call one node.
 
@@ -49,6 +48,13 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             Gradients go back into that call, until the graph is unchained.
         batch_first: x and the outputs of all steps are (B, T, …) instead of (T, B, …).
         learn_initial_state: the state to begin with is a parameter.
+        return_cells: ``(y, cells)`` instead of y, with c where y has h.
+        zero_masked: outputs at masked steps are 0, as in torch and in Keras's ``Bidirectional``.
+        go_backwards: the last step first, and outputs in that order, as in Keras.
+        merge_mode: how the outputs of both directions become one: 'concat', 'sum', 'mul' or 'ave',
+            as in Keras, of the last layer; those before it are concatenated.
+        weight_dropout: ratio, on the matrices that h is multiplied by, in training, a mask a call
+            (Merity et al. 2018).
         lateral_init, upward_init, bias_init, forget_bias_init: as in
             ``StatelessLSTM``, for every layer and direction; ``forget_bias_init``
             for an LSTM only.
@@ -77,9 +83,6 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             be projected.
     """
 
-    c: Optional[chainer.Variable] = None
-    h: Optional[chainer.Variable] = None
-
     def __init__(
         self,
         in_size: Optional[int],
@@ -93,6 +96,11 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         stateful: bool = False,
         batch_first: bool = True,
         learn_initial_state: bool = False,
+        return_cells: bool = False,
+        zero_masked: bool = False,
+        go_backwards: bool = False,
+        merge_mode: str = 'concat',
+        weight_dropout: float = 0,
         lateral_init: Any = None,
         upward_init: Any = None,
         bias_init: Any = None,
@@ -119,8 +127,13 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         self.return_state = return_state
         self.stateful = stateful
         self.batch_first = batch_first
-        self.learn_initial_state = learn_initial_state
         self.directions = 2 if bidirectional else 1
+        self.return_cells = return_cells
+        self.zero_masked = zero_masked
+        self.go_backwards = go_backwards
+        self.merge_mode = merge_mode
+        self.weight_dropout = checks.number('weight_dropout', weight_dropout, 0, 1)
+        self._check_options()
         self.cell_names = [
             f'l{layer}{end}'
             for layer in range(self.n_layers)
@@ -135,56 +148,22 @@ class SequenceLSTM(KeepsState, chainer.Chain):
                 else:
                     child = CellWeights(cell, size, self.out_size, *inits)
                 setattr(self, name, child)
-            if learn_initial_state:
-                for name in cell.states:
-                    shape = len(self.cell_names), self._width(name)
-                    setattr(self, f'{name}0', chainer.Parameter(initializers.Zero(), shape))
+        self._init_states(learn_initial_state)
 
-    def _width(self, state: str) -> int:
-        return self.cell.width(state, self.out_size)
-
-    def device_resident_accept(self, visitor: Any) -> None:
-        """Visit the parameters and the state, which are sent to another device."""
-        super().device_resident_accept(visitor)
-        for state in (self.c, self.h):
-            if state is not None:
-                visitor.visit_variable(state)
-
-    def set_state(self, c: Optional[Input], h: Input) -> None:
-        """Sets the state that the next call begins with, and moves it to the link's device.
-
-        Args:
-            c, h: (S * D, B, H), or (B, H) where S * D is 1; c is None where the cell has none.
-
-        Raises:
-            TypeError: not a variable or array, or not of floats.
-            ValueError: another shape, or a link that is not stateful; the state is as before.
-        """
-        if not self.stateful:
-            raise ValueError('expected a link with stateful=True, got one that keeps no state')
-        given = {'c': c, 'h': h}
-        for name in self.cell.states:
-            given[name] = checks.variable(name, given[name])
-        self._keep(*self._checked_states(**given))
-
-    def _checked_states(self, c: Any, h: Any) -> tuple:
-        c, h = (s if s is None else self._state(name, s) for name, s in (('c', c), ('h', h)))
-        if 'c' not in self.cell.states:
-            if c is not None:
-                raise ValueError(f'expected no c, which {self.cell.name} has not, got one')
-            return c, h
-        shapes = [None if s is None else s.shape for s in (c, h)]
-        rows = [None if s is None else s[:-1] for s in shapes]
-        if rows[0] != rows[1]:
-            kind = 'shape' if self.cell.projection is None else 'number of rows'
-            raise ValueError(f'expected c and h of one {kind}, got {shapes[0]} and {shapes[1]}')
-        return c, h
-
-    def _persists_state(self) -> bool:
-        return self.stateful and self.persistent_state
-
-    def _state_shape(self, rows: int) -> tuple[int, ...]:
-        return len(self.cell_names), rows, self.out_size
+    def _check_options(self) -> None:
+        """Raise a ValueError for options that make no sense together."""
+        if self.merge_mode not in _MERGES:
+            raise ValueError(
+                f'expected merge_mode to be one of {", ".join(_MERGES)}, got {self.merge_mode!r}'
+            )
+        if self.directions == 1 and self.merge_mode != 'concat':
+            raise ValueError(
+                f'expected merge_mode with bidirectional=True, got {self.merge_mode!r} without'
+            )
+        if self.directions == 2 and self.go_backwards:
+            raise ValueError('expected go_backwards or bidirectional, got both')
+        if self.return_cells and 'c' not in self.cell.states:
+            raise ValueError(f'expected return_cells of a cell with c, got it for {self.cell.name}')
 
     def forward(
         self,
@@ -193,6 +172,7 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         *,
         lengths: Any = None,
         mask: Any = None,
+        resets: Any = None,
     ) -> Any:
         """Runs all layers over all steps.
 
@@ -200,57 +180,110 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         before it in the direction's order, h0 before the first valid step.
 
         Args:
-            x: (B, T, I), or (T, B, I) with ``batch_first=False``.
+            x: (B, T, I), or (T, B, I) with ``batch_first=False``; or one sequence (T, I), for
+                which the axis B is missing in all other shapes too.
             initial_state: (c, h), or the states of the cell; default: the kept state, the learned
                 one, or 0.
             lengths: (B,) integers, 0 to T: all later steps are masked.
             mask: (B, T) or (B, T, 1), also with ``batch_first=False``; 0 or
-                False for masked steps, anywhere.  Both are read on the CPU.
+                False for masked steps, anywhere.
+            resets: (B, T) or (B, T, 1), also with ``batch_first=False``; 1 or True for steps before
+                which the state becomes the learned one, or 0: where an episode or a document
+                begins.  What lies on both sides is computed as two sequences, in both directions.
+                All three are read on the CPU.
 
         Returns:
             y (B, D * H), h of the last layer after the last valid step, for
             the reverse direction after the first; with ``return_sequences``
-            (B, T, D * H) or (T, B, D * H).  With ``return_state`` (y, c, h), or y and the states
-            of the cell, each (S * D, B, H), or (B, H) where S * D is 1.
+            (B, T, D * H) or (T, B, D * H).  With ``return_cells`` and ``return_state`` a tuple
+            with c of the same shape, then c, h, or the states of the cell, each (S * D, B, H), or
+            (B, H) where S * D is 1.
 
         Raises:
             TypeError, ValueError, chainer.utils.type_check.InvalidType: a type, shape, value or
                 dtype does not fit; parameters and state are as before.
         """
         children = self.cells()
+        x = checks.variable('x', x)
+        if x.ndim == 2:
+            return self._forward_one(x, initial_state, lengths, mask, resets)
         x = self._checked(x, children[0])
         time, batch = x.shape[1::-1] if self.batch_first else x.shape[:2]
-        valid = _valid_steps(batch, time, lengths, mask)
-        if valid is not None and valid.all():
-            valid = None
-        state = self._first_state(batch, x.dtype, initial_state)
-        if valid is not None:
-            packing = packing_of_padded(valid, self.batch_first)
-        else:
-            packing = packing_of_steps((batch,) * time, batch)
+        valid = steps.valid_steps(batch, time, lengths, mask)
+        anew = steps.reset_steps(batch, time, resets)
+        state = self.first_state(batch, x.dtype, initial_state, anew is not None)
+        if self.go_backwards:
+            x = F.flip(x, 1 if self.batch_first else 0)
+            valid = None if valid is None else valid[:, ::-1]
+            anew = None if anew is None else steps.reversed_resets(anew)
         plan = Plan(
             self.cell,
-            packing,
+            self._packing(batch, time, valid, anew),
             weights_of(self.cell),
             self.directions,
             self.dropout,
-            swapped=self.batch_first and valid is None,
+            swapped=self.batch_first and valid is None and anew is None,
             output=Output.ALL if self.return_sequences else Output.LAST,
+            cells=self.return_cells,
         )
         rows = x.array.reshape(time * batch, x.shape[2])
         with contextlib.ExitStack() as stack:
             for child in children:
                 stack.enter_context(child.sized_for(rows))
-            weights = [w for child in children for w in child.cell_weights()]
-            new, (y,) = apply(plan, state, (x,), weights)
+            new, ys = apply(plan, state, (x,), self._weights(children))
         if self.stateful:
             for name, value in zip(self.cell.states, new):
                 setattr(self, name, value)
-        if not self.return_state:
-            return y
-        if len(children) == 1:
-            new = new._make(outputs.reshape(s, s.shape[-2:]) for s in new)
-        return y, *new
+        found = [_MERGES[self.merge_mode](y) for y in ys]
+        if self.return_state:
+            if len(children) == 1:
+                new = new._make(outputs.reshape(s, s.shape[-2:]) for s in new)
+            found += new
+        return tuple(found) if len(found) > 1 else found[0]
+
+    def _forward_one(self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any) -> Any:
+        """``forward`` of one sequence, without the axis B."""
+        time_axis = 1 if self.batch_first else 0
+        if isinstance(state, (tuple, list)):
+            state = [s if s is None else _with_batch(s) for s in state]
+        given = {
+            name: None if value is None else numpy.expand_dims(steps.on_cpu(value), 0)
+            for name, value in (('lengths', lengths), ('mask', mask), ('resets', resets))
+        }
+        found = self.forward(F.expand_dims(x, 1 - time_axis), state, **given)
+        alone = found if isinstance(found, tuple) else (found,)
+        axis = 1 - time_axis if self.return_sequences else 0
+        alone = tuple([
+            F.squeeze(y, -2 if k > self.return_cells else axis) for k, y in enumerate(alone)
+        ])  # fmt: skip
+        return alone if isinstance(found, tuple) else alone[0]
+
+    def _packing(
+        self,
+        batch: int,
+        time: int,
+        valid: Optional[numpy.ndarray],
+        resets: Optional[numpy.ndarray],
+    ) -> Packing:
+        if valid is None and resets is None:
+            return packing_of_steps((batch,) * time, batch)
+        shape = (batch, time) if self.batch_first else (time, batch)
+        places = numpy.arange(batch * time).reshape(shape)
+        places = places if self.batch_first else places.T
+        valid = numpy.ones((batch, time), bool) if valid is None else valid
+        return packing_of_padded(valid, places, resets, repeats=not self.zero_masked)
+
+    def _weights(self, children: Sequence[Union[StatelessLSTM, CellWeights]]) -> list[Any]:
+        """Return the weights of all layers and directions, dropped where they are in training."""
+        found = [w for child in children for w in child.cell_weights()]
+        if self.weight_dropout and chainer.config.train:
+            matrices = {product.weight for stage in self.cell.stages for product in stage.products}
+            names = self.cell.weights
+            found = [
+                F.dropout(w, self.weight_dropout) if names[k % len(names)] in matrices else w
+                for k, w in enumerate(found)
+            ]
+        return found
 
     def cells(self) -> list[Union[StatelessLSTM, CellWeights]]:
         """Return the links that hold the weights, in the order of ``cell_names``.
@@ -270,8 +303,8 @@ class SequenceLSTM(KeepsState, chainer.Chain):
         return found
 
     def _checked(self, x: Any, child: Union[StatelessLSTM, CellWeights]) -> chainer.Variable:
-        """Return x as a variable of a shape that fits the weights of the first layer."""
-        x, W = checks.variable('x', x), child.cell_weights()[0]
+        """Return x, of a shape that fits the weights of the first layer."""
+        W = child.cell_weights()[0]
         if W.array is not None and W.ndim != 2:
             rows = len(self.cell.inputs) * self.out_size
             raise ValueError(
@@ -285,93 +318,19 @@ class SequenceLSTM(KeepsState, chainer.Chain):
             raise TypeError(f'expected x of a float dtype, got {x.dtype}')
         return x
 
-    def _first_state(self, batch: int, dtype: Any, given: Any) -> Sequence[chainer.Variable]:
-        """Return the states that a call begins with, (S D, B, H) each, or (B, H) of one layer and
-        direction.
-        """
-        names = self.cell.states
-        if given is not None:
-            if not isinstance(given, (tuple, list)) or len(given) != len(names):
-                got = (
-                    f'{len(given)} items'
-                    if isinstance(given, (tuple, list))
-                    else type(given).__name__
-                )
-                kind = 'a pair' if len(names) == 2 else f'a tuple of {len(names)}'
-                raise ValueError(
-                    f'expected initial_state to be {kind} ({", ".join(names)}), got {got}'
-                )
-            return [self._state(name, s, batch, dtype) for name, s in zip(names, given)]
-        if self.stateful and self.h is not None:
-            if self.h.shape[1] != batch:
-                raise ValueError(
-                    f'expected a batch of {self.h.shape[1]}, the size of the kept state '
-                    f'(reset_state forgets it), got {batch}'
-                )
-            return [getattr(self, name) for name in names]
-        groups = len(self.cell_names)
-        shapes: list[tuple[int, ...]] = [(groups, batch, self._width(name)) for name in names]
-        if self.learn_initial_state:
-            learned = [F.expand_dims(getattr(self, f'{name}0'), 1) for name in names]
-            return [F.broadcast_to(s, shape) for s, shape in zip(learned, shapes)]
-        if groups == 1 and not self.stateful:
-            shapes = [shape[1:] for shape in shapes]
-        with chainer.using_device(self.device):
-            return [chainer.Variable(self.xp.zeros(shape, dtype)) for shape in shapes]
 
-    def _state(
-        self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None
-    ) -> chainer.Variable:
-        """(S * D, B, H), or (B, H) where S * D is 1; with ``stateful`` always the first."""
-        groups, width = len(self.cell_names), self._width(name)
-        value = checks.variable(name, value)
-        shape = (1, *value.shape) if value.ndim == 2 and groups == 1 else value.shape
-        if (
-            len(shape) != 3
-            or shape[::2] != (groups, width)
-            or batch not in (None, shape[1])
-        ):
-            rows = 'batch' if batch is None else batch
-            raise ValueError(
-                f'expected {name} of shape ({groups}, {rows}, {width}), got {value.shape}'
-            )
-        if value.dtype.kind != 'f' or (dtype is not None and value.dtype != dtype):
-            hint = '' if dtype is None else f' ({checks.conversion(name, value.dtype, dtype)})'
-            raise TypeError(
-                f'expected {name} of dtype {"float" if dtype is None else dtype}, '
-                f'got {value.dtype}{hint}'
-            )
-        return F.reshape(value, shape) if self.stateful else value
+def _halves(y: chainer.Variable) -> Sequence[chainer.Variable]:
+    return F.split_axis(y, 2, axis=-1)
 
 
-def _valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[numpy.ndarray]:
-    """Which steps are valid, (B, T) booleans on the CPU, or None for all."""
-    if lengths is not None and mask is not None:
-        raise ValueError('expected lengths or mask, got both')
-    if lengths is not None:
-        lengths = _on_cpu(lengths)
-        if lengths.dtype.kind not in 'iu' and lengths.size:
-            raise TypeError(f'expected lengths to be integers, got {lengths.dtype}')
-        if lengths.shape != (batch,):
-            raise ValueError(f'expected lengths of shape ({batch},), got {lengths.shape}')
-        if ((lengths < 0) | (lengths > time)).any():
-            raise ValueError(f'expected lengths of 0 to {time}, got {lengths.tolist()}')
-        return numpy.arange(time) < lengths[:, None]
-    if mask is None:
-        return None
-    mask = _on_cpu(mask)
-    if mask.dtype.kind not in 'biuf':
-        raise TypeError(f'expected mask to be booleans or numbers, got {mask.dtype}')
-    if mask.shape not in ((batch, time), (batch, time, 1)):
-        raise ValueError(
-            f'expected mask of shape ({batch}, {time}) or ({batch}, {time}, 1), got {mask.shape}'
-        )
-    wrong = mask[(mask != 0) & (mask != 1)]
-    if wrong.size:
-        raise ValueError(f'expected mask to be of 0 and 1, got {wrong[0]}')
-    return mask.reshape(batch, time) == 1
+_MERGES: dict[str, Callable[[chainer.Variable], chainer.Variable]] = {
+    'concat': lambda y: y,
+    'sum': lambda y: sum(_halves(y)),
+    'mul': lambda y: F.prod(F.stack(_halves(y)), axis=0),
+    'ave': lambda y: sum(_halves(y)) * 0.5,
+}
 
 
-def _on_cpu(values: Any) -> numpy.ndarray:
-    values = chainer.as_array(values)
-    return numpy.asarray(cuda.to_cpu(values) if isinstance(values, cuda.ndarray) else values)
+def _with_batch(state: Input) -> chainer.Variable:
+    """(…, H) -> (…, 1, H)."""
+    return F.expand_dims(checks.variable('initial_state', state), -2)

@@ -6,6 +6,7 @@ import io
 import chainer
 import numpy
 from chainer.serializers.npz import serialize
+from chainer.utils import type_check
 
 import chainer_lstm
 from chainer_lstm import interop, links
@@ -303,9 +304,10 @@ def of_onnx():
             X,
             {},
             TypeError,
-            'a link of the LSTM family or a language model of .*, got NoneType',
+            'model: expected a chainer.Link with a method forward, got NoneType',
         ),
-        'Linear': (LINEAR, X, {}, TypeError, 'got Linear'),
+        'chain without forward': (chainer.Chain(), X, {}, TypeError, 'got Chain'),
+        'opset too old': (LSTM, X, {'opset': 12}, ValueError, 'opset: expected 13 to .*, got 12'),
         'without input size': (
             links.LSTM(None, 3),
             X,
@@ -350,7 +352,7 @@ def of_onnx():
             r'the last of 3, got shape \(5, 2, 4\)',
         ),
         'example of one axis': (LSTM, zeros(3), {}, ValueError, r'the last of 3, got shape \(3,\)'),
-        'example of no words': (language_model, X, {}, ValueError, 'expected word ids'),
+        'example of no words': (language_model, X, {}, type_check.InvalidType, 'f != i'),
         'dtype of integers': (
             LSTM,
             X,

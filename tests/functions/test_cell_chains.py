@@ -13,7 +13,6 @@ from tests.functions import test_chained_steps as chained
 from tests.functions.cell_cases import INPUT, STEPPED, UNITS, Dropped, state_of, weights_of
 from tests.fuzz import chainers
 
-
 EACH_CELL = pytest.mark.parametrize(
     'cell',
     [cells.lstm, cells.peephole, coupled, gru, cells.LSTM(outputs=3), cells.Peephole(outputs=3)],

@@ -135,11 +135,15 @@ def test_learned_initial_state_in_float64_and_in_another_runtime(tmp_path):
     assert_close([z.astype('f') for z in (y, hn, cn)], [link(x)[k] for k in (0, 2, 1)])
 
 
-def test_without_a_learned_state_the_inputs_are_required(tmp_path):
-    x = uniform((2, 3, cases.INPUT), 'f')
-    interop.export_onnx(cases.make('SequenceLSTM'), tmp_path / 'model.onnx', x)
-    model = onnx.load(tmp_path / 'model.onnx')
-    assert not {x.name for x in model.graph.input} & {x.name for x in model.graph.initializer}
+@pytest.mark.parametrize(
+    'name, layers', [('LSTM', 1), ('NStepBiLSTM', 2), ('bidirectional SequenceLSTM', 2)]
+)
+def test_without_states_a_file_begins_with_zeros(export, name, layers):
+    link, (x, h0, c0) = cases.make(name, layers), cases.arguments_of(name, layers)
+    lengths = {'sequence_lens': numpy.full(cases.BATCH, cases.TIME, 'i')} if 'NStep' in name else {}
+    expected = cases.run(link, x, h0 * 0, c0 * 0)  # sets batch_first, too
+    example = list(x.swapaxes(0, 1)) if lengths else x
+    assert_close(export(link, example)(x=x, **lengths), expected)
 
 
 def test_other_batches_and_lengths_than_the_example(export):
@@ -249,30 +253,23 @@ def test_nodes_are_of_the_standard(tmp_path):
     assert [x.name for x in model.graph.input] == ['x', 'sequence_lens', 'h0', 'c0']
 
 
-def with_ignore_label():
-    model = RNNForLM(11, cases.UNITS)
-    model.embed.ignore_label = -1
-    return model
-
-
 @pytest.mark.parametrize('make, example, error, message', [
     (lambda: cases.make('LSTM'), numpy.zeros((2, 3), 'f'), ValueError,
-     r'example: expected 2 axes, the last of 7'),
+     r'example: expected 2 or 3 axes, the last of 7'),
+    (lambda: cases.make('LSTM'), numpy.zeros((0, 3, 7), 'f'), ValueError,
+     r'example: expected an array of steps \(T, B, …\), at least one, got none'),
     (lambda: cases.make('SequenceLSTM'), numpy.zeros((2, 7), 'f'), ValueError,
      r'example: expected 3 axes'),
     (lambda: cases.make('NStepLSTM'), [numpy.zeros((2, 2, 7), 'f')], ValueError,
      r'example: expected 2 axes'),
     (lambda: ours.LSTM(5), numpy.zeros((2, 7), 'f'), ValueError,
      'upward/W: expected weights, got none'),
-    (lambda: RNNForLM(11, 5), numpy.zeros(2, 'f'), ValueError, 'example: expected word ids'),
-    (with_ignore_label, numpy.zeros(2, 'i'), ValueError,
-     'embed.ignore_label: expected None, got -1'),
-    (lambda: L.Linear(3, 4), numpy.zeros((2, 3), 'f'), TypeError,
-     'expected a link of the LSTM family or a language'),
+    (lambda: RNNForLM(11, 5), numpy.zeros(2, 'f'), chainer.utils.type_check.InvalidType,
+     'Actual: f != i'),
     (lambda: chainer.Chain(embed=L.EmbedID(3, 4), l1=L.Linear(4, 3)), numpy.zeros(2, 'i'),
-     TypeError, 'got Chain of'),
-    (lambda: chainer.Chain(embed=L.EmbedID(3, 4), l1=L.GRU(4, 4), l2=L.Linear(4, 3)),
-     numpy.zeros(2, 'i'), TypeError, 'got Chain of'),
+     TypeError, 'model: expected a chainer.Link with a method forward, got Chain'),
+    (lambda: chainer.Sequential(L.EmbedID(3, 4), L.StatefulGRU(4, 4)), numpy.zeros(2, 'i'),
+     TypeError, 'LinearInterpolate: expected links of the LSTM family and functions that compute'),
 ])  # fmt: skip
 def test_what_cannot_be_exported(tmp_path, make, example, error, message):
     with pytest.raises(error, match=message):

@@ -100,7 +100,7 @@ def jobs(xp, case, inputs, dtype='f', cell=cells.lstm):
         if gh is not None:
             gh = _array(xp, numpy.concatenate((gh, gh[:, : case.apart]), axis=1), dtype)
             gh = gh[:, : case.units]
-        gradients.append(Gradients(gh, cell.State(c=gc_last, h=gh_last)))
+        gradients.append(Gradients(cell.State(h=gh), cell.State(c=gc_last, h=gh_last)))
     return layers, gradients
 
 

@@ -21,6 +21,7 @@ SIZES = {
     'steps': len(ROWS.steps),
     'batch': ROWS.batch,
     'units': 5,
+    'outputs': 3,
     'inputs': 4,
     'classes': 7,
     'first': ROWS.first,

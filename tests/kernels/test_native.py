@@ -157,7 +157,7 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     for y, z in zip(layer.states, other.states):
         numpy.testing.assert_array_equal(y, z, err_msg='without keeping the gates')
     results = [*(y.copy() for y in layer.states), gates.copy()]
-    gradients = sequence.gradients_of(numpy, layer, output, last)
+    gradients = sequence.gradients_of(numpy, layer, cell.State(h=output), last)
     (found,) = engine.sequence_backward([layer], [gates], [gradients])
     of_weights = sequence.weight_gradients(engine, layer, gates, gradients.h)
     return [*results, *found, gates, *of_weights.values()]

@@ -149,7 +149,7 @@ def test_gradients(engine, batches, reverse, cell, outputs_used):
     given = sequence.gradients_of(
         xp,
         layer,
-        None if outputs_used == 'last only' else of_h,
+        cell.State(h=None if outputs_used == 'last only' else of_h),
         cell.State(*(xp.asarray(g.copy()) for g in of_last)),
     )
     (of_states,) = engine.sequence_backward([layer], [gates], [given])

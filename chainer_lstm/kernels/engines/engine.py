@@ -69,13 +69,13 @@ class Gradients:
     """The gradients with which a layer's backward begins.
 
     Attributes:
-        output: (P, H), with respect to h of all steps, or None.
+        output: a ``State`` of arrays (P, H), with respect to the states of all steps, or None.
         last: a ``State`` of arrays (B, H), with respect to the last states; they are overwritten.
         h: (P, O) of a projected cell, which gets the gradients with respect to h of all steps, also
             through later ones; or None.
     """
 
-    output: Optional[Array]
+    output: Any
     last: Any
     h: Optional[Array] = None
 

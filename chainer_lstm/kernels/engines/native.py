@@ -124,7 +124,9 @@ class NativeEngine(CompiledEngine):
     def sequence_backward(
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
     ) -> list[Any]:
-        if not self._runs(layers, 'backward'):
+        given = layers[0].cell.states[:-1]
+        others = any(getattr(of.output, name) is not None for of in gradients for name in given)
+        if others or not self._runs(layers, 'backward'):
             return super().sequence_backward(layers, gates, gradients)
         for layer, gates_of_layer, of_layer in zip(layers, gates, gradients):
             self._backward(layer, gates_of_layer, of_layer)
@@ -145,7 +147,7 @@ class NativeEngine(CompiledEngine):
         return gates
 
     def _backward(self, layer: Layer, gates: Array, gradients: Gradients) -> None:
-        output, last = gradients.output, gradients.last._asdict()
+        output, last = gradients.output[-1], gradients.last._asdict()
         if output is not None:
             output = numpy.asarray(output, gates.dtype)
         h = layer.cell.states[-1]

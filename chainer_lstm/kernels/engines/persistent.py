@@ -82,13 +82,13 @@ class PersistentEngine(CupyEngine):
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
     ) -> list[Any]:
         grid = self._grid_of(layers, 'backward')
-        if grid is None:
+        if grid is None or gradients[0].output.c is not None:
             return super().sequence_backward(layers, gates, gradients)
         results, arguments = [], []
         for layer, activated, given in zip(layers, gates, gradients):
             # become the gradients with respect to the initial states
             last = given.last._make(map(self.xp.ascontiguousarray, given.last))
-            gh = None if given.output is None else _strided(self.xp, given.output)
+            gh = None if given.output.h is None else _strided(self.xp, given.output.h)
             arguments.append(
                 {
                     'U': self.xp.ascontiguousarray(layer.weights['U']),

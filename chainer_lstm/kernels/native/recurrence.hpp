@@ -1,4 +1,4 @@
-// One layer in one direction over all time steps: see Sequence in arguments.hpp.
+// One layer in one direction over all time steps: see STEPS in arguments.hpp.
 #ifndef CHAINER_LSTM_RECURRENCE_HPP
 #define CHAINER_LSTM_RECURRENCE_HPP
 
@@ -75,20 +75,11 @@ private:
     // the first row of thread `id`, such that all threads have as many rows, counted over all steps
     template <typename Sequence>
     static isize row(const Sequence& s, const Worker& w, isize id) {
-        const auto rows_before = [&](isize r) {
-            isize rows = 0;
-            for (isize k = 0; k < s.steps; k++) rows += std::min<isize>(s.n[k], r);
-            return rows;
-        };
-        isize low = 0, high = s.batch;
-        for (const isize wanted = rows_before(high) * id / w.count; low < high;) {
-            const isize middle = (low + high) / 2;
-            if (rows_before(middle) < wanted)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        return id == w.count ? s.batch : low;
+        const isize wanted = s.rows * id / w.count;
+        isize row = 0;
+        for (isize rows = 0; rows < wanted; row++)
+            for (isize k = 0; k < s.steps; k++) rows += s.n[k] > row;
+        return id == w.count ? s.batch : row;
     }
 };
 

@@ -1,0 +1,100 @@
+"""A check that a link of the LSTM family computes layers of an LSTM and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import chainer
+import numpy
+
+from chainer_lstm.cells import sigmoid
+from chainer_lstm.interop import weights
+from chainer_lstm.interop.onnx_file import lstm
+from chainer_lstm.interop.onnx_file.functions import Rows
+from chainer_lstm.interop.onnx_file.trace import LinkCall
+from chainer_lstm.kernels import layout
+
+
+def check(call: LinkCall) -> None:
+    """Compare the outputs of a call with the equations.
+
+    A subclass or an option of a link may compute something else by the same weights; the file has
+    layers of an LSTM.
+
+    Raises:
+        TypeError: they differ.
+    """
+    found = weights.read(call.link, learned_state=True)
+    xs = [_array(x) for x in call.xs]
+    if call.rows is Rows.SEQUENCE:
+        lengths = numpy.array([len(x) for x in xs])
+        x = numpy.zeros((lengths.max(), len(xs), xs[0].shape[1]))
+        for k, sequence in enumerate(xs):
+            x[: len(sequence), k] = sequence
+    else:
+        x = xs[0].reshape(1, len(xs[0]), -1) if call.rows is Rows.BATCH else xs[0]
+        x = x.swapaxes(0, 1) if call.rows is Rows.BATCH_MAJOR else x
+        lengths = numpy.full(x.shape[1], len(x))
+    learned = lstm.learned_state(call.link)
+    shape = len(found.layers), len(lengths), found.sizes[2]
+    initial = []
+    for name, state in zip(lstm.STATES, call.initial):
+        value = learned.get(name, numpy.zeros(shape[::2]))[:, None] if state is None else state
+        initial.append(numpy.broadcast_to(_array(value), shape))
+    y, last = _layers(found, x, lengths, *initial)
+    expected = [*last, *_outputs(call, y, last[0][-found.directions :])]
+    got = [_array(v) for v in (*call.last, *call.ys)]
+    tolerance = 2e-2 if call.ys[0].dtype == numpy.float16 else 1e-3
+    for ours, theirs in zip(expected, got):
+        if ours.size != theirs.size or not numpy.allclose(
+            ours.reshape(theirs.shape), theirs, rtol=tolerance, atol=tolerance
+        ):
+            raise TypeError(
+                f'{type(call.link).__name__}: expected a link that computes layers of an LSTM by '
+                'its weights, got other outputs, which a subclass, a hook or an option may cause'
+            )
+
+
+def _outputs(call: LinkCall, y: numpy.ndarray, h: numpy.ndarray) -> list[numpy.ndarray]:
+    """Return y (T, B, D * H), or h (D, B, H) of the last layer, as a link returns it."""
+    if call.rows is Rows.SEQUENCE:
+        return [y[: len(own), k] for k, own in enumerate(call.ys)]
+    if call.rows is Rows.BATCH:
+        return [y[0]]
+    if call.ys[0].ndim == 2:
+        return [numpy.concatenate(h, axis=1)]
+    return [y.swapaxes(0, 1) if call.rows is Rows.BATCH_MAJOR else y]
+
+
+def _layers(
+    found: weights.Weights, x: numpy.ndarray, lengths: numpy.ndarray, h: Any, c: Any
+) -> tuple[numpy.ndarray, tuple[numpy.ndarray, numpy.ndarray]]:
+    """Compute layers over x (T, B, I), of lengths (B,), from states (S * D, B, H)."""
+    hs, cs = h.astype('d'), c.astype('d')
+    for k in range(0, len(found.layers), found.directions):
+        ys = []
+        for d, layer in enumerate(found.layers[k : k + found.directions]):
+            y = numpy.zeros((*x.shape[:2], hs.shape[2]))
+            for t in range(len(x))[:: -1 if d else 1]:
+                valid = t < lengths
+                h_new, c_new = _step(layer, x[t, valid], hs[k + d, valid], cs[k + d, valid])
+                hs[k + d, valid], cs[k + d, valid], y[t, valid] = h_new, c_new, h_new
+            ys.append(y)
+        x = numpy.concatenate(ys, axis=2)
+    return x, (hs, cs)
+
+
+def _step(layer: weights.Layer, x: Any, h: Any, c: Any) -> tuple[numpy.ndarray, numpy.ndarray]:
+    def seen(gate: str, c: numpy.ndarray) -> Any:
+        P = layer.others.get(f'P_{gate}')
+        return 0 if P is None else c * P if P.ndim == 1 else c @ P.T
+
+    a, i, f, o = layout.gates(x @ layer.W.T + layer.bias + h @ layer.U.T, layout.INTERLEAVED)
+    c_new = sigmoid(numpy, f + seen('f', c)) * c
+    c_new = c_new + sigmoid(numpy, i + seen('i', c)) * numpy.tanh(a)
+    return sigmoid(numpy, o + seen('o', c_new)) * numpy.tanh(c_new), c_new
+
+
+def _array(value: Any) -> numpy.ndarray:
+    value = chainer.as_array(value)
+    return weights.checked('value', value, (None,) * value.ndim)

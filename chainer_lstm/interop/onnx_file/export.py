@@ -1,0 +1,155 @@
+"""The export of a model: what is checked before it is traced, translated and written."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import chainer
+import chainer.links as L
+import numpy
+
+from chainer_lstm import links
+from chainer_lstm.functions.checks import variable
+from chainer_lstm.interop import weights
+from chainer_lstm.interop.onnx_file import lstm
+from chainer_lstm.interop.onnx_file.check import check
+from chainer_lstm.interop.onnx_file.graph import Graph, Target, check_opset
+from chainer_lstm.interop.onnx_file.trace import family, is_of_one_cell, trace
+from chainer_lstm.interop.onnx_file.translation import Translation
+
+
+def export_onnx(
+    model: chainer.Link,
+    path: Target,
+    example: Any,
+    *,
+    dtype: Any = numpy.float32,
+    opset: Optional[int] = None,
+    each_step: Optional[bool] = None,
+) -> None:
+    """Write a model to an ONNX file that computes the same, without dropout.
+
+    The model is called with the example, its calls of links of the LSTM family are recorded, and
+    Chainer's functions between them are translated one by one.  Therefore names, shapes and order
+    of links are free, and a residual connection or an activation is in the file, where a walk
+    over the links would miss it.  A function that is not known, or one that mixes the rows of a
+    batch, is an error; nothing is left out silently.
+
+    Inputs of the file: ``x``; ``sequence_lens`` (B,) int32 for a list of sequences only; ``h0`` and
+    ``c0`` (N, B, H), with the S * D rows of each link, in the order of the calls.  These are
+    optional: without them a link begins with zeros, or with the state that a ``SequenceLSTM`` has
+    learned.  Outputs: ``y``, ``hn``, ``cn``, the states as h0 and c0.  B and T are free.  Where
+    links have not the same H, each has states of its own: ``h0_encoder`` for ``model.encoder``.
+
+    Args:
+        model: a link of the family, or a ``Sequential`` or other ``Chain`` of such links,
+            ``EmbedID``, ``Linear`` and functions; of a ``Classifier`` its predictor.  It takes one
+            argument and returns one variable, or the list of sequences.  Matrices from c to a gate
+            have to be diagonal.
+        path: the file, or a file object that is open for binary writing.  Weights above 2 GB are
+            written into a second file, ``<path>.data``, which has to stay beside the first.
+        example: what the model is called with; its values do not matter.  Its T and B should be
+            numbers that forward has nowhere else, such as 5 and 3: a reshape to a fixed size that
+            happens to be B is taken for one to B.
+
+            - x (B, I) or word ids (B,): one step.
+            - x (T, B, I) or word ids (T, B), with ``LSTM`` and other links that take one step a
+              call: the file has all steps.
+            - x (B, T, I) or (T, B, I), with ``SequenceLSTM``, or their word ids: as the link.
+            - a list of sequences (L, I) or (L,), with NStep links: x (T, B, I) or (T, B), padded
+              with 0, and y likewise.  Of y, an NStep link sets all after the end of a sequence to
+              0; functions after it, such as ``Linear``, compute those rows too.
+        dtype: of the file's floats.  onnxruntime computes LSTMs in float32 and float16 only.
+        opset: the version of ONNX's operators, from 13; the default is 14, of 2021.
+        each_step: whether the example is all steps (T, B, …) of a model that is called with one,
+            (B, …).  The default is True for an example with one axis more than a step, of a model
+            whose links of the family are of one cell.  A model that runs over the time axis of x
+            itself needs False: ``forward_sequence`` as it is, a loop for the T of the example.
+
+    Raises:
+        TypeError: model or example is of a wrong kind, or the model has functions or links of
+            other cells that the file cannot have.
+        ValueError: a dtype of no floats, an opset that cannot be written, full matrices from c to a
+            gate, sizes that are not known yet, an example that does not fit, functions that mix
+            rows, or arrays that neither x nor a parameter gives; nothing is written.
+        OSError: the file cannot be written.
+    """
+    if not isinstance(model, chainer.Link) or not hasattr(model, 'forward'):
+        raise TypeError(
+            f'model: expected a chainer.Link with a method forward, got {type(model).__name__}'
+        )
+    if numpy.dtype(dtype).kind != 'f':
+        raise ValueError(f'dtype: expected a float, got {numpy.dtype(dtype)}')
+    opset = check_opset(opset)
+    example = _checked_example(example)
+    if isinstance(model, L.Classifier):
+        model = model.predictor
+    _check_initialized(model)
+    graph = Graph(numpy.dtype(dtype))
+    found = family(model)
+    stacks = {id(link): lstm.stack(graph, link) for link in found}
+    if isinstance(model, weights.FAMILY):
+        _check_fit(model, example)
+    if each_step is None:
+        each_step = _has_steps(found, example)
+    if each_step and (isinstance(example, list) or not len(example)):
+        raise ValueError('example: expected an array of steps (T, B, …), at least one, got none')
+    call = trace(model, _of_values(example, model), each_step)
+    for link in found:
+        for link_call in [each for each in call.calls if each.link is link][:1]:
+            check(link_call)
+    names = {id(link): name.strip('/').replace('/', '_') for name, link in model.namedlinks()}
+    Translation(graph, call, stacks, names).run()
+    graph.save(path, type(model).__name__, opset)
+
+
+def _checked_example(example: Any) -> Any:
+    """Return an array, or a list of them."""
+    if not isinstance(example, (list, tuple)):
+        return variable('example', example).array
+    if not example:
+        raise ValueError('example: expected at least one sequence, got an empty list')
+    return [variable(f'example[{k}]', x).array for k, x in enumerate(example)]
+
+
+def _of_values(example: Any, model: chainer.Link) -> Any:
+    """Return an example of floats with values that tell steps apart, in a dtype of the model."""
+    if isinstance(example, list):
+        return [_of_values(x, model) for x in example]
+    if example.dtype.kind != 'f':
+        return example
+    dtypes = sorted({param.dtype for param in model.params()})
+    dtype = example.dtype if example.dtype in dtypes or not dtypes else dtypes[-1]
+    values = numpy.random.RandomState(0).uniform(-1, 1, example.shape).astype(dtype)
+    return chainer.backend.get_device_from_array(example).send(values)
+
+
+def _check_initialized(model: chainer.Link) -> None:
+    for name, param in model.namedparams():
+        if param.array is None:
+            raise ValueError(
+                f'{name.strip("/")}: expected weights, got none: the size of the input shows at '
+                'the first call'
+            )
+
+
+def _check_fit(link: Any, example: Any) -> None:
+    """Expect an example of the axes and the width that a link of the family takes."""
+    width = weights.read(link, learned_state=True).sizes[1]
+    if lstm.is_n_step(link):
+        allowed = [2]
+    else:
+        allowed = [3] if isinstance(link, links.SequenceLSTM) else [2, 3]
+    for x in example if isinstance(example, list) else [example]:
+        if x.ndim not in allowed or x.shape[-1] != width:
+            raise ValueError(
+                f'example: expected {" or ".join(map(str, allowed))} axes, the last of {width}, '
+                f'got shape {x.shape}'
+            )
+
+
+def _has_steps(found: list[Any], example: Any) -> bool:
+    """Return whether an example is all steps of links that take one in a call."""
+    if not found or isinstance(example, list) or not all(map(is_of_one_cell, found)):
+        return False
+    return example.ndim == (3 if example.dtype.kind == 'f' else 2)
