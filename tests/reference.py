@@ -66,7 +66,7 @@ def gru_step(h_prev, x, W, b, U, d):
 
 
 def projected(step):
-    """A step whose h = V m of the m (B, H) that another one computes; V (P, H) is the last weight."""
+    """A step whose h = V m of the m (B, H) that another one computes; V (P, H) comes last."""
 
     def projected_step(*inputs):
         c, m = step(*inputs[:-1])

@@ -176,9 +176,7 @@ def _to_all(cell: Cell, product: Product) -> bool:
     return tuple(product.gates) == tuple(cell.gates)
 
 
-def _weight(
-    cell: Cell, product: Product, end: str = '', width: str = 'units'
-) -> tuple[str, str]:
+def _weight(cell: Cell, product: Product, end: str = '', width: str = 'units') -> tuple[str, str]:
     rows = 'gates' if _to_all(cell, product) else 'units'
     return product.weight, f'{rows} {width}{end}'
 
@@ -211,7 +209,9 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
     gates = len(cell.gates)
     return [
         Kernel(forward, _SEQUENCE_FORWARD, {**common, **of_x}, [['V', 'm']], gates),
-        Kernel(backward, _SEQUENCE_BACKWARD, {**common, **gradients}, [['V', f'g{h}_total']], gates),
+        Kernel(
+            backward, _SEQUENCE_BACKWARD, {**common, **gradients}, [['V', f'g{h}_total']], gates
+        ),
     ]
 
 

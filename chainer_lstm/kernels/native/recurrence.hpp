@@ -445,9 +445,8 @@ private:
             if (s.V) gradients[h] = memory.gm + r * H;
             backward_row<Cell, S, T>(
                 part.units.first, part.units.last, gates, s.states + before * H, s.states + row * H,
-                gradients,
-                has_output ? output.data + (s.start[k] + r) * output.row : nullptr, gates,
-                s.gradients + r * H);
+                gradients, has_output ? output.data + (s.start[k] + r) * output.row : nullptr,
+                gates, s.gradients + r * H);
         }
     }
 
