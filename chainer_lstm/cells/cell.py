@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Optional
 
 from chainer_lstm.arrays import Array
@@ -132,6 +133,8 @@ class Cell(_Frozen):
             of these names, in training, from ``draw``.
         sequence_noise: the names of those that are the same at all steps of a sequence, from
             ``draw_sequence``.
+        numbers: the hyperparameters that a compiled form reads, by name: first those that stand
+            for each of ``noise`` in evaluation.
 
     Raises:
         TypeError: ``outputs`` is not an integer.
@@ -149,6 +152,7 @@ class Cell(_Frozen):
     needs: ClassVar[Names] = ()
     noise: ClassVar[Names] = ()
     sequence_noise: ClassVar[Names] = ()
+    numbers: ClassVar[Mapping[str, float]] = types.MappingProxyType({})
     State: ClassVar[Callable[..., Any]]
     Gates: ClassVar[Callable[..., Any]]
     backward: ClassVar[Optional[Callable[..., Any]]] = None
@@ -168,7 +172,7 @@ class Cell(_Frozen):
 
         Args:
             **attributes: among ``name``, ``gates``, ``inputs``, ``products``, ``reads``,
-                ``needs``, ``noise`` and ``sequence_noise``.
+                ``needs``, ``noise``, ``sequence_noise`` and ``numbers``.
 
         Raises:
             TypeError: names of gates or states that there are not.

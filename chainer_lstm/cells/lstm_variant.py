@@ -77,8 +77,14 @@ class LSTMVariant(Cell):
             gates=gates,
             products=tuple(products),
             reads=('c', 'h') if self.zoneout[1] else ('c',),
-            noise=('kept_c', 'kept_h') if any(self.zoneout) else (),
+            noise=tuple([name for name, ratio in zip(('kept_c', 'kept_h'), self.zoneout) if ratio]),
             sequence_noise=() if mask is None else (mask,),
+            numbers={
+                'kept_c': self.zoneout[0] if self.zoneout_expectation else 0.0,
+                'kept_h': self.zoneout[1] if self.zoneout_expectation else 0.0,
+                'clip': float('inf') if self.cell_clip is None else self.cell_clip,
+                'slope': self.hard_sigmoid_slope * (self.recurrent_activation != 'sigmoid'),
+            },
         )
         super().__post_init__()
 
@@ -110,7 +116,7 @@ class LSTMVariant(Cell):
 
     def draw(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
         """Return kept_c and kept_h: 1 where a unit keeps its state."""
-        return [(xp.random.rand(*shape) < ratio).astype(dtype) for ratio in self.zoneout]
+        return [(xp.random.rand(*shape) < ratio).astype(dtype) for ratio in self.zoneout if ratio]
 
     def draw_sequence(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
         """Return the mask of h."""

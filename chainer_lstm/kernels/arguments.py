@@ -16,7 +16,8 @@ Together = Iterable[Names]  # groups of names of arrays, of which all or none ar
 # Axes are one text, such as 'batch units', with a ? at its end if the array may be None, or a = if
 # it may where its axes are equal.
 Arrays = Sequence[Optional[tuple[str, str]]]
-# The arrays of each member; of one of a single array of the same name, the axes.
+# The arrays of each member; of one of a single array of the same name, the axes.  Of a member of
+# numbers, their names as one text.
 Members = Mapping[str, Union[Arrays, str, None]]
 
 _STRIDES = {'Rows': 1, 'Matrix': 2}
@@ -51,7 +52,7 @@ class Kernel:
     """The arguments of a kernel, all from the text of its members in C++.
 
     Attributes:
-        sizes: the names of its sizes.
+        sizes: the names of its sizes, then of its numbers.
         arguments: its arrays, in the order in which it takes them.
         layout: packs sizes, and addresses and strides of arrays, as the struct, with zeros for
             arrays that the kernel does not take.
@@ -77,6 +78,11 @@ class Kernel:
                 words += 'n'
                 continue
             of_member = members[member]
+            if kind.startswith('Numbers'):
+                numbers = str(of_member).split()
+                sizes += numbers
+                words += 'd' * len(numbers) or '8x'
+                continue
             if isinstance(of_member, str):
                 of_member = [(member, of_member)]
             strides = _STRIDES.get(kind.split('<')[0], 0)

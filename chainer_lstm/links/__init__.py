@@ -10,6 +10,7 @@ from chainer_lstm.links.lstm import LSTM, StatelessLSTM
 from chainer_lstm.links.n_step_lstm import NStepBiLSTM, NStepLSTM
 from chainer_lstm.links.peephole import StatefulPeepholeLSTM
 from chainer_lstm.links.sequence_lstm import SequenceLSTM
+from chainer_lstm.links.zoneout import StatefulZoneoutLSTM
 
 __all__ = [
     'LSTM',
@@ -17,6 +18,7 @@ __all__ = [
     'NStepLSTM',
     'SequenceLSTM',
     'StatefulPeepholeLSTM',
+    'StatefulZoneoutLSTM',
     'StatelessLSTM',
 ]
 

@@ -21,9 +21,10 @@ from chainer_lstm.links.state import KeepsState, zeros
 class Stateful(KeepsState):
     """A link of one cell that keeps the state ``c`` and ``h``, both (B, state_size) or None.
 
-    A subclass defines ``cell_weights``, ``sized_for``, ``_is_plain`` and ``_step``.
+    A subclass defines ``cell``, ``cell_weights``, ``sized_for``, ``_is_plain`` and ``_step``.
     """
 
+    cell: Any
     state_size: int
 
     def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
@@ -123,7 +124,7 @@ class Stateful(KeepsState):
                 nothing = zeros(self, rows, self.state_size, first.dtype)
                 c = nothing if c is None else c
                 h = nothing if h is None else h
-            h, c, ys = functions.lstm_sequence(h, c, steps, [self.cell_weights()])
+            (c, h), ys = functions.sequence(self.cell, (c, h), steps, [self.cell_weights()])
         self.c = c
         if len(first) or self.h is None:
             self.h = h

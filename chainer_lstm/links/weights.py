@@ -26,7 +26,7 @@ class CellWeights(CheckedLoading):
         out_size: H, the number of units.
         lateral_init: initializer of the matrices of states.  Default: ``LeCunNormal``.
         upward_init: initializer of ``W``.  Default: ``LeCunNormal``.
-        bias_init: initializer of the biases.  Default: 0.
+        bias_init: initializer of the biases.  Default: 0.  Weights of diagonal products begin as 0.
 
     Attributes:
         cell, out_size: as above.
@@ -55,11 +55,15 @@ class CellWeights(CheckedLoading):
         initializers.check('lateral_init', lateral_init)
         initializers.check('upward_init', upward_init)
         initializers.check('bias_init', bias_init)
+        products = [product for stage in cell.stages for product in stage.products]
+        diagonal = {product.weight for product in products if product.diagonal}
         with self.init_scope():
             for name, shape in cell.shapes(in_size or 0, self.out_size).items():
                 if hasattr(self, name):
                     raise ValueError(f'expected weights other than attributes of links, got {name}')
-                if len(shape) == 1:
+                if name in diagonal:
+                    init = 0
+                elif len(shape) == 1:
                     init = 0 if bias_init is None else bias_init
                 else:
                     init = upward_init if name == 'W' else lateral_init

@@ -26,6 +26,10 @@ SIZES = {
     'classes': 7,
     'first': ROWS.first,
     'initial': ROWS.initial,
+    'kept_c': 0.25,
+    'kept_h': 0.5,
+    'clip': 0.75,
+    'slope': 0.2,
 }
 
 
@@ -188,7 +192,9 @@ def test_optional_arrays(native_call):
             refuses(call, with_one(arrays, index, None), message, written)
 
 
-@pytest.mark.parametrize('name', [name for name in boundary.KERNELS if '_sequence_' in name])
+@pytest.mark.parametrize(
+    'name', [name for name, kernel in boundary.KERNELS.items() if 'V' in kernel.names]
+)
 def test_without_a_projection(name):
     """V and what belongs to it may be None where h is as wide as c."""
     engine, kernel = cases.native_engine('baseline'), boundary.KERNELS[name]

@@ -151,7 +151,10 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     weights = {n: draw(*shape, scale=scale) for n, shape in cell.shapes(width, units).items()}
     output = draw(total, 2 * widths[-1])[:, : widths[-1]]  # a part of rows
     last = cell.State(*(draw(batch, each) for each in widths))
-    layer, other = (sequence.layer_of(numpy, cell, weights, rows, x, initial) for _ in range(2))
+    noise = cases.noise_of(cell, total, batch, units, 'f')
+    noise = {name: value.astype(dtype) for name, value in noise.items()}
+    job = cell, weights, rows, x, initial, noise
+    layer, other = (sequence.layer_of(numpy, *job) for _ in range(2))
     (gates,) = engine.sequence_forward([layer], keep=True)
     engine.sequence_forward([other], keep=False)
     for y, z in zip(layer.states, other.states):
@@ -164,7 +167,7 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
 
 
 RECURRENT = {
-    **cells.CELLS,
+    **cells.COMPILED,
     'projected': cells.LSTM(outputs=19),
     'widened': cells.LSTM(outputs=43),
     'projected peephole': cells.Peephole(outputs=19),

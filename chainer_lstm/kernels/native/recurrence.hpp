@@ -17,16 +17,23 @@ struct Share {
           last(std::min(w.end(pieces(units, step)) * step, units)) {}
 };
 
+template <typename Cell>
+constexpr int most_apart = std::max(Stage<Cell, 0>::apart, Stage<Cell, stages<Cell> - 1>::apart);
+
 // Units are shared in steps of which the gates are whole vectors, and also the products to a single
 // gate, where there are any.
 template <typename T, typename Cell>
 constexpr isize gates_step =
-    gates_of_all<Cell>() == Cell::gates * Cell::weights && lanes<T> % Cell::gates == 0
-        ? lanes<T> / Cell::gates
-        : lanes<T>;
+    most_apart<Cell> == 0 && lanes<T> % Cell::gates == 0 ? lanes<T> / Cell::gates : lanes<T>;
 
 // bytes of weights that the second-level cache of each thread holds, or nearly
 constexpr isize weights_in_cache = 1200000;
+
+// of a state, by its number
+template <typename Cell, typename Sequence>
+isize width_of(const Sequence& s, int state) {
+    return state == output_state<Cell> && s.V ? s.outputs : s.units;
+}
 
 // What a thread computes. Either some units of all rows: its part of the weights stays in its
 // caches, and threads meet once a stage. Or, where the cache of each thread holds all the weights,
@@ -40,10 +47,11 @@ struct Part {
     template <typename Sequence>
     Part(const Sequence& s, isize step, const Worker& w)
         : by_rows(w.count > 1 && s.batch >= tile_rows * w.count &&
-                  (Cell::gates + (s.V ? 1 : 0)) * s.units * s.outputs * isize(sizeof(T)) <=
+                  (Cell::gates + (s.V ? 1 : 0)) * s.units * width_of<Cell>(s, output_state<Cell>) *
+                          isize(sizeof(T)) <=
                       weights_in_cache),
           units(s.units, step, by_rows ? Worker{0, 1} : w),
-          outputs(s.outputs, lanes<T>, by_rows ? Worker{0, 1} : w),
+          outputs(width_of<Cell>(s, output_state<Cell>), lanes<T>, by_rows ? Worker{0, 1} : w),
           first_row(by_rows ? row(s, w, w.id) : 0),
           last_row(by_rows ? row(s, w, w.id + 1) : s.batch) {}
 
@@ -105,20 +113,14 @@ double work_of_a_step(const Sequence& s, isize columns) {
     return 2.0 * Cell::gates * s.rows * s.units * columns / std::max<isize>(s.steps, 1);
 }
 
-// of a state, by its number
-template <typename Cell, typename Sequence>
-isize width_of(const Sequence& s, int state) {
-    return state == output_state<Cell> ? s.outputs : s.units;
-}
-
 // How many elements the weight of a product takes at most, packed for either direction; the last
 // number, Cell::weights, is that of the projection.
 template <typename T, typename Cell, typename Sequence>
 isize packed_size(const Sequence& s, int weight) {
-    const isize units = round_up(s.units, lanes<T>), outputs = round_up(s.outputs, lanes<T>);
-    if (weight == Cell::weights) return s.V ? units * outputs : 0;
-    const bool of_output = products<Cell>[weight].state == output_state<Cell>;
-    return gates_of<Cell>(weight) * units * (of_output ? outputs : units);
+    const isize units = round_up(s.units, lanes<T>);
+    if (weight == Cell::weights) return s.V ? units * round_up(s.outputs, lanes<T>) : 0;
+    const isize width = width_of<Cell>(s, products<Cell>[weight].state);
+    return gates_of<Cell>(weight) * units * round_up(width, lanes<T>);
 }
 
 template <typename T, typename Cell, typename Sequence>
@@ -141,9 +143,6 @@ PackedWeights<T, Cell> pack_each(const F& pack, std::integer_sequence<int, W...>
 // caches until they are used
 constexpr isize chunk_rows = 256;
 
-template <typename Cell>
-constexpr int most_apart = std::max(Stage<Cell, 0>::apart, Stage<Cell, stages<Cell> - 1>::apart);
-
 // The memory that the threads of a forward pass share.
 template <typename T, typename Cell>
 struct ForwardMemory {
@@ -153,6 +152,7 @@ struct ForwardMemory {
     const isize spare;    // size of the gates of a chunk, where the caller keeps none
     Arena<T> arena;
     Weights<Cell, T> weights;
+    Weights<Cell, T> masked;  // buffers of masked states, as those of states
     T *W, *V, *gates, *products;
 
     explicit ForwardMemory(const SequenceForward<T, Cell>& s)
@@ -161,13 +161,16 @@ struct ForwardMemory {
           chunk(std::max<isize>(chunk_rows / std::max<isize>(s.batch, 1), 1)),
           spare(s.gates ? 0 : chunk * s.batch * Cell::gates * s.units),
           arena(packed_size<T, Cell>(s) + Cell::gates * s.inputs * padded + spare +
-                most_apart<Cell> * s.batch * s.units) {
+                most_apart<Cell> * s.batch * s.units +
+                count_of(s.masks) * (s.rows + s.batch) * s.units) {
         // first the weights: their panels are aligned then
         for (int w = 0; w < Cell::weights; w++) weights[w] = arena.take(packed_size<T, Cell>(s, w));
         V = arena.take(packed_size<T, Cell>(s, Cell::weights));
         W = arena.take(Cell::gates * s.inputs * padded);
         gates = arena.take(spare);
         products = arena.take(most_apart<Cell> * s.batch * s.units);
+        for (int w = 0; w < Cell::weights; w++)
+            if (s.masks[w]) masked[w] = arena.take((s.rows + s.batch) * s.units);
     }
 };
 
@@ -194,6 +197,7 @@ public:
 
     void run() {
         part.meet_if_by_rows(worker);
+        mask_initial_states();
         for (isize k = 0; k < s.steps; k++) {
             if (k % memory.chunk == 0) multiply_inputs(k);
             stage<0>(k);
@@ -211,6 +215,7 @@ private:
     const isize H = s.units;
     const Part<T, Cell> part;
     const isize gates_row;  // from one row of gates to the next
+    const Given<Cell, T> given{s.weights, s.noise, s.numbers.of};
     const Packed<T> W;
     const PackedWeights<T, Cell> U;
     const Packed<T> V;
@@ -264,6 +269,21 @@ private:
         W.multiply(p, p + 1, 0, W.blocks, rows, x, to, gates_row, true);
     }
 
+    void mask_initial_states() {
+        if (!count_of(s.masks)) return;
+        each_product<Cell, 0>([&](auto w, auto state, auto) {
+            for (isize r = part.first_row; r < part.last_row; r++) mask(w, state, r, s.initial + r);
+        });
+        part.meet_if_by_units(worker);
+    }
+
+    // The masked state of the thread's units in row r of a step, which is row `at` of the buffer.
+    void mask(int w, int state, isize r, isize at) {
+        if (!s.masks[w]) return;
+        multiply_row<T>(part.units.first, part.units.last, s.masks[w] + r * H,
+                        s.states[state] + at * H, memory.masked[w] + at * H);
+    }
+
     template <int S>
     void stage(isize k) {
         const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
@@ -279,7 +299,8 @@ private:
         each_product<Cell, S>([&](auto w, auto state, auto gate) {
             const isize K = width_of<Cell>(s, state);
             const auto multiply = [&](isize r, isize rows, isize at) {
-                const Matrix<const T> a{s.states[state] + at * K, K, 1};
+                const T* const of = s.masks[w] ? memory.masked[w] : s.states[state];
+                const Matrix<const T> a{of + at * K, K, 1};
                 if (gate == all_gates)
                     U[w].multiply(rows, a, gates + r * gates_row, gates_row, true);
                 else
@@ -301,10 +322,14 @@ private:
             T* const gates = gates_of_step(k) + r * gates_row;
             const isize row = s.first + s.start[k] + r;
             const isize before = S == 0 ? row_before(s, k, r) : row;
+            const isize packed = s.start[k] + r;
             States<Cell, T> now = s.states + row * H;
-            if (s.V) now[h] = s.m + (s.start[k] + r) * H;
+            if (s.V) now[h] = s.m + packed * H;
             forward_row<Cell, S, T>(part.units.first, part.units.last, {gates}, products + r * H,
-                                    s.states + before * H, keep ? gates : nullptr, now);
+                                    given.of_row(packed * H), s.states + before * H,
+                                    keep ? gates : nullptr, now);
+            if (S + 1 == stages<Cell>)
+                each_product<Cell, 0>([&](auto w, auto state, auto) { mask(w, state, r, row); });
         }
     }
 
@@ -325,7 +350,7 @@ private:
 template <typename T, typename Cell>
 void compute(const SequenceForward<T, Cell>& s) {
     const ForwardMemory<T, Cell> memory(s);
-    ThreadPool::run(work_of_a_step<Cell>(s, s.outputs + s.inputs),
+    ThreadPool::run(work_of_a_step<Cell>(s, width_of<Cell>(s, output_state<Cell>) + s.inputs),
                     [&](Worker& worker) { ForwardThread<T, Cell>(s, memory, worker).run(); });
 }
 
@@ -351,13 +376,15 @@ template <typename T, typename Cell>
 struct BackwardMemory {
     Arena<T> arena;
     Weights<Cell, T> weights;
-    T *V, *gm;  // gm (B, H): with respect to m of a step
+    T *V, *gm, *masked;  // gm (B, H): with respect to m of a step; masked (B, H): of masked states
 
     explicit BackwardMemory(const SequenceBackward<T, Cell>& s)
-        : arena(packed_size<T, Cell>(s) + (s.V ? s.batch * s.units : 0)) {
+        : arena(packed_size<T, Cell>(s) +
+                ((s.V ? 1 : 0) + (count_of(s.masks) ? 1 : 0)) * s.batch * s.units) {
         for (int w = 0; w < Cell::weights; w++) weights[w] = arena.take(packed_size<T, Cell>(s, w));
         V = arena.take(packed_size<T, Cell>(s, Cell::weights));
         gm = arena.take(s.V ? s.batch * s.units : 0);
+        masked = arena.take(count_of(s.masks) ? s.batch * s.units : 0);
     }
 };
 
@@ -404,6 +431,7 @@ private:
     Worker& worker;
     const isize H = s.units;
     const Part<T, Cell> part;
+    const Given<Cell, T> given{s.weights, s.noise, s.numbers.of};
     const PackedWeights<T, Cell> U;
     const Packed<T> V;
 
@@ -444,9 +472,10 @@ private:
             States<Cell, T> gradients = s.gradients + r * H;
             if (s.V) gradients[h] = memory.gm + r * H;
             backward_row<Cell, S, T>(
-                part.units.first, part.units.last, gates, s.states + before * H, s.states + row * H,
-                gradients, has_output ? output.data + (s.start[k] + r) * output.row : nullptr,
-                gates, s.gradients + r * H);
+                part.units.first, part.units.last, gates, given.of_row((s.start[k] + r) * H),
+                s.states + before * H, s.states + row * H, gradients,
+                has_output ? output.data + (s.start[k] + r) * output.row : nullptr, gates,
+                s.gradients + r * H);
         }
     }
 
@@ -460,9 +489,15 @@ private:
         each_product<Cell, S>([&](auto w, auto state, auto gate) {
             constexpr bool to_all = gate == all_gates;
             const Matrix<const T> a{gates + (to_all ? 0 : gate), G * H, to_all ? 1 : G};
+            constexpr bool add = adds<Cell, S>(live, w);
             const isize row = width_of<Cell>(s, state);
-            U[w].multiply(end - top, a, s.gradients[state] + top * row, row,
-                          adds<Cell, S>(live, w));
+            T* const to = s.gradients[state] + top * row;
+            if (!s.masks[w]) return U[w].multiply(end - top, a, to, row, add);
+            T* const masked = memory.masked + top * H;
+            U[w].multiply(end - top, a, masked, H, false);
+            for (isize r = top; r < end; r++)
+                multiply_row<T>(part.units.first, part.units.last, s.masks[w] + r * H,
+                                memory.masked + r * H, s.gradients[state] + r * H, add);
         });
     }
 };
@@ -470,7 +505,7 @@ private:
 template <typename T, typename Cell>
 void compute(const SequenceBackward<T, Cell>& s) {
     const BackwardMemory<T, Cell> memory(s);
-    ThreadPool::run(work_of_a_step<Cell>(s, s.outputs),
+    ThreadPool::run(work_of_a_step<Cell>(s, width_of<Cell>(s, output_state<Cell>)),
                     [&](Worker& worker) { BackwardThread<T, Cell>(s, memory, worker).run(); });
 }
 
