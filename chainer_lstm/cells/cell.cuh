@@ -18,10 +18,10 @@ struct Product {
 
 // What the array code of a cell reads besides gates and states: the weights of diagonal products, 0
 // where there are none; noise, or the numbers that stand for it where there is none; and numbers.
-template <typename Cell, typename R>
+template <typename Cell, typename R, typename Number>
 struct More {
     R weights[Cell::weights], noise[Cell::noise + 1];
-    const double* numbers;
+    const Number* numbers;
 };
 
 // A cell whose array code reads gates and states alone.
@@ -29,6 +29,9 @@ struct PlainCell {
     static constexpr int noise = 0, numbers = 0;
     static constexpr char Noise_names[] = "", Number_names[] = "";
 };
+
+// In the place of More, for such a cell.
+struct Nothing {};
 
 // enum kind {names}, and the names as text: the library of the CPU engine describes its cells by
 // them, and is refused where they are not those of cells/*.py.

@@ -64,7 +64,7 @@ private:
 
     template <typename R, typename More>
     __device__ static R activated(R x, const More& more) {
-        const double slope = more.numbers[Cell::slope];
+        const auto slope = more.numbers[Cell::slope];
         if (slope == 0) return sigmoid(x);
         return bounded(x * R(slope) + R(0.5), R(0), R(1));
     }
@@ -72,7 +72,7 @@ private:
     // The gradient with respect to the argument of the activation, of that with respect to y.
     template <typename R, typename More>
     __device__ static R before_activation(R y, R gradient, const More& more) {
-        const double slope = more.numbers[Cell::slope];
+        const auto slope = more.numbers[Cell::slope];
         if (slope == 0) return gradient * grad_sigmoid(y);
         return unless_above(R(1e-30), grad_sigmoid(y), gradient * R(slope));  // 0 or 1: 0
     }

@@ -96,12 +96,12 @@ class LSTMVariant(Cell):
         dropout = _number('recurrent_dropout', self.recurrent_dropout, 0, 1)
         if dropout == 1:
             raise ValueError('expected recurrent_dropout to be less than 1, got 1')
-        slope = _number('hard_sigmoid_slope', self.hard_sigmoid_slope, 0)
-        clip = self.cell_clip
+        slope, clip = _number('hard_sigmoid_slope', self.hard_sigmoid_slope, 0), self.cell_clip
         if clip is not None:
             clip = _number('cell_clip', clip, 0)
-            if clip == 0:
-                raise ValueError('expected cell_clip to be a positive number, got 0')
+        for name, bound in (('cell_clip', clip), ('hard_sigmoid_slope', slope)):
+            if bound == 0:
+                raise ValueError(f'expected {name} to be a positive number, got 0')
         for name, value, allowed in (
             ('coupled', self.coupled, (False, True)),
             ('zoneout_expectation', self.zoneout_expectation, (False, True)),

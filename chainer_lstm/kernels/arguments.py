@@ -56,6 +56,8 @@ class Kernel:
         arguments: its arrays, in the order in which it takes them.
         layout: packs sizes, and addresses and strides of arrays, as the struct, with zeros for
             arrays that the kernel does not take.
+        layout_of_floats: the same with numbers of four bytes, which CUDA kernels read where they
+            compute in float32.
 
     Args:
         name: of the kernel.
@@ -93,6 +95,7 @@ class Kernel:
         self.sizes = tuple(sizes)
         self.arguments = tuple(arguments)
         self.layout = struct.Struct(words)
+        self.layout_of_floats = struct.Struct(words.replace('d', 'f4x'))
         self.names = tuple(argument.name for argument in self.arguments)
         self.together = [[self.names.index(array) for array in group] for group in together]
         self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]

@@ -1,7 +1,5 @@
 """The array code of each cell, as the NumPy engine runs it, against loops in float64."""
 
-import functools
-
 import numpy
 import pytest
 
@@ -12,7 +10,7 @@ from chainer_lstm.kernels import layout, products
 from chainer_lstm.kernels.engines.engine import Part, Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from tests import reference as loops
-from tests.cells import CELLS, OPTIONS, coupled, gru, zoneout
+from tests.cells import CELLS, coupled, gru, zoneout
 from tests.cells.zoneout import Zoneout
 from tests.kernels import cases
 
@@ -167,12 +165,9 @@ def test_step_forward(case):
     shapes = cell.shapes(2, H)
     given = [inputs.get(name) for name in cell.states]
     weights = [inputs.get(name, numpy.zeros(shapes[name])) for name in cell.weights]
-    more = {}
-    step = loops.STEPS.get(case.cell)
-    if step is None:
-        step = functools.partial(loops.variant_step, OPTIONS[case.cell])
-        more['noise'] = cases.noise_of(cell, 3, 3, H, 'd')
-    expected = step(*given, inputs['x'], *weights, **more)
+    noise = cases.noise_of(cell, 3, 3, H, 'd')
+    more = {'noise': noise} if noise else {}
+    expected = loops.step_of(cell)(*given, inputs['x'], *weights, **more)
     found = cases.run_step(NumpyEngine(), case, inputs)
     cases.assert_close(found, expected, (1e-13, 1e-13))
 

@@ -152,3 +152,14 @@ def test_refused(arguments, error, message):
 def test_chainers_error_of_train():
     with pytest.raises(ValueError, match='train argument is not supported anymore'):
         links.StatefulZoneoutLSTM(3, 4, train=True)
+
+
+def test_a_single_step_gives_lateral_a_gradient_of_zeros():
+    theirs, ours = pair(NAME, INPUT, UNITS)
+    for link in (theirs, ours):
+        link.cleargrads()
+        h = link(inputs((3,))[0])
+        h.grad = numpy.ones_like(h.array)
+        h.backward()
+    assert theirs.lateral.W.grad is None
+    numpy.testing.assert_array_equal(ours.lateral.W.grad, numpy.zeros((4 * UNITS, UNITS)))

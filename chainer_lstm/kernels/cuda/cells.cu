@@ -21,17 +21,24 @@ constexpr int n_products = sizeof Stage::products / sizeof(Product);
 
 constexpr bool has(unsigned set, int k) { return set >> k & 1; }
 
+// A number of a cell, in 8 bytes of which a float takes the first four.
+struct alignas(8) Number {
+    REAL value;
+
+    __device__ operator REAL() const { return value; }
+};
+
 // Those of native/arguments.hpp, 8 bytes each; null where an array is not given.
 struct Forward {
     index_t batch, units;
-    double numbers[at_least_one(N + CELL::numbers)];
+    Number numbers[at_least_one(N + CELL::numbers)];
     const STORED *xw, *hu, *b, *weights[W], *noise[at_least_one(N)], *before[S];
     STORED *gates, *now[S];
 };
 
 struct Backward {
     index_t batch, units;
-    double numbers[at_least_one(N + CELL::numbers)];
+    Number numbers[at_least_one(N + CELL::numbers)];
     const STORED *gates, *weights[W], *noise[at_least_one(N)], *before[S], *now[S], *gradients[S];
     STORED *gpre, *out[S];
 };
@@ -63,8 +70,8 @@ __device__ inline void each_product(const F& f) {
 
 // What array code reads of the arguments of a kernel.
 template <class X>
-__device__ inline More<CELL, REAL> more_of(const X& x, index_t k) {
-    More<CELL, REAL> more;
+__device__ inline More<CELL, REAL, Number> more_of(const X& x, index_t k) {
+    More<CELL, REAL, Number> more;
     each_product([&](Product product) {
         const STORED* weights = product.kind == matrix ? nullptr : x.weights[product.weight];
         more.weights[product.weight] = weights ? REAL(weights[k % x.units]) : REAL(0);
@@ -108,10 +115,11 @@ extern "C" __global__ void FORWARD(const Forward x) {
         if (x.hu) add_gates(g, x.hu, k);
         if (x.b) add_gates(g, x.b, k % x.units);
         load(before, x.before, k);
-        const More<CELL, REAL> more = more_of(x, k);
+        const More<CELL, REAL, Number> more = more_of(x, k);
         each_product([&](Product product) {
             const int w = product.weight;
-            if (product.kind == diagonal) g[product.gate] += more.weights[w] * before[product.state];
+            if (product.kind == diagonal)
+                g[product.gate] += more.weights[w] * before[product.state];
             if (product.kind == matrix && product.gate != all_gates)
                 g[product.gate] += REAL(x.weights[w][k]);  // the product; that to all gates is hu
         });
@@ -128,7 +136,7 @@ extern "C" __global__ void BACKWARD(const Backward x) {
         load(before, x.before, k);
         load(now, x.now, k);
         load(gradients, x.gradients, k);
-        const More<CELL, REAL> more = more_of(x, k);
+        const More<CELL, REAL, Number> more = more_of(x, k);
         Stage::backward(g, before, now, gradients, gpre, more);
         each_product([&](Product product) {
             if (product.kind == diagonal)

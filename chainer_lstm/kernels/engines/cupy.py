@@ -44,7 +44,8 @@ class CupyEngine(CompiledEngine):
             return
         given = self._given(expected, like.itemsize, arrays)
         addresses = [0 if x is None else self._address(x) for x in given]
-        packed = expected.layout.pack(*like.shape, *numbers, *addresses)
+        layout = expected.layout if like.dtype.char == 'd' else expected.layout_of_floats
+        packed = layout.pack(*like.shape, *numbers, *addresses)
         blocks = min(-(-like.size // _THREADS), _MAX_BLOCKS)
         launch = cuda.stage_kernel(kernel, like.dtype.char)
         launch((blocks,), (_THREADS,), (numpy.frombuffer(packed, _value_of(len(packed))),))

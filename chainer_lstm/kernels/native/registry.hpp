@@ -8,9 +8,9 @@
 #include "../../cells/lstm_variant.cuh"
 #include "../../cells/peephole.cuh"
 
-#define CHAINER_LSTM_CELLS(CELL)         \
-    CELL(lstm, LstmCell)                 \
-    CELL(peephole, PeepholeCell)         \
+#define CHAINER_LSTM_CELLS(CELL)        \
+    CELL(lstm, LstmCell)                \
+    CELL(peephole, PeepholeCell)        \
     CELL(lstm_variant, LstmVariantCell) \
     CELL(coupled_lstm_variant, CoupledLstmVariantCell)
 

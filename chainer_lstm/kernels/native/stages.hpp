@@ -27,8 +27,8 @@ struct Given {
     Given of_row(isize offset) const { return {weights, noise + offset, numbers}; }
 
     template <int S>
-    INLINE More<Cell, Vec<T>> load(isize u, isize n) const {
-        More<Cell, Vec<T>> more;
+    INLINE More<Cell, Vec<T>, double> load(isize u, isize n) const {
+        More<Cell, Vec<T>, double> more;
         each_of<Stage<Cell, S>::diagonals>([&](auto w) __attribute__((always_inline)) {
             more.weights[w] = load_or_zero(weights[w], u, n);
         });
@@ -65,7 +65,7 @@ void forward_row(isize first, isize last, const Summands<T>& sum,
         each_of<Stage::reads>([&](auto s) __attribute__((always_inline)) {
             old_states[s] = load_or_zero(before[s], u, n);
         });
-        const More<Cell, Vec<T>> more = given.template load<S>(u, n);
+        const More<Cell, Vec<T>, double> more = given.template load<S>(u, n);
         each_of<Stage::added>([&](auto w) __attribute__((always_inline)) {
             constexpr Product product = SIMD::products<Cell>[w];
             g[product.gate] += more.weights[w] * old_states[product.state];
@@ -98,7 +98,7 @@ void backward_row(isize first, isize last, const T* gates, const Given<Cell, T>&
             grad[s] = load_or_zero(gradients[s], u, n);
             if constexpr (s == output_state<Cell>) grad[s] += load_or_zero(output, u, n);
         });
-        const More<Cell, Vec<T>> more = given.template load<S>(u, n);
+        const More<Cell, Vec<T>, double> more = given.template load<S>(u, n);
         Stage::backward(g, old_states, new_states, grad, pre, more);
         each_of<Stage::added>([&](auto w) __attribute__((always_inline)) {
             constexpr Product product = products<Cell>[w];
