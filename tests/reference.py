@@ -110,10 +110,10 @@ def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors, noise=None):
 
 
 def projected(step):
-    """A step whose h = V m of the m (B, H) that another computes; V (P, H) is the last weight."""
+    """A step whose h = V m of the m (B, H) that another one computes; V (P, H) comes last."""
 
-    def projected_step(*inputs):
-        c, m = step(*inputs[:-1])
+    def projected_step(*inputs, **more):
+        c, m = step(*inputs[:-1], **more)
         (V,) = _wide(inputs[-1])
         h = numpy.zeros((len(m), len(V)))
         for row, output in numpy.ndindex(*h.shape):
@@ -136,9 +136,11 @@ def step_of(cell, name=None):
     """The step of a cell, of another name in ``STEPS`` if given; that of one with options takes
     noise too, by name.
     """
-    options = functools.partial(variant_step, dataclasses.asdict(cell))
-    step = STEPS.get(name or cell.name, options)
-    return step if cell.projection is None else projected(step)
+    if (name or cell.name) in STEPS:
+        found = STEPS[name or cell.name]
+    else:
+        found = functools.partial(variant_step, dataclasses.asdict(cell))
+    return found if cell.projection is None else projected(found)
 
 
 def n_step(hx, cx, ws, bs, xs, directions=1):

@@ -80,24 +80,29 @@ struct StepBackward {
 // Where rows lie is packing.Rows: step k has n[k] rows from start[k] on, in the order of
 // computation; buffers of states begin with `first` rows before the packed ones and hold the
 // initial states from row `initial` on. Masks (B, H) or null multiply the states of products.
-#define STEPS                                                \
-    isize steps, batch, units, inputs, rows, first, initial; \
-    Numbers<Cell> numbers;                                   \
-    const index64 *start, *n;                                \
-    Weights<Cell, const T> weights, masks;                   \
+//
+// With V (outputs, H) the output is projected: of the m (H) that the cell computes, h = m Vᵀ has
+// `outputs` columns. Without, V is null and there are H.
+#define STEPS                                                         \
+    isize steps, batch, units, outputs, inputs, rows, first, initial; \
+    Numbers<Cell> numbers;                                            \
+    const index64 *start, *n;                                         \
+    Weights<Cell, const T> weights, masks;                            \
+    const T* V;                                                       \
     Noise<Cell, const T> noise;
 
-// gates (P, G H) or null; states are buffers (P + B, H)
+// gates (P, G H) or null; m (P, H) or null; states are buffers (P + B, H)
 template <typename T, typename Cell>
 struct SequenceForward {
-    MEMBERS(STEPS Rows<const T> x; const T *W, *b; T* gates; States<Cell, T> states;)
+    MEMBERS(STEPS Rows<const T> x; const T *W, *b; T *gates, *m; States<Cell, T> states;)
 };
 
 // gates become gpre; gradients (B, H) with respect to the last states become those with respect to
-// the first; `output` (P, H) or null: with respect to the output of every step
+// the first; `output` (P, H) or null: with respect to the output of every step; `total` (P,
+// outputs) or null gets those with respect to a projected output, through later steps too
 template <typename T, typename Cell>
 struct SequenceBackward {
-    MEMBERS(STEPS States<Cell, const T> states; Rows<const T> output; T* gates;
+    MEMBERS(STEPS States<Cell, const T> states; Rows<const T> output; T *gates, *total;
             States<Cell, T> gradients;)
 };
 
