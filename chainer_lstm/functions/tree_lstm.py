@@ -56,8 +56,8 @@ class _Combination(Node):
         c = shapes[0]
         if len(c) < 2:
             refuse(self.names[0], '(B, H, …)', c)
-        batch, units, *rest = c
-        wide = (batch, self.blocks * units, *rest)
+        batch, units = c[0], c[1]
+        wide = (batch, self.blocks * units, *c[2:])
         for k, (name, shape) in enumerate(zip(self.names, shapes)):
             expected = c if k < self.children else wide
             if shape != expected:
