@@ -53,11 +53,11 @@ class _Combination(Node):
 
     def _check_shapes(self, shapes: Sequence[tuple[int, ...]], refuse: Any) -> None:
         """Refuse shapes that do not fit, of which NumPy would broadcast some."""
-        c = shapes[0]
+        c: Any = shapes[0]
         if len(c) < 2:
             refuse(self.names[0], '(B, H, …)', c)
-        batch, units = c[0], c[1]
-        wide = (batch, self.blocks * units, *c[2:])
+        batch, units, *rest = c
+        wide = (batch, self.blocks * units, *rest)
         for k, (name, shape) in enumerate(zip(self.names, shapes)):
             expected = c if k < self.children else wide
             if shape != expected:
