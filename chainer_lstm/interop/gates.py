@@ -51,8 +51,9 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
         )
         for kind, shape in (('W_x', (in_size, units)), ('W_h', (units, units)), ('b_', (units,)))
     )
-    matrices = {name: _matrix(key, gates[key], units) for name, key in others.items()}
-    layer = weights.Layer(W, U, b, others=matrices)
+    layer = weights.Layer(
+        W, U, b, others={name: _peep(key, gates[key], units) for name, key in others.items()}
+    )
     into = weights.link_with(others) if into is None else into
     return weights.write(weights.Weights([layer]), into)
 
@@ -64,7 +65,8 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
         link: of the LSTM family, of one layer in one direction.
 
     Returns:
-        The matrices and biases by the names of ``from_gates``; ``W_ci, …`` are (H, H).
+        The matrices and biases by the names of ``from_gates``; ``W_ci, …`` are (H, H), or (H,)
+        of a link that has them so.
 
     Raises:
         TypeError: no link of the LSTM family.
@@ -85,8 +87,7 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
     return {**gates, **{_OTHERS[name]: P.T.copy() for name, P in layer.others.items()}}
 
 
-def _matrix(key: str, value: Any, units: int) -> numpy.ndarray:
-    """(H, H) for ``c @ W``, or (H,) for ``c * W`` -> (H, H) for W c."""
-    if len(numpy.shape(value)) == 1:
-        return numpy.diag(weights.checked(key, value, (units,)))
-    return weights.checked(key, value, (units, units)).T
+def _peep(key: str, value: Any, units: int) -> numpy.ndarray:
+    """(H, H) for ``c @ W`` -> (H, H) for W c; (H,) for ``c * W`` as it is."""
+    shape = (units,) if len(numpy.shape(value)) == 1 else (units, units)
+    return weights.checked(key, value, shape).T

@@ -19,7 +19,8 @@ def to_keras(link: chainer.Link) -> list[numpy.ndarray]:
     """The weights of a link for ``set_weights()`` of Keras's ``LSTM``.
 
     Args:
-        link: of the LSTM family, Chainer's own among them.
+        link: of the LSTM family, Chainer's own among them.  With a hard sigmoid, Keras's layer
+            has to have the same, see ``recurrent_activation`` of ``SequenceLSTM``.
 
     Returns:
         kernel (I, 4H), recurrent_kernel (H, 4H) and bias (4H,), gates one
@@ -33,7 +34,7 @@ def to_keras(link: chainer.Link) -> list[numpy.ndarray]:
         ValueError: weights that Keras has not, or the size of the input is not known yet.
     """
     arrays = []
-    layers = weights.read(link).layers
+    layers = weights.read(link, hard_sigmoid=True).layers
     weights.check_others(layers, "Keras's LSTM")
     for layer in layers:
         W, U, b = (
@@ -51,7 +52,7 @@ def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
     Args:
         arrays: three for every layer and direction, or, with ``use_bias=False``, two.
         into: a class for a new link, or a link, whose weights are set.  A new
-            ``SequenceLSTM`` has one direction; for two, give the link itself.
+            ``SequenceLSTM`` has one direction and a sigmoid; for others, give the link itself.
 
     Raises:
         TypeError, ValueError: the number of arrays or a shape does not fit; nothing was changed.
@@ -86,7 +87,9 @@ def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
         layers.append(weights.Layer(W, U, *(b or [numpy.zeros(4 * units, W.dtype)])))
     if len(layers) % directions:
         raise ValueError(f'arrays: expected {directions * step} for every layer, got {len(arrays)}')
-    return weights.write(weights.Weights(layers, directions), into)
+    slope = weights.slope_of(into)
+    found = weights.Weights(layers, directions, hard_sigmoid_slope=slope)
+    return weights.write(found, into)
 
 
 def _directions(into: weights.Into) -> int:

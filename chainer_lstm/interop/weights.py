@@ -5,7 +5,6 @@ which every converter reads from and writes to.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, Union
 
 import chainer
@@ -13,10 +12,22 @@ import numpy
 from chainer import serializers
 from chainer.backends import cuda
 
-from chainer_lstm import links
+from chainer_lstm import cells, links
+from chainer_lstm.cells import Cell
 from chainer_lstm.functions.checks import dropout as dropout_of
+from chainer_lstm.interop.layers import (
+    PROJECTION,
+    Layer,
+    check_cell,
+    check_others,
+    from_cell,
+    hard_sigmoid_slope,
+    options_of,
+    to_cell,
+)
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import loading
+from chainer_lstm.links.options import cell_of
 
 Into = Union[type, chainer.Link]
 
@@ -24,35 +35,17 @@ _MOST_NAMES = 5  # that an error lists
 
 # of a link's own arrays, those that are no weights of the layers
 _STATE = {'c', 'h', 'c0', 'h0'}
-_PROJECTION = 'V'  # among the weights of a cell
-
-
-class Layer(NamedTuple):
-    """One layer in one direction, gates interleaved a, i, f, o, on the CPU.
-
-    W (4H, I), U (4H, H), b (4H,); b_h (4H,), a second bias that is added to
-    b, or None; the other weights of the cell by name, of an LSTM none.  With a
-    projection V (P, H) among them, U is (4H, P).
-    """
-
-    W: numpy.ndarray
-    U: numpy.ndarray
-    b: numpy.ndarray
-    b_h: Optional[numpy.ndarray] = None
-    others: Mapping[str, numpy.ndarray] = MappingProxyType({})
-
-    @property
-    def bias(self) -> numpy.ndarray:
-        """The sum of both biases."""
-        return self.b if self.b_h is None else self.b + self.b_h
 
 
 class Weights(NamedTuple):
-    """``layers`` has index ``directions * layer + direction``."""
+    """``layers`` has index ``directions * layer + direction``; gates have a sigmoid, or a hard one
+    of a slope.
+    """
 
     layers: Sequence[Layer]
     directions: int = 1
     dropout: float = 0.0
+    hard_sigmoid_slope: Optional[float] = None
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -63,7 +56,7 @@ class Weights(NamedTuple):
     @property
     def outputs(self) -> Optional[int]:
         """P of projected layers, or None."""
-        V = self.layers[0].others.get(_PROJECTION)
+        V = self.layers[0].others.get(PROJECTION)
         return None if V is None else len(V)
 
 
@@ -99,26 +92,34 @@ def convert(link: chainer.Link, into: Into) -> chainer.Link:
         ValueError, KeyError: into cannot have such weights, or link has none yet; nothing was
             changed.
     """
-    return write(read(link), into)
+    return write(read(link, hard_sigmoid=True), into)
 
 
-def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
-    """The weights of a link.
+def read(link: chainer.Link, *, learned_state: bool = False, hard_sigmoid: bool = False) -> Weights:
+    """The weights of a link, by which its evaluation is that of an LSTM.
 
     Args:
         link: of the family.
         learned_state: whether the caller carries a learned initial state along; it is refused
             otherwise.
+        hard_sigmoid: likewise of a hard sigmoid in place of the sigmoid.
 
     Raises:
         TypeError: no link of the family, or of a cell that is no LSTM.
-        ValueError: its input size is not known yet, or it begins with a learned state that the
-            caller has no place for.
+        ValueError: its input size is not known yet, or it has a learned state or an option that
+            the caller has no place for.
         KeyError: parts of it were replaced.
     """
     if not isinstance(link, FAMILY):
         raise TypeError(f'expected a link of the LSTM family, got {type(link).__name__}')
-    _check_cell(link)
+    cell = _cell(link)
+    check_cell(cell, type(link).__name__)
+    slope = hard_sigmoid_slope(cell)
+    if slope is not None and not hard_sigmoid:
+        raise ValueError(
+            "recurrent_activation: expected 'sigmoid', got 'hard_sigmoid', which the result has "
+            'no place for'
+        )
     arrays = arrays_of(link)
     for key, value in arrays.items():
         if value.dtype == object:
@@ -136,13 +137,16 @@ def read(link: chainer.Link, *, learned_state: bool = False) -> Weights:
         if isinstance(link, _N_STEP):
             layers = [_n_step_layer(arrays, f'{k}/') for k in range(count)]
         else:
-            keys = _keys(link)
-            layers = [_cell_layer(arrays, prefix, keys) for prefix in _prefixes(link)]
+            keys = _keys(link).items()
+            layers = [
+                from_cell(cell, {name: arrays[prefix + key] for name, key in keys})
+                for prefix in _prefixes(link)
+            ]
     except KeyError as error:
         raise KeyError(
             f'{error.args[0]}: expected in a {type(link).__name__}, got only {sorted(arrays)}'
         ) from None
-    return Weights(layers, directions, dropout)
+    return Weights(layers, directions, dropout, slope)
 
 
 def write(weights: Weights, into: Into) -> chainer.Link:
@@ -155,7 +159,7 @@ def write(weights: Weights, into: Into) -> chainer.Link:
     cls = into if isinstance(into, type) else type(into)
     if not issubclass(cls, FAMILY):
         raise TypeError(f'expected a link of the LSTM family or its class, got {cls.__name__}')
-    _check_cell(into)
+    _check_layers(weights, into, cls)
     _check_fit(weights, into, cls)
     link = _new(weights, cls) if isinstance(into, type) else into
     arrays = _chainer_arrays(weights, link)
@@ -211,52 +215,34 @@ def arrays_of(link: chainer.Link) -> dict[str, numpy.ndarray]:
     return dict(serializer.target)
 
 
+def slope_of(into: Into) -> Optional[float]:
+    """Return the slope of the hard sigmoid that a link has in place of the sigmoid, or None."""
+    return hard_sigmoid_slope(_cell(into)) if isinstance(into, FAMILY) else None
+
+
 def link_with(others: Collection[str]) -> type:
     """Return the link of one cell that has just these weights besides W, b and U."""
     names = {'W', 'b', 'U', *others}
     return next(cls for cls in _CELL_LINKS if cls.weight_keys.keys() == names)
 
 
-def check_others(layers: Sequence[Layer], target: str, known: Collection[str] = ()) -> None:
-    """Check that a target loses nothing: that weights which it does not know are zero.
-
-    Raises:
-        ValueError: one is not.
-    """
-    for layer in layers:
-        unknown = {name: x for name, x in layer.others.items() if name not in known}
-        if _PROJECTION in unknown:
-            raise ValueError(
-                f'proj_size: expected None for {target}, got {len(unknown[_PROJECTION])}'
-            )
-        if any(x.any() for x in unknown.values()):
-            raise ValueError(
-                f'peepholes: expected none for {target}, got {", ".join(layer.others)}'
-            )
-
-
-def _check_cell(into: Into) -> None:
-    """Expect a cell whose gates are those of an LSTM: one that has a link of its own."""
-    if isinstance(into, links.SequenceLSTM) and into.cell.unprojected not in [
-        cls.cell for cls in _CELL_LINKS
-    ]:
-        raise TypeError(f'expected a SequenceLSTM of LSTM cells, got one of {into.cell.name}')
-
-
 def _keys(into: Into) -> Mapping[str, str]:
     """Return the keys of the weights of a layer and direction, by name, in a link made of cells."""
     if isinstance(into, links.SequenceLSTM):
-        found = [into[into.cell_names[0]]]
-    else:
-        cls = into if isinstance(into, type) else type(into)
-        found = [link for link in _CELL_LINKS if issubclass(cls, chainers(link))]
-    return getattr(found[0] if found else None, 'weight_keys', links.StatelessLSTM.weight_keys)
+        return into[into.cell_names[0]].weight_keys
+    cls = into if isinstance(into, type) else type(into)
+    return next(link.weight_keys for link in _CELL_LINKS if issubclass(cls, chainers(link)))
 
 
-def _cell_layer(arrays: Mapping[str, numpy.ndarray], prefix: str, keys: Mapping[str, str]) -> Layer:
-    found = {name: arrays[prefix + key] for name, key in keys.items()}
-    W, U, b = (found.pop(name) for name in ('W', 'U', 'b'))
-    return Layer(W, U, b, others=found)
+def _cell(into: Any) -> Cell:
+    """Return the cell of a link, or of links of a class; Chainer's own have none."""
+    if not isinstance(into, type) and hasattr(into, 'cell'):
+        return into.cell
+    cls = into if isinstance(into, type) else type(into)
+    if not issubclass(cls, _CELLS):
+        return cells.lstm
+    names = _keys(into).keys()
+    return next(cell for cell in cells.CELLS.values() if {*cell.weights} == names)
 
 
 def _n_step_layer(arrays: Mapping[str, numpy.ndarray], prefix: str) -> Layer:
@@ -270,7 +256,7 @@ def _n_step_layer(arrays: Mapping[str, numpy.ndarray], prefix: str) -> Layer:
         for kind, first in (('w', 0), ('w', 4), ('b', 0), ('b', 4))
     )
     V = arrays.get(f'{prefix}w8')
-    return Layer(W, U, b, b_h, {} if V is None else {_PROJECTION: V})
+    return Layer(W, U, b, b_h, {} if V is None else {PROJECTION: V})
 
 
 def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.ndarray]:
@@ -278,8 +264,8 @@ def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.nda
     arrays = {}
     if isinstance(link, _N_STEP):
         for k, (W, U, b, b_h, others) in enumerate(weights.layers):
-            if _PROJECTION in others:
-                arrays[f'{k}/w8'] = others[_PROJECTION]
+            if PROJECTION in others:
+                arrays[f'{k}/w8'] = others[PROJECTION]
             for kind, first, x in (
                 ('w', 0, W),
                 ('w', 4, U),
@@ -290,11 +276,8 @@ def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.nda
                 arrays.update({f'{k}/{kind}{first + j}': part for j, part in enumerate(parts)})
         return arrays
     for prefix, layer in zip(_prefixes(link), weights.layers):
-        found = {'W': layer.W, 'b': layer.bias, 'U': layer.U, **layer.others}
-        units = len(layer.b) // 4
-        zeros = numpy.zeros((units, units), layer.U.dtype)  # as all others are
-        for name, key in _keys(link).items():
-            arrays[prefix + key] = found.get(name, zeros)
+        found = to_cell(_cell(link), layer)
+        arrays.update({prefix + key: found[name] for name, key in _keys(link).items()})
     return arrays
 
 
@@ -316,11 +299,10 @@ def _shape(link: chainer.Link) -> tuple[int, int, float]:
 
 def _new(weights: Weights, cls: Any) -> chainer.Link:
     layers, in_size, units = weights.sizes
-    # Chainer's own links have no projection
-    projection: dict[str, Any] = {} if weights.outputs is None else {'proj_size': weights.outputs}
+    options = _options(weights, cls)
     with chainer.using_config('dtype', weights.layers[0].W.dtype):
         if issubclass(cls, _N_STEP):
-            return cls(layers, in_size, units, weights.dropout, **projection)
+            return cls(layers, in_size, units, weights.dropout, **options)
         if issubclass(cls, links.SequenceLSTM):
             # an NStep link of one layer accepts any dropout and does not use it
             dropout = dropout_of(weights.dropout, layers)
@@ -331,12 +313,12 @@ def _new(weights: Weights, cls: Any) -> chainer.Link:
                 n_layers=layers,
                 bidirectional=bidirectional,
                 dropout=dropout,
-                **projection,
+                **options,
             )
         return cls(in_size, units)
 
 
-def _check_fit(weights: Weights, into: Into, cls: type) -> None:
+def _check_layers(weights: Weights, into: Into, cls: type) -> None:
     """Layers and directions are those of into, where it has a fixed number of them."""
     layers, directions = weights.sizes[0], weights.directions
     if not isinstance(into, type):
@@ -357,12 +339,34 @@ def _check_fit(weights: Weights, into: Into, cls: type) -> None:
     ):
         if expected != got:
             raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {got}')
+
+
+def _options(weights: Weights, cls: type) -> dict[str, Any]:
+    """Return the options of a new link whose cell has such weights, as far as its class has any."""
+    options = options_of(weights.layers[0], weights.hard_sigmoid_slope)
+    if issubclass(cls, links.SequenceLSTM):
+        return options
+    projects = issubclass(cls, (links.NStepLSTM, links.NStepBiLSTM))  # Chainer's own do not
+    return {name: value for name, value in options.items() if projects and name == 'proj_size'}
+
+
+def _check_fit(weights: Weights, into: Into, cls: type) -> None:
+    """The cell of into computes an LSTM of such weights."""
+    cell, kind = _cell(into), cls.__name__
     if isinstance(into, type):
-        can_project = issubclass(into, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM))
-        outputs = weights.outputs if can_project else None
-    else:
-        cell = getattr(into, 'cell', None)
-        outputs = None if cell is None else cell.outputs
-    if outputs != weights.outputs:
-        raise ValueError(f'proj_size: expected {outputs} for {cls.__name__}, got {weights.outputs}')
-    check_others(weights.layers, cls.__name__, (*_keys(into), _PROJECTION))
+        cell = cell_of(cell, **_options(weights, cls))
+    check_cell(cell, kind)
+    if cell.outputs != weights.outputs:
+        raise ValueError(f'proj_size: expected {cell.outputs} for {kind}, got {weights.outputs}')
+    expected, got = hard_sigmoid_slope(cell), weights.hard_sigmoid_slope
+    if expected != got:
+        raise ValueError(
+            f'recurrent_activation: expected {_activation(expected)} for {kind}, '
+            f'got {_activation(got)}'
+        )
+    known = {*cell.weights, 'P_i'} if 'P_o' in cell.weights else cell.weights
+    check_others(weights.layers, kind, known)
+
+
+def _activation(slope: Optional[float]) -> str:
+    return "'sigmoid'" if slope is None else f"'hard_sigmoid' of slope {slope}"

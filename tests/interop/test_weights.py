@@ -113,8 +113,10 @@ def test_sequence_of_another_cell(directions):
     link, copy = cases.randomize(make()), make()
     assert interop.convert(link, copy) is copy
     assert_same(contents(copy), contents(link))
+    assert_same(contents(interop.convert(link, ours.SequenceLSTM)), contents(link))
+    plain = ours.SequenceLSTM(cases.INPUT, cases.UNITS, bidirectional=directions == 2)
     with pytest.raises(ValueError, match='peepholes: expected none for SequenceLSTM, got P_i'):
-        interop.convert(link, ours.SequenceLSTM)
+        interop.convert(link, plain)
 
 
 def test_cell_of_a_sequence_and_of_a_link():
@@ -162,8 +164,8 @@ def learned():
 
 
 @pytest.mark.parametrize('link, error, message', [
-    (lambda: chainer.links.StatefulZoneoutLSTM(3, 4), TypeError,
-     'expected a link of the LSTM family, got Stateful'),
+    (lambda: chainer.links.StatefulMGU(3, 4), TypeError,
+     'expected a link of the LSTM family, got StatefulMGU'),
     (lambda: chainer.links.NStepGRU(1, 3, 4, 0.0), TypeError,
      'expected a link of the LSTM family, got NStepGRU'),
     (lambda: ours.LSTM(4), ValueError, 'upward/W: expected weights, got none'),
