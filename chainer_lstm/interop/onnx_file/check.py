@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Optional
 
 import chainer
 import numpy
@@ -24,7 +25,7 @@ def check(call: LinkCall) -> None:
     Raises:
         TypeError: they differ.
     """
-    found = weights.read(call.link, learned_state=True)
+    found = lstm.read(call.link)
     xs = [_array(x) for x in call.xs]
     if call.rows is Rows.SEQUENCE:
         lengths = numpy.array([len(x) for x in xs])
@@ -41,8 +42,10 @@ def check(call: LinkCall) -> None:
     for name, state in zip(lstm.STATES, call.initial):
         value = learned.get(name, numpy.zeros(shape[::2]))[:, None] if state is None else state
         initial.append(numpy.broadcast_to(_array(value), shape))
-    y, last = _layers(found, x, lengths, *initial)
-    expected = [*last, *_outputs(call, y, last[0][-found.directions :])]
+    backwards, merge_mode = lstm.order_of_outputs(call.link)
+    y, last = _layers(found, x[::-1] if backwards else x, lengths, *initial)
+    ys = _outputs(call, y, last[0][-found.directions :])
+    expected = [*last, *(_MERGES[merge_mode](y) for y in ys)]
     got = [_array(v) for v in (*call.last, *call.ys)]
     tolerance = 2e-2 if call.ys[0].dtype == numpy.float16 else 1e-3
     for ours, theirs in zip(expected, got):
@@ -77,22 +80,35 @@ def _layers(
             y = numpy.zeros((*x.shape[:2], hs.shape[2]))
             for t in range(len(x))[:: -1 if d else 1]:
                 valid = t < lengths
-                h_new, c_new = _step(layer, x[t, valid], hs[k + d, valid], cs[k + d, valid])
+                before = x[t, valid], hs[k + d, valid], cs[k + d, valid]
+                h_new, c_new = _step(layer, found.hard_sigmoid_slope, *before)
                 hs[k + d, valid], cs[k + d, valid], y[t, valid] = h_new, c_new, h_new
             ys.append(y)
         x = numpy.concatenate(ys, axis=2)
     return x, (hs, cs)
 
 
-def _step(layer: weights.Layer, x: Any, h: Any, c: Any) -> tuple[numpy.ndarray, numpy.ndarray]:
+def _step(
+    layer: weights.Layer, slope: Optional[float], x: Any, h: Any, c: Any
+) -> tuple[numpy.ndarray, numpy.ndarray]:
     def seen(gate: str, c: numpy.ndarray) -> Any:
         P = layer.others.get(f'P_{gate}')
         return 0 if P is None else c * P if P.ndim == 1 else c @ P.T
 
+    def activated(x: Any) -> Any:
+        return sigmoid(numpy, x) if slope is None else numpy.clip(slope * x + 0.5, 0, 1)
+
     a, i, f, o = layout.gates(x @ layer.W.T + layer.bias + h @ layer.U.T, layout.INTERLEAVED)
-    c_new = sigmoid(numpy, f + seen('f', c)) * c
-    c_new = c_new + sigmoid(numpy, i + seen('i', c)) * numpy.tanh(a)
-    return sigmoid(numpy, o + seen('o', c_new)) * numpy.tanh(c_new), c_new
+    c_new = activated(f + seen('f', c)) * c + activated(i + seen('i', c)) * numpy.tanh(a)
+    return activated(o + seen('o', c_new)) * numpy.tanh(c_new), c_new
+
+
+_MERGES: dict[str, Callable[[numpy.ndarray], numpy.ndarray]] = {
+    'concat': lambda y: y,
+    'sum': lambda y: numpy.sum(numpy.split(y, 2, axis=-1), axis=0),
+    'mul': lambda y: numpy.prod(numpy.split(y, 2, axis=-1), axis=0),
+    'ave': lambda y: numpy.mean(numpy.split(y, 2, axis=-1), axis=0),
+}
 
 
 def _array(value: Any) -> numpy.ndarray:

@@ -135,7 +135,7 @@ def _check_initialized(model: chainer.Link) -> None:
 
 def _check_fit(link: Any, example: Any) -> None:
     """Expect an example of the axes and the width that a link of the family takes."""
-    width = weights.read(link, learned_state=True).sizes[1]
+    width = lstm.read(link).sizes[1]
     if lstm.is_n_step(link):
         allowed = [2]
     else:

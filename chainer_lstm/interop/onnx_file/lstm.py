@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import chainer
 import numpy
 
 from chainer_lstm import links
-from chainer_lstm.interop import weights
+from chainer_lstm.interop import layers, weights
 from chainer_lstm.interop.onnx_file.graph import Graph
 from chainer_lstm.kernels import layout
 
@@ -24,11 +24,18 @@ class States(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Stacked layers: for each the names of W, R, B and, where gates see c, P."""
+    """Stacked layers: for each the names of W, R, B and, where gates see c, P.
+
+    Gates have a sigmoid, or a hard one of a slope.  ``backwards`` and ``merge_mode`` are options of
+    ``SequenceLSTM``.
+    """
 
     weights: Sequence[Sequence[str]]
     directions: int
     units: int
+    hard_sigmoid_slope: Optional[float]
+    backwards: bool
+    merge_mode: str
 
     @property
     def groups(self) -> int:
@@ -40,12 +47,29 @@ def stack(graph: Graph, link: chainer.Link) -> Stack:
     """Add the weights of a link of the family to a graph.
 
     Raises:
-        TypeError, ValueError, KeyError: they cannot be read, or gates see all of c.
+        TypeError, ValueError, KeyError: they cannot be read, gates see all of c, or h is projected.
     """
-    found = weights.read(link, learned_state=True)
-    directions = found.directions
-    layers = [found.layers[k : k + directions] for k in range(0, len(found.layers), directions)]
-    return Stack([_node_weights(graph, layer) for layer in layers], directions, found.sizes[2])
+    found = read(link)
+    layers.check_others(found.layers, 'ONNX', ('P_i', 'P_f', 'P_o'))
+    step = found.directions
+    groups = [found.layers[k : k + step] for k in range(0, len(found.layers), step)]
+    return Stack(
+        [_node_weights(graph, group) for group in groups],
+        step,
+        found.sizes[2],
+        found.hard_sigmoid_slope,
+        *order_of_outputs(link),
+    )
+
+
+def read(link: chainer.Link) -> weights.Weights:
+    """Return the weights of a link of the family."""
+    return weights.read(link, learned_state=True, hard_sigmoid=True)
+
+
+def order_of_outputs(link: Any) -> tuple[bool, str]:
+    """Return ``go_backwards`` and ``merge_mode`` of a link, which other links have not."""
+    return getattr(link, 'go_backwards', False), getattr(link, 'merge_mode', 'concat')
 
 
 def run(graph: Graph, stack: Stack, x: str, lengths: str, initial: States) -> tuple[str, States]:
@@ -59,15 +83,19 @@ def run(graph: Graph, stack: Stack, x: str, lengths: str, initial: States) -> tu
         initial: the states to begin with.
 
     Returns:
-        The names of y (T, B, D * H) and of the states at the end.
+        The names of y (T, B, D * H), in the order of time, or backwards in the opposite one; and
+        of the states at the end.
     """
     count, directions, units = len(stack.weights), stack.directions, stack.units
-    direction = 'bidirectional' if directions == 2 else 'forward'
+    attributes = _attributes(stack)
+    if stack.backwards:
+        ends_of_slice = (graph.constant([place]) for place in (-1, -(2**31), 0, -1))
+        x = graph.node('Slice', x, *ends_of_slice)
     parts = [_split(graph, state, [directions] * count) for state in initial]
     ends: list[list[str]] = [[], []]
     for (W, R, B, *P), h, c in zip(stack.weights, *parts):
         inputs = (x, W, R, B, lengths, h, c, *P)
-        y, hy, cy = graph.nodes('LSTM', 3, *inputs, hidden_size=units, direction=direction)
+        y, hy, cy = graph.nodes('LSTM', 3, *inputs, **attributes)
         y = graph.node('Transpose', y, perm=[0, 2, 1, 3])
         x = graph.node('Reshape', y, graph.constant([0, 0, directions * units]))
         ends[0].append(hy)
@@ -78,6 +106,28 @@ def run(graph: Graph, stack: Stack, x: str, lengths: str, initial: States) -> tu
         empty = graph.node('Unsqueeze', empty, graph.constant([0, 2]))
         last = [graph.node('Where', empty, *pair) for pair in zip(initial, last)]
     return x, States(*last)
+
+
+def _attributes(stack: Stack) -> dict[str, Any]:
+    """Return the attributes of the nodes."""
+    direction = 'bidirectional' if stack.directions == 2 else 'forward'
+    attributes: dict[str, Any] = {'hidden_size': stack.units, 'direction': direction}
+    if stack.hard_sigmoid_slope is not None:  # clip(alpha x + beta, 0, 1)
+        attributes['activations'] = ['HardSigmoid', 'Tanh', 'Tanh'] * stack.directions
+        attributes['activation_alpha'] = [stack.hard_sigmoid_slope] * stack.directions
+        attributes['activation_beta'] = [0.5] * stack.directions
+    return attributes
+
+
+def merged(graph: Graph, stack: Stack, y: str) -> str:
+    """Return the outputs of both directions as one, by the merge mode."""
+    if stack.merge_mode == 'concat':
+        return y
+    halves = graph.nodes('Split', 2, y, graph.constant([stack.units] * 2), axis=-1)
+    if stack.merge_mode == 'mul':
+        return graph.node('Mul', *halves)
+    y = graph.node('Add', *halves)
+    return y if stack.merge_mode == 'sum' else graph.node('Mul', y, graph.number(0.5))
 
 
 def joined(graph: Graph, states: Sequence[str]) -> str:
@@ -128,14 +178,14 @@ def _split(graph: Graph, state: str, sizes: Sequence[int]) -> list[str]:
     return graph.nodes('Split', len(sizes), state, graph.constant(sizes), axis=0)
 
 
-def _node_weights(graph: Graph, layers: Sequence[weights.Layer]) -> list[str]:
+def _node_weights(graph: Graph, group: Sequence[layers.Layer]) -> list[str]:
     """Names of W (D, 4H, I), R (D, 4H, H), B (D, 8H) and, where gates see c, P (D, 3H)."""
 
     def order(x: numpy.ndarray) -> numpy.ndarray:
         return layout.convert(numpy, x, layout.INTERLEAVED, layout.ONNX)
 
     W, R, B, P = [], [], [], []
-    for layer in layers:
+    for layer in group:
         b_h = numpy.zeros_like(layer.b) if layer.b_h is None else layer.b_h
         W.append(order(layer.W))
         R.append(order(layer.U))
@@ -149,16 +199,7 @@ def _diagonals(given: Mapping[str, numpy.ndarray]) -> numpy.ndarray:
     """P_i, P_f, P_o, each (H, H) or its diagonal (H,) -> (3H,), in ONNX's order, which has the
     cell's input last.
     """
-    found = {}
-    for gate in 'ifo':
-        P = given[f'P_{gate}']
-        found[gate] = P if P.ndim == 1 else numpy.diag(P)
-        if P.ndim == 2 and numpy.count_nonzero(P - numpy.diag(found[gate])):
-            raise ValueError(
-                f'P_{gate}, peep_{gate}/W: expected a diagonal matrix, as ONNX has a vector in its '
-                'place; got a full one'
-            )
-    i, f, o = found.values()
+    i, f, o = (layers.diagonal(name, given[name], 'ONNX') for name in ('P_i', 'P_f', 'P_o'))
     return layout.join(numpy, [i, i, f, o], layout.ONNX)[: 3 * len(i)]
 
 

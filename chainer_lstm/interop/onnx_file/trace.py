@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chainer
@@ -149,13 +149,7 @@ def _record_sequence(link: Any, calls: list[LinkCall]) -> None:
     link.return_state = True
 
     def recorded(x: Any, initial_state: Any = None, **options: Any) -> Any:
-        given = sorted(name for name, value in options.items() if value is not None)
-        if given or link.return_cells:
-            raise ValueError(
-                'expected a SequenceLSTM that is called with x and initial_state and returns no '
-                f'cells, got {", ".join(given) or "return_cells"}; for sequences of other lengths '
-                'a file has NStep links'
-            )
+        _check_options(link, options)
         if variable('x', x).ndim != 3:
             raise ValueError(f'x: expected a batch {rows.value} of sequences, got shape {x.shape}')
         c, h = (link.c, link.h) if initial_state is None else initial_state
@@ -169,7 +163,8 @@ def _record_sequence(link: Any, calls: list[LinkCall]) -> None:
 def _record_n_step(link: Any, calls: list[LinkCall]) -> None:
     forward = link.forward
 
-    def recorded(hx: Any, cx: Any, xs: Any) -> Any:
+    def recorded(hx: Any, cx: Any, xs: Any, **options: Any) -> Any:
+        _check_options(link, options)
         hy, cy, ys = forward(hx, cx, xs)
         calls.append(LinkCall(link, xs, (hx, cx), ys, (hy, cy), Rows.SEQUENCE))
         return hy, cy, ys
@@ -190,7 +185,8 @@ def _record_stateless(link: Any, calls: list[LinkCall]) -> None:
 
 def _record_steps(link: Any, calls: list[LinkCall]) -> None:
     def recorded(method: Any, rows: Rows) -> Any:
-        def call(x: Any) -> Any:
+        def call(x: Any, **options: Any) -> Any:
+            _check_options(link, options)
             if isinstance(x, (list, tuple)):
                 raise TypeError('xs: expected an array in a model of a file, got a list of steps')
             initial = link.h, link.c
@@ -204,3 +200,16 @@ def _record_steps(link: Any, calls: list[LinkCall]) -> None:
     if hasattr(link, 'forward_sequence'):  # Chainer's own has none
         own = recorded(link.forward_sequence, Rows.TIME_MAJOR)
         vars(link)['forward_sequence'] = own
+
+
+def _check_options(link: Any, options: Mapping[str, Any]) -> None:
+    """Expect a call without options, of a link that returns no cells of all steps."""
+    given = [name for name, value in options.items() if value is not None and value is not False]
+    if getattr(link, 'return_cells', False):
+        given.append('return_cells')
+    if given:
+        raise ValueError(
+            f'expected a {type(link).__name__} that is called with x and a state and returns no '
+            f'cells of all steps, got {", ".join(given)}; for sequences of other lengths a file '
+            'has NStep links'
+        )

@@ -145,6 +145,7 @@ class Translation:
             y = graph.node('Squeeze', y, graph.constant([0]))
         elif call.ys[0].ndim == 2 and rows in (Rows.TIME_MAJOR, Rows.BATCH_MAJOR):
             y, rows = self._of_last_layer(stack, last.h), Rows.BATCH
+        y = lstm.merged(graph, stack, y)
         for at, variable in enumerate(call.ys):
             self._values[id(variable.node)] = Value(y, rows, variable.shape, at)
 
