@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 import numpy
 
-from chainer_lstm.interop import weights
+from chainer_lstm.interop import settings, weights
 from chainer_lstm.kernels import layout
 
 Arrays = dict[str, Any]
@@ -186,19 +186,6 @@ _UNSUPPORTED = {
     'projection/kernel': 'a projection',
     'w_i_diag': 'weights from c to the gates',
 }
-# settings of a layer -> the value that the links compute
-_NEEDED = {
-    'activation': 'tanh',
-    'recurrent_activation': 'sigmoid',
-    'activation_fn': 'tanh',
-    'gate_fn': 'sigmoid',
-    'go_backwards': False,
-    'merge_mode': 'concat',
-}
-# settings of a layer that ``SequenceLSTM`` has under the same names
-_OPTIONS = ('batch_first', 'dropout', 'return_sequences', 'stateful')
-SETTINGS = (*_NEEDED, *_OPTIONS)
-
 _SEPARATORS = './_'  # of any format
 
 
@@ -225,7 +212,7 @@ def read(source: Arrays, path: str, strict: bool, forget_bias: Optional[float]) 
     """
     prefix, format = _find(source, path)
     own = {key[len(prefix) :]: source[key] for key in source if key.startswith(prefix)}
-    options = _checked_settings(own, prefix)
+    given = settings.take(own, prefix)
     for name in own:
         kind = next((_UNSUPPORTED[end] for end in _UNSUPPORTED if name.endswith(end)), None)
         if kind:
@@ -239,8 +226,15 @@ def read(source: Arrays, path: str, strict: bool, forget_bias: Optional[float]) 
             f'got also {weights.listed([prefix + name for name in arrays])}: '
             'give strict=False to ignore them'
         )
-    dropout = options.pop('dropout', 0.0)
-    return Found(weights.Weights(layers, len(reader.directions), dropout), options)
+    return Found(
+        weights.Weights(
+            layers,
+            len(reader.directions),
+            given.get('dropout', 0.0),
+            settings.hard_sigmoid_slope(given),
+        ),
+        {name: given[name] for name in settings.OPTIONS if name in given},
+    )
 
 
 def _find(source: Arrays, path: str) -> tuple[str, Format]:
@@ -296,18 +290,6 @@ def _count(format: Format, source: Arrays, prefix: str) -> int:
 def _names(template: str, layer: int, reverse: str) -> list[str]:
     gates = 'ifgo' if '{gate}' in template else ' '
     return [template.format(layer=layer, reverse=reverse, gate=gate) for gate in gates]
-
-
-def _checked_settings(own: Arrays, prefix: str) -> dict[str, Any]:
-    """Take the settings out of a layer's arrays; return those of ``SequenceLSTM``."""
-    options = {}
-    for key in [key for key in own if key.removesuffix('_reverse') in SETTINGS]:
-        value, name = own.pop(key), key.removesuffix('_reverse')
-        if name in _OPTIONS:
-            options[name] = value
-        elif value != _NEEDED[name]:
-            raise ValueError(f'{prefix}{key}: expected {_NEEDED[name]!r}, got {value!r}')
-    return options
 
 
 class _Reader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 import chainer
@@ -35,7 +35,9 @@ def load(
             any.
         into: a class for a new link, or a link, whose weights are set.  Default:
             ``SequenceLSTM``, with ``return_sequences``, unless a Keras layer has it off, and
-            ``batch_first``, unless a torch module has it off.
+            ``batch_first``, unless a torch module has it off.  A new one also has
+            ``go_backwards``, ``merge_mode`` and the hard sigmoid of a Keras layer; another target
+            has to have them already.
         path: where the names begin, such as ``'encoder.rnn'``, if the source has several LSTMs.
             A list has the path of each layer, of a bidirectional one a pair (forward, reverse).
         strict: whether the source has to have the arrays of the LSTM at its path and no others.
@@ -66,12 +68,45 @@ def load(
         [formats.read(arrays, name, strict, forget_bias) for name in names] for names in groups
     ]
     stacked = found[0][0].weights if isinstance(path, str) else _stacked(groups, found)
+    options = _options([parts[0].options for parts in found], stacked.directions)
     into = links.SequenceLSTM if into is None else into
-    link = weights.write(stacked, into)
-    if isinstance(into, type) and isinstance(link, links.SequenceLSTM):
-        for name, value in {'return_sequences': True, **found[-1][0].options}.items():
+    if isinstance(into, type) and issubclass(into, links.SequenceLSTM):
+        link = weights.write(stacked, into)
+        for name, value in {'return_sequences': True, **options}.items():
             setattr(link, name, value)
-    return link
+        return link
+    _check_order(options, into)
+    return weights.write(stacked, into)
+
+
+def _options(layers: Sequence[Mapping[str, Any]], directions: int) -> dict[str, Any]:
+    """Return the options of a ``SequenceLSTM`` of layers that have these.
+
+    The first layer alone may go backwards: those above it take its outputs in their order.
+    """
+    backwards = [options.get('go_backwards', False) for options in layers]
+    if any(backwards[1:]) or (backwards[0] and directions == 2):
+        raise ValueError(
+            'go_backwards: expected True of the first layer of one direction alone, '
+            f'got {", ".join(map(str, backwards))}, in {directions} directions'
+        )
+    options = {**layers[-1]}
+    if backwards[0]:
+        options['go_backwards'] = True
+    if directions == 1 and options.get('merge_mode', 'concat') != 'concat':
+        raise ValueError(
+            f'merge_mode: expected two directions, got {options["merge_mode"]!r} of one'
+        )
+    return options
+
+
+def _check_order(options: Mapping[str, Any], into: weights.Into) -> None:
+    """Expect a target that orders and merges outputs as the source, where that has a setting."""
+    for name, default in (('go_backwards', False), ('merge_mode', 'concat')):
+        got, expected = options.get(name), getattr(into, name, default)
+        if got is not None and got != expected:
+            kind = into.__name__ if isinstance(into, type) else type(into).__name__
+            raise ValueError(f'{name}: expected {expected!r} for {kind}, got {got!r}')
 
 
 def _groups(path: Path) -> list[tuple[str, ...]]:
@@ -104,4 +139,10 @@ def _stacked(
                     f'{part.weights.sizes[0]} in {part.weights.directions}'
                 )
             layers += part.weights.layers
-    return weights.Weights(layers, len(groups[0]))
+    slopes = {part.weights.hard_sigmoid_slope for parts in found for part in parts}
+    if len(slopes) > 1:
+        raise ValueError(
+            'recurrent_activation: expected one for all layers, got hard sigmoids of slopes '
+            f'{", ".join(map(str, slopes))}'
+        )
+    return weights.Weights(layers, len(groups[0]), hard_sigmoid_slope=slopes.pop())

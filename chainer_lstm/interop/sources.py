@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chainer_lstm.compat import npz
-from chainer_lstm.interop import formats
+from chainer_lstm.interop import formats, settings
 
 
 def is_npz(source: Any) -> bool:
@@ -86,7 +87,7 @@ def _flat(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     name = re.sub('(_|:0)(?=/|$)', '', '/'.join(path))
     if getattr(value, 'shape', ()):
         yield name, value
-    elif re.split('[./]', name)[-1].removesuffix('_reverse') in formats.SETTINGS:
+    elif re.split('[./]', name)[-1].removesuffix('_reverse') in settings.NAMES:
         yield name, getattr(value, '__name__', value)
 
 
@@ -115,10 +116,19 @@ def _of_keras(layer: Any) -> dict[str, Any]:
         return {**found, 'merge_mode': layer.merge_mode}
     if kinds & {'LSTM', 'LSTMCell', 'CuDNNLSTM'}:
         names = ('activation', 'recurrent_activation', 'go_backwards', 'return_sequences')
-        settings = {name: getattr(layer, name) for name in names if hasattr(layer, name)}
+        given = {name: getattr(layer, name) for name in names if hasattr(layer, name)}
+        if getattr(given.get('recurrent_activation'), '__name__', '') == 'hard_sigmoid':
+            given['hard_sigmoid_slope'] = _hard_sigmoid_slope(layer)
         weights = zip(('kernel', 'recurrent_kernel', 'bias'), layer.get_weights())
-        return {**dict(weights), **settings}
+        return {**dict(weights), **given}
     return {child.name: child for child in getattr(layer, 'layers', ())}  # a model
+
+
+def _hard_sigmoid_slope(layer: Any) -> float:
+    """Return the slope of Keras's ``hard_sigmoid``, which Keras 3 changed."""
+    framework = _framework(layer)
+    version = sys.modules['keras'].__version__ if framework == 'keras' else '2'
+    return 0.2 if int(version.partition('.')[0]) < 3 else 1 / 6
 
 
 def _of_flax(module: Any) -> dict[str, Any]:

@@ -62,6 +62,27 @@ def of_sources():
                 ValueError,
                 'peepholes: expected none for .*, got P_i, P_f, P_o',
             )
+        for options, message in (
+            ({'cell_clip': 2}, 'cell_clip: expected None .*, got a SequenceLSTM with 2'),
+            (
+                {'zoneout': (0.1, 0.0), 'zoneout_expectation': True},
+                'zoneout_expectation: expected False .*, got a SequenceLSTM with True',
+            ),
+        ):
+            yield (
+                f'{name} with {list(options)[-1]}',
+                fresh('SequenceLSTM', INPUT, UNITS, **options),
+                call,
+                ValueError,
+                message,
+            )
+    yield (
+        'to_gates of a hard sigmoid',
+        fresh('SequenceLSTM', INPUT, UNITS, recurrent_activation='hard_sigmoid'),
+        interop.to_gates,
+        ValueError,
+        "recurrent_activation: expected 'sigmoid', got 'hard_sigmoid'",
+    )
     yield (
         'to_gates two layers',
         fresh('NStepLSTM', 2, INPUT, UNITS, 0.0),
@@ -92,6 +113,13 @@ def of_targets():
                 TypeError,
                 NO_INTO,
             )
+        yield (
+            f'{name} into coupled gates',
+            fresh('SequenceLSTM', INPUT, UNITS, coupled=True),
+            call,
+            ValueError,
+            'coupled: expected weights of i that are the negative ones of f, or False',
+        )
         yield (
             f'{name} into other inputs',
             started_of(INPUT + 1, UNITS),
@@ -322,6 +350,20 @@ def of_onnx():
             ValueError,
             'a diagonal matrix',
         ),
+        'cell_clip': (
+            links.NStepLSTM(1, INPUT, 3, 0.0, cell_clip=2),
+            [X[0]],
+            {},
+            ValueError,
+            'cell_clip: expected None .*, got a NStepLSTM with 2',
+        ),
+        'proj_size': (
+            links.SequenceLSTM(INPUT, 3, proj_size=2),
+            X,
+            {},
+            ValueError,
+            'proj_size: expected None for ONNX, got 2',
+        ),
         'example None': (
             LSTM,
             None,
@@ -463,6 +505,8 @@ def of_npz_files():
         ('path None', names, {'path': None}, TypeError, 'path: expected a string or a list'),
         ('path of numbers', names, {'path': [1]}, TypeError, 'path: expected a string or a list'),
         ('forget bias', names, {'forget_bias': 'x'}, TypeError, 'forget_bias: expected a number'),
+        ('go_backwards', {**names, 'go_backwards': True}, {}, ValueError, 'expected False for LST'),
+        ('merge_mode', {**names, 'merge_mode': 'max'}, {}, ValueError, "'mul', 'ave', got 'max'"),
     ):
         yield (
             f'load arrays: {what}',

@@ -54,8 +54,13 @@ def test_keras_layers():
     name = 'Keras Bidirectional'
     assert_same(contents(link), contents(interop.load(arrays_of(name), path=CASES[name].path)))
     assert not link.return_sequences
-    with pytest.raises(ValueError, match="recurrent_activation: .*'sigmoid', got 'hard_sigmoid'"):
-        interop.load(hard)
+    assert interop.load(hard).cell.hard_sigmoid_slope == 1 / 6
+    backwards = keras.layers.LSTM(H, go_backwards=True)
+    summed = keras.layers.Bidirectional(keras.layers.LSTM(H), merge_mode='sum')
+    x = numpy.random.RandomState(0).uniform(-3, 3, (2, 5, INPUT)).astype('f')
+    for source in (hard, backwards, summed):
+        expected = keras.ops.convert_to_numpy(source(x))
+        numpy.testing.assert_allclose(interop.load(source)(x).array, expected, atol=2e-6)
     with pytest.raises(KeyError, match='got none'):
         interop.load(keras.layers.LSTM(H))  # without weights
 

@@ -45,7 +45,8 @@ def export_onnx(
         model: a link of the family, or a ``Sequential`` or other ``Chain`` of such links,
             ``EmbedID``, ``Linear`` and functions; of a ``Classifier`` its predictor.  It takes one
             argument and returns one variable, or the list of sequences.  Matrices from c to a gate
-            have to be diagonal.
+            have to be diagonal.  Of the options of an LSTM, a file has no ``cell_clip``,
+            ``proj_size``, ``return_cells`` and ``zoneout_expectation``.
         path: the file, or a file object that is open for binary writing.  Weights above 2 GB are
             written into a second file, ``<path>.data``, which has to stay beside the first.
         example: what the model is called with; its values do not matter.  Its T and B should be
@@ -70,8 +71,9 @@ def export_onnx(
         TypeError: model or example is of a wrong kind, or the model has functions or links of
             other cells that the file cannot have.
         ValueError: a dtype of no floats, an opset that cannot be written, full matrices from c to a
-            gate, sizes that are not known yet, an example that does not fit, functions that mix
-            rows, or arrays that neither x nor a parameter gives; nothing is written.
+            gate, an option that a file cannot have, sizes that are not known yet, an example that
+            does not fit, functions that mix rows, or arrays that neither x nor a parameter gives;
+            nothing is written.
         OSError: the file cannot be written.
     """
     if not isinstance(model, chainer.Link) or not hasattr(model, 'forward'):
