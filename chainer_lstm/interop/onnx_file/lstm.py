@@ -89,8 +89,8 @@ def run(graph: Graph, stack: Stack, x: str, lengths: str, initial: States) -> tu
     count, directions, units = len(stack.weights), stack.directions, stack.units
     attributes = _attributes(stack)
     if stack.backwards:
-        ends_of_slice = (graph.constant([place]) for place in (-1, -(2**31), 0, -1))
-        x = graph.node('Slice', x, *ends_of_slice)
+        bounds = (graph.constant([place]) for place in (-1, -(2**31), 0, -1))
+        x = graph.node('Slice', x, *bounds)
     parts = [_split(graph, state, [directions] * count) for state in initial]
     ends: list[list[str]] = [[], []]
     for (W, R, B, *P), h, c in zip(stack.weights, *parts):
