@@ -169,7 +169,6 @@ def _edges(children: Any, nodes: int, n_ary: Optional[int]) -> tuple[Any, Any, A
         (kids < -1) | (kids >= nodes), parents, f'node numbers below {nodes}, or -1 for none', kids
     )
     there = kids >= 0
-    there = kids >= 0
     if n_ary is None:
         parents, kids = parents[there], kids[there]
         slots = numpy.arange(len(kids)) - numpy.searchsorted(parents, parents)

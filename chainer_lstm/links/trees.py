@@ -9,14 +9,13 @@ from typing import Any, Optional
 
 import chainer
 import chainer.links as L
-from chainer.backends import cuda
 from chainer.utils import type_check
 
 from chainer_lstm import functions
 from chainer_lstm.cells import tree
 from chainer_lstm.chainer_private import initialize_linear
 from chainer_lstm.functions import trees
-from chainer_lstm.functions.checks import same_dtype, size, variable
+from chainer_lstm.functions.checks import on_cpu, same_dtype, size, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
 from chainer_lstm.kernels import forest
@@ -81,7 +80,9 @@ class _TreeLSTM(CheckedLoading):
             chainer.utils.type_check.InvalidType: the shape or dtype of x does not fit.
         """
         x = checks.batch(x)
-        plan = forest.plan(_on_cpu(children), len(x), self._kind())
+        if isinstance(children, chainer.get_array_types()):
+            children = on_cpu(children)
+        plan = forest.plan(children, len(x), self._kind())
         with self.sized_for(x):
             return self._run(plan, x)
 
@@ -108,8 +109,8 @@ class _TreeLSTM(CheckedLoading):
         if not given:
             raise ValueError('All inputs (cs, hs, x) are None.')
         like, width = variable('a state', given[0]), self.in_size
-        if width is None:
-            width = self.W_x.W.shape[1] if self.W_x.W.array is not None else None
+        if width is None and self.W_x.W.array is not None:
+            width = self.W_x.W.shape[1]
         if width is None:
             raise ValueError('expected x, from which in_size is taken, got None')
         return zeros(self, len(like), width, like.dtype)
@@ -234,8 +235,3 @@ class NaryTreeLSTM(_TreeLSTM, L.NaryTreeLSTM):
 
     def _products(self) -> list[Any]:
         return [self[f'W_h{k + 1}'] for k in range(self.n_ary)]
-
-
-def _on_cpu(children: Any) -> Any:
-    is_array = isinstance(children, chainer.get_array_types())
-    return cuda.to_cpu(children) if is_array else children
