@@ -15,7 +15,7 @@ from chainer_lstm import initializers as ours
 from chainer_lstm.functions.checks import size, variable
 from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks
-from chainer_lstm.links.state import KeepsState
+from chainer_lstm.links.state import KeepsState, zeros
 
 Pair = Union[int, Sequence[int]]
 
@@ -98,19 +98,6 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             )
         self.reset_state()
 
-    def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
-        """Set the state and move it to the link's device.
-
-        Args:
-            c: (B, H, rows, columns) variable or array, or None for zeros.
-            h: the same, of the same shape.
-
-        Raises:
-            TypeError: not a variable or array, or not of floats.
-            ValueError: another shape; the state is as before.
-        """
-        self._keep(*self._checked_states(c, h))
-
     def forward(self, x: Input) -> chainer.Variable:
         """Compute one time step and advance the state.
 
@@ -166,8 +153,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         if h is not None:
             pre += self.lateral(h)
         if c is None:
-            with chainer.using_device(self.device):
-                c = self.xp.zeros(expected, pre.dtype)
+            c = zeros(self, expected, pre.dtype)
         self.c, self.h = functions.lstm(c, pre)
         return self.h
 
@@ -175,21 +161,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         return rows, self.state_size, 0, 0
 
     def _checked_states(self, c: Any, h: Any) -> checks.States:
-        found = []
-        for name, state in (('c', c), ('h', h)):
-            state = None if state is None else variable(name, state)
-            if state is not None and (state.ndim != 4 or state.shape[1] != self.state_size):
-                raise ValueError(
-                    f'expected {name} of shape (batch, {self.state_size}, rows, columns), '
-                    f'got {state.shape}'
-                )
-            if state is not None and state.dtype.kind != 'f':
-                raise TypeError(f'expected {name} of a float dtype, got {state.dtype}')
-            found.append(state)
-        c, h = found
-        if c is not None and h is not None and c.shape != h.shape:
-            raise ValueError(f'expected c and h of one shape, got {c.shape} and {h.shape}')
-        return c, h
+        return checks.states(c, h, ('batch', self.state_size, 'rows', 'columns'))
 
 
 def _pair(name: str, value: Any, zero: bool = False) -> tuple[int, int]:

@@ -165,7 +165,7 @@ class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         x = checks.batch(x)
-        c = zeros(self, len(x), self.state_size, x.dtype) if c is None else c
+        c = zeros(self, (len(x), self.state_size), x.dtype) if c is None else c
         with self.sized_for(x):
             rows = getattr(h, 'shape', x.shape)[:1]
             if rows != x.shape[:1] and 1 in (*rows, len(x)):

@@ -217,7 +217,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         if packing.sizes:
             y = packing.unpack(xp, F.concat(ys, axis=0), ())
         else:
-            y = zeros(self, 0, self.direction * self._width('h'), xs[0].dtype)
+            y = zeros(self, (0, self.direction * self._width('h')), xs[0].dtype)
         ends = numpy.cumsum([len(x) for x in xs])[:-1]
         ys = F.split_axis(y, ends, axis=0)
         hy, cy = (packing.end(xp, state, self.direction) for state in (hy, cy))
@@ -283,8 +283,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         elif shape[2] == self.out_size:
             value = self.init_hx(xs)
         else:
-            with chainer.using_device(self.device):
-                value = chainer.Variable(self.xp.zeros(shape, xs[0].dtype))
+            value = zeros(self, shape, xs[0].dtype)
         if resets and learned is not None:
             value = F.concat((value, F.expand_dims(learned, 1)), axis=1)
         return value

@@ -22,7 +22,7 @@ class KeepsState(chainer.Link):
     """A link with a state ``c``, ``h``, whose loading is checked.
 
     Either may be None or, where a program has assigned one, a plain array, as in Chainer.
-    A subclass defines ``set_state``, ``_state_shape`` and ``_checked_states``.
+    A subclass defines ``_first``, ``_state_shape`` and ``_checked_states``.
 
     Attributes:
         c, h: the state.
@@ -66,8 +66,17 @@ class KeepsState(chainer.Link):
         raise NotImplementedError
 
     def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
-        """Set the state and move it to the link's device."""
-        raise NotImplementedError
+        """Set the state and move it to the link's device.
+
+        Args:
+            c, h: variables or arrays of the shape of a state, or None.  If one is None, it is zeros
+                of the shape of the other.
+
+        Raises:
+            TypeError: not a variable or array, or not of floats.
+            ValueError: another shape; the state is as before.
+        """
+        self._keep(*self._checked_states(c, h))
 
     def save_state(self) -> dict[str, numpy.ndarray]:
         """Copies of ``c`` and ``h`` on the CPU, under these names; what is None is left out."""
@@ -173,7 +182,7 @@ class KeepsState(chainer.Link):
         raise NotImplementedError
 
 
-def zeros(link: chainer.Link, batch: int, units: int, dtype: Any) -> chainer.Variable:
-    """(batch, units) of zeros on the link's device."""
+def zeros(link: chainer.Link, shape: tuple[int, ...], dtype: Any) -> chainer.Variable:
+    """Zeros on the link's device."""
     with chainer.using_device(link.device):
-        return chainer.Variable(link.xp.zeros((batch, units), dtype), requires_grad=False)
+        return chainer.Variable(link.xp.zeros(shape, dtype), requires_grad=False)

@@ -34,20 +34,6 @@ class Stateful(KeepsState):
     state_size: int
     learn_initial_state = False
 
-    def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
-        """Sets the state and moves it to the link's device.
-
-        Args:
-            c: (B, H) variable or array, or None.
-            h: the same, with the same B if both are given.  If one is None, it is zeros of the
-                shape of the other.
-
-        Raises:
-            TypeError: not a variable or array, or not of floats.
-            ValueError: another shape; the state is as before.
-        """
-        self._keep(*self._checked_states(c, h))
-
     def forward(self, x: Input) -> chainer.Variable:
         """One time step; advances the state.
 
@@ -192,7 +178,7 @@ class Stateful(KeepsState):
     def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
         """Return the state to begin with."""
         if not self.learn_initial_state:
-            return zeros(self, rows, self.state_size, dtype)
+            return zeros(self, (rows, self.state_size), dtype)
         return F.broadcast_to(getattr(self, f'{name}0'), (rows, self.state_size))
 
     def _rows(self, batch: int) -> int:
@@ -230,7 +216,7 @@ class Stateful(KeepsState):
         return rows, self.state_size
 
     def _checked_states(self, c: Any, h: Any) -> checks.States:
-        return checks.states(c, h, self.state_size)
+        return checks.states(c, h, ('batch', self.state_size))
 
 
 def flat(x: Any) -> chainer.Variable:

@@ -113,13 +113,13 @@ class _TreeLSTM(CheckedLoading):
             width = self.W_x.W.shape[1]
         if width is None:
             raise ValueError('expected x, from which in_size is taken, got None')
-        return zeros(self, len(like), width, like.dtype)
+        return zeros(self, (len(like), width), like.dtype)
 
     def _state(self, name: str, state: Optional[Input], x: chainer.Variable) -> chainer.Variable:
         """Return a state of a child, zeros where it is None."""
         expected = len(x), self.state_size
         if state is None:
-            return zeros(self, *expected, x.dtype)
+            return zeros(self, expected, x.dtype)
         given = variable(name, state)
         if given.shape != expected:  # the composed path would broadcast
             raise type_check.InvalidType(f'{name}.shape == {expected}', f'{given.shape}')
