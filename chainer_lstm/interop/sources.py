@@ -50,15 +50,11 @@ def _of_file(path: Any) -> Any:
         from safetensors.numpy import load_file
 
         return load_file(path)
-    if ending in ('.pt', '.pth'):
-        return _of_torch_file(path)
-    raise ValueError(
-        'source: expected a file that ends in .npz, .safetensors, .pt or .pth, '
-        f'got {os.fspath(path)!r}'
-    )
-
-
-def _of_torch_file(path: Any) -> Any:
+    if ending not in ('.pt', '.pth'):
+        raise ValueError(
+            'source: expected a file that ends in .npz, .safetensors, .pt or .pth, '
+            f'got {os.fspath(path)!r}'
+        )
     import pickle
 
     import torch

@@ -95,9 +95,9 @@ def export_onnx(
     if each_step and (isinstance(example, list) or not len(example)):
         raise ValueError('example: expected an array of steps (T, B, …), at least one, got none')
     call = trace(model, _of_values(example, model), each_step)
-    for link in found:
-        for link_call in [each for each in call.calls if each.link is link][:1]:
-            check(link_call)
+    first_calls = {id(link_call.link): link_call for link_call in reversed(call.calls)}
+    for link_call in first_calls.values():
+        check(link_call)
     names = {id(link): name.strip('/').replace('/', '_') for name, link in model.namedlinks()}
     Translation(graph, call, stacks, names).run()
     graph.save(path, type(model).__name__, opset)
@@ -150,6 +150,6 @@ def _check_fit(link: Any, example: Any) -> None:
 
 def _has_steps(found: list[Any], example: Any) -> bool:
     """Return whether an example is all steps of links that take one in a call."""
-    if not found or isinstance(example, list) or not all(map(is_of_one_cell, found)):
+    if not found or isinstance(example, list) or not all(is_of_one_cell(link) for link in found):
         return False
     return example.ndim == (3 if example.dtype.kind == 'f' else 2)

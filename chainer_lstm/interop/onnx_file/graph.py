@@ -10,7 +10,8 @@ import numpy
 
 Target = Union[str, os.PathLike[str], IO[bytes]]
 
-DEFAULT_OPSET, FIRST_OPSET = 14, 13  # of 2021 and 2020
+DEFAULT_OPSET = 14  # of 2021
+FIRST_OPSET = 13
 _IR_VERSION = 8  # of 2021
 _LARGEST = 2**31 - 2**24  # bytes of weights in one protobuf message, with room for the graph
 _PAGE = 4096  # external weights begin at pages, so that a runtime can map them
