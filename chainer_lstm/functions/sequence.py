@@ -107,8 +107,7 @@ def sequence(
         dropout: ratio, on the inputs of every layer but the first.
         return_cells: whether c of all steps is returned too.
         resets: (T, B), or T steps (B_t,), 0 and 1 or booleans: 1 where the state is reset before a
-            step.  Then B states may be followed by another one, the state to begin anew with;
-            without it that is 0.
+            step, to 0, or to row B of the states where they have B + 1.
 
     Returns:
         The last ``cell.State``, as the states, and the outputs as xs, (T, B, D * H) or a tuple of

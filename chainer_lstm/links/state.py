@@ -37,8 +37,8 @@ class KeepsState(chainer.Link):
         """Forget the state: the next call begins anew.
 
         Args:
-            rows: (B,) of 0 and 1 or booleans: 1 for the sequences that begin anew, such as those
-                of an episode that has ended; None for all.
+            rows: (B,) of 0 and 1 or booleans: 1 for each sequence that begins anew, such as an
+                episode that has ended; None for all.
 
         Raises:
             TypeError, ValueError: rows do not fit; the state is as before.
