@@ -25,7 +25,7 @@ from chainer_lstm.functions.node import (
     full,
     widened,
 )
-from chainer_lstm.kernels import forest
+from chainer_lstm.kernels import forest, levels
 from chainer_lstm.kernels.engines.engine import Engine
 
 States = tuple[chainer.Variable, chainer.Variable]
@@ -116,7 +116,7 @@ class Trees(TreeNode):
         given: the number of cs.
     """
 
-    def __init__(self, kind: forest.Kind, plan: forest.Plan, given: int = 0) -> None:
+    def __init__(self, kind: levels.Kind, plan: levels.Plan, given: int = 0) -> None:
         super().__init__()
         self.cell, self.plan = kind, plan
         self.weights = kind.weights
@@ -188,8 +188,8 @@ class Trees(TreeNode):
 
 
 def composed(
-    kind: forest.Kind,
-    plan: forest.Plan,
+    kind: levels.Kind,
+    plan: levels.Plan,
     x: chainer.Variable,
     weights: Sequence[Any],
     cs: Sequence[chainer.Variable] = (),
@@ -210,7 +210,7 @@ def composed(
         x = F.permutate(x, xp.asarray(plan.order, numpy.int32)) if len(x) else x
     c, h, first = [*cs], [*hs], len(cs)
     for level in plan.levels:
-        aio, f, c_children = x[level.start : level.stop], None, []
+        aio, f, c_children = x[level.rows()], None, []
         if level.children is not None:
             index = xp.asarray(_places(level, plan.given + len(x)))
             c_children = F.separate(_taken(c, index))
@@ -227,7 +227,7 @@ def composed(
     return found[0], found[1]
 
 
-def _places(level: forest.Level, missing: int) -> numpy.ndarray:
+def _places(level: levels.Level, missing: int) -> numpy.ndarray:
     """Return the rows of the children of each node (K, n), -1 where there is none."""
     rows = level.children
     if level.parents is not None:

@@ -18,7 +18,7 @@ from chainer_lstm.functions import trees
 from chainer_lstm.functions.checks import on_cpu, same_dtype, size, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
-from chainer_lstm.kernels import forest
+from chainer_lstm.kernels import levels
 from chainer_lstm.links import checks, parameters
 from chainer_lstm.links.loading import CheckedLoading
 from chainer_lstm.links.state import zeros
@@ -55,7 +55,7 @@ class _TreeLSTM(CheckedLoading):
             [self._state(f'{name}{k + 1}', pair[place], x) for k, pair in enumerate(pairs)]
             for place, name in enumerate('ch')
         )
-        plan = forest.single(len(pairs), len(x))
+        plan = levels.single(len(pairs), len(x))
         with self.sized_for(x):
             return self._run(plan, x, cs, hs)
 
@@ -82,7 +82,7 @@ class _TreeLSTM(CheckedLoading):
         x = checks.batch(x)
         if isinstance(children, chainer.get_array_types()):
             children = on_cpu(children)
-        plan = forest.plan(children, len(x), self._kind())
+        plan = levels.plan(children, len(x), self._kind())
         with self.sized_for(x):
             return self._run(plan, x)
 
@@ -92,7 +92,7 @@ class _TreeLSTM(CheckedLoading):
         return parameters.sized_for(x, self, initialize, parameters.weight_of(self.W_x))
 
     def _run(
-        self, plan: forest.Plan, x: chainer.Variable, cs: Sequence[Any] = (), hs: Sequence[Any] = ()
+        self, plan: levels.Plan, x: chainer.Variable, cs: Sequence[Any] = (), hs: Sequence[Any] = ()
     ) -> State:
         kind, products = self._kind(), self._products()
         if not (parameters.is_plain(self.W_x, *products) and self.W_x.b is not None):
@@ -134,7 +134,7 @@ class _TreeLSTM(CheckedLoading):
         """Return the pairs c, h of children that count."""
         raise NotImplementedError
 
-    def _kind(self) -> forest.Kind:
+    def _kind(self) -> levels.Kind:
         """Return the equations."""
         raise NotImplementedError
 
@@ -180,7 +180,7 @@ class ChildSumTreeLSTM(_TreeLSTM, L.ChildSumTreeLSTM):
     def _given(self, pairs: list) -> list:
         return [(c, h) for c, h in pairs if c is not None or h is not None]
 
-    def _kind(self) -> forest.Kind:
+    def _kind(self) -> levels.Kind:
         return tree.ChildSum()
 
     def _products(self) -> list[Any]:
@@ -230,7 +230,7 @@ class NaryTreeLSTM(_TreeLSTM, L.NaryTreeLSTM):
     def _given(self, pairs: list) -> list:
         return [] if all(s is None for pair in pairs for s in pair) else pairs
 
-    def _kind(self) -> forest.Kind:
+    def _kind(self) -> levels.Kind:
         return tree.Nary(self.n_ary)
 
     def _products(self) -> list[Any]:

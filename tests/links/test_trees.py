@@ -12,7 +12,7 @@ from chainer import gradient_check, link_hooks, serializers
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
-from chainer_lstm.kernels import forest
+from chainer_lstm.kernels import levels
 from tests import reference
 from tests.conftest import (
     CPU_ENGINES,
@@ -366,7 +366,7 @@ def test_wrong_sizes(name, sizes, error):
 
 def test_levels():
     """Leaves first, and in a level nodes with most children first."""
-    plan = forest.plan([[], [0], [1, 3], [], []], 5, forest.tree.ChildSum())
+    plan = levels.plan([[], [0], [1, 3], [], []], 5, levels.tree.ChildSum())
     assert [(level.start, level.stop) for level in plan.levels] == [(0, 3), (3, 4), (4, 5)]
     assert plan.order is not None
     assert plan.order.tolist()[3:] == [1, 2]
