@@ -12,7 +12,8 @@ from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.sequence_node import Plan, SequenceNode, state_names
+from chainer_lstm.functions.sequence_node import SequenceNode
+from chainer_lstm.functions.sequence_plan import Plan, state_names
 from chainer_lstm.functions.step import check_cell, is_static
 from chainer_lstm.functions.weights import shapes_of, weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_rows, packing_of_steps

@@ -17,7 +17,7 @@ from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
-from chainer_lstm.functions.sequence_node import Output, Plan
+from chainer_lstm.functions.sequence_plan import Output, Plan
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_padded, packing_of_steps
 from chainer_lstm.links import steps

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chainer_lstm import cells, functions
 from chainer_lstm.functions.node import arrays
 from chainer_lstm.functions.sequence import apply
-from chainer_lstm.functions.sequence_node import Plan
+from chainer_lstm.functions.sequence_plan import Plan
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import packing_of_steps
 from tests.conftest import assert_close, gradients, uniform
