@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 import chainer
 import chainer.links as L
 
-from chainer_lstm.chainer_private import link_hooks
+from chainer_lstm.chainer_private import initialize_linear, link_hooks
 
 _NOTHING_WAITS = contextlib.nullcontext()
 
@@ -48,6 +49,13 @@ def _sized_for(
         for param, array in before:
             param.array[...] = array
         raise
+
+
+def sized_for_linear(
+    x: Any, link: chainer.Link, linear: chainer.Link
+) -> contextlib.AbstractContextManager[None]:
+    """Call ``sized_for`` for a ``Linear`` inside of a link, the only one that may wait."""
+    return sized_for(x, link, functools.partial(initialize_linear, linear), weight_of(linear))
 
 
 def weight_of(link: chainer.Link) -> Optional[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from contextlib import AbstractContextManager
 from typing import Any, Optional
 
@@ -11,7 +10,7 @@ import chainer.links as L
 
 from chainer_lstm import cells, functions
 from chainer_lstm import initializers as ours
-from chainer_lstm.chainer_private import initialize_linear, initializer
+from chainer_lstm.chainer_private import initializer
 from chainer_lstm.functions.checks import size
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
@@ -98,8 +97,7 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
-        initialize = functools.partial(initialize_linear, self.upward)
-        return parameters.sized_for(x, self, initialize, parameters.weight_of(self.upward))
+        return parameters.sized_for_linear(x, self, self.upward)
 
     def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
         if self._is_plain():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Optional
@@ -13,7 +12,6 @@ from chainer.utils import type_check
 
 from chainer_lstm import functions
 from chainer_lstm.cells import tree
-from chainer_lstm.chainer_private import initialize_linear
 from chainer_lstm.functions import trees
 from chainer_lstm.functions.checks import on_cpu, same_dtype, size, variable
 from chainer_lstm.functions.lstm import State
@@ -88,8 +86,7 @@ class _TreeLSTM(CheckedLoading):
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
-        initialize = functools.partial(initialize_linear, self.W_x)
-        return parameters.sized_for(x, self, initialize, parameters.weight_of(self.W_x))
+        return parameters.sized_for_linear(x, self, self.W_x)
 
     def _run(
         self, plan: levels.Plan, x: chainer.Variable, cs: Sequence[Any] = (), hs: Sequence[Any] = ()
