@@ -206,6 +206,22 @@ def flags(name: str, values: Any, shape: tuple[int, ...]) -> numpy.ndarray:
     return values.reshape(shape) == 1
 
 
+def reset_flags(values: Any, sizes: Sequence[int], of: str) -> list[numpy.ndarray]:
+    """Return the flags of each step, or of each sequence, see ``flags``.
+
+    Args:
+        values: of each.
+        sizes: how many flags each has.
+        of: 'steps' or 'sequences'.
+
+    Raises:
+        TypeError, ValueError: they are others.
+    """
+    if len(values) != len(sizes):
+        raise ValueError(f'expected resets of {len(sizes)} {of}, got {len(values)}')
+    return [flags(f'resets[{k}]', each, (n,)) for k, (each, n) in enumerate(zip(values, sizes))]
+
+
 def on_cpu(values: Any) -> numpy.ndarray:
     """Return an array or a variable as an array of NumPy."""
     values = chainer.as_array(values)

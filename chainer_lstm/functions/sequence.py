@@ -164,12 +164,10 @@ def _run(
 
 def _with_resets(packing: Packing, sizes: Sequence[int], resets: Any) -> Packing:
     """Return a packing of the same rows, with resets of steps."""
-    if len(resets) != len(sizes):
-        raise ValueError(f'expected resets of {len(sizes)} steps, got {len(resets)}')
     batch = sizes[0] if sizes else 0
     anew = numpy.zeros((batch, len(sizes)), bool)
-    for t, (n, of_step) in enumerate(zip(sizes, resets)):
-        anew[:n, t] = checks.flags(f'resets[{t}]', of_step, (n,))
+    for t, of_step in enumerate(checks.reset_flags(resets, sizes, 'steps')):
+        anew[: len(of_step), t] = of_step
     if not anew.any():
         return packing
     lengths = (numpy.array(sizes) > numpy.arange(batch)[:, None]).sum(axis=1)

@@ -293,11 +293,10 @@ def _packing(lengths: Sequence[int], resets: Optional[Sequence[Any]]) -> Packing
     """Return the packing of sequences of these lengths, one after the other."""
     if resets is None:
         return packing_of_sequences(tuple(lengths))
-    if len(checks.sequence('resets', resets, 'those of each sequence')) != len(lengths):
-        raise ValueError(f'expected resets of {len(lengths)} sequences, got {len(resets)}')
+    checks.sequence('resets', resets, 'those of each sequence')
     anew = numpy.zeros((len(lengths), max(lengths)), bool)
-    for k, (length, of_sequence) in enumerate(zip(lengths, resets)):
-        anew[k, :length] = checks.flags(f'resets[{k}]', of_sequence, (length,))
+    for k, of_sequence in enumerate(checks.reset_flags(resets, lengths, 'sequences')):
+        anew[k, : len(of_sequence)] = of_sequence
     if not anew.any():
         return packing_of_sequences(tuple(lengths))
     places = numpy.cumsum([0, *lengths[:-1]])[:, None] + numpy.arange(max(lengths))

@@ -13,7 +13,7 @@ import numpy
 from chainer_lstm import functions
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import outputs
-from chainer_lstm.functions.checks import flags, variable
+from chainer_lstm.functions.checks import reset_flags, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks
@@ -126,13 +126,13 @@ class Stateful(KeepsState):
 
     def _each(self, xs: Any, resets: Any) -> tuple[tuple, tuple]:
         """Call the link with each step; return h and c of all."""
-        if resets is not None and len(resets) != len(xs):
-            raise ValueError(f'expected resets of {len(xs)} steps, got {len(resets)}')
+        if resets is not None:
+            resets = reset_flags(resets, [len(x) for x in xs], 'steps')
         ys, cs = [], []
         for t, x in enumerate(xs):
             if resets is not None and self.h is not None:
                 anew = numpy.zeros(len(self.h), bool)
-                anew[: len(x)] = flags(f'resets[{t}]', resets[t], (len(x),))
+                anew[: len(x)] = resets[t]
                 self.reset_state(anew)
             ys.append(self(x))
             assert self.c is not None

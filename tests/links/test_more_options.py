@@ -107,12 +107,19 @@ def test_learned_state_of_single_steps(make):
     assert {'/c0', '/h0'} <= {name for name, _ in link.namedparams()}
 
 
+@pytest.mark.parametrize('hooked', [False, True])
 @pytest.mark.parametrize(
     ('resets', 'message'),
-    [(RESETS[:4], 'expected resets of 5 steps, got 4'), (RESETS[:, :2], r'expected resets\[0\]')],
+    [
+        (RESETS[:4], 'expected resets of 5 steps, got 4'),
+        (RESETS[:, :2], r'expected resets\[0\]'),
+        ([*RESETS[:4], [0, 1, 2]], r'expected resets\[4\] to be of 0 and 1, got 2'),
+    ],
 )
-def test_wrong_resets(make, resets, message):
+def test_wrong_resets(make, hooked, resets, message):
     link, xs = make(), uniform((TIME, BATCH, INPUT))
+    if hooked:
+        link.upward.add_hook(TimerHook())
     link(xs[0])
     before = link.h.array.copy()
     with pytest.raises(ValueError, match=message):
