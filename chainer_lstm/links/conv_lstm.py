@@ -69,8 +69,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         forget_bias_init: Any = None,
     ) -> None:
         super().__init__()
-        ours.check('lateral_init', lateral_init)
-        ours.check('upward_init', upward_init)
+        ours.check(lateral_init=lateral_init, upward_init=upward_init)
         if forget_bias_init is None:
             forget_bias_init = chainer.config.lstm_forget_bias
         in_channels = size('in_channels', in_channels, optional=True)

@@ -52,8 +52,7 @@ class LSTMWeights(LSTMBase):
             'bias_init': bias_init,
             'forget_bias_init': forget_bias_init,
         }
-        for name, value in inits.items():
-            ours.check(name, value)
+        ours.check(**inits)
         super().__init__(
             size('in_size', in_size, optional=True), size('out_size', out_size), **inits
         )

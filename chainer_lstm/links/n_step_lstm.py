@@ -81,16 +81,14 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             recurrent_dropout=recurrent_dropout,
         )
         checks.dropout(dropout, n_layers)
-        inits = {
-            'initialW': initialW,
-            'initial_bias': initial_bias,
-            'forget_bias_init': forget_bias_init,
-            'lateral_init': lateral_init,
-            'upward_init': upward_init,
-            'bias_init': bias_init,
-        }
-        for name, value in inits.items():
-            ours.check(name, value)
+        ours.check(
+            initialW=initialW,
+            initial_bias=initial_bias,
+            forget_bias_init=forget_bias_init,
+            lateral_init=lateral_init,
+            upward_init=upward_init,
+            bias_init=bias_init,
+        )
         if initial_bias is None:
             initial_bias = bias_init
         elif bias_init is not None:

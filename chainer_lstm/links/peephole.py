@@ -66,15 +66,13 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
         learn_initial_state: bool = False,
     ) -> None:
         in_size, out_size = size('in_size', in_size, optional=True), size('out_size', out_size)
-        inits = {
-            'lateral_init': lateral_init,
-            'upward_init': upward_init,
-            'peep_init': peep_init,
-            'bias_init': bias_init,
-            'forget_bias_init': forget_bias_init,
-        }
-        for name, value in inits.items():
-            ours.check(name, value)
+        ours.check(
+            lateral_init=lateral_init,
+            upward_init=upward_init,
+            peep_init=peep_init,
+            bias_init=bias_init,
+            forget_bias_init=forget_bias_init,
+        )
         super().__init__(in_size, out_size)
         for linear, init in (
             (self.upward, upward_init),
