@@ -103,7 +103,9 @@ def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors, noise=None):
         c[row, unit] = keep * old + (1 - keep) * s
         o = activation(sums['o'] + p.get('o', 0) * c[row, unit])
         keep = kept('kept_h', 1, row, unit)
-        h[row, unit] = keep * h_prev[row, unit] + (1 - keep) * o * numpy.tanh(s)
+        h[row, unit] = (1 - keep) * o * numpy.tanh(s)
+        if keep:  # a projected h has another width
+            h[row, unit] += keep * h_prev[row, unit]
     return c, h
 
 

@@ -88,7 +88,6 @@ class LSTMVariant(Cell):
             },
         )
         super().__post_init__()
-        super().__post_init__()
 
     def _check(self) -> None:
         """Check the options, and make them hashable and comparable."""
