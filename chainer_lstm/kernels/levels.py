@@ -196,8 +196,11 @@ def _flat(children: Any, n_ary: Optional[int]) -> tuple[Any, Any]:
             )
     lengths = numpy.array([len(row) for row in children], int)
     entries = [-1 if kid is None else kid for row in children for kid in row]
-    kids = numpy.array(entries) if entries else numpy.zeros(0, int)
-    if kids.ndim != 1:
+    try:
+        kids = numpy.array(entries) if entries else numpy.zeros(0, int)
+    except ValueError:  # entries of several shapes
+        kids = None
+    if kids is None or kids.ndim != 1:
         raise TypeError('expected children to be node numbers, got arrays of other shapes')
     return lengths, kids
 

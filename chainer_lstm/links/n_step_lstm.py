@@ -249,7 +249,8 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         found = [checks.variable(f'xs[{k}]', x) for k, x in enumerate(xs)]
         first = self.ws[0][0]
         if first.array is None:
-            in_size = found[0].shape[-1] if found[0].ndim == 2 else 'inputs'
+            in_size = found[0].shape[-1] if found[0].ndim == 2 else 0
+            in_size = in_size or 'at least 1'
         elif first.ndim == 2 and first.shape[0] == self.out_size:
             in_size = first.shape[1]
         else:
@@ -295,9 +296,9 @@ def _packing(lengths: Sequence[int], resets: Optional[Sequence[Any]]) -> Packing
     """Return the packing of sequences of these lengths, one after the other."""
     if resets is None:
         return packing_of_sequences(tuple(lengths))
-    checks.sequence('resets', resets, 'those of each sequence')
     anew = numpy.zeros((len(lengths), max(lengths)), bool)
-    for k, of_sequence in enumerate(checks.reset_flags(resets, lengths, 'sequences')):
+    of_each = checks.flags_of_each('resets', resets, lengths, 'sequences')
+    for k, of_sequence in enumerate(of_each):
         anew[k, : len(of_sequence)] = of_sequence
     if not anew.any():
         return packing_of_sequences(tuple(lengths))

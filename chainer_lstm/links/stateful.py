@@ -13,7 +13,7 @@ import numpy
 from chainer_lstm import functions
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import outputs
-from chainer_lstm.functions.checks import reset_flags, variable
+from chainer_lstm.functions.checks import flags_of_each, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks
@@ -84,7 +84,8 @@ class Stateful(KeepsState):
 
         Raises:
             TypeError: the first batch is larger than that of the state.
-            ValueError: batches grow in time, or xs is no such array or an empty list.
+            ValueError: batches grow in time, xs is no such array or an empty list, or resets do
+                not fit.
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         if isinstance(xs, (list, tuple)):
@@ -100,7 +101,7 @@ class Stateful(KeepsState):
             return (y, y) if return_cells else y
         first = x.array[0]
         checks.floats(first)
-        rows = self._rows(len(first))
+        rows = self._rows(len(first), resets)
         if not self._is_plain():
             ys, cs = self._each(x, resets)
             return (F.stack(ys), F.stack(cs)) if return_cells else F.stack(ys)
@@ -113,7 +114,7 @@ class Stateful(KeepsState):
         if not xs:
             raise ValueError('expected at least one time step in xs, got an empty list')
         steps = [flat(checks.batch(x)) for x in xs]
-        rows = self._rows(len(steps[0]))
+        rows = self._rows(len(steps[0]), resets)
         if not self._is_plain():
             ys, cs = self._each(xs, resets)
             return (ys, cs) if return_cells else ys
@@ -126,14 +127,14 @@ class Stateful(KeepsState):
 
     def _each(self, xs: Any, resets: Any) -> tuple[tuple, tuple]:
         """Call the link with each step; return h and c of all."""
-        if resets is not None:
-            resets = reset_flags(resets, [len(x) for x in xs], 'steps')
+        sizes = [len(x) for x in xs]
+        anew = resets if resets is None else flags_of_each('resets', resets, sizes, 'steps')
         ys, cs = [], []
         for t, x in enumerate(xs):
-            if resets is not None and self.h is not None:
-                anew = numpy.zeros(len(self.h), bool)
-                anew[: len(x)] = resets[t]
-                self.reset_state(anew)
+            if anew is not None:
+                rows = numpy.zeros(self._rows(len(x)), bool)
+                rows[: len(x)] = anew[t]
+                self.reset_state(rows)
             ys.append(self(x))
             assert self.c is not None
             cs.append(self.c[: len(x)])
@@ -181,11 +182,12 @@ class Stateful(KeepsState):
             return zeros(self, (rows, self.state_size), dtype)
         return F.broadcast_to(getattr(self, f'{name}0'), (rows, self.state_size))
 
-    def _rows(self, batch: int) -> int:
+    def _rows(self, batch: int, resets: Any = None) -> int:
         """Of the state, which c or h alone says for both.
 
         Raises:
             TypeError: the batch is larger.
+            ValueError: the batch is smaller, with resets.
         """
         given = self.c if self.h is None else self.h
         rows = batch if given is None else len(given)
@@ -193,6 +195,10 @@ class Stateful(KeepsState):
             raise TypeError(
                 'The batch size of x must be equal to or less than the size of the previous state '
                 f'h. Expected at most {rows}, got {batch}.'
+            )
+        if resets is not None and rows > batch:
+            raise ValueError(
+                f'expected a first step of {rows} rows, as the state has, with resets, got {batch}'
             )
         return rows
 
