@@ -157,7 +157,7 @@ def _run(
     anew = None
     if resets is not None:
         anew = _reset_steps(batch, sizes, resets)
-        if anew is None:  # the state to begin anew with is not used
+        if anew is None:  # the state after a reset is not used
             states = [s[..., :batch, :] if s.shape[-2:-1] == (batch + 1,) else s for s in states]
     if anew is None:
         packing = packing_of_steps(sizes, _batch(states[0], sizes))

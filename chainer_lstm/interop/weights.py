@@ -69,8 +69,8 @@ class Weights(NamedTuple):
 
 
 def chainers(cls: type) -> Any:
-    """The class of Chainer that one of ours replaces;
-    ``chainer.links`` may have ours under its name.
+    """Return the class of Chainer that a link replaces; ``chainer.links`` may have the link under
+    its name.
     """
     return next(base for base in cls.__mro__ if base.__module__.startswith('chainer.links.'))
 
@@ -346,32 +346,25 @@ def _new(weights: Weights, cls: Any) -> chainer.Link:
 
 
 def _check_fit(weights: Weights, into: Into, cls: type) -> None:
-    """Layers and directions are those of into, where it has a fixed number of them."""
-    layers, directions = weights.sizes[0], weights.directions
-    if not isinstance(into, type):
-        count, expected_directions, _ = _shape(into)
-        expected_layers = count // expected_directions
-    else:
-        expected_layers = 1 if issubclass(cls, _CELLS) else layers
-        expected_directions = (
-            directions
-            if issubclass(cls, links.SequenceLSTM)
-            else 2
-            if issubclass(cls, _BIDIRECTIONAL)
-            else 1
-        )
-    for name, expected, got in (
-        ('directions', expected_directions, directions),
-        ('layers', expected_layers, layers),
-    ):
-        if expected != got:
-            raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {got}')
-    if isinstance(into, type):
-        can_project = issubclass(into, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM))
-        outputs = weights.outputs if can_project else None
-    else:
-        cell = getattr(into, 'cell', None)
-        outputs = None if cell is None else cell.outputs
-    if outputs != weights.outputs:
-        raise ValueError(f'proj_size: expected {outputs} for {cls.__name__}, got {weights.outputs}')
+    """Expect the layers, directions and projection of into, where they are fixed."""
+    got = (weights.directions, weights.sizes[0], weights.outputs)
+    names = ('directions', 'layers', 'proj_size')
+    for name, expected, value in zip(names, _fitting(weights, into, cls), got):
+        if expected != value:
+            raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {value}')
     check_others(weights.layers, cls.__name__, (*_keys(into), _PROJECTION))
+
+
+def _fitting(weights: Weights, into: Into, cls: type) -> tuple[int, int, Optional[int]]:
+    """Return the directions, layers and projection that a link, or one of a class, would have."""
+    if not isinstance(into, type):
+        count, directions, _ = _shape(into)
+        cell = getattr(into, 'cell', None)
+        return directions, count // directions, None if cell is None else cell.outputs
+    directions, outputs = weights.directions, weights.outputs
+    layers = 1 if issubclass(cls, _CELLS) else weights.sizes[0]
+    if not issubclass(cls, links.SequenceLSTM):
+        directions = 2 if issubclass(cls, _BIDIRECTIONAL) else 1
+    if not issubclass(cls, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM)):
+        outputs = None
+    return directions, layers, outputs
