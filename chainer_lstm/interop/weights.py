@@ -15,6 +15,7 @@ from chainer import serializers
 from chainer.backends import cuda
 
 from chainer_lstm import links
+from chainer_lstm.cells import Cell
 from chainer_lstm.functions.checks import dropout as dropout_of
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import loading
@@ -75,9 +76,11 @@ def chainers(cls: type) -> Any:
     return next(base for base in cls.__mro__ if base.__module__.startswith('chainer.links.'))
 
 
-# the links of one cell
+# the links of one LSTM, which computes the same in training
 _CELL_LINKS = [
-    cls for cls in (getattr(links, name) for name in links.__all__) if hasattr(cls, 'weight_keys')
+    cls
+    for cls in (getattr(links, name) for name in links.__all__)
+    if hasattr(cls, 'weight_keys') and isinstance(cls.cell, Cell)
 ]
 _CELLS = tuple(chainers(cls) for cls in _CELL_LINKS)
 _UNIDIRECTIONAL, _BIDIRECTIONAL = chainers(links.NStepLSTM), chainers(links.NStepBiLSTM)
