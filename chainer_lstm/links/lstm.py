@@ -120,8 +120,7 @@ class LSTMWeights(LSTMBase):
         return functions.lstm(c, pre)
 
     def _is_plain(self) -> bool:
-        upward, lateral = self.upward, self.lateral
-        return parameters.is_plain(upward, lateral) and upward.b is not None and lateral.b is None
+        return parameters.is_plain_cell(self.upward, self.lateral)
 
 
 class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):

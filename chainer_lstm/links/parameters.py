@@ -91,3 +91,12 @@ def is_plain(*linears: chainer.Link) -> bool:
             for linear in linears
         )
     )
+
+
+def is_plain_cell(upward: Any, *others: Any) -> bool:
+    """Return ``is_plain`` of links of which the first has to have a bias, and the others none."""
+    return (
+        is_plain(upward, *others)
+        and upward.b is not None
+        and all(linear.b is None for linear in others)
+    )

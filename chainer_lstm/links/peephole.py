@@ -103,12 +103,7 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
         return self._composed_step(c, h, x)
 
     def _is_plain(self) -> bool:
-        nobias = (self.lateral, *self._peepholes())
-        return (
-            parameters.is_plain(self.upward, *nobias)
-            and self.upward.b is not None
-            and all(linear.b is None for linear in nobias)
-        )
+        return parameters.is_plain_cell(self.upward, self.lateral, *self._peepholes())
 
     def _composed_step(self, c: Any, h: Optional[Input], x: chainer.Variable) -> State:
         """The step through the links themselves, whatever they have become."""

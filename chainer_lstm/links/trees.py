@@ -92,7 +92,7 @@ class _TreeLSTM(CheckedLoading):
         self, plan: levels.Plan, x: chainer.Variable, cs: Sequence[Any] = (), hs: Sequence[Any] = ()
     ) -> State:
         kind, products = self._kind(), self._products()
-        if not (parameters.is_plain(self.W_x, *products) and self.W_x.b is not None):
+        if not parameters.is_plain_cell(self.W_x, *products):
             return trees.composed(kind, plan, self.W_x(x), products, cs, hs)
         pre = functions.linear(flat(x), self.W_x.W, self.W_x.b)
         weights = [product.W for product in products]

@@ -72,11 +72,7 @@ class StatefulZoneoutLSTM(Stateful, L.StatefulZoneoutLSTM):
         return parameters.sized_for_linear(x, self, self.upward)
 
     def _is_plain(self) -> bool:
-        return (
-            parameters.is_plain(self.upward, self.lateral)
-            and self.upward.b is not None
-            and self.lateral.b is None
-        )
+        return parameters.is_plain_cell(self.upward, self.lateral)
 
     def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
         if h is None:

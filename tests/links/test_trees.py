@@ -280,6 +280,17 @@ def test_hooked_links_are_called(kind):
 
 
 @KINDS
+def test_a_bias_of_a_product_of_h_is_added(kind):
+    chainers, link = both(kind)
+    for each in (chainers, link):
+        product = each.W_h_f if kind == 'child sum' else each.W_h1
+        with product.init_scope():
+            product.b = chainer.Parameter(0.5, len(product.W))
+    given = uniforms([(B, UNITS)] * (2 * LINKS[kind][1]) + [(B, INPUT)], 'f')
+    assert_close(link(*given), chainers(*given))
+
+
+@KINDS
 def test_size_of_the_input_is_taken_from_trees(kind):
     link = make(kind, in_size=None)
     with pytest.raises(ValueError, match='in_size'):
