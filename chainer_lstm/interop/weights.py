@@ -225,9 +225,11 @@ def check_others(layers: Sequence[Layer], target: str, known: Collection[str] = 
 
 def _check_cell(into: Into) -> None:
     """Expect a cell whose gates are those of an LSTM: one that has a link of its own."""
-    is_of_layers = isinstance(into, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM))
-    if is_of_layers and into.cell not in [cls.cell for cls in _CELL_LINKS]:
-        cell, fields = into.cell, dataclasses.fields(into.cell)
+    if not isinstance(into, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM)):
+        return
+    cell = into.cell
+    if cell not in [cls.cell for cls in _CELL_LINKS]:
+        fields = dataclasses.fields(cell)
         given = {
             f.name: getattr(cell, f.name) for f in fields if getattr(cell, f.name) != f.default
         }
