@@ -382,7 +382,7 @@ def test_what_cannot_be_exported(tmp_path, make, example, options, error, messag
     assert not list(tmp_path.iterdir())
 
 
-VALUES = 'expected a model that computes the same functions, of the same numbers, for all values'
+VALUES = 'expected a model that computes the same functions, of the same numbers, for all'
 STATE = 'expected a link that begins each step with the state after the one before'
 # what a model computes of x (B, 2), and the error
 OF_ITS_OWN = {
@@ -390,6 +390,7 @@ OF_ITS_OWN = {
     'a random number': (lambda m, x: m.l(x) + float(numpy.random.rand()), VALUES),
     'a branch by x': (lambda m, x: m.l(x) if x.array.sum() > 0 else F.tanh(m.l(x)), VALUES),
     'columns by x': (lambda m, x: m.l(x)[:, : 1 + int(x.array[0, 0] > 0)][:, :1] * 1, VALUES),
+    'the batch': (lambda m, x: m.l(x) / len(x), VALUES),
     'another weight by x': (lambda m, x: m.l(x) * (m.p if x.array.sum() > 0 else m.q), VALUES),
 }
 OF_STEPS = {
@@ -418,6 +419,34 @@ def test_a_model_that_differs_from_call_to_call(tmp_path, name, each_step):
         with pytest.raises(ValueError, match=message):
             interop.export_onnx(model, tmp_path / 'model.onnx', example, each_step=each_step)
         assert not list(tmp_path.iterdir())
+
+
+OF_SIZES = {
+    'the length': (lambda m, x: m.s(x) / x.shape[1], VALUES),
+    'the last step by its number': (lambda m, x: m.s(x)[:, x.shape[1] - 1], VALUES),
+    'a sum of steps': (lambda m, x: sum(m.s(x)[:, t] for t in range(x.shape[1])), VALUES),
+    'sorted sequences': (lambda m, xs: m.n(None, None, sorted(xs, key=len))[2], 'all of it'),
+    'lengths': (lambda m, xs: [y * len(y) for y in m.n(None, None, xs)[2]], 'all sequences'),
+    'one sequence': (lambda m, xs: m.n(None, None, xs)[2][0], 'expected .* all sequences'),
+    'no sequence': (lambda m, xs: m.n(None, None, xs)[2][:-1], 'a list of sequences'),
+}
+
+
+@pytest.mark.parametrize('name', OF_SIZES)
+def test_a_model_that_differs_with_the_sizes(tmp_path, name):
+    forward, message = OF_SIZES[name]
+    model = Model(forward, s=sequence(H), n=ours.NStepLSTM(1, IN, H, 0))
+    example = uniform((B, B, IN), 'f') if message is VALUES else [uniform((3, IN), 'f')]
+    with pytest.raises((TypeError, ValueError), match=message):
+        interop.export_onnx(model, tmp_path / 'model.onnx', example)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_that_the_model_has_itself():
+    """It is called with others in vain."""
+    model = Model(lambda m, x: F.reshape(m.l(x), (B, H)), l=ours.LSTM(IN, H))
+    found, x = exported(model, uniform((1, B, IN), 'f')), uniform((T, B, IN), 'f')
+    assert_close([found(x=x)['y']], [numpy.stack([call(model, step).array for step in x])])
 
 
 @pytest.mark.parametrize('kind', [ours.LSTM, ours.StatefulPeepholeLSTM])

@@ -29,7 +29,7 @@ def export_onnx(
 ) -> None:
     """Write a model to an ONNX file that computes the same, without dropout.
 
-    The model is called with the example (and with other values, to see that it computes the same
+    The model is called with the example (and with others, to see that it computes the same
     functions), its calls of links of the LSTM family are recorded, and
     Chainer's functions between them are translated one by one.  Therefore names, shapes and order
     of links are free, and a residual connection or an activation is in the file, where a walk
@@ -72,8 +72,8 @@ def export_onnx(
             other cells that the file cannot have.
         ValueError: a dtype of no floats, an opset that cannot be written, full matrices from c to a
             gate, sizes that are not known yet, an example that does not fit, functions that mix
-            rows, functions or numbers that depend on the values of x or on the step, or arrays that
-            neither x nor a parameter gives; nothing is written.
+            rows, functions or numbers that depend on values or sizes of x or on the step, or arrays
+            that neither x nor a parameter gives; nothing is written.
         OSError: the file cannot be written.
     """
     if not isinstance(model, chainer.Link) or not hasattr(model, 'forward'):
@@ -107,9 +107,9 @@ def export_onnx(
     if not all(graphs[0].is_equal(other) for other in graphs[1:]):
         raise ValueError(
             f'{type(model).__name__}: expected a model that computes the same functions, of the '
-            'same numbers, for all values of x and in all steps, got another one in a further '
-            'call: its forward may read the values of x, draw numbers, count, or treat the first '
-            'step differently'
+            'same numbers, for all values and sizes of x and in all steps, got another one in a '
+            'further call: its forward may read the values, the batch or the length of x, draw '
+            'numbers, count, or treat the first step differently'
         )
     graphs[0].save(path, type(model).__name__, opset)
 

@@ -72,9 +72,10 @@ def is_of_one_cell(link: chainer.Link) -> bool:
 def traces(model: Any, example: Example, each_step: bool) -> list[Trace]:
     """Call a model several times, and record that; the model is as before.
 
-    The second call has other values, and a state that is kept elsewhere than in the links of the
-    family shows in it.  The third one, of a model of single steps, is that of the next step, as one
-    that begins anew.  A file can have what all of them have in common.
+    The second call has other values and, unless the model fails, other sizes; a state that is kept
+    elsewhere than in the links of the family shows in it.  The third one, of a model of single
+    steps, is that of the next step, as one that begins anew.  A file can have what all of them have
+    in common.
 
     Raises:
         TypeError: it returns neither an array nor a list of sequences.
@@ -82,7 +83,6 @@ def traces(model: Any, example: Example, each_step: bool) -> list[Trace]:
     """
     several = isinstance(example, list)
     given = example if several else [example[0] if each_step else example]
-    other = [_of_other_values(x) for x in given]
     found: list[Trace] = []
     calls: list[LinkCall] = []
     with contextlib.ExitStack() as stack:
@@ -92,13 +92,32 @@ def traces(model: Any, example: Example, each_step: bool) -> list[Trace]:
             stack.callback(_restore, link, vars(link).copy())
         for link in family(model):
             _record(link, calls)
-        for arrays in (given, other):
+        _reset(model)
+        found.append(_call(model, given, several, calls, found))
+        rows = _rows_of_input(example, each_step, found[0].calls)
+        other = [_of_other_values(x) for x in _larger(given, rows)]
+        _reset(model)
+        try:
+            second = _call(model, other, several, calls, found)
+        except Exception:  # the model has sizes of its own
+            other = [_of_other_values(x) for x in given]
             _reset(model)
-            found.append(_call(model, arrays, several, calls, found))
+            second = _call(model, other, several, calls, found)
+        found.append(second)
         if each_step and not isinstance(model, weights.FAMILY):
-            found.append(_next(_call(model, given, several, calls, found), found[-1]))
-    rows = _rows_of_input(example, each_step, found[0].calls)
+            found.append(_next(_call(model, other, several, calls, found), second))
     return [call._replace(rows=rows) for call in found]
+
+
+def _larger(given: Sequence[Any], rows: Rows) -> list[Any]:
+    """Return an example of twice the batch and three times the steps, or of one more sequence, and
+    all of other lengths.
+    """
+    xp = chainer.backend.get_array_module(given[0])
+    if rows is Rows.SEQUENCE:
+        return [*(xp.concatenate([x] * (k + 2)) for k, x in enumerate(given)), given[0]]
+    copies = {Rows.TIME_MAJOR: (3, 2), Rows.BATCH_MAJOR: (2, 3)}.get(rows, (2,))
+    return [xp.tile(x, (*copies, *[1] * (x.ndim - len(copies)))) for x in given]
 
 
 def _of_other_values(x: Any) -> Any:
@@ -124,7 +143,11 @@ def _call(
     x = [chainer.Variable(array) for array in arrays]
     result = _called(model, x if several else x[0])
     y = [result] if isinstance(result, chainer.Variable) else result
-    if not isinstance(y, (list, tuple)) or not all(isinstance(v, chainer.Variable) for v in y):
+    if (
+        not isinstance(y, (list, tuple))
+        or not y
+        or not all(isinstance(v, chainer.Variable) for v in y)
+    ):
         raise TypeError(
             'expected a model that returns one variable, or a list of sequences, '
             f'got {type(result).__name__} from {type(model).__name__}'
