@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import chainer
@@ -14,7 +15,7 @@ from chainer_lstm.interop import weights
 from chainer_lstm.interop.onnx_file import lstm
 from chainer_lstm.interop.onnx_file.check import check
 from chainer_lstm.interop.onnx_file.graph import Graph, Target, check_opset
-from chainer_lstm.interop.onnx_file.trace import family, is_of_one_cell, traces
+from chainer_lstm.interop.onnx_file.trace import Trace, family, is_of_one_cell, traces
 from chainer_lstm.interop.onnx_file.translation import Translation
 
 
@@ -100,6 +101,23 @@ def export_onnx(
     first_calls = {id(link_call.link): link_call for link_call in reversed(calls[0].calls)}
     for link_call in first_calls.values():
         check(link_call)
+    _translated(model, calls, graph, stacks).save(path, type(model).__name__, opset)
+
+
+def _translated(
+    model: chainer.Link, calls: Sequence[Trace], graph: Graph, stacks: Mapping[int, lstm.Stack]
+) -> Graph:
+    """Return the graph of a model, which all calls have to have in common.
+
+    Args:
+        model: the model.
+        calls: of it.
+        graph: with the weights of its links of the family.
+        stacks: the layers of these, by the id of the link.
+
+    Raises:
+        TypeError, ValueError: a call cannot be translated, or is another one.
+    """
     names = {id(link): name.strip('/').replace('/', '_') for name, link in model.namedlinks()}
     graphs = [graph.copy() for _ in calls]
     for of_call, call in zip(graphs, calls):
@@ -111,7 +129,7 @@ def export_onnx(
             'further call: its forward may read the values, the batch or the length of x, draw '
             'numbers, count, or treat the first step differently'
         )
-    graphs[0].save(path, type(model).__name__, opset)
+    return graphs[0]
 
 
 def _checked_example(example: Any) -> Any:
