@@ -36,8 +36,8 @@ class _Combination(TreeNode):
     def expected(self, first: tuple[int, ...]) -> Mapping[str, Any]:
         if len(first) < 2:
             return {self.names[0]: '(B, H, …)'}
-        batch, units, *rest = first
-        found = dict.fromkeys(self.names, (batch, self.blocks * units, *rest))
+        batch, units = first[0], first[1]
+        found = dict.fromkeys(self.names, (batch, self.blocks * units, *first[2:]))
         return {**found, **dict.fromkeys(self.names[: self.children], first)}
 
     def states(self, inputs: Sequence[Any]) -> Sequence[Any]:

@@ -58,7 +58,7 @@ _SEQUENCE_FORWARD = (
     _STEPS + 'Rows<const T> x; const T *W, *b; T *gates, *m; States<Cell, T> states;'
 )
 _SEQUENCE_BACKWARD = (
-    _STEPS + 'States<Cell, const T> states; Rows<const T> output; T *gates, *total; '
+    _STEPS + 'States<Cell, const T> states; Rows<const T> output, cells; T *gates, *total; '
     'States<Cell, T> gradients;'
 )
 
@@ -240,6 +240,7 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
     }
     gradients: Members = {
         'output': [(f'g{h}', f'rows {widths[h]}?')],
+        'cells': [None if len(cell.states) == 1 else (f'g{cell.states[0]}', 'rows units?')],
         'gates': 'rows gates',
         'total': [(f'g{h}_total', 'rows outputs?') if projects else None],
         'gradients': [(f'g{state}_last', f'batch {width}') for state, width in widths.items()],

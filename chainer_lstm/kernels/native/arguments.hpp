@@ -98,11 +98,12 @@ struct SequenceForward {
 };
 
 // gates become gpre; gradients (B, H) with respect to the last states become those with respect to
-// the first; `output` (P, H) or null: with respect to the output of every step; `total` (P,
-// outputs) or null gets those with respect to a projected output, through later steps too
+// the first; `output` and `cells` (P, H) or null: with respect to the output and to the first state
+// of every step; `total` (P, outputs) or null gets those with respect to a projected output,
+// through later steps too
 template <typename T, typename Cell>
 struct SequenceBackward {
-    MEMBERS(STEPS States<Cell, const T> states; Rows<const T> output; T *gates, *total;
+    MEMBERS(STEPS States<Cell, const T> states; Rows<const T> output, cells; T *gates, *total;
             States<Cell, T> gradients;)
 };
 

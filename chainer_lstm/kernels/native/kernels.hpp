@@ -3,7 +3,8 @@
 #ifndef CHAINER_LSTM_KERNELS_HPP
 #define CHAINER_LSTM_KERNELS_HPP
 
-#include "recurrence.hpp"
+#include "recurrence_backward.hpp"
+#include "recurrence_forward.hpp"
 
 namespace SIMD {
 
