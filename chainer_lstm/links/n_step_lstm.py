@@ -30,7 +30,7 @@ from chainer_lstm.kernels.packing import (
 from chainer_lstm.links.loading import CheckedLoading
 from chainer_lstm.links.options import cell_of
 from chainer_lstm.links.parameters import reinitialize, sized_for
-from chainer_lstm.links.state import zeros
+from chainer_lstm.links.state import repeated, zeros
 
 Result = tuple[chainer.Variable, chainer.Variable, list[chainer.Variable]]
 _FORGET = 1  # w1, b1: the input matrix and bias of f
@@ -282,7 +282,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
                 )
             value = value[:, : len(xs)] if value.shape[1] > len(xs) else value
         elif learned is not None:
-            value = F.broadcast_to(F.expand_dims(learned, 1), shape)
+            value = repeated(learned, len(xs))
         elif shape[2] == self.out_size:
             value = self.init_hx(xs)
         else:

@@ -12,7 +12,7 @@ from chainer import initializers
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
-from chainer_lstm.links.state import KeepsState, zeros
+from chainer_lstm.links.state import KeepsState, repeated, zeros
 
 
 class SequenceState(KeepsState, chainer.Chain):
@@ -106,10 +106,9 @@ class SequenceState(KeepsState, chainer.Chain):
         return found
 
     def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
-        shape = len(self.cell_names), rows, self._width(name)
-        if not self.learn_initial_state:
-            return zeros(self, shape, dtype)
-        return F.broadcast_to(F.expand_dims(getattr(self, f'{name}0'), 1), shape)
+        if self.learn_initial_state:
+            return repeated(getattr(self, f'{name}0'), rows)
+        return zeros(self, (len(self.cell_names), rows, self._width(name)), dtype)
 
     def _given_state(self, batch: int, dtype: Any, given: Any) -> Sequence[chainer.Variable]:
         names = self.cell.states

@@ -185,6 +185,13 @@ class KeepsState(chainer.Link):
         raise NotImplementedError
 
 
+def repeated(learned: chainer.Variable, rows: int) -> chainer.Variable:
+    """(…, H) -> (…, rows, H)."""
+    axis = learned.ndim - 1
+    # a static graph, which writes into outputs, cannot replay broadcast_to
+    return F.repeat(F.expand_dims(learned, axis), rows, axis=axis)
+
+
 def zeros(link: chainer.Link, shape: tuple[int, ...], dtype: Any) -> chainer.Variable:
     """Zeros on the link's device."""
     with chainer.using_device(link.device):

@@ -17,7 +17,7 @@ from chainer_lstm.functions.checks import flags_of_each, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks
-from chainer_lstm.links.state import KeepsState, zeros
+from chainer_lstm.links.state import KeepsState, repeated, zeros
 
 
 class Stateful(KeepsState):
@@ -180,7 +180,7 @@ class Stateful(KeepsState):
         """Return the state to begin with."""
         if not self.learn_initial_state:
             return zeros(self, (rows, self.state_size), dtype)
-        return F.broadcast_to(getattr(self, f'{name}0'), (rows, self.state_size))
+        return repeated(getattr(self, f'{name}0'), rows)
 
     def _rows(self, batch: int, resets: Any = None) -> int:
         """Of the state, which c or h alone says for both.
