@@ -5,8 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import operator
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Optional
 
 from chainer_lstm.arrays import Array
@@ -133,6 +133,8 @@ class Cell(_Frozen):
             of these names, in training, from ``draw``.
         sequence_noise: the names of those that are the same at all steps of a sequence, from
             ``draw_sequence``.
+        numbers: the hyperparameters that a compiled form reads, by name: first those that stand
+            for each of ``noise`` in evaluation.
         forget: the gate whose bias links begin with ``chainer.config.lstm_forget_bias``, or None.
 
     Raises:
@@ -152,6 +154,7 @@ class Cell(_Frozen):
     noise: ClassVar[Names] = ()
     forget: ClassVar[Optional[str]] = None
     sequence_noise: ClassVar[Names] = ()
+    numbers: ClassVar[Mapping[str, float]] = types.MappingProxyType({})
     State: ClassVar[Callable[..., Any]]
     Gates: ClassVar[Callable[..., Any]]
     backward: ClassVar[Optional[Callable[..., Any]]] = None
@@ -171,7 +174,7 @@ class Cell(_Frozen):
 
         Args:
             **attributes: among ``name``, ``gates``, ``inputs``, ``products``, ``reads``,
-                ``needs``, ``noise`` and ``sequence_noise``.
+                ``needs``, ``noise``, ``sequence_noise`` and ``numbers``.
 
         Raises:
             TypeError: names of gates or states that there are not.
@@ -185,13 +188,10 @@ class Cell(_Frozen):
     def __post_init__(self) -> None:
         if self.outputs is None:
             return
-        try:
-            if isinstance(self.outputs, bool) or operator.index(self.outputs) < 1:
-                raise ValueError(f'expected outputs to be a positive integer, got {self.outputs}')
-        except TypeError:
-            raise TypeError(
-                f'expected outputs to be a positive integer, got {self.outputs!r}'
-            ) from None
+        is_integer = hasattr(self.outputs, '__index__') and not isinstance(self.outputs, bool)
+        if not is_integer or self.outputs < 1:
+            error = ValueError if is_integer else TypeError
+            raise error(f'expected outputs to be a positive integer, got {self.outputs!r}')
         first, *later = self.stages
         others = [product for stage in later for product in stage.products]
         others += [product for product in first.products if product.diagonal]
@@ -289,8 +289,7 @@ class Cell(_Frozen):
 
     def width(self, state: str, units: int) -> int:
         """Return the width of a state by name, for so many units."""
-        is_projected = self.outputs is not None and state == self.states[-1]
-        return self.outputs if is_projected else units
+        return units if self.outputs is None or state != self.states[-1] else self.outputs
 
     @functools.cached_property
     def has_backward(self) -> bool:

@@ -49,7 +49,20 @@ class Dropped(Coupled):
         return (gc * (1 - f) * (1 - a * a) * keep, gf, go), state
 
 
+# combinations of options; no unit is near the bound, at which there is no gradient
+PAIRS = [
+    {'coupled': True, 'cell_clip': 0.35, 'zoneout': (0.3, 0.4), 'peephole': 'diagonal'},
+    {'coupled': True, 'recurrent_dropout': 0.3, 'recurrent_activation': 'hard_sigmoid'},
+    {'cell_clip': 0.35, 'peephole': 'diagonal', 'recurrent_dropout': 0.3},
+    {'zoneout': (0.3, 0.4), 'recurrent_dropout': 0.3, 'zoneout_expectation': True},
+    {'peephole': 'diagonal', 'zoneout': (0.2, 0.0), 'recurrent_activation': 'hard_sigmoid'},
+]
+NOISY_VARIANTS = [cells.LSTMVariant(**options) for options in (*PAIRS[:1], *PAIRS[2:])]
 CELLS = {
+    **{
+        f'variant in evaluation: {options}': (cells.LSTMVariant(**options), None)
+        for options in PAIRS
+    },
     'lstm': (cells.lstm, 'lstm'),
     'peephole': (cells.peephole, 'peephole'),
     'coupled': (coupled, 'coupled'),
@@ -58,6 +71,7 @@ CELLS = {
     'zoneout in evaluation': (zoneout, 'lstm'),
     'dropped in evaluation': (Dropped(), 'coupled'),
     'projected': (cells.LSTM(outputs=2), 'lstm'),
+    'projected variant': (cells.LSTMVariant(cell_clip=0.35, peephole='diagonal', outputs=3), None),
     'projected peephole': (cells.Peephole(outputs=6), 'peephole'),
     'projected without backward': (Undifferentiated(outputs=3), 'coupled'),
 }

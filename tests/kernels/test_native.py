@@ -16,7 +16,7 @@ import pytest
 
 from chainer_lstm import cells, kernels
 from chainer_lstm.kernels import native, sequence
-from chainer_lstm.kernels.engines.engine import Gradients, Part, Shape
+from chainer_lstm.kernels.engines.engine import Part, Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
@@ -145,25 +145,40 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
         return random.uniform(-scale, scale, shape).astype('f').astype(dtype)
 
     rows, width, total = Rows(steps, batch, reverse), 11, sum(steps)
-    x, initial = draw(total, width), cell.State(*(draw(batch, units) for _ in cell.states))
+    widths = [cell.width(name, units) for name in cell.states]
+    x, initial = draw(total, width), cell.State(*(draw(batch, each) for each in widths))
     scale = 2 * units**-0.5
     weights = {n: draw(*shape, scale=scale) for n, shape in cell.shapes(width, units).items()}
-    output = draw(total, 2 * units)[:, :units]  # a part of rows
-    gradients = Gradients(
-        cell.State(h=output), cell.State(*(draw(batch, units) for _ in cell.states))
-    )
-    layer, other = (sequence.layer_of(numpy, cell, weights, rows, x, initial) for _ in range(2))
+    # parts of rows; of c in one direction only
+    output = cell.State(*(draw(total, 2 * each)[:, :each] for each in widths))
+    if reverse:
+        output = cell.State(h=output.h)
+    last = cell.State(*(draw(batch, each) for each in widths))
+    noise = cases.noise_of(cell, total, batch, units, 'f')
+    noise = {name: value.astype(dtype) for name, value in noise.items()}
+    job = cell, weights, rows, x, initial, noise
+    layer, other = (sequence.layer_of(numpy, *job) for _ in range(2))
     (gates,) = engine.sequence_forward([layer], keep=True)
     engine.sequence_forward([other], keep=False)
     for y, z in zip(layer.states, other.states):
         numpy.testing.assert_array_equal(y, z, err_msg='without keeping the gates')
     results = [*(y.copy() for y in layer.states), gates.copy()]
+    gradients = sequence.gradients_of(numpy, layer, output, last)
     (found,) = engine.sequence_backward([layer], [gates], [gradients])
-    return [*results, *found, gates, *sequence.weight_gradients(engine, layer, gates).values()]
+    of_weights = sequence.weight_gradients(engine, layer, gates, gradients.h)
+    return [*results, *found, gates, *of_weights.values()]
+
+
+RECURRENT = {
+    **cells.COMPILED,
+    'projected': cells.LSTM(outputs=19),
+    'widened': cells.LSTM(outputs=43),
+    'projected peephole': cells.Peephole(outputs=19),
+}
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize('cell', cells.CELLS.values(), ids=cells.CELLS)
+@pytest.mark.parametrize('cell', RECURRENT.values(), ids=RECURRENT)
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', LENGTHS.values(), ids=LENGTHS)
 def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
@@ -180,7 +195,7 @@ def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize('cell', cells.CELLS.values(), ids=cells.CELLS)
+@pytest.mark.parametrize('cell', RECURRENT.values(), ids=RECURRENT)
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
 def test_recurrence_in_many_threads(engine, threads, batches, reverse, cell, dtype):
@@ -204,6 +219,7 @@ def test_recurrence_is_as_exact_as_with_numpy(engine):
         (cells.lstm, 'f', 4, True),
         (cells.lstm, 'd', 4, True),
         (cells.peephole, 'f', 4, True),
+        (cells.LSTM(outputs=2), 'f', 4, True),
         (cells.lstm, 'f', 3, False),
         (cells.lstm, 'e', 4, False),
         (cases.CELLS['gru'], 'f', 4, False),

@@ -314,7 +314,16 @@ def test_copyparams_and_addgrads(name, into_ours):
         (
             chainer_lstm.links,
             chainer.links,
-            {'LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'},
+            {
+                'LSTM',
+                'StatelessLSTM',
+                'StatefulPeepholeLSTM',
+                'StatefulZoneoutLSTM',
+                'NStepLSTM',
+                'NStepBiLSTM',
+                'ChildSumTreeLSTM',
+                'NaryTreeLSTM',
+            },
         ),
         (
             chainer_lstm.functions,
@@ -327,6 +336,8 @@ def test_copyparams_and_addgrads(name, into_ours):
                 'n_step_bilstm',
                 'linear',
                 'softmax_cross_entropy',
+                'tree_lstm',
+                'slstm',
             },
         ),
     ],

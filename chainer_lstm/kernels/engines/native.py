@@ -6,7 +6,7 @@ of a call are made here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy
@@ -43,8 +43,10 @@ class NativeEngine(CompiledEngine):
         self._kernel('exponentials', x.dtype)(x.shape, x, y, maxima, sums)
         return y, maxima, sums
 
-    def launch(self, kernel: str, like: Array, *arrays: Optional[Array]) -> None:
-        self._kernel(kernel, like.dtype)(like.shape, *arrays)
+    def launch(
+        self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
+    ) -> None:
+        self._kernel(kernel, like.dtype)((*like.shape, *numbers), *arrays)
 
     def step_forward(
         self,
@@ -56,7 +58,7 @@ class NativeEngine(CompiledEngine):
         noise: Noise = NOTHING,
         gates: Optional[Array] = None,
     ) -> tuple[Array, Any]:
-        if not is_compiled(cell) or cell.projection is not None:
+        if not _has_step(cell, noise):
             return super().step_forward(cell, stage, x, state, weights, noise, gates)
         plan = _plan(cell, stage)
         like = state[plan.reads[0]]
@@ -68,8 +70,14 @@ class NativeEngine(CompiledEngine):
         new = list(state)
         for k in plan.writes:
             new[k] = numpy.empty(like.shape, like.dtype)
-        sizes = (*like.shape, 0 if x is None else x.shape[-1])
-        get = state.__getitem__, weights.get, {'x': x, 'gates': gates}.get, new.__getitem__
+        sizes = (*like.shape, 0 if x is None else x.shape[-1], *cell.numbers.values())
+        get = (
+            state.__getitem__,
+            weights.get,
+            {'x': x, 'gates': gates}.get,
+            new.__getitem__,
+            noise.get,
+        )
         arrays = [get[source](key) for source, key in plan.forward]
         self._kernel(plan.forward_name, like.dtype)(sizes, *arrays)
         return gates, cell.State(*new)
@@ -86,7 +94,7 @@ class NativeEngine(CompiledEngine):
         noise: Noise,
         gpre: Array,
     ) -> tuple[Optional[Array], Any]:
-        if not is_compiled(cell) or cell.projection is not None:
+        if not _has_step(cell, noise):
             return super().step_backward(
                 cell, stage, gates, state, new, gradients, weights, noise, gpre
             )
@@ -99,13 +107,14 @@ class NativeEngine(CompiledEngine):
         gx = None
         if 'W' in weights:
             gx = numpy.empty((like.shape[0], weights['W'].shape[-1]), like.dtype)
-        sizes = (*like.shape, 0 if gx is None else gx.shape[1])
+        sizes = (*like.shape, 0 if gx is None else gx.shape[1], *cell.numbers.values())
         named = {'gates': gates, 'gpre': gpre, 'gx': gx}
         get = (
             state.__getitem__,
             weights.get,
             named.get,
             new.__getitem__,
+            noise.get,
             gradients.__getitem__,
             found.__getitem__,
         )
@@ -114,12 +123,7 @@ class NativeEngine(CompiledEngine):
         return gx, cell.State(*found)
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
-        return (
-            is_compiled(cell)
-            and cell.projection is None
-            and numpy.dtype(dtype).char in 'fd'
-            and shape.steps > _FEW_STEPS
-        )
+        return is_compiled(cell) and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
 
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         if not self._runs(layers, 'forward'):
@@ -129,9 +133,7 @@ class NativeEngine(CompiledEngine):
     def sequence_backward(
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
     ) -> list[Any]:
-        given = layers[0].cell.states[:-1]
-        others = any(getattr(of.output, name) is not None for of in gradients for name in given)
-        if others or not self._runs(layers, 'backward'):
+        if not self._runs(layers, 'backward'):
             return super().sequence_backward(layers, gates, gradients)
         for layer, gates_of_layer, of_layer in zip(layers, gates, gradients):
             self._backward(layer, gates_of_layer, of_layer)
@@ -145,18 +147,18 @@ class NativeEngine(CompiledEngine):
 
     def _forward(self, layer: Layer, keep: bool) -> Optional[Array]:
         rows, states = layer.rows, layer.states
-        units, dtype = states[-1].shape[1], states[-1].dtype
+        units, dtype = states[0].shape[1], states[0].dtype
         gates = numpy.empty((rows.total, len(layer.cell.gates) * units), dtype) if keep else None
-        named = {'x': layer.x, 'gates': gates, **states._asdict()}
+        named = {'x': layer.x, 'gates': gates, 'm': layer.m, **states._asdict()}
         self._sequence('forward', layer, named)
         return gates
 
     def _backward(self, layer: Layer, gates: Array, gradients: Gradients) -> None:
-        output, last = gradients.output[-1], gradients.last._asdict()
-        if output is not None:
-            output = numpy.asarray(output, gates.dtype)
-        named = {'gates': gates, f'g{layer.cell.states[-1]}': output, **layer.states._asdict()}
-        named.update((f'g{name}_last', gradient) for name, gradient in last.items())
+        named = {'gates': gates, f'g{layer.cell.states[-1]}_total': gradients.h}
+        named.update(layer.states._asdict())
+        for name, output in gradients.output._asdict().items():
+            named[f'g{name}'] = None if output is None else numpy.asarray(output, gates.dtype)
+            named[f'g{name}_last'] = getattr(gradients.last, name)
         self._sequence('backward', layer, named)
 
     def _sequence(self, direction: str, layer: Layer, named: Mapping[str, Optional[Array]]) -> None:
@@ -166,10 +168,13 @@ class NativeEngine(CompiledEngine):
             return
         name = f'{layer.cell.name}_sequence_{direction}'
         start, n = rows.table
-        named = {**layer.weights, 'start': start, 'n': n, **named}
-        widths, where = (h.shape[1], layer.x.shape[1]), (rows.total, rows.first, rows.initial)
+        named = {**layer.weights, **layer.noise, 'start': start, 'n': n, **named}
+        units = layer.states[0].shape[1]
+        widths = units, units if layer.m is None else h.shape[1], layer.x.shape[1]
+        where = rows.total, rows.first, rows.initial
         arrays = map(named.get, boundary.KERNELS[name].names)
-        self._kernel(name, h.dtype)((len(rows.steps), rows.batch, *widths, *where), *arrays)
+        sizes = len(rows.steps), rows.batch, *widths, *where, *layer.cell.numbers.values()
+        self._kernel(name, h.dtype)(sizes, *arrays)
 
     def _product(
         self, a: Array, b: Array, bias: Optional[Array], out: Optional[Array] = None
@@ -190,7 +195,9 @@ class NativeEngine(CompiledEngine):
         return native.kernel(self.instruction_set, name, dtype)
 
 
-_STATE, _WEIGHT, _NAMED, _NEW, _GRADIENT, _FOUND = range(6)  # where an array of a step comes from
+_STATE, _WEIGHT, _NAMED, _NEW, _NOISE, _GRADIENT, _FOUND = range(
+    7
+)  # where an array of a step comes from
 
 
 class _Plan:
@@ -210,6 +217,7 @@ class _Plan:
             name: (_NAMED, name) for name in ('x', 'gates', 'gpre', 'gx')
         }
         common.update((name, (_WEIGHT, name)) for name in ('W', 'b', *cell.weights))
+        common.update((name, (_NOISE, name)) for name in cell.noise)
         for k, name in enumerate(states):
             common[name if number else f'{name}_prev'] = _STATE, k
             common[f'g{name}'] = _GRADIENT, k
@@ -225,6 +233,14 @@ _PLANS = {
     cell.name: [_Plan(cell, number) for number in range(len(cell.stages))]
     for cell in COMPILED.values()
 }
+
+
+def _has_step(cell: Cell, noise: Noise) -> bool:
+    """Return whether the library has kernels of single steps: there are none with masks or
+    projections.
+    """
+    masked = any(name in noise for name in cell.sequence_noise)
+    return is_compiled(cell) and cell.projection is None and not masked
 
 
 def _plan(cell: Cell, stage: Stage) -> _Plan:
