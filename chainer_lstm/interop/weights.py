@@ -243,8 +243,8 @@ def _check_cell(into: Into) -> None:
     """Expect a cell whose gates are those of an LSTM: one that has a link of its own."""
     if not isinstance(into, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM)):
         return
-    cell = into.cell
-    if cell.unprojected not in [cls.cell for cls in _CELL_LINKS]:
+    cell = into.cell.unprojected
+    if cell not in [cls.cell for cls in _CELL_LINKS]:
         fields = dataclasses.fields(cell)
         given = {
             f.name: getattr(cell, f.name) for f in fields if getattr(cell, f.name) != f.default

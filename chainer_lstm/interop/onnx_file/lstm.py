@@ -40,9 +40,10 @@ def stack(graph: Graph, link: chainer.Link) -> Stack:
     """Add the weights of a link of the family to a graph.
 
     Raises:
-        TypeError, ValueError, KeyError: they cannot be read, or gates see all of c.
+        TypeError, ValueError, KeyError: they cannot be read, gates see all of c, or h is projected.
     """
     found = weights.read(link, learned_state=True)
+    weights.check_others(found.layers, 'an ONNX file', ('P_i', 'P_f', 'P_o'))
     directions = found.directions
     layers = [found.layers[k : k + directions] for k in range(0, len(found.layers), directions)]
     return Stack([_node_weights(graph, layer) for layer in layers], directions, found.sizes[2])
