@@ -134,11 +134,11 @@ class SequenceNode(Node):
             packing.begin(xp, s.reshape(len(groups), *s.shape[-2:]), plan.directions)
             for s in states
         ]
-        x = self._packed(xp, xs)
         last: list[list] = [[] for _ in states]
         saved: list[tuple[Layer, Any]] = []
         layers: list[Layer] = []
         for first in range(0, len(groups), plan.directions):
+            x = _rows_of_all(xp, layers, 'h') if layers else self._packed(xp, xs)
             layers = []
             for k in range(first, first + plan.directions):
                 initial = plan.cell.State(*(s[k] for s in states))
@@ -151,7 +151,6 @@ class SequenceNode(Node):
             for layer in layers:
                 for of_state, buffer in zip(last, layer.states):
                     of_state.append(layer.rows.last(xp, buffer))
-            x = _rows_of_all(xp, layers, 'h')
         new = [xp.concatenate(of, axis=0).reshape(s.shape) for of, s in zip(last, states)]
         new = [packing.end(xp, y, plan.directions) for y in new]
         outputs = [y.reshape(*s.shape[:-2], *y.shape[-2:]) for y, s in zip(new, inputs)]
@@ -160,11 +159,17 @@ class SequenceNode(Node):
                 of_last = getattr(plan.cell.State(*new), name)[-plan.directions :]
                 outputs.append(xp.concatenate(list(of_last), axis=1))
             else:
-                y = x if name == 'h' else _rows_of_all(xp, layers, name)
-                buffers = [getattr(layer.states, name) for layer in layers]
-                outputs += self._unpacked(packing.unpack(xp, y, buffers), xs)
+                outputs += self._of_all_steps(xp, layers, name, xs)
         outputs = [cast(y, inputs[0].dtype) for y in outputs]
         return (engine, saved) if keep else None, tuple(outputs)
+
+    def _of_all_steps(
+        self, xp: Any, layers: Sequence[Layer], name: str, xs: Sequence[Array]
+    ) -> list[Array]:
+        """Return the arrays of a state of all steps, of the directions of the last layer."""
+        buffers = [getattr(layer.states, name) for layer in layers]
+        y = self._plan.packing.unpack(xp, _rows_of_all(xp, layers, name), buffers)
+        return self._unpacked(y, xs)
 
     def _packed(self, xp: Any, xs: Sequence[Array]) -> Array:
         """Return the packed rows of the sequences."""
