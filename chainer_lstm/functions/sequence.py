@@ -146,15 +146,16 @@ def _run(
         xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        sizes = (xs.shape[1],) * xs.shape[0]
+        batch = xs.shape[1]
+        sizes = (batch,) * xs.shape[0]
         given: Sequence[Input] = (xs,)
     else:
         sizes = checks.steps(xs)
+        batch = sizes[0]
         given = xs
     _check_layers(cell, directions, weights)
     anew = None
     if resets is not None:
-        batch = xs.shape[1] if dense else sizes[0]
         anew = _reset_steps(batch, sizes, resets)
         if anew is None:  # the state to begin anew with is not used
             states = [s[..., :batch, :] if s.shape[-2:-1] == (batch + 1,) else s for s in states]
