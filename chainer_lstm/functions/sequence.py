@@ -146,8 +146,8 @@ def _run(
         xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        time, batch = xs.shape[:2]
-        sizes = (batch,) * time
+        batch = xs.shape[1]
+        sizes = (batch,) * xs.shape[0]
         given: Sequence[Input] = (xs,)
     else:
         sizes = checks.steps(xs)
