@@ -395,5 +395,6 @@ class _Reader:
         except KeyError:
             raise KeyError(
                 f'{self._prefix}{name}: expected in the weights of {self._format.framework}, '
-                f'got only {weights.listed([self._prefix + key for key in self._arrays])}'
+                f'got {weights.listed([self._prefix + key for key in self._arrays]) or "nothing"} '
+                'besides those read'
             ) from None

@@ -4,6 +4,7 @@ which every converter reads from and writes to.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, Union
@@ -237,10 +238,18 @@ def check_others(layers: Sequence[Layer], target: str, known: Collection[str] = 
 
 def _check_cell(into: Into) -> None:
     """Expect a cell whose gates are those of an LSTM: one that has a link of its own."""
-    if isinstance(into, links.SequenceLSTM) and into.cell.unprojected not in [
-        cls.cell for cls in _CELL_LINKS
-    ]:
-        raise TypeError(f'expected a SequenceLSTM of LSTM cells, got one of {into.cell.name}')
+    if not isinstance(into, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM)):
+        return
+    cell = into.cell.unprojected
+    if cell not in [cls.cell for cls in _CELL_LINKS]:
+        fields = dataclasses.fields(cell)
+        given = {
+            f.name: getattr(cell, f.name) for f in fields if getattr(cell, f.name) != f.default
+        }
+        options = ', '.join(f'{name}={value!r}' for name, value in given.items())
+        raise TypeError(
+            f'expected a {type(into).__name__} of LSTM cells, got one of {cell.name}({options})'
+        )
 
 
 def _keys(into: Into) -> Mapping[str, str]:

@@ -169,7 +169,6 @@ def _edges(children: Any, nodes: int, n_ary: Optional[int]) -> tuple[Any, Any, A
         (kids < -1) | (kids >= nodes), parents, f'node numbers below {nodes}, or -1 for none', kids
     )
     there = kids >= 0
-    there = kids >= 0
     if n_ary is None:
         parents, kids = parents[there], kids[there]
         slots = numpy.arange(len(kids)) - numpy.searchsorted(parents, parents)
@@ -201,8 +200,11 @@ def _flat(children: Any) -> tuple[Any, Any]:
             )
     lengths = numpy.array([len(row) for row in children], int)
     entries = [-1 if kid is None else kid for row in children for kid in row]
-    kids = numpy.array(entries) if entries else numpy.zeros(0, int)
-    if kids.ndim != 1:
+    try:
+        kids = numpy.array(entries) if entries else numpy.zeros(0, int)
+    except ValueError:  # entries of several shapes
+        kids = None
+    if kids is None or kids.ndim != 1:
         raise TypeError('expected children to be node numbers, got arrays of other shapes')
     return lengths, kids
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Optional, Union
 
 import chainer
@@ -14,7 +15,7 @@ from chainer_lstm import functions
 from chainer_lstm import initializers as ours
 from chainer_lstm.functions.checks import size, variable
 from chainer_lstm.functions.node import Input
-from chainer_lstm.links import checks
+from chainer_lstm.links import checks, parameters
 from chainer_lstm.links.state import KeepsState
 
 Pair = Union[int, Sequence[int]]
@@ -30,7 +31,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         h' = σ(o) tanh(c')
 
     ``link(x)`` is one time step, ``forward_sequence`` many: x of all steps is convolved at once.
-    ``reset_state()`` forgets the state.
+    ``reset_state()`` forgets the state, ``reset_state(rows)`` that of some images.
 
     Args:
         in_channels: C, or None to take it from the first input.
@@ -54,6 +55,8 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         TypeError: a size is not an integer, an initializer not callable.
         ValueError: a size is not positive, or ksize even.
     """
+
+    _batch_axis = 0
 
     def __init__(
         self,
@@ -129,7 +132,8 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             raise type_check.InvalidType(
                 'x.ndim == 4 (batch, channels, rows, columns)', f'{x.ndim}'
             )
-        return self._step(self.upward(x))
+        with self._sized_for(x):
+            return self._step(self.upward(x))
 
     def forward_sequence(self, xs: Input) -> chainer.Variable:
         """Compute the outputs of all steps, and the state as after calling the link with each.
@@ -149,10 +153,16 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             raise ValueError(
                 f'expected xs of shape (time, batch, channels, rows, columns), got {x.shape}'
             )
-        checks.floats(x)
+        checks.floats(x.array[0])
         steps, batch, *image = x.shape
-        pre = self.upward(F.reshape(x, (steps * batch, *image)))
-        return F.stack([self._step(part) for part in F.split_axis(pre, steps, axis=0)])
+        with self._sized_for(x):
+            pre = self.upward(F.reshape(x, (steps * batch, *image)))
+            return F.stack([self._step(part) for part in F.split_axis(pre, steps, axis=0)])
+
+    def _sized_for(self, x: chainer.Variable) -> AbstractContextManager[None]:
+        """See ``parameters.sized_for``; the convolution initializes itself where it is called."""
+        waiting = getattr(self.upward, 'W', None)
+        return parameters.sized_for(x, self.upward, lambda size: None, waiting)
 
     def _step(self, pre: chainer.Variable) -> chainer.Variable:
         """(B, 4H, rows, columns), the convolution of x -> h."""
@@ -170,6 +180,10 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
                 c = self.xp.zeros(expected, pre.dtype)
         self.c, self.h = functions.lstm(c, pre)
         return self.h
+
+    def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
+        with chainer.using_device(self.device):
+            return chainer.Variable(self.xp.zeros((rows, 1, 1, 1), dtype))
 
     def _state_shape(self, rows: int) -> tuple[int, ...]:
         return rows, self.state_size, 0, 0

@@ -162,7 +162,7 @@ class SequenceLSTM(SequenceState):
 
     def _check_options(self) -> None:
         """Raise a ValueError for options that make no sense together."""
-        if self.merge_mode not in _MERGES:
+        if self.merge_mode not in list(_MERGES):  # which compares what has no hash too
             raise ValueError(
                 f'expected merge_mode to be one of {", ".join(_MERGES)}, got {self.merge_mode!r}'
             )
@@ -283,10 +283,15 @@ class SequenceLSTM(SequenceState):
         return packing_of_padded(valid, places, resets, repeats=not self.zero_masked)
 
     def _weights(self, children: Sequence[Union[StatelessLSTM, CellWeights]]) -> list[Any]:
-        """Return the weights of all layers and directions, dropped where they are in training."""
+        """Return the weights of all layers and directions; in training those of h are dropped."""
         found = [w for child in children for w in child.cell_weights()]
         if self.weight_dropout and chainer.config.train:
-            matrices = {product.weight for stage in self.cell.stages for product in stage.products}
+            matrices = {
+                product.weight
+                for stage in self.cell.stages
+                for product in stage.products
+                if product.state == 'h'
+            }
             names = self.cell.weights
             found = [
                 F.dropout(w, self.weight_dropout) if names[k % len(names)] in matrices else w

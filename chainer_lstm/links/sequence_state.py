@@ -12,7 +12,7 @@ from chainer import initializers
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
-from chainer_lstm.links.state import KeepsState
+from chainer_lstm.links.state import KeepsState, repeated
 
 
 class SequenceState(KeepsState, chainer.Chain):
@@ -114,8 +114,7 @@ class SequenceState(KeepsState, chainer.Chain):
 
     def _learned(self, rows: int) -> list[chainer.Variable]:
         """Return the learned states, (S D, rows, H) each."""
-        learned = [F.expand_dims(getattr(self, f'{name}0'), 1) for name in self.cell.states]
-        return [F.broadcast_to(s, (s.shape[0], rows, s.shape[2])) for s in learned]
+        return [repeated(getattr(self, f'{name}0'), rows) for name in self.cell.states]
 
     def _given_state(self, batch: int, dtype: Any, given: Any) -> Sequence[chainer.Variable]:
         names = self.cell.states

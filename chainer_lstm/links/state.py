@@ -30,6 +30,7 @@ class KeepsState(chainer.Link):
     """
 
     persistent_state = False
+    _batch_axis = -2  # of c and h
     c: Optional[Input]
     h: Optional[Input]
 
@@ -47,7 +48,7 @@ class KeepsState(chainer.Link):
             self.c = self.h = None
             return
         states = self._states()
-        batches = {state.shape[-2] for state in states if state is not None}
+        batches = {state.shape[self._batch_axis] for state in states if state is not None}
         if batches:
             anew = checks.flags('rows', rows, (max(batches),))
             self.c, self.h = (
@@ -57,12 +58,14 @@ class KeepsState(chainer.Link):
 
     def _renewed(self, name: str, state: chainer.Variable, anew: numpy.ndarray) -> Any:
         """Return a state with rows of the one to begin with."""
-        rows, shape = self.xp.asarray(anew)[:, None], state.shape
-        first = F.broadcast_to(self._first(name, shape[-2], state.dtype), shape)
+        axes, shape = [1] * state.ndim, state.shape
+        axes[self._batch_axis] = len(anew)
+        first = F.broadcast_to(self._first(name, len(anew), state.dtype), shape)
+        rows = self.xp.asarray(anew).reshape(axes)
         return F.where(self.xp.broadcast_to(rows, shape), first, state)
 
     def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
-        """Return the state to begin with, (…, rows, H)."""
+        """Return the state to begin with, of so many rows, or what broadcasts to it."""
         raise NotImplementedError
 
     def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
@@ -171,6 +174,13 @@ class KeepsState(chainer.Link):
             ValueError: another shape.
         """
         raise NotImplementedError
+
+
+def repeated(learned: chainer.Variable, rows: int) -> chainer.Variable:
+    """(…, H) -> (…, rows, H)."""
+    axis = learned.ndim - 1
+    # a static graph, which writes into outputs, cannot replay broadcast_to
+    return F.repeat(F.expand_dims(learned, axis), rows, axis=axis)
 
 
 def zeros(link: chainer.Link, batch: int, units: int, dtype: Any) -> chainer.Variable:

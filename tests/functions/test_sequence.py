@@ -379,3 +379,16 @@ def test_other_dtype(name):
             pytest.raises(InvalidType, match='dtype'),
         ):
             functions.lstm_sequence(**arguments, weights=case.weights)
+
+
+@pytest.mark.parametrize(('dense', 'times'), [(True, 0), (True, 3), (False, 3)])
+def test_no_reset_leaves_the_state_to_begin_anew_with(dense, times):
+    """It is a row more of the states that are given, and never one of those returned."""
+    rows, weights = 2, [[uniform((8, 3)), uniform((8,)), uniform((8, 2))]]
+    xs, states = uniform((times, rows, 3)), [uniform((rows + 1, 2), seed=k) for k in range(2)]
+    steps = xs if dense else [*xs]
+    new, ys = functions.sequence(
+        cells.lstm, states, steps, weights, resets=numpy.zeros((times, rows))
+    )
+    expected, of_steps = functions.sequence(cells.lstm, [s[:rows] for s in states], steps, weights)
+    assert_close([*new, *ys], [y.array for y in (*expected, *of_steps)])

@@ -299,6 +299,7 @@ WRONG = {
     'too few nodes': ([[], [0]], ValueError, 'expected children of 4 nodes, .* got 2'),
     'floats': ([[], [0.0], [], []], TypeError, 'integers, got float64'),
     'booleans': ([[], [False], [], []], TypeError, 'integers, got bool'),
+    'lists in a list': ([[], [0, [1]], [], []], TypeError, 'got arrays of other shapes'),
     'no lists': ([0, 1, 2, 3], TypeError, r'children\[0\]: expected a list .* got int'),
     'None': (None, TypeError, 'expected children to be a list .* got NoneType'),
     'three axes': (numpy.zeros((4, 2, 1), int), ValueError, r'expected children of shape \(N, '),

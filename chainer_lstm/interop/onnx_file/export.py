@@ -14,7 +14,7 @@ from chainer_lstm.interop import weights
 from chainer_lstm.interop.onnx_file import lstm
 from chainer_lstm.interop.onnx_file.check import check
 from chainer_lstm.interop.onnx_file.graph import Graph, Target, check_opset
-from chainer_lstm.interop.onnx_file.trace import family, is_of_one_cell, trace
+from chainer_lstm.interop.onnx_file.trace import family, is_of_one_cell, traces
 from chainer_lstm.interop.onnx_file.translation import Translation
 
 
@@ -29,7 +29,8 @@ def export_onnx(
 ) -> None:
     """Write a model to an ONNX file that computes the same, without dropout.
 
-    The model is called with the example, its calls of links of the LSTM family are recorded, and
+    The model is called with the example (and with others, to see that it computes the same
+    functions), its calls of links of the LSTM family are recorded, and
     Chainer's functions between them are translated one by one.  Therefore names, shapes and order
     of links are free, and a residual connection or an activation is in the file, where a walk
     over the links would miss it.  A function that is not known, or one that mixes the rows of a
@@ -71,7 +72,8 @@ def export_onnx(
             other cells that the file cannot have.
         ValueError: a dtype of no floats, an opset that cannot be written, full matrices from c to a
             gate, sizes that are not known yet, an example that does not fit, functions that mix
-            rows, or arrays that neither x nor a parameter gives; nothing is written.
+            rows, functions or numbers that depend on values or sizes of x or on the step, or arrays
+            that neither x nor a parameter gives; nothing is written.
         OSError: the file cannot be written.
     """
     if not isinstance(model, chainer.Link) or not hasattr(model, 'forward'):
@@ -94,13 +96,22 @@ def export_onnx(
         each_step = _has_steps(found, example)
     if each_step and (isinstance(example, list) or not len(example)):
         raise ValueError('example: expected an array of steps (T, B, …), at least one, got none')
-    call = trace(model, _of_values(example, model), each_step)
+    calls = traces(model, _of_values(example, model), each_step)
     for link in found:
-        for link_call in [each for each in call.calls if each.link is link][:1]:
+        for link_call in [each for each in calls[0].calls if each.link is link][:1]:
             check(link_call)
     names = {id(link): name.strip('/').replace('/', '_') for name, link in model.namedlinks()}
-    Translation(graph, call, stacks, names).run()
-    graph.save(path, type(model).__name__, opset)
+    graphs = [graph.copy() for _ in calls]
+    for of_call, call in zip(graphs, calls):
+        Translation(of_call, call, stacks, names).run()
+    if not all(graphs[0].is_equal(other) for other in graphs[1:]):
+        raise ValueError(
+            f'{type(model).__name__}: expected a model that computes the same functions, of the '
+            'same numbers, for all values and sizes of x and in all steps, got another one in a '
+            'further call: its forward may read the values, the batch or the length of x, draw '
+            'numbers, count, or treat the first step differently'
+        )
+    graphs[0].save(path, type(model).__name__, opset)
 
 
 def _checked_example(example: Any) -> Any:
