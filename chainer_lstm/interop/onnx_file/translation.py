@@ -92,8 +92,8 @@ class Translation:
         return self._stacks[id(self._trace.calls[k].link)]
 
     def _state_groups(self) -> list[tuple[str, list[int]]]:
-        """Return the groups of calls that begin anew, which share an input of the file for each
-        state, and the ends of its name: one group, or one for each call where H differs.
+        """Return the calls without a given state in groups that share inputs of the file, and the
+        end of the names of these: one group, or one for each call where H differs.
         """
         calls = self._trace.calls
         begun = [k for k, call in enumerate(calls) if any(_is_free(s) for s in call.initial)]
