@@ -3,16 +3,20 @@
 from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
 from chainer_lstm.cells.lstm import LSTM
 from chainer_lstm.cells.lstm_variant import LSTMVariant
+from chainer_lstm.cells.normalization import Norm, normalized, normalized_gradient
 from chainer_lstm.cells.peephole import Peephole
 
 __all__ = [
     'LSTM',
     'Cell',
     'LSTMVariant',
+    'Norm',
     'Peephole',
     'Product',
     'Stage',
     'lstm',
+    'normalized',
+    'normalized_gradient',
     'peephole',
     'sigmoid',
 ]

@@ -57,6 +57,8 @@ CELLS = {
     'gru': (gru, 'gru'),
     'zoneout in evaluation': (zoneout, 'lstm'),
     'dropped in evaluation': (Dropped(), 'coupled'),
+    'layer norm': (cells.LSTMVariant(layer_norm=True), 'layer_norm'),
+    'projected layer norm': (cells.LSTMVariant(layer_norm=True, outputs=3), 'layer_norm'),
     'projected': (cells.LSTM(outputs=2), 'lstm'),
     'projected peephole': (cells.Peephole(outputs=6), 'peephole'),
     'projected without backward': (Undifferentiated(outputs=3), 'coupled'),

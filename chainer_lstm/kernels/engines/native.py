@@ -15,7 +15,15 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary, native
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
-from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise, Shape, Weights
+from chainer_lstm.kernels.engines.engine import (
+    NOTHING,
+    Gradients,
+    Kept,
+    Layer,
+    Noise,
+    Shape,
+    Weights,
+)
 
 _FEW_STEPS = 3  # for which packing the weights does not pay
 
@@ -55,9 +63,10 @@ class NativeEngine(CompiledEngine):
         weights: Weights,
         noise: Noise = NOTHING,
         gates: Optional[Array] = None,
+        kept: Optional[Kept] = None,
     ) -> tuple[Array, Any]:
         if not is_compiled(cell) or cell.projection is not None:
-            return super().step_forward(cell, stage, x, state, weights, noise, gates)
+            return super().step_forward(cell, stage, x, state, weights, noise, gates, kept)
         plan = _plan(cell, stage)
         like = state[plan.reads[0]]
         for weight, of in plan.products:
@@ -85,10 +94,11 @@ class NativeEngine(CompiledEngine):
         weights: Weights,
         noise: Noise,
         gpre: Array,
+        kept: Optional[Kept] = None,
     ) -> tuple[Optional[Array], Any]:
         if not is_compiled(cell) or cell.projection is not None:
             return super().step_backward(
-                cell, stage, gates, state, new, gradients, weights, noise, gpre
+                cell, stage, gates, state, new, gradients, weights, noise, gpre, kept
             )
         plan = _plan(cell, stage)
         like = state[plan.reads[0]]

@@ -1,0 +1,81 @@
+"""The normalization of products, and the gradients through it, on the arrays of any engine.
+
+Rows are kept by name between forward and backward: of the product with a weight the normalized
+rows (P, N), the scale (P, 1) by which they were multiplied, and from backward on the gradients with
+respect to the rows before normalization (P, N); and of each of ``Cell.vectors`` the rows (P, H)
+whose sums are its gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from chainer_lstm.arrays import Array
+from chainer_lstm.cells import Cell, Norm, normalized, normalized_gradient
+from chainer_lstm.kernels.engines.engine import Kept
+
+
+def normalized_of(weight: str) -> str:
+    """Return the name of the normalized rows of the product with a weight."""
+    return f'normalized {weight}'
+
+
+def gradient_of(weight: str) -> str:
+    """Return the name of the gradients with respect to the rows before normalization."""
+    return f'gradient {weight}'
+
+
+def _scale_of(weight: str) -> str:
+    return f'scale {weight}'
+
+
+def rooms(xp: Any, cell: Cell, rows: int, units: int, dtype: Any) -> Kept:
+    """Return arrays for all that steps keep, of all rows of a layer."""
+    found = {name: xp.empty((rows, units), dtype) for name in cell.vectors}
+    for stage in cell.stages:
+        for product in stage.products:
+            if product.norm is not None:
+                shape = rows, len(product.gates) * units
+                found[normalized_of(product.weight)] = xp.empty(shape, _wide_dtype(dtype))
+                found[gradient_of(product.weight)] = xp.empty(shape, dtype)
+                found[_scale_of(product.weight)] = xp.empty((rows, 1), _wide_dtype(dtype))
+    return found
+
+
+def put(kept: Kept, name: str, value: Array) -> Array:
+    """Keep an array, in the array that is kept by this name if there is one."""
+    if name in kept:
+        kept[name][...] = value
+    else:
+        kept[name] = value
+    return kept[name]
+
+
+def forward(xp: Any, x: Array, weight: str, norm: Norm, kept: Kept) -> Array:
+    """Return the normalized rows of the product x (P, N) with a weight, and keep them.
+
+    x is in a dtype that ``wide`` returns.
+    """
+    rows, scale = normalized(xp, x, norm.epsilon)
+    put(kept, _scale_of(weight), scale)
+    return put(kept, normalized_of(weight), rows)
+
+
+def backward(xp: Any, gradient: Array, weight: str, gain: Array, kept: Kept) -> Array:
+    """Return the gradient with respect to the product with a weight, of that with respect to the
+    normalized rows times the gain, and keep it.
+    """
+    rows, scale = kept[normalized_of(weight)], kept[_scale_of(weight)]
+    found = normalized_gradient(xp, rows, scale, wide(gradient * gain))
+    return put(kept, gradient_of(weight), found.astype(gradient.dtype, copy=False))
+
+
+def wide(x: Array) -> Array:
+    """Return an array in a dtype that sums of squares fit in."""
+    return x.astype(_wide_dtype(x.dtype), copy=False)
+
+
+def _wide_dtype(dtype: Any) -> Any:
+    return numpy.result_type(numpy.float32, dtype)
