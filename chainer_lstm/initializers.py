@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import chainer
@@ -70,19 +70,23 @@ class PerGate:
 
 
 class GateBias(chainer.Initializer):
-    """Initializes a bias (4H,) of interleaved gates.
+    """Initializes a bias (G H,) of interleaved gates.
 
     Args:
-        bias_init: initializer for a, i and o; a number, an array (H,) or a
+        bias_init: initializer for all gates but f; a number, an array (H,) or a
             callable.  Default: 0.
         forget_bias_init: the same for f.  Default: as bias_init.
+        gates: the gates, a letter each.
 
     Raises:
         TypeError: an initializer is none.
     """
 
     def __init__(
-        self, bias_init: Optional[Any] = None, forget_bias_init: Optional[Any] = None
+        self,
+        bias_init: Optional[Any] = None,
+        forget_bias_init: Optional[Any] = None,
+        gates: Sequence[str] = 'aifo',
     ) -> None:
         super().__init__()
         check('bias_init', bias_init)
@@ -90,18 +94,18 @@ class GateBias(chainer.Initializer):
         bias_init = 0 if bias_init is None else bias_init
         forget_bias_init = bias_init if forget_bias_init is None else forget_bias_init
         self._gates = [
-            initializer(init) for init in (bias_init, bias_init, forget_bias_init, bias_init)
+            initializer(forget_bias_init if gate == 'f' else bias_init) for gate in gates
         ]
 
     def __call__(self, array: Any) -> None:
-        _check_gates(array, 1)
+        _check_gates(array, 1, len(self._gates))
         for g, init in enumerate(self._gates):
-            init(array[g::4])
+            init(array[g :: len(self._gates)])
 
 
-def _check_gates(array: Any, ndim: int) -> None:
-    if array.ndim < ndim or array.shape[0] % 4:
+def _check_gates(array: Any, ndim: int, gates: int = 4) -> None:
+    if array.ndim < ndim or array.shape[0] % gates:
         raise ValueError(
-            f'expected an array of {ndim} axes, the first that of four gates (4H), '
+            f'expected an array of {ndim} axes, the first that of {gates} gates ({gates}H), '
             f'got {array.shape}'
         )

@@ -35,6 +35,8 @@ def _links() -> dict[str, list[type]]:
 _REPLACEMENTS: dict[str, list[Any]] = {
     **_links(),
     'chainer.functions.rnn.lstm': [functions.lstm],
+    'chainer.functions.rnn.slstm': [functions.slstm],
+    'chainer.functions.rnn.tree_lstm': [functions.tree_lstm],
     'chainer.functions.rnn.n_step_lstm': [functions.n_step_lstm, functions.n_step_bilstm],
 }
 

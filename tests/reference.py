@@ -168,3 +168,52 @@ def _pre(h_prev, x, W, b, U):
 
 def _wide(*arrays):
     return [numpy.asarray(x).astype(numpy.float64) for x in arrays]
+
+
+def tree_node(cs, aio, fs):
+    """c, h of a node of a tree: cs and fs of the children (H,), aio (3H,), before activation."""
+    a, i, o = numpy.split(aio, 3)
+    c = sigmoid(i) * numpy.tanh(a) + sum(sigmoid(f) * c for f, c in zip(fs, cs))
+    return c, sigmoid(o) * numpy.tanh(c)
+
+
+def child_sum_trees(children, x, W, b, U_aio, U_f):
+    """c, h (N, H) of all nodes of trees by recursion, child-sum."""
+
+    def node(n, c, h):
+        width = len(U_aio)
+        pre = W @ x[n] + b
+        hs = [h[k] for k in children[n]]
+        aio = pre[:width] + U_aio @ sum(hs, numpy.zeros(len(U_f)))
+        return tree_node([c[k] for k in children[n]], aio, [pre[width:] + U_f @ y for y in hs])
+
+    return _trees(children, node)
+
+
+def n_ary_trees(children, x, W, b, *Us):
+    """The same, N-ary; a child that is missing is None."""
+
+    def node(n, c, h):
+        units = Us[0].shape[1]
+        kids = [*children[n], *[None] * (len(Us) - len(children[n]))] if children[n] else []
+        pre = W @ x[n] + b + sum(U @ h[k] for U, k in zip(Us, kids) if k is not None)
+        fs = numpy.split(pre[3 * units :], len(Us))
+        known = [(c[k], f) for k, f in zip(kids, fs) if k is not None]
+        return tree_node([c for c, _ in known], pre[: 3 * units], [f for _, f in known])
+
+    return _trees(children, node)
+
+
+def _trees(children, node):
+    c, h = {}, {}
+
+    def visit(n):
+        if n not in c:
+            for k in children[n]:
+                if k is not None:
+                    visit(k)
+            c[n], h[n] = node(n, c, h)
+
+    for n in range(len(children)):
+        visit(n)
+    return [numpy.stack([state[n] for n in range(len(children))]) for state in (c, h)]

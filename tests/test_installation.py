@@ -33,7 +33,14 @@ LINKS = {
     'NStepLSTM': 'n_step_lstm',
     'NStepBiLSTM': 'n_step_lstm',
 }
-FUNCTIONS = {'lstm': 'lstm', 'n_step_lstm': 'n_step_lstm', 'n_step_bilstm': 'n_step_lstm'}
+TREES = {'ChildSumTreeLSTM': 'tree_lstm', 'NaryTreeLSTM': 'tree_lstm'}  # not called with x alone
+FUNCTIONS = {
+    'lstm': 'lstm',
+    'n_step_lstm': 'n_step_lstm',
+    'n_step_bilstm': 'n_step_lstm',
+    'slstm': 'slstm',
+    'tree_lstm': 'tree_lstm',
+}
 ARGUMENTS = {
     name: (2, INPUT, UNITS, 0.0) if name.startswith('NStep') else (INPUT, UNITS) for name in LINKS
 }
@@ -49,7 +56,7 @@ def installed():
 def names():
     """Everything that Chainer has under the names of the family, wherever a user may look."""
     found = {}
-    for kind, table in (('links', LINKS), ('functions', FUNCTIONS)):
+    for kind, table in (('links', LINKS | TREES), ('functions', FUNCTIONS)):
         for name, module in table.items():
             path = f'chainer.{kind}.rnn.{module}'
             found[f'{kind}.{name}'] = [

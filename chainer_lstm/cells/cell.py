@@ -145,6 +145,7 @@ class Cell(_Frozen):
         input_norm: how x Wᵀ is normalized, before b is added; None if it is not.
         vectors: the names of weights (H,) that ``forward`` and ``backward`` get as arguments of
             these names, and the numbers that links begin with.
+        forget: the gate whose bias links begin with ``chainer.config.lstm_forget_bias``, or None.
 
     Raises:
         TypeError: ``outputs`` is not an integer.
@@ -161,6 +162,7 @@ class Cell(_Frozen):
     reads: ClassVar[Names] = ()
     needs: ClassVar[Names] = ()
     noise: ClassVar[Names] = ()
+    forget: ClassVar[Optional[str]] = None
     sequence_noise: ClassVar[Names] = ()
     input_norm: ClassVar[Optional[Norm]] = None
     vectors: ClassVar[Mapping[str, float]] = types.MappingProxyType({})

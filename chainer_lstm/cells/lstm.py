@@ -16,6 +16,7 @@ class LSTM(Cell):
     products = (Product('U', 'h', gates),)
     reads = ('c',)
     needs = ('c',)
+    forget = 'f'
 
     def forward(self, xp: Any, gates: Any, before: Any, **more: Array) -> tuple[Any, Any]:
         """Compute one time step."""

@@ -73,6 +73,7 @@ class LSTMVariant(Cell):
     name = 'lstm_variant'
     gates = ('a', 'i', 'f', 'o')
     needs = ()
+    forget = 'f'
 
     def __post_init__(self) -> None:
         self._check()

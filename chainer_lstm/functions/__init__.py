@@ -14,6 +14,7 @@ from chainer_lstm.functions.lstm import lstm, lstm_step, peephole_lstm_step
 from chainer_lstm.functions.n_step_lstm import n_step_bilstm, n_step_lstm
 from chainer_lstm.functions.sequence import lstm_sequence, sequence
 from chainer_lstm.functions.step import step
+from chainer_lstm.functions.tree_lstm import slstm, tree_lstm
 
 __all__ = [
     'linear',
@@ -24,8 +25,10 @@ __all__ = [
     'n_step_lstm',
     'peephole_lstm_step',
     'sequence',
+    'slstm',
     'softmax_cross_entropy',
     'step',
+    'tree_lstm',
 ]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 import chainer
 import numpy
+from chainer.backends import cuda
 from chainer.utils import type_check
 
 
@@ -129,9 +130,10 @@ def states(
     shapes: Sequence[tuple[int, ...]],
     layers: tuple[int, ...],
     least: int,
+    most: Optional[int],
     widths: Sequence[int],
 ) -> None:
-    """Expect shapes (*layers, B, width) of states, with B at least so large.
+    """Expect shapes (*layers, B, width) of states, with B in this range; None for no bound.
 
     Raises:
         ValueError: one is another.
@@ -141,9 +143,11 @@ def states(
             len(shape) != len(layers) + 2
             or shape[:-2] != layers
             or shape[-2] < least
+            or (most is not None and shape[-2] > most)
             or shape[-1] != width
         ):
-            expected = ', '.join(map(str, (*layers, f'at least {least}', width)))
+            rows = f'at least {least}' if most is None else f'{least} or {most}'
+            expected = ', '.join(map(str, (*layers, rows, width)))
             raise ValueError(f'expected {name} of shape ({expected}), got {shape}')
     if any(shape[:-1] != shapes[0][:-1] for shape in shapes):
         got = ' and '.join(map(str, shapes))
@@ -183,3 +187,26 @@ def conversion(name: str, got: numpy.dtype, wanted: numpy.dtype) -> str:
 
 def _evaluated(dtype: Any) -> numpy.dtype:
     return dtype.eval() if isinstance(dtype, type_check.Expr) else dtype
+
+
+def flags(name: str, values: Any, shape: tuple[int, ...]) -> numpy.ndarray:
+    """Return booleans of a shape, of 0 and 1; they may have another axis, of size 1, at the end.
+
+    Raises:
+        TypeError, ValueError: they are others.
+    """
+    values = on_cpu(values)
+    if values.dtype.kind not in 'biuf':
+        raise TypeError(f'expected {name} to be booleans or numbers, got {values.dtype}')
+    if values.shape not in (shape, (*shape, 1)):
+        raise ValueError(f'expected {name} of shape {shape} or {(*shape, 1)}, got {values.shape}')
+    wrong = values[(values != 0) & (values != 1)]
+    if wrong.size:
+        raise ValueError(f'expected {name} to be of 0 and 1, got {wrong[0]}')
+    return values.reshape(shape) == 1
+
+
+def on_cpu(values: Any) -> numpy.ndarray:
+    """Return an array or a variable as an array of NumPy."""
+    values = chainer.as_array(values)
+    return numpy.asarray(cuda.to_cpu(values) if isinstance(values, cuda.ndarray) else values)

@@ -137,6 +137,7 @@ def run(
     xs: Sequence[Input],
     directions: int,
     cell: Cell = cells.lstm,
+    return_cells: bool = False,
 ) -> Result:
     """Run stacked layers over arrays of rows that are packed in any way, as one node.
 
@@ -144,13 +145,14 @@ def run(
         packing: how the rows are packed.
         dropout_ratio, hx, cx, ws, bs, xs: as in ``n_step_lstm``.
         directions: 1 or 2.
-        cell: an LSTM, projected or not.
+        cell: an LSTM with the weights of Chainer's, projected or not.
+        return_cells: whether c of all steps is an output too.
 
     Returns:
-        hy, cy, and the outputs of xs.
+        hy, cy, and the outputs of xs, then c of xs.
     """
     dropout = checks.dropout(dropout_ratio, len(ws) // directions)
-    plan = Plan(cell, packing, n_step_weights_of(cell), directions, dropout)
+    plan = Plan(cell, packing, n_step_weights_of(cell), directions, dropout, cells=return_cells)
     weights = [w for group in zip(ws, bs) for w in (*group[0], *group[1])]
     new, ys = apply(plan, (cx, hx), xs, weights)
     return new.h, new.c, ys

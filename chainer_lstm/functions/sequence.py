@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Union
 
 import chainer
+import numpy
 
 from chainer_lstm import cells
 from chainer_lstm.cells import Cell
@@ -14,7 +15,7 @@ from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence_node import Plan, SequenceNode, state_names
 from chainer_lstm.functions.step import check_cell, is_static
 from chainer_lstm.functions.weights import shapes_of, weights_of
-from chainer_lstm.kernels.packing import packing_of_steps
+from chainer_lstm.kernels.packing import Packing, packing_of_rows, packing_of_steps
 
 
 def apply(
@@ -54,7 +55,7 @@ def apply(
     units = of_units[-1] if of_units else 0
     names, widths = state_names(cell), [cell.width(name, units) for name in cell.states]
     # in Chainer's order, h first
-    checks.states(names[::-1], of_states[::-1], outer, plan.packing.least, widths[::-1])
+    checks.states(names[::-1], of_states[::-1], outer, *plan.packing.rows_of_states, widths[::-1])
     check_weights(plan, shapes, arrays[count].shape[-1], units)
     node = SequenceNode(plan, len(xs))
     outputs = node.composed(inputs) if is_static(plan.cell) else node.apply(tuple(inputs))
@@ -89,7 +90,9 @@ def sequence(
     *,
     bidirectional: bool = False,
     dropout: float = 0.0,
-) -> tuple[Any, Any]:
+    return_cells: bool = False,
+    resets: Any = None,
+) -> tuple:
     """Stacked layers of any cell over whole sequences, as one node.
 
     Args:
@@ -102,13 +105,18 @@ def sequence(
             see ``cell.shapes``.  Later layers take D * H inputs.
         bidirectional: D = 2 instead of 1.
         dropout: ratio, on the inputs of every layer but the first.
+        return_cells: whether c of all steps is returned too.
+        resets: (T, B), or T steps (B_t,), 0 and 1 or booleans: 1 where the state is reset before a
+            step.  Then B states may be followed by another one, the state to begin anew with;
+            without it that is 0.
 
     Returns:
         The last ``cell.State``, as the states, and the outputs as xs, (T, B, D * H) or a tuple of
-        (B_t, D * H).  Rows that a step does not have keep their state.
+        (B_t, D * H), then c as these.  Rows that a step does not have keep their state.
 
     Raises:
-        ValueError: shapes do not fit, batches grow in time, or dropout is out of range.
+        ValueError: shapes do not fit, batches grow in time, dropout is out of range, or a cell has
+            no c to return.
         chainer.utils.type_check.InvalidType: dtypes do not fit.
         TypeError: no cell, no arrays, no lists of arrays, no number for dropout, or ChainerX
             arrays.
@@ -117,7 +125,10 @@ def sequence(
     if len(checks.sequence('states', states, 'arrays')) != len(cell.states):
         raise ValueError(f'expected states {", ".join(cell.states)}, got {len(states)} arrays')
     states = [checks.variable(name, s) for name, s in zip(state_names(cell), states)]
-    return _run(cell, states, xs, weights, 2 if bidirectional else 1, dropout)
+    if return_cells and 'c' not in cell.states:
+        raise ValueError(f'expected return_cells of a cell with c, got it for {cell.name}')
+    directions = 2 if bidirectional else 1
+    return _run(cell, states, xs, weights, directions, dropout, return_cells, resets)
 
 
 def _run(
@@ -127,7 +138,9 @@ def _run(
     weights: Sequence[Sequence[Input]],
     directions: int,
     dropout: float,
-) -> tuple[Any, Any]:
+    return_cells: bool = False,
+    resets: Any = None,
+) -> tuple:
     dense = not isinstance(xs, (list, tuple))
     if dense:
         xs = checks.variable('xs', xs)
@@ -140,9 +153,28 @@ def _run(
         given = xs
     _check_layers(cell, directions, weights)
     packing = packing_of_steps(sizes, _batch(states[0], sizes))
-    plan = Plan(cell, packing, weights_of(cell), directions, dropout)
+    if resets is not None:
+        packing = _with_resets(packing, sizes, resets)
+    plan = Plan(cell, packing, weights_of(cell), directions, dropout, cells=return_cells)
     new, ys = apply(plan, states, given, [w for group in weights for w in group])
-    return new, ys[0] if dense else ys
+    if dense:
+        return new, *ys
+    return (new, ys[: len(sizes)], ys[len(sizes) :]) if return_cells else (new, ys)
+
+
+def _with_resets(packing: Packing, sizes: Sequence[int], resets: Any) -> Packing:
+    """Return a packing of the same rows, with resets of steps."""
+    if len(resets) != len(sizes):
+        raise ValueError(f'expected resets of {len(sizes)} steps, got {len(resets)}')
+    batch = sizes[0] if sizes else 0
+    anew = numpy.zeros((batch, len(sizes)), bool)
+    for t, (n, of_step) in enumerate(zip(sizes, resets)):
+        anew[:n, t] = checks.flags(f'resets[{t}]', of_step, (n,))
+    if not anew.any():
+        return packing
+    lengths = (numpy.array(sizes) > numpy.arange(batch)[:, None]).sum(axis=1)
+    places = numpy.cumsum([0, *sizes[:-1]]) + numpy.arange(batch)[:, None]
+    return packing_of_rows(lengths, places, anew)
 
 
 def _batch(state: Any, sizes: Sequence[int]) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Optional
 
 import chainer
-import chainer.functions as F
 from chainer.utils import type_check
 
 from chainer_lstm import kernels

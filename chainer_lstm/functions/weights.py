@@ -10,7 +10,7 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import layout
 from chainer_lstm.kernels.engines.engine import Engine, Layer
-from chainer_lstm.kernels.sequence import weight_gradients
+from chainer_lstm.kernels.sequence import rows_of_product, weight_gradients
 
 Shape = tuple[int, ...]
 
@@ -56,17 +56,20 @@ class WeightForm:
 class NStepWeights(WeightForm):
     """Chainer's eight matrices and eight biases of an LSTM: 0-3 for the input, 4-7 for h, each in
     the order of ``layout.N_STEP``; the matrix of a projection is the ninth.
+
+    Attributes:
+        matrices: their number.
     """
 
     stacked = True
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell)
-        self._matrices = 8 if cell.projection is None else 9
-        self.count = self._matrices + 8
+        self.matrices = 8 if cell.projection is None else 9
+        self.count = self.matrices + 8
 
     def name(self, group: int, index: int) -> str:
-        last = self._matrices
+        last = self.matrices
         return f'ws[{group}][{index}]' if index < last else f'bs[{group}][{index - last}]'
 
     def shapes(self, inputs: int, units: int) -> Sequence[Shape]:
@@ -77,7 +80,7 @@ class NStepWeights(WeightForm):
     def pack(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
         W, U, b_x, b_h = [
             layout.convert(xp, group[k : k + 4], layout.N_STEP, layout.INTERLEAVED)
-            for k in (0, 4, self._matrices, self._matrices + 4)
+            for k in (0, 4, self.matrices, self.matrices + 4)
         ]
         # the product gives a variable b_h a gradient of its own, as in ``gradients``
         found = {'W': W, 'b': b_x + b_h * 1, 'U': U}
@@ -93,7 +96,7 @@ class NStepWeights(WeightForm):
         order = layout.PLANAR if few else layout.INTERLEAVED
         rows = layout.convert(xp, gpre.T, layout.INTERLEAVED, order)
         found: list[Array] = []
-        for x in (layer.x, layer.rows.all_previous(xp, layer.states[-1])):
+        for x in (layer.x, rows_of_product(xp, layer, 'U')):
             parts = layout.convert(xp, engine.matmul(rows, x), order, layout.N_STEP)
             found += [xp.ascontiguousarray(part) for part in parts]  # ChainerMN sends their memory
         if gh is not None:
@@ -130,6 +133,6 @@ def weights_of(cell: Cell) -> WeightForm:
 
 
 @functools.lru_cache(maxsize=256)
-def n_step_weights_of(cell: Cell) -> WeightForm:
+def n_step_weights_of(cell: Cell) -> NStepWeights:
     """Return the form of the weights of NStep links and functions, of an LSTM, projected or not."""
     return NStepWeights(cell)

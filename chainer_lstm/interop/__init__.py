@@ -1,8 +1,10 @@
-"""Weights to and from torch, Keras, the tutorials' separate matrices, ONNX and npz files."""
+"""Weights from the files and objects of many frameworks; to and from torch, Keras and the separate
+matrices of tutorials; to ONNX.
+"""
 
 from chainer_lstm.interop.gates import from_gates, to_gates
 from chainer_lstm.interop.keras_weights import from_keras, to_keras
-from chainer_lstm.interop.npz_file import load
+from chainer_lstm.interop.loading import load
 from chainer_lstm.interop.onnx_file import export_onnx
 from chainer_lstm.interop.torch_module import from_torch, state_from_torch, state_to_torch, to_torch
 from chainer_lstm.interop.weights import convert

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import BinaryIO, Union
+from typing import Any, BinaryIO, Union
 
 import chainer
 from chainer import serializers
@@ -12,14 +11,13 @@ from chainer import serializers
 from chainer_lstm.compat import npz
 from chainer_lstm.interop import weights
 
-_MOST_KEYS = 5  # that an error lists
 _CONVERT = 'load the file into a link of its kind and give that to chainer_lstm.interop.convert'
 
 
 def load(
     file: Union[str, os.PathLike[str], BinaryIO],
     link: chainer.Link,
-    path: str = '',
+    path: Any = '',
     strict: bool = True,
 ) -> None:
     """Load the npz file of a link, and refuse a file of another kind of link or of more layers.
@@ -69,10 +67,5 @@ def _check_used(arrays: npz.Arrays, link: chainer.Link, path: str) -> None:
     advice = 'set persistent_state of the link to read its state' if only_state else _CONVERT
     raise KeyError(
         f'file: expected only the arrays of a {type(link).__name__}, '
-        f'got also {_listed(unused)}: {advice}, or give strict=False to ignore them'
+        f'got also {weights.listed(unused)}: {advice}, or give strict=False to ignore them'
     )
-
-
-def _listed(keys: Sequence[str]) -> str:
-    more = f' and {len(keys) - _MOST_KEYS} more' if len(keys) > _MOST_KEYS else ''
-    return ', '.join(keys[:_MOST_KEYS]) + more

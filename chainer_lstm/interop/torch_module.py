@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import chainer
 import numpy
 
-from chainer_lstm.interop import weights
+from chainer_lstm.interop import loading, weights
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import SequenceLSTM
 from chainer_lstm.links.state import KeepsState
@@ -77,36 +77,7 @@ def from_torch(module: torch.nn.LSTM, into: weights.Into) -> chainer.Link:
 
     if not isinstance(module, torch.nn.LSTM):
         raise TypeError(f'expected a torch.nn.LSTM, got {type(module).__name__}')
-    if module.proj_size:
-        raise ValueError(f'proj_size: expected 0, got {module.proj_size}')
-    state, units = module.state_dict(), module.hidden_size
-    directions = 2 if module.bidirectional else 1
-    layers = []
-    for k, end in enumerate(_ends(module.num_layers, directions)):
-        width = module.input_size if k < directions else directions * units
-        shapes = ((4 * units, width), (4 * units, units), (4 * units,), (4 * units,))
-        layers.append(
-            weights.Layer(
-                *(
-                    layout.convert(
-                        numpy, _array(state, name + end, shape), layout.TORCH, layout.INTERLEAVED
-                    )
-                    for name, shape in zip(_NAMES[: 4 if module.bias else 2], shapes)
-                ),
-                *(
-                    []
-                    if module.bias
-                    else [numpy.zeros(4 * units, _array(state, _NAMES[0] + end, shapes[0]).dtype)]
-                ),
-            )
-        )
-    link = weights.write(weights.Weights(layers, directions, module.dropout), into)
-    if isinstance(into, type) and isinstance(link, SequenceLSTM):
-        link.batch_first, link.return_sequences = (
-            module.batch_first,
-            True,
-        )  # as torch's: all outputs
-    return link
+    return loading.load(module, into, strict=False)
 
 
 def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Tensor]]:
@@ -167,12 +138,3 @@ _NAMES = ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')
 
 def _ends(layers: int, directions: int) -> list[str]:
     return [f'_l{k}{reverse}' for k in range(layers) for reverse in ('', '_reverse')[:directions]]
-
-
-def _array(state: dict[str, torch.Tensor], key: str, shape: tuple[int, ...]) -> numpy.ndarray:
-    try:
-        return weights.checked(key, state[key], shape)
-    except TypeError:  # bfloat16
-        raise TypeError(
-            f'{key}: expected float16, float32 or float64, got {state[key].dtype}'
-        ) from None

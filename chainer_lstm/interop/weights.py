@@ -20,6 +20,8 @@ from chainer_lstm.links import loading
 
 Into = Union[type, chainer.Link]
 
+_MOST_NAMES = 5  # that an error lists
+
 # of a link's own arrays, those that are no weights of the layers
 _STATE = {'c', 'h', 'c0', 'h0'}
 
@@ -169,7 +171,12 @@ def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> numpy.nd
         ValueError: another shape.
     """
     if hasattr(value, 'detach'):  # torch's, without importing it
-        value = value.detach().cpu().numpy()
+        try:
+            value = value.detach().cpu().numpy()
+        except TypeError:  # bfloat16
+            raise TypeError(
+                f'{name}: expected float16, float32 or float64, got {value.dtype}'
+            ) from None
     value = chainer.as_array(value)
     array = numpy.asarray(cuda.to_cpu(value) if isinstance(value, cuda.ndarray) else value)
     if array.dtype.kind != 'f':
@@ -181,6 +188,12 @@ def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> numpy.nd
             f'got {array.shape}'
         )
     return array
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first of the names, and how many more there are, for an error."""
+    more = f' and {len(names) - _MOST_NAMES} more' if len(names) > _MOST_NAMES else ''
+    return ', '.join(names[:_MOST_NAMES]) + more
 
 
 def arrays_of(link: chainer.Link) -> dict[str, numpy.ndarray]:

@@ -19,9 +19,16 @@ PLANAR = 'planar'  # a, i, f, o
 # i, f, a, o: torch, and Keras, which writes c for a and lays its matrices transposed
 TORCH = 'torch'
 ONNX = 'onnx'  # i, o, f, a: ONNX, which writes c for a
+TENSORFLOW = 'tensorflow'  # i, a, f, o: cells of TensorFlow 1, which write j for a
 
 # where a, i, f, o are
-_PLACES = {N_STEP: (2, 0, 1, 3), PLANAR: (0, 1, 2, 3), TORCH: (2, 0, 1, 3), ONNX: (3, 0, 2, 1)}
+_PLACES = {
+    N_STEP: (2, 0, 1, 3),
+    PLANAR: (0, 1, 2, 3),
+    TORCH: (2, 0, 1, 3),
+    ONNX: (3, 0, 2, 1),
+    TENSORFLOW: (1, 0, 2, 3),
+}
 
 
 def split(x: Gates, order: str) -> list[Any]:

@@ -165,6 +165,7 @@ class Packing:
             None for outputs of 0.
         resets: whether the state is reset somewhere; then states may have a row more than there are
             sequences, the one to begin anew with; otherwise that is 0.
+        rows_of_states: how many rows states may have, at least and at most; None for any number.
     """
 
     def __init__(
@@ -184,8 +185,11 @@ class Packing:
         self.repeated = repeated
         self._ends = ends
         self.resets = ends is not None and any(restarts.any() for restarts in ends.restarts)
-        # of a state
-        self.least = len(ends.last[0]) if self.resets and ends else sizes[0] if sizes else 0
+        least, most = sizes[0] if sizes else 0, None
+        if ends is not None and self.resets:
+            least = len(ends.last[0])
+            most = least + 1
+        self.rows_of_states: tuple[int, Optional[int]] = least, most
 
     def pack(self, xp: Any, x: Array) -> Array:
         """(N, I) -> (P, I)."""
@@ -239,7 +243,7 @@ class Packing:
         if self._ends is None:
             return state
         groups, given, units = state.shape
-        if self.resets and given == self.least:
+        if self.resets and given == self.rows_of_states[0]:
             zeros = xp.zeros((groups, 1, units), state.dtype)
             state = xp.concatenate((state, zeros), axis=1)
         return self._states(xp, state, self._ends.first, directions)
@@ -252,9 +256,9 @@ class Packing:
         for k, part in enumerate(gradient):
             # of the rows that are written more than once the sum is written after them
             found[k, xp.asarray(self._ends.first[k % directions])] = part
-            if self.resets and given > self.least:
+            if self.resets:
                 restarts = xp.asarray(self._ends.restarts[k % directions])
-                found[k, self.least] = part[restarts].sum(axis=0)
+                found[k, self.rows_of_states[0]] = part[restarts].sum(axis=0)
         return found[:, :given]
 
     def end(self, xp: Any, state: Array, directions: int) -> Array:
@@ -343,7 +347,7 @@ def packing_of_padded(
 
     Args:
         valid: (B, T) booleans, whether a step is not masked; T > 0.
-        places: (B, T), the caller's row of each step; only those of valid ones, or all.
+        places: (B, T), the caller's row of each step; negative where there is none, not valid.
         resets: (B, T) booleans, whether the state is reset before a step.
         repeats: whether outputs of masked steps repeat those before them, instead of being 0.
     """
@@ -362,9 +366,23 @@ def packing_of_padded(
     # in buffers of states: forward begins with the initial ones, reverse ends with them
     before = numpy.where(seen == 0, rank, pieces + packed)
     after = numpy.where(seen == counts[piece], starts[-1] + rank, starts[seen] + rank)
-    repeated = (before[~valid], after[~valid]) if repeats else None
+    masked = ~valid & (places >= 0)
+    repeated = (before[masked], after[masked]) if repeats else None
     ends = _sorted(order) if resets is None else _pieces(order, piece, resets[:, 0])
-    return Packing(sizes, pieces, rows, places[~valid], repeated, ends)
+    return Packing(sizes, pieces, rows, places[masked], repeated, ends)
+
+
+def packing_of_rows(
+    lengths: Sequence[int], places: numpy.ndarray, resets: numpy.ndarray
+) -> Packing:
+    """Return the packing of sequences with resets, of which all rows are valid.
+
+    Args:
+        lengths: (B,), the number of steps of each.
+        places, resets: as of ``packing_of_padded``; what lies beyond a length is not read.
+    """
+    valid = numpy.arange(places.shape[1]) < numpy.asarray(lengths)[:, None]
+    return packing_of_padded(valid, numpy.where(valid, places, -1), resets & valid)
 
 
 def _sorted(order: numpy.ndarray) -> Optional[Ends]:

@@ -156,12 +156,8 @@ def weight_gradients(
     """Return the gradient with respect to each weight, of ``gpre`` of all rows; of a projected cell
     also of ``Gradients.h``.
     """
-    cell, rows, xp = layer.cell, layer.rows, e.xp
-    noise = {
-        name: rows.of_all_steps(xp, x) if name in cell.sequence_noise else x
-        for name, x in layer.noise.items()
-    }
-    before, new = _multiplied(xp, layer)
+    cell, noise = layer.cell, _noise_of_rows(e.xp, layer)
+    before, new = _multiplied(e.xp, layer)
     found: dict[str, Array] = {}
     for stage in cell.stages:
         of_states = products.rows_of(stage, before, new, noise)
@@ -171,6 +167,21 @@ def weight_gradients(
             found[name] = gradient(e, of_rows)
         before = new
     return found
+
+
+def rows_of_product(xp: Any, layer: Layer, weight: str) -> Array:
+    """Return the rows (P, H) of all steps that a product of the first stage multiplies."""
+    (product,) = (p for p in layer.cell.stages[0].products if p.weight == weight)
+    value = layer.rows.all_previous(xp, getattr(layer.states, product.state))
+    return products.masked(product, value, _noise_of_rows(xp, layer))
+
+
+def _noise_of_rows(xp: Any, layer: Layer) -> dict[str, Array]:
+    same = layer.cell.sequence_noise
+    return {
+        name: layer.rows.of_all_steps(xp, x) if name in same else x
+        for name, x in layer.noise.items()
+    }
 
 
 def _multiplied(xp: Any, layer: Layer) -> tuple[Any, Any]:

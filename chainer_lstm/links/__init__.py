@@ -6,15 +6,20 @@ from typing import Any
 
 import chainer.links as _chainer_links
 
+from chainer_lstm.links.conv_lstm import ConvLSTM2D
 from chainer_lstm.links.lstm import LSTM, StatelessLSTM
 from chainer_lstm.links.n_step_lstm import NStepBiLSTM, NStepLSTM
 from chainer_lstm.links.peephole import StatefulPeepholeLSTM
 from chainer_lstm.links.sequence_lstm import SequenceLSTM
+from chainer_lstm.links.trees import ChildSumTreeLSTM, NaryTreeLSTM
 
 __all__ = [
     'LSTM',
+    'ChildSumTreeLSTM',
+    'ConvLSTM2D',
     'NStepBiLSTM',
     'NStepLSTM',
+    'NaryTreeLSTM',
     'SequenceLSTM',
     'StatefulPeepholeLSTM',
     'StatelessLSTM',

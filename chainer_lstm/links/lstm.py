@@ -11,6 +11,7 @@ from chainer.links.rnn.lstm import LSTMBase
 
 from chainer_lstm import cells, functions
 from chainer_lstm import initializers as ours
+from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import initialize_linear, initializer
 from chainer_lstm.functions.checks import size
 from chainer_lstm.functions.lstm import State
@@ -29,7 +30,7 @@ class LSTMWeights(LSTMBase):
         weight_keys: where the weights of the cell are in files, by name.
     """
 
-    cell = cells.lstm
+    cell: Cell = cells.lstm
     weight_keys = {'W': 'upward/W', 'b': 'upward/b', 'U': 'lateral/W'}
 
     def __init__(
@@ -68,7 +69,7 @@ class LSTMWeights(LSTMBase):
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
-        return parameters.sized_for(x, self, parameters.weight_of(self.upward), self._initialize)
+        return parameters.sized_for(x, self, self._initialize, parameters.weight_of(self.upward))
 
     def _initialize(self, in_size: int) -> None:
         initialize_linear(self.upward, in_size)
@@ -185,9 +186,11 @@ class LSTM(LSTMWeights, Stateful, L.LSTM):
     Args:
         in_size, out_size, lateral_init, upward_init, bias_init, forget_bias_init:
             as in ``StatelessLSTM``.
+        learn_initial_state: the state to begin with is a parameter.
 
     Attributes:
         upward, lateral: as in ``StatelessLSTM``.
+        c0, h0: (H,), 0 at first; only with ``learn_initial_state``.
         c, h: the state, (B, H) variables, or None after ``reset_state``.
         persistent_state: False, as in Chainer, where the state is no part of
             what is serialized.  Set it to True, and ``c`` and ``h`` are
@@ -198,3 +201,18 @@ class LSTM(LSTMWeights, Stateful, L.LSTM):
         TypeError: a size is not an integer, an initializer not callable.
         ValueError: a size is not positive.
     """
+
+    def __init__(
+        self,
+        in_size: Optional[int],
+        out_size: Optional[int] = None,
+        lateral_init: Any = None,
+        upward_init: Any = None,
+        bias_init: Any = None,
+        forget_bias_init: Any = None,
+        *,
+        learn_initial_state: bool = False,
+    ) -> None:
+        inits = lateral_init, upward_init, bias_init, forget_bias_init
+        super().__init__(in_size, out_size, *inits)
+        self._learn(learn_initial_state)

@@ -21,14 +21,19 @@ from chainer_lstm.functions.composed import Rearranging
 from chainer_lstm.functions.n_step_lstm import run
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.weights import n_step_weights_of
-from chainer_lstm.kernels.packing import Packing, packing_of_sequences, packing_of_steps
+from chainer_lstm.kernels.packing import (
+    Packing,
+    packing_of_rows,
+    packing_of_sequences,
+    packing_of_steps,
+)
 from chainer_lstm.links.loading import CheckedLoading
-from chainer_lstm.links.parameters import reinitialize
+from chainer_lstm.links.options import cell_of
+from chainer_lstm.links.parameters import reinitialize, sized_for
 from chainer_lstm.links.state import zeros
 
 Result = tuple[chainer.Variable, chainer.Variable, list[chainer.Variable]]
 _FORGET = 1  # w1, b1: the input matrix and bias of f
-_MATRICES = 9  # of a projected layer: w8 is the projection
 
 
 class _NStep(CheckedLoading, NStepLSTMBase):
@@ -47,87 +52,132 @@ class _NStep(CheckedLoading, NStepLSTMBase):
     def __init__(
         self,
         n_layers: int,
-        in_size: int,
+        in_size: Optional[int],
         out_size: int,
         dropout: float,
         *,
         initialW: Any = None,
         initial_bias: Any = None,
         forget_bias_init: Any = None,
+        lateral_init: Any = None,
+        upward_init: Any = None,
+        bias_init: Any = None,
         proj_size: Optional[int] = None,
+        cell_clip: Optional[float] = None,
+        zoneout: tuple[float, float] = (0.0, 0.0),
+        recurrent_dropout: float = 0.0,
+        return_cells: bool = False,
+        learn_initial_state: bool = False,
         **kwargs: Any,
     ) -> None:
-        n_layers, in_size, out_size = (
-            checks.size(name, value)
-            for name, value in (
-                ('n_layers', n_layers),
-                ('in_size', in_size),
-                ('out_size', out_size),
-            )
+        n_layers = checks.size('n_layers', n_layers)
+        in_size = checks.size('in_size', in_size, optional=True)
+        out_size = checks.size('out_size', out_size)
+        self.cell = cell_of(
+            cells.lstm,
+            proj_size,
+            cell_clip=cell_clip,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
         )
-        proj_size = checks.size('proj_size', proj_size, optional=True)
         checks.dropout(dropout, n_layers)
-        for name, value in (
-            ('initialW', initialW),
-            ('initial_bias', initial_bias),
-            ('forget_bias_init', forget_bias_init),
-        ):
+        inits = {
+            'initialW': initialW,
+            'initial_bias': initial_bias,
+            'forget_bias_init': forget_bias_init,
+            'lateral_init': lateral_init,
+            'upward_init': upward_init,
+            'bias_init': bias_init,
+        }
+        for name, value in inits.items():
             ours.check(name, value)
+        if initial_bias is None:
+            initial_bias = bias_init
+        elif bias_init is not None:
+            raise ValueError('expected initial_bias or bias_init, got both')
         super().__init__(
             n_layers,
-            in_size,
+            in_size or 1,
             out_size,
             dropout,
             initialW=initialW,
             initial_bias=initial_bias,
             **kwargs,
         )
-        if proj_size is not None:
-            self.cell = cells.LSTM(outputs=proj_size)
-            self._project(in_size, initialW)
+        self.return_cells = return_cells
+        self._init_matrices(in_size, initialW, upward_init, lateral_init)
         if forget_bias_init is not None:
             for b in self.bs:
                 reinitialize(b[_FORGET], initializer(forget_bias_init))
+        if learn_initial_state:
+            with self.init_scope():
+                for name in self.cell.states:
+                    shape = len(self.ws), self._width(name)
+                    setattr(self, f'{name}0', chainer.Parameter(0, shape))
 
-    def _project(self, in_size: int, initialW: Any) -> None:
-        """Replace the matrices by those of a projected cell."""
+    def _init_matrices(
+        self, in_size: Optional[int], initialW: Any, upward_init: Any, lateral_init: Any
+    ) -> None:
+        """Draw those anew whose initializers or shapes are not Chainer's."""
         form, outputs = n_step_weights_of(self.cell), self._width('h')
         for k, layer in enumerate(self):
+            layer.input_rows = self.out_size  # of matrices that wait, for ``loading.check``
             inputs = in_size if k < self.direction else self.direction * outputs
-            with layer.init_scope():
-                for j, shape in enumerate(form.shapes(inputs, self.out_size)[:_MATRICES]):
-                    setattr(layer, f'w{j}', chainer.Parameter(initializer(initialW), shape))
+            for j, shape in enumerate(form.shapes(inputs or 1, self.out_size)[: form.matrices]):
+                given = upward_init if j < 4 else lateral_init
+                waits = inputs is None and j < 4
+                if self.cell.projection is None and given is None and not waits:
+                    continue
+                init = initializer(initialW if given is None else given)
+                with layer.init_scope():
+                    setattr(layer, f'w{j}', chainer.Parameter(init, None if waits else shape))
         self._list_matrices()
 
     def _list_matrices(self) -> None:
-        self.ws = [[getattr(layer, f'w{j}') for j in range(_MATRICES)] for layer in self]
+        matrices = range(n_step_weights_of(self.cell).matrices)
+        self.ws = [[getattr(layer, f'w{j}') for j in matrices] for layer in self]
+
+    def _initialize(self, in_size: int) -> None:
+        for W in self._input_matrices():
+            W.initialize((self.out_size, in_size))
+
+    def _input_matrices(self) -> list[Any]:
+        """Return the matrices of the first layer's input, which may wait for its size."""
+        return [W for ws in self.ws[: self.direction] for W in ws[:4]]
 
     def copy(self, mode: str = 'share') -> Any:
         """As Chainer's."""
         link = super().copy(mode)
-        if self.cell.projection is not None:
-            link._list_matrices()
+        link._list_matrices()
         return link
 
     def _width(self, state: str) -> int:
         return self.cell.width(state, self.out_size)
 
     def forward(
-        self, hx: Optional[Input], cx: Optional[Input], xs: Sequence[Input], **kwargs: Any
-    ) -> Result:
+        self,
+        hx: Optional[Input],
+        cx: Optional[Input],
+        xs: Sequence[Input],
+        *,
+        resets: Optional[Sequence[Any]] = None,
+        **kwargs: Any,
+    ) -> Any:
         """Runs all layers over sequences of any lengths, in any order.
 
         Args:
-            hx, cx: (S, B, H), for both directions (2S, B, H), or None for zeros.
+            hx, cx: (S, B, H), for both directions (2S, B, H), or None for the learned state, or 0.
                 Rows after the first B are left out, as in Chainer, so that a
                 smaller last batch goes on from the state of a larger one.
             xs: B sequences, xs[k] (L_k, I); L_k may be 0.
+            resets: for each sequence (L_k,) of 0 and 1 or booleans: 1 for steps before which the
+                state becomes the learned one, or 0, as in ``SequenceLSTM``.
 
         Returns:
             hy, cy (S, B, H), for both directions (2S, B, H), and ys with
             ys[k] (L_k, H), for both directions (L_k, 2H).  A sequence of
             length 0 leaves its state.  With ``proj_size`` hx, hy and ys have P
-            in place of H.
+            in place of H.  With ``return_cells`` the last item are c of all steps, as ys.
 
         Raises:
             ValueError: xs is empty, a shape does not fit, or an argument is one that Chainer no
@@ -141,18 +191,23 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             )
             argument.assert_kwargs_empty(kwargs)
         xs = self._sequences(xs)
-        hx = self._state('hx', hx, xs, self._width('h'))
-        cx = self._state('cx', cx, xs, self._width('c'))
-        packing = packing_of_sequences(tuple([len(x) for x in xs]))
-        if type(self).rnn is not _NStep.rnn or 'rnn' in vars(self):
-            return self._run_hook(hx, cx, xs, packing)
-        hy, cy, ys = run(
-            packing, self.dropout, hx, cx, self.ws, self.bs, xs, self.direction, self.cell
+        packing = _packing([len(x) for x in xs], resets)
+        hx, cx = (
+            self._state(f'{name}x', name, value, xs, packing.resets)
+            for name, value in (('h', hx), ('c', cx))
         )
-        return hy, cy, list(ys)
+        with sized_for(xs[0], self, self._initialize, *self._input_matrices()):
+            if type(self).rnn is not _NStep.rnn or 'rnn' in vars(self):
+                return self._run_hook(hx, cx, xs, packing)
+            arguments = packing, self.dropout, hx, cx, self.ws, self.bs, xs
+            hy, cy, found = run(*arguments, self.direction, self.cell, self.return_cells)
+        ys, cs = list(found[: len(xs)]), list(found[len(xs) :])
+        return (hy, cy, ys, cs) if self.return_cells else (hy, cy, ys)
 
     def _run_hook(self, hx: Any, cx: Any, xs: list[chainer.Variable], packing: Packing) -> Result:
         """Call an ``rnn`` that is not this class's, on sorted, time-major sequences."""
+        if self.return_cells:
+            raise ValueError('expected no return_cells of a link with its own rnn, got it')
         xp = Rearranging(self.xp)
         x = packing.pack(xp, F.concat(xs, axis=0))
         cuts = numpy.cumsum(packing.sizes)[:-1]
@@ -191,11 +246,15 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             raise ValueError('expected at least one sequence in xs, got an empty list')
         found = [checks.variable(f'xs[{k}]', x) for k, x in enumerate(xs)]
         first = self.ws[0][0]
-        if first.ndim != 2 or first.shape[0] != self.out_size:
+        if first.array is None:
+            in_size = found[0].shape[-1] if found[0].ndim == 2 else 'inputs'
+        elif first.ndim == 2 and first.shape[0] == self.out_size:
+            in_size = first.shape[1]
+        else:
             raise ValueError(
                 f'expected ws[0][0] of shape ({self.out_size}, inputs), got {first.shape}'
             )
-        in_size, dtype = first.shape[1], self.bs[0][0].dtype
+        dtype = self.bs[0][0].dtype
         for k, x in enumerate(found):
             if x.ndim != 2 or x.shape[1] != in_size:
                 raise ValueError(f'expected xs[{k}] of shape (length, {in_size}), got {x.shape}')
@@ -206,22 +265,44 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         return found
 
     def _state(
-        self, name: str, value: Any, xs: list[chainer.Variable], width: int
+        self, name: str, state: str, value: Any, xs: list[chainer.Variable], resets: bool
     ) -> chainer.Variable:
-        """Return hx or cx with a row for each sequence."""
-        if value is None and width == self.out_size:
-            return self.init_hx(xs)
-        shape = (self.n_layers * self.direction, len(xs), width)
-        if value is None:
+        """Return hx or cx with a row for each sequence, with resets the learned one after them."""
+        shape = (self.n_layers * self.direction, len(xs), self._width(state))
+        learned = getattr(self, f'{state}0', None)
+        if value is not None:
+            value = checks.variable(name, value)
+            if value.ndim != 3 or value.shape[::2] != shape[::2] or value.shape[1] < len(xs):
+                raise ValueError(
+                    f'expected {name} of shape {shape}, got {value.shape}: '
+                    'give one row for each sequence; further rows are left out'
+                )
+            value = value[:, : len(xs)] if value.shape[1] > len(xs) else value
+        elif learned is not None:
+            value = F.broadcast_to(F.expand_dims(learned, 1), shape)
+        elif shape[2] == self.out_size:
+            value = self.init_hx(xs)
+        else:
             with chainer.using_device(self.device):
-                return chainer.Variable(self.xp.zeros(shape, xs[0].dtype))
-        value = checks.variable(name, value)
-        if value.ndim != 3 or value.shape[::2] != shape[::2] or value.shape[1] < len(xs):
-            raise ValueError(
-                f'expected {name} of shape {shape}, got {value.shape}: '
-                'give one row for each sequence; further rows are left out'
-            )
-        return value[:, : len(xs)] if value.shape[1] > len(xs) else value
+                value = chainer.Variable(self.xp.zeros(shape, xs[0].dtype))
+        if resets and learned is not None:
+            value = F.concat((value, F.expand_dims(learned, 1)), axis=1)
+        return value
+
+
+def _packing(lengths: Sequence[int], resets: Optional[Sequence[Any]]) -> Packing:
+    """Return the packing of sequences of these lengths, one after the other."""
+    if resets is None:
+        return packing_of_sequences(tuple(lengths))
+    if len(checks.sequence('resets', resets, 'those of each sequence')) != len(lengths):
+        raise ValueError(f'expected resets of {len(lengths)} sequences, got {len(resets)}')
+    anew = numpy.zeros((len(lengths), max(lengths)), bool)
+    for k, (length, of_sequence) in enumerate(zip(lengths, resets)):
+        anew[k, :length] = checks.flags(f'resets[{k}]', of_sequence, (length,))
+    if not anew.any():
+        return packing_of_sequences(tuple(lengths))
+    places = numpy.cumsum([0, *lengths[:-1]])[:, None] + numpy.arange(max(lengths))
+    return packing_of_rows(lengths, places, anew)
 
 
 class NStepLSTM(_NStep, L.NStepLSTM):
@@ -229,7 +310,7 @@ class NStepLSTM(_NStep, L.NStepLSTM):
 
     Args:
         n_layers: S, the number of layers.
-        in_size: I, the size of the input.
+        in_size: I, the size of the input, or None to take it from the first one.
         out_size: H, the number of units.
         dropout: ratio, between the layers, in training.  One layer does not
             use it and accepts any value, as in Chainer.
@@ -237,12 +318,20 @@ class NStepLSTM(_NStep, L.NStepLSTM):
         initial_bias: initializer of all biases.  Default: 0.
         forget_bias_init: initializer of b1, the input bias of f (its other
             bias, b5, is added to it).  Default: as initial_bias.
+        lateral_init, upward_init: initializers of the weights of h and of the input.  Default: as
+            initialW.
+        bias_init: another name of initial_bias.
         proj_size: P, to project h to (…, P), as in ``SequenceLSTM``.
+        cell_clip, zoneout, recurrent_dropout: see ``cells.LSTMVariant``.
+        return_cells: ``(hy, cy, ys, cs)`` instead of ``(hy, cy, ys)``, with c of all steps.
+        learn_initial_state: the state to begin with, where none is given, is a parameter.
 
     Attributes:
         ws, bs: for every layer eight weights (H, I) or (H, H) and eight
             biases (H,), each four in the order i, f, a, o.  With ``proj_size`` the weights of h
             are (H, P), and a ninth one, ``w8``, is the projection (P, H).
+        h0, c0: (S, H), for both directions (2S, H), 0 at first; only with
+            ``learn_initial_state``.
 
     Raises:
         TypeError: a size is not an integer, dropout of several layers no number, an initializer

@@ -15,7 +15,7 @@ _NOTHING_WAITS = contextlib.nullcontext()
 
 
 def sized_for(
-    x: Any, link: chainer.Link, W: Optional[Any], initialize: Callable[[int], None]
+    x: Any, link: chainer.Link, initialize: Callable[[int], None], *waiting: Optional[Any]
 ) -> contextlib.AbstractContextManager[None]:
     """Initialize the parameters of a link that wait for the size of its input.
 
@@ -24,17 +24,17 @@ def sized_for(
     Args:
         x: the input (B, …).
         link: the link.
-        W: its parameter that waits; initialized or None where nothing does.
-        initialize: from the size of the input; initializes W, and draws others anew.
+        initialize: from the size of the input; initializes parameters that wait, and draws others
+            anew.
+        *waiting: the parameters that may wait; None of a link that has none.
     """
-    if W is None or W.array is not None:
-        return _NOTHING_WAITS
-    return _sized_for(x, link, W, initialize)
+    found = [W for W in waiting if W is not None and W.array is None]
+    return _sized_for(x, link, initialize, found) if found else _NOTHING_WAITS
 
 
 @contextlib.contextmanager
 def _sized_for(
-    x: Any, link: chainer.Link, W: Any, initialize: Callable[[int], None]
+    x: Any, link: chainer.Link, initialize: Callable[[int], None], waiting: list[Any]
 ) -> Iterator[None]:
     params: Any = link.params(include_uninit=False)
     before = [(param, param.array.copy()) for param in params]
@@ -43,7 +43,8 @@ def _sized_for(
             initialize(chainer.utils.size_of_shape(x.shape[1:]))
         yield
     except BaseException:
-        W.grad = W.array = None
+        for W in waiting:
+            W.grad = W.array = None
         for param, array in before:
             param.array[...] = array
         raise

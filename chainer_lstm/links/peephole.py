@@ -34,11 +34,13 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
             Default: ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
         forget_bias_init: initializer of the bias of f.  Default: as bias_init.
+        learn_initial_state: the state to begin with is a parameter.
 
     Attributes:
         upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,).
         lateral: ``Linear``, ``W`` (4H, H).
         peep_i, peep_f, peep_o: ``Linear``, ``W`` (H, H).
+        c0, h0: (H,), 0 at first; only with ``learn_initial_state``.
         c, h: the state, (B, H) variables, or None after ``reset_state``.
         persistent_state: whether the state is serialized too, as in ``LSTM``.
 
@@ -62,6 +64,7 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
         peep_init: Any = None,
         bias_init: Any = None,
         forget_bias_init: Any = None,
+        learn_initial_state: bool = False,
     ) -> None:
         in_size, out_size = size('in_size', in_size, optional=True), size('out_size', out_size)
         inits = {
@@ -83,6 +86,7 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
                 parameters.reinitialize(linear.W, initializer(init))
         if bias_init is not None or forget_bias_init is not None:
             parameters.reinitialize(self.upward.b, ours.GateBias(bias_init, forget_bias_init))
+        self._learn(learn_initial_state)
 
     def _peepholes(self) -> tuple[L.Linear, L.Linear, L.Linear]:
         return self.peep_i, self.peep_f, self.peep_o
@@ -95,7 +99,7 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
         initialize = functools.partial(initialize_linear, self.upward)
-        return parameters.sized_for(x, self, parameters.weight_of(self.upward), initialize)
+        return parameters.sized_for(x, self, initialize, parameters.weight_of(self.upward))
 
     def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
         if self._is_plain():

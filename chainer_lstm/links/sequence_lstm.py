@@ -5,7 +5,6 @@ Gluon and torch have them.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Optional, Union
 
@@ -14,17 +13,16 @@ import chainer.functions as F
 import numpy
 
 from chainer_lstm import cells
-from chainer_lstm import initializers as ours
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_node import Output, Plan
-from chainer_lstm.functions.step import check_cell
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_padded, packing_of_steps
 from chainer_lstm.links import steps
 from chainer_lstm.links.lstm import StatelessLSTM
+from chainer_lstm.links.options import cell_of
 from chainer_lstm.links.sequence_state import SequenceState
 from chainer_lstm.links.weights import CellWeights
 
@@ -57,11 +55,14 @@ class SequenceLSTM(SequenceState):
             (Merity et al. 2018).
         lateral_init, upward_init, bias_init, forget_bias_init: as in
             ``StatelessLSTM``, for every layer and direction; ``forget_bias_init``
-            for an LSTM only.
+            for a cell with a ``forget`` gate only.
         cell: what each layer computes, see ``chainer_lstm.cells``.
         proj_size: P, to project h (Sak et al., 2014): h = (o tanh(c)) Vᵀ.  Then h is (…, P) instead
             of (…, H), the output (…, D * P), and later layers take D * P inputs.  Usually less
             than H; recurrent weights are (4H, P), with fewer parameters and products.
+        coupled, cell_clip, zoneout, zoneout_expectation, recurrent_dropout, recurrent_activation,
+            hard_sigmoid_slope, layer_norm, layer_norm_epsilon: of an LSTM, see ``cells.LSTMVariant``; they combine.
+        peephole: 'diagonal', as there, or alone 'full', for ``cells.peephole``.
 
     Attributes:
         l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``, of another or of a
@@ -78,9 +79,8 @@ class SequenceLSTM(SequenceState):
     Raises:
         TypeError: a size is not an integer, dropout no number, an initializer not callable, or
             ``cell`` no cell.
-        ValueError: a size is not positive, dropout not in [0, 1), or ``forget_bias_init`` given
-            for a cell that is not the LSTM; or the cell reads h, other than by products, and cannot
-            be projected.
+        ValueError: a size is not positive, a ratio out of its range, or options do not go together
+            or with the cell.
     """
 
     def __init__(
@@ -107,18 +107,32 @@ class SequenceLSTM(SequenceState):
         forget_bias_init: Any = None,
         cell: Cell = cells.lstm,
         proj_size: Optional[int] = None,
+        coupled: bool = False,
+        cell_clip: Optional[float] = None,
+        zoneout: tuple[float, float] = (0.0, 0.0),
+        zoneout_expectation: bool = False,
+        peephole: Optional[str] = None,
+        recurrent_dropout: float = 0.0,
+        recurrent_activation: str = 'sigmoid',
+        hard_sigmoid_slope: float = 0.2,
+        layer_norm: bool = False,
+        layer_norm_epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
-        check_cell(cell)
-        if proj_size is not None:
-            cell = dataclasses.replace(cell, outputs=checks.size('proj_size', proj_size))
-        if forget_bias_init is not None and cell.unprojected != cells.lstm:
-            raise ValueError(f'expected forget_bias_init of the LSTM only, got it for {cell.name}')
-        self.cell = cell
-        if cell.projection is not None and cell.unprojected == cells.lstm:
-            if forget_bias_init is None:
-                forget_bias_init = chainer.config.lstm_forget_bias
-            bias_init = ours.GateBias(bias_init, forget_bias_init)
+        self.cell = cell = cell_of(
+            cell,
+            proj_size,
+            coupled=coupled,
+            cell_clip=cell_clip,
+            zoneout=zoneout,
+            zoneout_expectation=zoneout_expectation,
+            peephole=peephole,
+            recurrent_dropout=recurrent_dropout,
+            recurrent_activation=recurrent_activation,
+            hard_sigmoid_slope=hard_sigmoid_slope,
+            layer_norm=layer_norm,
+            layer_norm_epsilon=layer_norm_epsilon,
+        )
         in_size = checks.size('in_size', in_size, optional=True)
         self.out_size = checks.size('out_size', out_size)
         self.n_layers = checks.size('n_layers', n_layers)
@@ -142,9 +156,9 @@ class SequenceLSTM(SequenceState):
         with self.init_scope():
             for k, name in enumerate(self.cell_names):
                 size = in_size if k < self.directions else self.directions * self._width('h')
-                inits = lateral_init, upward_init, bias_init
+                inits = lateral_init, upward_init, bias_init, forget_bias_init
                 if cell == cells.lstm:
-                    child: Any = StatelessLSTM(size, self.out_size, *inits, forget_bias_init)
+                    child: Any = StatelessLSTM(size, self.out_size, *inits)
                 else:
                     child = CellWeights(cell, size, self.out_size, *inits)
                 setattr(self, name, child)
@@ -210,12 +224,11 @@ class SequenceLSTM(SequenceState):
         x = self._checked(x, children[0])
         time, batch = x.shape[1::-1] if self.batch_first else x.shape[:2]
         valid = steps.valid_steps(batch, time, lengths, mask)
-        anew = steps.reset_steps(batch, time, resets)
+        anew = steps.reset_steps(batch, time, resets, self.go_backwards)
         state = self.first_state(batch, x.dtype, initial_state, anew is not None)
         if self.go_backwards:
             x = F.flip(x, 1 if self.batch_first else 0)
             valid = None if valid is None else valid[:, ::-1]
-            anew = None if anew is None else steps.reversed_resets(anew)
         plan = Plan(
             self.cell,
             self._packing(batch, time, valid, anew),
@@ -247,7 +260,7 @@ class SequenceLSTM(SequenceState):
         if isinstance(state, (tuple, list)):
             state = [s if s is None else _with_batch(s) for s in state]
         given = {
-            name: None if value is None else numpy.expand_dims(steps.on_cpu(value), 0)
+            name: None if value is None else numpy.expand_dims(checks.on_cpu(value), 0)
             for name, value in (('lengths', lengths), ('mask', mask), ('resets', resets))
         }
         found = self.forward(F.expand_dims(x, 1 - time_axis), state, **given)

@@ -105,6 +105,13 @@ class SequenceState(KeepsState, chainer.Chain):
         state = [F.reshape(s, (groups, batch, s.shape[-1])) for s in state]
         return [F.concat(pair, axis=1) for pair in zip(state, self._learned(1))]
 
+    def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
+        if self.learn_initial_state:
+            return self._learned(rows)[self.cell.states.index(name)]
+        shape = len(self.cell_names), rows, self._width(name)
+        with chainer.using_device(self.device):
+            return chainer.Variable(self.xp.zeros(shape, dtype))
+
     def _learned(self, rows: int) -> list[chainer.Variable]:
         """Return the learned states, (S D, rows, H) each."""
         learned = [F.expand_dims(getattr(self, f'{name}0'), 1) for name in self.cell.states]

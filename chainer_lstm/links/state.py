@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 import chainer
+import chainer.functions as F
 import numpy
 
+from chainer_lstm.functions import checks
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.node import Input
 from chainer_lstm.links import loading
@@ -31,9 +33,37 @@ class KeepsState(chainer.Link):
     c: Optional[Input]
     h: Optional[Input]
 
-    def reset_state(self) -> None:
-        """Forget the state: the next call begins anew."""
-        self.c = self.h = None
+    def reset_state(self, rows: Any = None) -> None:
+        """Forget the state: the next call begins anew.
+
+        Args:
+            rows: (B,) of 0 and 1 or booleans: 1 for the sequences that begin anew, such as those
+                of an episode that has ended; None for all.
+
+        Raises:
+            TypeError, ValueError: rows do not fit; the state is as before.
+        """
+        if rows is None:
+            self.c = self.h = None
+            return
+        states = self._states()
+        batches = {state.shape[-2] for state in states if state is not None}
+        if batches:
+            anew = checks.flags('rows', rows, (max(batches),))
+            self.c, self.h = (
+                state if state is None or not anew.any() else self._renewed(name, state, anew)
+                for name, state in zip(_STATE, states)
+            )
+
+    def _renewed(self, name: str, state: chainer.Variable, anew: numpy.ndarray) -> Any:
+        """Return a state with rows of the one to begin with."""
+        rows, shape = self.xp.asarray(anew)[:, None], state.shape
+        first = F.broadcast_to(self._first(name, shape[-2], state.dtype), shape)
+        return F.where(self.xp.broadcast_to(rows, shape), first, state)
+
+    def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
+        """Return the state to begin with, (…, rows, H)."""
+        raise NotImplementedError
 
     def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
         """Set the state and move it to the link's device."""

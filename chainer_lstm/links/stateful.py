@@ -8,10 +8,12 @@ from typing import Any, Optional, Union
 
 import chainer
 import chainer.functions as F
+import numpy
 
 from chainer_lstm import functions
+from chainer_lstm.cells import Cell
 from chainer_lstm.functions import outputs
-from chainer_lstm.functions.checks import variable
+from chainer_lstm.functions.checks import flags, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks
@@ -21,10 +23,16 @@ from chainer_lstm.links.state import KeepsState, zeros
 class Stateful(KeepsState):
     """A link of one cell that keeps the state ``c`` and ``h``, both (B, state_size) or None.
 
-    A subclass defines ``cell_weights``, ``sized_for``, ``_is_plain`` and ``_step``.
+    A subclass defines ``cell``, ``cell_weights``, ``sized_for``, ``_is_plain`` and ``_step``.
+
+    Attributes:
+        learn_initial_state: whether the state to begin with is a parameter.
+        c0, h0: (H,), that state.
     """
 
+    cell: Cell
     state_size: int
+    learn_initial_state = False
 
     def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
         """Sets the state and moves it to the link's device.
@@ -56,16 +64,22 @@ class Stateful(KeepsState):
         x = checks.batch(x)
         rows, c, h = self._rows(len(x)), self.c, self.h
         if c is None:
-            c = zeros(self, rows, self.state_size, x.dtype)
-        if h is None and rows > len(x):
-            h = zeros(self, rows, self.state_size, x.dtype)
+            c = self._first('c', rows, x.dtype)
+        if h is None and (rows > len(x) or self.learn_initial_state):
+            h = self._first('h', rows, x.dtype)
         h, h_rest = _active_rows(h, len(x))
         with self.sized_for(x):
             c, y = self._step(c, h, x)
             self.c, self.h = c, outputs.all_rows(y, h_rest)
         return y
 
-    def forward_sequence(self, xs: Union[Input, Sequence[Input]]) -> Any:
+    def forward_sequence(
+        self,
+        xs: Union[Input, Sequence[Input]],
+        *,
+        return_cells: bool = False,
+        resets: Any = None,
+    ) -> Any:
         """The outputs of all steps, and the state as after calling the link with each of them,
         in one node.
 
@@ -74,9 +88,13 @@ class Stateful(KeepsState):
 
         Args:
             xs: (T, B, I), or T steps (B_t, I) or (B_t, …) whose batches do not grow.
+            return_cells: whether c of all steps is returned too.
+            resets: (T, B), or T (B_t,), of 0 and 1 or booleans: 1 for steps before which the state
+                of a sequence is reset, as by ``reset_state``.  Then the state has as many rows as
+                the first step.
 
         Returns:
-            (T, B, H), or a tuple of T (B_t, H).
+            (T, B, H), or a tuple of T (B_t, H); with ``return_cells`` a pair of such.
 
         Raises:
             TypeError: the first batch is larger than that of the state.
@@ -84,7 +102,7 @@ class Stateful(KeepsState):
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         if isinstance(xs, (list, tuple)):
-            return self._forward_steps(xs)
+            return self._forward_steps(xs, return_cells, resets)
         x: Any = variable('xs', xs)
         if x.ndim < 3:
             raise ValueError(
@@ -92,42 +110,90 @@ class Stateful(KeepsState):
             )
         if not len(x):
             with chainer.using_device(self.device):
-                return chainer.Variable(self.xp.zeros((0, x.shape[1], self.state_size), x.dtype))
+                y = chainer.Variable(self.xp.zeros((0, x.shape[1], self.state_size), x.dtype))
+            return (y, y) if return_cells else y
         first = x.array[0]
         checks.floats(first)
         rows = self._rows(len(first))
         if not self._is_plain():
-            return F.stack([self(step) for step in x])
+            ys, cs = self._each(x, resets)
+            return (F.stack(ys), F.stack(cs)) if return_cells else F.stack(ys)
         if x.ndim > 3:
             x = F.reshape(x, (*x.shape[:2], chainer.utils.size_of_shape(x.shape[2:])))
-        return self._run(first, rows, x)
+        found = self._run(first, rows, x, return_cells, resets)
+        return found if return_cells else found[0]
 
-    def _forward_steps(self, xs: Sequence[Input]) -> tuple[chainer.Variable, ...]:
+    def _forward_steps(self, xs: Sequence[Input], return_cells: bool, resets: Any) -> Any:
         if not xs:
             raise ValueError('expected at least one time step in xs, got an empty list')
         steps = [flat(checks.batch(x)) for x in xs]
         rows = self._rows(len(steps[0]))
         if not self._is_plain():
-            return tuple([self(x) for x in xs])
-        ys = self._run(steps[0], rows, steps)
+            ys, cs = self._each(xs, resets)
+            return (ys, cs) if return_cells else ys
+        found = self._run(steps[0], rows, steps, return_cells, resets)
+        ys = found[0]
         if chainer.config.enable_backprop and len(ys[-1]) == rows:
             # as after single steps: cutting the graph at h cuts it at the same place
             self.h = ys[-1]
-        return ys
+        return found if return_cells else ys
 
-    def _run(self, first: Any, rows: int, steps: Any) -> Any:
-        """Return the outputs of all steps, the first one with that input, and keep the state."""
-        c, h = self.c, self.h
+    def _each(self, xs: Any, resets: Any) -> tuple[tuple, tuple]:
+        """Call the link with each step; return h and c of all."""
+        if resets is not None and len(resets) != len(xs):
+            raise ValueError(f'expected resets of {len(xs)} steps, got {len(resets)}')
+        ys, cs = [], []
+        for t, x in enumerate(xs):
+            if resets is not None and self.h is not None:
+                anew = numpy.zeros(len(self.h), bool)
+                anew[: len(x)] = flags(f'resets[{t}]', resets[t], (len(x),))
+                self.reset_state(anew)
+            ys.append(self(x))
+            assert self.c is not None
+            cs.append(self.c[: len(x)])
+        return tuple(ys), tuple(cs)
+
+    def _run(
+        self, first: Any, rows: int, steps: Any, return_cells: bool, resets: Any
+    ) -> Sequence[Any]:
+        """Return h and, if wanted, c of all steps, the first one with that input, and keep the
+        state.
+        """
+        states = [
+            self._first(name, rows, first.dtype) if state is None else state
+            for name, state in (('c', self.c), ('h', self.h))
+        ]
+        if resets is not None and self.learn_initial_state:
+            states = [
+                F.concat((state, self._first(name, 1, first.dtype)), axis=0)
+                for name, state in zip('ch', states)
+            ]
         with self.sized_for(first):
-            if c is None or h is None:
-                nothing = zeros(self, rows, self.state_size, first.dtype)
-                c = nothing if c is None else c
-                h = nothing if h is None else h
-            h, c, ys = functions.lstm_sequence(h, c, steps, [self.cell_weights()])
+            (c, h), *found = functions.sequence(
+                self.cell,
+                states,
+                steps,
+                [self.cell_weights()],
+                return_cells=return_cells,
+                resets=resets,
+            )
         self.c = c
         if len(first) or self.h is None:
             self.h = h
-        return ys
+        return found
+
+    def _learn(self, learn: bool) -> None:
+        """Make the state to begin with a parameter."""
+        self.learn_initial_state = learn
+        if learn:
+            with self.init_scope():
+                self.c0, self.h0 = (chainer.Parameter(0, self.state_size) for _ in 'ch')
+
+    def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
+        """Return the state to begin with."""
+        if not self.learn_initial_state:
+            return zeros(self, rows, self.state_size, dtype)
+        return F.broadcast_to(getattr(self, f'{name}0'), (rows, self.state_size))
 
     def _rows(self, batch: int) -> int:
         """Of the state, which c or h alone says for both.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-import chainer
 import numpy
-from chainer.backends import cuda
+
+from chainer_lstm.functions import checks
 
 
 def valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[numpy.ndarray]:
@@ -23,9 +23,9 @@ def valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[nump
     if lengths is not None and mask is not None:
         raise ValueError('expected lengths or mask, got both')
     if mask is not None:
-        valid = flags('mask', mask, (batch, time))
+        valid = checks.flags('mask', mask, (batch, time))
     elif lengths is not None:
-        lengths = on_cpu(lengths)
+        lengths = checks.on_cpu(lengths)
         if lengths.dtype.kind not in 'iu' and lengths.size:
             raise TypeError(f'expected lengths to be integers, got {lengths.dtype}')
         if lengths.shape != (batch,):
@@ -38,41 +38,20 @@ def valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[nump
     return None if valid.all() else valid
 
 
-def reset_steps(batch: int, time: int, resets: Any) -> Optional[numpy.ndarray]:
+def reset_steps(
+    batch: int, time: int, resets: Any, backwards: bool = False
+) -> Optional[numpy.ndarray]:
     """Return before which steps the state is reset, (B, T) booleans, or None for none.
+
+    Fed backwards, what lies on one side of a reset begins where it ended.
 
     Raises:
         TypeError, ValueError: ``resets`` are no (B, T) or (B, T, 1) of 0 and 1.
     """
-    found = None if resets is None else flags('resets', resets, (batch, time))
-    return found if found is not None and found.any() else None
-
-
-def flags(name: str, values: Any, shape: tuple[int, ...]) -> numpy.ndarray:
-    """Return booleans of a shape, of 0 and 1; they may have another axis, of size 1, at the end.
-
-    Raises:
-        TypeError, ValueError: they are others.
-    """
-    values = on_cpu(values)
-    if values.dtype.kind not in 'biuf':
-        raise TypeError(f'expected {name} to be booleans or numbers, got {values.dtype}')
-    if values.shape not in (shape, (*shape, 1)):
-        raise ValueError(f'expected {name} of shape {shape} or {(*shape, 1)}, got {values.shape}')
-    wrong = values[(values != 0) & (values != 1)]
-    if wrong.size:
-        raise ValueError(f'expected {name} to be of 0 and 1, got {wrong[0]}')
-    return values.reshape(shape) == 1
-
-
-def reversed_resets(resets: numpy.ndarray) -> numpy.ndarray:
-    """Return the resets of sequences that are fed in reverse: a piece begins where it ended."""
-    found = numpy.zeros_like(resets)
-    found[:, 1:] = resets[:, :0:-1]
-    return found
-
-
-def on_cpu(values: Any) -> numpy.ndarray:
-    """Return an array or a variable as an array of NumPy."""
-    values = chainer.as_array(values)
-    return numpy.asarray(cuda.to_cpu(values) if isinstance(values, cuda.ndarray) else values)
+    if resets is None:
+        return None
+    found = checks.flags('resets', resets, (batch, time))
+    if backwards:
+        never = numpy.zeros((batch, 1), bool)
+        found = numpy.concatenate((never, found[:, :0:-1]), axis=1)[:, :time]
+    return found if found.any() else None

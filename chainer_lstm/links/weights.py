@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any, Optional
 
+import chainer
 from chainer import Parameter
 
 from chainer_lstm import initializers
@@ -26,7 +27,10 @@ class CellWeights(CheckedLoading):
         out_size: H, the number of units.
         lateral_init: initializer of the matrices of states.  Default: ``LeCunNormal``.
         upward_init: initializer of ``W``.  Default: ``LeCunNormal``.
-        bias_init: initializer of the biases.  Default: 0.
+        bias_init: initializer of the biases.  Default: 0.  Weights that the cell gives a number to
+            begin with have that.
+        forget_bias_init: initializer of the bias of the gate ``cell.forget``.  Default:
+            ``chainer.config.lstm_forget_bias``, which is 1.
 
     Attributes:
         cell, out_size: as above.
@@ -34,7 +38,8 @@ class CellWeights(CheckedLoading):
 
     Raises:
         TypeError: no cell, a size is not an integer, an initializer not callable.
-        ValueError: a size is not positive.
+        ValueError: a size is not positive, or ``forget_bias_init`` given for a cell without such a
+            gate.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class CellWeights(CheckedLoading):
         lateral_init: Any = None,
         upward_init: Any = None,
         bias_init: Any = None,
+        forget_bias_init: Any = None,
     ) -> None:
         super().__init__()
         if not isinstance(cell, Cell):
@@ -55,16 +61,34 @@ class CellWeights(CheckedLoading):
         initializers.check('lateral_init', lateral_init)
         initializers.check('upward_init', upward_init)
         initializers.check('bias_init', bias_init)
+        bias = self._bias_init(bias_init, forget_bias_init)
         with self.init_scope():
             for name, shape in cell.shapes(in_size or 0, self.out_size).items():
                 if hasattr(self, name):
                     raise ValueError(f'expected weights other than attributes of links, got {name}')
-                if len(shape) == 1:
+                if name == 'b':
+                    init = bias
+                elif name in cell.initial:
+                    init = cell.initial[name]
+                elif len(shape) == 1:
                     init = 0 if bias_init is None else bias_init
                 else:
                     init = upward_init if name == 'W' else lateral_init
                 waits = name == 'W' and in_size is None
                 setattr(self, name, Parameter(initializer(init), None if waits else shape))
+
+    def _bias_init(self, bias_init: Any, forget_bias_init: Any) -> Any:
+        """Return the initializer of ``b``."""
+        cell = self.cell
+        if cell.forget is None:
+            if forget_bias_init is not None:
+                raise ValueError(
+                    f'expected no forget_bias_init of {cell.name}, which has no forget gate'
+                )
+            return 0 if bias_init is None else bias_init
+        if forget_bias_init is None:
+            forget_bias_init = chainer.config.lstm_forget_bias
+        return initializers.GateBias(bias_init, forget_bias_init, cell.inputs)
 
     @property
     def weight_keys(self) -> dict[str, str]:
@@ -86,7 +110,7 @@ class CellWeights(CheckedLoading):
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
-        return parameters.sized_for(x, self, self.W, self._initialize)
+        return parameters.sized_for(x, self, self._initialize, self.W)
 
     def _initialize(self, in_size: int) -> None:
         self.W.initialize((self.input_rows, in_size))

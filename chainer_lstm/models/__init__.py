@@ -1,5 +1,6 @@
 """Models made of the links."""
 
+from chainer_lstm.models.character_model import CharacterModel
 from chainer_lstm.models.rnn_for_lm import RNNForLM
 
-__all__ = ['RNNForLM']
+__all__ = ['CharacterModel', 'RNNForLM']

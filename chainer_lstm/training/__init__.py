@@ -1,7 +1,8 @@
-"""What a language model is trained with under Chainer's ``Trainer``."""
+"""What a language model is trained with, under Chainer's ``Trainer`` or in a loop."""
 
 from chainer_lstm.training.bptt import BPTTUpdater, ParallelSequentialIterator
 from chainer_lstm.training.decay import ExponentialDecay
+from chainer_lstm.training.epoch import Epoch, train_epoch
 from chainer_lstm.training.extensions import (
     LanguageModelEvaluator,
     PerplexityLog,
@@ -9,10 +10,11 @@ from chainer_lstm.training.extensions import (
     RandomState,
     perplexity,
 )
-from chainer_lstm.training.generation import generate
+from chainer_lstm.training.generation import generate, predict
 
 __all__ = [
     'BPTTUpdater',
+    'Epoch',
     'ExponentialDecay',
     'LanguageModelEvaluator',
     'ParallelSequentialIterator',
@@ -21,4 +23,6 @@ __all__ = [
     'RandomState',
     'generate',
     'perplexity',
+    'predict',
+    'train_epoch',
 ]

@@ -196,7 +196,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         optimizer.target.cleargrads()
         loss.backward(loss_scale=loss_scale(optimizer))
         loss.unchain_backward()
-        _unchain_states(optimizer.target)
+        unchain_states(optimizer.target)
         optimizer.update()
         if self.auto_new_epoch:
             for _ in range(epoch, iterator.epoch):
@@ -205,7 +205,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         self.seconds += time.perf_counter() - start
 
 
-def _unchain_states(model: chainer.Link) -> None:
+def unchain_states(model: chainer.Link) -> None:
     """The states after a chunk are no part of its loss,
     which alone ``unchain_backward`` cuts off.
     """

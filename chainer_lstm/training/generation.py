@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Union
 
 import chainer
 import numpy
 
+from chainer_lstm.datasets import Vocabulary
+from chainer_lstm.functions import checks
 from chainer_lstm.models import RNNForLM
 from chainer_lstm.models.rnn_for_lm import check_words
 
@@ -80,3 +83,27 @@ def _scores(model: chainer.Link, word: int) -> numpy.ndarray:
     with chainer.no_backprop_mode(), chainer.using_config('train', False):
         x = model.device.send(numpy.array([word], numpy.int32))
         return chainer.backend.CpuDevice().send(model(x).array)[0].astype(numpy.float64)
+
+
+def predict(
+    model: chainer.Link, prefix: Union[str, list[str]], vocabulary: Vocabulary, length: int = 50
+) -> Any:
+    """Return a prefix and the likeliest tokens after it, each read by the model before the next.
+
+    Args:
+        model: as in ``generate``.
+        prefix: a string for a model of characters, or a list of tokens; not empty.
+        vocabulary: of the model.
+        length: the number of tokens to add.
+
+    Returns:
+        A string, or a list of tokens, as the prefix.
+
+    Raises:
+        TypeError: a token is no string, or length no integer.
+        ValueError: the prefix is empty, length not positive, or a score NaN or infinite.
+    """
+    length = checks.size('length', length)
+    words = generate(model, vocabulary[[*prefix]], sample=False)
+    tokens = [*prefix, *vocabulary.to_tokens([*itertools.islice(words, length)])]
+    return ''.join(tokens) if isinstance(prefix, str) else tokens

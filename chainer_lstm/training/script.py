@@ -268,8 +268,9 @@ def save_plot(
     xlabel: str,
     ylabel: str,
     log: bool = False,
+    top: Optional[float] = None,
 ) -> None:
-    """Draws curves over 1, 2, … into a PNG; without matplotlib, says so instead."""
+    """Draws curves over 1, 2, …, up to ``top``, into a PNG; without matplotlib, says so instead."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -280,6 +281,8 @@ def save_plot(
     for name, values in curves.items():
         axes.plot(range(1, len(values) + 1), values, label=name)
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear')
+    if top is not None:
+        axes.set_ylim(0, top)
     axes.grid(alpha=0.3)
     if len(curves) > 1:
         axes.legend()

@@ -2,8 +2,11 @@
 """The embedded Reber grammar with a peephole LSTM:
 ten units learn what may follow, and one symbol from long ago.
 
-    train_reber.py                 1,000 training strings, 1,000 others to test on
-    train_reber.py --seed 4        other strings and other weights
+    train_reber.py                      1,000 training strings, 1,000 others to test on
+    train_reber.py --seed 4             other strings and other weights
+    train_reber.py --peephole diagonal  each gate sees the cell of its own unit only
+    train_reber.py --tutorial           the weights and the plain SGD of a Theano tutorial: the
+                                        error saturates until the long-range dependency is learned
 
 After each symbol of a string the net says which of the seven symbols may be
 the next.  The next-to-last one repeats the second, 5 to 35 symbols earlier.
@@ -12,6 +15,7 @@ The folder --out gets results.json and error.png.
 
 from __future__ import annotations
 
+import math
 import time
 
 import chainer
@@ -19,72 +23,90 @@ import chainer.functions as F
 import numpy
 
 import chainer_lstm.links as L
+from chainer_lstm import cells
 from chainer_lstm.datasets import embedded_reber
 from chainer_lstm.datasets.reber import SYMBOLS
 from chainer_lstm.training import script
 
+PEEPHOLES = {'full': cells.peephole, 'diagonal': cells.LSTMVariant(peephole='diagonal')}
+DEFAULTS = {'batchsize': 20, 'lr': 0.01, 'gradclip': 1.0}
+TUTORIAL = {'batchsize': 1, 'lr': 0.1, 'gradclip': None}
+
 
 class ReberModel(chainer.Chain):
-    """A peephole LSTM that begins with a learned cell c0 and h0 = tanh(c0),
-    and a sigmoid for each symbol.
+    """A peephole LSTM with a learned initial state, and a sigmoid for each symbol.
 
     Args:
         n_units: H.
+        peephole: 'full' for matrices (H, H), 'diagonal' for vectors (H,).
     """
 
-    def __init__(self, n_units: int) -> None:
+    def __init__(self, n_units: int, peephole: str = 'full') -> None:
         super().__init__()
         with self.init_scope():
-            self.lstm = L.StatefulPeepholeLSTM(len(SYMBOLS), n_units)
-            self.c0 = chainer.Parameter(0, n_units)
+            self.lstm = L.SequenceLSTM(
+                len(SYMBOLS),
+                n_units,
+                cell=PEEPHOLES[peephole],
+                return_sequences=True,
+                learn_initial_state=True,
+            )
             self.out = L.Linear(n_units, len(SYMBOLS))
 
     def forward(self, xs: list[numpy.ndarray]) -> chainer.Variable:
-        """Steps (B_t, 7) whose batches shrink -> (P, 7) before the sigmoid,
-        the rows of step 0 first.
-        """
-        c = F.broadcast_to(self.c0, (len(xs[0]), self.c0.size))
-        self.lstm.set_state(c, F.tanh(c))
-        return self.out(F.concat(self.lstm.forward_sequence(xs), axis=0))
+        """Strings (T_n, 7) -> (N, T, 7) before the sigmoid; what follows a string is of no use."""
+        x = self.device.send(padded(xs, 0))
+        y = self.lstm(x, lengths=[len(x) for x in xs])
+        return self.out(y, n_batch_axes=2)
 
 
-def steps(sequences: list[numpy.ndarray]) -> list[numpy.ndarray]:
-    """Sequences (T_n, D), the longest first -> the steps (B_t, D) of them all."""
-    return [numpy.stack([s[k] for s in sequences if k < len(s)]) for k in range(len(sequences[0]))]
+def padded(arrays: list[numpy.ndarray], value: int) -> numpy.ndarray:
+    """N arrays (T_n, 7) -> (N, T, 7)."""
+    return F.pad_sequence(arrays, padding=value).array
 
 
-def longest_first(examples: list) -> list:
-    return sorted(examples, key=lambda example: -len(example[0]))
+def set_tutorial_weights(model: ReberModel) -> None:
+    """Uniform matrices whose largest singular value is 1; biases of i and o uniform in ±1/2, of f
+    in 0 to 1, others 0.
+    """
+    W, b, U, *peepholes = (w.array for w in model.lstm.l0.cell_weights())
+    matrices = [array[gate::4] for array in (W, U) for gate in range(4)]  # a, i, f, o
+    for matrix in (*matrices, *peepholes, model.out.W.array):
+        matrix[...] = numpy.random.uniform(-1, 1, matrix.shape)
+        matrix /= numpy.linalg.norm(matrix, 2 if matrix.ndim == 2 else math.inf)
+    low, high = (0, -0.5, 0, -0.5), (0, 0.5, 1, 0.5)
+    b[...] = numpy.random.uniform(low, high, (len(b) // 4, 4)).ravel()
 
 
 def train_epoch(
     model: ReberModel, optimizer: chainer.Optimizer, examples: list, batch_size: int
 ) -> float:
-    """-> the mean cross entropy of all outputs."""
+    """Return the mean cross entropy of the outputs of an update, averaged over the strings."""
     order, total = numpy.random.permutation(len(examples)), 0.0
     for k in range(0, len(examples), batch_size):
-        xs, ts = zip(*longest_first([examples[n] for n in order[k : k + batch_size]]))
-        t = numpy.concatenate(steps(ts))
-        loss = F.sigmoid_cross_entropy(
-            model([model.device.send(x) for x in steps(xs)]), model.device.send(t)
-        )
+        xs, ts = zip(*(examples[n] for n in order[k : k + batch_size]))
+        # it ignores targets of -1
+        loss = F.sigmoid_cross_entropy(model(xs), model.device.send(padded(ts, -1)))
         model.cleargrads()
         loss.backward()
         optimizer.update()
-        total += float(loss.array) * len(t)
-    return total / sum(len(x) for x, _ in examples)
+        total += float(loss.array) * len(xs)
+    return total / len(examples)
+
+
+def without_memory(examples: list) -> float:
+    """Return the least error of a net that forgets the second symbol of a string.
+
+    It can only say 1/2 for both symbols that are possible as the next-to-last one.
+    """
+    return float(numpy.mean([2 * math.log(2) / t.size for _, t in examples]))
 
 
 def predict(model: ReberModel, xs: list[numpy.ndarray]) -> list[numpy.ndarray]:
-    """Sequences (T_n, 7), the longest first -> for each the probabilities (T_n, 7)
-    that a symbol may follow.
-    """
-    batches = [model.device.send(x) for x in steps(xs)]
+    """Strings (T_n, 7) -> for each the probabilities (T_n, 7) that a symbol may follow."""
     with chainer.no_backprop_mode():
-        y = F.split_axis(
-            F.sigmoid(model(batches)), numpy.cumsum([len(x) for x in batches[:-1]]), axis=0
-        )
-        return [chainer.get_device('@numpy').send(p.array) for p in F.transpose_sequence(y)]
+        found = chainer.get_device('@numpy').send(F.sigmoid(model(xs)).array)
+    return [p[: len(x)] for p, x in zip(found, xs)]
 
 
 def success(model: ReberModel, examples: list) -> dict[str, float]:
@@ -94,7 +116,7 @@ def success(model: ReberModel, examples: list) -> dict[str, float]:
     exact: just the legal symbols are above 0.5, after every symbol;
     long-range: the likeliest next-to-last symbol is the right one.
     """
-    xs, ts = zip(*longest_first(examples))
+    xs, ts = zip(*examples)
     pairs = [*zip(predict(model, xs), ts)]
     return {
         'legal': float(numpy.mean([t[range(len(t)), p.argmax(axis=1)].all() for p, t in pairs])),
@@ -108,10 +130,19 @@ def parser():
     size, positive = script.number(int, 1), script.number(float, 0)
     p.add_argument('--epoch', '-e', type=size, default=100)
     p.add_argument('--unit', '-u', type=size, default=10)
-    p.add_argument('--batchsize', '-b', type=size, default=20)
-    p.add_argument('--lr', type=positive, default=0.01, help='step size of Adam (default: 0.01)')
+    p.add_argument('--peephole', choices=PEEPHOLES, default='full')
     p.add_argument(
-        '--gradclip', '-c', type=positive, default=1.0, help='norm to which gradients are clipped'
+        '--tutorial',
+        action='store_true',
+        help="begin with the tutorial's weights, and train by SGD instead of Adam",
+    )
+    p.add_argument('--batchsize', '-b', type=size, help='default: 20; with --tutorial, 1')
+    p.add_argument('--lr', type=positive, help='default: 0.01; with --tutorial, 0.1')
+    p.add_argument(
+        '--gradclip',
+        '-c',
+        type=positive,
+        help='norm to which gradients are clipped (default: 1; with --tutorial, none)',
     )
     p.add_argument(
         '--strings',
@@ -125,28 +156,38 @@ def parser():
 def run(args) -> None:
     if args.test:
         args.epoch, args.strings = 3, 100
+    for name, value in (TUTORIAL if args.tutorial else DEFAULTS).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     device = script.start(args)
     random = numpy.random.RandomState(args.seed)
     train, test = (embedded_reber(args.strings, random) for _ in range(2))
-    model = ReberModel(args.unit)
+    model = ReberModel(args.unit, args.peephole)
+    kind = chainer.optimizers.Adam
+    if args.tutorial:
+        set_tutorial_weights(model)
+        kind = chainer.optimizers.SGD
     model.to_device(device)
-    optimizer = chainer.optimizers.Adam(args.lr).setup(model)
-    optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
+    optimizer = kind(args.lr).setup(model)
+    if args.gradclip is not None:
+        optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
 
     start, errors = time.perf_counter(), []
     signals = script.Signals()
     for epoch in script.progress(range(1, args.epoch + 1), args.epoch, signals):
         errors.append(train_epoch(model, optimizer, train, args.batchsize))
         if epoch % max(args.epoch // 10, 1) == 0:
-            print(f'epoch {epoch}: mean cross entropy {errors[-1]:.5f}')
+            print(
+                f'epoch {epoch}: mean cross entropy {errors[-1]:.5f}, '
+                f'long-range {success(model, test)["long-range"]:.0%}'
+            )
     seconds = time.perf_counter() - start
 
     numpy.set_printoptions(precision=2, suppress=True, floatmode='fixed')
     print(
         f'the next-to-last symbol of ten test strings, target and prediction of {" ".join(SYMBOLS)}'
     )
-    examples = longest_first(test[:10])
-    for (x, t), p in zip(examples, predict(model, [x for x, _ in examples])):
+    for (x, t), p in zip(test, predict(model, [x for x, _ in test[:10]])):
         print(f'{t[-2]}  {p[-2]}  after {"".join(SYMBOLS[k] for k in x[:-1].argmax(axis=1))}')
     rates = success(model, test)
     print(
@@ -154,9 +195,17 @@ def run(args) -> None:
         + ', '.join(f'{name} {rate:.1%}' for name, rate in rates.items())
         + f'; {seconds:.0f} seconds of training on {device}'
     )
-    script.save_results(args.out, args, {'error': errors, 'seconds': seconds, **rates})
+    floor = without_memory(train)
+    script.save_results(
+        args.out, args, {'error': errors, 'without memory': floor, 'seconds': seconds, **rates}
+    )
     script.save_plot(
-        args.out / 'error.png', {'training': errors}, 'epoch', 'mean cross entropy', log=True
+        args.out / 'error.png',
+        {'training': errors, 'best without the second symbol': [floor] * len(errors)},
+        'epoch',
+        'mean cross entropy',
+        log=not args.tutorial,
+        top=0.05 if args.tutorial else None,
     )
     signals.raise_noted()
 

@@ -4,9 +4,11 @@ the LSTM of Dive into Deep Learning, https://d2l.ai, in Chainer.
 
     train_time_machine.py                        500 epochs over the first 10,000 characters
                                                  (downloaded)
+    train_time_machine.py --gates                the link, with the tutorial's initial weights
+    train_time_machine.py --scratch -e 50        the tutorial's equations on its parameters
+                                                 instead of the link
     train_time_machine.py --sampling random      chunks from random places, each from an empty state
-    train_time_machine.py --scratch              from the weights of the single gates,
-                                                 as the tutorial writes them
+    train_time_machine.py --edge-blanks          the text with the tutorial's double blanks
     train_time_machine.py --data FILE            any other text
 
 The folder --out gets results.json and perplexity.png.
@@ -14,44 +16,96 @@ The folder --out gets results.json and perplexity.png.
 
 from __future__ import annotations
 
-import itertools
-import time
-
 import chainer
+import chainer.functions as F
 import numpy
 
-import chainer_lstm.functions as F
 import chainer_lstm.links as L
-from chainer_lstm.datasets import load_time_machine, time_machine
-from chainer_lstm.interop import from_gates, to_gates
-from chainer_lstm.training import generate, perplexity, script
+from chainer_lstm.datasets import RandomChunks, SequentialChunks, load_time_machine
+from chainer_lstm.interop import from_gates
+from chainer_lstm.models import CharacterModel
+from chainer_lstm.training import predict, script, train_epoch
 
 PREFIXES = ('time traveller', 'traveller')
+SAMPLINGS = {'sequential': SequentialChunks, 'random': RandomChunks}
 
 
-class CharacterModel(chainer.Chain):
-    """One-hot characters -> LSTM -> scores of the next character.
+class ScratchModel(chainer.Chain):
+    """The tutorial's model from scratch: 14 parameters and an equation for each line.
+
+        i = σ(x W_xi + h W_hi + b_i), and f, o alike
+        c = f c + i tanh(x W_xc + h W_hc + b_c)
+        h = o tanh(c)
+        y = h W_hq + b_q
 
     Args:
-        n_vocab: V, number of characters.
-        n_units: H.
+        n_vocab: V, number of characters; W_x* are (V, H), W_hq is (H, V).
+        n_units: H; W_h* are (H, H).  Weights are normal numbers times 0.01, biases 0.
     """
 
     def __init__(self, n_vocab: int, n_units: int) -> None:
         super().__init__()
+        normal = chainer.initializers.Normal(0.01)
         with self.init_scope():
-            self.lstm = L.LSTM(n_vocab, n_units)
-            self.out = L.Linear(n_units, n_vocab)
+            for gate in 'ifoc':
+                setattr(self, f'W_x{gate}', chainer.Parameter(normal, (n_vocab, n_units)))
+                setattr(self, f'W_h{gate}', chainer.Parameter(normal, (n_units, n_units)))
+                setattr(self, f'b_{gate}', chainer.Parameter(0, n_units))
+            self.W_hq = chainer.Parameter(normal, (n_units, n_vocab))
+            self.b_q = chainer.Parameter(0, n_vocab)
+        self.reset_state()
 
     def reset_state(self) -> None:
-        self.lstm.reset_state()
+        self.c = self.h = None
 
     def forward(self, x: numpy.ndarray) -> chainer.Variable:
-        """Character ids (T, B) -> (T * B, V), or one step (B,) -> (B, V); advances the state."""
-        x = self.xp.eye(self.out.W.shape[0], dtype=numpy.float32)[x]
-        h = self.lstm(x) if x.ndim == 2 else self.lstm.forward_sequence(x)
-        h = F.reshape(h, (-1, self.lstm.state_size))
-        return F.linear(h, self.out.W, self.out.b)
+        """Character ids (T, B) -> scores (T * B, V), or one step (B,) -> (B, V)."""
+        n_vocab, n_units = self.W_xi.shape
+        one_hot = self.xp.eye(n_vocab, dtype=self.W_xi.dtype)[x]
+        if self.h is None:
+            self.c = self.h = self.xp.zeros((x.shape[-1], n_units), self.W_xi.dtype)
+        outputs = []
+        for step in one_hot if x.ndim == 2 else one_hot[None]:
+            i = F.sigmoid(self.before_activation('i', step))
+            f = F.sigmoid(self.before_activation('f', step))
+            o = F.sigmoid(self.before_activation('o', step))
+            self.c = f * self.c + i * F.tanh(self.before_activation('c', step))
+            self.h = o * F.tanh(self.c)
+            outputs.append(F.matmul(self.h, self.W_hq) + self.b_q)
+        return F.concat(outputs, axis=0)
+
+    def before_activation(self, gate: str, x: numpy.ndarray) -> chainer.Variable:
+        from_x = F.matmul(x, self[f'W_x{gate}'])
+        return from_x + F.matmul(self.h, self[f'W_h{gate}']) + self[f'b_{gate}']
+
+
+def with_link(scratch: ScratchModel) -> CharacterModel:
+    """Return the same model with the link ``LSTM`` instead of equations."""
+    send = chainer.get_device('@numpy').send
+    weights = {path[1:]: send(param.array) for path, param in scratch.namedparams()}
+    W, b = weights.pop('W_hq'), weights.pop('b_q')
+    model = CharacterModel(from_gates(weights), len(b))
+    model.out.W.array[...] = W.T
+    model.out.b.array[...] = b
+    return model
+
+
+def difference(scratch: ScratchModel) -> float:
+    """Return the largest difference of the scores by equations and by the link."""
+    x = numpy.random.RandomState(0).randint(len(scratch.b_q), size=(35, 4))
+    scratch.reset_state()
+    with chainer.no_backprop_mode():
+        expected = chainer.get_device('@numpy').send(scratch(scratch.device.send(x)).array)
+        found = with_link(scratch)(x).array
+    scratch.reset_state()
+    return float(abs(found - expected).max())
+
+
+def make_model(args, n_vocab: int) -> chainer.Chain:
+    if not args.gates and not args.scratch:
+        return CharacterModel(L.LSTM(n_vocab, args.unit), n_vocab)
+    scratch = ScratchModel(n_vocab, args.unit)
+    return scratch if args.scratch else with_link(scratch)
 
 
 def parser():
@@ -59,9 +113,18 @@ def parser():
     size, positive = script.number(int, 1), script.number(float, 0)
     p.add_argument('--data', help='the text (default: The Time Machine, downloaded once)')
     p.add_argument('--most', type=size, default=10000, help='characters of it (default: 10000)')
-    p.add_argument('--sampling', choices=('sequential', 'random'), default='sequential')
     p.add_argument(
-        '--scratch', action='store_true', help="begin with the tutorial's single gate weights"
+        '--edge-blanks',
+        action='store_true',
+        help='keep a blank for what is no letter at the ends of lines, as the tutorial with MXNet',
+    )
+    p.add_argument('--sampling', choices=SAMPLINGS, default='sequential')
+    form = p.add_mutually_exclusive_group()
+    form.add_argument(
+        '--gates', action='store_true', help="begin with the tutorial's weights of single gates"
+    )
+    form.add_argument(
+        '--scratch', action='store_true', help="train the tutorial's equations, without the link"
     )
     p.add_argument('--epoch', '-e', type=size, default=500)
     p.add_argument('--unit', '-u', type=size, default=256)
@@ -74,132 +137,43 @@ def parser():
     return p
 
 
-def gate_weights(n_vocab: int, n_units: int) -> dict[str, numpy.ndarray]:
-    """The tutorial's parameters: W_x* (V, H), W_h* (H, H) of normal numbers times 0.01, b_* (H,)
-    of zeros.
-    """
-    weights = {}
-    for gate in 'ifoc':
-        weights[f'W_x{gate}'] = 0.01 * numpy.random.randn(n_vocab, n_units).astype('f')
-        weights[f'W_h{gate}'] = 0.01 * numpy.random.randn(n_units, n_units).astype('f')
-        weights[f'b_{gate}'] = numpy.zeros(n_units, 'f')
-    return weights
-
-
-def tutorial_lstm(x: numpy.ndarray, w: dict[str, numpy.ndarray]) -> numpy.ndarray:
-    """The tutorial's equations: x (T, B, V) -> the outputs h (T, B, H)."""
-
-    def sigmoid(z):
-        return 1 / (1 + numpy.exp(-z))
-
-    h = c = numpy.zeros((x.shape[1], len(w['b_i'])), x.dtype)
-    outputs = []
-    for step in x:
-        i, f, o, a = (
-            step @ w[f'W_x{gate}'] + h @ w[f'W_h{gate}'] + w[f'b_{gate}'] for gate in 'ifoc'
-        )
-        c = sigmoid(f) * c + sigmoid(i) * numpy.tanh(a)
-        h = sigmoid(o) * numpy.tanh(c)
-        outputs.append(h)
-    return numpy.stack(outputs)
-
-
-def difference(lstm: L.LSTM) -> float:
-    """The largest difference between the outputs of the link and of the tutorial's equations
-    with its weights.
-    """
-    n_vocab = lstm.upward.W.shape[1]
-    x = numpy.eye(n_vocab, dtype='f')[numpy.random.RandomState(0).randint(n_vocab, size=(35, 4))]
-    expected = tutorial_lstm(x, to_gates(lstm))
-    lstm.reset_state()
-    with chainer.no_backprop_mode():
-        found = lstm.forward_sequence(lstm.device.send(x)).array
-    lstm.reset_state()
-    return float(abs(chainer.get_device('@numpy').send(found) - expected).max())
-
-
-def make_model(args, n_vocab: int) -> CharacterModel:
-    model = CharacterModel(n_vocab, args.unit)
-    if args.scratch:
-        model.lstm = from_gates(gate_weights(n_vocab, args.unit))
-        model.out.W.array[...] = 0.01 * numpy.random.randn(*model.out.W.shape)
-    return model
-
-
-def train_epoch(
-    model: CharacterModel, optimizer: chainer.Optimizer, chunks, keep_state: bool
-) -> tuple[float, int]:
-    """-> the summed loss of all characters, and their number."""
-    total, count = 0.0, 0
-    model.reset_state()
-    for x, t in chunks:
-        if not keep_state:
-            model.reset_state()
-        x, t = model.device.send(x), model.device.send(t.ravel())
-        loss = F.softmax_cross_entropy(model(x), t)
-        model.cleargrads()
-        loss.backward()
-        loss.unchain_backward()
-        optimizer.update()
-        total += float(loss.array) * t.size
-        count += t.size
-    return total, count
-
-
-def predict(model: CharacterModel, prefix: str, vocabulary: list[str], length: int = 50) -> str:
-    """The prefix and the likeliest characters after it."""
-    prime = [vocabulary.index(character) for character in prefix]
-    return prefix + ''.join(
-        vocabulary[k] for k in itertools.islice(generate(model, prime, sample=False), length)
-    )
-
-
 def run(args) -> None:
     if args.test:
         args.epoch, args.unit = 10, 32
     with script.alternatives('--data FILE with any other text'):
-        text, vocabulary = load_time_machine(args.data, args.most)
+        ids, vocabulary = load_time_machine(args.data, args.most, edge_blanks=args.edge_blanks)
     device = script.start(args)
     model = make_model(args, len(vocabulary))
     model.to_device(device)
     optimizer = chainer.optimizers.SGD(args.lr).setup(model)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
+    chunks = SAMPLINGS[args.sampling](
+        ids, args.batchsize, args.bproplen, numpy.random.RandomState(args.seed)
+    )
     print(
-        f'{len(text)} characters, {len(vocabulary)} different ones; '
+        f'{len(ids)} characters, {len(vocabulary)} different ones; '
         f'{model.count_params()} parameters, on {device}'
     )
     if args.scratch:
-        print(
-            f"link and tutorial's equations differ by {difference(model.lstm):.1e} before training"
-        )
+        print(f'equations and link differ by {difference(model):.1e} before training')
 
-    chunks = getattr(time_machine, f'{args.sampling}_chunks')
-    random, perplexities, speeds = numpy.random.RandomState(args.seed), [], []
+    epochs = []
     signals = script.Signals()
-    for epoch in script.progress(range(1, args.epoch + 1), args.epoch, signals):
-        start = time.perf_counter()
-        total, count = train_epoch(
-            model,
-            optimizer,
-            chunks(text, args.batchsize, args.bproplen, random),
-            args.sampling == 'sequential',
-        )
-        speeds.append(count / (time.perf_counter() - start))
-        perplexities.append(perplexity(total / count))
-        if epoch % max(args.epoch // 10, 1) == 0:
+    for k in script.progress(range(1, args.epoch + 1), args.epoch, signals):
+        epochs.append(train_epoch(model, optimizer, chunks))
+        if k % max(args.epoch // 10, 1) == 0:
             print(
-                f'epoch {epoch}: perplexity {perplexities[-1]:.2f}: '
+                f'epoch {k}: perplexity {epochs[-1].perplexity:.2f}: '
                 f'{predict(model, PREFIXES[0], vocabulary)}'
             )
 
-    speed = len(speeds) / sum(1 / s for s in speeds)
+    perplexities = [epoch.perplexity for epoch in epochs]
+    speed = sum(epoch.tokens for epoch in epochs) / sum(epoch.seconds for epoch in epochs)
     print(f'perplexity {perplexities[-1]:.2f}, {speed:.1f} tokens/sec on {device}')
     predictions = [predict(model, prefix, vocabulary) for prefix in PREFIXES]
     print('\n'.join(predictions))
     if args.scratch:
-        print(
-            f"link and tutorial's equations differ by {difference(model.lstm):.1e} after training"
-        )
+        print(f'equations and link differ by {difference(model):.1e} after training')
     script.save_results(
         args.out,
         args,

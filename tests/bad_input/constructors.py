@@ -56,7 +56,14 @@ def of_initializers():
             'bias_init',
             'forget_bias_init',
         ),
-        'NStepLSTM': ('initialW', 'initial_bias', 'forget_bias_init'),
+        'NStepLSTM': (
+            'initialW',
+            'initial_bias',
+            'forget_bias_init',
+            'lateral_init',
+            'upward_init',
+            'bias_init',
+        ),
         'NStepBiLSTM': ('initialW',),
     }
     for link, names in arguments.items():
@@ -195,13 +202,6 @@ ROWS = [
             lambda _: links.StatefulPeepholeLSTM(INPUT, None),
             TypeError,
             'expected out_size',
-        ),
-        (
-            'NStepLSTM in_size None',
-            nothing,
-            lambda _: links.NStepLSTM(1, None, UNITS, 0.0),
-            TypeError,
-            'expected in_size',
         ),
         (
             'NStepLSTM dropout negative',

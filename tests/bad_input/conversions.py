@@ -440,13 +440,36 @@ def of_npz_files():
             error,
             message,
         )
-    for what, value in (('None', None), ('a class', links.LSTM), ('a dictionary', {})):
+    for what, value, error, message in (
+        ('None', None, KeyError, 'got lateral/W, upward/W, upward/b .*give the link'),
+        ('a class', links.LSTM, KeyError, 'got lateral/W, upward/W, upward/b .*give the link'),
+        ('a dictionary', {}, TypeError, 'link: expected a chainer.Link, got '),
+    ):
         yield (
             f'load into {what}',
             nothing,
             lambda _, value=value: interop.load(npz_of(right), value),
-            TypeError,
-            'link: expected a chainer.Link, got ',
+            error,
+            message,
+        )
+    names = {'weight_ih': zeros(16, INPUT), 'weight_hh': zeros(16, 4), 'bias': zeros(16)}
+    for what, source, options, error, message in (
+        ('a number', 5, {}, TypeError, 'source: expected a path, .* got int'),
+        ('nothing', {}, {}, KeyError, 'got none'),
+        ('one array less', dict(list(names.items())[:1]), {}, KeyError, 'got weight_ih'),
+        ('one array more', {**names, 'x': zeros(1)}, {}, KeyError, 'got also x: give strict=False'),
+        ('other shape', {**names, 'bias': zeros(1)}, {}, ValueError, r'bias: expected shape \(16,'),
+        ('other units', {**names, 'weight_hh': zeros(16, 5)}, {}, ValueError, r'\(20, 3\), got'),
+        ('path None', names, {'path': None}, TypeError, 'path: expected a string or a list'),
+        ('path of numbers', names, {'path': [1]}, TypeError, 'path: expected a string or a list'),
+        ('forget bias', names, {'forget_bias': 'x'}, TypeError, 'forget_bias: expected a number'),
+    ):
+        yield (
+            f'load arrays: {what}',
+            started('LSTM'),
+            lambda link, source=source, options=options: interop.load(source, link, **options),
+            error,
+            message,
         )
 
 

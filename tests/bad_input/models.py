@@ -7,8 +7,8 @@ import numpy
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import datasets, functions, initializers, links, training
-from chainer_lstm.datasets import reber, time_machine
-from chainer_lstm.models import RNNForLM
+from chainer_lstm.datasets import reber
+from chainer_lstm.models import CharacterModel, RNNForLM
 from tests.bad_input.rows import Row, fresh, nothing, started, zeros
 from tests.conftest import INPUT, UNITS
 
@@ -105,11 +105,12 @@ def of_sizes():
         'LanguageModelEvaluator length': lambda size: training.LanguageModelEvaluator(
             WORDS, CLASSIFIER, 2, size
         ),
-        'sequential_chunks batch_size': lambda size: next(
-            time_machine.sequential_chunks(words(50), size, 3, RANDOM)
-        ),
-        'random_chunks length': lambda size: next(
-            time_machine.random_chunks(words(50), 2, size, RANDOM)
+        'SequentialChunks batch_size': lambda size: datasets.SequentialChunks(words(50), size, 3),
+        'RandomChunks length': lambda size: datasets.RandomChunks(words(50), 2, size),
+        'Vocabulary min_count': lambda size: datasets.Vocabulary('a', min_count=size),
+        'CharacterModel n_vocab': lambda size: CharacterModel(CLASSIFIER.predictor.l1, size),
+        'predict length': lambda size: training.predict(
+            CLASSIFIER.predictor, 'a', datasets.Vocabulary('abcd'), size
         ),
     }
     for name, call in calls.items():
@@ -457,11 +458,11 @@ DATASETS = [
         )
     ),
     (
-        'sequential_chunks of a short text',
+        'SequentialChunks of a short text',
         nothing,
-        lambda _: next(time_machine.sequential_chunks(words(5), 2, 3, RANDOM)),
+        lambda _: datasets.SequentialChunks(words(5), 2, 3),
         ValueError,
-        'at least 9 characters .* got 5',
+        'at least 9 tokens .* got 5',
     ),
     (
         'embedded_reber -1',
@@ -537,7 +538,7 @@ OTHERS = [
                 zeros(*shape)
             ),
             ValueError,
-            r'expected an array of 2 axes, the first that of four gates \(4H\), got \(',
+            r'expected an array of 2 axes, the first that of 4 gates \(4H\), got \(',
         )
         for shape in ((), (4,), (5, 2))
     ),

@@ -178,7 +178,12 @@ CALLS = {
     'x without data': ((chainer.Variable(),), {}, TypeError, 'got a variable without data'),
     'x a list': (([[[0.0, 0.0, 0.0]]],), {}, TypeError, 'list'),
     'x of one axis': ((zeros(INPUT),), {}, ValueError, r'\(batch, time, 3\), got \(3,\)'),
-    'x of two axes': ((zeros(BATCH, INPUT),), {}, ValueError, r'\(batch, time, 3\), got \(4, 3\)'),
+    'one sequence too wide': (
+        (zeros(5, 4),),
+        {},
+        ValueError,
+        r'\(batch, time, 3\), got \(1, 5, 4\)',
+    ),
     'x of four axes': ((zeros(BATCH, TIME, INPUT, 1),), {}, ValueError, r'got \(4, 5, 3, 1\)'),
     'x too wide': (
         (zeros(BATCH, TIME, 4),),
@@ -389,11 +394,11 @@ def of_sequence_lstm():
         'stateful=True',
     )
     yield (
-        'SequenceLSTM two axes, time first',
+        'SequenceLSTM one sequence too wide, time first',
         fresh('SequenceLSTM', batch_first=False),
         lambda link: link(zeros(TIME, BATCH)),
         ValueError,
-        r'x of shape \(time, batch, 3\), got \(5, 4\)',
+        r'x of shape \(time, batch, 3\), got \(5, 1, 4\)',
     )
 
 

@@ -263,11 +263,17 @@ class SequenceLSTM(chainer.Chain):
         stateful=False,
         batch_first=True,
         learn_initial_state=False,
+        return_cells=False,
+        zero_masked=False,
+        go_backwards=False,
+        merge_mode='concat',
         cell=cells.lstm,
     ):
         super().__init__()
         self.dropout, self.batch_first, self.stateful = dropout, batch_first, stateful
         self.return_sequences, self.return_state = return_sequences, return_state
+        self.return_cells, self.zero_masked = return_cells, zero_masked
+        self.go_backwards, self.merge_mode = go_backwards, merge_mode
         self.directions = 2 if bidirectional else 1
         self.names, self.cells, self.state = cell.states, [], None
         self.units = out_size
@@ -288,35 +294,62 @@ class SequenceLSTM(chainer.Chain):
     def reset_state(self):
         self.state = None
 
-    def forward(self, x, initial_state=None, *, lengths=None, mask=None):
+    def forward(self, x, initial_state=None, *, lengths=None, mask=None, resets=None):
         x = F.transpose(x, (1, 0, 2)) if self.batch_first else x
         time, batch, _ = x.shape
+        cuts = numpy.zeros((batch, time + 1), bool)  # between a step and the one before
+        if resets is not None:
+            cuts[:, :-1] = resets
         if mask is None:
             lengths = [time] * batch if lengths is None else lengths
             mask = numpy.arange(time) < numpy.asarray(lengths)[:, None]
         mask = numpy.asarray(mask).reshape(batch, time) == 1
+        if self.go_backwards:
+            x, mask = F.flip(x, 0), mask[:, ::-1]
+            cuts[:, 1:-1] = cuts[:, -2:0:-1].copy()
+            cuts[:, 0] = False
         first = self._first(batch, initial_state)
+        anew = self._anew(batch) if cuts.any() else first
         states = [[s[k] for s in first] for k in range(len(self.cells))]
         for first in range(0, len(self.cells), self.directions):
             outputs = []
             for k in range(first, first + self.directions):
                 inputs = F.dropout(x, self.dropout) if first and self.dropout else x
-                outputs.append(self._run(k, states, inputs, mask, k > first))
-            x = F.concat(
-                [F.stack(ys) if ys else numpy.zeros((0, batch, self.units)) for ys in outputs],
-                axis=2,
-            )
-        last = F.concat([s[-1] for s in states[-self.directions :]], axis=1)
+                new = [s[k] for s in anew]
+                outputs.append(self._run(k, states, inputs, mask, cuts, new, k > first))
+            x, cs = (self._stacked(batch, [ys[of] for ys in outputs]) for of in (-1, 0))
         state = [F.stack(s) for s in zip(*states)]
         if self.stateful:
             self.state = state
+        found = [self._output(x, mask, states, -1)]
+        if self.return_cells:
+            found.append(self._output(cs, mask, states, 0))
+        if self.return_state:
+            found += state if len(self.cells) > 1 else [s[0] for s in state]
+        return tuple(found) if len(found) > 1 else found[0]
+
+    def _stacked(self, batch, outputs):
+        nothing = numpy.zeros((0, batch, self.units))
+        return F.concat([F.stack(ys) if ys else nothing for ys in outputs], axis=2)
+
+    def _output(self, x, mask, states, of):
         if not self.return_sequences:
-            y = last
+            y = F.concat([s[of] for s in states[-self.directions :]], axis=1)
         else:
+            if self.zero_masked:
+                x = x * mask.T[:, :, None].astype('d')
             y = F.transpose(x, (1, 0, 2)) if self.batch_first else x
-        if not self.return_state:
+        if self.merge_mode == 'concat':
             return y
-        return (y, *state) if len(self.cells) > 1 else (y, *(s[0] for s in state))
+        a, b = F.split_axis(y, 2, axis=y.ndim - 1)
+        return {'sum': a + b, 'mul': a * b, 'ave': (a + b) / 2}[self.merge_mode]
+
+    def _anew(self, batch):
+        shape = (len(self.cells), batch, self.units)
+        if not hasattr(self, 'h0'):
+            return [chainer.Variable(numpy.zeros(shape)) for _ in self.names]
+        learned = [getattr(self, f'{name}0') for name in self.names]
+        return [F.broadcast_to(F.expand_dims(s, 1), shape) for s in learned]
 
     def _first(self, batch, given):
         shape = (len(self.cells), batch, self.units)
@@ -324,19 +357,19 @@ class SequenceLSTM(chainer.Chain):
             return [F.reshape(s, shape) for s in given]
         if self.stateful and self.state is not None:
             return self.state
-        if hasattr(self, 'h0'):
-            learned = [getattr(self, f'{name}0') for name in self.names]
-            return [F.broadcast_to(F.expand_dims(s, 1), shape) for s in learned]
-        return [chainer.Variable(numpy.zeros(shape)) for _ in self.names]
+        return self._anew(batch)
 
-    def _run(self, k, states, x, mask, reverse):
+    def _run(self, k, states, x, mask, cuts, anew, reverse):
+        """Return each state of all steps."""
         ys = []
         for t in range(len(x))[:: -1 if reverse else 1]:
+            begins = numpy.broadcast_to(cuts[:, t + reverse, None], states[k][0].shape)
+            states[k] = [F.where(begins, new, old) for new, old in zip(anew, states[k])]
             valid = numpy.broadcast_to(mask[:, t, None], states[k][0].shape)
             found = self[self.cells[k]](*states[k], x[t])
             states[k] = [F.where(valid, new, old) for new, old in zip(found, states[k])]
-            ys.append(states[k][-1])
-        return ys[:: -1 if reverse else 1]
+            ys.append(states[k])
+        return list(zip(*ys[:: -1 if reverse else 1])) or [()] * len(self.names)
 
 
 class RNNForLM(chainer.Chain):
@@ -368,6 +401,57 @@ class RNNForLM(chainer.Chain):
         return h
 
 
+def tree_lstm(*inputs):
+    """Chainer's own has no second gradients."""
+    *cs, x = inputs
+    a, i, o, *fs = F.split_axis(x, 3 + len(cs), axis=1)
+    c = F.sigmoid(i) * F.tanh(a)
+    for f, child in zip(fs, cs):
+        c = c + F.sigmoid(f) * child
+    return c, F.sigmoid(o) * F.tanh(c)
+
+
+def slstm(c_prev1, c_prev2, x1, x2):
+    """Chainer's own fails where second gradients with respect to x1 or x2 are not needed."""
+    shape = (c_prev1.shape[0], c_prev1.shape[1], 4, *c_prev1.shape[2:])
+    (a1, i1, f1, o1), (a2, i2, f2, o2) = (F.separate(F.reshape(x, shape), axis=2) for x in (x1, x2))
+    c = F.sigmoid(i1) * F.tanh(a1) + F.sigmoid(i2) * F.tanh(a2)
+    c = c + F.sigmoid(f1) * c_prev1 + F.sigmoid(f2) * c_prev2
+    return c, F.sigmoid(o1 + o2) * F.tanh(c)
+
+
+class _Trees:
+    """Node by node; a leaf has no children, not some of zeros."""
+
+    def forward_trees(self, children, x):
+        c, h = {}, {}
+        while len(c) < len(children):
+            for n, kids in enumerate(children):
+                if n not in c and {*kids} <= {*c}:
+                    c[n], h[n] = self._node(
+                        [c[k] for k in kids], [h[k] for k in kids], x[n : n + 1]
+                    )
+        return [F.concat([state[n] for n in range(len(children))], axis=0) for state in (c, h)]
+
+
+class ChildSumTreeLSTM(_Trees, L.ChildSumTreeLSTM):
+    def _node(self, cs, hs, x):
+        x = self.W_x(x)
+        aio, f = x[:, : 3 * self.state_size], x[:, 3 * self.state_size :]
+        if hs:
+            aio = aio + self.W_h_aio(sum(hs[1:], hs[0]))
+        return tree_lstm(*cs, F.concat([aio, *(f + self.W_h_f(h) for h in hs)], axis=1))
+
+
+class NaryTreeLSTM(_Trees, L.NaryTreeLSTM):
+    def _node(self, cs, hs, x):
+        x = self.W_x(x)
+        for k, h in enumerate(hs):
+            x = x + self[f'W_h{k + 1}'](h)
+        zeros = [numpy.zeros((1, self.state_size))] * (self.n_ary - len(cs))
+        return tree_lstm(*cs, *zeros, x)
+
+
 functions = types.SimpleNamespace(
     lstm=F.lstm,
     lstm_step=lstm_step,
@@ -379,9 +463,13 @@ functions = types.SimpleNamespace(
     n_step_bilstm=F.n_step_bilstm,
     linear=F.linear,
     softmax_cross_entropy=softmax_cross_entropy,
+    tree_lstm=tree_lstm,
+    slstm=slstm,
 )
 links = types.SimpleNamespace(
     LSTM=LSTM,
+    ChildSumTreeLSTM=ChildSumTreeLSTM,
+    NaryTreeLSTM=NaryTreeLSTM,
     StatelessLSTM=L.StatelessLSTM,
     StatefulPeepholeLSTM=StatefulPeepholeLSTM,
     NStepLSTM=NStepLSTM,

@@ -201,6 +201,48 @@ def softmax_cross_entropy(side: Side) -> Outputs:
     }
 
 
+def tree_lstm(side: Side) -> Outputs:
+    case = side.case
+    rows, units, count = case.size('batch', 0), case.size('units'), case.one('children', (2, 1, 3))
+    cs = [side.variable(f'c{k}', (rows, units)) for k in range(count)]
+    x = side.variable('x', (rows, (3 + count) * units))
+    return dict(zip('ch', side.functions.tree_lstm(*cs, x)))
+
+
+def slstm(side: Side) -> Outputs:
+    case = side.case
+    rows, units, rest = case.size('batch', 0), case.size('units'), case.one('axes', ((), (2,)))
+    cs = [side.variable(f'c{k}', (rows, units, *rest)) for k in range(2)]
+    xs = [side.variable(f'x{k}', (rows, 4 * units, *rest)) for k in range(2)]
+    return dict(zip('ch', side.functions.slstm(*cs, *xs)))
+
+
+def ChildSumTreeLSTM(side: Side) -> Outputs:
+    return _trees(side, 'ChildSumTreeLSTM', 9)
+
+
+def NaryTreeLSTM(side: Side) -> Outputs:
+    return _trees(side, 'NaryTreeLSTM', side.case.one('n_ary', (2, 1, 3)))
+
+
+def _trees(side, name, most):
+    """Trees in any order of their nodes."""
+    case = side.case
+    in_size, units, nodes = case.size('in_size'), case.size('units'), case.one('nodes', (4, 1, 9))
+    sizes = (in_size, units, *((most,) if name == 'NaryTreeLSTM' else ()))
+    link = side.link('link', getattr(side.links, name)(*sizes))
+    order = numpy.argsort(case.numbers('order', (nodes,)))
+    above = numpy.abs(case.numbers('parents', (nodes,)))
+    children: list[list[int]] = [[] for _ in range(nodes)]
+    for k in range(nodes - 1):
+        parent = order[k + 1 + int(above[k] * (nodes - k - 1))]
+        if len(children[parent]) < most:
+            children[parent].append(int(order[k]))
+    side.depth = nodes
+    x = side.variable('x', (nodes, in_size))
+    return dict(zip('ch', link.forward_trees(children, x)))
+
+
 def LSTM(side: Side) -> Outputs:
     return Program(side, 'LSTM').run()
 
@@ -295,10 +337,21 @@ def SequenceLSTM(side: Side) -> Outputs:
     in_size, units, batch = case.size('in_size'), case.size('units'), case.size('batch', 0)
     options = {
         name: case.one(name, (False, True))
-        for name in ('return_state', 'return_sequences', 'learn_initial_state', 'stateful')
+        for name in (
+            'return_state',
+            'return_sequences',
+            'learn_initial_state',
+            'stateful',
+            'zero_masked',
+        )
     }
     batch_first = case.one('batch_first', (True, False))
     cell = CELLS[case.one('cell', ('lstm', 'gru', 'coupled', 'peephole'))]
+    options['return_cells'] = 'c' in cell.states and case.one('return_cells', (False, True))
+    if directions == 2:
+        options['merge_mode'] = case.one('merge_mode', ('concat', 'sum', 'mul', 'ave'))
+    else:
+        options['go_backwards'] = case.one('go_backwards', (False, True))
     link = side.link(
         'link',
         side.links.SequenceLSTM(
@@ -325,6 +378,9 @@ def SequenceLSTM(side: Side) -> Outputs:
             steps['mask'] = case.numbers(f'mask{call}', (batch, time)) < 0.5
         else:  # what dropout draws for masked steps is the package's own
             link.dropout = case.one('dropout', (0.0, 0.5, 0.2))
+        if case.one('resets', (False, True)):
+            steps['resets'] = case.numbers(f'resets{call}', (batch, time)) < -0.4
+            link.dropout = 0.0  # pieces are packed in an order of the package's own
         if case.one('initial_state', (False, True)) and not call:
             steps['initial_state'] = tuple(
                 side.variable(name, (layers * directions, batch, units)) for name in cell.states
@@ -335,7 +391,7 @@ def SequenceLSTM(side: Side) -> Outputs:
         if call:
             side.replace_weights(link)
         y = link(x, **steps)
-        outputs |= _named(f'y{call} ', y) if options['return_state'] else {f'y{call}': y}
+        outputs |= _named(f'y{call} ', y) if isinstance(y, tuple) else {f'y{call}': y}
         side.depth += layers * time
     return outputs
 
@@ -407,6 +463,10 @@ SURFACES = {
         n_step_bilstm,
         linear,
         softmax_cross_entropy,
+        tree_lstm,
+        slstm,
+        ChildSumTreeLSTM,
+        NaryTreeLSTM,
         LSTM,
         StatelessLSTM,
         StatefulPeepholeLSTM,

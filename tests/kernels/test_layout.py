@@ -15,6 +15,7 @@ ORDERS = {
             (layout.PLANAR, 'aifo'),
             (layout.TORCH, 'ifao'),
             (layout.ONNX, 'iofa'),
+            (layout.TENSORFLOW, 'iafo'),
             (layout.N_STEP, 'ifao'),
         )
     },

@@ -124,6 +124,15 @@ def test_time_major_resets():
     assert_close((F.transpose(y, (1, 0, 2)), *rest), other(x, (c, h), resets=RESETS))
 
 
+def test_a_reset_of_the_last_step_fed():
+    link, x = learned(full(go_backwards=True, learn_initial_state=True)), samples(1)[0]
+    resets = numpy.arange(TIME) < [[1]] * BATCH
+    found, expected = link(x, resets=resets), link(x)
+    assert_close(found, [y.array for y in expected])
+    inputs = list(link.params())
+    assert_close(gradients(found, inputs, 2), gradients(expected, inputs, 2))
+
+
 def test_resets_at_no_step_change_nothing():
     link, x = full(), samples(1)[0]
     expected = [y.array for y in link(x)]

@@ -3,8 +3,9 @@ import itertools
 import numpy
 import pytest
 
+from chainer_lstm.datasets import Vocabulary
 from chainer_lstm.models import RNNForLM
-from chainer_lstm.training import generate
+from chainer_lstm.training import generate, predict
 
 
 class Counting:
@@ -73,3 +74,23 @@ def test_empty_prime_and_temperature_zero():
         generate(Counting(), [])
     with pytest.raises(ValueError, match='a positive temperature, got 0'):
         generate(Counting(), [0], temperature=0)
+
+
+def test_prediction_goes_on_from_a_prefix():
+    model, vocabulary = Counting(), Vocabulary('dcba')  # a to d are 1 to 4, unknown ones 0
+    assert predict(model, 'ab', vocabulary, 4) == 'abcd<unk>a'
+    assert model.read == [1, 2, 3, 4, 0]
+    assert predict(model, ['a', '?'], vocabulary, 2) == ['a', '?', 'a', 'b']
+    assert len(predict(model, ['c'], vocabulary)) == 51
+
+
+@pytest.mark.parametrize(
+    ('prefix', 'error', 'message'),
+    [
+        ('', ValueError, 'at least one word'),
+        ([3], TypeError, 'expected tokens, which are strings, got 3'),
+    ],
+)
+def test_prefix_that_is_none(prefix, error, message):
+    with pytest.raises(error, match=message):
+        predict(Counting(), prefix, Vocabulary('abcd'))

@@ -1,0 +1,201 @@
+"""``ConvLSTM2D``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional, Union
+
+import chainer
+import chainer.functions as F
+import chainer.links as L
+from chainer.utils import type_check
+
+from chainer_lstm import functions
+from chainer_lstm import initializers as ours
+from chainer_lstm.functions.checks import size, variable
+from chainer_lstm.functions.node import Input
+from chainer_lstm.links import checks
+from chainer_lstm.links.state import KeepsState
+
+Pair = Union[int, Sequence[int]]
+
+
+class ConvLSTM2D(KeepsState, chainer.Chain):
+    """An LSTM of images that keeps its state: convolutions are in the place of products.
+
+    Shi et al. 2015, eq. 3, without the terms of c in the gates; * is a convolution::
+
+        a, i, f, o = W * x + U * h + b          gates interleaved, as in ``LSTM``
+        c' = σ(f) c + σ(i) tanh(a)
+        h' = σ(o) tanh(c')
+
+    ``link(x)`` is one time step, ``forward_sequence`` many: x of all steps is convolved at once.
+    ``reset_state()`` forgets the state.
+
+    Args:
+        in_channels: C, or None to take it from the first input.
+        out_channels: H, the channels of c and h.
+        ksize: of both convolutions, an integer or a pair; odd, so that h keeps its size.
+        stride: of the convolution of x, an integer or a pair.
+        pad: of the convolution of x, an integer or a pair; 'same' for ``ksize // 2``, with which
+            images keep their size where the stride is 1.  h is always padded so.
+        lateral_init, upward_init: initializers of U and W.  Default: ``LeCunNormal``.
+        bias_init: initializer of the biases of a, i and o.  Default: 0.
+        forget_bias_init: initializer of the bias of f.  Default:
+            ``chainer.config.lstm_forget_bias``, which is 1.
+
+    Attributes:
+        upward: ``Convolution2D``, ``W`` (4H, C, kh, kw), ``b`` (4H,).
+        lateral: ``Convolution2D``, ``W`` (4H, H, kh, kw).
+        c, h: the state, (B, H, rows, columns) variables, or None after ``reset_state``.
+        persistent_state: whether the state is serialized too, as in ``LSTM``.
+
+    Raises:
+        TypeError: a size is not an integer, an initializer not callable.
+        ValueError: a size is not positive, or ksize even.
+    """
+
+    def __init__(
+        self,
+        in_channels: Optional[int],
+        out_channels: int,
+        ksize: Pair,
+        stride: Pair = 1,
+        pad: Union[str, Pair] = 'same',
+        *,
+        lateral_init: Any = None,
+        upward_init: Any = None,
+        bias_init: Any = None,
+        forget_bias_init: Any = None,
+    ) -> None:
+        super().__init__()
+        ours.check('lateral_init', lateral_init)
+        ours.check('upward_init', upward_init)
+        if forget_bias_init is None:
+            forget_bias_init = chainer.config.lstm_forget_bias
+        in_channels = size('in_channels', in_channels, optional=True)
+        self.state_size = size('out_channels', out_channels)
+        ksize, stride = _pair('ksize', ksize), _pair('stride', stride)
+        if ksize[0] % 2 == 0 or ksize[1] % 2 == 0:
+            raise ValueError(f'expected an odd ksize, with which h keeps its size, got {ksize}')
+        same = ksize[0] // 2, ksize[1] // 2
+        if isinstance(pad, str) and pad != 'same':
+            raise ValueError(f"expected pad to be 'same', an integer or a pair, got {pad!r}")
+        pad = same if isinstance(pad, str) else _pair('pad', pad, zero=True)
+        width = 4 * self.state_size
+        with self.init_scope():
+            self.upward = L.Convolution2D(
+                in_channels,
+                width,
+                ksize,
+                stride,
+                pad,
+                initialW=upward_init,
+                initial_bias=ours.GateBias(bias_init, forget_bias_init),
+            )
+            self.lateral = L.Convolution2D(
+                self.state_size, width, ksize, 1, same, nobias=True, initialW=lateral_init
+            )
+        self.reset_state()
+
+    def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
+        """Set the state and move it to the link's device.
+
+        Args:
+            c: (B, H, rows, columns) variable or array, or None for zeros.
+            h: the same, of the same shape.
+
+        Raises:
+            TypeError: not a variable or array, or not of floats.
+            ValueError: another shape; the state is as before.
+        """
+        self._keep(*self._checked_states(c, h))
+
+    def forward(self, x: Input) -> chainer.Variable:
+        """Compute one time step and advance the state.
+
+        Args:
+            x: (B, C, rows, columns).
+
+        Returns:
+            h (B, H, rows, columns), of the size that the convolution of x has.
+
+        Raises:
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit, such as that of a
+                batch larger than the state.
+        """
+        x = checks.batch(x)
+        if x.ndim != 4:
+            raise type_check.InvalidType(
+                'x.ndim == 4 (batch, channels, rows, columns)', f'{x.ndim}'
+            )
+        return self._step(self.upward(x))
+
+    def forward_sequence(self, xs: Input) -> chainer.Variable:
+        """Compute the outputs of all steps, and the state as after calling the link with each.
+
+        Args:
+            xs: (T, B, C, rows, columns).
+
+        Returns:
+            (T, B, H, rows, columns).
+
+        Raises:
+            ValueError: xs has other axes, or no steps.
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+        """
+        x = variable('xs', xs)
+        if x.ndim != 5 or not len(x):
+            raise ValueError(
+                f'expected xs of shape (time, batch, channels, rows, columns), got {x.shape}'
+            )
+        checks.floats(x)
+        steps, batch, *image = x.shape
+        pre = self.upward(F.reshape(x, (steps * batch, *image)))
+        return F.stack([self._step(part) for part in F.split_axis(pre, steps, axis=0)])
+
+    def _step(self, pre: chainer.Variable) -> chainer.Variable:
+        """(B, 4H, rows, columns), the convolution of x -> h."""
+        expected = len(pre), self.state_size, *pre.shape[2:]
+        c, h = self._states()
+        for name, state in (('c', c), ('h', h)):
+            if state is not None and state.shape != expected:
+                raise type_check.InvalidType(
+                    f'{name}.shape == {expected}', f'{state.shape} (reset_state() forgets it)'
+                )
+        if h is not None:
+            pre += self.lateral(h)
+        if c is None:
+            with chainer.using_device(self.device):
+                c = self.xp.zeros(expected, pre.dtype)
+        self.c, self.h = functions.lstm(c, pre)
+        return self.h
+
+    def _state_shape(self, rows: int) -> tuple[int, ...]:
+        return rows, self.state_size, 0, 0
+
+    def _checked_states(self, c: Any, h: Any) -> checks.States:
+        found = []
+        for name, state in (('c', c), ('h', h)):
+            state = None if state is None else variable(name, state)
+            if state is not None and (state.ndim != 4 or state.shape[1] != self.state_size):
+                raise ValueError(
+                    f'expected {name} of shape (batch, {self.state_size}, rows, columns), '
+                    f'got {state.shape}'
+                )
+            if state is not None and state.dtype.kind != 'f':
+                raise TypeError(f'expected {name} of a float dtype, got {state.dtype}')
+            found.append(state)
+        c, h = found
+        if c is not None and h is not None and c.shape != h.shape:
+            raise ValueError(f'expected c and h of one shape, got {c.shape} and {h.shape}')
+        return c, h
+
+
+def _pair(name: str, value: Any, zero: bool = False) -> tuple[int, int]:
+    """Return two integers, of one or of a pair: positive, or also zero."""
+    pair = value if isinstance(value, (list, tuple)) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f'expected {name} to be an integer or a pair, got {value!r}')
+    first, second = (0 if zero and v == 0 else size(name, v) for v in pair)
+    return first, second
