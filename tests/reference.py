@@ -56,9 +56,8 @@ def coupled_step(c_prev, h_prev, x, W, b, U):
 
 def layer_norm_step(c_prev, h_prev, x, W, b, U, gamma_x, gamma_h, gamma_c, beta_c):
     """An LSTM whose products and cell are normalized over each row (Ba et al. 2016)."""
-    c_prev, x, W, b, U, gamma_x, gamma_h, gamma_c, beta_c = _wide(
-        c_prev, x, W, b, U, gamma_x, gamma_h, gamma_c, beta_c
-    )
+    c_prev, x, W, b, U = _wide(c_prev, x, W, b, U)
+    gamma_x, gamma_h, gamma_c, beta_c = _wide(gamma_x, gamma_h, gamma_c, beta_c)
     c, h = c_prev.copy(), numpy.zeros((len(x), c_prev.shape[1]))
     for row in range(len(x)):
         pre = b + gamma_x * _normalized(W @ x[row])
@@ -108,7 +107,7 @@ STEPS = {
     'peephole': peephole_step,
     'coupled': coupled_step,
     'gru': gru_step,
-    'layer_norm': layer_norm_step,
+    'layer_norm_lstm_variant': layer_norm_step,
 }
 
 

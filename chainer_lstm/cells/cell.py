@@ -120,8 +120,8 @@ class Cell(_Frozen):
     new states, of which some may be the number 0.  It returns the gradients with respect to the
     gates before activation, in the order of ``gates``, and the ``State`` of gradients with respect
     to ``reads``, without those that come through ``products``; and where there are ``vectors``, a
-    sequence with an array (B, H) for each, whose sum over B is the gradient.  A cell without ``backward`` is
-    differentiated by Chainer, step by step.  Neither may write into its arguments.
+    sequence with an array (B, H) for each, whose sum over B is the gradient.  A cell without
+    ``backward`` is differentiated by Chainer, step by step.  Neither may write into its arguments.
 
     Hyperparameters are fields: a subclass that has some is a frozen dataclass itself.  Where the
     attributes below depend on them, ``__post_init__`` gives them to ``declare``.

@@ -11,6 +11,8 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.cells.cell import Cell, Product, sigmoid
 from chainer_lstm.cells.normalization import Norm, normalized, normalized_gradient
 
+_EPSILON = 1e-5
+
 
 @dataclasses.dataclass(frozen=True)
 class LSTMVariant(Cell):
@@ -52,7 +54,7 @@ class LSTMVariant(Cell):
         layer_norm: whether the products and the cell are normalized (Ba et al. 2016, as haste
             computes it), with weights ``gamma_x`` and ``gamma_h`` of the shape of ``b``,
             ``gamma_c`` and ``beta_c`` (H,).
-        layer_norm_epsilon: ε; 1e-5 is that of torch and haste.
+        layer_norm_epsilon: ε, as of torch.
 
     Raises:
         TypeError: an option of another type.
@@ -68,7 +70,7 @@ class LSTMVariant(Cell):
     recurrent_activation: str = 'sigmoid'
     hard_sigmoid_slope: float = 0.2
     layer_norm: bool = False
-    layer_norm_epsilon: float = 1e-5
+    layer_norm_epsilon: float = _EPSILON
 
     name = 'lstm_variant'
     gates = ('a', 'i', 'f', 'o')
@@ -90,7 +92,7 @@ class LSTMVariant(Cell):
                 for gate in gates[1:]
             ]
         self.declare(
-            name='coupled_lstm_variant' if self.coupled else 'lstm_variant',
+            name='layer_norm_' * self.layer_norm + 'coupled_' * self.coupled + 'lstm_variant',
             gates=gates,
             products=tuple(products),
             reads=('c', 'h') if self.zoneout[1] else ('c',),
@@ -111,6 +113,10 @@ class LSTMVariant(Cell):
             raise ValueError('expected recurrent_dropout to be less than 1, got 1')
         slope = _number('hard_sigmoid_slope', self.hard_sigmoid_slope, 0)
         epsilon = _number('layer_norm_epsilon', self.layer_norm_epsilon, 0)
+        if epsilon == 0:
+            raise ValueError('expected layer_norm_epsilon to be a positive number, got 0')
+        if epsilon != _EPSILON and not self.layer_norm:
+            raise ValueError(f'expected layer_norm with layer_norm_epsilon, got {epsilon} alone')
         clip = self.cell_clip
         if clip is not None:
             clip = _number('cell_clip', clip, 0)

@@ -61,7 +61,8 @@ class SequenceLSTM(SequenceState):
             of (…, H), the output (…, D * P), and later layers take D * P inputs.  Usually less
             than H; recurrent weights are (4H, P), with fewer parameters and products.
         coupled, cell_clip, zoneout, zoneout_expectation, recurrent_dropout, recurrent_activation,
-            hard_sigmoid_slope, layer_norm, layer_norm_epsilon: of an LSTM, see ``cells.LSTMVariant``; they combine.
+            hard_sigmoid_slope, layer_norm, layer_norm_epsilon: of an LSTM, see
+            ``cells.LSTMVariant``; they combine.
         peephole: 'diagonal', as there, or alone 'full', for ``cells.peephole``.
 
     Attributes:

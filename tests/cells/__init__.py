@@ -7,6 +7,7 @@ from tests.cells.zoneout import Zoneout
 
 coupled = Coupled()
 gru = GRU()
+layer_norm = cells.LSTMVariant(layer_norm=True)
 zoneout = Zoneout()
 # those with a backward of their own, which all engines are tested with
 CELLS = {cell.name: cell for cell in (*cells.CELLS.values(), coupled, gru)}

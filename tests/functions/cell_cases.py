@@ -9,7 +9,7 @@ from chainer import gradient_check
 
 from chainer_lstm import cells, functions
 from chainer_lstm.cells import sigmoid
-from tests.cells import coupled, gru, zoneout
+from tests.cells import coupled, gru, layer_norm, zoneout
 from tests.cells.coupled import Coupled
 from tests.conftest import assert_close, gradients, uniform, uniforms, variables
 from tests.fuzz import loops
@@ -57,8 +57,8 @@ CELLS = {
     'gru': (gru, 'gru'),
     'zoneout in evaluation': (zoneout, 'lstm'),
     'dropped in evaluation': (Dropped(), 'coupled'),
-    'layer norm': (cells.LSTMVariant(layer_norm=True), 'layer_norm'),
-    'projected layer norm': (cells.LSTMVariant(layer_norm=True, outputs=3), 'layer_norm'),
+    'layer norm': (layer_norm, layer_norm.name),
+    'projected layer norm': (cells.LSTMVariant(layer_norm=True, outputs=3), layer_norm.name),
     'projected': (cells.LSTM(outputs=2), 'lstm'),
     'projected peephole': (cells.Peephole(outputs=6), 'peephole'),
     'projected without backward': (Undifferentiated(outputs=3), 'coupled'),
@@ -73,6 +73,7 @@ STEPPED = pytest.mark.parametrize(
         gru,
         cells.LSTM(outputs=3),
         cells.Peephole(outputs=3),
+        layer_norm,
     ],
     ids=[
         'lstm',
@@ -82,6 +83,7 @@ STEPPED = pytest.mark.parametrize(
         'gru',
         'projected',
         'projected peephole',
+        'layer norm',
     ],
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from chainer_lstm import cells
-from tests.cells import CELLS
+from tests.cells import CELLS, layer_norm
 from tests.fuzz.program import Program
 from tests.fuzz.program import batches as case_batches
 from tests.fuzz.sides import LENGTHS, Side, case_dtype
@@ -423,7 +423,8 @@ def RNNForLM(side: Side) -> Outputs:
 
 def _cell(case):
     """A cell, first those that the package does not know."""
-    return CELLS[case.one('cell', ('coupled', 'gru', 'lstm', 'peephole'))]
+    known = {**CELLS, 'layer norm': layer_norm}
+    return known[case.one('cell', ('coupled', 'gru', 'lstm', 'peephole', 'layer norm'))]
 
 
 def _weights(side, name, cell, in_size, units):

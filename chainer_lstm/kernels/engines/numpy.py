@@ -119,7 +119,7 @@ class NumpyEngine:
         values = cell.Gates(*(activated[:, g::count] for g in range(count)))
         given = cell.State(*(0 if g is None else g for g in _wide_state(gradients)))
         more = {name: _wide(x) for name, x in more.items()}
-        found, before, *of_vectors = stage.backward(
+        found, before, *more_found = stage.backward(
             self.xp,
             values,
             _wide_state(state),
@@ -136,9 +136,9 @@ class NumpyEngine:
             if product.weight in more:
                 gradient = of_gates[product.gates[0]] * more[product.weight]
                 states[product.state] = gradient + states.get(product.state, 0)
-        if stage.vectors and kept is not None:
-            of_vectors = _returned(method, stage.vectors, *of_vectors, values[0])
-            for name, rows in of_vectors.items():
+        if kept is not None:
+            of_vectors = more_found[0] if more_found else ()
+            for name, rows in _returned(method, stage.vectors, of_vectors, values[0]).items():
                 normalization.put(kept, name, rows.astype(dtype, copy=False))
         return _written(cell.State(), states, out, dtype)
 
@@ -176,6 +176,7 @@ class NumpyEngine:
         gpre: Array,
         kept: Optional[Kept] = None,
     ) -> tuple[Optional[Array], Any]:
+        kept = {} if kept is None else kept
         more = {**noise, **products.vectors(stage, weights)}
         found = self.stage_backward(
             cell, stage, gates, state, new, gradients, more, gpre, None, kept
