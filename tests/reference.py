@@ -2,6 +2,9 @@
 slow, plain NumPy, and independent of the package.
 """
 
+import dataclasses
+import functools
+
 import numpy
 
 
@@ -87,8 +90,47 @@ def gru_step(h_prev, x, W, b, U, d):
     return (h,)
 
 
+def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors, noise=None):
+    """An LSTM with the options of ``cells.LSTMVariant``; noise by name."""
+    noise = noise or {}
+    coupled, clip = options.get('coupled', False), options.get('cell_clip')
+    if h_prev is None:
+        h_prev = numpy.zeros((len(x), c_prev.shape[1]))
+    c_prev, h_prev = _wide(c_prev, h_prev)
+    pre = _pre(h_prev * noise.get('mask_h', 1), x, W, b, U)
+    peepholes = dict(zip('fo' if coupled else 'ifo', _wide(*vectors)))
+    c, h = c_prev.copy(), numpy.zeros((len(x), c_prev.shape[1]))
+
+    def kept(name, index, row, unit):
+        if name in noise:
+            return noise[name][row, unit]
+        expected = options.get('zoneout_expectation', False)
+        return options['zoneout'][index] if expected else 0
+
+    def activation(y):
+        if options.get('recurrent_activation') == 'hard_sigmoid':
+            return min(max(options['hard_sigmoid_slope'] * y + 0.5, 0), 1)
+        return sigmoid(y)
+
+    for row, unit in numpy.ndindex(*h.shape):
+        names = 'afo' if coupled else 'aifo'
+        sums = dict(zip(names, pre[row, len(names) * unit : len(names) * (unit + 1)]))
+        old, p = c_prev[row, unit], {gate: v[unit] for gate, v in peepholes.items()}
+        f = activation(sums['f'] + p.get('f', 0) * old)
+        i = 1 - f if coupled else activation(sums['i'] + p.get('i', 0) * old)
+        s = f * old + i * numpy.tanh(sums['a'])
+        if clip is not None:
+            s = min(max(s, -clip), clip)
+        keep = kept('kept_c', 0, row, unit)
+        c[row, unit] = keep * old + (1 - keep) * s
+        o = activation(sums['o'] + p.get('o', 0) * c[row, unit])
+        keep = kept('kept_h', 1, row, unit)
+        h[row, unit] = keep * h_prev[row, unit] + (1 - keep) * o * numpy.tanh(s)
+    return c, h
+
+
 def projected(step, at):
-    """A step whose h = V m of the m (B, H) that another one computes; V (P, H) is an input."""
+    """A step whose h = V m of the m (B, H) that another computes; V (P, H) is an input."""
 
     def projected_step(*inputs):
         c, m = step(*inputs[:at], *inputs[at + 1 :])
@@ -112,8 +154,11 @@ STEPS = {
 
 
 def step_of(cell, name=None):
-    """The step of a cell, of another name in ``STEPS`` if given."""
-    step = STEPS[name or cell.name]
+    """The step of a cell, of another name in ``STEPS`` if given; that of one with options takes
+    noise too, by name.
+    """
+    options = functools.partial(variant_step, dataclasses.asdict(cell))
+    step = STEPS.get(name or cell.name, options)
     if cell.projection is None:
         return step
     return projected(step, len(cell.states) + 1 + cell.weights.index(cell.projection))

@@ -24,11 +24,23 @@ __all__ = [
 lstm = LSTM()
 peephole = Peephole()
 CELLS = {cell.name: cell for cell in (lstm, peephole)}
-COMPILED = dict(CELLS)  # those that have a file <name>.cuh
+# The cells that have a compiled form, in the .cuh beside their module.  Of a cell with options, all
+# of those that add weights or noise: arrays that another one of its name lacks are None.
+COMPILED: dict[str, Cell] = {
+    cell.name: cell
+    for cell in (
+        lstm,
+        peephole,
+        *(
+            LSTMVariant(coupled, zoneout=(0.5, 0.5), peephole='diagonal', recurrent_dropout=0.5)
+            for coupled in (False, True)
+        ),
+    )
+}
 
 
 def is_compiled(cell: Cell) -> bool:
     """Return whether a cell has compiled stages, projected or not; a subclass of one that has is
     another cell.
     """
-    return COMPILED.get(cell.name) == cell.unprojected
+    return type(COMPILED.get(cell.name)) is type(cell)

@@ -6,10 +6,32 @@
 
 constexpr int all_gates = -1;
 
-// A state (before the stage) times a weight, added to one gate before activation or to all gates.
+// Of a state before the stage, or of the new one; a diagonal product has a weight for each unit.
+enum Kind { matrix, diagonal, diagonal_of_new };
+
+// A state times a weight, added to one gate before activation or to all gates. That of a new state
+// is added by the array code, which has the weight.
 struct Product {
     int weight, state, gate;
+    Kind kind = matrix;
 };
+
+// What the array code of a cell reads besides gates and states: the weights of diagonal products, 0
+// where there are none; noise, or the numbers that stand for it where there is none; and numbers.
+template <typename Cell, typename R, typename Number>
+struct More {
+    R weights[Cell::weights], noise[Cell::noise + 1];
+    const Number* numbers;
+};
+
+// A cell whose array code reads gates and states alone.
+struct PlainCell {
+    static constexpr int noise = 0, numbers = 0;
+    static constexpr char Noise_names[] = "", Number_names[] = "";
+};
+
+// In the place of More, for such a cell.
+struct Nothing {};
 
 // enum kind {names}, and the names as text: the library of the CPU engine describes its cells by
 // them, and is refused where they are not those of cells/*.py.
@@ -40,6 +62,18 @@ __device__ inline R grad_sigmoid(R y) {
 template <typename R>
 __device__ inline R grad_tanh(R y) {
     return R(1) - y * y;
+}
+
+// x, or the bound that it is beyond
+template <typename R>
+__device__ inline R bounded(R x, R low, R high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+// y, or 0 where x > limit
+template <typename R>
+__device__ inline R unless_above(R x, R limit, R y) {
+    return x > limit ? R(0) : y;
 }
 
 #endif

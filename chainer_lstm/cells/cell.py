@@ -142,6 +142,8 @@ class Cell(_Frozen):
             of these names, in training, from ``draw``.
         sequence_noise: the names of those that are the same at all steps of a sequence, from
             ``draw_sequence``.
+        numbers: the hyperparameters that a compiled form reads, by name: first those that stand
+            for each of ``noise`` in evaluation.
         input_norm: how x Wᵀ is normalized, before b is added; None if it is not.
         vectors: the names of weights (H,) that ``forward`` and ``backward`` get as arguments of
             these names, and the numbers that links begin with.
@@ -164,6 +166,7 @@ class Cell(_Frozen):
     noise: ClassVar[Names] = ()
     forget: ClassVar[Optional[str]] = None
     sequence_noise: ClassVar[Names] = ()
+    numbers: ClassVar[Mapping[str, float]] = types.MappingProxyType({})
     input_norm: ClassVar[Optional[Norm]] = None
     vectors: ClassVar[Mapping[str, float]] = types.MappingProxyType({})
     State: ClassVar[Callable[..., Any]]
@@ -185,7 +188,8 @@ class Cell(_Frozen):
 
         Args:
             **attributes: among ``name``, ``gates``, ``inputs``, ``products``, ``reads``,
-                ``needs``, ``noise``, ``sequence_noise``, ``input_norm`` and ``vectors``.
+                ``needs``, ``noise``, ``sequence_noise``, ``numbers``, ``input_norm`` and
+                ``vectors``.
 
         Raises:
             TypeError: names of gates or states that there are not.

@@ -3,7 +3,7 @@
 #define CHAINER_LSTM_LSTM_CUH
 #include "cell.cuh"
 
-struct LstmCell {
+struct LstmCell : PlainCell {
     CELL_NAMES(Gate, a, i, f, o)
     CELL_NAMES(State, c, h)
     CELL_NAMES(Weight, U)
@@ -15,16 +15,16 @@ struct LstmCell {
                                   writes = set_of(c, h), needs = set_of(c);
 
         // g: sums of pre-activations, become activated gates; before and now: states
-        template <typename R>
-        __device__ static void forward(R* g, const R* before, R* now) {
+        template <typename R, typename More>
+        __device__ static void forward(R* g, const R* before, R* now, const More&) {
             new_cell(g, before, now);
             output(g, now, now);
         }
 
         // gradients: with respect to `now`, become those with respect to `before`
-        template <typename R>
+        template <typename R, typename More>
         __device__ static void backward(const R* g, const R* before, const R* now, R* gradients,
-                                        R* gpre) {
+                                        R* gpre, const More&) {
             output_gradients(g, now, gradients, gpre);
             new_cell_gradients(g, before, gradients, gpre);
         }

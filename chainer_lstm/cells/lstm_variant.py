@@ -96,10 +96,16 @@ class LSTMVariant(Cell):
             gates=gates,
             products=tuple(products),
             reads=('c', 'h') if self.zoneout[1] else ('c',),
-            noise=('kept_c', 'kept_h') if any(self.zoneout) else (),
+            noise=tuple([name for name, ratio in zip(('kept_c', 'kept_h'), self.zoneout) if ratio]),
             sequence_noise=() if mask is None else (mask,),
             input_norm=of_x,
             vectors={'gamma_c': 1.0, 'beta_c': 0.0} if self.layer_norm else {},
+            numbers={
+                'kept_c': self.zoneout[0] if self.zoneout_expectation else 0.0,
+                'kept_h': self.zoneout[1] if self.zoneout_expectation else 0.0,
+                'clip': float('inf') if self.cell_clip is None else self.cell_clip,
+                'slope': self.hard_sigmoid_slope * (self.recurrent_activation != 'sigmoid'),
+            },
         )
         super().__post_init__()
 
@@ -111,17 +117,19 @@ class LSTMVariant(Cell):
         dropout = _number('recurrent_dropout', self.recurrent_dropout, 0, 1)
         if dropout == 1:
             raise ValueError('expected recurrent_dropout to be less than 1, got 1')
-        slope = _number('hard_sigmoid_slope', self.hard_sigmoid_slope, 0)
+        slope, clip = _number('hard_sigmoid_slope', self.hard_sigmoid_slope, 0), self.cell_clip
         epsilon = _number('layer_norm_epsilon', self.layer_norm_epsilon, 0)
-        if epsilon == 0:
-            raise ValueError('expected layer_norm_epsilon to be a positive number, got 0')
         if epsilon != _EPSILON and not self.layer_norm:
             raise ValueError(f'expected layer_norm with layer_norm_epsilon, got {epsilon} alone')
-        clip = self.cell_clip
         if clip is not None:
             clip = _number('cell_clip', clip, 0)
-            if clip == 0:
-                raise ValueError('expected cell_clip to be a positive number, got 0')
+        for name, bound in (
+            ('cell_clip', clip),
+            ('hard_sigmoid_slope', slope),
+            ('layer_norm_epsilon', epsilon),
+        ):
+            if bound == 0:
+                raise ValueError(f'expected {name} to be a positive number, got 0')
         for name, value, allowed in (
             ('coupled', self.coupled, (False, True)),
             ('zoneout_expectation', self.zoneout_expectation, (False, True)),
@@ -141,7 +149,7 @@ class LSTMVariant(Cell):
 
     def draw(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
         """Return kept_c and kept_h: 1 where a unit keeps its state."""
-        return [(xp.random.rand(*shape) < ratio).astype(dtype) for ratio in self.zoneout]
+        return [(xp.random.rand(*shape) < ratio).astype(dtype) for ratio in self.zoneout if ratio]
 
     def draw_sequence(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
         """Return the mask of h."""

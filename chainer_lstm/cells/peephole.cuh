@@ -3,7 +3,7 @@
 #define CHAINER_LSTM_PEEPHOLE_CUH
 #include "lstm.cuh"
 
-struct PeepholeCell {
+struct PeepholeCell : PlainCell {
     CELL_NAMES(Gate, a, i, f, o)
     CELL_NAMES(State, c, h)
     CELL_NAMES(Weight, U, P_i, P_f, P_o)
@@ -14,14 +14,14 @@ struct PeepholeCell {
         static constexpr unsigned owns = set_of(a, i, f), reads = set_of(c), writes = set_of(c),
                                   needs = 0;
 
-        template <typename R>
-        __device__ static void forward(R* g, const R* before, R* now) {
+        template <typename R, typename More>
+        __device__ static void forward(R* g, const R* before, R* now, const More&) {
             LstmCell::new_cell(g, before, now);
         }
 
-        template <typename R>
+        template <typename R, typename More>
         __device__ static void backward(const R* g, const R* before, const R*, R* gradients,
-                                        R* gpre) {
+                                        R* gpre, const More&) {
             LstmCell::new_cell_gradients(g, before, gradients, gpre);
         }
     };
@@ -32,14 +32,14 @@ struct PeepholeCell {
         static constexpr unsigned owns = set_of(o), reads = set_of(c), writes = set_of(h),
                                   needs = 0;
 
-        template <typename R>
-        __device__ static void forward(R* g, const R* before, R* now) {
+        template <typename R, typename More>
+        __device__ static void forward(R* g, const R* before, R* now, const More&) {
             LstmCell::output(g, before, now);
         }
 
-        template <typename R>
+        template <typename R, typename More>
         __device__ static void backward(const R* g, const R* before, const R*, R* gradients,
-                                        R* gpre) {
+                                        R* gpre, const More&) {
             LstmCell::output_gradients(g, before, gradients, gpre);
         }
     };

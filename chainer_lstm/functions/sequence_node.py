@@ -17,7 +17,7 @@ from chainer_lstm import kernels
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import argname
-from chainer_lstm.functions import checks, composed, noise
+from chainer_lstm.functions import cell_noise, checks, composed
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.node import (
     Node,
@@ -267,7 +267,7 @@ class SequenceNode(Node):
             return NOTHING
         if k not in self._noise:
             packing, (batch, units) = self._plan.packing, state.shape
-            self._noise[k] = noise.draw(
+            self._noise[k] = cell_noise.draw(
                 self._plan.cell, xp, packing.total, batch, units, state.dtype
             )
         return self._noise[k]

@@ -12,7 +12,7 @@ from chainer.utils import type_check
 from chainer_lstm import kernels
 from chainer_lstm.cells import Cell, Product, Stage
 from chainer_lstm.chainer_private import argname
-from chainer_lstm.functions import composed, noise
+from chainer_lstm.functions import cell_noise, composed
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.config import engine_of
@@ -246,7 +246,7 @@ class StageNode(Chained):
         state = self._state_of(wide, batch)
         if cell.is_random and chainer.config.train and not self.noise:
             units = wide[0].shape[1]
-            self.noise = noise.draw(cell, engine.xp, batch, batch, units, wide[0].dtype)
+            self.noise = cell_noise.draw(cell, engine.xp, batch, batch, units, wide[0].dtype)
         named = dict(zip(self.names, wide))
         self.kept = {}
         self.gates, found = self.compute(engine, named, state)

@@ -8,12 +8,12 @@ from typing import Any, Optional
 import chainer
 
 from chainer_lstm.cells import Cell
-from chainer_lstm.functions import composed, passes
+from chainer_lstm.functions import cell_noise, composed, passes
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import sequence, variable
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.stage import StageNode, signature
-from chainer_lstm.kernels.engines.engine import Part
+from chainer_lstm.kernels.engines.engine import NOTHING, Part
 
 
 class StepNode(StageNode):
@@ -212,7 +212,7 @@ def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> 
 
 
 def composed_step(cell: Cell, state: Any, pre: chainer.Variable, weights: Mapping[str, Any]) -> Any:
-    """Compute a step by Chainer's own functions.
+    """Compute a step by Chainer's own functions, with noise in training.
 
     Args:
         cell: the cell.
@@ -225,4 +225,9 @@ def composed_step(cell: Cell, state: Any, pre: chainer.Variable, weights: Mappin
     """
     state = state._make(None if s is None else chainer.as_variable(s) for s in state)
     parts = [Part(pre, cell.inputs)]
-    return composed.run_step(cell, cell.stages, parts, state, weights)[-1]
+    drawn = NOTHING
+    if cell.is_random and chainer.config.train:
+        is_static(cell)
+        xp, rows = chainer.backend.get_array_module(pre), len(pre)
+        drawn = cell_noise.draw(cell, xp, rows, rows, state[-1].shape[1], pre.dtype)
+    return composed.run_step(cell, cell.stages, parts, state, weights, drawn)[-1]

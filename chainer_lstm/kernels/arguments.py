@@ -15,7 +15,8 @@ Together = Iterable[Names]  # groups of names of arrays, of which all or none ar
 # The names and the axes of the arrays of a member, None for those that the kernel does not take.
 # Axes are one text, such as 'batch units', with a ? at its end if the array may be None.
 Arrays = Sequence[Optional[tuple[str, str]]]
-# The arrays of each member; of one of a single array of the same name, the axes.
+# The arrays of each member; of one of a single array of the same name, the axes.  Of a member of
+# numbers, their names as one text.
 Members = Mapping[str, Union[Arrays, str, None]]
 
 _STRIDES = {'Rows': 1, 'Matrix': 2}
@@ -48,10 +49,12 @@ class Kernel:
     """The arguments of a kernel, all from the text of its members in C++.
 
     Attributes:
-        sizes: the names of its sizes.
+        sizes: the names of its sizes, then of its numbers.
         arguments: its arrays, in the order in which it takes them.
         layout: packs sizes, and addresses and strides of arrays, as the struct, with zeros for
             arrays that the kernel does not take.
+        layout_of_floats: the same with numbers of four bytes, which CUDA kernels read where they
+            compute in float32.
 
     Args:
         name: of the kernel.
@@ -74,6 +77,11 @@ class Kernel:
                 words += 'n'
                 continue
             of_member = members[member]
+            if kind.startswith('Numbers'):
+                numbers = str(of_member).split()
+                sizes += numbers
+                words += 'd' * len(numbers) or '8x'
+                continue
             if isinstance(of_member, str):
                 of_member = [(member, of_member)]
             strides = _STRIDES.get(kind.split('<')[0], 0)
@@ -84,6 +92,7 @@ class Kernel:
         self.sizes = tuple(sizes)
         self.arguments = tuple(arguments)
         self.layout = struct.Struct(words)
+        self.layout_of_floats = struct.Struct(words.replace('d', 'f4x'))
         self.names = tuple(argument.name for argument in self.arguments)
         self.together = [[self.names.index(array) for array in group] for group in together]
         self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]

@@ -28,26 +28,31 @@ _INTEGERS = numpy.dtype(numpy.int64)
 _MATMUL = 'isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;'
 _EXPONENTIALS = 'isize rows, classes; const T* x; T *y, *maxima, *sums;'
 _STAGE_FORWARD = (
-    'isize batch, units; const T *xw, *hu, *b; Weights<Cell, const T> products; '
+    'isize batch, units; Numbers<Cell> numbers; const T *xw, *hu, *b; '
+    'Weights<Cell, const T> products; Noise<Cell, const T> noise; '
     'States<Cell, const T> before; T* gates; States<Cell, T> now;'
 )
 _STAGE_BACKWARD = (
-    'isize batch, units; const T* gates; States<Cell, const T> before, now, gradients; '
-    'T* gpre; States<Cell, T> out;'
+    'isize batch, units; Numbers<Cell> numbers; const T* gates; '
+    'Weights<Cell, const T> weights; Noise<Cell, const T> noise; '
+    'States<Cell, const T> before, now, gradients; T* gpre; States<Cell, T> out;'
 )
 _STEP_FORWARD = (
-    'isize batch, units, inputs; Rows<const T> x; const T *W, *b; '
+    'isize batch, units, inputs; Numbers<Cell> numbers; Rows<const T> x; const T *W, *b; '
     'States<Cell, const T> before; Rows<const T> alone[Cell::states]; '
-    'Weights<Cell, const T> weights; T* gates; States<Cell, T> now;'
+    'Weights<Cell, const T> weights; Noise<Cell, const T> noise; T* gates; '
+    'States<Cell, T> now;'
 )
 _STEP_BACKWARD = (
-    'isize batch, units, inputs; const T* gates; '
+    'isize batch, units, inputs; Numbers<Cell> numbers; const T* gates; '
     'States<Cell, const T> before, now, gradients; const T* W; '
-    'Weights<Cell, const T> weights; T *gpre, *gx; States<Cell, T> out;'
+    'Weights<Cell, const T> weights; Noise<Cell, const T> noise; T *gpre, *gx; '
+    'States<Cell, T> out;'
 )
 _STEPS = (
     'isize steps, batch, units, inputs, rows, first, initial; '
-    'const index64 *start, *n; Weights<Cell, const T> weights; '
+    'Numbers<Cell> numbers; const index64 *start, *n; '
+    'Weights<Cell, const T> weights, masks; Noise<Cell, const T> noise; '
 )
 _SEQUENCE_FORWARD = _STEPS + 'Rows<const T> x; const T *W, *b; T* gates; States<Cell, T> states;'
 _SEQUENCE_BACKWARD = (
@@ -71,19 +76,24 @@ class _StageKernels:
         # the states that products alone read: None in a first step
         by_products = {product.state for product in stage.products}
         self.alone = [s for s in cell.states if s in by_products and s not in stage.reads]
+        # all states that may be None: a cell need not read each that its form reads
+        self.optional = [*self.alone, *stage.reads[1:]]
 
     def forward(self) -> Kernel:
         """Array code of the sum of products."""
-        to_one = [p for p in self.stage.products if not _to_all(self.cell, p)]
+        matrices = [p for p in self.stage.products if not p.diagonal]
+        to_one = [p for p in matrices if not _to_all(self.cell, p)]
         members: Members = {
             'xw': self._of_first('batch gates'),
-            'hu': 'batch gates?' if len(to_one) < len(self.stage.products) else None,
+            'hu': 'batch gates?' if len(to_one) < len(matrices) else None,
             'b': self._of_first('gates?'),
+            'numbers': ' '.join(self.cell.numbers),
             'products': [
-                (product.weight.lower(), 'batch units') if product in to_one else None
-                for product in _products(self.cell)
+                (product.weight.lower(), 'batch units') if product in to_one else vector
+                for product, vector in zip(_products(self.cell), self._vectors())
             ],
-            'before': self._states(self.form, self.stage.reads),
+            'noise': _noise(self.cell, 'batch'),
+            'before': self._states(self.form, self.stage.reads, self.optional),
             'gates': 'batch gates',
             'now': self._states('{}', self.stage.writes),
         }
@@ -91,8 +101,13 @@ class _StageKernels:
 
     def backward(self) -> Kernel:
         """The gradients of array code."""
-        out = self._states('g{}_prev', self.stage.reads)
-        members = {**self._saved(), 'gpre': 'batch gates', 'out': out}
+        out = self._states('g{}_prev', self.stage.reads, self.optional)
+        members = {
+            **self._saved(),
+            'weights': self._vectors(),
+            'gpre': 'batch gates',
+            'out': out,
+        }
         return self._kernel('backward', _STAGE_BACKWARD, members)
 
     def step_forward(self) -> Kernel:
@@ -101,13 +116,15 @@ class _StageKernels:
             'x': self._of_first('batch inputs'),
             'W': self._of_first('gates inputs'),
             'b': self._of_first('gates'),
-            'before': self._states(self.form, self.stage.reads),
+            'numbers': ' '.join(self.cell.numbers),
+            'before': self._states(self.form, self.stage.reads, self.optional),
             'alone': self._states(self.form, self.alone, self.alone),
-            'weights': self._weights(self.alone),
+            'weights': self._weights(self.optional),
+            'noise': _noise(self.cell, 'batch'),
             'gates': 'batch gates',
             'now': self._states('{}', self.stage.writes),
         }
-        together = [self._group(self.form, state) for state in self.alone]
+        together = [self._group(self.form, state) for state in self.optional]
         return self._kernel('step_forward', _STEP_FORWARD, members, together)
 
     def step_backward(self) -> Kernel:
@@ -129,8 +146,10 @@ class _StageKernels:
     def _saved(self) -> Members:
         written = [s for stage in self.cell.stages[: self.number + 1] for s in stage.writes]
         return {
+            'numbers': ' '.join(self.cell.numbers),
+            'noise': _noise(self.cell, 'batch'),
             'gates': 'batch gates',
-            'before': self._states(self.form, self.stage.reads),
+            'before': self._states(self.form, self.stage.reads, self.optional),
             'now': self._states('{}', self.stage.needs),
             'gradients': self._states('g{}', written, written),
         }
@@ -155,9 +174,16 @@ class _StageKernels:
             for p in _products(self.cell)
         ]
 
+    def _vectors(self) -> Arrays:
+        """The weights of the diagonal products."""
+        return [
+            _weight(self.cell, p) if p.diagonal and p in self.stage.products else None
+            for p in _products(self.cell)
+        ]
+
     def _group(self, form: str, state: str) -> list[str]:
         """A state of products alone, and their weights."""
-        weights = [product.weight for product in self.stage.products if product.state == state]
+        weights = [p.weight for p in self.stage.products if p.state == state and not p.diagonal]
         return [form.format(state), *weights]
 
     def _kernel(self, kind: str, text: str, members: Members, together: Together = ()) -> Kernel:
@@ -175,8 +201,14 @@ def _to_all(cell: Cell, product: Product) -> bool:
 
 
 def _weight(cell: Cell, product: Product, end: str = '') -> tuple[str, str]:
+    if product.diagonal:  # a cell need not have each weight that its form has
+        return product.weight, 'units?'
     rows = 'gates' if _to_all(cell, product) else 'units'
     return product.weight, f'{rows} units{end}'
+
+
+def _noise(cell: Cell, rows: str) -> Arrays:
+    return [(name, f'{rows} units?') for name in cell.noise]
 
 
 def _sequence_kernels(cell: Cell) -> list[Kernel]:
@@ -184,7 +216,13 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
     common: Members = {
         'start': 'steps',
         'n': 'steps',
+        'numbers': ' '.join(cell.numbers),
         'weights': [_weight(cell, product) for product in _products(cell)],
+        'masks': [
+            None if product.mask is None else (product.mask, 'batch units?')
+            for product in _products(cell)
+        ],
+        'noise': _noise(cell, 'rows'),
         'states': [(state, 'states units') for state in cell.states],
     }
     of_x = {'x': 'rows inputs', 'W': 'gates inputs', 'b': 'gates', 'gates': 'rows gates?'}
@@ -207,18 +245,24 @@ def _check_limits(cell: Cell) -> None:
     Raises:
         ValueError: it is none.
     """
-    products = _products(cell)
+    products, first = _products(cell), cell.stages[0]
     to_all = [[p for p in stage.products if _to_all(cell, p)] for stage in cell.stages]
+    special = [p for p in products if p.diagonal or p.mask is not None]
     fits = (
         tuple(cell.inputs) == tuple(cell.gates)
-        and not cell.noise
         and all(len(p.gates) in (1, len(cell.gates)) and p.bias is None for p in products)
         and all(len(wide) <= 1 for wide in to_all)
+        and (not special or len(cell.stages) == 1)
+        and all(p.mask in (None, *cell.sequence_noise) for p in products)
+        and all(p.state in first.reads for p in products if p.diagonal)
+        and list(cell.numbers)[: len(cell.noise)] == list(cell.noise)
     )
     if not fits:
         raise ValueError(
-            f'{cell.name}: expected a cell without noise, of x in all gates and of products, '
-            'without biases, in one gate or, at most one in each stage, in all gates'
+            f'{cell.name}: expected a cell of x in all gates and of products, without biases, in '
+            'one gate or, at most one in each stage, in all gates; of one stage, if products are '
+            'diagonal, of states that it reads, or masked, by noise of sequences; and numbers '
+            'that begin with the names of noise'
         )
 
 
@@ -244,15 +288,21 @@ def description(cell: Cell) -> str:
     from.  Gates, states and weights are numbered; a set is the sum of 2 ** k over its members.
     """
     weights = [product.weight for product in _products(cell)]
-    names = {'gates': cell.gates, 'states': cell.states, 'weights': weights}
+    names = {
+        'gates': cell.gates,
+        'states': cell.states,
+        'weights': weights,
+        'noise': cell.noise,
+        'numbers': list(cell.numbers)[len(cell.noise) :],
+    }
     parts = [f'{name} {", ".join(values)}' for name, values in names.items()]
     for stage in cell.stages:
         numbers = [_set(cell.gates, stage.gates)]
         numbers += [_set(cell.states, s) for s in (stage.reads, stage.writes, stage.needs)]
         for product in stage.products:
             gate = -1 if _to_all(cell, product) else cell.gates.index(product.gates[0])
-            state = cell.states.index(product.state)
-            numbers += [weights.index(product.weight), state, gate]
+            state, kind = cell.states.index(product.state), product.diagonal + product.new
+            numbers += [weights.index(product.weight), state, gate, kind]
         parts.append(' '.join(map(str, ['stage', *numbers])))
     return '; '.join(parts)
 

@@ -12,6 +12,7 @@ from chainer_lstm.links.n_step_lstm import NStepBiLSTM, NStepLSTM
 from chainer_lstm.links.peephole import StatefulPeepholeLSTM
 from chainer_lstm.links.sequence_lstm import SequenceLSTM
 from chainer_lstm.links.trees import ChildSumTreeLSTM, NaryTreeLSTM
+from chainer_lstm.links.zoneout import StatefulZoneoutLSTM
 
 __all__ = [
     'LSTM',
@@ -22,6 +23,7 @@ __all__ = [
     'NaryTreeLSTM',
     'SequenceLSTM',
     'StatefulPeepholeLSTM',
+    'StatefulZoneoutLSTM',
     'StatelessLSTM',
 ]
 

@@ -88,7 +88,7 @@ class _TreeLSTM(CheckedLoading):
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
         initialize = functools.partial(initialize_linear, self.W_x)
-        return parameters.sized_for(x, self, parameters.weight_of(self.W_x), initialize)
+        return parameters.sized_for(x, self, initialize, parameters.weight_of(self.W_x))
 
     def _run(
         self, plan: forest.Plan, x: chainer.Variable, cs: Sequence[Any] = (), hs: Sequence[Any] = ()

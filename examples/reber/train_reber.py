@@ -23,12 +23,10 @@ import chainer.functions as F
 import numpy
 
 import chainer_lstm.links as L
-from chainer_lstm import cells
 from chainer_lstm.datasets import embedded_reber
 from chainer_lstm.datasets.reber import SYMBOLS
 from chainer_lstm.training import script
 
-PEEPHOLES = {'full': cells.peephole, 'diagonal': cells.LSTMVariant(peephole='diagonal')}
 DEFAULTS = {'batchsize': 20, 'lr': 0.01, 'gradclip': 1.0}
 TUTORIAL = {'batchsize': 1, 'lr': 0.1, 'gradclip': None}
 
@@ -47,7 +45,7 @@ class ReberModel(chainer.Chain):
             self.lstm = L.SequenceLSTM(
                 len(SYMBOLS),
                 n_units,
-                cell=PEEPHOLES[peephole],
+                peephole=peephole,
                 return_sequences=True,
                 learn_initial_state=True,
             )
@@ -130,7 +128,7 @@ def parser():
     size, positive = script.number(int, 1), script.number(float, 0)
     p.add_argument('--epoch', '-e', type=size, default=100)
     p.add_argument('--unit', '-u', type=size, default=10)
-    p.add_argument('--peephole', choices=PEEPHOLES, default='full')
+    p.add_argument('--peephole', choices=('full', 'diagonal'), default='full')
     p.add_argument(
         '--tutorial',
         action='store_true',

@@ -49,7 +49,20 @@ class Dropped(Coupled):
         return (gc * (1 - f) * (1 - a * a) * keep, gf, go), state
 
 
+# combinations in which each option is on and off beside each other one
+PAIRS = [  # a bound that no unit is near: there is no gradient at it
+    {'coupled': True, 'cell_clip': 0.35, 'zoneout': (0.3, 0.4), 'peephole': 'diagonal'},
+    {'coupled': True, 'recurrent_dropout': 0.3, 'recurrent_activation': 'hard_sigmoid'},
+    {'cell_clip': 0.35, 'peephole': 'diagonal', 'recurrent_dropout': 0.3},
+    {'zoneout': (0.3, 0.4), 'recurrent_dropout': 0.3, 'zoneout_expectation': True},
+    {'peephole': 'diagonal', 'zoneout': (0.2, 0.0), 'recurrent_activation': 'hard_sigmoid'},
+]
+NOISY_VARIANTS = [cells.LSTMVariant(**options) for options in (*PAIRS[:1], *PAIRS[2:])]
 CELLS = {
+    **{
+        f'variant in evaluation: {options}': (cells.LSTMVariant(**options), None)
+        for options in PAIRS
+    },
     'lstm': (cells.lstm, 'lstm'),
     'peephole': (cells.peephole, 'peephole'),
     'coupled': (coupled, 'coupled'),

@@ -1,14 +1,18 @@
 """Cells with noise, which is drawn once for each call in training."""
 
+import dataclasses
+
 import chainer
 import numpy
 import pytest
 
 from chainer_lstm import functions
+from chainer_lstm.cells import LSTMVariant
 from tests.cells import zoneout
 from tests.conftest import assert_close, gradients, uniform
 from tests.functions.cell_cases import (
     INPUT,
+    NOISY_VARIANTS,
     UNITS,
     Dropped,
     Stack,
@@ -21,7 +25,9 @@ from tests.functions.cell_cases import (
     weights_of,
 )
 
-NOISY = pytest.mark.parametrize('cell', [zoneout, Dropped()], ids=lambda cell: cell.name)
+NOISY = pytest.mark.parametrize(
+    'cell', [zoneout, Dropped(), *NOISY_VARIANTS], ids=lambda cell: repr(cell)
+)
 
 
 @NOISY
@@ -81,8 +87,37 @@ def test_noise_of_each_row_layer_and_direction_is_its_own(cell):
             shapes.append((shape, dtype))
             return super().draw(xp, shape, dtype)
 
-    Stack(Counted(), (3, 2), 2, 2, dtype='e').outputs()
-    assert shapes == [((5, UNITS), numpy.float32)] * 4
+        def draw_sequence(self, xp, shape, dtype):
+            shapes.append((shape, dtype))
+            return super().draw_sequence(xp, shape, dtype)
+
+    counted = Counted(**dataclasses.asdict(cell))
+    Stack(counted, (3, 2), 2, 2, dtype='e').outputs()
+    rows = [5] * bool(cell.noise) + [3] * bool(cell.sequence_noise)
+    assert shapes == [((n, UNITS), numpy.float32) for n in rows] * 4
+
+
+def test_noise_of_a_sequence_is_the_same_at_all_its_steps():
+    """And a single step with it computes as the sequence does."""
+    cell = LSTMVariant(recurrent_dropout=0.5)
+    x, weights = uniform((4, 3, INPUT)), weights_of(cell)
+    state = [v.array for v in state_of(cell, 3)]
+    numpy.random.seed(1)
+    new, _ = functions.sequence(cell, state, x, [weights])
+    for row in x:
+        numpy.random.seed(1)
+        state = functions.step(cell, state, row, weights)
+    assert_close(new, state)
+
+
+@pytest.mark.parametrize('change', [lambda x: x[:1], lambda x: x[:, :1]], ids=['rows', 'columns'])
+def test_noise_of_another_shape(change):
+    class Wrong(Dropped):
+        def draw(self, xp, shape, dtype):
+            return [change(x) for x in super().draw(xp, shape, dtype)]
+
+    with pytest.raises(ValueError, match=r'dropped: expected noise keep of shape \(5, 4\), got'):
+        Stack(Wrong(), (3, 2)).outputs()
 
 
 @NOISY

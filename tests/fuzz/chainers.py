@@ -7,6 +7,7 @@ written here.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 
@@ -68,6 +69,31 @@ def layer_norm_step(c_prev, h_prev, x, W, b, U, gamma_x, gamma_h, gamma_c, beta_
     return c, o * F.tanh(normalized(c[: len(x)], gamma_c, beta_c))
 
 
+def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors):
+    """An LSTM with options of ``cells.LSTMVariant``, without noise."""
+    names = 'afo' if options['coupled'] else 'aifo'
+    pre = F.linear(x, W, b)
+    pre = pre if h_prev is None else pre + F.linear(h_prev, U)
+    shape = (*x.shape[:1], c_prev.shape[1], len(names))
+    gates = dict(zip(names, F.separate(F.reshape(pre, shape), axis=2)))
+    peepholes = dict(zip(names[1:], vectors))
+    rest, old = c_prev[len(x) :], c_prev[: len(x)]
+
+    def gate(name, cell):
+        y = gates[name]
+        if name in peepholes:
+            y = y + F.broadcast_to(peepholes[name], cell.shape) * cell
+        if options['recurrent_activation'] == 'sigmoid':
+            return F.sigmoid(y)
+        return F.clip(y * options['hard_sigmoid_slope'] + 0.5, 0.0, 1.0)
+
+    f = gate('f', old)
+    c = f * old + (1 - f if options['coupled'] else gate('i', old)) * F.tanh(gates['a'])
+    if options['cell_clip'] is not None:
+        c = F.clip(c, -options['cell_clip'], options['cell_clip'])
+    return F.concat((c, rest), axis=0), gate('o', c) * F.tanh(c)
+
+
 # (*states, x, *weights) -> states, by the name of the cell without a projection
 STEPS = {
     'lstm': lstm_step,
@@ -90,7 +116,8 @@ def projected(step):
 
 def step_of(cell):
     """The step of a cell."""
-    found = STEPS[cell.name]
+    options = functools.partial(variant_step, dataclasses.asdict(cell))
+    found = STEPS.get(cell.name, options)
     return found if cell.projection is None else projected(found)
 
 

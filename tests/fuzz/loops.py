@@ -11,7 +11,7 @@ import numpy
 
 from chainer_lstm import cells
 from tests import reference
-from tests.reference import STEPS
+from tests.reference import step_of
 
 
 def _variables(arrays):
@@ -51,7 +51,7 @@ def n_step(n_layers, dropout, hx, cx, ws, bs, xs):
 
 def step(cell, state, x, weights):
     arrays = _arrays([*state, x, *weights])
-    return cell.State(*_variables(STEPS[cell.name](*arrays)))
+    return cell.State(*_variables(step_of(cell)(*arrays)))
 
 
 def stack(step, states, xs, weights, directions=1):
@@ -92,7 +92,7 @@ def sequence(cell, states, xs, weights, *, bidirectional=False, dropout=0.0):
     dense = not isinstance(xs, (list, tuple))
     steps = list(chainer.as_array(xs)) if dense else _arrays(xs)
     weights = [_arrays(group) for group in weights]
-    new, ys = stack(STEPS[cell.name], _arrays(states), steps, weights, directions)
+    new, ys = stack(step_of(cell), _arrays(states), steps, weights, directions)
     new = cell.State(*_variables(new))
     if dense:
         shape = len(steps), xs.shape[1], directions * states[0].shape[2]

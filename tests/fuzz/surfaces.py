@@ -346,7 +346,7 @@ def SequenceLSTM(side: Side) -> Outputs:
         )
     }
     batch_first = case.one('batch_first', (True, False))
-    cell = CELLS[case.one('cell', ('lstm', 'gru', 'coupled', 'peephole'))]
+    cell = _cell(case, ('lstm', 'gru', 'coupled', 'peephole', 'variant'))
     options['return_cells'] = 'c' in cell.states and case.one('return_cells', (False, True))
     if directions == 2:
         options['merge_mode'] = case.one('merge_mode', ('concat', 'sum', 'mul', 'ave'))
@@ -421,10 +421,19 @@ def RNNForLM(side: Side) -> Outputs:
     return outputs
 
 
-def _cell(case):
-    """A cell, first those that the package does not know."""
-    known = {**CELLS, 'layer norm': layer_norm}
-    return known[case.one('cell', ('coupled', 'gru', 'lstm', 'peephole', 'layer norm'))]
+def _cell(case, names=('coupled', 'gru', 'lstm', 'peephole', 'variant', 'layer norm')):
+    """A cell, first those that the package does not know; a variant without noise."""
+    name = case.one('cell', names)
+    if name == 'layer norm':
+        return layer_norm
+    if name != 'variant':
+        return CELLS[name]
+    return cells.LSTMVariant(
+        coupled=case.one('coupled', (False, True)),
+        cell_clip=case.one('cell_clip', (None, 0.5)),
+        peephole=case.one('peepholes', (None, 'diagonal')),
+        recurrent_activation=case.one('activation', ('sigmoid', 'hard_sigmoid')),
+    )
 
 
 def _weights(side, name, cell, in_size, units):

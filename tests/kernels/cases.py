@@ -52,9 +52,11 @@ def _calls():
     for name, cell in CELLS.items():
         for index, stage in enumerate(cell.stages):
             wide = ['hu'] if any(p.gates == cell.gates for p in stage.products) else []
-            optional = {'stage_forward': [*wide, 'b'] if index == 0 else []}
+            noise = ['noise'] if cell.noise else []
+            optional = {'stage_forward': [*wide, 'b', *noise] if index == 0 else []}
             known = {state for done in cell.stages[: index + 1] for state in done.writes}
-            optional['stage_backward'] = [f'g{state}' for state in cell.states if state in known]
+            of_states = [f'g{state}' for state in cell.states if state in known]
+            optional['stage_backward'] = [*of_states, *noise]
             for method, names in optional.items():
                 for bits in range(2 ** len(names)):
                     none = tuple(each for k, each in enumerate(names) if bits >> k & 1)
@@ -124,6 +126,13 @@ def assert_close(actual, expected, tolerance):
         )
 
 
+def noise_of(cell, rows, batch, units, dtype):
+    """Noise of a cell by name, in [0, 1): 0 and 1 would hide mistakes."""
+    random = numpy.random.RandomState(1)
+    sizes = {**dict.fromkeys(cell.noise, rows), **dict.fromkeys(cell.sequence_noise, batch)}
+    return {name: random.uniform(size=(n, units)).astype(dtype) for name, n in sizes.items()}
+
+
 def call_inputs(call, dtype, batch, units):
     """NumPy arrays for a call by name; its parts, states, gates and gradients."""
     random, cell, stage = numpy.random.RandomState(0), CELLS[call.cell], call.stage
@@ -133,7 +142,7 @@ def call_inputs(call, dtype, batch, units):
         shapes.update(xw=(batch, len(cell.inputs) * units), b=(len(cell.inputs) * units,))
     for product in stage.products:
         name = 'hu' if product.gates == cell.gates else product.weight
-        shapes[name] = batch, len(product.gates) * units
+        shapes[name] = (units,) if product.diagonal else (batch, len(product.gates) * units)
     for name in cell.states:
         shapes.update({name: (batch, units), f'new_{name}': (batch, units)})
         shapes[f'g{name}'] = batch, units
@@ -143,29 +152,33 @@ def call_inputs(call, dtype, batch, units):
         if name in ('xw', 'hu', 'b') or name.isupper():
             x = numpy.where(random.uniform(size=shape) < 0.1, 60 * x, 4 * x)  # some saturate
         found[name] = None if name in call.none else x.astype(dtype)
-    return found
+    return (
+        found if 'noise' in call.none else {**found, **noise_of(cell, batch, batch, units, dtype)}
+    )
 
 
 def run_call(engine, call, inputs):
     """-> the outputs of the stage, by name."""
     cell, stage = CELLS[call.cell], call.stage
     state = cell.State(*(inputs[name] for name in cell.states))
+    names = [*cell.noise, *(p.weight for p in stage.products if p.diagonal)]
+    more = {name: inputs[name] for name in names if name in inputs}
     if call.method == 'stage_forward':
         if call.index == 0:
             parts = [Part(inputs['xw'], cell.inputs)]
         else:
             parts = [Part(engine.xp.ascontiguousarray(inputs['gates']).copy(), cell.gates)]
-        for product in stage.products:
+        for product in (p for p in stage.products if not p.diagonal):
             value = inputs['hu' if product.gates == cell.gates else product.weight]
             parts += [] if value is None else [Part(value, product.gates)]
         if inputs.get('b') is not None:
             parts.append(Part(inputs['b'], cell.inputs))
-        gates, new = engine.stage_forward(cell, stage, parts, state)
+        gates, new = engine.stage_forward(cell, stage, parts, state, more)
         return {'gates': gates, **{name: getattr(new, name) for name in stage.writes}}
     new = cell.State(*(inputs[f'new_{name}'] for name in cell.states))
     gradients = cell.State(*(inputs[f'g{name}'] for name in cell.states))
     gpre = engine.xp.ascontiguousarray(inputs['gpre']).copy()
-    found = engine.stage_backward(cell, stage, inputs['gates'], state, new, gradients, {}, gpre)
+    found = engine.stage_backward(cell, stage, inputs['gates'], state, new, gradients, more, gpre)
     return {'gpre': gpre, **{name: getattr(found, name) for name in stage.reads}}
 
 
@@ -200,11 +213,15 @@ def run_step(engine, case, inputs, gradients=None):
     cell = CELLS[case.cell]
     dtype = engine.wide_dtype(*(x.dtype for x in inputs.values()))
     named = {name: x.astype(dtype, copy=False) for name, x in inputs.items()}
+    rows, units = len(named['x']), named['c' if 'c' in named else 'h'].shape[1]
+    noise = {
+        name: engine.xp.asarray(x) for name, x in noise_of(cell, rows, rows, units, dtype).items()
+    }
     state = cell.State(*(named.get(name) for name in cell.states))
     states, gates = [state], None
     for stage in cell.stages:
         x = named['x'] if stage is cell.stages[0] else None
-        gates, state = engine.step_forward(cell, stage, x, state, named, {}, gates)
+        gates, state = engine.step_forward(cell, stage, x, state, named, noise, gates)
         states.append(state)
     if gradients is None:
         return list(state)
@@ -216,9 +233,10 @@ def run_step(engine, case, inputs, gradients=None):
                        if product.weight in named}  # fmt: skip
         wanted = of_products if k else {'W': named['W'], **of_products}
         gx, of_stage = engine.step_backward(
-            cell, stage, gates, states[k], states[k + 1], found, wanted, {}, gpre
+            cell, stage, gates, states[k], states[k + 1], found, wanted, noise, gpre
         )
-        rows = {'gpre': gpre, 'x': named['x'], **states[k]._asdict()}
+        of_products = products.rows_of(stage, states[k], states[k + 1], noise)
+        rows = {'gpre': gpre, 'x': named['x'], **of_products}
         for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():
             if name in named:
                 of_weights[name] = gradient(engine, rows)

@@ -3,7 +3,7 @@
 #define CHAINER_LSTM_COUPLED_CUH
 #include "cell.cuh"
 
-struct CoupledCell {
+struct CoupledCell : PlainCell {
     CELL_NAMES(Gate, a, f, o)
     CELL_NAMES(State, c, h)
     CELL_NAMES(Weight, U)
@@ -14,8 +14,8 @@ struct CoupledCell {
         static constexpr unsigned owns = set_of(a, f, o), reads = set_of(c), writes = set_of(c, h),
                                   needs = set_of(c);
 
-        template <typename R>
-        __device__ static void forward(R* g, const R* before, R* now) {
+        template <typename R, typename More>
+        __device__ static void forward(R* g, const R* before, R* now, const More&) {
             g[a] = tanh(g[a]);
             g[f] = sigmoid(g[f]);
             g[o] = sigmoid(g[o]);
@@ -23,9 +23,9 @@ struct CoupledCell {
             now[h] = g[o] * tanh(now[c]);
         }
 
-        template <typename R>
+        template <typename R, typename More>
         __device__ static void backward(const R* g, const R* before, const R* now, R* gradients,
-                                        R* gpre) {
+                                        R* gpre, const More&) {
             const R t = tanh(now[c]), gc = gradients[c] + gradients[h] * g[o] * grad_tanh(t);
             gpre[a] = gc * (R(1) - g[f]) * grad_tanh(g[a]);
             gpre[f] = gc * (before[c] - g[a]) * grad_sigmoid(g[f]);

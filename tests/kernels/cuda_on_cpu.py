@@ -124,7 +124,8 @@ class Kernel:
         (blocks,), (threads,), (arguments,) = grid, block, args
         assert arguments.size == 1  # CuPy passes no others by value
         if arguments.nbytes == self._expected.layout.size:
-            _, _, *addresses = self._expected.layout.unpack(arguments.tobytes())
+            words = self._expected.layout.unpack(arguments.tobytes())
+            addresses = words[len(self._expected.sizes) :]
             for argument, address in zip(self._expected.arguments, addresses):
                 if argument.axes[-1] == 'gates' and address % self._load:
                     raise ValueError(f'{argument.name} is not aligned')

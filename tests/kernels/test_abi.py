@@ -32,7 +32,8 @@ def test_tables_are_those_of_the_library():
 
 def test_declarations():
     assert FORWARD == (
-        'isize batch, units; const T *xw, *hu, *b; Weights<Cell, const T> products; '
+        'isize batch, units; Numbers<Cell> numbers; const T *xw, *hu, *b; '
+        'Weights<Cell, const T> products; Noise<Cell, const T> noise; '
         'States<Cell, const T> before; T* gates; States<Cell, T> now;'
     )
 
@@ -44,8 +45,14 @@ def test_arguments_follow_from_declarations():
     assert [(x.name, x.written) for x in kernel.arguments] == [
         ('p_o', False), ('c', False), ('gates', True), ('h', True)
     ]  # fmt: skip
-    words = [*struct.unpack('14q', kernel.layout.pack(2, 3, 4, 5, 6, 7))]
-    assert words == [2, 3, 0, 0, 0, 0, 0, 0, 4, 5, 0, 6, 0, 7]
+    words = [*struct.unpack('16q', kernel.layout.pack(2, 3, 4, 5, 6, 7))]
+    assert words == [2, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 5, 0, 6, 0, 7]
+    kernel = boundary.KERNELS['lstm_variant_forward_0']
+    assert kernel.sizes == ('batch', 'units', 'kept_c', 'kept_h', 'clip', 'slope')
+    assert kernel.layout.format.startswith('nndddd')
+    assert {'P_i', 'P_f', 'P_o', 'kept_c', 'kept_h', 'hu', 'b', 'h_prev'} == {
+        x.name for x in kernel.arguments if x.optional
+    }
     kernel = boundary.KERNELS['lstm_sequence_backward']
     strides = {x.name: x.strides for x in kernel.arguments}
     assert strides == {**dict.fromkeys(strides, 0), 'gh': 1}
@@ -55,8 +62,12 @@ def test_arguments_follow_from_declarations():
 
 def test_description():
     assert boundary.description(cells.peephole) == (
-        'gates a, i, f, o; states c, h; weights U, P_i, P_f, P_o; '
-        'stage 7 1 1 0 0 1 -1 1 0 1 2 0 2; stage 8 1 2 0 3 0 3'
+        'gates a, i, f, o; states c, h; weights U, P_i, P_f, P_o; noise ; numbers ; '
+        'stage 7 1 1 0 0 1 -1 0 1 0 1 0 2 0 2 0; stage 8 1 2 0 3 0 3 0'
+    )
+    assert boundary.description(cells.COMPILED['coupled_lstm_variant']) == (
+        'gates a, f, o; states c, h; weights U, P_f, P_o; noise kept_c, kept_h; '
+        'numbers clip, slope; stage 7 3 3 0 0 1 -1 0 1 0 1 1 2 0 2 2'
     )
 
 

@@ -25,6 +25,10 @@ SIZES = {
     'classes': 7,
     'first': ROWS.first,
     'initial': ROWS.initial,
+    'kept_c': 0.25,
+    'kept_h': 0.5,
+    'clip': 0.75,
+    'slope': 0.2,
 }
 
 

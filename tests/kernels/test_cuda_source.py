@@ -145,7 +145,7 @@ def test_call_refuses_to_write_into_misaligned_gates(engine):
     cell, gates = CELLS['lstm'], inputs['gates']
     state = cell.State(inputs['c'], inputs['h'])
     with pytest.raises(ValueError, match='expected gpre, .* to lie at a multiple of 16 bytes'):
-        engine.stage_backward(cell, call.stage, gates, state, state, state, (), gpre)
+        engine.stage_backward(cell, call.stage, gates, state, state, state, {}, gpre)
 
 
 @pytest.mark.parametrize('none', cases.NO_GRADIENT, ids=str)
@@ -194,7 +194,7 @@ def test_mutant(monkeypatch, few_threads, mutant):
 
 
 def test_kernel_refuses_misaligned_arrays(engine):
-    words = numpy.array([0, 0, 4, *[0] * 8]).view('V88')
+    words = numpy.array([0, 0, 0, 4, *[0] * 9]).view('V104')
     with pytest.raises(ValueError, match='xw is not aligned'):
         cuda.stage_kernel('lstm_forward_0', 'f')((1,), (1,), (words,))
 

@@ -152,7 +152,10 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     gradients = Gradients(
         cell.State(h=output), cell.State(*(draw(batch, units) for _ in cell.states))
     )
-    layer, other = (sequence.layer_of(numpy, cell, weights, rows, x, initial) for _ in range(2))
+    noise = cases.noise_of(cell, total, batch, units, 'f')
+    noise = {name: value.astype(dtype) for name, value in noise.items()}
+    job = cell, weights, rows, x, initial, noise
+    layer, other = (sequence.layer_of(numpy, *job) for _ in range(2))
     (gates,) = engine.sequence_forward([layer], keep=True)
     engine.sequence_forward([other], keep=False)
     for y, z in zip(layer.states, other.states):
@@ -163,7 +166,7 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize('cell', cells.CELLS.values(), ids=cells.CELLS)
+@pytest.mark.parametrize('cell', cells.COMPILED.values(), ids=cells.COMPILED)
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', LENGTHS.values(), ids=LENGTHS)
 def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
@@ -180,7 +183,7 @@ def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize('cell', cells.CELLS.values(), ids=cells.CELLS)
+@pytest.mark.parametrize('cell', cells.COMPILED.values(), ids=cells.COMPILED)
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
 def test_recurrence_in_many_threads(engine, threads, batches, reverse, cell, dtype):

@@ -91,7 +91,9 @@ def make(batches, cell, dtype='d'):
 def layer_of(engine, cell, batches, reverse, x, *arrays):
     count = len(cell.states)
     rows, weights = Rows(*batches, reverse), dict(zip(cell.weights, arrays[count:]))
-    return sequence.layer_of(engine.xp, cell, weights, rows, x, cell.State(*arrays[:count]))
+    noise = cases.noise_of(cell, rows.total, rows.batch, H, 'f')
+    noise = {name: engine.xp.asarray(value.astype(x.dtype)) for name, value in noise.items()}
+    return sequence.layer_of(engine.xp, cell, weights, rows, x, cell.State(*arrays[:count]), noise)
 
 
 def run(engine, cell, batches, reverse, *inputs):
@@ -108,11 +110,15 @@ def by_loops(cell, batches, reverse, x, *arrays):
     count = len(cell.states)
     h, weights = numpy.zeros((len(x), cell.width('h', H))), arrays[count:]
     last = [state.copy() for state in arrays[:count]]
+    noise = cases.noise_of(cell, len(x), batches[1], H, 'f')
+    noise = {name: value.astype('d') for name, value in noise.items()}
     for k, order in enumerate(sequences(batches[0], reverse)):
         one = slice(k, k + 1)
         for row in order:
             state = [s[one] for s in last]
-            new = loops.step_of(cell)(*state, x[row : row + 1], *weights)
+            now = {n: v[k if n in cell.sequence_noise else row][None] for n, v in noise.items()}
+            more = {'noise': now} if noise else {}
+            new = loops.step_of(cell)(*state, x[row : row + 1], *weights, **more)
             for s, value in zip(last, new):
                 s[one] = value
             h[row] = last[-1][k]

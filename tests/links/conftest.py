@@ -42,6 +42,7 @@ ARGUMENTS = {
     'LSTM': (INPUT, UNITS),
     'StatelessLSTM': (INPUT, UNITS),
     'StatefulPeepholeLSTM': (INPUT, UNITS),
+    'StatefulZoneoutLSTM': (INPUT, UNITS),
     'NStepLSTM': (2, INPUT, UNITS, 0.0),
     'NStepBiLSTM': (2, INPUT, UNITS, 0.0),
 }

@@ -314,7 +314,14 @@ def test_copyparams_and_addgrads(name, into_ours):
         (
             chainer_lstm.links,
             chainer.links,
-            {'LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM', 'NStepLSTM', 'NStepBiLSTM'},
+            {
+                'LSTM',
+                'StatelessLSTM',
+                'StatefulPeepholeLSTM',
+                'StatefulZoneoutLSTM',
+                'NStepLSTM',
+                'NStepBiLSTM',
+            },
         ),
         (
             chainer_lstm.functions,

@@ -9,6 +9,8 @@ import pathlib
 import re
 from typing import Any
 
+from chainer_lstm.cells import COMPILED
+
 _FOLDER = pathlib.Path(__file__).parent
 _CELLS = _FOLDER.parents[1] / 'cells'
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
@@ -34,6 +36,7 @@ def stage(name: str, dtype_char: str) -> tuple[str, tuple[str, ...]]:
     """
     cell, _, number = name.rsplit('_', 2)
     stored, real = _TYPES[dtype_char]
+    file = type(COMPILED[cell]).__module__.rpartition('.')[-1]
     constants = {
         'CELL': cell.title().replace('_', '') + 'Cell',
         'STAGE': _STAGES[int(number)],
@@ -42,7 +45,7 @@ def stage(name: str, dtype_char: str) -> tuple[str, tuple[str, ...]]:
         'STORED': stored,
         'REAL': real,
     }
-    return source(f'{cell}.cuh', _CELLS) + source('cells.cu'), options(constants)
+    return source(f'{file}.cuh', _CELLS) + source('cells.cu'), options(constants)
 
 
 def options(constants: dict[str, Any]) -> tuple[str, ...]:

@@ -13,23 +13,33 @@ constexpr bool same = false;
 template <class A>
 constexpr bool same<A, A> = true;
 
-constexpr int G = CELL::gates, S = CELL::states, W = CELL::weights;
+constexpr int G = CELL::gates, S = CELL::states, W = CELL::weights, N = CELL::noise;
+constexpr int at_least_one(int n) { return n ? n : 1; }
 constexpr unsigned ALL = (1u << G) - 1;
 constexpr bool FIRST = same<Stage, CELL::First>;
 constexpr int n_products = sizeof Stage::products / sizeof(Product);
 
 constexpr bool has(unsigned set, int k) { return set >> k & 1; }
 
+// A number of a cell, in 8 bytes of which a float takes the first four.
+struct alignas(8) Number {
+    REAL value;
+
+    __device__ operator REAL() const { return value; }
+};
+
 // Those of native/arguments.hpp, 8 bytes each; null where an array is not given.
 struct Forward {
     index_t batch, units;
-    const STORED *xw, *hu, *b, *products[W], *before[S];
+    Number numbers[at_least_one(N + CELL::numbers)];
+    const STORED *xw, *hu, *b, *weights[W], *noise[at_least_one(N)], *before[S];
     STORED *gates, *now[S];
 };
 
 struct Backward {
     index_t batch, units;
-    const STORED *gates, *before[S], *now[S], *gradients[S];
+    Number numbers[at_least_one(N + CELL::numbers)];
+    const STORED *gates, *weights[W], *noise[at_least_one(N)], *before[S], *now[S], *gradients[S];
     STORED *gpre, *out[S];
 };
 
@@ -48,14 +58,29 @@ __device__ inline void add_gates(REAL* g, const STORED* x, index_t k) {
     for (int i = 0; i < G; i++) g[i] += REAL(v.of[i]);
 }
 
-// those to a single gate; the product to all gates comes as hu
-template <int J = 0>
-__device__ inline void add_products(REAL* g, const STORED* const* products, index_t k) {
+// f(product) for each product of the stage, all constants
+template <int J = 0, class F>
+__device__ inline void each_product(const F& f) {
     if constexpr (J < n_products) {
         constexpr Product product = Stage::products[J];
-        if (product.gate != all_gates) g[product.gate] += REAL(products[product.weight][k]);
-        add_products<J + 1>(g, products, k);
+        f(product);
+        each_product<J + 1>(f);
     }
+}
+
+// What array code reads of the arguments of a kernel.
+template <class X>
+__device__ inline More<CELL, REAL, Number> more_of(const X& x, index_t k) {
+    More<CELL, REAL, Number> more;
+    each_product([&](Product product) {
+        const STORED* weights = product.kind == matrix ? nullptr : x.weights[product.weight];
+        more.weights[product.weight] = weights ? REAL(weights[k % x.units]) : REAL(0);
+    });
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        more.noise[i] = x.noise[i] ? REAL(x.noise[i][k]) : REAL(x.numbers[i]);
+    more.numbers = x.numbers + N;
+    return more;
 }
 
 template <unsigned SET>
@@ -89,9 +114,16 @@ extern "C" __global__ void FORWARD(const Forward x) {
         add_gates(g, FIRST ? x.xw : x.gates, k);
         if (x.hu) add_gates(g, x.hu, k);
         if (x.b) add_gates(g, x.b, k % x.units);
-        add_products(g, x.products, k);
         load(before, x.before, k);
-        Stage::forward(g, before, now);
+        const More<CELL, REAL, Number> more = more_of(x, k);
+        each_product([&](Product product) {
+            const int w = product.weight;
+            if (product.kind == diagonal)
+                g[product.gate] += more.weights[w] * before[product.state];
+            if (product.kind == matrix && product.gate != all_gates)
+                g[product.gate] += REAL(x.weights[w][k]);  // the product; that to all gates is hu
+        });
+        Stage::forward(g, before, now, more);
         store_gates<FIRST ? ALL : Stage::owns>(x.gates, k, g);
         store(x.now, k, now);
     }
@@ -104,7 +136,12 @@ extern "C" __global__ void BACKWARD(const Backward x) {
         load(before, x.before, k);
         load(now, x.now, k);
         load(gradients, x.gradients, k);
-        Stage::backward(g, before, now, gradients, gpre);
+        const More<CELL, REAL, Number> more = more_of(x, k);
+        Stage::backward(g, before, now, gradients, gpre, more);
+        each_product([&](Product product) {
+            if (product.kind == diagonal)
+                gradients[product.state] += gpre[product.gate] * more.weights[product.weight];
+        });
         store_gates<Stage::owns>(x.gpre, k, gpre);
         store(x.out, k, gradients);
     }

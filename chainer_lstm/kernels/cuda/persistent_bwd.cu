@@ -145,7 +145,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                 const float z[] = {v.x, v.y, v.z, v.w};
                 const float before[] = {s.c_prev[thread], 0.f}, after[] = {s.c[thread], 0.f};
                 float gradients[] = {joins ? job.gc_last[last] : gc_next[k][thread], gh};
-                LstmCell::First::backward(z, before, after, gradients, gpre);
+                LstmCell::First::backward(z, before, after, gradients, gpre, Nothing{});
                 gc_next[k][thread] = gradients[LstmCell::c];
             }
             // before anything else is stored: others wait for it

@@ -89,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                 for (int w = 0; w < WARPS; w++)
 #pragma unroll
                     for (int i = 0; i < LstmCell::gates; i++) z[i] += s.partial[turn][w][i][u][n];
-                LstmCell::First::forward(z, before, now);
+                LstmCell::First::forward(z, before, now, Nothing{});
             }
             if (t + 1 < job.end)  // before anything else is stored: others wait for it
                 publish(slot + (groups + g) * SLOT + blockIdx.x * CHUNK, u, n, now[LstmCell::h]);

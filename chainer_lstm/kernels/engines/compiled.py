@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage, is_compiled
+from chainer_lstm.kernels import boundary
 from chainer_lstm.kernels.engines.engine import NOTHING, Kept, Noise, Part
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 
@@ -14,13 +15,16 @@ from chainer_lstm.kernels.engines.numpy import NumpyEngine
 class CompiledEngine(NumpyEngine):
     """A subclass has ``launch``.  Cells without a ``.cuh`` are computed by their array code."""
 
-    def launch(self, kernel: str, like: Array, *arrays: Optional[Array]) -> None:
+    def launch(
+        self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
+    ) -> None:
         """Run a kernel over the units of ``like`` (B, H).
 
         Args:
             kernel: a name in ``boundary.KERNELS``, which says the shapes of the arrays.
             like: an array of the batch and dtype of the call.
             *arrays: in the order of the kernel; None for an input that is not given.
+            numbers: those of the cell.
         """
         raise NotImplementedError
 
@@ -38,14 +42,17 @@ class CompiledEngine(NumpyEngine):
             return super().stage_forward(cell, stage, parts, state, more, gates, new)
         like = getattr(state, stage.reads[0])
         first, narrow = parts[0].value, []
-        wide = bias = None
+        named: dict[str, Optional[Array]] = {**more, 'xw': first}
         for value, names in parts[1:]:
             if value.ndim == 1:
-                bias = value
+                named['b'] = value
             elif len(names) == len(cell.gates):
-                wide = value
+                named['hu'] = value
             else:
                 narrow.append(value)
+        to_one = [p for p in stage.products if len(p.gates) == 1 < len(cell.gates)]
+        products = [p.weight.lower() for p in to_one if not p.diagonal]
+        named.update(zip(products, narrow))
         is_first = stage is cell.stages[0]
         if gates is None:
             gates = self.empty_gates(like, cell) if is_first else first
@@ -53,15 +60,9 @@ class CompiledEngine(NumpyEngine):
             written = self.empties(like, len(stage.writes))
         else:
             written = [getattr(new, name) for name in stage.writes]
-        self.launch(
-            f'{cell.name}_forward_{cell.stages.index(stage)}',
-            like,
-            *((first, wide, bias) if is_first else ()),
-            *narrow,
-            *(getattr(state, name) for name in stage.reads),
-            gates,
-            *written,
-        )
+        named.update(_before(is_first, stage, state), gates=gates)
+        named.update(zip(stage.writes, written))
+        self._launch(cell, f'forward_{cell.stages.index(stage)}', like, named)
         return gates, state._replace(**dict(zip(stage.writes, written)))
 
     def stage_backward(
@@ -83,22 +84,24 @@ class CompiledEngine(NumpyEngine):
             )
         index = cell.stages.index(stage)
         like = getattr(state, stage.reads[0])
-        known = {name for done in cell.stages[: index + 1] for name in done.writes}
         if out is None:
             found = self.empties(like, len(stage.reads))
         else:
             found = [getattr(out, name) for name in stage.reads]
-        self.launch(
-            f'{cell.name}_backward_{index}',
-            like,
-            gates,
-            *(getattr(state, name) for name in stage.reads),
-            *(getattr(new, name) for name in stage.needs),
-            *(getattr(gradients, name) for name in cell.states if name in known),
-            gpre,
-            *found,
-        )
+        named = {**more, **_before(index == 0, stage, state), 'gates': gates, 'gpre': gpre}
+        named.update((name, getattr(new, name)) for name in stage.needs)
+        named.update((f'g{name}', g) for name, g in gradients._asdict().items())
+        named.update((f'g{name}_prev', g) for name, g in zip(stage.reads, found))
+        self._launch(cell, f'backward_{index}', like, named)
         return cell.State(**dict(zip(stage.reads, found)))
+
+    def _launch(
+        self, cell: Cell, kernel: str, like: Array, named: Mapping[str, Optional[Array]]
+    ) -> None:
+        """Launch a kernel of a cell with arrays by the names of its arguments."""
+        name = f'{cell.name}_{kernel}'
+        arrays = map(named.get, boundary.KERNELS[name].names)
+        self.launch(name, like, *arrays, numbers=cell.numbers.values())
 
     def empties(self, like: Array, count: int) -> list[Array]:
         """Return uninitialized arrays of the shape of ``like``."""
@@ -114,3 +117,9 @@ class CompiledEngine(NumpyEngine):
             raise ValueError(f'expected a state of shape (batch, units), got {like.shape}')
         batch, units = like.shape
         return self.xp.empty((batch, len(cell.gates) * units), like.dtype)
+
+
+def _before(is_first: bool, stage: Stage, state: Any) -> dict[str, Optional[Array]]:
+    """Return the states that a stage reads by the names of arguments."""
+    form = '{}_prev' if is_first else '{}'
+    return {form.format(name): getattr(state, name) for name in stage.reads}

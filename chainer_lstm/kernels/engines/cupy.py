@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
 import numpy
@@ -35,14 +35,17 @@ class CupyEngine(CompiledEngine):
             y += b
         return y
 
-    def launch(self, kernel: str, like: Array, *arrays: Optional[Array]) -> None:
+    def launch(
+        self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
+    ) -> None:
         expected = boundary.KERNELS[kernel]
         boundary.check(expected, like.dtype, like.shape, arrays)
         if like.size == 0:
             return
         given = self._given(expected, like.itemsize, arrays)
         addresses = [0 if x is None else self._address(x) for x in given]
-        packed = expected.layout.pack(*like.shape, *addresses)
+        layout = expected.layout if like.dtype.char == 'd' else expected.layout_of_floats
+        packed = layout.pack(*like.shape, *numbers, *addresses)
         blocks = min(-(-like.size // _THREADS), _MAX_BLOCKS)
         launch = cuda.stage_kernel(kernel, like.dtype.char)
         launch((blocks,), (_THREADS,), (numpy.frombuffer(packed, _value_of(len(packed))),))

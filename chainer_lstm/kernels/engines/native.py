@@ -6,7 +6,7 @@ of a call are made here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy
@@ -51,8 +51,10 @@ class NativeEngine(CompiledEngine):
         self._kernel('exponentials', x.dtype)(x.shape, x, y, maxima, sums)
         return y, maxima, sums
 
-    def launch(self, kernel: str, like: Array, *arrays: Optional[Array]) -> None:
-        self._kernel(kernel, like.dtype)(like.shape, *arrays)
+    def launch(
+        self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
+    ) -> None:
+        self._kernel(kernel, like.dtype)((*like.shape, *numbers), *arrays)
 
     def step_forward(
         self,
@@ -65,7 +67,7 @@ class NativeEngine(CompiledEngine):
         gates: Optional[Array] = None,
         kept: Optional[Kept] = None,
     ) -> tuple[Array, Any]:
-        if not is_compiled(cell) or cell.projection is not None:
+        if not _has_step(cell, noise):
             return super().step_forward(cell, stage, x, state, weights, noise, gates, kept)
         plan = _plan(cell, stage)
         like = state[plan.reads[0]]
@@ -77,8 +79,14 @@ class NativeEngine(CompiledEngine):
         new = list(state)
         for k in plan.writes:
             new[k] = numpy.empty(like.shape, like.dtype)
-        sizes = (*like.shape, 0 if x is None else x.shape[-1])
-        get = state.__getitem__, weights.get, {'x': x, 'gates': gates}.get, new.__getitem__
+        sizes = (*like.shape, 0 if x is None else x.shape[-1], *cell.numbers.values())
+        get = (
+            state.__getitem__,
+            weights.get,
+            {'x': x, 'gates': gates}.get,
+            new.__getitem__,
+            noise.get,
+        )
         arrays = [get[source](key) for source, key in plan.forward]
         self._kernel(plan.forward_name, like.dtype)(sizes, *arrays)
         return gates, cell.State(*new)
@@ -96,7 +104,7 @@ class NativeEngine(CompiledEngine):
         gpre: Array,
         kept: Optional[Kept] = None,
     ) -> tuple[Optional[Array], Any]:
-        if not is_compiled(cell) or cell.projection is not None:
+        if not _has_step(cell, noise):
             return super().step_backward(
                 cell, stage, gates, state, new, gradients, weights, noise, gpre, kept
             )
@@ -109,13 +117,14 @@ class NativeEngine(CompiledEngine):
         gx = None
         if 'W' in weights:
             gx = numpy.empty((like.shape[0], weights['W'].shape[-1]), like.dtype)
-        sizes = (*like.shape, 0 if gx is None else gx.shape[1])
+        sizes = (*like.shape, 0 if gx is None else gx.shape[1], *cell.numbers.values())
         named = {'gates': gates, 'gpre': gpre, 'gx': gx}
         get = (
             state.__getitem__,
             weights.get,
             named.get,
             new.__getitem__,
+            noise.get,
             gradients.__getitem__,
             found.__getitem__,
         )
@@ -176,10 +185,11 @@ class NativeEngine(CompiledEngine):
             return
         name = f'{layer.cell.name}_sequence_{direction}'
         start, n = rows.table
-        named = {**layer.weights, 'start': start, 'n': n, **named}
+        named = {**layer.weights, **layer.noise, 'start': start, 'n': n, **named}
         widths, where = (h.shape[1], layer.x.shape[1]), (rows.total, rows.first, rows.initial)
         arrays = map(named.get, boundary.KERNELS[name].names)
-        self._kernel(name, h.dtype)((len(rows.steps), rows.batch, *widths, *where), *arrays)
+        sizes = len(rows.steps), rows.batch, *widths, *where, *layer.cell.numbers.values()
+        self._kernel(name, h.dtype)(sizes, *arrays)
 
     def _product(
         self, a: Array, b: Array, bias: Optional[Array], out: Optional[Array] = None
@@ -200,7 +210,9 @@ class NativeEngine(CompiledEngine):
         return native.kernel(self.instruction_set, name, dtype)
 
 
-_STATE, _WEIGHT, _NAMED, _NEW, _GRADIENT, _FOUND = range(6)  # where an array of a step comes from
+_STATE, _WEIGHT, _NAMED, _NEW, _NOISE, _GRADIENT, _FOUND = range(
+    7
+)  # where an array of a step comes from
 
 
 class _Plan:
@@ -220,6 +232,7 @@ class _Plan:
             name: (_NAMED, name) for name in ('x', 'gates', 'gpre', 'gx')
         }
         common.update((name, (_WEIGHT, name)) for name in ('W', 'b', *cell.weights))
+        common.update((name, (_NOISE, name)) for name in cell.noise)
         for k, name in enumerate(states):
             common[name if number else f'{name}_prev'] = _STATE, k
             common[f'g{name}'] = _GRADIENT, k
@@ -235,6 +248,12 @@ _PLANS = {
     cell.name: [_Plan(cell, number) for number in range(len(cell.stages))]
     for cell in COMPILED.values()
 }
+
+
+def _has_step(cell: Cell, noise: Noise) -> bool:
+    """Return whether the library has kernels of single steps: none with masks or a projection."""
+    masked = any(name in noise for name in cell.sequence_noise)
+    return is_compiled(cell) and cell.projection is None and not masked
 
 
 def _plan(cell: Cell, stage: Stage) -> _Plan:

@@ -39,46 +39,53 @@ struct Exponentials {
 };
 
 // A stage, its products made. Only the first has xw, hu and b; hu is the product to all gates, and
-// null where it is not given, as b. `products` are those to a single gate.
+// null where it is not given, as b. `products` are those to a single gate, and the weights of
+// diagonal ones.
 template <typename T, typename Cell, int S>
 struct StageForward {
-    MEMBERS(isize batch, units; const T *xw, *hu, *b; Weights<Cell, const T> products;
+    MEMBERS(isize batch, units; Numbers<Cell> numbers; const T *xw, *hu, *b;
+            Weights<Cell, const T> products; Noise<Cell, const T> noise;
             States<Cell, const T> before; T* gates; States<Cell, T> now;)
 };
 
 // The gradients may be null; `out` are those with respect to the states before.
 template <typename T, typename Cell, int S>
 struct StageBackward {
-    MEMBERS(isize batch, units; const T* gates; States<Cell, const T> before, now, gradients;
-            T* gpre; States<Cell, T> out;)
+    MEMBERS(isize batch, units; Numbers<Cell> numbers; const T* gates;
+            Weights<Cell, const T> weights; Noise<Cell, const T> noise;
+            States<Cell, const T> before, now, gradients; T* gpre; States<Cell, T> out;)
 };
 
 // A stage with its products; x, W and b are of the first. States that products alone read are null
 // in a first step, as their weights.
 template <typename T, typename Cell, int S>
 struct StepForward {
-    MEMBERS(isize batch, units, inputs; Rows<const T> x; const T *W, *b;
+    MEMBERS(isize batch, units, inputs; Numbers<Cell> numbers; Rows<const T> x; const T *W, *b;
             States<Cell, const T> before; Rows<const T> alone[Cell::states];
-            Weights<Cell, const T> weights; T* gates; States<Cell, T> now;)
+            Weights<Cell, const T> weights; Noise<Cell, const T> noise; T* gates;
+            States<Cell, T> now;)
 };
 
 // Without a weight, the gradient through its product is not wanted.
 template <typename T, typename Cell, int S>
 struct StepBackward {
-    MEMBERS(isize batch, units, inputs; const T* gates;
+    MEMBERS(isize batch, units, inputs; Numbers<Cell> numbers; const T* gates;
             States<Cell, const T> before, now, gradients; const T* W;
-            Weights<Cell, const T> weights; T *gpre, *gx; States<Cell, T> out;)
+            Weights<Cell, const T> weights; Noise<Cell, const T> noise; T *gpre, *gx;
+            States<Cell, T> out;)
 };
 
 // One layer in one direction over all time steps.
 //
 // Where rows lie is packing.Rows: step k has n[k] rows from start[k] on, in the order of
 // computation; buffers of states begin with `first` rows before the packed ones and hold the
-// initial states from row `initial` on.
+// initial states from row `initial` on. Masks (B, H) or null multiply the states of products.
 #define STEPS                                                \
     isize steps, batch, units, inputs, rows, first, initial; \
+    Numbers<Cell> numbers;                                   \
     const index64 *start, *n;                                \
-    Weights<Cell, const T> weights;
+    Weights<Cell, const T> weights, masks;                   \
+    Noise<Cell, const T> noise;
 
 // gates (P, G H) or null; states are buffers (P + B, H)
 template <typename T, typename Cell>

@@ -29,12 +29,13 @@ constexpr int stages = std::is_same<typename Cell::Second, NoStage>::value ? 1 :
 template <typename Cell>
 constexpr int output_state = Cell::states - 1;
 
-// The set of the weights or states of a stage's products, or only of those to all gates.
+// The set of the weights or states of a stage's products of a kind, or only of those to all gates.
 template <typename Stage>
-constexpr unsigned set_of_products(int Product::* member, bool to_all_only = false) {
+constexpr unsigned set_of_products(int Product::* member, Kind kind, bool to_all_only = false) {
     unsigned set = 0;
     for (const Product& product : Stage::products)
-        if (!to_all_only || product.gate == all_gates) set |= 1u << product.*member;
+        if (product.kind == kind && (!to_all_only || product.gate == all_gates))
+            set |= 1u << product.*member;
     return set;
 }
 
@@ -43,14 +44,18 @@ template <typename Cell, int S>
 struct Stage : std::conditional_t<S == 0, typename Cell::First, typename Cell::Second> {
     typedef std::conditional_t<S == 0, typename Cell::First, typename Cell::Second> Base;
 
-    static constexpr unsigned weights = set_of_products<Base>(&Product::weight),
-                              to_all = set_of_products<Base>(&Product::weight, true),
-                              to_one = weights & ~to_all;
+    // of matrices, and of diagonal products
+    static constexpr unsigned weights = set_of_products<Base>(&Product::weight, matrix),
+                              to_all = set_of_products<Base>(&Product::weight, matrix, true),
+                              to_one = weights & ~to_all,
+                              added = set_of_products<Base>(&Product::weight, diagonal),
+                              diagonals =
+                                  added | set_of_products<Base>(&Product::weight, diagonal_of_new);
     // products to a single gate are kept apart until they are added: how many, each one's place
     static constexpr int apart = size_of(to_one);
     static constexpr int place(int weight) { return size_of(to_one & all_of(weight)); }
 
-    static constexpr unsigned multiplied = set_of_products<Base>(&Product::state);
+    static constexpr unsigned multiplied = set_of_products<Base>(&Product::state, matrix);
     // states that products alone read, and those that are written up to the end of the stage
     static constexpr unsigned alone = multiplied & ~Base::reads;
     static constexpr unsigned written = Cell::First::writes | (S ? Base::writes : 0);
@@ -66,9 +71,10 @@ constexpr auto products = [] {
     return all;
 }();
 
-// to how many gates of each unit the product of a weight goes, and those of all weights
+// to how many gates of each unit the matrix product of a weight goes, and those of all weights
 template <typename Cell>
 constexpr isize gates_of(int weight) {
+    if (products<Cell>[weight].kind != matrix) return 0;
     return products<Cell>[weight].gate == all_gates ? Cell::gates : 1;
 }
 
@@ -79,7 +85,7 @@ constexpr isize gates_of_all() {
     return sum;
 }
 
-// f(weight, state, gate) for the products of a stage, all constants
+// f(weight, state, gate) for the matrix products of a stage, all constants
 template <typename Cell, int S, typename F>
 INLINE void each_product(const F& f) {
     each_of<Stage<Cell, S>::weights>([&](auto w) __attribute__((always_inline)) {
@@ -111,10 +117,24 @@ struct Pointers {
     }
 };
 
+// how many are not null
+template <typename T, int N>
+isize count_of(const Pointers<T, N>& pointers) {
+    return N - std::count(pointers.p, pointers.p + N, nullptr);
+}
+
 template <typename Cell, typename T>
 using States = Pointers<T, Cell::states>;
 template <typename Cell, typename T>
 using Weights = Pointers<T, Cell::weights>;
+template <typename Cell, typename T>
+using Noise = Pointers<T, std::max(Cell::noise, 1)>;
+
+// The numbers that stand for noise that is not given, then those of the cell.
+template <typename Cell>
+struct Numbers {
+    double of[std::max(Cell::noise + Cell::numbers, 1)];
+};
 
 }  // namespace SIMD
 

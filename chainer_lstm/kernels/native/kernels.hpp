@@ -27,28 +27,35 @@ void compute(const Exponentials<T>& k) {
 template <typename T, typename Cell, int S>
 void compute(const StageForward<T, Cell, S>& k) {
     constexpr int G = Cell::gates;
+    const Given<Cell, T> given{k.products, k.noise, k.numbers.of};
     ThreadPool::run(work_of_a_unit * k.batch * k.units, [&](Worker& worker) {
         if (S > 0) {  // without a bias: all units are as if of one row
             const Share mine(k.batch * k.units, lanes<T>, worker);
-            return forward_row<Cell, S, T>(mine.first, mine.last, {k.gates}, k.products, k.before,
-                                           k.gates, k.now);
+            return forward_row<Cell, S, T>(mine.first, mine.last, {k.gates}, k.products, given,
+                                           k.before, k.gates, k.now);
         }
         const isize end = worker.end(k.batch);
         for (isize r = worker.begin(k.batch); r < end; r++) {
             const isize u = r * k.units;
             const Summands<T> sum{k.xw + G * u, k.hu ? k.hu + G * u : k.hu, k.b};
-            forward_row<Cell, S, T>(0, k.units, sum, k.products + u, k.before + u, k.gates + G * u,
-                                    k.now + u);
+            forward_row<Cell, S, T>(0, k.units, sum, k.products + u, given.of_row(u), k.before + u,
+                                    k.gates + G * u, k.now + u);
         }
     });
 }
 
 template <typename T, typename Cell, int S>
 void compute(const StageBackward<T, Cell, S>& k) {
+    const Given<Cell, T> given{k.weights, k.noise, k.numbers.of};
     ThreadPool::run(work_of_a_unit * k.batch * k.units, [&](Worker& worker) {
-        const Share mine(k.batch * k.units, lanes<T>, worker);
-        backward_row<Cell, S, T>(mine.first, mine.last, k.gates, k.before, k.now, k.gradients,
-                                 nullptr, k.gpre, k.out);
+        // without weights of units, all units are as if of one row
+        constexpr bool by_rows = Stage<Cell, S>::diagonals != 0;
+        const isize rows = by_rows ? k.batch : 1, width = by_rows ? k.units : k.batch * k.units;
+        const Share mine(width, lanes<T>, worker);
+        for (isize u = 0; u < rows * width; u += width)
+            backward_row<Cell, S, T>(mine.first, mine.last, k.gates + Cell::gates * u,
+                                     given.of_row(u), k.before + u, k.now + u, k.gradients + u,
+                                     nullptr, k.gpre + Cell::gates * u, k.out + u);
     });
 }
 
@@ -79,11 +86,12 @@ void compute(const StepForward<T, Cell, S>& k) {
     Weights<Cell, const T> products;
     each_of<Stage<Cell, S>::to_one>(
         [&](auto w) { products[w] = to_one + Stage<Cell, S>::place(w) * batch * H; });
+    const Given<Cell, T> given{k.weights, k.noise, k.numbers.of};
     const auto each = [&](const auto& f) { each_product_of_step(k, to_one, f); };
     const auto activate = [&](isize r, isize first, isize last) {
         T* const gates = k.gates + r * G * H;
-        forward_row<Cell, S, T>(first, last, {gates}, products + r * H, k.before + r * H, gates,
-                                k.now + r * H);
+        forward_row<Cell, S, T>(first, last, {gates}, products + r * H, given.of_row(r * H),
+                                k.before + r * H, gates, k.now + r * H);
     };
 
     bool streamed = true;
@@ -123,6 +131,7 @@ void compute(const StepBackward<T, Cell, S>& k) {
     constexpr int G = Cell::gates;
     const isize batch = k.batch, H = k.units, N = G * H;
     const Matrix<const T> gpre{k.gpre, N, 1};
+    const Given<Cell, T> given{k.weights, k.noise, k.numbers.of};
     const auto each_to_all = [&](const auto& f) {  // f(columns, weight, to, add)
         if (k.W) f(k.inputs, k.W, k.gx, false);
         each_product<Cell, S>([&](auto w, auto state, auto gate) {
@@ -136,17 +145,17 @@ void compute(const StepBackward<T, Cell, S>& k) {
         ThreadPool::run(work, [&](Worker& worker) {
             const Share mine(H, lanes<T>, worker);
             for (isize u = 0; u < batch * H; u += H)
-                backward_row<Cell, S, T>(mine.first, mine.last, k.gates + G * u, k.before + u,
-                                         k.now + u, k.gradients + u, nullptr, k.gpre + G * u,
-                                         k.out + u);
+                backward_row<Cell, S, T>(mine.first, mine.last, k.gates + G * u, given.of_row(u),
+                                         k.before + u, k.now + u, k.gradients + u, nullptr,
+                                         k.gpre + G * u, k.out + u);
             worker.barrier();
             each_to_all([&](isize columns, const T* weight, T* to, bool add) {
                 stream_part<T>(worker, batch, columns, N, gpre, {weight, columns, 1}, add, to);
             });
         });
     } else {
-        compute(StageBackward<T, Cell, S>{batch, H, k.gates, k.before, k.now, k.gradients, k.gpre,
-                                          k.out});
+        compute(StageBackward<T, Cell, S>{batch, H, k.numbers, k.gates, k.weights, k.noise,
+                                          k.before, k.now, k.gradients, k.gpre, k.out});
         each_to_all([&](isize columns, const T* weight, T* to, bool add) {
             product<T>(batch, columns, N, gpre, {weight, columns, 1}, nullptr, add, to);
         });

@@ -44,7 +44,7 @@ std::string description() {
     for (unsigned set : {Stage::owns, Stage::reads, Stage::writes, Stage::needs})
         text += " " + std::to_string(set);
     for (const Product& product : Stage::products)
-        for (int index : {product.weight, product.state, product.gate})
+        for (int index : {product.weight, product.state, product.gate, int(product.kind)})
             text += " " + std::to_string(index);
     return text;
 }
@@ -53,7 +53,8 @@ std::string description() {
 template <typename Cell>
 std::string description_of_cell() {
     std::string text = "gates " + std::string(Cell::Gate_names) + "; states " + Cell::State_names +
-                       "; weights " + Cell::Weight_names + description<typename Cell::First>();
+                       "; weights " + Cell::Weight_names + "; noise " + Cell::Noise_names +
+                       "; numbers " + Cell::Number_names + description<typename Cell::First>();
     if constexpr (SIMD::stages<Cell> == 2) text += description<typename Cell::Second>();
     return text;
 }

@@ -17,13 +17,14 @@ struct Share {
           last(std::min(w.end(pieces(units, step)) * step, units)) {}
 };
 
+template <typename Cell>
+constexpr int most_apart = std::max(Stage<Cell, 0>::apart, Stage<Cell, stages<Cell> - 1>::apart);
+
 // Units are shared in steps of which the gates are whole vectors, and also the products to a single
 // gate, where there are any.
 template <typename T, typename Cell>
 constexpr isize gates_step =
-    gates_of_all<Cell>() == Cell::gates * Cell::weights && lanes<T> % Cell::gates == 0
-        ? lanes<T> / Cell::gates
-        : lanes<T>;
+    most_apart<Cell> == 0 && lanes<T> % Cell::gates == 0 ? lanes<T> / Cell::gates : lanes<T>;
 
 // bytes of weights that the second-level cache of each thread holds, or nearly
 constexpr isize weights_in_cache = 1200000;
@@ -116,9 +117,6 @@ PackedWeights<T, Cell> pack_each(const F& pack, std::integer_sequence<int, W...>
 // caches until they are used
 constexpr isize chunk_rows = 256;
 
-template <typename Cell>
-constexpr int most_apart = std::max(Stage<Cell, 0>::apart, Stage<Cell, stages<Cell> - 1>::apart);
-
 // The memory that the threads of a forward pass share.
 template <typename T, typename Cell>
 struct ForwardMemory {
@@ -128,6 +126,7 @@ struct ForwardMemory {
     const isize spare;    // size of the gates of a chunk, where the caller keeps none
     Arena<T> arena;
     Weights<Cell, T> weights;
+    Weights<Cell, T> masked;  // buffers of masked states, as those of states
     T *W, *gates, *products;
 
     explicit ForwardMemory(const SequenceForward<T, Cell>& s)
@@ -136,13 +135,16 @@ struct ForwardMemory {
           chunk(std::max<isize>(chunk_rows / std::max<isize>(s.batch, 1), 1)),
           spare(s.gates ? 0 : chunk * s.batch * Cell::gates * s.units),
           arena((Cell::gates * s.inputs + gates_of_all<Cell>() * s.units) * padded + spare +
-                most_apart<Cell> * s.batch * s.units) {
+                most_apart<Cell> * s.batch * s.units +
+                count_of(s.masks) * (s.rows + s.batch) * s.units) {
         // first the weights: their panels are aligned then
         for (int w = 0; w < Cell::weights; w++)
             weights[w] = arena.take(gates_of<Cell>(w) * s.units * padded);
         W = arena.take(Cell::gates * s.inputs * padded);
         gates = arena.take(spare);
         products = arena.take(most_apart<Cell> * s.batch * s.units);
+        for (int w = 0; w < Cell::weights; w++)
+            if (s.masks[w]) masked[w] = arena.take((s.rows + s.batch) * s.units);
     }
 };
 
@@ -164,6 +166,7 @@ public:
 
     void run() {
         part.meet_if_by_rows(worker);
+        mask_initial_states();
         for (isize k = 0; k < s.steps; k++) {
             if (k % memory.chunk == 0) multiply_inputs(k);
             stage<0>(k);
@@ -180,6 +183,7 @@ private:
     const isize H = s.units;
     const Part<T, Cell> part;
     const isize gates_row;  // from one row of gates to the next
+    const Given<Cell, T> given{s.weights, s.noise, s.numbers.of};
     const Packed<T> W;
     const PackedWeights<T, Cell> U;
 
@@ -232,6 +236,21 @@ private:
         W.multiply(p, p + 1, 0, W.blocks, rows, x, to, gates_row, true);
     }
 
+    void mask_initial_states() {
+        if (!count_of(s.masks)) return;
+        each_product<Cell, 0>([&](auto w, auto state, auto) {
+            for (isize r = part.first_row; r < part.last_row; r++) mask(w, state, r, s.initial + r);
+        });
+        part.meet_if_by_units(worker);
+    }
+
+    // The masked state of the thread's units in row r of a step, which is row `at` of the buffer.
+    void mask(int w, int state, isize r, isize at) {
+        if (!s.masks[w]) return;
+        multiply_row<T>(part.units.first, part.units.last, s.masks[w] + r * H,
+                        s.states[state] + at * H, memory.masked[w] + at * H);
+    }
+
     template <int S>
     void stage(isize k) {
         const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
@@ -246,7 +265,8 @@ private:
         T* const gates = gates_of_step(k);
         each_product<Cell, S>([&](auto w, auto state, auto gate) {
             const auto multiply = [&](isize r, isize rows, isize at) {
-                const Matrix<const T> a{s.states[state] + at * H, H, 1};
+                const T* const of = s.masks[w] ? memory.masked[w] : s.states[state];
+                const Matrix<const T> a{of + at * H, H, 1};
                 if (gate == all_gates)
                     U[w].multiply(rows, a, gates + r * gates_row, gates_row, true);
                 else
@@ -268,9 +288,12 @@ private:
             T* const gates = gates_of_step(k) + r * gates_row;
             const isize row = s.first + s.start[k] + r;
             const isize before = S == 0 ? row_before(s, k, r) : row;
+            const isize packed = s.start[k] + r;
             forward_row<Cell, S, T>(part.units.first, part.units.last, {gates}, products + r * H,
-                                    s.states + before * H, keep ? gates : nullptr,
-                                    s.states + row * H);
+                                    given.of_row(packed * H), s.states + before * H,
+                                    keep ? gates : nullptr, s.states + row * H);
+            if (S + 1 == stages<Cell>)
+                each_product<Cell, 0>([&](auto w, auto state, auto) { mask(w, state, r, row); });
         }
     }
 
@@ -309,8 +332,9 @@ template <typename T, typename Cell>
 class BackwardThread {
 public:
     BackwardThread(const SequenceBackward<T, Cell>& s, const Weights<Cell, T>& memory,
-                   Worker& worker)
+                   T* masked /*(B, H), or null*/, Worker& worker)
         : s(s),
+          masked(masked),
           worker(worker),
           part(s, lanes<T>, worker),
           U(pack_each<T, Cell>(
@@ -336,9 +360,11 @@ private:
         Stage<Cell, stages<Cell> - 1>::Base::writes >> h & 1 ? stages<Cell> - 1 : 0;
 
     const SequenceBackward<T, Cell>& s;
+    T* const masked;
     Worker& worker;
     const isize H = s.units;
     const Part<T, Cell> part;
+    const Given<Cell, T> given{s.weights, s.noise, s.numbers.of};
     const PackedWeights<T, Cell> U;
 
     template <int S>
@@ -359,8 +385,8 @@ private:
             const isize before = S == 0 ? row_before(s, k, r) : row;
             const bool has_output = S == output_stage && output.data;
             backward_row<Cell, S, T>(
-                part.units.first, part.units.last, gates, s.states + before * H, s.states + row * H,
-                s.gradients + r * H,
+                part.units.first, part.units.last, gates, given.of_row((s.start[k] + r) * H),
+                s.states + before * H, s.states + row * H, s.gradients + r * H,
                 has_output ? output.data + (s.start[k] + r) * output.row : nullptr, gates,
                 s.gradients + r * H);
         }
@@ -376,7 +402,13 @@ private:
         each_product<Cell, S>([&](auto w, auto state, auto gate) {
             constexpr bool to_all = gate == all_gates;
             const Matrix<const T> a{gates + (to_all ? 0 : gate), G * H, to_all ? 1 : G};
-            U[w].multiply(end - top, a, s.gradients[state] + top * H, H, adds<Cell, S>(live, w));
+            constexpr bool add = adds<Cell, S>(live, w);
+            if (!s.masks[w])
+                return U[w].multiply(end - top, a, s.gradients[state] + top * H, H, add);
+            U[w].multiply(end - top, a, masked + top * H, H, false);
+            for (isize r = top; r < end; r++)
+                multiply_row<T>(part.units.first, part.units.last, s.masks[w] + r * H,
+                                masked + r * H, s.gradients[state] + r * H, add);
         });
     }
 };
@@ -384,11 +416,14 @@ private:
 template <typename T, typename Cell>
 void compute(const SequenceBackward<T, Cell>& s) {
     const isize H = s.units, padded = round_up(H, lanes<T>);
-    Arena<T> arena(gates_of_all<Cell>() * H * padded);
+    const isize spare = count_of(s.masks) ? s.batch * H : 0;
+    Arena<T> arena(gates_of_all<Cell>() * H * padded + spare);
     Weights<Cell, T> memory;
     for (int w = 0; w < Cell::weights; w++) memory[w] = arena.take(gates_of<Cell>(w) * H * padded);
-    ThreadPool::run(work_of_a_step<Cell>(s, H),
-                    [&](Worker& worker) { BackwardThread<T, Cell>(s, memory, worker).run(); });
+    T* const masked = arena.take(spare);
+    ThreadPool::run(work_of_a_step<Cell>(s, H), [&](Worker& worker) {
+        BackwardThread<T, Cell>(s, memory, masked, worker).run();
+    });
 }
 
 }  // namespace SIMD

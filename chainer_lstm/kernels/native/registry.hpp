@@ -5,8 +5,13 @@
 #include "common.hpp"
 
 #include "../../cells/lstm.cuh"
+#include "../../cells/lstm_variant.cuh"
 #include "../../cells/peephole.cuh"
 
-#define CHAINER_LSTM_CELLS(CELL) CELL(lstm, LstmCell) CELL(peephole, PeepholeCell)
+#define CHAINER_LSTM_CELLS(CELL)        \
+    CELL(lstm, LstmCell)                \
+    CELL(peephole, PeepholeCell)        \
+    CELL(lstm_variant, LstmVariantCell) \
+    CELL(coupled_lstm_variant, CoupledLstmVariantCell)
 
 #endif

@@ -133,6 +133,17 @@ INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
     return Vec<T>(a.v > b.v ? a.v : b.v);
 }
 
+template <typename T>
+INLINE Vec<T> bounded(Vec<T> x, Vec<T> low, Vec<T> high) {
+    const Vec<T> above(x.v < low.v ? low.v : x.v);
+    return Vec<T>(above.v > high.v ? high.v : above.v);
+}
+
+template <typename T>
+INLINE Vec<T> unless_above(Vec<T> x, Vec<T> limit, Vec<T> y) {
+    return Vec<T>(x.v > limit.v ? Vec<T>(T(0)).v : y.v);
+}
+
 // e = exp(2 |x|) - 1 without cancellation, tanh |x| = e / (e + 2)
 template <typename T>
 INLINE Vec<T> tanh(Vec<T> x) {

@@ -28,6 +28,16 @@ INLINE void store(T* p, Vec<T> x, isize n) {
     std::memcpy(p, part, n * sizeof(T));
 }
 
+// to [first, last) = x y, or += x y if `add`
+template <typename T>
+void multiply_row(isize first, isize last, const T* x, const T* y, T* to, bool add = false) {
+    each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
+        Vec<T> sum = load(x + u, n) * load(y + u, n);
+        if (add) sum += load(to + u, n);
+        store(to + u, sum, n);
+    });
+}
+
 // the gates of n units from p on, a vector for each gate
 template <typename T, int G>
 INLINE void load_gates(const T* p, Vec<T> (&g)[G], isize n) {

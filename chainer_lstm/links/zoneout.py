@@ -1,0 +1,101 @@
+"""``StatefulZoneoutLSTM``."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import AbstractContextManager
+from typing import Any, Optional
+
+import chainer
+import chainer.links as L
+
+from chainer_lstm import functions
+from chainer_lstm.cells import LSTMVariant
+from chainer_lstm.chainer_private import initialize_linear
+from chainer_lstm.functions.checks import number, size
+from chainer_lstm.functions.lstm import State
+from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.step import composed_step
+from chainer_lstm.links import parameters
+from chainer_lstm.links.state import zeros
+from chainer_lstm.links.stateful import Stateful, flat
+
+
+class StatefulZoneoutLSTM(Stateful, L.StatefulZoneoutLSTM):
+    """One step of an LSTM with zoneout, as ``chainer.links.StatefulZoneoutLSTM``.
+
+    In training each unit keeps its c with the probability ``c_ratio``, its h with ``h_ratio``
+    (Krueger et al. 2017); evaluation is that of an LSTM.  Under one seed the units are those of
+    Chainer's link, if both ratios are above 0.  A batch may be smaller than the state, and
+    ``reset_state()`` forgets it, as in ``LSTM``.
+
+    Args:
+        in_size: I, or None to take it from the first input.
+        out_size: H, the number of units.
+        c_ratio, h_ratio: the probabilities, from 0 to 1; attributes too, which may be changed.
+
+    Attributes:
+        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,).
+        lateral: ``Linear``, ``W`` (4H, H).
+        c, h: the state, (B, H) variables, or None after ``reset_state``.
+        persistent_state: whether the state is serialized too, as in ``LSTM``.
+
+    Raises:
+        TypeError: a size is not an integer, a ratio not a number.
+        ValueError: a size is not positive, or a ratio out of its range.
+    """
+
+    weight_keys = {'W': 'upward/W', 'b': 'upward/b', 'U': 'lateral/W'}
+
+    def __init__(
+        self,
+        in_size: Optional[int],
+        out_size: int,
+        c_ratio: float = 0.5,
+        h_ratio: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        in_size, out_size = size('in_size', in_size, optional=True), size('out_size', out_size)
+        c_ratio, h_ratio = _ratio('c_ratio', c_ratio), _ratio('h_ratio', h_ratio)
+        super().__init__(in_size, out_size, c_ratio, h_ratio, **kwargs)
+
+    @property
+    def cell(self) -> LSTMVariant:  # type: ignore[override]  # the ratios may change
+        """The cell of the ratios."""
+        return _cell_of(self.c_ratio, self.h_ratio)
+
+    def cell_weights(self) -> tuple[Any, ...]:
+        """W, b, U, in the order of ``Cell.weights``."""
+        return self.upward.W, self.upward.b, self.lateral.W
+
+    def sized_for(self, x: Any) -> AbstractContextManager[None]:
+        """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
+        initialize = functools.partial(initialize_linear, self.upward)
+        return parameters.sized_for(x, self, initialize, parameters.weight_of(self.upward))
+
+    def _is_plain(self) -> bool:
+        return (
+            parameters.is_plain(self.upward, self.lateral)
+            and self.upward.b is not None
+            and self.lateral.b is None
+        )
+
+    def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
+        if h is None:
+            h = zeros(self, len(x), self.state_size, x.dtype)
+        state = self.cell.State(c, h)
+        if self._is_plain():
+            return functions.step(self.cell, state, flat(x), self.cell_weights())
+        return composed_step(self.cell, state, self.upward(x), {'U': self.lateral})
+
+
+def _ratio(name: str, value: Any) -> float:
+    ratio = number(name, value, 0)
+    if ratio > 1:
+        raise ValueError(f'expected {name} to be from 0 to 1, got {ratio}')
+    return ratio
+
+
+@functools.lru_cache(maxsize=32)
+def _cell_of(c_ratio: float, h_ratio: float) -> LSTMVariant:
+    return LSTMVariant(zoneout=(c_ratio, h_ratio))
