@@ -1,5 +1,8 @@
 """The equations of recurrent cells, a file for each, in array code; no Chainer, no engines."""
 
+import dataclasses
+import functools
+
 from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
 from chainer_lstm.cells.lstm import LSTM
 from chainer_lstm.cells.lstm_variant import LSTMVariant
@@ -37,6 +40,8 @@ COMPILED: dict[str, Cell] = {
         ),
     )
 }
+# This one has compiled kernels for all steps alone.
+NORMALIZED = LSTMVariant(layer_norm=True)
 
 
 def is_compiled(cell: Cell) -> bool:
@@ -44,3 +49,11 @@ def is_compiled(cell: Cell) -> bool:
     another cell.
     """
     return type(COMPILED.get(cell.name)) is type(cell)
+
+
+@functools.lru_cache(maxsize=256)
+def is_normalized(cell: Cell) -> bool:
+    """Return whether a cell is ``NORMALIZED``, of any epsilon."""
+    if type(cell) is not LSTMVariant or not cell.layer_norm:
+        return False
+    return dataclasses.replace(NORMALIZED, layer_norm_epsilon=cell.layer_norm_epsilon) == cell

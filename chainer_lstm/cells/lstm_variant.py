@@ -105,6 +105,7 @@ class LSTMVariant(Cell):
                 'kept_h': self.zoneout[1] if self.zoneout_expectation else 0.0,
                 'clip': float('inf') if self.cell_clip is None else self.cell_clip,
                 'slope': self.hard_sigmoid_slope * (self.recurrent_activation != 'sigmoid'),
+                **({'epsilon': self.layer_norm_epsilon} if self.layer_norm else {}),
             },
         )
         super().__post_init__()

@@ -27,20 +27,26 @@ def gradient_of(weight: str) -> str:
     return f'gradient {weight}'
 
 
-def _scale_of(weight: str) -> str:
+def scale_of(weight: str) -> str:
+    """Return the name of the scale."""
     return f'scale {weight}'
+
+
+def rows_of(vector: str) -> str:
+    """Return the name of the rows whose sums are the gradient with respect to a vector."""
+    return f'rows of {vector}'
 
 
 def rooms(xp: Any, cell: Cell, rows: int, units: int, dtype: Any) -> Kept:
     """Return arrays for all that steps keep, of all rows of a layer."""
-    found = {name: xp.empty((rows, units), dtype) for name in cell.vectors}
+    found = {rows_of(name): xp.empty((rows, units), dtype) for name in cell.vectors}
     for stage in cell.stages:
         for product in stage.products:
             if product.norm is not None:
                 shape = rows, len(product.gates) * units
                 found[normalized_of(product.weight)] = xp.empty(shape, _wide_dtype(dtype))
                 found[gradient_of(product.weight)] = xp.empty(shape, dtype)
-                found[_scale_of(product.weight)] = xp.empty((rows, 1), _wide_dtype(dtype))
+                found[scale_of(product.weight)] = xp.empty((rows, 1), _wide_dtype(dtype))
     return found
 
 
@@ -59,7 +65,7 @@ def forward(xp: Any, x: Array, weight: str, norm: Norm, kept: Kept) -> Array:
     x is in a dtype that ``wide`` returns.
     """
     rows, scale = normalized(xp, x, norm.epsilon)
-    put(kept, _scale_of(weight), scale)
+    put(kept, scale_of(weight), scale)
     return put(kept, normalized_of(weight), rows)
 
 
@@ -67,7 +73,7 @@ def backward(xp: Any, gradient: Array, weight: str, gain: Array, kept: Kept) -> 
     """Return the gradient with respect to the product with a weight, of that with respect to the
     normalized rows times the gain, and keep it.
     """
-    rows, scale = kept[normalized_of(weight)], kept[_scale_of(weight)]
+    rows, scale = kept[normalized_of(weight)], kept[scale_of(weight)]
     found = normalized_gradient(xp, rows, scale, wide(gradient * gain))
     return put(kept, gradient_of(weight), found.astype(gradient.dtype, copy=False))
 

@@ -297,7 +297,7 @@ def weight_gradients(
         return lambda e, rows: e.column_sums(part(product, rows))
 
     def vector(name: str) -> Callable[[Engine, Rows], Array]:
-        return lambda e, rows: e.column_sums(rows[name])
+        return lambda e, rows: e.column_sums(rows[normalization.rows_of(name)])
 
     found = {name: vector(name) for name in stage.vectors}
     first = [of_x(cell)] if stage is cell.stages[0] else []

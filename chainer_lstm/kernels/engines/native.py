@@ -12,8 +12,8 @@ from typing import Any, Optional
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
-from chainer_lstm.kernels import boundary, native
+from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled, is_normalized
+from chainer_lstm.kernels import boundary, native, products
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.engine import (
     NOTHING,
@@ -134,7 +134,7 @@ class NativeEngine(CompiledEngine):
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         return (
-            is_compiled(cell)
+            (is_compiled(cell) or is_normalized(cell))
             and cell.projection is None
             and numpy.dtype(dtype).char in 'fd'
             and shape.steps > _FEW_STEPS
@@ -143,6 +143,8 @@ class NativeEngine(CompiledEngine):
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         if not self._runs(layers, 'forward'):
             return super().sequence_forward(layers, keep)
+        if layers[0].cell.norms:
+            return [self._normalized_forward(layer) for layer in layers]
         return [self._forward(layer, keep) for layer in layers]
 
     def sequence_backward(
@@ -154,6 +156,7 @@ class NativeEngine(CompiledEngine):
             return super().sequence_backward(layers, gates, gradients)
         for layer, gates_of_layer, of_layer in zip(layers, gates, gradients):
             self._backward(layer, gates_of_layer, of_layer)
+            products.add_input_gradient(self, layer.cell, gates_of_layer, layer.weights, layer.kept)
         return [of_layer.last for of_layer in gradients]
 
     def _runs(self, layers: Sequence[Layer], direction: str) -> bool:
@@ -168,6 +171,12 @@ class NativeEngine(CompiledEngine):
         gates = numpy.empty((rows.total, len(layer.cell.gates) * units), dtype) if keep else None
         named = {'x': layer.x, 'gates': gates, **states._asdict()}
         self._sequence('forward', layer, named)
+        return gates
+
+    def _normalized_forward(self, layer: Layer) -> Array:
+        b = layer.weights['b']
+        gates = products.of_input(self, layer.cell, layer.x, layer.weights, layer.kept, b)
+        self._sequence('forward', layer, {'gates': gates, **layer.states._asdict()})
         return gates
 
     def _backward(self, layer: Layer, gates: Array, gradients: Gradients) -> None:
@@ -185,7 +194,11 @@ class NativeEngine(CompiledEngine):
             return
         name = f'{layer.cell.name}_sequence_{direction}'
         start, n = rows.table
-        named = {**layer.weights, **layer.noise, 'start': start, 'n': n, **named}
+        kept = {
+            name: rows.reshape(-1) if rows.shape[1] == 1 else rows
+            for name, rows in layer.kept.items()
+        }
+        named = {**layer.weights, **layer.noise, **kept, 'start': start, 'n': n, **named}
         widths, where = (h.shape[1], layer.x.shape[1]), (rows.total, rows.first, rows.initial)
         arrays = map(named.get, boundary.KERNELS[name].names)
         sizes = len(rows.steps), rows.batch, *widths, *where, *layer.cell.numbers.values()

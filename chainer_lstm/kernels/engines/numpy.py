@@ -139,7 +139,7 @@ class NumpyEngine:
         if kept is not None:
             of_vectors = more_found[0] if more_found else ()
             for name, rows in _returned(method, stage.vectors, of_vectors, values[0]).items():
-                normalization.put(kept, name, rows.astype(dtype, copy=False))
+                normalization.put(kept, normalization.rows_of(name), rows.astype(dtype, copy=False))
         return _written(cell.State(), states, out, dtype)
 
     def step_forward(

@@ -101,11 +101,39 @@ struct SequenceBackward {
             States<Cell, T> gradients;)
 };
 
+// The numbers of an LSTM with layer normalization.
+struct Normalized {
+    static constexpr int noise = 2, numbers = 3, epsilon = 4;
+};
+
+#define NORMALIZED                                           \
+    isize steps, batch, units, inputs, rows, first, initial; \
+    Numbers<Normalized> numbers;                             \
+    const index64 *start, *n;                                \
+    const T *U, *gamma_h, *gamma_c, *beta_c;
+
+// All steps of such an LSTM as above. The gates (P, 4 H), normalized x Wᵀ + b, become activated;
+// `product` (P, 4 H) gets the normalized h Uᵀ, and `scale` (P,) what it was multiplied by.
+template <typename T>
+struct NormalizedForward {
+    MEMBERS(NORMALIZED T *gates, *product, *scale, *c, *h;)
+};
+
+// gates become gpre; `gradient` (P, 4 H) gets that with respect to h Uᵀ, and of_gamma and of_beta
+// (P, H) the rows whose sums are the gradients with respect to gamma_c and beta_c
+template <typename T>
+struct NormalizedBackward {
+    MEMBERS(NORMALIZED const T *product, *scale, *c; Rows<const T> gh;
+            T *gates, *gradient, *of_gamma, *of_beta, *gc_last, *gh_last;)
+};
+
 // f(name, arguments) for every kernel, with empty arguments of its type
 template <typename T, typename F>
 void each_kernel(const F& f) {
     f("matmul", Matmul<T>{});
     f("exponentials", Exponentials<T>{});
+    f("layer_norm_lstm_variant_sequence_forward", NormalizedForward<T>{});
+    f("layer_norm_lstm_variant_sequence_backward", NormalizedBackward<T>{});
 #define CHAINER_LSTM_STAGE(name, Cell, S)                    \
     f(#name "_forward_" #S, StageForward<T, Cell, S>{});     \
     f(#name "_backward_" #S, StageBackward<T, Cell, S>{});   \

@@ -3,7 +3,7 @@
 #ifndef CHAINER_LSTM_KERNELS_HPP
 #define CHAINER_LSTM_KERNELS_HPP
 
-#include "recurrence.hpp"
+#include "layer_norm.hpp"
 
 namespace SIMD {
 

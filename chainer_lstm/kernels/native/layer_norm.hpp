@@ -1,0 +1,219 @@
+// An LSTM with layer normalization (cells/lstm_variant.py) over all time steps.
+//
+// A row is normalized over all of its units, so the threads that have multiplied by some units each
+// meet before they compute some rows each, and again after that.
+#ifndef CHAINER_LSTM_LAYER_NORM_HPP
+#define CHAINER_LSTM_LAYER_NORM_HPP
+
+#include "recurrence.hpp"
+
+namespace SIMD {
+
+template <typename T>
+T sum_of(Vec<T> x) {
+    T sum = 0;
+    for (int k = 0; k < lanes<T>; k++) sum += x.v[k];
+    return sum;
+}
+
+// The mean of a row, and what the differences from it are multiplied by.
+template <typename T>
+struct Moments {
+    T mean, scale;
+
+    Moments(isize n, const T* x, double epsilon) {
+        Vec<T> sum(T(0)), squares(T(0));
+        each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
+            sum += load(x + k, width);
+        });
+        mean = sum_of(sum) / n;
+        each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
+            const Vec<T> difference = load(x + k, width, mean) - mean;
+            squares += difference * difference;
+        });
+        scale = T(1 / __builtin_sqrt(double(sum_of(squares)) / n + epsilon));
+    }
+};
+
+// The gradients through a normalization: y the normalized row, g the gradients with respect to it.
+template <typename T>
+struct Through {
+    Vec<T> sum = T(0), along = T(0);
+
+    INLINE void add(Vec<T> g, Vec<T> y) {
+        sum += g;
+        along += g * y;
+    }
+
+    // of all n numbers: then `operator()` returns the gradient with respect to the row
+    void finish(isize n, T scale) {
+        mean_ = sum_of(sum) / n;
+        mean_along_ = sum_of(along) / n;
+        scale_ = scale;
+    }
+
+    INLINE Vec<T> operator()(Vec<T> g, Vec<T> y) const {
+        return (g - mean_ - y * mean_along_) * scale_;
+    }
+
+private:
+    T mean_, mean_along_, scale_;
+};
+
+// One row of a step. The gates are x Wᵀ + b, normalized, and become activated; `product` is h Uᵀ
+// and becomes normalized.
+template <typename T>
+void forward_row(const NormalizedForward<T>& s, const T* c_prev, T* gates, T* product, T& scale,
+                 T* c, T* h) {
+    constexpr int G = 4;
+    const isize H = s.units;
+    const double epsilon = s.numbers.of[Normalized::epsilon];
+    const Moments<T> of_product(G * H, product, epsilon);
+    scale = of_product.scale;
+    each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {
+        Vec<T> g[G], y[G], gain[G];
+        load_gates(gates + G * u, g, n);
+        load_gates(product + G * u, y, n);
+        load_gates(s.gamma_h + G * u, gain, n);
+        repeat<G>([&](auto k) __attribute__((always_inline)) {
+            y[k] = (y[k] - of_product.mean) * of_product.scale;
+            g[k] += y[k] * gain[k];
+        });
+        store_gates(product + G * u, y, n);
+        g[0] = tanh(g[0]);
+        for (int k = 1; k < G; k++) g[k] = sigmoid(g[k]);
+        store_gates(gates + G * u, g, n);
+        store(c + u, g[2] * load(c_prev + u, n) + g[1] * g[0], n);
+    });
+    const Moments<T> of_cell(H, c, epsilon);
+    each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {
+        Vec<T> g[G];
+        load_gates(gates + G * u, g, n);
+        const Vec<T> y = (load(c + u, n) - of_cell.mean) * of_cell.scale;
+        store(h + u, g[3] * tanh(y * load(s.gamma_c + u, n) + load(s.beta_c + u, n)), n);
+    });
+}
+
+// One row of a step. The gates become the gradients before activation, gc and gh the gradients with
+// respect to the cell before and, in `gradient`, to h Uᵀ.
+template <typename T>
+void backward_row(const NormalizedBackward<T>& s, const T* c_prev, const T* c, const T* product,
+                  T scale, const T* output /*or null*/, T* gates, T* gradient, T* of_gamma,
+                  T* of_beta, T* gc, const T* gh) {
+    constexpr int G = 4;
+    const isize H = s.units;
+    const Moments<T> of_cell(H, c, s.numbers.of[Normalized::epsilon]);
+    Through<T> cell, products;
+    each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {
+        Vec<T> g[G];
+        load_gates(gates + G * u, g, n);
+        const Vec<T> gain = load(s.gamma_c + u, n), o = g[3],
+                     y = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
+                     t = tanh(y * gain + load(s.beta_c + u, n)),
+                     gh_all = load(gh + u, n) + load_or_zero(output, u, n),
+                     gz = gh_all * o * (T(1) - t * t);
+        g[3] = gh_all * t * (o - o * o);
+        store_gates(gates + G * u, g, n);
+        store(of_gamma + u, gz * y, n);
+        store(of_beta + u, gz, n);
+        cell.add(gz * gain, y);
+    });
+    cell.finish(H, of_cell.scale);
+    each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {
+        Vec<T> g[G], y[G], gain[G];
+        load_gates(gates + G * u, g, n);
+        load_gates(product + G * u, y, n);
+        load_gates(s.gamma_h + G * u, gain, n);
+        const Vec<T> of_cell_row = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
+                     gs = load(gc + u, n) + cell(load(of_beta + u, n) * load(s.gamma_c + u, n),
+                                                 of_cell_row),
+                     a = g[0], i = g[1], f = g[2];
+        g[0] = gs * i * (T(1) - a * a);
+        g[1] = gs * a * (i - i * i);
+        g[2] = gs * load(c_prev + u, n) * (f - f * f);
+        store(gc + u, gs * f, n);
+        store_gates(gates + G * u, g, n);
+        repeat<G>([&](auto k) __attribute__((always_inline)) {
+            products.add(g[k] * gain[k], y[k]);
+        });
+    });
+    products.finish(G * H, scale);
+    each_vector<T>(0, G * H, [&](isize k, isize n) __attribute__((always_inline)) {
+        const Vec<T> g = load(gates + k, n) * load(s.gamma_h + k, n);
+        store(gradient + k, products(g, load(product + k, n)), n);
+    });
+}
+
+// The rows of a step that a thread computes, of those that all threads have multiplied.
+template <typename T>
+struct RowsOfThread {
+    isize top, end;
+
+    RowsOfThread(const Part<T, LstmCell>& part, const Worker& w, isize n)
+        : top(part.by_rows ? part.top(n) : w.begin(n)), end(part.by_rows ? part.end(n) : w.end(n)) {}
+};
+
+template <typename T>
+void compute(const NormalizedForward<T>& s) {
+    constexpr int G = 4;
+    const isize H = s.units;
+    Arena<T> arena(G * H * round_up(H, lanes<T>));
+    T* const memory = arena.take(0);
+    ThreadPool::run(work_of_a_step<LstmCell>(s, H), [&](Worker& worker) {
+        const Part<T, LstmCell> part(s, lanes<T>, worker);
+        const Share& mine = part.units;
+        const Packed<T> U = part.pack(worker, {s.U, 1, H}, H, G * mine.first, G * mine.last,
+                                      memory + G * mine.first * H);
+        part.meet_if_by_rows(worker);
+        for (isize k = 0; k < s.steps; k++) {
+            T* const product = s.product + s.start[k] * G * H;
+            const auto multiply = [&](isize r, isize rows, isize at) {
+                U.multiply(rows, {s.h + at * H, H, 1}, product + r * G * H, G * H, false);
+            };
+            each_run_before(s, k, part.top(s.n[k]), part.end(s.n[k]), multiply);
+            part.meet_if_by_units(worker);
+            const RowsOfThread<T> rows(part, worker, s.n[k]);
+            for (isize r = rows.top; r < rows.end; r++) {
+                const isize row = s.start[k] + r, now = (s.first + row) * H;
+                forward_row(s, s.c + row_before(s, k, r) * H, s.gates + row * G * H,
+                            product + r * G * H, s.scale[row], s.c + now, s.h + now);
+            }
+            part.meet_if_by_units(worker);
+        }
+    });
+}
+
+template <typename T>
+void compute(const NormalizedBackward<T>& s) {
+    constexpr int G = 4;
+    const isize H = s.units;
+    Arena<T> arena(G * H * round_up(H, lanes<T>));
+    T* const memory = arena.take(0);
+    ThreadPool::run(work_of_a_step<LstmCell>(s, H), [&](Worker& worker) {
+        const Part<T, LstmCell> part(s, lanes<T>, worker);
+        const Share& mine = part.units;
+        const Packed<T> U = part.pack(worker, {s.U, H, 1}, G * H, mine.first, mine.last,
+                                      memory + G * H * mine.first);
+        part.meet_if_by_rows(worker);
+        for (isize k = s.steps; k-- > 0;) {
+            const RowsOfThread<T> rows(part, worker, s.n[k]);
+            for (isize r = rows.top; r < rows.end; r++) {
+                const isize row = s.start[k] + r, wide = row * G * H;
+                backward_row(s, s.c + row_before(s, k, r) * H, s.c + (s.first + row) * H,
+                             s.product + wide, s.scale[row],
+                             s.gh.data ? s.gh.data + row * s.gh.row : nullptr, s.gates + wide,
+                             s.gradient + wide, s.of_gamma + row * H, s.of_beta + row * H,
+                             s.gc_last + r * H, s.gh_last + r * H);
+            }
+            part.meet_if_by_units(worker);
+            const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
+            U.multiply(end - top, {s.gradient + (s.start[k] + top) * G * H, G * H, 1},
+                       s.gh_last + top * H, H, false);
+            part.meet_if_by_units(worker);
+        }
+    });
+}
+
+}  // namespace SIMD
+
+#endif
