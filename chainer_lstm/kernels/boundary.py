@@ -28,6 +28,8 @@ _INTEGERS = numpy.dtype(numpy.int64)
 # The members of structs in native/arguments.hpp and, of the first two of stages, in cuda/cells.cu.
 _MATMUL = 'isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;'
 _EXPONENTIALS = 'isize rows, classes; const T* x; T *y, *maxima, *sums;'
+_NORMALIZE = 'isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;'
+_NORMALIZE_BACKWARD = 'isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;'
 _STAGE_FORWARD = (
     'isize batch, units; Numbers<Cell> numbers; const T *xw, *hu, *b; '
     'Weights<Cell, const T> products; Noise<Cell, const T> noise; '
@@ -357,6 +359,26 @@ KERNELS = {
             'exponentials',
             _EXPONENTIALS,
             {'x': 'rows classes', 'y': 'rows classes?', 'maxima': 'rows', 'sums': 'rows'},
+        ),
+        Kernel(
+            'normalize',
+            _NORMALIZE,
+            {
+                'numbers': 'epsilon',
+                'gain': 'columns',
+                'b': 'columns?',
+                **dict.fromkeys(('x', 'y'), 'rows columns'),
+                'scale': 'rows',
+            },
+        ),
+        Kernel(
+            'normalize_backward',
+            _NORMALIZE_BACKWARD,
+            {
+                'gain': 'columns',
+                **dict.fromkeys(('gy', 'normalized', 'gx'), 'rows columns'),
+                'scale': 'rows',
+            },
         ),
         *itertools.chain.from_iterable(map(kernels_of, COMPILED.values())),
         *_normalized_kernels(NORMALIZED),

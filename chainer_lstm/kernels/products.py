@@ -115,8 +115,7 @@ def _linear(
         return e.linear(x, weights[weight], b)
     # normalization amplifies the rounding of float16
     made = e.linear(normalization.wide(x), normalization.wide(weights[weight]))
-    y = normalization.forward(e.xp, made, weight, norm, kept) * weights[norm.gain]
-    return y if b is None else y + b
+    return normalization.forward(e, made, weight, norm, weights[norm.gain], b, kept)
 
 
 @functools.lru_cache(maxsize=256)
@@ -261,7 +260,7 @@ def _through(e: Engine, product: Product, part: Array, weights: Weights, kept: K
     norm, weight = product.norm, product.weight
     if norm is None or norm.gain not in weights:  # a first step has no product of h
         return part
-    return normalization.backward(e.xp, part, weight, weights[norm.gain], kept)
+    return normalization.backward(e, part, weight, weights[norm.gain], kept)
 
 
 @functools.lru_cache(maxsize=256)

@@ -117,6 +117,18 @@ class Engine(Protocol):
         """
         ...
 
+    def normalize(
+        self, x: Array, gain: Array, b: Optional[Array], epsilon: float
+    ) -> tuple[Array, Array, Array]:
+        """Return y = rows * gain + b (P, N), the normalized rows (P, N) and the scale (P,) by which
+        they were multiplied, of x (P, N), which may be overwritten; gain (N,), b (N,) or None.
+        """
+        ...
+
+    def normalize_backward(self, gy: Array, gain: Array, rows: Array, scale: Array) -> Array:
+        """Return the gradient with respect to x of ``normalize``, (P, N)."""
+        ...
+
     def stage_forward(
         self,
         cell: Cell,

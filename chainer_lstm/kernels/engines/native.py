@@ -51,6 +51,19 @@ class NativeEngine(CompiledEngine):
         self._kernel('exponentials', x.dtype)(x.shape, x, y, maxima, sums)
         return y, maxima, sums
 
+    def normalize(
+        self, x: Array, gain: Array, b: Optional[Array], epsilon: float
+    ) -> tuple[Array, Array, Array]:
+        rows = numpy.ascontiguousarray(x)
+        y, scale = numpy.empty(x.shape, x.dtype), numpy.empty(len(x), x.dtype)
+        self._kernel('normalize', x.dtype)((*x.shape, epsilon), gain, b, rows, y, scale)
+        return y, rows, scale
+
+    def normalize_backward(self, gy: Array, gain: Array, rows: Array, scale: Array) -> Array:
+        gx = numpy.empty(gy.shape, gy.dtype)
+        self._kernel('normalize_backward', gy.dtype)(gy.shape, gy, gain, rows, scale, gx)
+        return gx
+
     def launch(
         self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
     ) -> None:
@@ -194,11 +207,7 @@ class NativeEngine(CompiledEngine):
             return
         name = f'{layer.cell.name}_sequence_{direction}'
         start, n = rows.table
-        kept = {
-            name: rows.reshape(-1) if rows.shape[1] == 1 else rows
-            for name, rows in layer.kept.items()
-        }
-        named = {**layer.weights, **layer.noise, **kept, 'start': start, 'n': n, **named}
+        named = {**layer.weights, **layer.noise, **layer.kept, 'start': start, 'n': n, **named}
         widths, where = (h.shape[1], layer.x.shape[1]), (rows.total, rows.first, rows.initial)
         arrays = map(named.get, boundary.KERNELS[name].names)
         sizes = len(rows.steps), rows.batch, *widths, *where, *layer.cell.numbers.values()

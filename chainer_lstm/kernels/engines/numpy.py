@@ -8,7 +8,7 @@ from typing import Any, Optional
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.cells import Cell, Stage, normalized, normalized_gradient
 from chainer_lstm.cells.cell import Names
 from chainer_lstm.kernels import normalization, products, sequence
 from chainer_lstm.kernels.engines.engine import (
@@ -65,6 +65,16 @@ class NumpyEngine:
             xp.exp(out, out=out)
             out.sum(axis=1, out=sums[rows])
         return y, maxima, sums
+
+    def normalize(
+        self, x: Array, gain: Array, b: Optional[Array], epsilon: float
+    ) -> tuple[Array, Array, Array]:
+        rows, scale = normalized(self.xp, x, epsilon)
+        y = rows * gain
+        return y if b is None else y + b, rows, scale[:, 0]
+
+    def normalize_backward(self, gy: Array, gain: Array, rows: Array, scale: Array) -> Array:
+        return normalized_gradient(self.xp, rows, scale[:, None], gy * gain)
 
     def stage_forward(
         self,
@@ -138,8 +148,8 @@ class NumpyEngine:
                 states[product.state] = gradient + states.get(product.state, 0)
         if kept is not None:
             of_vectors = more_found[0] if more_found else ()
-            for name, rows in _returned(method, stage.vectors, of_vectors, values[0]).items():
-                normalization.put(kept, normalization.rows_of(name), rows.astype(dtype, copy=False))
+            of_vectors = _returned(method, stage.vectors, of_vectors, values[0])
+            normalization.keep_vectors(kept, of_vectors)
         return _written(cell.State(), states, out, dtype)
 
     def step_forward(

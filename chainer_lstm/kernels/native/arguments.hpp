@@ -38,6 +38,22 @@ struct Exponentials {
     MEMBERS(isize rows, classes; const T* x; T *y, *maxima, *sums;)
 };
 
+struct Epsilon {
+    static constexpr int noise = 0, numbers = 1;
+};
+
+// x (rows, columns) becomes normalized, y = x * gain + b (columns,) or null, scale (rows,)
+template <typename T>
+struct Normalize {
+    MEMBERS(isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;)
+};
+
+// gx of gy, the gradient with respect to y
+template <typename T>
+struct NormalizeBackward {
+    MEMBERS(isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;)
+};
+
 // A stage, its products made. Only the first has xw, hu and b; hu is the product to all gates, and
 // null where it is not given, as b. `products` are those to a single gate, and the weights of
 // diagonal ones.
@@ -132,6 +148,8 @@ template <typename T, typename F>
 void each_kernel(const F& f) {
     f("matmul", Matmul<T>{});
     f("exponentials", Exponentials<T>{});
+    f("normalize", Normalize<T>{});
+    f("normalize_backward", NormalizeBackward<T>{});
     f("layer_norm_lstm_variant_sequence_forward", NormalizedForward<T>{});
     f("layer_norm_lstm_variant_sequence_backward", NormalizedBackward<T>{});
 #define CHAINER_LSTM_STAGE(name, Cell, S)                    \

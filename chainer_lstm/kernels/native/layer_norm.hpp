@@ -5,60 +5,10 @@
 #ifndef CHAINER_LSTM_LAYER_NORM_HPP
 #define CHAINER_LSTM_LAYER_NORM_HPP
 
+#include "normalization.hpp"
 #include "recurrence.hpp"
 
 namespace SIMD {
-
-template <typename T>
-T sum_of(Vec<T> x) {
-    T sum = 0;
-    for (int k = 0; k < lanes<T>; k++) sum += x.v[k];
-    return sum;
-}
-
-// The mean of a row, and what the differences from it are multiplied by.
-template <typename T>
-struct Moments {
-    T mean, scale;
-
-    Moments(isize n, const T* x, double epsilon) {
-        Vec<T> sum(T(0)), squares(T(0));
-        each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
-            sum += load(x + k, width);
-        });
-        mean = sum_of(sum) / n;
-        each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
-            const Vec<T> difference = load(x + k, width, mean) - mean;
-            squares += difference * difference;
-        });
-        scale = T(1 / __builtin_sqrt(double(sum_of(squares)) / n + epsilon));
-    }
-};
-
-// The gradients through a normalization: y the normalized row, g the gradients with respect to it.
-template <typename T>
-struct Through {
-    Vec<T> sum = T(0), along = T(0);
-
-    INLINE void add(Vec<T> g, Vec<T> y) {
-        sum += g;
-        along += g * y;
-    }
-
-    // of all n numbers: then `operator()` returns the gradient with respect to the row
-    void finish(isize n, T scale) {
-        mean_ = sum_of(sum) / n;
-        mean_along_ = sum_of(along) / n;
-        scale_ = scale;
-    }
-
-    INLINE Vec<T> operator()(Vec<T> g, Vec<T> y) const {
-        return (g - mean_ - y * mean_along_) * scale_;
-    }
-
-private:
-    T mean_, mean_along_, scale_;
-};
 
 // One row of a step. The gates are x Wᵀ + b, normalized, and become activated; `product` is h Uᵀ
 // and becomes normalized.
@@ -103,7 +53,7 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, const T* c, c
     constexpr int G = 4;
     const isize H = s.units;
     const Moments<T> of_cell(H, c, s.numbers.of[Normalized::epsilon]);
-    Through<T> cell, products;
+    Through<T> cell;
     each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {
         Vec<T> g[G];
         load_gates(gates + G * u, g, n);
@@ -120,10 +70,8 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, const T* c, c
     });
     cell.finish(H, of_cell.scale);
     each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {
-        Vec<T> g[G], y[G], gain[G];
+        Vec<T> g[G];
         load_gates(gates + G * u, g, n);
-        load_gates(product + G * u, y, n);
-        load_gates(s.gamma_h + G * u, gain, n);
         const Vec<T> of_cell_row = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
                      gs = load(gc + u, n) + cell(load(of_beta + u, n) * load(s.gamma_c + u, n),
                                                  of_cell_row),
@@ -133,15 +81,8 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, const T* c, c
         g[2] = gs * load(c_prev + u, n) * (f - f * f);
         store(gc + u, gs * f, n);
         store_gates(gates + G * u, g, n);
-        repeat<G>([&](auto k) __attribute__((always_inline)) {
-            products.add(g[k] * gain[k], y[k]);
-        });
     });
-    products.finish(G * H, scale);
-    each_vector<T>(0, G * H, [&](isize k, isize n) __attribute__((always_inline)) {
-        const Vec<T> g = load(gates + k, n) * load(s.gamma_h + k, n);
-        store(gradient + k, products(g, load(product + k, n)), n);
-    });
+    through_row(G * H, gates, s.gamma_h, product, scale, gradient);
 }
 
 // The rows of a step that a thread computes, of those that all threads have multiplied.
