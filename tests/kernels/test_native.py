@@ -41,6 +41,12 @@ LENGTHS = {
 }
 
 
+# the cells whose sequences are compiled
+SEQUENCES = pytest.mark.parametrize(
+    'cell', [*cells.COMPILED.values(), cells.NORMALIZED], ids=lambda cell: cell.name
+)
+
+
 @pytest.fixture(params=INSTRUCTION_SETS)
 def engine(request):
     return cases.native_engine(request.param)
@@ -166,7 +172,7 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize('cell', cells.COMPILED.values(), ids=cells.COMPILED)
+@SEQUENCES
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', LENGTHS.values(), ids=LENGTHS)
 def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
@@ -183,7 +189,7 @@ def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@pytest.mark.parametrize('cell', cells.COMPILED.values(), ids=cells.COMPILED)
+@SEQUENCES
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
 def test_recurrence_in_many_threads(engine, threads, batches, reverse, cell, dtype):

@@ -8,13 +8,17 @@ from chainer_lstm.kernels import products, sequence
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests import reference as loops
-from tests.cells import CELLS
+from tests.cells import CELLS, layer_norm
 from tests.kernels import cases, cuda_on_cpu
 
 INPUT, H = 3, 5
-PROJECTED = {'projected': LSTM(outputs=3), 'projected peephole': Peephole(outputs=7)}
+MORE_CELLS = {
+    'projected': LSTM(outputs=3),
+    'projected peephole': Peephole(outputs=7),
+    'layer norm': layer_norm,
+}
 EACH_CELL = pytest.mark.parametrize(
-    'cell', (*CELLS.values(), *PROJECTED.values()), ids=(*CELLS, *PROJECTED)
+    'cell', (*CELLS.values(), *MORE_CELLS.values()), ids=(*CELLS, *MORE_CELLS)
 )
 INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
 BATCHES = {

@@ -117,7 +117,7 @@ struct SequenceBackward {
             States<Cell, T> gradients;)
 };
 
-// The numbers of an LSTM with layer normalization.
+// The numbers of an LSTM whose products and cell are normalized.
 struct Normalized {
     static constexpr int noise = 2, numbers = 3, epsilon = 4;
 };
@@ -150,8 +150,8 @@ void each_kernel(const F& f) {
     f("exponentials", Exponentials<T>{});
     f("normalize", Normalize<T>{});
     f("normalize_backward", NormalizeBackward<T>{});
-    f("layer_norm_lstm_variant_sequence_forward", NormalizedForward<T>{});
-    f("layer_norm_lstm_variant_sequence_backward", NormalizedBackward<T>{});
+    f(CHAINER_LSTM_NORMALIZED "_sequence_forward", NormalizedForward<T>{});
+    f(CHAINER_LSTM_NORMALIZED "_sequence_backward", NormalizedBackward<T>{});
 #define CHAINER_LSTM_STAGE(name, Cell, S)                    \
     f(#name "_forward_" #S, StageForward<T, Cell, S>{});     \
     f(#name "_backward_" #S, StageBackward<T, Cell, S>{});   \

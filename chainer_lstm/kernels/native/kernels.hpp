@@ -3,7 +3,7 @@
 #ifndef CHAINER_LSTM_KERNELS_HPP
 #define CHAINER_LSTM_KERNELS_HPP
 
-#include "layer_norm.hpp"
+#include "normalized_lstm.hpp"
 
 namespace SIMD {
 

@@ -33,7 +33,8 @@ struct Moments {
     }
 };
 
-// The gradients through the normalization of a row: y the normalized row, g the gradients with respect to it.
+// The gradients through the normalization of a row: y the normalized row, g the gradients with
+// respect to it.
 template <typename T>
 struct Through {
     Vec<T> sum = T(0), along = T(0);

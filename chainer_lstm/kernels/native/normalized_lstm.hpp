@@ -1,9 +1,9 @@
-// An LSTM with layer normalization (cells/lstm_variant.py) over all time steps.
+// An LSTM whose products and cell are normalized, over all time steps.
 //
 // A row is normalized over all of its units, so the threads that have multiplied by some units each
 // meet before they compute some rows each, and again after that.
-#ifndef CHAINER_LSTM_LAYER_NORM_HPP
-#define CHAINER_LSTM_LAYER_NORM_HPP
+#ifndef CHAINER_LSTM_NORMALIZED_LSTM_HPP
+#define CHAINER_LSTM_NORMALIZED_LSTM_HPP
 
 #include "normalization.hpp"
 #include "recurrence.hpp"
@@ -73,8 +73,8 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, const T* c, c
         Vec<T> g[G];
         load_gates(gates + G * u, g, n);
         const Vec<T> of_cell_row = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
-                     gs = load(gc + u, n) + cell(load(of_beta + u, n) * load(s.gamma_c + u, n),
-                                                 of_cell_row),
+                     gs = load(gc + u, n) +
+                          cell(load(of_beta + u, n) * load(s.gamma_c + u, n), of_cell_row),
                      a = g[0], i = g[1], f = g[2];
         g[0] = gs * i * (T(1) - a * a);
         g[1] = gs * a * (i - i * i);
@@ -91,7 +91,8 @@ struct RowsOfThread {
     isize top, end;
 
     RowsOfThread(const Part<T, LstmCell>& part, const Worker& w, isize n)
-        : top(part.by_rows ? part.top(n) : w.begin(n)), end(part.by_rows ? part.end(n) : w.end(n)) {}
+        : top(part.by_rows ? part.top(n) : w.begin(n)),
+          end(part.by_rows ? part.end(n) : w.end(n)) {}
 };
 
 template <typename T>
