@@ -125,15 +125,17 @@ def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors, noise=None):
         c[row, unit] = keep * old + (1 - keep) * s
         o = activation(sums['o'] + p.get('o', 0) * c[row, unit])
         keep = kept('kept_h', 1, row, unit)
-        h[row, unit] = keep * h_prev[row, unit] + (1 - keep) * o * numpy.tanh(s)
+        h[row, unit] = (1 - keep) * o * numpy.tanh(s)
+        if keep:  # a projected h has another width
+            h[row, unit] += keep * h_prev[row, unit]
     return c, h
 
 
 def projected(step, at):
-    """A step whose h = V m of the m (B, H) that another computes; V (P, H) is an input."""
+    """A step whose h = V m of the m (B, H) that another one computes; V (P, H) is an input."""
 
-    def projected_step(*inputs):
-        c, m = step(*inputs[:at], *inputs[at + 1 :])
+    def projected_step(*inputs, **more):
+        c, m = step(*inputs[:at], *inputs[at + 1 :], **more)
         (V,) = _wide(inputs[at])
         h = numpy.zeros((len(m), len(V)))
         for row, output in numpy.ndindex(*h.shape):
@@ -157,11 +159,13 @@ def step_of(cell, name=None):
     """The step of a cell, of another name in ``STEPS`` if given; that of one with options takes
     noise too, by name.
     """
-    options = functools.partial(variant_step, dataclasses.asdict(cell))
-    step = STEPS.get(name or cell.name, options)
+    if (name or cell.name) in STEPS:
+        found = STEPS[name or cell.name]
+    else:
+        found = functools.partial(variant_step, dataclasses.asdict(cell))
     if cell.projection is None:
-        return step
-    return projected(step, len(cell.states) + 1 + cell.weights.index(cell.projection))
+        return found
+    return projected(found, len(cell.states) + 1 + cell.weights.index(cell.projection))
 
 
 def n_step(hx, cx, ws, bs, xs, directions=1):

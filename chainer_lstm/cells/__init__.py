@@ -45,10 +45,18 @@ NORMALIZED = LSTMVariant(layer_norm=True)
 
 
 def is_compiled(cell: Cell) -> bool:
-    """Return whether a cell has compiled stages, projected or not; a subclass of one that has is
-    another cell.
+    """Return whether a cell has compiled stages; a subclass of one that has is another cell."""
+    form = COMPILED.get(cell.name)
+    if form is None or type(form) is not type(cell):
+        return False
+    return cell.projection is None or can_project(form)
+
+
+def can_project(form: Cell) -> bool:
+    """Return whether a compiled form can be projected: its h is read by products alone, and not
+    masked.
     """
-    return type(COMPILED.get(cell.name)) is type(cell)
+    return form.states[-1] not in form.reads and not form.sequence_noise
 
 
 @functools.lru_cache(maxsize=256)

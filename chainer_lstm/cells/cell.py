@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import operator
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Optional
@@ -203,13 +202,10 @@ class Cell(_Frozen):
     def __post_init__(self) -> None:
         if self.outputs is None:
             return
-        try:
-            if isinstance(self.outputs, bool) or operator.index(self.outputs) < 1:
-                raise ValueError(f'expected outputs to be a positive integer, got {self.outputs}')
-        except TypeError:
-            raise TypeError(
-                f'expected outputs to be a positive integer, got {self.outputs!r}'
-            ) from None
+        is_integer = hasattr(self.outputs, '__index__') and not isinstance(self.outputs, bool)
+        if not is_integer or self.outputs < 1:
+            error = ValueError if is_integer else TypeError
+            raise error(f'expected outputs to be a positive integer, got {self.outputs!r}')
         first, *later = self.stages
         others = [product for stage in later for product in stage.products]
         others += [product for product in first.products if product.diagonal]
@@ -322,8 +318,7 @@ class Cell(_Frozen):
 
     def width(self, state: str, units: int) -> int:
         """Return the width of a state by name, for so many units."""
-        is_projected = self.outputs is not None and state == self.states[-1]
-        return self.outputs if is_projected else units
+        return units if self.outputs is None or state != self.states[-1] else self.outputs
 
     @functools.cached_property
     def has_backward(self) -> bool:

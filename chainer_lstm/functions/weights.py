@@ -99,7 +99,7 @@ class NStepWeights(WeightForm):
         for x in (layer.x, rows_of_product(xp, layer, 'U')):
             parts = layout.convert(xp, engine.matmul(rows, x), order, layout.N_STEP)
             found += [xp.ascontiguousarray(part) for part in parts]  # ChainerMN sends their memory
-        if gh is not None:
+        if gh is not None and layer.m is not None:
             found.append(engine.matmul(gh.T, layer.m))
         b = layout.convert(xp, engine.column_sums(gpre), layout.INTERLEAVED, layout.N_STEP)
         # optimizer hooks work on gradients in place: the two biases need one each

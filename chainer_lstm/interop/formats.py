@@ -79,7 +79,7 @@ class Format(NamedTuple):
     direction, and ``{gate}`` for i, f, g, o, of which each has an array of its own.
 
     W (4H, I), U (4H, H): their names; where U is empty, W is (4H, I + H).  ``biases`` (4H,) are
-    added up.
+    added up.  V (P, H), of a projection: its name, or empty where none can be read.
     """
 
     framework: str
@@ -93,6 +93,7 @@ class Format(NamedTuple):
     within: str = ''  # a pattern of the path, where the names alone may be of another format
     separators: str = './'  # of which one stands before the names, if a path does
     unpack: Callable[[Arrays], Arrays] = dict  # to arrays of the shapes above
+    V: str = ''
 
 
 FORMATS = (
@@ -102,6 +103,7 @@ FORMATS = (
         'weight_hh_l{layer}{reverse}',
         ('bias_ih_l{layer}{reverse}', 'bias_hh_l{layer}{reverse}'),
         directions=('', '_reverse'),
+        V='weight_hr_l{layer}{reverse}',
     ),
     Format('torch', 'weight_ih', 'weight_hh', ('bias_ih', 'bias_hh')),
     Format('equinox', 'weight_ih', 'weight_hh', ('bias',)),
@@ -180,14 +182,12 @@ FORMATS = (
 
 # the end of a name -> what the array is, and no link has
 _UNSUPPORTED = {
-    'weight_hr_l0': 'a projection',
     'h2r_weight': 'a projection',
     'projection/kernel': 'a projection',
     'w_i_diag': 'weights from c to the gates',
 }
 # settings of a layer -> the value that the links compute
 _NEEDED = {
-    'proj_size': 0,
     'activation': 'tanh',
     'recurrent_activation': 'sigmoid',
     'activation_fn': 'tanh',
@@ -337,12 +337,18 @@ class _Reader:
         format = self._format
         W_names, U_names = (_names(x, layer, word) if x else [] for x in (format.W, format.U))
         rows, columns = self._shape(W_names[0])
-        units = self._shape(U_names[0])[1] if U_names else rows // 4
+        outputs = units = self._shape(U_names[0])[1] if U_names else rows // 4
+        V_name = format.V.format(layer=layer, reverse=word)
+        others: dict[str, numpy.ndarray] = {}
+        if V_name in self._arrays:
+            shape = (outputs, rows // 4)
+            others['V'] = weights.checked(self._prefix + V_name, self._arrays.pop(V_name), shape)
+            units = shape[1]
         if width is not None:
             columns = width if U_names else width + units
         W = self._join(W_names, (4 * units, columns))
         if U_names:
-            U = self._join(U_names, (4 * units, units))
+            U = self._join(U_names, (4 * units, outputs))
         elif columns > units:
             W, U = W[:, :-units], W[:, -units:]
         else:
@@ -351,7 +357,7 @@ class _Reader:
                 f'more than {units} for each unit, got {columns}'
             )
         biases = self._biases(layer, word, units, W.dtype)
-        return weights.Layer(W, U, biases[0], biases[1] if len(biases) == 2 else None)
+        return weights.Layer(W, U, biases[0], biases[1] if len(biases) == 2 else None, others)
 
     def _biases(self, layer: int, word: str, units: int, dtype: Any) -> list[numpy.ndarray]:
         names = [_names(name, layer, word) for name in self._format.biases]

@@ -75,6 +75,7 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
         raise ValueError(
             f'layers: expected 1 in 1 direction, got {found.sizes[0]} in {found.directions}'
         )
+    weights.check_others(found.layers, 'separate gates', _OTHERS)
     (layer,) = found.layers
     gates = {
         f'{kind}{g}': part.T.copy()

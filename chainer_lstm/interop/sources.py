@@ -101,7 +101,7 @@ def _of_torch(module: Any) -> dict[str, Any]:
     found = dict(module.state_dict())
     for path, child in module.named_modules():
         if isinstance(child, torch.nn.LSTM):
-            for name in ('batch_first', 'dropout', 'proj_size'):
+            for name in ('batch_first', 'dropout'):
                 found[f'{path}.{name}'.lstrip('.')] = getattr(child, name)
     return found
 

@@ -34,8 +34,14 @@ def to_torch(link: chainer.Link) -> torch.nn.LSTM:
     import torch
 
     found = weights.read(link)
-    weights.check_others(found.layers, 'torch.nn.LSTM')
+    weights.check_others(found.layers, 'torch.nn.LSTM', ('V',))
     layers, in_size, units = found.sizes
+    outputs = found.outputs
+    if outputs is not None and outputs >= units:
+        raise ValueError(
+            f'proj_size: expected less than {units}, the number of units, for torch.nn.LSTM, '
+            f'got {outputs}'
+        )
     with torch.random.fork_rng(
         devices=[]
     ):  # its weights are overwritten, and draw nothing from the user's numbers
@@ -48,6 +54,7 @@ def to_torch(link: chainer.Link) -> torch.nn.LSTM:
             if layers > 1
             else 0.0,  # torch warns of a dropout that has no layers to lie between
             bidirectional=found.directions == 2,
+            proj_size=outputs or 0,
             dtype=torch.from_numpy(found.layers[0].W).dtype,
         )
     state = {}
@@ -57,6 +64,8 @@ def to_torch(link: chainer.Link) -> torch.nn.LSTM:
             state[name + end] = torch.from_numpy(
                 layout.convert(numpy, x, layout.INTERLEAVED, layout.TORCH)
             )
+        if outputs is not None:
+            state[f'weight_hr{end}'] = torch.from_numpy(layer.others['V'])
     module.load_state_dict(state)
     return module
 

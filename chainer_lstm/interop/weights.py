@@ -24,13 +24,15 @@ _MOST_NAMES = 5  # that an error lists
 
 # of a link's own arrays, those that are no weights of the layers
 _STATE = {'c', 'h', 'c0', 'h0'}
+_PROJECTION = 'V'  # among the weights of a cell
 
 
 class Layer(NamedTuple):
     """One layer in one direction, gates interleaved a, i, f, o, on the CPU.
 
     W (4H, I), U (4H, H), b (4H,); b_h (4H,), a second bias that is added to
-    b, or None; the other weights of the cell by name, of an LSTM none.
+    b, or None; the other weights of the cell by name, of an LSTM none.  With a
+    projection V (P, H) among them, U is (4H, P).
     """
 
     W: numpy.ndarray
@@ -55,8 +57,14 @@ class Weights(NamedTuple):
     @property
     def sizes(self) -> tuple[int, int, int]:
         """S, I, H."""
-        units, in_size = self.layers[0].U.shape[1], self.layers[0].W.shape[1]
+        units, in_size = len(self.layers[0].b) // 4, self.layers[0].W.shape[1]
         return len(self.layers) // self.directions, in_size, units
+
+    @property
+    def outputs(self) -> Optional[int]:
+        """P of projected layers, or None."""
+        V = self.layers[0].others.get(_PROJECTION)
+        return None if V is None else len(V)
 
 
 def chainers(cls: type) -> Any:
@@ -216,7 +224,12 @@ def check_others(layers: Sequence[Layer], target: str, known: Collection[str] = 
         ValueError: one is not.
     """
     for layer in layers:
-        if any(x.any() for name, x in layer.others.items() if name not in known):
+        unknown = {name: x for name, x in layer.others.items() if name not in known}
+        if _PROJECTION in unknown:
+            raise ValueError(
+                f'proj_size: expected None for {target}, got {len(unknown[_PROJECTION])}'
+            )
+        if any(x.any() for x in unknown.values()):
             raise ValueError(
                 f'peepholes: expected none for {target}, got {", ".join(layer.others)}'
             )
@@ -224,7 +237,9 @@ def check_others(layers: Sequence[Layer], target: str, known: Collection[str] = 
 
 def _check_cell(into: Into) -> None:
     """Expect a cell whose gates are those of an LSTM: one that has a link of its own."""
-    if isinstance(into, links.SequenceLSTM) and into.cell not in [cls.cell for cls in _CELL_LINKS]:
+    if isinstance(into, links.SequenceLSTM) and into.cell.unprojected not in [
+        cls.cell for cls in _CELL_LINKS
+    ]:
         raise TypeError(f'expected a SequenceLSTM of LSTM cells, got one of {into.cell.name}')
 
 
@@ -245,24 +260,26 @@ def _cell_layer(arrays: Mapping[str, numpy.ndarray], prefix: str, keys: Mapping[
 
 
 def _n_step_layer(arrays: Mapping[str, numpy.ndarray], prefix: str) -> Layer:
-    return Layer(
-        *(
-            layout.convert(
-                numpy,
-                [arrays[f'{prefix}{kind}{first + k}'] for k in range(4)],
-                layout.N_STEP,
-                layout.INTERLEAVED,
-            )
-            for kind, first in (('w', 0), ('w', 4), ('b', 0), ('b', 4))
+    W, U, b, b_h = (
+        layout.convert(
+            numpy,
+            [arrays[f'{prefix}{kind}{first + k}'] for k in range(4)],
+            layout.N_STEP,
+            layout.INTERLEAVED,
         )
+        for kind, first in (('w', 0), ('w', 4), ('b', 0), ('b', 4))
     )
+    V = arrays.get(f'{prefix}w8')
+    return Layer(W, U, b, b_h, {} if V is None else {_PROJECTION: V})
 
 
 def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.ndarray]:
     """The weights under the keys and in the order that the link has."""
     arrays = {}
     if isinstance(link, _N_STEP):
-        for k, (W, U, b, b_h, _) in enumerate(weights.layers):
+        for k, (W, U, b, b_h, others) in enumerate(weights.layers):
+            if _PROJECTION in others:
+                arrays[f'{k}/w8'] = others[_PROJECTION]
             for kind, first, x in (
                 ('w', 0, W),
                 ('w', 4, U),
@@ -274,7 +291,8 @@ def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.nda
         return arrays
     for prefix, layer in zip(_prefixes(link), weights.layers):
         found = {'W': layer.W, 'b': layer.bias, 'U': layer.U, **layer.others}
-        zeros = numpy.zeros_like(layer.U[: layer.U.shape[1]])  # (H, H), as all others are
+        units = len(layer.b) // 4
+        zeros = numpy.zeros((units, units), layer.U.dtype)  # as all others are
         for name, key in _keys(link).items():
             arrays[prefix + key] = found.get(name, zeros)
     return arrays
@@ -298,15 +316,22 @@ def _shape(link: chainer.Link) -> tuple[int, int, float]:
 
 def _new(weights: Weights, cls: Any) -> chainer.Link:
     layers, in_size, units = weights.sizes
+    # Chainer's own links have no projection
+    projection: dict[str, Any] = {} if weights.outputs is None else {'proj_size': weights.outputs}
     with chainer.using_config('dtype', weights.layers[0].W.dtype):
         if issubclass(cls, _N_STEP):
-            return cls(layers, in_size, units, weights.dropout)
+            return cls(layers, in_size, units, weights.dropout, **projection)
         if issubclass(cls, links.SequenceLSTM):
             # an NStep link of one layer accepts any dropout and does not use it
             dropout = dropout_of(weights.dropout, layers)
             bidirectional = weights.directions == 2
             return cls(
-                in_size, units, n_layers=layers, bidirectional=bidirectional, dropout=dropout
+                in_size,
+                units,
+                n_layers=layers,
+                bidirectional=bidirectional,
+                dropout=dropout,
+                **projection,
             )
         return cls(in_size, units)
 
@@ -332,4 +357,12 @@ def _check_fit(weights: Weights, into: Into, cls: type) -> None:
     ):
         if expected != got:
             raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {got}')
-    check_others(weights.layers, cls.__name__, _keys(into))
+    if isinstance(into, type):
+        can_project = issubclass(into, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM))
+        outputs = weights.outputs if can_project else None
+    else:
+        cell = getattr(into, 'cell', None)
+        outputs = None if cell is None else cell.outputs
+    if outputs != weights.outputs:
+        raise ValueError(f'proj_size: expected {outputs} for {cls.__name__}, got {weights.outputs}')
+    check_others(weights.layers, cls.__name__, (*_keys(into), _PROJECTION))

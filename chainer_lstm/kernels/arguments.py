@@ -13,7 +13,8 @@ Shape = tuple[int, ...]
 Names = Sequence[str]
 Together = Iterable[Names]  # groups of names of arrays, of which all or none are given
 # The names and the axes of the arrays of a member, None for those that the kernel does not take.
-# Axes are one text, such as 'batch units', with a ? at its end if the array may be None.
+# Axes are one text, such as 'batch units', with a ? at its end if the array may be None, or a = if
+# it may where its axes are equal.
 Arrays = Sequence[Optional[tuple[str, str]]]
 # The arrays of each member; of one of a single array of the same name, the axes.  Of a member of
 # numbers, their names as one text.
@@ -31,6 +32,7 @@ class Argument(NamedTuple):
             units, or of 'states', the rows of a buffer with the initial states, see
             ``packing.Rows``.
         optional: whether it may be None.
+        square: whether it may be None only where its axes are equal.
         written: whether the kernel writes into it.
         strides: how many of its strides the kernel takes after the address: 0 for a dense array, 1
             for one of dense rows, 2 for any; its last axes have them.
@@ -40,6 +42,7 @@ class Argument(NamedTuple):
     name: str
     axes: tuple[str, ...]
     optional: bool
+    square: bool
     written: bool
     strides: int
     integers: bool
@@ -102,10 +105,12 @@ class Kernel:
         by_name = dict(zip(self.sizes, sizes))
         by_name['gates'] = self.gates * by_name.get('units', 0)
         by_name['states'] = by_name.get('rows', 0) + by_name.get('batch', 0)
-        return tuple(
-            (tuple(by_name[axis] for axis in each.axes), each.optional, each.integers)
-            for each in self.arguments
-        )
+        found = []
+        for each in self.arguments:
+            shape = tuple(by_name[axis] for axis in each.axes)
+            optional = each.optional and (not each.square or len({*shape}) == 1)
+            found.append((shape, optional, each.integers))
+        return tuple(found)
 
 
 def _declarations(text: str) -> Iterator[tuple[str, str]]:
@@ -116,7 +121,12 @@ def _declarations(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _argument(kind: str, name: str, axes: str, strides: int) -> Argument:
-    const, optional = 'const' in kind, axes.endswith('?')
     return Argument(
-        name, tuple(axes.rstrip('?').split()), optional, not const, strides, 'index64' in kind
+        name,
+        tuple(axes.rstrip('?=').split()),
+        axes[-1] in '?=',
+        axes[-1] == '=',
+        'const' not in kind,
+        strides,
+        'index64' in kind,
     )

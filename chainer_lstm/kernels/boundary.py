@@ -18,7 +18,7 @@ from typing import Optional
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import COMPILED, NORMALIZED, Cell, Product, Stage
+from chainer_lstm.cells import COMPILED, NORMALIZED, Cell, Product, Stage, can_project
 from chainer_lstm.kernels.arguments import Argument, Arrays, Kernel, Members, Names, Together
 from chainer_lstm.kernels.normalization import gradient_of, normalized_of, rows_of, scale_of
 
@@ -53,17 +53,20 @@ _STEP_BACKWARD = (
     'States<Cell, T> out;'
 )
 _STEPS = (
-    'isize steps, batch, units, inputs, rows, first, initial; '
+    'isize steps, batch, units, outputs, inputs, rows, first, initial; '
     'Numbers<Cell> numbers; const index64 *start, *n; '
-    'Weights<Cell, const T> weights, masks; Noise<Cell, const T> noise; '
+    'Weights<Cell, const T> weights, masks; const T* V; Noise<Cell, const T> noise; '
 )
-_SEQUENCE_FORWARD = _STEPS + 'Rows<const T> x; const T *W, *b; T* gates; States<Cell, T> states;'
+_SEQUENCE_FORWARD = (
+    _STEPS + 'Rows<const T> x; const T *W, *b; T *gates, *m; States<Cell, T> states;'
+)
 _SEQUENCE_BACKWARD = (
-    _STEPS + 'States<Cell, const T> states; Rows<const T> output; T* gates; '
+    _STEPS + 'States<Cell, const T> states; Rows<const T> output; T *gates, *total; '
     'States<Cell, T> gradients;'
 )
 _NORMALIZED = (
-    'isize steps, batch, units, inputs, rows, first, initial; Numbers<Normalized> numbers; '
+    'isize steps, batch, units, outputs, inputs, rows, first, initial; '
+    'Numbers<Normalized> numbers; '
     'const index64 *start, *n; const T *U, *gamma_h, *gamma_c, *beta_c; '
 )
 _NORMALIZED_FORWARD = _NORMALIZED + 'T *gates, *product, *scale, *c, *h;'
@@ -212,11 +215,11 @@ def _to_all(cell: Cell, product: Product) -> bool:
     return tuple(product.gates) == tuple(cell.gates)
 
 
-def _weight(cell: Cell, product: Product, end: str = '') -> tuple[str, str]:
+def _weight(cell: Cell, product: Product, end: str = '', width: str = 'units') -> tuple[str, str]:
     if product.diagonal:  # a cell need not have each weight that its form has
         return product.weight, 'units?'
     rows = 'gates' if _to_all(cell, product) else 'units'
-    return product.weight, f'{rows} units{end}'
+    return product.weight, f'{rows} {width}{end}'
 
 
 def _noise(cell: Cell, rows: str) -> Arrays:
@@ -225,29 +228,41 @@ def _noise(cell: Cell, rows: str) -> Arrays:
 
 def _sequence_kernels(cell: Cell) -> list[Kernel]:
     """All steps, forward and backward: see ``Layer`` and ``Gradients`` of ``engines.engine``."""
+    h = cell.states[-1]
+    projects = can_project(cell)
+    widths = {s: 'outputs' if projects and s == h else 'units' for s in cell.states}
     common: Members = {
         'start': 'steps',
         'n': 'steps',
         'numbers': ' '.join(cell.numbers),
-        'weights': [_weight(cell, product) for product in _products(cell)],
+        'weights': [_weight(cell, each, width=widths[each.state]) for each in _products(cell)],
         'masks': [
             None if product.mask is None else (product.mask, 'batch units?')
             for product in _products(cell)
         ],
+        'V': 'outputs units=' if projects else None,
         'noise': _noise(cell, 'rows'),
-        'states': [(state, 'states units') for state in cell.states],
+        'states': [(state, f'states {width}') for state, width in widths.items()],
     }
-    of_x = {'x': 'rows inputs', 'W': 'gates inputs', 'b': 'gates', 'gates': 'rows gates?'}
+    of_x: Members = {
+        'x': 'rows inputs',
+        'W': 'gates inputs',
+        'b': 'gates',
+        'gates': 'rows gates?',
+        'm': 'rows units?' if projects else None,
+    }
     gradients: Members = {
-        'output': [(f'g{cell.states[-1]}', 'rows units?')],
+        'output': [(f'g{h}', f'rows {widths[h]}?')],
         'gates': 'rows gates',
-        'gradients': [(f'g{state}_last', 'batch units') for state in cell.states],
+        'total': [(f'g{h}_total', 'rows outputs?') if projects else None],
+        'gradients': [(f'g{state}_last', f'batch {width}') for state, width in widths.items()],
     }
     forward, backward = f'{cell.name}_sequence_forward', f'{cell.name}_sequence_backward'
-    gates = len(cell.gates)
+    gates, groups = len(cell.gates), [['V', 'm']] if projects else []
+    of_gradients = [['V', f'g{h}_total']] if projects else []
     return [
-        Kernel(forward, _SEQUENCE_FORWARD, {**common, **of_x}, gates=gates),
-        Kernel(backward, _SEQUENCE_BACKWARD, {**common, **gradients}, gates=gates),
+        Kernel(forward, _SEQUENCE_FORWARD, {**common, **of_x}, groups, gates),
+        Kernel(backward, _SEQUENCE_BACKWARD, {**common, **gradients}, of_gradients, gates),
     ]
 
 

@@ -161,9 +161,8 @@ def weight_gradients(
     found: dict[str, Array] = {}
     for stage in cell.stages:
         of_states = products.rows_of(stage, before, new, noise)
-        of_rows = {'gpre': gpre, 'x': layer.x, **of_states, **layer.kept}
-        if gh is not None and layer.m is not None:
-            of_rows.update(gh=gh, m=layer.m)
+        of_rows: dict[str, Any] = {'gpre': gpre, 'x': layer.x, 'gh': gh, 'm': layer.m, **of_states}
+        of_rows.update(layer.kept)
         for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():
             found[name] = gradient(e, of_rows)
         before = new

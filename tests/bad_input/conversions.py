@@ -266,7 +266,7 @@ def of_torch():
         'projections': (
             torch.nn.LSTM(3, 4, proj_size=2),
             ValueError,
-            'proj_size: expected 0, got 2',
+            'proj_size: expected None for LSTM, got 2',
         ),
         'two layers': (torch.nn.LSTM(3, 4, 2), ValueError, 'layers: expected 1 for LSTM, got 2'),
         'two directions': (

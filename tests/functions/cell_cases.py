@@ -49,8 +49,8 @@ class Dropped(Coupled):
         return (gc * (1 - f) * (1 - a * a) * keep, gf, go), state
 
 
-# combinations in which each option is on and off beside each other one
-PAIRS = [  # a bound that no unit is near: there is no gradient at it
+# combinations of options; no unit is near the bound, at which there is no gradient
+PAIRS = [
     {'coupled': True, 'cell_clip': 0.35, 'zoneout': (0.3, 0.4), 'peephole': 'diagonal'},
     {'coupled': True, 'recurrent_dropout': 0.3, 'recurrent_activation': 'hard_sigmoid'},
     {'cell_clip': 0.35, 'peephole': 'diagonal', 'recurrent_dropout': 0.3},
@@ -73,6 +73,7 @@ CELLS = {
     'layer norm': (layer_norm, layer_norm.name),
     'projected layer norm': (cells.LSTMVariant(layer_norm=True, outputs=3), layer_norm.name),
     'projected': (cells.LSTM(outputs=2), 'lstm'),
+    'projected variant': (cells.LSTMVariant(cell_clip=0.35, peephole='diagonal', outputs=3), None),
     'projected peephole': (cells.Peephole(outputs=6), 'peephole'),
     'projected without backward': (Undifferentiated(outputs=3), 'coupled'),
 }

@@ -115,9 +115,11 @@ def projected(step):
 
 
 def step_of(cell):
-    """The step of a cell."""
-    options = functools.partial(variant_step, dataclasses.asdict(cell))
-    found = STEPS.get(cell.name, options)
+    """Return the step of a cell."""
+    if cell.name in STEPS:
+        found = STEPS[cell.name]
+    else:
+        found = functools.partial(variant_step, dataclasses.asdict(cell))
     return found if cell.projection is None else projected(found)
 
 

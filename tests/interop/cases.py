@@ -62,7 +62,7 @@ def run(link, x, h0, c0):
     if isinstance(link, ours.SequenceLSTM):
         link.batch_first, link.return_sequences, link.return_state = False, True, True
         y, c, h = link(x, (c0, h0))
-        return [y, *(s.array.reshape(h0.shape) for s in (h, c))]
+        return [y, *(s.array.reshape(first.shape) for s, first in ((h, h0), (c, c0)))]
     if isinstance(link, chainer.ChainList):
         h, c, ys = link(h0, c0, list(x.transpose(1, 0, 2)))
         return [numpy.stack([y.array for y in ys], axis=1), h, c]

@@ -255,7 +255,7 @@ def test_keras_layer():
     (bidirectional(None), "merge_mode: expected 'concat', got None"),
     ({**arrays_of('Keras LSTM'), 'recurrent_activation': 'hard_sigmoid'}, "got 'hard_sigmoid'"),
     ({**arrays_of(), 'weight_hr_l0': numpy.zeros((1, H), 'f')},
-     'weight_hr_l0: expected none, got a projection, which no link has'),
+     r'weight_hr_l0: expected shape \(2, 2\), got \(1, 2\)'),
     ({**arrays_of('gluon.rnn.LSTMCell'), 'lstm0_h2r_weight': numpy.zeros((1, H), 'f')},
      'lstm0_h2r_weight: expected none, got a projection'),
     ({'lstm_cell/kernel': numpy.zeros((INPUT + H, 4 * H)), 'lstm_cell/bias': numpy.zeros(4 * H),

@@ -21,6 +21,7 @@ SIZES = {
     'steps': len(ROWS.steps),
     'batch': ROWS.batch,
     'units': 5,
+    'outputs': 3,
     'inputs': 4,
     'classes': 7,
     'first': ROWS.first,
@@ -183,14 +184,28 @@ def test_optional_arrays(native_call):
     groups = {index: group for group in kernel.together for index in group}
     written = [argument.written for argument in kernel.arguments]
     for index, argument in enumerate(kernel.arguments):
-        if argument.optional:
-            without = [
-                None if k in groups.get(index, (index,)) else x for k, x in enumerate(arrays)
-            ]
+        without = [None if k in groups.get(index, (index,)) else x for k, x in enumerate(arrays)]
+        if any(kernel.arguments[k].square for k in groups.get(index, (index,))):
+            refuses(call, without, f'{kernel.name}: expected V of shape .*, got None', written)
+        elif argument.optional:
             call([None if x is None else x.copy() for x in without])
-        if index in groups:
+        if index in groups and not argument.square:
             message = f'{kernel.name}: expected all of .*{argument.name}.* or none, got '
             refuses(call, with_one(arrays, index, None), message, written)
+
+
+@pytest.mark.parametrize(
+    'name', [name for name, kernel in boundary.KERNELS.items() if 'V' in kernel.names]
+)
+def test_without_a_projection(name):
+    """V and what belongs to it may be None where h is as wide as c."""
+    engine, kernel = cases.native_engine('baseline'), boundary.KERNELS[name]
+    sizes = dict(zip(kernel.sizes, sizes_of(kernel)))
+    sizes['outputs'] = sizes['units']
+    arrays = arrays_of(kernel, 'd', tuple(sizes.values()))
+    for index in kernel.together[0]:
+        arrays[index] = None
+    native.kernel(engine.instruction_set, name, numpy.dtype('d'))(tuple(sizes.values()), *arrays)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

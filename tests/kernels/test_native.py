@@ -16,7 +16,7 @@ import pytest
 
 from chainer_lstm import cells, kernels
 from chainer_lstm.kernels import native, sequence
-from chainer_lstm.kernels.engines.engine import Gradients, Part, Shape
+from chainer_lstm.kernels.engines.engine import Part, Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
@@ -39,12 +39,6 @@ LENGTHS = {
     'ragged': ((13, 13, 8, 8, 5, 1, 1), 13),
     'empty sequences': ((4, 4, 2, 1), 6),
 }
-
-
-# the cells whose sequences are compiled
-SEQUENCES = pytest.mark.parametrize(
-    'cell', [*cells.COMPILED.values(), cells.NORMALIZED], ids=lambda cell: cell.name
-)
 
 
 @pytest.fixture(params=INSTRUCTION_SETS)
@@ -151,13 +145,12 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
         return random.uniform(-scale, scale, shape).astype('f').astype(dtype)
 
     rows, width, total = Rows(steps, batch, reverse), 11, sum(steps)
-    x, initial = draw(total, width), cell.State(*(draw(batch, units) for _ in cell.states))
+    widths = [cell.width(name, units) for name in cell.states]
+    x, initial = draw(total, width), cell.State(*(draw(batch, each) for each in widths))
     scale = 2 * units**-0.5
     weights = {n: draw(*shape, scale=scale) for n, shape in cell.shapes(width, units).items()}
-    output = draw(total, 2 * units)[:, :units]  # a part of rows
-    gradients = Gradients(
-        cell.State(h=output), cell.State(*(draw(batch, units) for _ in cell.states))
-    )
+    output = draw(total, 2 * widths[-1])[:, : widths[-1]]  # a part of rows
+    last = cell.State(*(draw(batch, each) for each in widths))
     noise = cases.noise_of(cell, total, batch, units, 'f')
     noise = {name: value.astype(dtype) for name, value in noise.items()}
     job = cell, weights, rows, x, initial, noise
@@ -167,12 +160,23 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     for y, z in zip(layer.states, other.states):
         numpy.testing.assert_array_equal(y, z, err_msg='without keeping the gates')
     results = [*(y.copy() for y in layer.states), gates.copy()]
+    gradients = sequence.gradients_of(numpy, layer, cell.State(h=output), last)
     (found,) = engine.sequence_backward([layer], [gates], [gradients])
-    return [*results, *found, gates, *sequence.weight_gradients(engine, layer, gates).values()]
+    of_weights = sequence.weight_gradients(engine, layer, gates, gradients.h)
+    return [*results, *found, gates, *of_weights.values()]
+
+
+RECURRENT = {
+    **cells.COMPILED,
+    'projected': cells.LSTM(outputs=19),
+    'widened': cells.LSTM(outputs=43),
+    'projected peephole': cells.Peephole(outputs=19),
+    'normalized': cells.NORMALIZED,
+}
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@SEQUENCES
+@pytest.mark.parametrize('cell', RECURRENT.values(), ids=RECURRENT)
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', LENGTHS.values(), ids=LENGTHS)
 def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
@@ -189,7 +193,7 @@ def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
 
 
 @pytest.mark.parametrize('dtype', 'fd')
-@SEQUENCES
+@pytest.mark.parametrize('cell', RECURRENT.values(), ids=RECURRENT)
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
 def test_recurrence_in_many_threads(engine, threads, batches, reverse, cell, dtype):
@@ -213,6 +217,7 @@ def test_recurrence_is_as_exact_as_with_numpy(engine):
         (cells.lstm, 'f', 4, True),
         (cells.lstm, 'd', 4, True),
         (cells.peephole, 'f', 4, True),
+        (cells.LSTM(outputs=2), 'f', 4, True),
         (cells.lstm, 'f', 3, False),
         (cells.lstm, 'e', 4, False),
         (cases.CELLS['gru'], 'f', 4, False),

@@ -146,12 +146,8 @@ class NativeEngine(CompiledEngine):
         return gx, cell.State(*found)
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
-        return (
-            (is_compiled(cell) or is_normalized(cell))
-            and cell.projection is None
-            and numpy.dtype(dtype).char in 'fd'
-            and shape.steps > _FEW_STEPS
-        )
+        compiled = is_compiled(cell) or is_normalized(cell)
+        return compiled and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
 
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         if not self._runs(layers, 'forward'):
@@ -180,9 +176,9 @@ class NativeEngine(CompiledEngine):
 
     def _forward(self, layer: Layer, keep: bool) -> Optional[Array]:
         rows, states = layer.rows, layer.states
-        units, dtype = states[-1].shape[1], states[-1].dtype
+        units, dtype = states[0].shape[1], states[0].dtype
         gates = numpy.empty((rows.total, len(layer.cell.gates) * units), dtype) if keep else None
-        named = {'x': layer.x, 'gates': gates, **states._asdict()}
+        named = {'x': layer.x, 'gates': gates, 'm': layer.m, **states._asdict()}
         self._sequence('forward', layer, named)
         return gates
 
@@ -196,7 +192,9 @@ class NativeEngine(CompiledEngine):
         output, last = gradients.output[-1], gradients.last._asdict()
         if output is not None:
             output = numpy.asarray(output, gates.dtype)
-        named = {'gates': gates, f'g{layer.cell.states[-1]}': output, **layer.states._asdict()}
+        h = layer.cell.states[-1]
+        named = {'gates': gates, f'g{h}': output, f'g{h}_total': gradients.h}
+        named.update(layer.states._asdict())
         named.update((f'g{name}_last', gradient) for name, gradient in last.items())
         self._sequence('backward', layer, named)
 
@@ -208,7 +206,9 @@ class NativeEngine(CompiledEngine):
         name = f'{layer.cell.name}_sequence_{direction}'
         start, n = rows.table
         named = {**layer.weights, **layer.noise, **layer.kept, 'start': start, 'n': n, **named}
-        widths, where = (h.shape[1], layer.x.shape[1]), (rows.total, rows.first, rows.initial)
+        units = layer.states[0].shape[1]
+        widths = units, units if layer.m is None else h.shape[1], layer.x.shape[1]
+        where = rows.total, rows.first, rows.initial
         arrays = map(named.get, boundary.KERNELS[name].names)
         sizes = len(rows.steps), rows.batch, *widths, *where, *layer.cell.numbers.values()
         self._kernel(name, h.dtype)(sizes, *arrays)
@@ -273,7 +273,9 @@ _PLANS = {
 
 
 def _has_step(cell: Cell, noise: Noise) -> bool:
-    """Return whether the library has kernels of single steps: none with masks or a projection."""
+    """Return whether the library has kernels of single steps: there are none with masks or
+    projections.
+    """
     masked = any(name in noise for name in cell.sequence_noise)
     return is_compiled(cell) and cell.projection is None and not masked
 

@@ -96,24 +96,29 @@ struct StepBackward {
 // Where rows lie is packing.Rows: step k has n[k] rows from start[k] on, in the order of
 // computation; buffers of states begin with `first` rows before the packed ones and hold the
 // initial states from row `initial` on. Masks (B, H) or null multiply the states of products.
-#define STEPS                                                \
-    isize steps, batch, units, inputs, rows, first, initial; \
-    Numbers<Cell> numbers;                                   \
-    const index64 *start, *n;                                \
-    Weights<Cell, const T> weights, masks;                   \
+//
+// With V (outputs, H) the output is projected: of the m (H) that the cell computes, h = m Vᵀ has
+// `outputs` columns. Without, V is null and there are H.
+#define STEPS                                                         \
+    isize steps, batch, units, outputs, inputs, rows, first, initial; \
+    Numbers<Cell> numbers;                                            \
+    const index64 *start, *n;                                         \
+    Weights<Cell, const T> weights, masks;                            \
+    const T* V;                                                       \
     Noise<Cell, const T> noise;
 
-// gates (P, G H) or null; states are buffers (P + B, H)
+// gates (P, G H) or null; m (P, H) or null; states are buffers (P + B, H)
 template <typename T, typename Cell>
 struct SequenceForward {
-    MEMBERS(STEPS Rows<const T> x; const T *W, *b; T* gates; States<Cell, T> states;)
+    MEMBERS(STEPS Rows<const T> x; const T *W, *b; T *gates, *m; States<Cell, T> states;)
 };
 
 // gates become gpre; gradients (B, H) with respect to the last states become those with respect to
-// the first; `output` (P, H) or null: with respect to the output of every step
+// the first; `output` (P, H) or null: with respect to the output of every step; `total` (P,
+// outputs) or null gets those with respect to a projected output, through later steps too
 template <typename T, typename Cell>
 struct SequenceBackward {
-    MEMBERS(STEPS States<Cell, const T> states; Rows<const T> output; T* gates;
+    MEMBERS(STEPS States<Cell, const T> states; Rows<const T> output; T *gates, *total;
             States<Cell, T> gradients;)
 };
 
@@ -122,10 +127,10 @@ struct Normalized {
     static constexpr int noise = 2, numbers = 3, epsilon = 4;
 };
 
-#define NORMALIZED                                           \
-    isize steps, batch, units, inputs, rows, first, initial; \
-    Numbers<Normalized> numbers;                             \
-    const index64 *start, *n;                                \
+#define NORMALIZED                                                    \
+    isize steps, batch, units, outputs, inputs, rows, first, initial; \
+    Numbers<Normalized> numbers;                                      \
+    const index64 *start, *n;                                         \
     const T *U, *gamma_h, *gamma_c, *beta_c;
 
 // All steps of such an LSTM as above. The gates (P, 4 H), normalized x Wᵀ + b, become activated;
@@ -133,6 +138,7 @@ struct Normalized {
 template <typename T>
 struct NormalizedForward {
     MEMBERS(NORMALIZED T *gates, *product, *scale, *c, *h;)
+    static constexpr const T* V = nullptr;  // there is no projection
 };
 
 // gates become gpre; `gradient` (P, 4 H) gets that with respect to h Uᵀ, and of_gamma and of_beta
@@ -141,6 +147,7 @@ template <typename T>
 struct NormalizedBackward {
     MEMBERS(NORMALIZED const T *product, *scale, *c; Rows<const T> gh;
             T *gates, *gradient, *of_gamma, *of_beta, *gc_last, *gh_last;)
+    static constexpr const T* V = nullptr;
 };
 
 // f(name, arguments) for every kernel, with empty arguments of its type

@@ -29,20 +29,29 @@ constexpr isize gates_step =
 // bytes of weights that the second-level cache of each thread holds, or nearly
 constexpr isize weights_in_cache = 1200000;
 
+// of a state, by its number
+template <typename Cell, typename Sequence>
+isize width_of(const Sequence& s, int state) {
+    return state == output_state<Cell> && s.V ? s.outputs : s.units;
+}
+
 // What a thread computes. Either some units of all rows: its part of the weights stays in its
 // caches, and threads meet once a stage. Or, where the cache of each thread holds all the weights,
 // all units of some rows, which need nothing of other threads.
 template <typename T, typename Cell>
 struct Part {
     bool by_rows;
-    Share units;
+    Share units, outputs;  // outputs: columns of the last state, as many as units unless projected
     isize first_row, last_row;
 
     template <typename Sequence>
     Part(const Sequence& s, isize step, const Worker& w)
         : by_rows(w.count > 1 && s.batch >= tile_rows * w.count &&
-                  Cell::gates * s.units * s.units * isize(sizeof(T)) <= weights_in_cache),
+                  (Cell::gates + (s.V ? 1 : 0)) * s.units * width_of<Cell>(s, output_state<Cell>) *
+                          isize(sizeof(T)) <=
+                      weights_in_cache),
           units(s.units, step, by_rows ? Worker{0, 1} : w),
+          outputs(width_of<Cell>(s, output_state<Cell>), lanes<T>, by_rows ? Worker{0, 1} : w),
           first_row(by_rows ? row(s, w, w.id) : 0),
           last_row(by_rows ? row(s, w, w.id + 1) : s.batch) {}
 
@@ -104,6 +113,23 @@ double work_of_a_step(const Sequence& s, isize columns) {
     return 2.0 * Cell::gates * s.rows * s.units * columns / std::max<isize>(s.steps, 1);
 }
 
+// How many elements the weight of a product takes at most, packed for either direction; the last
+// number, Cell::weights, is that of the projection.
+template <typename T, typename Cell, typename Sequence>
+isize packed_size(const Sequence& s, int weight) {
+    const isize units = round_up(s.units, lanes<T>);
+    if (weight == Cell::weights) return s.V ? units * round_up(s.outputs, lanes<T>) : 0;
+    const isize width = width_of<Cell>(s, products<Cell>[weight].state);
+    return gates_of<Cell>(weight) * units * round_up(width, lanes<T>);
+}
+
+template <typename T, typename Cell, typename Sequence>
+isize packed_size(const Sequence& s) {
+    isize sum = 0;
+    for (int w = 0; w <= Cell::weights; w++) sum += packed_size<T, Cell>(s, w);
+    return sum;
+}
+
 // The packed weights of the products of a cell: {pack(w)...}.
 template <typename T, typename Cell>
 using PackedWeights = std::array<Packed<T>, Cell::weights>;
@@ -127,19 +153,19 @@ struct ForwardMemory {
     Arena<T> arena;
     Weights<Cell, T> weights;
     Weights<Cell, T> masked;  // buffers of masked states, as those of states
-    T *W, *gates, *products;
+    T *W, *V, *gates, *products;
 
     explicit ForwardMemory(const SequenceForward<T, Cell>& s)
         : padded(round_up(s.units, lanes<T>)),
           streamed(s.rows <= 2 * streamed_rows),
           chunk(std::max<isize>(chunk_rows / std::max<isize>(s.batch, 1), 1)),
           spare(s.gates ? 0 : chunk * s.batch * Cell::gates * s.units),
-          arena((Cell::gates * s.inputs + gates_of_all<Cell>() * s.units) * padded + spare +
+          arena(packed_size<T, Cell>(s) + Cell::gates * s.inputs * padded + spare +
                 most_apart<Cell> * s.batch * s.units +
                 count_of(s.masks) * (s.rows + s.batch) * s.units) {
         // first the weights: their panels are aligned then
-        for (int w = 0; w < Cell::weights; w++)
-            weights[w] = arena.take(gates_of<Cell>(w) * s.units * padded);
+        for (int w = 0; w < Cell::weights; w++) weights[w] = arena.take(packed_size<T, Cell>(s, w));
+        V = arena.take(packed_size<T, Cell>(s, Cell::weights));
         W = arena.take(Cell::gates * s.inputs * padded);
         gates = arena.take(spare);
         products = arena.take(most_apart<Cell> * s.batch * s.units);
@@ -161,8 +187,13 @@ public:
           gates_row(s.gates || !part.by_rows ? G * H : memory.chunk * G * H),
           W(pack(s.W, s.inputs, G, memory.W)),
           U(pack_each<T, Cell>(
-              [&](int w) { return pack(s.weights[w], H, gates_of<Cell>(w), memory.weights[w]); },
-              std::make_integer_sequence<int, Cell::weights>{})) {}
+              [&](int w) {
+                  return pack(s.weights[w], width_of<Cell>(s, products<Cell>[w].state),
+                              gates_of<Cell>(w), memory.weights[w]);
+              },
+              std::make_integer_sequence<int, Cell::weights>{})),
+          V(part.pack(worker, {s.V, 1, H}, s.V ? H : 0, part.outputs.first, part.outputs.last,
+                      memory.V + H * part.outputs.first)) {}
 
     void run() {
         part.meet_if_by_rows(worker);
@@ -171,11 +202,12 @@ public:
             if (k % memory.chunk == 0) multiply_inputs(k);
             stage<0>(k);
             if constexpr (stages<Cell> == 2) stage<1>(k);
+            if (s.V) project(k);
         }
     }
 
 private:
-    static constexpr int G = Cell::gates;
+    static constexpr int G = Cell::gates, h = output_state<Cell>;
 
     const SequenceForward<T, Cell>& s;
     const ForwardMemory<T, Cell>& memory;
@@ -186,6 +218,7 @@ private:
     const Given<Cell, T> given{s.weights, s.noise, s.numbers.of};
     const Packed<T> W;
     const PackedWeights<T, Cell> U;
+    const Packed<T> V;
 
     // The thread's part of a weight (gates * H, K). That of a single gate is always packed: its
     // products are so narrow that sums across the lanes of vectors would take long.
@@ -264,9 +297,10 @@ private:
     void multiply_states(isize k, isize top, isize end) {
         T* const gates = gates_of_step(k);
         each_product<Cell, S>([&](auto w, auto state, auto gate) {
+            const isize K = width_of<Cell>(s, state);
             const auto multiply = [&](isize r, isize rows, isize at) {
                 const T* const of = s.masks[w] ? memory.masked[w] : s.states[state];
-                const Matrix<const T> a{of + at * H, H, 1};
+                const Matrix<const T> a{of + at * K, K, 1};
                 if (gate == all_gates)
                     U[w].multiply(rows, a, gates + r * gates_row, gates_row, true);
                 else
@@ -289,12 +323,22 @@ private:
             const isize row = s.first + s.start[k] + r;
             const isize before = S == 0 ? row_before(s, k, r) : row;
             const isize packed = s.start[k] + r;
+            States<Cell, T> now = s.states + row * H;
+            if (s.V) now[h] = s.m + packed * H;
             forward_row<Cell, S, T>(part.units.first, part.units.last, {gates}, products + r * H,
                                     given.of_row(packed * H), s.states + before * H,
-                                    keep ? gates : nullptr, s.states + row * H);
+                                    keep ? gates : nullptr, now);
             if (S + 1 == stages<Cell>)
                 each_product<Cell, 0>([&](auto w, auto state, auto) { mask(w, state, r, row); });
         }
+    }
+
+    // h = m Vᵀ, after all threads have computed m
+    void project(isize k) {
+        const isize top = part.top(s.n[k]), end = part.end(s.n[k]), P = s.outputs;
+        const Matrix<const T> m{s.m + (s.start[k] + top) * H, H, 1};
+        V.multiply(end - top, m, s.states[h] + (s.first + s.start[k] + top) * P, P, false);
+        part.meet_if_by_units(worker);
     }
 
     template <int S>
@@ -306,7 +350,7 @@ private:
 template <typename T, typename Cell>
 void compute(const SequenceForward<T, Cell>& s) {
     const ForwardMemory<T, Cell> memory(s);
-    ThreadPool::run(work_of_a_step<Cell>(s, s.units + s.inputs),
+    ThreadPool::run(work_of_a_step<Cell>(s, width_of<Cell>(s, output_state<Cell>) + s.inputs),
                     [&](Worker& worker) { ForwardThread<T, Cell>(s, memory, worker).run(); });
 }
 
@@ -327,27 +371,50 @@ constexpr bool adds(unsigned live, int weight) {
     return live >> products<Cell>[weight].state & 1;
 }
 
+// The memory that the threads of a backward pass share.
+template <typename T, typename Cell>
+struct BackwardMemory {
+    Arena<T> arena;
+    Weights<Cell, T> weights;
+    T *V, *gm, *masked;  // gm (B, H): with respect to m of a step; masked (B, H): of masked states
+
+    explicit BackwardMemory(const SequenceBackward<T, Cell>& s)
+        : arena(packed_size<T, Cell>(s) +
+                ((s.V ? 1 : 0) + (count_of(s.masks) ? 1 : 0)) * s.batch * s.units) {
+        for (int w = 0; w < Cell::weights; w++) weights[w] = arena.take(packed_size<T, Cell>(s, w));
+        V = arena.take(packed_size<T, Cell>(s, Cell::weights));
+        gm = arena.take(s.V ? s.batch * s.units : 0);
+        masked = arena.take(count_of(s.masks) ? s.batch * s.units : 0);
+    }
+};
+
 // What one thread does in a backward pass.
 template <typename T, typename Cell>
 class BackwardThread {
 public:
-    BackwardThread(const SequenceBackward<T, Cell>& s, const Weights<Cell, T>& memory,
-                   T* masked /*(B, H), or null*/, Worker& worker)
+    BackwardThread(const SequenceBackward<T, Cell>& s, const BackwardMemory<T, Cell>& memory,
+                   Worker& worker)
         : s(s),
-          masked(masked),
+          memory(memory),
           worker(worker),
           part(s, lanes<T>, worker),
           U(pack_each<T, Cell>(
               [&](int w) {
                   const isize K = gates_of<Cell>(w) * H;
-                  return part.pack(worker, {s.weights[w], H, 1}, K, part.units.first,
-                                   part.units.last, memory[w] + K * part.units.first);
+                  const int state = products<Cell>[w].state;
+                  const Share& columns = state == h ? part.outputs : part.units;
+                  return part.pack(worker, {s.weights[w], width_of<Cell>(s, state), 1}, K,
+                                   columns.first, columns.last,
+                                   memory.weights[w] + K * columns.first);
               },
-              std::make_integer_sequence<int, Cell::weights>{})) {}
+              std::make_integer_sequence<int, Cell::weights>{})),
+          V(part.pack(worker, {s.V, H, 1}, s.V ? s.outputs : 0, part.units.first, part.units.last,
+                      memory.V + s.outputs * part.units.first)) {}
 
     void run() {
         part.meet_if_by_rows(worker);
         for (isize k = s.steps; k-- > 0;) {
+            if (s.V) project(k);
             if constexpr (stages<Cell> == 2) stage<1>(k);
             stage<0>(k);
         }
@@ -360,12 +427,30 @@ private:
         Stage<Cell, stages<Cell> - 1>::Base::writes >> h & 1 ? stages<Cell> - 1 : 0;
 
     const SequenceBackward<T, Cell>& s;
-    T* const masked;
+    const BackwardMemory<T, Cell>& memory;
     Worker& worker;
     const isize H = s.units;
     const Part<T, Cell> part;
     const Given<Cell, T> given{s.weights, s.noise, s.numbers.of};
     const PackedWeights<T, Cell> U;
+    const Packed<T> V;
+
+    // The gradient with respect to m is that with respect to h, in all, times V.
+    void project(isize k) {
+        const isize top = part.top(s.n[k]), end = part.end(s.n[k]), P = s.outputs;
+        const isize first = part.outputs.first, count = part.outputs.last - first;
+        for (isize r = top; r < end; r++) {
+            const T* const later = s.gradients[h] + r * P + first;
+            T* const total = s.total + (s.start[k] + r) * P + first;
+            std::memcpy(total, later, count * sizeof(T));
+            if (!s.output.data) continue;
+            const T* const output = s.output.data + (s.start[k] + r) * s.output.row + first;
+            for (isize c = 0; c < count; c++) total[c] += output[c];
+        }
+        part.meet_if_by_units(worker);
+        const Matrix<const T> total{s.total + (s.start[k] + top) * P, P, 1};
+        V.multiply(end - top, total, memory.gm + top * H, H, false);
+    }
 
     template <int S>
     void stage(isize k) {
@@ -383,10 +468,12 @@ private:
             T* const gates = s.gates + (s.start[k] + r) * G * H;
             const isize row = s.first + s.start[k] + r;
             const isize before = S == 0 ? row_before(s, k, r) : row;
-            const bool has_output = S == output_stage && output.data;
+            const bool has_output = S == output_stage && output.data && !s.V;
+            States<Cell, T> gradients = s.gradients + r * H;
+            if (s.V) gradients[h] = memory.gm + r * H;
             backward_row<Cell, S, T>(
                 part.units.first, part.units.last, gates, given.of_row((s.start[k] + r) * H),
-                s.states + before * H, s.states + row * H, s.gradients + r * H,
+                s.states + before * H, s.states + row * H, gradients,
                 has_output ? output.data + (s.start[k] + r) * output.row : nullptr, gates,
                 s.gradients + r * H);
         }
@@ -403,27 +490,23 @@ private:
             constexpr bool to_all = gate == all_gates;
             const Matrix<const T> a{gates + (to_all ? 0 : gate), G * H, to_all ? 1 : G};
             constexpr bool add = adds<Cell, S>(live, w);
-            if (!s.masks[w])
-                return U[w].multiply(end - top, a, s.gradients[state] + top * H, H, add);
-            U[w].multiply(end - top, a, masked + top * H, H, false);
+            const isize row = width_of<Cell>(s, state);
+            T* const to = s.gradients[state] + top * row;
+            if (!s.masks[w]) return U[w].multiply(end - top, a, to, row, add);
+            T* const masked = memory.masked + top * H;
+            U[w].multiply(end - top, a, masked, H, false);
             for (isize r = top; r < end; r++)
                 multiply_row<T>(part.units.first, part.units.last, s.masks[w] + r * H,
-                                masked + r * H, s.gradients[state] + r * H, add);
+                                memory.masked + r * H, s.gradients[state] + r * H, add);
         });
     }
 };
 
 template <typename T, typename Cell>
 void compute(const SequenceBackward<T, Cell>& s) {
-    const isize H = s.units, padded = round_up(H, lanes<T>);
-    const isize spare = count_of(s.masks) ? s.batch * H : 0;
-    Arena<T> arena(gates_of_all<Cell>() * H * padded + spare);
-    Weights<Cell, T> memory;
-    for (int w = 0; w < Cell::weights; w++) memory[w] = arena.take(gates_of<Cell>(w) * H * padded);
-    T* const masked = arena.take(spare);
-    ThreadPool::run(work_of_a_step<Cell>(s, H), [&](Worker& worker) {
-        BackwardThread<T, Cell>(s, memory, masked, worker).run();
-    });
+    const BackwardMemory<T, Cell> memory(s);
+    ThreadPool::run(work_of_a_step<Cell>(s, width_of<Cell>(s, output_state<Cell>)),
+                    [&](Worker& worker) { BackwardThread<T, Cell>(s, memory, worker).run(); });
 }
 
 }  // namespace SIMD
