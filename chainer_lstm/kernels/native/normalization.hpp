@@ -24,12 +24,13 @@ struct Moments {
         each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
             sum += load(x + k, width);
         });
-        mean = sum_of(sum) / n;
+        const isize count = std::max<isize>(n, 1);
+        mean = sum_of(sum) / count;
         each_vector<T>(0, n, [&](isize k, isize width) __attribute__((always_inline)) {
             const Vec<T> difference = load(x + k, width, mean) - mean;
             squares += difference * difference;
         });
-        scale = T(1 / __builtin_sqrt(double(sum_of(squares)) / n + epsilon));
+        scale = T(1 / __builtin_sqrt(double(sum_of(squares)) / count + epsilon));
     }
 };
 
