@@ -304,7 +304,10 @@ class Cell(_Frozen):
     @functools.cached_property
     def initial(self) -> dict[str, float]:
         """The numbers that links begin weights with, other than matrices and biases, by name."""
-        return {**dict.fromkeys([norm.gain for norm in self.norms], 1.0), **self.vectors}
+        products = [product for stage in self.stages for product in stage.products]
+        found = {product.weight: 0.0 for product in products if product.diagonal}
+        found.update((norm.gain, 1.0) for norm in self.norms)
+        return {**found, **self.vectors}
 
     @property
     def projection(self) -> Optional[str]:

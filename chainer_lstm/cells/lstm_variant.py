@@ -202,19 +202,20 @@ class LSTMVariant(Cell):
         i = 1 - f if self.coupled else gates.i
         unclipped = f * before.c + i * a
         s = self._clipped(xp, unclipped)
+        y: Any = s
+        scale: Any = None
         if self.layer_norm:
             y, scale = normalized(xp, s, self.layer_norm_epsilon)
-            s = y * gamma_c + beta_c
-        t = xp.tanh(s)
+        t = xp.tanh(y * gamma_c + beta_c if self.layer_norm else y)
         gh_prev, gh = self._kept_gradients(1, kept_h, gradients.h)
         go = self._sigmoid_gradient(o, gh * t)
         gc_prev, gs = self._kept_gradients(
             0, kept_c, gradients.c if P_o is None else gradients.c + go * P_o
         )
         through_tanh = gh * o * (1 - t * t)
-        vectors = []
+        vectors: tuple[Any, ...] = ()
         if self.layer_norm:
-            vectors.append((through_tanh * y, through_tanh))
+            vectors = (through_tanh * y, through_tanh)
             through_tanh = normalized_gradient(xp, y, scale, through_tanh * gamma_c)
         gs = gs + through_tanh
         if self.cell_clip is not None:
@@ -222,9 +223,9 @@ class LSTMVariant(Cell):
         ga = gs * i * (1 - a * a)
         states = self.State(gc_prev + gs * f, gh_prev)
         if self.coupled:
-            return (ga, self._sigmoid_gradient(f, gs * (before.c - a)), go), states, *vectors
+            return (ga, self._sigmoid_gradient(f, gs * (before.c - a)), go), states, vectors
         gi, gf = self._sigmoid_gradient(i, gs * a), self._sigmoid_gradient(f, gs * before.c)
-        return (ga, gi, gf, go), states, *vectors
+        return (ga, gi, gf, go), states, vectors
 
     def _sigmoid(self, xp: Any, x: Any) -> Any:
         if self.recurrent_activation == 'sigmoid':
