@@ -19,7 +19,7 @@ class LSTMVariant(Cell):
     """An LSTM with options, which combine; without any it is the LSTM.
 
     With σ the recurrent activation, ⊙ and P only where there are peepholes, kept_c and kept_h
-    (B, H) of 0 and 1 in training, 0 in evaluation, and all products of x and h in x_…::
+    (B, H) of 0 and 1 in training, 0 in evaluation, and the sums of products of x and h ``x_a``, …::
 
         a = tanh(x_a)
         i = σ(x_i + P_i ⊙ c)          coupled: i = 1 - f, without x_i and P_i

@@ -53,7 +53,7 @@ class _Combination(Node):
 
     def _check_shapes(self, shapes: Sequence[tuple[int, ...]], refuse: Any) -> None:
         """Refuse shapes that do not fit, of which NumPy would broadcast some."""
-        c = shapes[0]
+        c: Any = shapes[0]
         if len(c) < 2:
             refuse(self.names[0], '(B, H, …)', c)
         batch, units, *rest = c

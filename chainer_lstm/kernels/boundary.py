@@ -61,7 +61,7 @@ _SEQUENCE_FORWARD = (
     _STEPS + 'Rows<const T> x; const T *W, *b; T *gates, *m; States<Cell, T> states;'
 )
 _SEQUENCE_BACKWARD = (
-    _STEPS + 'States<Cell, const T> states; Rows<const T> output; T *gates, *total; '
+    _STEPS + 'States<Cell, const T> states; Rows<const T> output, cells; T *gates, *total; '
     'States<Cell, T> gradients;'
 )
 _NORMALIZED = (
@@ -71,7 +71,7 @@ _NORMALIZED = (
 )
 _NORMALIZED_FORWARD = _NORMALIZED + 'T *gates, *product, *scale, *c, *h;'
 _NORMALIZED_BACKWARD = _NORMALIZED + (
-    'const T *product, *scale, *c; Rows<const T> gh; '
+    'const T *product, *scale, *c; Rows<const T> gh, gc; '
     'T *gates, *gradient, *of_gamma, *of_beta, *gc_last, *gh_last;'
 )
 
@@ -253,6 +253,7 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
     }
     gradients: Members = {
         'output': [(f'g{h}', f'rows {widths[h]}?')],
+        'cells': [None if len(cell.states) == 1 else (f'g{cell.states[0]}', 'rows units?')],
         'gates': 'rows gates',
         'total': [(f'g{h}_total', 'rows outputs?') if projects else None],
         'gradients': [(f'g{state}_last', f'batch {width}') for state, width in widths.items()],
@@ -280,7 +281,7 @@ def _normalized_kernels(cell: Cell) -> list[Kernel]:
         **dict.fromkeys(('c', 'h'), 'states units'),
     }
     gradients: Members = {
-        'gh': 'rows units?',
+        **dict.fromkeys(('gh', 'gc'), 'rows units?'),
         'gradient': [(gradient_of('U'), 'rows gates')],
         'of_gamma': [(rows_of('gamma_c'), 'rows units')],
         'of_beta': [(rows_of('beta_c'), 'rows units')],

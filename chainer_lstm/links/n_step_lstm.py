@@ -48,6 +48,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
     out_size: int
     dropout: float
     cell: Cell = cells.lstm
+    return_cells = False
 
     def __init__(
         self,
@@ -73,13 +74,16 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         n_layers = checks.size('n_layers', n_layers)
         in_size = checks.size('in_size', in_size, optional=True)
         out_size = checks.size('out_size', out_size)
-        self.cell = cell_of(
-            cells.lstm,
-            proj_size,
-            cell_clip=cell_clip,
-            zoneout=zoneout,
-            recurrent_dropout=recurrent_dropout,
-        )
+        options = {
+            'cell_clip': cell_clip,
+            'zoneout': zoneout,
+            'recurrent_dropout': recurrent_dropout,
+        }
+        cell = cell_of(cells.lstm, proj_size, **options)
+        if cell != self.cell:  # otherwise links have the attributes of Chainer's
+            self.cell = cell
+        if return_cells:
+            self.return_cells = return_cells
         checks.dropout(dropout, n_layers)
         inits = {
             'initialW': initialW,
@@ -104,7 +108,6 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             initial_bias=initial_bias,
             **kwargs,
         )
-        self.return_cells = return_cells
         self._init_matrices(in_size, initialW, upward_init, lateral_init)
         if forget_bias_init is not None:
             for b in self.bs:
@@ -121,13 +124,14 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         """Draw those anew whose initializers or shapes are not Chainer's."""
         form, outputs = n_step_weights_of(self.cell), self._width('h')
         for k, layer in enumerate(self):
-            layer.input_rows = self.out_size  # of matrices that wait, for ``loading.check``
             inputs = in_size if k < self.direction else self.direction * outputs
             for j, shape in enumerate(form.shapes(inputs or 1, self.out_size)[: form.matrices]):
                 given = upward_init if j < 4 else lateral_init
                 waits = inputs is None and j < 4
                 if self.cell.projection is None and given is None and not waits:
                     continue
+                if waits:
+                    layer.input_rows = self.out_size  # for ``loading.check``
                 init = initializer(initialW if given is None else given)
                 with layer.init_scope():
                     setattr(layer, f'w{j}', chainer.Parameter(init, None if waits else shape))

@@ -184,8 +184,8 @@ class Stateful(KeepsState):
 
     def _learn(self, learn: bool) -> None:
         """Make the state to begin with a parameter."""
-        self.learn_initial_state = learn
-        if learn:
+        if learn:  # otherwise links have the attributes of Chainer's
+            self.learn_initial_state = learn
             with self.init_scope():
                 self.c0, self.h0 = (chainer.Parameter(0, self.state_size) for _ in 'ch')
 

@@ -55,7 +55,7 @@ def test_arguments_follow_from_declarations():
     }
     kernel = boundary.KERNELS['lstm_sequence_backward']
     strides = {x.name: x.strides for x in kernel.arguments}
-    assert strides == {**dict.fromkeys(strides, 0), 'gh': 1}
+    assert strides == {**dict.fromkeys(strides, 0), 'gh': 1, 'gc': 1}
     assert [x.name for x in kernel.arguments if x.integers] == ['start', 'n']
     assert boundary.KERNELS['matmul'].layout.format == 'nnnPnnPnnPP'
 

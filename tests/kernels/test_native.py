@@ -149,7 +149,10 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     x, initial = draw(total, width), cell.State(*(draw(batch, each) for each in widths))
     scale = 2 * units**-0.5
     weights = {n: draw(*shape, scale=scale) for n, shape in cell.shapes(width, units).items()}
-    output = draw(total, 2 * widths[-1])[:, : widths[-1]]  # a part of rows
+    # parts of rows; of c in one direction only
+    output = cell.State(*(draw(total, 2 * each)[:, :each] for each in widths))
+    if reverse:
+        output = cell.State(h=output.h)
     last = cell.State(*(draw(batch, each) for each in widths))
     noise = cases.noise_of(cell, total, batch, units, 'f')
     noise = {name: value.astype(dtype) for name, value in noise.items()}
@@ -160,7 +163,7 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     for y, z in zip(layer.states, other.states):
         numpy.testing.assert_array_equal(y, z, err_msg='without keeping the gates')
     results = [*(y.copy() for y in layer.states), gates.copy()]
-    gradients = sequence.gradients_of(numpy, layer, cell.State(h=output), last)
+    gradients = sequence.gradients_of(numpy, layer, output, last)
     (found,) = engine.sequence_backward([layer], [gates], [gradients])
     of_weights = sequence.weight_gradients(engine, layer, gates, gradients.h)
     return [*results, *found, gates, *of_weights.values()]

@@ -63,7 +63,10 @@ def test_names_shapes_and_order(cell, in_size):
 def test_initial_values(cell):
     link = CellWeights(cell, 200, 100)
     for name, param in zip(cell.weights, link.cell_weights()):
-        if param.ndim == 1:
+        if name == 'b' and cell.forget:
+            assert set(param.array[2::4]) == {1}
+            assert param.array.sum() == 100
+        elif param.ndim == 1:
             assert not param.array.any()
         else:
             deviation = 1 / numpy.sqrt(param.shape[1])
@@ -78,6 +81,8 @@ def test_initializers(cell):
         name: set(param.array.ravel()) for name, param in zip(cell.weights, link.cell_weights())
     }
     expected = {name: {2} for name in cell.weights} | {'W': {3}, 'b': {4}}
+    if cell.forget:
+        expected['b'] = {4, 1}
     if cell.name == 'candidate':
         expected['v'] = {4}
     assert values == expected

@@ -321,6 +321,8 @@ def test_copyparams_and_addgrads(name, into_ours):
                 'StatefulZoneoutLSTM',
                 'NStepLSTM',
                 'NStepBiLSTM',
+                'ChildSumTreeLSTM',
+                'NaryTreeLSTM',
             },
         ),
         (
@@ -334,6 +336,8 @@ def test_copyparams_and_addgrads(name, into_ours):
                 'n_step_bilstm',
                 'linear',
                 'softmax_cross_entropy',
+                'tree_lstm',
+                'slstm',
             },
         ),
     ],

@@ -159,9 +159,7 @@ class NativeEngine(CompiledEngine):
     def sequence_backward(
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
     ) -> list[Any]:
-        given = layers[0].cell.states[:-1]
-        others = any(getattr(of.output, name) is not None for of in gradients for name in given)
-        if others or not self._runs(layers, 'backward'):
+        if not self._runs(layers, 'backward'):
             return super().sequence_backward(layers, gates, gradients)
         for layer, gates_of_layer, of_layer in zip(layers, gates, gradients):
             self._backward(layer, gates_of_layer, of_layer)
@@ -189,13 +187,11 @@ class NativeEngine(CompiledEngine):
         return gates
 
     def _backward(self, layer: Layer, gates: Array, gradients: Gradients) -> None:
-        output, last = gradients.output[-1], gradients.last._asdict()
-        if output is not None:
-            output = numpy.asarray(output, gates.dtype)
-        h = layer.cell.states[-1]
-        named = {'gates': gates, f'g{h}': output, f'g{h}_total': gradients.h}
+        named = {'gates': gates, f'g{layer.cell.states[-1]}_total': gradients.h}
         named.update(layer.states._asdict())
-        named.update((f'g{name}_last', gradient) for name, gradient in last.items())
+        for name, output in gradients.output._asdict().items():
+            named[f'g{name}'] = None if output is None else numpy.asarray(output, gates.dtype)
+            named[f'g{name}_last'] = getattr(gradients.last, name)
         self._sequence('backward', layer, named)
 
     def _sequence(self, direction: str, layer: Layer, named: Mapping[str, Optional[Array]]) -> None:

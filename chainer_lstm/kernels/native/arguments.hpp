@@ -114,11 +114,12 @@ struct SequenceForward {
 };
 
 // gates become gpre; gradients (B, H) with respect to the last states become those with respect to
-// the first; `output` (P, H) or null: with respect to the output of every step; `total` (P,
-// outputs) or null gets those with respect to a projected output, through later steps too
+// the first; `output` and `cells` (P, H) or null: with respect to the output and to the first state
+// of every step; `total` (P, outputs) or null gets those with respect to a projected output,
+// through later steps too
 template <typename T, typename Cell>
 struct SequenceBackward {
-    MEMBERS(STEPS States<Cell, const T> states; Rows<const T> output; T *gates, *total;
+    MEMBERS(STEPS States<Cell, const T> states; Rows<const T> output, cells; T *gates, *total;
             States<Cell, T> gradients;)
 };
 
@@ -145,7 +146,7 @@ struct NormalizedForward {
 // (P, H) the rows whose sums are the gradients with respect to gamma_c and beta_c
 template <typename T>
 struct NormalizedBackward {
-    MEMBERS(NORMALIZED const T *product, *scale, *c; Rows<const T> gh;
+    MEMBERS(NORMALIZED const T *product, *scale, *c; Rows<const T> gh, gc;
             T *gates, *gradient, *of_gamma, *of_beta, *gc_last, *gh_last;)
     static constexpr const T* V = nullptr;
 };

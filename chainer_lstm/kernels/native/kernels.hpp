@@ -4,6 +4,8 @@
 #define CHAINER_LSTM_KERNELS_HPP
 
 #include "normalized_lstm.hpp"
+#include "recurrence_backward.hpp"
+#include "recurrence_forward.hpp"
 
 namespace SIMD {
 

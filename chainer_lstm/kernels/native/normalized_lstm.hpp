@@ -10,16 +10,17 @@
 
 namespace SIMD {
 
-// One row of a step. The gates are x Wᵀ + b, normalized, and become activated; `product` is h Uᵀ
-// and becomes normalized.
+// One row of a step, `row` of all. The gates are x Wᵀ + b, normalized, and become activated; the
+// product of h becomes normalized.
 template <typename T>
-void forward_row(const NormalizedForward<T>& s, const T* c_prev, T* gates, T* product, T& scale,
-                 T* c, T* h) {
+void forward_row(const NormalizedForward<T>& s, const T* c_prev, isize row) {
     constexpr int G = 4;
     const isize H = s.units;
+    T *const gates = s.gates + row * G * H, *const product = s.product + row * G * H;
+    T *const c = s.c + (s.first + row) * H, *const h = s.h + (s.first + row) * H;
     const double epsilon = s.numbers.of[Normalized::epsilon];
     const Moments<T> of_product(G * H, product, epsilon);
-    scale = of_product.scale;
+    s.scale[row] = of_product.scale;
     each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {
         Vec<T> g[G], y[G], gain[G];
         load_gates(gates + G * u, g, n);
@@ -44,14 +45,18 @@ void forward_row(const NormalizedForward<T>& s, const T* c_prev, T* gates, T* pr
     });
 }
 
-// One row of a step. The gates become the gradients before activation, gc and gh the gradients with
-// respect to the cell before and, in `gradient`, to h Uᵀ.
+// One row of a step, row r of the batch and `row` of all. The gates become the gradients before
+// activation, those of the last c and h become those before the step, without what comes to h
+// through its product: of that `gradient` is.
 template <typename T>
-void backward_row(const NormalizedBackward<T>& s, const T* c_prev, const T* c, const T* product,
-                  T scale, const T* output /*or null*/, T* gates, T* gradient, T* of_gamma,
-                  T* of_beta, T* gc, const T* gh) {
+void backward_row(const NormalizedBackward<T>& s, const T* c_prev, isize r, isize row) {
     constexpr int G = 4;
     const isize H = s.units;
+    const T *const c = s.c + (s.first + row) * H, *const gh = s.gh_last + r * H;
+    const T* const gh_output = s.gh.data ? s.gh.data + row * s.gh.row : nullptr;
+    const T* const gc_output = s.gc.data ? s.gc.data + row * s.gc.row : nullptr;
+    T *const gates = s.gates + row * G * H, *const gc = s.gc_last + r * H;
+    T *const of_gamma = s.of_gamma + row * H, *const of_beta = s.of_beta + row * H;
     const Moments<T> of_cell(H, c, s.numbers.of[Normalized::epsilon]);
     Through<T> cell;
     each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {
@@ -60,7 +65,7 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, const T* c, c
         const Vec<T> gain = load(s.gamma_c + u, n), o = g[3],
                      y = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
                      t = tanh(y * gain + load(s.beta_c + u, n)),
-                     gh_all = load(gh + u, n) + load_or_zero(output, u, n),
+                     gh_all = load(gh + u, n) + load_or_zero(gh_output, u, n),
                      gz = gh_all * o * (T(1) - t * t);
         g[3] = gh_all * t * (o - o * o);
         store_gates(gates + G * u, g, n);
@@ -73,7 +78,7 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, const T* c, c
         Vec<T> g[G];
         load_gates(gates + G * u, g, n);
         const Vec<T> of_cell_row = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
-                     gs = load(gc + u, n) +
+                     gs = load(gc + u, n) + load_or_zero(gc_output, u, n) +
                           cell(load(of_beta + u, n) * load(s.gamma_c + u, n), of_cell_row),
                      a = g[0], i = g[1], f = g[2];
         g[0] = gs * i * (T(1) - a * a);
@@ -82,15 +87,16 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, const T* c, c
         store(gc + u, gs * f, n);
         store_gates(gates + G * u, g, n);
     });
-    through_row(G * H, gates, s.gamma_h, product, scale, gradient);
+    through_row(G * H, gates, s.gamma_h, s.product + row * G * H, s.scale[row],
+                s.gradient + row * G * H);
 }
 
 // The rows of a step that a thread computes, of those that all threads have multiplied.
 template <typename T>
-struct RowsOfThread {
+struct RowsOfStep {
     isize top, end;
 
-    RowsOfThread(const Part<T, LstmCell>& part, const Worker& w, isize n)
+    RowsOfStep(const Part<T, LstmCell>& part, const Worker& w, isize n)
         : top(part.by_rows ? part.top(n) : w.begin(n)),
           end(part.by_rows ? part.end(n) : w.end(n)) {}
 };
@@ -114,12 +120,9 @@ void compute(const NormalizedForward<T>& s) {
             };
             each_run_before(s, k, part.top(s.n[k]), part.end(s.n[k]), multiply);
             part.meet_if_by_units(worker);
-            const RowsOfThread<T> rows(part, worker, s.n[k]);
-            for (isize r = rows.top; r < rows.end; r++) {
-                const isize row = s.start[k] + r, now = (s.first + row) * H;
-                forward_row(s, s.c + row_before(s, k, r) * H, s.gates + row * G * H,
-                            product + r * G * H, s.scale[row], s.c + now, s.h + now);
-            }
+            const RowsOfStep<T> rows(part, worker, s.n[k]);
+            for (isize r = rows.top; r < rows.end; r++)
+                forward_row(s, s.c + row_before(s, k, r) * H, s.start[k] + r);
             part.meet_if_by_units(worker);
         }
     });
@@ -138,15 +141,9 @@ void compute(const NormalizedBackward<T>& s) {
                                       memory + G * H * mine.first);
         part.meet_if_by_rows(worker);
         for (isize k = s.steps; k-- > 0;) {
-            const RowsOfThread<T> rows(part, worker, s.n[k]);
-            for (isize r = rows.top; r < rows.end; r++) {
-                const isize row = s.start[k] + r, wide = row * G * H;
-                backward_row(s, s.c + row_before(s, k, r) * H, s.c + (s.first + row) * H,
-                             s.product + wide, s.scale[row],
-                             s.gh.data ? s.gh.data + row * s.gh.row : nullptr, s.gates + wide,
-                             s.gradient + wide, s.of_gamma + row * H, s.of_beta + row * H,
-                             s.gc_last + r * H, s.gh_last + r * H);
-            }
+            const RowsOfStep<T> rows(part, worker, s.n[k]);
+            for (isize r = rows.top; r < rows.end; r++)
+                backward_row(s, s.c + row_before(s, k, r) * H, r, s.start[k] + r);
             part.meet_if_by_units(worker);
             const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
             U.multiply(end - top, {s.gradient + (s.start[k] + top) * G * H, G * H, 1},
