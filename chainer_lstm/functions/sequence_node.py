@@ -335,8 +335,8 @@ class SequenceNode(Node):
 
     def _input_gradient(self, engine: kernels.Engine, layer: Layer, gpre: Array, k: int) -> Array:
         """Return the gradient with respect to the input of a layer and direction."""
-        columns = products.columns(gpre, layer.cell.gates, layer.cell.inputs)
-        gx = engine.matmul(columns, layer.weights['W'])
+        part = products.input_gradient(layer.cell, gpre, layer.kept)
+        gx = engine.matmul(part, layer.weights['W'])
         if k in self._masks:
             gx *= self._masks[k]
         return gx

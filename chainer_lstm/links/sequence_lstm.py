@@ -61,7 +61,8 @@ class SequenceLSTM(SequenceState):
             of (…, H), the output (…, D * P), and later layers take D * P inputs.  Usually less
             than H; recurrent weights are (4H, P), with fewer parameters and products.
         coupled, cell_clip, zoneout, zoneout_expectation, recurrent_dropout, recurrent_activation,
-            hard_sigmoid_slope: of an LSTM, see ``cells.LSTMVariant``; they combine.
+            hard_sigmoid_slope, layer_norm, layer_norm_epsilon: of an LSTM, see
+            ``cells.LSTMVariant``; they combine.
         peephole: 'diagonal', as there, or alone 'full', for ``cells.peephole``.
 
     Attributes:
@@ -115,6 +116,8 @@ class SequenceLSTM(SequenceState):
         recurrent_dropout: float = 0.0,
         recurrent_activation: str = 'sigmoid',
         hard_sigmoid_slope: float = 0.2,
+        layer_norm: bool = False,
+        layer_norm_epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
         self.cell = cell = cell_of(
@@ -128,6 +131,8 @@ class SequenceLSTM(SequenceState):
             recurrent_dropout=recurrent_dropout,
             recurrent_activation=recurrent_activation,
             hard_sigmoid_slope=hard_sigmoid_slope,
+            layer_norm=layer_norm,
+            layer_norm_epsilon=layer_norm_epsilon,
         )
         in_size = checks.size('in_size', in_size, optional=True)
         self.out_size = checks.size('out_size', out_size)
