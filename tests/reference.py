@@ -57,6 +57,28 @@ def coupled_step(c_prev, h_prev, x, W, b, U):
     return c, h
 
 
+def layer_norm_step(c_prev, h_prev, x, W, b, U, gamma_x, gamma_h, gamma_c, beta_c):
+    """An LSTM whose products and cell are normalized over each row (Ba et al. 2016)."""
+    c_prev, x, W, b, U = _wide(c_prev, x, W, b, U)
+    gamma_x, gamma_h, gamma_c, beta_c = _wide(gamma_x, gamma_h, gamma_c, beta_c)
+    c, h = c_prev.copy(), numpy.zeros((len(x), c_prev.shape[1]))
+    for row in range(len(x)):
+        pre = b + gamma_x * _normalized(W @ x[row])
+        if h_prev is not None:
+            pre += gamma_h * _normalized(U @ h_prev[row].astype('d'))
+        for unit in range(h.shape[1]):
+            a, i, f, _ = pre[4 * unit : 4 * unit + 4]
+            c[row, unit] = numpy.tanh(a) * sigmoid(i) + c_prev[row, unit] * sigmoid(f)
+        h[row] = numpy.tanh(gamma_c * _normalized(c[row]) + beta_c) * sigmoid(pre[3::4])
+    return c, h
+
+
+def _normalized(values):
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / len(values)
+    return numpy.array([(value - mean) / (variance + 1e-5) ** 0.5 for value in values])
+
+
 def gru_step(h_prev, x, W, b, U, d):
     """r, z, n of x and r, z, m of h, interleaved -> (h,)."""
     x, h_prev, W, b, U, d = _wide(x, h_prev, W, b, U, d)
@@ -109,12 +131,12 @@ def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors, noise=None):
     return c, h
 
 
-def projected(step):
-    """A step whose h = V m of the m (B, H) that another one computes; V (P, H) comes last."""
+def projected(step, at):
+    """A step whose h = V m of the m (B, H) that another one computes; V (P, H) is an input."""
 
     def projected_step(*inputs, **more):
-        c, m = step(*inputs[:-1], **more)
-        (V,) = _wide(inputs[-1])
+        c, m = step(*inputs[:at], *inputs[at + 1 :], **more)
+        (V,) = _wide(inputs[at])
         h = numpy.zeros((len(m), len(V)))
         for row, output in numpy.ndindex(*h.shape):
             h[row, output] = sum(V[output, unit] * m[row, unit] for unit in range(m.shape[1]))
@@ -129,6 +151,7 @@ STEPS = {
     'peephole': peephole_step,
     'coupled': coupled_step,
     'gru': gru_step,
+    'layer_norm_lstm_variant': layer_norm_step,
 }
 
 
@@ -140,7 +163,9 @@ def step_of(cell, name=None):
         found = STEPS[name or cell.name]
     else:
         found = functools.partial(variant_step, dataclasses.asdict(cell))
-    return found if cell.projection is None else projected(found)
+    if cell.projection is None:
+        return found
+    return projected(found, len(cell.states) + 1 + cell.weights.index(cell.projection))
 
 
 def n_step(hx, cx, ws, bs, xs, directions=1):

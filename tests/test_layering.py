@@ -77,6 +77,14 @@ VARIANT = OPTIONS | {
     'interop/layers.py',
 }
 
+LAYER_NORM = {
+    'cells/normalization.py',
+    'cells/lstm_variant.py',
+    'cells/__init__.py',
+    'kernels/native/registry.hpp',
+    'links/sequence_lstm.py',
+}
+
 # the files that may name the LSTMs over trees
 TREES_LSTM = {
     'cells/tree.py',
@@ -250,7 +258,8 @@ def test_private_names_stay_in_their_modules():
 
 
 @pytest.mark.parametrize(
-    ('name', 'files', 'most'), [('peephole', PEEPHOLE, 13), ('lstm_?variant', VARIANT, 9)]
+    ('name', 'files', 'most'),
+    [('peephole', PEEPHOLE, 13), ('lstm_?variant', VARIANT, 9), ('layer_?norm', LAYER_NORM, 5)],
 )
 def test_files_that_name_a_cell(name, files, most):
     found = {

@@ -1,18 +1,25 @@
 """The equations of recurrent cells, a file for each, in array code; no Chainer, no engines."""
 
+import dataclasses
+import functools
+
 from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
 from chainer_lstm.cells.lstm import LSTM
 from chainer_lstm.cells.lstm_variant import LSTMVariant
+from chainer_lstm.cells.normalization import Norm, normalized, normalized_gradient
 from chainer_lstm.cells.peephole import Peephole
 
 __all__ = [
     'LSTM',
     'Cell',
     'LSTMVariant',
+    'Norm',
     'Peephole',
     'Product',
     'Stage',
     'lstm',
+    'normalized',
+    'normalized_gradient',
     'peephole',
     'sigmoid',
 ]
@@ -33,6 +40,8 @@ COMPILED: dict[str, Cell] = {
         ),
     )
 }
+# This one has compiled kernels for all steps alone.
+NORMALIZED = LSTMVariant(layer_norm=True)
 
 
 def is_compiled(cell: Cell) -> bool:
@@ -48,3 +57,11 @@ def can_project(form: Cell) -> bool:
     masked.
     """
     return form.states[-1] not in form.reads and not form.sequence_noise
+
+
+@functools.lru_cache(maxsize=256)
+def is_normalized(cell: Cell) -> bool:
+    """Return whether a cell is ``NORMALIZED``, of any epsilon."""
+    if type(cell) is not LSTMVariant or not cell.layer_norm:
+        return False
+    return dataclasses.replace(NORMALIZED, layer_norm_epsilon=cell.layer_norm_epsilon) == cell

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Optional
 
 from chainer_lstm.arrays import Array
+from chainer_lstm.cells.normalization import Norm
 
 Names = Sequence[str]
 
@@ -33,6 +34,7 @@ class Product:
         new: whether a diagonal product is one of the state after the stage.
         mask: the name of a noise array (n, H) that the state is multiplied by before the product,
             in training, or None.
+        norm: how the product is normalized, before the bias is added; None if it is not.
     """
 
     weight: str
@@ -42,12 +44,14 @@ class Product:
     diagonal: bool = False
     new: bool = False
     mask: Optional[str] = None
+    norm: Optional[Norm] = None
 
     def __post_init__(self) -> None:
-        if self.diagonal and (len(self.gates) > 1 or self.bias or self.mask):
+        if self.diagonal and (len(self.gates) > 1 or self.bias or self.mask or self.norm):
             raise TypeError(
-                f'expected the diagonal product {self.weight} to have one gate, no bias and no '
-                f'mask, got gates {tuple(self.gates)}, bias {self.bias} and mask {self.mask}'
+                f'expected the diagonal product {self.weight} to have one gate, no bias, no mask '
+                f'and no norm, got gates {tuple(self.gates)}, bias {self.bias}, mask {self.mask} '
+                f'and norm {self.norm}'
             )
         if self.new and not self.diagonal:
             raise TypeError(f'expected the product {self.weight} of a new state to be diagonal')
@@ -69,8 +73,10 @@ class Stage:
         forward: ``(xp, gates, before, **more)`` -> the activated gates, a sequence in the order of
             ``gates``, and the new ``State``.
         backward: ``(xp, gates, before, new, gradients, **more)`` -> the gradients with respect to
-            its gates before activation, and the ``State`` of gradients with respect to ``reads``;
-            None where there is no ``backward``.
+            its gates before activation, the ``State`` of gradients with respect to ``reads`` and,
+            where there are ``vectors``, a sequence with an array (n, H) for each, whose sum over n
+            is the gradient; None where there is no ``backward``.
+        vectors: the names of weights (H,) that both get as arguments.
     """
 
     products: Sequence[Product]
@@ -80,6 +86,7 @@ class Stage:
     needs: Names
     forward: Callable[..., Any]
     backward: Optional[Callable[..., Any]]
+    vectors: Names = ()
 
 
 class _Frozen:
@@ -111,8 +118,9 @@ class Cell(_Frozen):
     ``reads`` before the step, those in ``needs`` after it, and the gradients with respect to the
     new states, of which some may be the number 0.  It returns the gradients with respect to the
     gates before activation, in the order of ``gates``, and the ``State`` of gradients with respect
-    to ``reads``, without those that come through ``products``.  A cell without ``backward`` is
-    differentiated by Chainer, step by step.  Neither may write into its arguments.
+    to ``reads``, without those that come through ``products``; and where there are ``vectors``, a
+    sequence with an array (B, H) for each, whose sum over B is the gradient.  A cell without
+    ``backward`` is differentiated by Chainer, step by step.  Neither may write into its arguments.
 
     Hyperparameters are fields: a subclass that has some is a frozen dataclass itself.  Where the
     attributes below depend on them, ``__post_init__`` gives them to ``declare``.
@@ -135,6 +143,9 @@ class Cell(_Frozen):
             ``draw_sequence``.
         numbers: the hyperparameters that a compiled form reads, by name: first those that stand
             for each of ``noise`` in evaluation.
+        input_norm: how x Wᵀ is normalized, before b is added; None if it is not.
+        vectors: the names of weights (H,) that ``forward`` and ``backward`` get as arguments of
+            these names, and the numbers that links begin with.
         forget: the gate whose bias links begin with ``chainer.config.lstm_forget_bias``, or None.
 
     Raises:
@@ -155,6 +166,8 @@ class Cell(_Frozen):
     forget: ClassVar[Optional[str]] = None
     sequence_noise: ClassVar[Names] = ()
     numbers: ClassVar[Mapping[str, float]] = types.MappingProxyType({})
+    input_norm: ClassVar[Optional[Norm]] = None
+    vectors: ClassVar[Mapping[str, float]] = types.MappingProxyType({})
     State: ClassVar[Callable[..., Any]]
     Gates: ClassVar[Callable[..., Any]]
     backward: ClassVar[Optional[Callable[..., Any]]] = None
@@ -174,7 +187,8 @@ class Cell(_Frozen):
 
         Args:
             **attributes: among ``name``, ``gates``, ``inputs``, ``products``, ``reads``,
-                ``needs``, ``noise``, ``sequence_noise`` and ``numbers``.
+                ``needs``, ``noise``, ``sequence_noise``, ``numbers``, ``input_norm`` and
+                ``vectors``.
 
         Raises:
             TypeError: names of gates or states that there are not.
@@ -210,7 +224,7 @@ class Cell(_Frozen):
             gates: the sums of x Wᵀ + b and of the products, by name, (B, H) each.
             before: the states before the step, (B, H) each.
             **more: in training the arrays of ``noise`` and ``sequence_noise``, (B, H); the weights
-                of diagonal products of new states, (H,).
+                of diagonal products of new states, and ``vectors``, (H,).
 
         Returns:
             The activated gates, all that ``backward`` needs, in the order of ``gates``; and the
@@ -254,6 +268,7 @@ class Cell(_Frozen):
                 self.needs,
                 self.forward,
                 self.backward,
+                tuple(self.vectors),
             ),
         )
 
@@ -261,13 +276,15 @@ class Cell(_Frozen):
     def weights(self) -> tuple[str, ...]:
         """The names of the weights, in the order in which functions take them.
 
-        ``W`` and ``b`` come first, then the matrices of the products, that of the projection, and
-        the biases of products.
+        ``W`` and ``b`` come first, then the matrices of the products, that of the projection, the
+        biases of products, the gains of normalized products, that of x first, and ``vectors``.
         """
         products = [product for stage in self.stages for product in stage.products]
         biases = [product.bias for product in products if product.bias is not None]
         projections = () if self.projection is None else (self.projection,)
-        names = ('W', 'b', *(product.weight for product in products), *projections, *biases)
+        gains = [norm.gain for norm in self.norms]
+        matrices = [product.weight for product in products]
+        names = ('W', 'b', *matrices, *projections, *biases, *gains, *self.vectors)
         later = [gate for stage in self.stages[1:] for gate in stage.gates]
         taken = ['x', *self.states, *later, *names]
         if len({*taken}) < len(taken):
@@ -276,6 +293,21 @@ class Cell(_Frozen):
                 f'stage, got {names}'
             )
         return names
+
+    @functools.cached_property
+    def norms(self) -> tuple[Norm, ...]:
+        """The normalizations, that of x Wᵀ first."""
+        products = [product for stage in self.stages for product in stage.products]
+        norms = [self.input_norm, *(product.norm for product in products)]
+        return tuple([norm for norm in norms if norm is not None])
+
+    @functools.cached_property
+    def initial(self) -> dict[str, float]:
+        """The numbers that links begin weights with, other than matrices and biases, by name."""
+        products = [product for stage in self.stages for product in stage.products]
+        found = {product.weight: 0.0 for product in products if product.diagonal}
+        found.update((norm.gain, 1.0) for norm in self.norms)
+        return {**found, **self.vectors}
 
     @property
     def projection(self) -> Optional[str]:
@@ -301,14 +333,19 @@ class Cell(_Frozen):
         found: dict[str, tuple[int, ...]] = {
             'W': (len(self.inputs) * units, inputs),
             'b': (len(self.inputs) * units,),
+            **dict.fromkeys(self.vectors, (units,)),
         }
+        if self.input_norm is not None:
+            found[self.input_norm.gain] = found['b']
         for stage in self.stages:
             for product in stage.products:
                 rows = len(product.gates) * units
                 width = self.width(product.state, units)
                 found[product.weight] = (units,) if product.diagonal else (rows, width)
-                if product.bias is not None:
-                    found[product.bias] = (rows,)
+                norm = product.norm
+                for name in (product.bias, None if norm is None else norm.gain):
+                    if name is not None:
+                        found[name] = (rows,)
         if self.projection is not None:
             found[self.projection] = (self.width(self.states[-1], units), units)
         return {name: found[name] for name in self.weights}

@@ -9,6 +9,9 @@ from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells.cell import Cell, Product, sigmoid
+from chainer_lstm.cells.normalization import Norm, normalized, normalized_gradient
+
+_EPSILON = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,11 @@ class LSTMVariant(Cell):
         c' = kept_c c + (1 - kept_c) s
         o = σ(x_o + P_o ⊙ c')
         h' = kept_h h + (1 - kept_h) o tanh(s)
+
+    With layer normalization, of LN(v; γ) = γ ⊙ (v - mean(v)) / sqrt(var(v) + ε) over a row::
+
+        x_a, x_i, x_f, x_o = LN(x Wᵀ; γ_x) + LN(h Uᵀ; γ_h) + b, over the values of all gates
+        h' = … o tanh(LN(s; γ_c) + β_c)
 
     Args:
         coupled: whether i = 1 - f, of three gates (CIFG of Greff et al. 2015).
@@ -43,6 +51,10 @@ class LSTMVariant(Cell):
             1 / (1 - recurrent_dropout).
         recurrent_activation: 'sigmoid', or 'hard_sigmoid' for clip(slope x + 0.5, 0, 1).
         hard_sigmoid_slope: 0.2 is that of Keras 2 and ONNX, 1 / 6 that of Keras 3 and torch.
+        layer_norm: whether the products and the cell are normalized (Ba et al. 2016, as haste
+            computes it), with weights ``gamma_x`` and ``gamma_h`` of the shape of ``b``,
+            ``gamma_c`` and ``beta_c`` (H,).
+        layer_norm_epsilon: ε, as of torch.
 
     Raises:
         TypeError: an option of another type.
@@ -57,6 +69,8 @@ class LSTMVariant(Cell):
     recurrent_dropout: float = 0.0
     recurrent_activation: str = 'sigmoid'
     hard_sigmoid_slope: float = 0.2
+    layer_norm: bool = False
+    layer_norm_epsilon: float = _EPSILON
 
     name = 'lstm_variant'
     gates = ('a', 'i', 'f', 'o')
@@ -67,24 +81,31 @@ class LSTMVariant(Cell):
         self._check()
         gates = ('a', 'f', 'o') if self.coupled else ('a', 'i', 'f', 'o')
         mask = 'mask_h' if self.recurrent_dropout else None
-        products = [Product('U', 'h', gates, mask=mask)]
+        of_x, of_h = [
+            Norm(gain, self.layer_norm_epsilon) if self.layer_norm else None
+            for gain in ('gamma_x', 'gamma_h')
+        ]
+        products = [Product('U', 'h', gates, mask=mask, norm=of_h)]
         if self.peephole:
             products += [
                 Product(f'P_{gate}', 'c', (gate,), diagonal=True, new=gate == 'o')
                 for gate in gates[1:]
             ]
         self.declare(
-            name='coupled_lstm_variant' if self.coupled else 'lstm_variant',
+            name='layer_norm_' * self.layer_norm + 'coupled_' * self.coupled + 'lstm_variant',
             gates=gates,
             products=tuple(products),
             reads=('c', 'h') if self.zoneout[1] else ('c',),
             noise=tuple([name for name, ratio in zip(('kept_c', 'kept_h'), self.zoneout) if ratio]),
             sequence_noise=() if mask is None else (mask,),
+            input_norm=of_x,
+            vectors={'gamma_c': 1.0, 'beta_c': 0.0} if self.layer_norm else {},
             numbers={
                 'kept_c': self.zoneout[0] if self.zoneout_expectation else 0.0,
                 'kept_h': self.zoneout[1] if self.zoneout_expectation else 0.0,
                 'clip': float('inf') if self.cell_clip is None else self.cell_clip,
                 'slope': self.hard_sigmoid_slope * (self.recurrent_activation != 'sigmoid'),
+                **({'epsilon': self.layer_norm_epsilon} if self.layer_norm else {}),
             },
         )
         super().__post_init__()
@@ -98,21 +119,33 @@ class LSTMVariant(Cell):
         if dropout == 1:
             raise ValueError('expected recurrent_dropout to be less than 1, got 1')
         slope, clip = _number('hard_sigmoid_slope', self.hard_sigmoid_slope, 0), self.cell_clip
+        epsilon = _number('layer_norm_epsilon', self.layer_norm_epsilon, 0)
+        if epsilon != _EPSILON and not self.layer_norm:
+            raise ValueError(f'expected layer_norm with layer_norm_epsilon, got {epsilon} alone')
         if clip is not None:
             clip = _number('cell_clip', clip, 0)
-        for name, bound in (('cell_clip', clip), ('hard_sigmoid_slope', slope)):
+        for name, bound in (
+            ('cell_clip', clip),
+            ('hard_sigmoid_slope', slope),
+            ('layer_norm_epsilon', epsilon),
+        ):
             if bound == 0:
                 raise ValueError(f'expected {name} to be a positive number, got 0')
         for name, value, allowed in (
             ('coupled', self.coupled, (False, True)),
             ('zoneout_expectation', self.zoneout_expectation, (False, True)),
+            ('layer_norm', self.layer_norm, (False, True)),
             ('peephole', self.peephole, (None, 'diagonal')),
             ('recurrent_activation', self.recurrent_activation, ('sigmoid', 'hard_sigmoid')),
         ):
             if value not in allowed:
                 raise ValueError(f'expected {name} to be one of {allowed}, got {value!r}')
         vars(self).update(
-            zoneout=zoneout, recurrent_dropout=dropout, hard_sigmoid_slope=slope, cell_clip=clip
+            zoneout=zoneout,
+            recurrent_dropout=dropout,
+            hard_sigmoid_slope=slope,
+            cell_clip=clip,
+            layer_norm_epsilon=epsilon,
         )
 
     def draw(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
@@ -133,6 +166,8 @@ class LSTMVariant(Cell):
         P_o: Any = None,
         kept_c: Any = None,
         kept_h: Any = None,
+        gamma_c: Any = None,
+        beta_c: Any = None,
         **more: Array,
     ) -> tuple[Any, Any]:
         """Compute one time step."""
@@ -141,6 +176,9 @@ class LSTMVariant(Cell):
         s = self._clipped(xp, f * before.c + i * a)
         c = self._kept(0, kept_c, before.c, s)
         o = self._sigmoid(xp, gates.o if P_o is None else gates.o + P_o * c)
+        if self.layer_norm:
+            y, _ = normalized(xp, s, self.layer_norm_epsilon)
+            s = y * gamma_c + beta_c
         h = self._kept(1, kept_h, before.h, o * xp.tanh(s))
         return ((a, f, o) if self.coupled else (a, i, f, o)), self.State(c, h)
 
@@ -155,27 +193,39 @@ class LSTMVariant(Cell):
         P_o: Any = None,
         kept_c: Any = None,
         kept_h: Any = None,
+        gamma_c: Any = None,
+        beta_c: Any = None,
         **more: Array,
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Any, ...]:
         """Compute the gradients of one time step."""
         a, f, o = gates.a, gates.f, gates.o
         i = 1 - f if self.coupled else gates.i
         unclipped = f * before.c + i * a
-        t = xp.tanh(self._clipped(xp, unclipped))
+        s = self._clipped(xp, unclipped)
+        y: Any = s
+        scale: Any = None
+        if self.layer_norm:
+            y, scale = normalized(xp, s, self.layer_norm_epsilon)
+        t = xp.tanh(y * gamma_c + beta_c if self.layer_norm else y)
         gh_prev, gh = self._kept_gradients(1, kept_h, gradients.h)
         go = self._sigmoid_gradient(o, gh * t)
         gc_prev, gs = self._kept_gradients(
             0, kept_c, gradients.c if P_o is None else gradients.c + go * P_o
         )
-        gs = gs + gh * o * (1 - t * t)
+        through_tanh = gh * o * (1 - t * t)
+        vectors: tuple[Any, ...] = ()
+        if self.layer_norm:
+            vectors = (through_tanh * y, through_tanh)
+            through_tanh = normalized_gradient(xp, y, scale, through_tanh * gamma_c)
+        gs = gs + through_tanh
         if self.cell_clip is not None:
             gs = gs * (abs(unclipped) <= self.cell_clip)
         ga = gs * i * (1 - a * a)
         states = self.State(gc_prev + gs * f, gh_prev)
         if self.coupled:
-            return (ga, self._sigmoid_gradient(f, gs * (before.c - a)), go), states
+            return (ga, self._sigmoid_gradient(f, gs * (before.c - a)), go), states, vectors
         gi, gf = self._sigmoid_gradient(i, gs * a), self._sigmoid_gradient(f, gs * before.c)
-        return (ga, gi, gf, go), states
+        return (ga, gi, gf, go), states, vectors
 
     def _sigmoid(self, xp: Any, x: Any) -> Any:
         if self.recurrent_activation == 'sigmoid':

@@ -10,7 +10,7 @@ import chainer
 import chainer.functions as F
 import numpy
 
-from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.cells import Cell, Product, Stage, normalized
 from chainer_lstm.kernels import products
 from chainer_lstm.kernels.engines.engine import NOTHING, Layer, Noise, Part
 from chainer_lstm.kernels.packing import Rows
@@ -44,9 +44,7 @@ def run_stage(
         value = getattr(state, product.state)
         if value is not None and not product.diagonal:
             value = products.masked(product, value, noise)
-            W = weights[product.weight]
-            bias = None if product.bias is None else weights[product.bias]
-            parts.append(Part(_product(W, value, bias), product.gates))
+            parts.append(Part(_product(product, value, weights), product.gates))
     parts += products.diagonal_parts(stage, state, weights)
     gates = products.gates_of(cell, parts)
     more = products.arguments(cell, stage, {**weights, **noise})
@@ -55,8 +53,19 @@ def run_stage(
     return gates._replace(**dict(zip(stage.gates, activated))), state._replace(**new)
 
 
-def _product(W: Any, value: chainer.Variable, bias: Any) -> Any:
-    return W(value) if callable(W) else F.linear(value, W, bias)
+def of_input(cell: Cell, x: chainer.Variable, weights: Weights) -> Any:
+    """Return x Wᵀ + b, normalized or not."""
+    return _product(products.of_x(cell), x, weights)
+
+
+def _product(product: Product, value: chainer.Variable, weights: Weights) -> Any:
+    W, norm = weights[product.weight], product.norm
+    bias = None if product.bias is None else weights[product.bias]
+    if norm is None:
+        return W(value) if callable(W) else F.linear(value, W, bias)
+    y, _ = normalized(F, F.linear(value, W), norm.epsilon)
+    y = y * weights[norm.gain]
+    return y if bias is None else y + bias
 
 
 def run_step(
@@ -129,7 +138,7 @@ def run_layer(
     layer = Layer(cell, weights, rows, x, initial, noise)
     state, found = initial, []
     if rows.total:
-        pre = F.linear(x, weights['W'], weights['b'])
+        pre = of_input(cell, x, weights)
         parts = F.split_axis(pre, rows.starts[1:], axis=0)
         for k, part in enumerate(reversed(parts) if rows.reverse else parts):
             if rows.steps[k][1]:

@@ -82,6 +82,7 @@ class LSTM(StepNode):
         gradients: Any,
         weights: Any,
         gpre: Any,
+        kept: Any,
     ) -> tuple[Any, Any]:
         return gpre, engine.stage_backward(
             self.cell, self.stage, self.gates, state, new, gradients, {}, gpre

@@ -7,11 +7,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Optional
 
 import chainer
-import chainer.functions as F
 from chainer.utils import type_check
 
 from chainer_lstm import kernels
-from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.cells import Cell, Product, Stage
 from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import cell_noise, composed
 from chainer_lstm.functions.chained import Chained
@@ -27,7 +26,7 @@ from chainer_lstm.functions.node import (
     widened,
 )
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import NOTHING, Noise, Part
+from chainer_lstm.kernels.engines.engine import NOTHING, Kept, Noise, Part
 
 Named = Mapping[str, Any]
 
@@ -50,7 +49,8 @@ class Signature:
         pending: the gates that a later stage activates, which are outputs too.
         gates: the gates whose gradients before activation backward computes.
         weights: by name, (engine, rows) -> gradient.
-        vectors: the names of the weights of diagonal products.
+        vectors: the names of the weights of diagonal products, ``Stage.vectors`` and the gains of
+            normalized products.
         biases: the names of weights of one axis, which have the dtype of x.
         projection: the name of the weight of the projection, or None in all but the last stage of
             a projected cell.
@@ -62,10 +62,12 @@ class Signature:
         self.first = stage is cell.stages[0]
         self.projection = cell.projection if stage is cell.stages[-1] else None
         pending = tuple([name for name in cell.gates if name not in cell.stages[0].gates])
-        names = [*stage.reads, *(('x', 'W', 'b') if self.first else pending)]
+        of_x = products.of_x(cell)
+        given = ('x', 'W', *_vectors_of(of_x)) if self.first else pending
+        names = [*stage.reads, *given, *stage.vectors]
         last: list[str] = []
         for product in stage.products:
-            found = [product.weight] if product.bias is None else [product.weight, product.bias]
+            found = [product.weight, *_vectors_of(product)]
             if product.new or product.state in stage.reads:
                 names += found
             elif product.bias is None and {*product.gates} <= {*cell.inputs}:
@@ -87,10 +89,17 @@ class Signature:
         self.gates = tuple(cell.gates if self.first else stage.gates)
         self.weights = products.weight_gradients(cell, stage, self.gates)
         self.vectors = [product.weight for product in stage.products if product.diagonal]
+        self.vectors += [*stage.vectors, *(norm.gain for norm in cell.norms)]
         self.biases = ('b', *(product.bias for product in stage.products), *self.vectors)
 
     def _index(self, name: str) -> Optional[int]:
         return self.names.index(name) if name in self.names else None
+
+
+def _vectors_of(product: Product) -> list[str]:
+    """Return the names of the vectors (G H,) of a product."""
+    gain = None if product.norm is None else product.norm.gain
+    return [name for name in (product.bias, gain) if name is not None]
 
 
 @functools.lru_cache(maxsize=256)
@@ -114,6 +123,7 @@ class StageNode(Chained):
 
     gates: Any = None
     m: Any = None  # h before the projection
+    kept: Kept
 
     def __init__(self, of: Signature) -> None:
         super().__init__()
@@ -147,19 +157,15 @@ class StageNode(Chained):
                 continue
             W, count = types[product.weight], len(product.gates)
             if product.diagonal:
-                same_dtype(product.weight, **{product.weight: W, 'x': types[of.names[of.like]]})
-                type_check.expect(W.ndim == 1, W.shape[0] == units)
+                self._check_vectors([product.weight], types, units)
                 continue
             type_check.expect(W.dtype.kind == 'f', W.ndim == 2)
             rows = count * units if count > 1 else units
             if product.gates == cell.inputs:
                 rows = types['W'].shape[0]
             type_check.expect(W.shape[0] == rows, W.shape[1] == cell.width(product.state, units))
-            if product.bias is not None:
-                b = types[product.bias]
-                same_dtype(product.bias, **{product.bias: b, 'x': types[of.names[of.like]]})
-                type_check.expect(b.ndim == 1)
-                type_check.expect(b.shape[0] == W.shape[0])
+            self._check_vectors(_vectors_of(product), types, W.shape[0])
+        self._check_vectors(self.stage.vectors, types, units)
         if of.projection is not None:
             V = types[of.projection]
             type_check.expect(
@@ -168,6 +174,15 @@ class StageNode(Chained):
                 V.shape[0] == cell.outputs,
                 V.shape[1] == units,
             )
+
+    def _check_vectors(self, names: Sequence[str], types: Named, size: Any) -> None:
+        """Check weights of one axis."""
+        of = self.signature
+        for name in names:
+            vector = types[name]
+            same_dtype(name, **{name: vector, 'x': types[of.names[of.like]]})
+            type_check.expect(vector.ndim == 1)
+            type_check.expect(vector.shape[0] == size)
 
     def _check_input(self, types: Named) -> None:
         """Check x, its weights and the states."""
@@ -185,6 +200,7 @@ class StageNode(Chained):
             W.shape[0] == len(self.cell.inputs) * units,
             b.shape[0] == W.shape[0],
         )
+        self._check_vectors(_vectors_of(products.of_x(self.cell)), types, W.shape[0])
         for name, state in states.items():
             is_last = name == self.cell.states[-1]
             rows = state.shape[0] == x.shape[0] if is_last else x.shape[0] <= state.shape[0]
@@ -232,6 +248,7 @@ class StageNode(Chained):
             units = wide[0].shape[1]
             self.noise = cell_noise.draw(cell, engine.xp, batch, batch, units, wide[0].dtype)
         named = dict(zip(self.names, wide))
+        self.kept = {}
         self.gates, found = self.compute(engine, named, state)
         if of.projection is not None:
             self.m, V = found[-1], named[of.projection]
@@ -252,7 +269,7 @@ class StageNode(Chained):
     def compute(self, engine: kernels.Engine, named: Named, state: Any) -> tuple[Any, Any]:
         """Return the gates and the new state, of inputs in one dtype."""
         return engine.step_forward(
-            self.cell, self.stage, named.get('x'), state, named, self.noise, self.gates
+            self.cell, self.stage, named.get('x'), state, named, self.noise, self.gates, self.kept
         )
 
     def gradients(
@@ -282,10 +299,11 @@ class StageNode(Chained):
             gh, of_new = self._unprojected(engine, named[of.projection], of_new)
         through = self._through({self.names[i] for i in indexes})
         weights = {name: named[name] for name in through}
-        gx, found = self.differentiate(engine, named, state, new, of_new, weights, gpre)
+        kept = {**self.kept}
+        gx, found = self.differentiate(engine, named, state, new, of_new, weights, gpre, kept)
         gpre = products.columns(gpre, cell.gates, of.gates)
         of_products = products.rows_of(self.stage, state, new, self.noise)
-        rows = {'gpre': gpre, 'x': named.get('x'), 'gh': gh, 'm': self.m, **of_products}
+        rows = {'gpre': gpre, 'x': named.get('x'), 'gh': gh, 'm': self.m, **of_products, **kept}
         before = self.node_before(indexes)
         result = self.weight_gradients(engine, rows, inputs, indexes, before, given)
         of_states = dict(zip(self.stage.writes, of_outputs))
@@ -318,10 +336,20 @@ class StageNode(Chained):
         gradients: Any,
         weights: Named,
         gpre: Any,
+        kept: Kept,
     ) -> tuple[Any, Any]:
         """Return the gradients with respect to x and the states, and write ``gpre``."""
         return engine.step_backward(
-            self.cell, self.stage, self.gates, state, new, gradients, weights, self.noise, gpre
+            self.cell,
+            self.stage,
+            self.gates,
+            state,
+            new,
+            gradients,
+            weights,
+            self.noise,
+            gpre,
+            kept,
         )
 
     def node_before(self, indexes: Sequence[int]) -> Optional[Chained]:
@@ -344,7 +372,7 @@ class StageNode(Chained):
     def parts(self, named: Named) -> list[Part]:
         """Return the pre-activations without the products of the stage, variables."""
         if 'x' in named:
-            return [Part(F.linear(named['x'], named['W'], named['b']), self.cell.inputs)]
+            return [Part(composed.of_input(self.cell, named['x'], named), self.cell.inputs)]
         # gates that an earlier stage has activated are not read
         given = {**dict.fromkeys(self.cell.gates), **{g: named[g] for g in self.stage.gates}}
         like = named[self.stage.gates[0]]
@@ -367,7 +395,7 @@ class StageNode(Chained):
 
     def _through(self, wanted: set[str]) -> set[str]:
         """Return the names of the weights whose products a wanted gradient comes through, and of
-        those of diagonal products.
+        vectors.
         """
         found = {p.weight for p in self.stage.products if p.state in wanted}
         found.update(self.signature.vectors)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import chainer
-import chainer.functions as F
 
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import cell_noise, composed, passes
@@ -195,7 +194,8 @@ def check_cell(cell: Any) -> None:
 def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> Any:
     """``step`` with a ``cell.State`` and weights by name."""
     if is_static(cell):
-        return composed_step(cell, state, F.linear(x, weights['W'], weights['b']), weights)
+        pre = composed.of_input(cell, x, weights)
+        return composed_step(cell, state, pre, weights)
     of = signature(cell, 0, state[-1] is not None)
     named = {'x': x, **weights, **state._asdict()}
     given = tuple([named.get(name) for name in of.names])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional
@@ -13,6 +14,16 @@ from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import layout
 
 PROJECTION = 'V'  # among the weights of a cell
+# options of a cell that its weights show or that come with them, and those of training alone
+_KNOWN = (
+    'outputs',
+    'coupled',
+    'peephole',
+    'recurrent_activation',
+    'hard_sigmoid_slope',
+    'zoneout',
+    'recurrent_dropout',
+)
 
 
 class Layer(NamedTuple):
@@ -47,15 +58,12 @@ def check_cell(cell: Cell, kind: str) -> None:
         return
     if type(plain) is not cells.LSTMVariant:
         raise TypeError(f'expected a {kind} of LSTM cells, got one of {cell.name}')
-    expectation = plain.zoneout_expectation and any(plain.zoneout)
-    for name, expected, got in (
-        ('cell_clip', None, plain.cell_clip),
-        ('zoneout_expectation', False, expectation),
-    ):
-        if got != expected:
+    for field in dataclasses.fields(plain):
+        got = getattr(plain, field.name)
+        if field.name not in _KNOWN and got != field.default:
             raise ValueError(
-                f'{name}: expected {expected} for weights from and to other links and formats, '
-                f'got a {kind} with {got}'
+                f'{field.name}: expected {field.default} for weights from and to other links and '
+                f'formats, got a {kind} with {got}'
             )
 
 

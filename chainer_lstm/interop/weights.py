@@ -61,8 +61,8 @@ class Weights(NamedTuple):
 
 
 def chainers(cls: type) -> Any:
-    """The class of Chainer that one of ours replaces;
-    ``chainer.links`` may have ours under its name.
+    """Return the class of Chainer that a link replaces; ``chainer.links`` may have the link under
+    its name.
     """
     return next(base for base in cls.__mro__ if base.__module__.startswith('chainer.links.'))
 
@@ -319,26 +319,23 @@ def _new(weights: Weights, cls: Any) -> chainer.Link:
 
 
 def _check_layers(weights: Weights, into: Into, cls: type) -> None:
-    """Layers and directions are those of into, where it has a fixed number of them."""
-    layers, directions = weights.sizes[0], weights.directions
+    """Expect the directions and layers of into, where they are fixed."""
+    got = weights.directions, weights.sizes[0]
+    for name, expected, value in zip(('directions', 'layers'), _fitting(weights, into, cls), got):
+        if expected != value:
+            raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {value}')
+
+
+def _fitting(weights: Weights, into: Into, cls: type) -> tuple[int, int]:
+    """Return the directions and layers that a link, or one of a class, would have."""
     if not isinstance(into, type):
-        count, expected_directions, _ = _shape(into)
-        expected_layers = count // expected_directions
-    else:
-        expected_layers = 1 if issubclass(cls, _CELLS) else layers
-        expected_directions = (
-            directions
-            if issubclass(cls, links.SequenceLSTM)
-            else 2
-            if issubclass(cls, _BIDIRECTIONAL)
-            else 1
-        )
-    for name, expected, got in (
-        ('directions', expected_directions, directions),
-        ('layers', expected_layers, layers),
-    ):
-        if expected != got:
-            raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {got}')
+        count, directions, _ = _shape(into)
+        return directions, count // directions
+    directions = weights.directions
+    layers = 1 if issubclass(cls, _CELLS) else weights.sizes[0]
+    if not issubclass(cls, links.SequenceLSTM):
+        directions = 2 if issubclass(cls, _BIDIRECTIONAL) else 1
+    return directions, layers
 
 
 def _options(weights: Weights, cls: type) -> dict[str, Any]:

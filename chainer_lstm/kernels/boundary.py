@@ -18,8 +18,9 @@ from typing import Optional
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import COMPILED, Cell, Product, Stage, can_project
+from chainer_lstm.cells import COMPILED, NORMALIZED, Cell, Product, Stage, can_project
 from chainer_lstm.kernels.arguments import Argument, Arrays, Kernel, Members, Names, Together
+from chainer_lstm.kernels.normalization import gradient_of, normalized_of, rows_of, scale_of
 
 _INTEGERS = numpy.dtype(numpy.int64)
 
@@ -27,6 +28,8 @@ _INTEGERS = numpy.dtype(numpy.int64)
 # The members of structs in native/arguments.hpp and, of the first two of stages, in cuda/cells.cu.
 _MATMUL = 'isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;'
 _EXPONENTIALS = 'isize rows, classes; const T* x; T *y, *maxima, *sums;'
+_NORMALIZE = 'isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;'
+_NORMALIZE_BACKWARD = 'isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;'
 _STAGE_FORWARD = (
     'isize batch, units; Numbers<Cell> numbers; const T *xw, *hu, *b; '
     'Weights<Cell, const T> products; Noise<Cell, const T> noise; '
@@ -60,6 +63,16 @@ _SEQUENCE_FORWARD = (
 _SEQUENCE_BACKWARD = (
     _STEPS + 'States<Cell, const T> states; Rows<const T> output, cells; T *gates, *total; '
     'States<Cell, T> gradients;'
+)
+_NORMALIZED = (
+    'isize steps, batch, units, outputs, inputs, rows, first, initial; '
+    'Numbers<Normalized> numbers; '
+    'const index64 *start, *n; const T *U, *gamma_h, *gamma_c, *beta_c; '
+)
+_NORMALIZED_FORWARD = _NORMALIZED + 'T *gates, *product, *scale, *c, *h;'
+_NORMALIZED_BACKWARD = _NORMALIZED + (
+    'const T *product, *scale, *c; Rows<const T> gh, gc; '
+    'T *gates, *gradient, *of_gamma, *of_beta, *gc_last, *gh_last;'
 )
 
 
@@ -254,6 +267,33 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
     ]
 
 
+def _normalized_kernels(cell: Cell) -> list[Kernel]:
+    """All steps of ``NORMALIZED``; arrays that are kept have the names of ``normalization``."""
+    common: Members = {
+        'numbers': ' '.join(cell.numbers),
+        **dict.fromkeys(('start', 'n'), 'steps'),
+        'U': 'gates units',
+        'gamma_h': 'gates',
+        **dict.fromkeys(('gamma_c', 'beta_c'), 'units'),
+        'gates': 'rows gates',
+        'product': [(normalized_of('U'), 'rows gates')],
+        'scale': [(scale_of('U'), 'rows')],
+        **dict.fromkeys(('c', 'h'), 'states units'),
+    }
+    gradients: Members = {
+        **dict.fromkeys(('gh', 'gc'), 'rows units?'),
+        'gradient': [(gradient_of('U'), 'rows gates')],
+        'of_gamma': [(rows_of('gamma_c'), 'rows units')],
+        'of_beta': [(rows_of('beta_c'), 'rows units')],
+        **dict.fromkeys(('gc_last', 'gh_last'), 'batch units'),
+    }
+    name, gates = f'{cell.name}_sequence_', len(cell.gates)
+    return [
+        Kernel(name + 'forward', _NORMALIZED_FORWARD, common, gates=gates),
+        Kernel(name + 'backward', _NORMALIZED_BACKWARD, {**common, **gradients}, gates=gates),
+    ]
+
+
 def _check_limits(cell: Cell) -> None:
     """Expect a cell that the compiled kernels can compute.
 
@@ -336,7 +376,28 @@ KERNELS = {
             _EXPONENTIALS,
             {'x': 'rows classes', 'y': 'rows classes?', 'maxima': 'rows', 'sums': 'rows'},
         ),
+        Kernel(
+            'normalize',
+            _NORMALIZE,
+            {
+                'numbers': 'epsilon',
+                'gain': 'columns',
+                'b': 'columns?',
+                **dict.fromkeys(('x', 'y'), 'rows columns'),
+                'scale': 'rows',
+            },
+        ),
+        Kernel(
+            'normalize_backward',
+            _NORMALIZE_BACKWARD,
+            {
+                'gain': 'columns',
+                **dict.fromkeys(('gy', 'normalized', 'gx'), 'rows columns'),
+                'scale': 'rows',
+            },
+        ),
         *itertools.chain.from_iterable(map(kernels_of, COMPILED.values())),
+        *_normalized_kernels(NORMALIZED),
     )
 }
 # of the persistent engine: the arrays of struct Job that are not made beside its launch

@@ -8,7 +8,8 @@ from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Product, Stage
-from chainer_lstm.kernels.engines.engine import NOTHING, Engine, Noise, Part, Weights
+from chainer_lstm.kernels import normalization
+from chainer_lstm.kernels.engines.engine import NOTHING, Engine, Kept, Noise, Part, Weights
 
 Rows = Mapping[str, Array]
 
@@ -57,17 +58,70 @@ def columns(x: Array, gates: Sequence[str], wanted: Sequence[str]) -> Array:
 
 
 def parts_of(
-    e: Engine, stage: Stage, state: Any, weights: Weights, noise: Noise = NOTHING
+    e: Engine,
+    stage: Stage,
+    state: Any,
+    weights: Weights,
+    noise: Noise = NOTHING,
+    kept: Optional[Kept] = None,
 ) -> list[Part]:
-    """Return the products of the states that are given, without the diagonal ones."""
+    """Return the products of the states that are given, without the diagonal ones.
+
+    Args:
+        e: the engine.
+        stage: the stage.
+        state: the ``State`` before it.
+        weights: by name.
+        noise: by name, of these rows.
+        kept: gets what ``add_gradients`` needs of normalized products; arrays that it has are
+            written into.
+    """
+    kept = {} if kept is None else kept
     found = []
     for product in stage.products:
         value = getattr(state, product.state)
         if value is not None and not product.diagonal:
             value = masked(product, value, noise)
-            bias = None if product.bias is None else weights[product.bias]
-            found.append(Part(e.linear(value, weights[product.weight], bias), product.gates))
+            b = None if product.bias is None else weights[product.bias]
+            value = _linear(e, product, value, b, weights, kept)
+            found.append(Part(value, product.gates))
     return found
+
+
+def of_input(
+    e: Engine,
+    cell: Cell,
+    x: Array,
+    weights: Weights,
+    kept: Optional[Kept] = None,
+    b: Optional[Array] = None,
+) -> Array:
+    """Return x Wᵀ + b of any number of rows, normalized or not; ``kept`` as of ``parts_of``."""
+    y = _linear(e, of_x(cell), x, b, weights, {} if kept is None else kept)
+    return y.astype(x.dtype, copy=False)
+
+
+def _linear(
+    e: Engine,
+    product: Product,
+    x: Array,
+    b: Optional[Array],
+    weights: Weights,
+    kept: Kept,
+) -> Array:
+    """Return the product of rows with its weight, normalized or not, plus a bias."""
+    weight, norm = product.weight, product.norm
+    if norm is None:
+        return e.linear(x, weights[weight], b)
+    # normalization amplifies the rounding of float16
+    made = e.linear(normalization.wide(x), normalization.wide(weights[weight]))
+    return normalization.forward(e, made, weight, norm, weights[norm.gain], b, kept)
+
+
+@functools.lru_cache(maxsize=256)
+def of_x(cell: Cell) -> Product:
+    """Return the product of x, as if x were a state."""
+    return Product('W', 'x', cell.inputs, 'b', norm=cell.input_norm)
 
 
 def masked(product: Product, value: Any, noise: Noise) -> Any:
@@ -104,12 +158,14 @@ def arguments(cell: Cell, stage: Stage, more: Noise) -> dict[str, Array]:
     """
     names = [*cell.noise, *cell.sequence_noise]
     names += [product.weight for product in stage.products if product.new]
+    names += stage.vectors
     return {name: more[name] for name in names if name in more}
 
 
 def vectors(stage: Stage, weights: Weights) -> dict[str, Array]:
-    """Return the weights of diagonal products that are given."""
+    """Return the weights that array code reads, and those of diagonal products, that are given."""
     names = [product.weight for product in stage.products if product.diagonal]
+    names += stage.vectors
     return {name: weights[name] for name in names if name in weights}
 
 
@@ -144,6 +200,7 @@ def add_gradients(
     weights: Weights,
     noise: Noise = NOTHING,
     room: Optional[Any] = None,
+    kept: Optional[Kept] = None,
 ) -> Any:
     """Add the gradients through the products of a stage, without the diagonal ones.
 
@@ -153,17 +210,23 @@ def add_gradients(
         gpre: (n, G H), the gradients with respect to the gates before activation.
         gradients: a ``State`` of those with respect to the states before the stage, None for zeros;
             they are added to in place.
-        weights: those whose products count.
+        weights: those whose products count, and gains.
         noise: by name, of these rows.
         room: a ``State`` of arrays for gradients that are None, or None for new arrays.
+        kept: of ``parts_of``, of these rows; gets the gradients with respect to normalized
+            products before normalization.
 
     Returns:
         The sums.
     """
+    kept = {} if kept is None else kept
     for product in stage.products:
-        if product.weight not in weights or product.diagonal:
+        if product.diagonal:
             continue
         part = columns(gpre, cell.gates, product.gates)
+        part = _through(e, product, part, weights, kept)
+        if product.weight not in weights:
+            continue
         W, before = weights[product.weight], getattr(gradients, product.state)
         if before is None:
             out = None if room is None else getattr(room, product.state)
@@ -176,6 +239,30 @@ def add_gradients(
     return gradients
 
 
+def add_input_gradient(
+    e: Engine, cell: Cell, gpre: Array, weights: Weights, kept: Optional[Kept]
+) -> None:
+    """Keep the gradient with respect to x Wᵀ before its normalization, of any number of rows."""
+    if kept is not None:
+        product = of_x(cell)
+        _through(e, product, columns(gpre, cell.gates, product.gates), weights, kept)
+
+
+def input_gradient(cell: Cell, gpre: Array, kept: Mapping[str, Array]) -> Array:
+    """Return the gradient with respect to x Wᵀ."""
+    if cell.input_norm is None:
+        return columns(gpre, cell.gates, cell.inputs)
+    return kept[normalization.gradient_of('W')]
+
+
+def _through(e: Engine, product: Product, part: Array, weights: Weights, kept: Kept) -> Array:
+    """Return the gradient with respect to a product before its normalization, and keep it."""
+    norm, weight = product.norm, product.weight
+    if norm is None or norm.gain not in weights:  # a first step has no product of h
+        return part
+    return normalization.backward(e, part, weight, weights[norm.gain], kept)
+
+
 @functools.lru_cache(maxsize=256)
 def weight_gradients(
     cell: Cell, stage: Stage, gates: tuple[str, ...]
@@ -184,28 +271,41 @@ def weight_gradients(
 
     The functions take the engine and rows by name, of one step or of many: ``gpre`` (P, G H), the
     gradients with respect to ``gates`` before activation, ``x`` in the first stage, those of
-    ``rows_of``, and in the last stage of a projected cell ``gh`` (P, O), the gradients with respect
-    to h, and ``m`` (P, H).
+    ``rows_of``, what was kept of normalization, and in the last stage of a projected cell ``gh``
+    (P, O), the gradients with respect to h, and ``m`` (P, H).
     """
 
-    def matrix(wanted: Sequence[str], of: str) -> Callable[[Engine, Rows], Array]:
-        return lambda e, rows: e.matmul(columns(rows['gpre'], gates, wanted).T, rows[of])
+    def part(product: Product, rows: Rows) -> Array:
+        return columns(rows['gpre'], gates, product.gates)
 
-    def numbers(gate: str, of: str) -> Callable[[Engine, Rows], Array]:
-        return lambda e, rows: e.column_sums(columns(rows['gpre'], gates, (gate,)) * rows[of])
+    def matrix(product: Product) -> Callable[[Engine, Rows], Array]:
+        of, key = _source(product), normalization.gradient_of(product.weight)
+        if product.norm is not None:
+            return lambda e, rows: e.matmul(rows[key].T, rows[of])
+        return lambda e, rows: e.matmul(part(product, rows).T, rows[of])
 
-    def vector(wanted: Sequence[str]) -> Callable[[Engine, Rows], Array]:
-        return lambda e, rows: e.column_sums(columns(rows['gpre'], gates, wanted))
+    def gain(product: Product) -> Callable[[Engine, Rows], Array]:
+        key = normalization.normalized_of(product.weight)
+        return lambda e, rows: e.column_sums(part(product, rows) * rows[key])
 
-    found = {}
-    if stage is cell.stages[0]:
-        found = {'W': matrix(cell.inputs, 'x'), 'b': vector(cell.inputs)}
-    for product in stage.products:
+    def numbers(product: Product) -> Callable[[Engine, Rows], Array]:
         of = _source(product)
-        of_weight = numbers(product.gates[0], of) if product.diagonal else matrix(product.gates, of)
-        found[product.weight] = of_weight
+        return lambda e, rows: e.column_sums(part(product, rows) * rows[of])
+
+    def bias(product: Product) -> Callable[[Engine, Rows], Array]:
+        return lambda e, rows: e.column_sums(part(product, rows))
+
+    def vector(name: str) -> Callable[[Engine, Rows], Array]:
+        return lambda e, rows: e.column_sums(rows[normalization.rows_of(name)])
+
+    found = {name: vector(name) for name in stage.vectors}
+    first = [of_x(cell)] if stage is cell.stages[0] else []
+    for product in (*first, *stage.products):
+        found[product.weight] = numbers(product) if product.diagonal else matrix(product)
+        if product.norm is not None:
+            found[product.norm.gain] = gain(product)
         if product.bias is not None:
-            found[product.bias] = vector(product.gates)
+            found[product.bias] = bias(product)
     if cell.projection is not None and stage is cell.stages[-1]:
         found[cell.projection] = lambda e, rows: e.matmul(rows['gh'].T, rows['m'])
     return found

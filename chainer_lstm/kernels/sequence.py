@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
-from chainer_lstm.kernels import products
+from chainer_lstm.kernels import normalization, products
 from chainer_lstm.kernels.engines.engine import (
     NOTHING,
     Engine,
@@ -35,10 +35,12 @@ def layer_of(
 ) -> Layer:
     """Return a layer with buffers that begin with the initial states, a ``State`` of (B, H)."""
     states = cell.State(*(rows.buffer(xp, state) for state in initial))
+    units, dtype = initial[0].shape[1], initial[0].dtype
+    kept = normalization.rooms(xp, cell, rows.total, units, dtype)
     m = None
     if cell.projection is not None:
-        m = xp.empty((rows.total, initial[0].shape[1]), initial[0].dtype)
-    return Layer(cell, weights, rows, x, states, noise, m)
+        m = xp.empty((rows.total, units), dtype)
+    return Layer(cell, weights, rows, x, states, noise, m, kept)
 
 
 def gradients_of(xp: Any, layer: Layer, output: Any, last: Any) -> Gradients:
@@ -55,7 +57,7 @@ def forward(e: Engine, layer: Layer) -> Array:
         The gates (P, G H); the states are written into the buffers of the layer.
     """
     cell, rows, weights = layer.cell, layer.rows, layer.weights
-    pre = e.linear(layer.x, weights['W'], weights['b'])
+    pre = products.of_input(e, cell, layer.x, weights, layer.kept, weights['b'])
     if tuple(cell.inputs) == tuple(cell.gates):
         gates = pre
     else:
@@ -70,7 +72,7 @@ def forward(e: Engine, layer: Layer) -> Array:
             new = _with_output(new, layer.m[now])
         parts = [Part(pre[now], cell.inputs)]
         for stage in cell.stages:
-            parts += products.parts_of(e, stage, state, weights, noise)
+            parts += products.parts_of(e, stage, state, weights, noise, layer.kept_of(now))
             more = {**noise, **products.vectors(stage, weights)}
             _, state = e.stage_forward(cell, stage, parts, state, more, gates[now], new)
             parts = [Part(gates[now], cell.gates)]
@@ -105,6 +107,7 @@ def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any
             gradients.h[now] = room[-1]
             found = _with_output(room, e.matmul(room[-1], layer.weights[cell.projection]))
         _step_backward(e, layer, gates[now], k, found, room)
+    products.add_input_gradient(e, cell, gates, layer.weights, layer.kept)
     return last
 
 
@@ -117,6 +120,7 @@ def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, found: Any, ro
     now = slice(start, start + n)
     noise = noise_of_step(layer, k)
     new = cell.State(*(rows.inner(buffer)[now] for buffer in layer.states))
+    kept = layer.kept_of(now)
     for stage in reversed(cell.stages):
         if stage is cell.stages[0]:
             state = cell.State(*(
@@ -126,11 +130,11 @@ def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, found: Any, ro
         else:
             state = new
         more = {**noise, **products.vectors(stage, layer.weights)}
-        of_stage = e.stage_backward(cell, stage, gates, state, new, found, more, gates, room)
-        kept = dict.fromkeys(stage.writes)
-        kept.update((name, getattr(of_stage, name)) for name in products.before_of(stage))
+        of_stage = e.stage_backward(cell, stage, gates, state, new, found, more, gates, room, kept)
+        changed = dict.fromkeys(stage.writes)
+        changed.update((name, getattr(of_stage, name)) for name in products.before_of(stage))
         found = products.add_gradients(
-            e, cell, stage, gates, found._replace(**kept), layer.weights, noise, room
+            e, cell, stage, gates, found._replace(**changed), layer.weights, noise, room, kept
         )
     for gradient, target in zip(found, room):
         if gradient is None:  # of a state that nothing but the step itself reads
@@ -158,6 +162,7 @@ def weight_gradients(
     for stage in cell.stages:
         of_states = products.rows_of(stage, before, new, noise)
         of_rows: dict[str, Any] = {'gpre': gpre, 'x': layer.x, 'gh': gh, 'm': layer.m, **of_states}
+        of_rows.update(layer.kept)
         for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():
             found[name] = gradient(e, of_rows)
         before = new

@@ -27,7 +27,8 @@ class CellWeights(CheckedLoading):
         out_size: H, the number of units.
         lateral_init: initializer of the matrices of states.  Default: ``LeCunNormal``.
         upward_init: initializer of ``W``.  Default: ``LeCunNormal``.
-        bias_init: initializer of the biases.  Default: 0.  Weights of diagonal products begin as 0.
+        bias_init: initializer of the biases.  Default: 0.  The weights of ``cell.initial`` begin as
+            the numbers there.
         forget_bias_init: initializer of the bias of the gate ``cell.forget``.  Default:
             ``chainer.config.lstm_forget_bias``, which is 1.
 
@@ -57,20 +58,17 @@ class CellWeights(CheckedLoading):
         in_size = size('in_size', in_size, optional=True)
         self.cell = cell
         self.out_size = size('out_size', out_size)
-        initializers.check('lateral_init', lateral_init)
-        initializers.check('upward_init', upward_init)
-        initializers.check('bias_init', bias_init)
+        initializers.check(lateral_init=lateral_init, upward_init=upward_init, bias_init=bias_init)
         bias = self._bias_init(bias_init, forget_bias_init)
-        products = [product for stage in cell.stages for product in stage.products]
-        diagonal = {product.weight for product in products if product.diagonal}
         with self.init_scope():
             for name, shape in cell.shapes(in_size or 0, self.out_size).items():
                 if hasattr(self, name):
                     raise ValueError(f'expected weights other than attributes of links, got {name}')
-                if name in diagonal:
-                    init = 0
-                elif name == 'b':
+                init: Any
+                if name == 'b':
                     init = bias
+                elif name in cell.initial:
+                    init = cell.initial[name]
                 elif len(shape) == 1:
                     init = 0 if bias_init is None else bias_init
                 else:

@@ -362,7 +362,7 @@ def of_onnx():
             X,
             {},
             ValueError,
-            'proj_size: expected None for ONNX, got 2',
+            'proj_size: expected None for an ONNX file, got 2',
         ),
         'example None': (
             LSTM,
@@ -504,7 +504,13 @@ def of_npz_files():
         ('other units', {**names, 'weight_hh': zeros(16, 5)}, {}, ValueError, r'\(20, 3\), got'),
         ('path None', names, {'path': None}, TypeError, 'path: expected a string or a list'),
         ('path of numbers', names, {'path': [1]}, TypeError, 'path: expected a string or a list'),
-        ('forget bias', names, {'forget_bias': 'x'}, TypeError, 'forget_bias: expected a number'),
+        (
+            'forget bias',
+            names,
+            {'forget_bias': 'x'},
+            TypeError,
+            'expected forget_bias to be a number',
+        ),
         ('go_backwards', {**names, 'go_backwards': True}, {}, ValueError, 'expected False for LST'),
         ('merge_mode', {**names, 'merge_mode': 'max'}, {}, ValueError, "'mul', 'ave', got 'max'"),
     ):

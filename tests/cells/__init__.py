@@ -7,6 +7,7 @@ from tests.cells.zoneout import Zoneout
 
 coupled = Coupled()
 gru = GRU()
+layer_norm = cells.LSTMVariant(layer_norm=True)
 zoneout = Zoneout()
 # of LSTMVariant
 OPTIONS = {

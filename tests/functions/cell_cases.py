@@ -9,7 +9,7 @@ from chainer import gradient_check
 
 from chainer_lstm import cells, functions
 from chainer_lstm.cells import sigmoid
-from tests.cells import coupled, gru, zoneout
+from tests.cells import coupled, gru, layer_norm, zoneout
 from tests.cells.coupled import Coupled
 from tests.conftest import assert_close, gradients, uniform, uniforms, variables
 from tests.fuzz import loops
@@ -70,6 +70,8 @@ CELLS = {
     'gru': (gru, 'gru'),
     'zoneout in evaluation': (zoneout, 'lstm'),
     'dropped in evaluation': (Dropped(), 'coupled'),
+    'layer norm': (layer_norm, layer_norm.name),
+    'projected layer norm': (cells.LSTMVariant(layer_norm=True, outputs=3), layer_norm.name),
     'projected': (cells.LSTM(outputs=2), 'lstm'),
     'projected variant': (cells.LSTMVariant(cell_clip=0.35, peephole='diagonal', outputs=3), None),
     'projected peephole': (cells.Peephole(outputs=6), 'peephole'),
@@ -85,6 +87,7 @@ STEPPED = pytest.mark.parametrize(
         gru,
         cells.LSTM(outputs=3),
         cells.Peephole(outputs=3),
+        layer_norm,
     ],
     ids=[
         'lstm',
@@ -94,6 +97,7 @@ STEPPED = pytest.mark.parametrize(
         'gru',
         'projected',
         'projected peephole',
+        'layer norm',
     ],
 )
 

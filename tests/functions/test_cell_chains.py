@@ -7,7 +7,7 @@ import pytest
 
 from chainer_lstm import cells, functions
 from chainer_lstm.functions.chained import Chain
-from tests.cells import coupled, gru
+from tests.cells import coupled, gru, layer_norm
 from tests.conftest import assert_close, gradients, uniform
 from tests.functions import test_chained_steps as chained
 from tests.functions.cell_cases import INPUT, STEPPED, UNITS, Dropped, state_of, weights_of
@@ -15,8 +15,16 @@ from tests.fuzz import chainers
 
 EACH_CELL = pytest.mark.parametrize(
     'cell',
-    [cells.lstm, cells.peephole, coupled, gru, cells.LSTM(outputs=3), cells.Peephole(outputs=3)],
-    ids=['lstm', 'peephole', 'coupled', 'gru', 'projected', 'projected peephole'],
+    [
+        cells.lstm,
+        cells.peephole,
+        coupled,
+        gru,
+        cells.LSTM(outputs=3),
+        cells.Peephole(outputs=3),
+        layer_norm,
+    ],
+    ids=['lstm', 'peephole', 'coupled', 'gru', 'projected', 'projected peephole', 'layer norm'],
 )
 
 

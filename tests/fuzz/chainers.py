@@ -57,6 +57,18 @@ def gru_step(h_prev, x, W, b, U, d):
     return ((1 - z) * F.tanh(n + F.sigmoid(r + r_h) * m) + z * h_prev,)
 
 
+def layer_norm_step(c_prev, h_prev, x, W, b, U, gamma_x, gamma_h, gamma_c, beta_c):
+    def normalized(y, gain, bias):
+        return F.layer_normalization(y, gain, bias, eps=1e-5) if y.size else y * 0
+
+    pre = normalized(F.linear(x, W), gamma_x, b)
+    if h_prev is not None:
+        pre = pre + normalized(F.linear(h_prev, U), gamma_h, b * 0)
+    c, _ = F.lstm(c_prev, pre)
+    o = F.sigmoid(pre[:, 3::4])
+    return c, o * F.tanh(normalized(c[: len(x)], gamma_c, beta_c))
+
+
 def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors):
     """An LSTM with options of ``cells.LSTMVariant``, without noise."""
     names = 'afo' if options['coupled'] else 'aifo'
@@ -88,6 +100,7 @@ STEPS = {
     'peephole': peephole_lstm_step,
     'coupled': coupled_step,
     'gru': gru_step,
+    'layer_norm_lstm_variant': layer_norm_step,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from chainer_lstm import cells
-from tests.cells import CELLS
+from tests.cells import CELLS, layer_norm
 from tests.fuzz.program import Program
 from tests.fuzz.program import batches as case_batches
 from tests.fuzz.sides import LENGTHS, Side, case_dtype
@@ -421,9 +421,11 @@ def RNNForLM(side: Side) -> Outputs:
     return outputs
 
 
-def _cell(case, names=('coupled', 'gru', 'lstm', 'peephole', 'variant')):
+def _cell(case, names=('coupled', 'gru', 'lstm', 'peephole', 'variant', 'layer norm')):
     """A cell, first those that the package does not know; a variant without noise."""
     name = case.one('cell', names)
+    if name == 'layer norm':
+        return layer_norm
     if name != 'variant':
         return CELLS[name]
     return cells.LSTMVariant(

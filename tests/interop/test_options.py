@@ -115,6 +115,7 @@ HARD = {'recurrent_activation': 'hard_sigmoid'}
     ({'cell_clip': 2}, ours.LSTM, 'cell_clip: expected None .* got a SequenceLSTM with 2'),
     ({'zoneout': (0.1, 0), 'zoneout_expectation': True}, ours.LSTM,
      'zoneout_expectation: expected False .* got a SequenceLSTM with True'),
+    ({'layer_norm': True}, ours.LSTM, 'layer_norm: expected False .* got a SequenceLSTM with True'),
     ({}, ours.SequenceLSTM(*SIZES, cell_clip=2), 'cell_clip: expected None'),
     ({}, ours.NStepLSTM(1, *SIZES, 0.0, cell_clip=2), 'cell_clip: .* got a NStepLSTM with 2'),
     ({}, ours.SequenceLSTM(*SIZES, coupled=True), 'coupled: expected weights of i that are the ne'),

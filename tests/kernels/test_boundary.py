@@ -30,6 +30,8 @@ SIZES = {
     'kept_h': 0.5,
     'clip': 0.75,
     'slope': 0.2,
+    'epsilon': 1e-5,
+    'columns': 7,
 }
 
 

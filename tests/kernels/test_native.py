@@ -174,6 +174,7 @@ RECURRENT = {
     'projected': cells.LSTM(outputs=19),
     'widened': cells.LSTM(outputs=43),
     'projected peephole': cells.Peephole(outputs=19),
+    'normalized': cells.NORMALIZED,
 }
 
 
@@ -329,6 +330,24 @@ def test_exponentials(engine, threads, shape, dtype):
         nothing, *others = engine.exponentials(x, False)
         assert nothing is None
         numpy.testing.assert_array_equal(others, [maxima, sums])
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('shape', [(1, 1), (3, 16), (0, 5), (50, 1001)], ids=str)
+def test_normalization(engine, threads, shape, dtype):
+    """As of NumPy, with any number of threads; means far from 0 are no loss."""
+    random, tolerance = numpy.random.RandomState(0), {'f': 3e-5, 'd': 1e-12}[dtype]
+    x, gy = (random.uniform(-1, 1, (2, *shape)) + [[[4]], [[0]]]).astype(dtype)
+    gain, b = random.uniform(-1, 1, (2, shape[1])).astype(dtype)
+    for bias in (b, None):
+        expected = NumpyEngine().normalize(x.astype('d'), gain, bias, 1e-5)
+        gx = NumpyEngine().normalize_backward(gy.astype('d'), gain, *expected[1:])
+        for count in 1, 3:
+            threads(count)
+            found = engine.normalize(x.copy(), gain, bias, 1e-5)
+            cases.assert_close(found, expected, (tolerance, tolerance))
+            found = engine.normalize_backward(gy, gain, *found[1:])
+            cases.assert_close([found], [gx], (tolerance, 10 * tolerance))
 
 
 @pytest.mark.filterwarnings('ignore:invalid value encountered in subtract')

@@ -8,13 +8,17 @@ from chainer_lstm.kernels import products, sequence
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests import reference as loops
-from tests.cells import CELLS
+from tests.cells import CELLS, layer_norm
 from tests.kernels import cases, cuda_on_cpu
 
 INPUT, H = 3, 5
-PROJECTED = {'projected': LSTM(outputs=3), 'projected peephole': Peephole(outputs=7)}
+MORE_CELLS = {
+    'projected': LSTM(outputs=3),
+    'projected peephole': Peephole(outputs=7),
+    'layer norm': layer_norm,
+}
 EACH_CELL = pytest.mark.parametrize(
-    'cell', (*CELLS.values(), *PROJECTED.values()), ids=(*CELLS, *PROJECTED)
+    'cell', (*CELLS.values(), *MORE_CELLS.values()), ids=(*CELLS, *MORE_CELLS)
 )
 INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
 BATCHES = {
@@ -160,6 +164,6 @@ def test_gradients(engine, batches, reverse, cell, outputs_used):
     )
     (of_states,) = engine.sequence_backward([layer], [gates], [given])
     weights = sequence.weight_gradients(engine, layer, gates, given.h)
-    gx = products.columns(gates, cell.gates, cell.inputs) @ layer.weights['W']
+    gx = products.input_gradient(cell, gates, layer.kept) @ layer.weights['W']
     gradients = [gx, *of_states, *(weights[name] for name in cell.weights)]
     cases.assert_close(gradients, cases.numerical_gradients(loss, inputs), (1e-6, 1e-6))

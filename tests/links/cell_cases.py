@@ -6,7 +6,7 @@ import chainer
 import numpy
 
 from chainer_lstm import cells, links
-from tests.cells import coupled, gru, zoneout
+from tests.cells import coupled, gru, layer_norm, zoneout
 from tests.conftest import INPUT, UNITS, uniform
 from tests.fuzz import loops
 from tests.links.sequence_cases import BATCH, TIME
@@ -18,6 +18,7 @@ CELLS = {
     'coupled': coupled,
     'gru': gru,
     'zoneout in evaluation': zoneout,
+    'layer norm': layer_norm,
     'projected': cells.LSTM(outputs=2),
     'projected peephole': cells.Peephole(outputs=6),
 }

@@ -50,7 +50,7 @@ def stack(graph: Graph, link: chainer.Link) -> Stack:
         TypeError, ValueError, KeyError: they cannot be read, gates see all of c, or h is projected.
     """
     found = read(link)
-    layers.check_others(found.layers, 'ONNX', ('P_i', 'P_f', 'P_o'))
+    layers.check_others(found.layers, 'an ONNX file', ('P_i', 'P_f', 'P_o'))
     step = found.directions
     groups = [found.layers[k : k + step] for k in range(0, len(found.layers), step)]
     return Stack(
@@ -137,12 +137,13 @@ def joined(graph: Graph, states: Sequence[str]) -> str:
 
 def learned_state(link: chainer.Link) -> Mapping[str, numpy.ndarray]:
     """Return h and c (S * D, H) by these names, or nothing where they are not learned."""
-    if not getattr(link, 'learn_initial_state', False):
-        return {}
-    return {
-        name: weights.checked(f'{name}0', getattr(link, f'{name}0').array, (None, None))
-        for name in STATES
-    }
+    found = {}
+    for name in STATES:
+        param = getattr(link, f'{name}0', None)  # (S * D, H), or (H,) of a link of one cell
+        if param is not None:
+            array = weights.checked(f'{name}0', param.array, (None,) * param.ndim)
+            found[name] = array.reshape(-1, array.shape[-1])
+    return found
 
 
 def initial_states(

@@ -8,7 +8,7 @@ from typing import Any, Optional
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary
-from chainer_lstm.kernels.engines.engine import NOTHING, Noise, Part
+from chainer_lstm.kernels.engines.engine import NOTHING, Kept, Noise, Part
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 
 
@@ -76,10 +76,11 @@ class CompiledEngine(NumpyEngine):
         more: Noise,
         gpre: Array,
         out: Any = None,
+        kept: Optional[Kept] = None,
     ) -> Any:
         if not is_compiled(cell):
             return super().stage_backward(
-                cell, stage, gates, state, new, gradients, more, gpre, out
+                cell, stage, gates, state, new, gradients, more, gpre, out, kept
             )
         index = cell.stages.index(stage)
         like = getattr(state, stage.reads[0])

@@ -21,6 +21,7 @@ from chainer_lstm.kernels.packing import Rows
 
 Weights = Mapping[str, Array]
 Noise = Mapping[str, Array]  # by name
+Kept = dict[str, Array]  # by name, see ``kernels.normalization``
 NOTHING: Noise = types.MappingProxyType({})
 
 
@@ -53,6 +54,7 @@ class Layer:
             get those of all steps.
         noise: arrays (P, H), or (B, H) of those that are the same at all steps; see ``Cell``.
         m: (P, H) of a projected cell, which gets h of all steps before the projection; or None.
+        kept: rows that forward keeps of normalized products, and backward gets and adds to.
     """
 
     cell: Cell
@@ -62,6 +64,11 @@ class Layer:
     states: Any
     noise: Noise = dataclasses.field(default_factory=dict)
     m: Optional[Array] = None
+    kept: Kept = dataclasses.field(default_factory=dict)
+
+    def kept_of(self, now: slice) -> Kept:
+        """Return the kept rows of a step."""
+        return {name: rows[now] for name, rows in self.kept.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +117,18 @@ class Engine(Protocol):
         """
         ...
 
+    def normalize(
+        self, x: Array, gain: Array, b: Optional[Array], epsilon: float
+    ) -> tuple[Array, Array, Array]:
+        """Return y = rows * gain + b (P, N), the normalized rows (P, N) and the scale (P,) by which
+        they were multiplied, of x (P, N), which may be overwritten; gain (N,), b (N,) or None.
+        """
+        ...
+
+    def normalize_backward(self, gy: Array, gain: Array, rows: Array, scale: Array) -> Array:
+        """Return the gradient with respect to x of ``normalize``, (P, N)."""
+        ...
+
     def stage_forward(
         self,
         cell: Cell,
@@ -129,7 +148,8 @@ class Engine(Protocol):
                 in a second stage the gates of the first one; then those of ``stage.products``
                 whose state is given, and the bias.
             state: the states before the stage.
-            more: the noise of these rows (n, H), and the weights of diagonal products (H,).
+            more: the noise of these rows (n, H), and the weights of diagonal products and
+                ``stage.vectors`` (H,).
             gates: (n, G H), to write into; may be the value of the first part.  None for a new
                 array, or in a second stage for the gates of the first, which are overwritten.
             new: a ``State`` of C-contiguous arrays to write into, or None for new ones.
@@ -151,6 +171,7 @@ class Engine(Protocol):
         more: Noise,
         gpre: Array,
         out: Any = None,
+        kept: Optional[Kept] = None,
     ) -> Any:
         """Compute the gradients of a stage, with those through diagonal products alone.
 
@@ -163,6 +184,7 @@ class Engine(Protocol):
                 others are left.  It may be ``gates``.
             out: a ``State`` of C-contiguous arrays to write into, or None for new ones; they may
                 be those of ``gradients``.
+            kept: gets the rows of ``stage.vectors``.
 
         Returns:
             The gradients with respect to ``stage.reads`` and the states of diagonal products, None
@@ -179,6 +201,7 @@ class Engine(Protocol):
         weights: Weights,
         noise: Noise = NOTHING,
         gates: Optional[Array] = None,
+        kept: Optional[Kept] = None,
     ) -> tuple[Array, Any]:
         """Compute a stage of a single step, with its products.
 
@@ -190,6 +213,7 @@ class Engine(Protocol):
                 first step.
             weights: those of the stage, ``W`` and ``b`` in the first.
             gates: (B, G H) in the second stage, those of the first; they are overwritten.
+            kept: gets the rows of normalized products, for ``step_backward``.
 
         Returns:
             As ``stage_forward``.
@@ -207,14 +231,16 @@ class Engine(Protocol):
         weights: Weights,
         noise: Noise,
         gpre: Array,
+        kept: Optional[Kept] = None,
     ) -> tuple[Optional[Array], Any]:
         """Compute the gradients of a stage of a single step, with those through its products.
 
         Args:
             cell, stage, gates, state, new, gradients, gpre: as in ``stage_backward``.
             weights: those whose products a wanted gradient comes through, and those of diagonal
-                products; others are left out.
+                products, gains and ``stage.vectors``; others are left out.
             noise: of these rows (n, H).
+            kept: of ``step_forward``; gets what ``products.weight_gradients`` reads besides.
 
         Returns:
             The gradient with respect to x, None without ``W``, and a ``State`` of those with

@@ -12,10 +12,18 @@ from typing import Any, Optional
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
-from chainer_lstm.kernels import boundary, native
+from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled, is_normalized
+from chainer_lstm.kernels import boundary, native, products
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
-from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise, Shape, Weights
+from chainer_lstm.kernels.engines.engine import (
+    NOTHING,
+    Gradients,
+    Kept,
+    Layer,
+    Noise,
+    Shape,
+    Weights,
+)
 
 _FEW_STEPS = 3  # for which packing the weights does not pay
 
@@ -43,6 +51,19 @@ class NativeEngine(CompiledEngine):
         self._kernel('exponentials', x.dtype)(x.shape, x, y, maxima, sums)
         return y, maxima, sums
 
+    def normalize(
+        self, x: Array, gain: Array, b: Optional[Array], epsilon: float
+    ) -> tuple[Array, Array, Array]:
+        rows = numpy.ascontiguousarray(x)
+        y, scale = numpy.empty(x.shape, x.dtype), numpy.empty(len(x), x.dtype)
+        self._kernel('normalize', x.dtype)((*x.shape, epsilon), gain, b, rows, y, scale)
+        return y, rows, scale
+
+    def normalize_backward(self, gy: Array, gain: Array, rows: Array, scale: Array) -> Array:
+        gx = numpy.empty(gy.shape, gy.dtype)
+        self._kernel('normalize_backward', gy.dtype)(gy.shape, gy, gain, rows, scale, gx)
+        return gx
+
     def launch(
         self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
     ) -> None:
@@ -57,9 +78,10 @@ class NativeEngine(CompiledEngine):
         weights: Weights,
         noise: Noise = NOTHING,
         gates: Optional[Array] = None,
+        kept: Optional[Kept] = None,
     ) -> tuple[Array, Any]:
         if not _has_step(cell, noise):
-            return super().step_forward(cell, stage, x, state, weights, noise, gates)
+            return super().step_forward(cell, stage, x, state, weights, noise, gates, kept)
         plan = _plan(cell, stage)
         like = state[plan.reads[0]]
         for weight, of in plan.products:
@@ -93,10 +115,11 @@ class NativeEngine(CompiledEngine):
         weights: Weights,
         noise: Noise,
         gpre: Array,
+        kept: Optional[Kept] = None,
     ) -> tuple[Optional[Array], Any]:
         if not _has_step(cell, noise):
             return super().step_backward(
-                cell, stage, gates, state, new, gradients, weights, noise, gpre
+                cell, stage, gates, state, new, gradients, weights, noise, gpre, kept
             )
         plan = _plan(cell, stage)
         like = state[plan.reads[0]]
@@ -123,11 +146,14 @@ class NativeEngine(CompiledEngine):
         return gx, cell.State(*found)
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
-        return is_compiled(cell) and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
+        compiled = is_compiled(cell) or is_normalized(cell)
+        return compiled and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
 
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         if not self._runs(layers, 'forward'):
             return super().sequence_forward(layers, keep)
+        if layers[0].cell.norms:
+            return [self._normalized_forward(layer) for layer in layers]
         return [self._forward(layer, keep) for layer in layers]
 
     def sequence_backward(
@@ -137,6 +163,7 @@ class NativeEngine(CompiledEngine):
             return super().sequence_backward(layers, gates, gradients)
         for layer, gates_of_layer, of_layer in zip(layers, gates, gradients):
             self._backward(layer, gates_of_layer, of_layer)
+            products.add_input_gradient(self, layer.cell, gates_of_layer, layer.weights, layer.kept)
         return [of_layer.last for of_layer in gradients]
 
     def _runs(self, layers: Sequence[Layer], direction: str) -> bool:
@@ -151,6 +178,12 @@ class NativeEngine(CompiledEngine):
         gates = numpy.empty((rows.total, len(layer.cell.gates) * units), dtype) if keep else None
         named = {'x': layer.x, 'gates': gates, 'm': layer.m, **states._asdict()}
         self._sequence('forward', layer, named)
+        return gates
+
+    def _normalized_forward(self, layer: Layer) -> Array:
+        b = layer.weights['b']
+        gates = products.of_input(self, layer.cell, layer.x, layer.weights, layer.kept, b)
+        self._sequence('forward', layer, {'gates': gates, **layer.states._asdict()})
         return gates
 
     def _backward(self, layer: Layer, gates: Array, gradients: Gradients) -> None:
@@ -168,7 +201,7 @@ class NativeEngine(CompiledEngine):
             return
         name = f'{layer.cell.name}_sequence_{direction}'
         start, n = rows.table
-        named = {**layer.weights, **layer.noise, 'start': start, 'n': n, **named}
+        named = {**layer.weights, **layer.noise, **layer.kept, 'start': start, 'n': n, **named}
         units = layer.states[0].shape[1]
         widths = units, units if layer.m is None else h.shape[1], layer.x.shape[1]
         where = rows.total, rows.first, rows.initial

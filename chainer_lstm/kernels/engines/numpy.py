@@ -8,12 +8,13 @@ from typing import Any, Optional
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import Cell, Stage
+from chainer_lstm.cells import Cell, Stage, normalized, normalized_gradient
 from chainer_lstm.cells.cell import Names
-from chainer_lstm.kernels import products, sequence
+from chainer_lstm.kernels import normalization, products, sequence
 from chainer_lstm.kernels.engines.engine import (
     NOTHING,
     Gradients,
+    Kept,
     Layer,
     Noise,
     Part,
@@ -65,6 +66,16 @@ class NumpyEngine:
             out.sum(axis=1, out=sums[rows])
         return y, maxima, sums
 
+    def normalize(
+        self, x: Array, gain: Array, b: Optional[Array], epsilon: float
+    ) -> tuple[Array, Array, Array]:
+        rows, scale = normalized(self.xp, x, epsilon)
+        y = rows * gain
+        return y if b is None else y + b, rows, scale[:, 0]
+
+    def normalize_backward(self, gy: Array, gain: Array, rows: Array, scale: Array) -> Array:
+        return normalized_gradient(self.xp, rows, scale[:, None], gy * gain)
+
     def stage_forward(
         self,
         cell: Cell,
@@ -110,6 +121,7 @@ class NumpyEngine:
         more: Noise,
         gpre: Array,
         out: Any = None,
+        kept: Optional[Kept] = None,
     ) -> Any:
         assert stage.backward is not None
         dtype, count = gates.dtype, len(cell.gates)
@@ -117,7 +129,7 @@ class NumpyEngine:
         values = cell.Gates(*(activated[:, g::count] for g in range(count)))
         given = cell.State(*(0 if g is None else g for g in _wide_state(gradients)))
         more = {name: _wide(x) for name, x in more.items()}
-        found, before = stage.backward(
+        found, before, *more_found = stage.backward(
             self.xp,
             values,
             _wide_state(state),
@@ -134,6 +146,10 @@ class NumpyEngine:
             if product.weight in more:
                 gradient = of_gates[product.gates[0]] * more[product.weight]
                 states[product.state] = gradient + states.get(product.state, 0)
+        if kept is not None:
+            of_vectors = more_found[0] if more_found else ()
+            of_vectors = _returned(method, stage.vectors, of_vectors, values[0])
+            normalization.keep_vectors(kept, of_vectors)
         return _written(cell.State(), states, out, dtype)
 
     def step_forward(
@@ -145,14 +161,15 @@ class NumpyEngine:
         weights: Weights,
         noise: Noise = NOTHING,
         gates: Optional[Array] = None,
+        kept: Optional[Kept] = None,
     ) -> tuple[Array, Any]:
         if x is not None:
-            parts = [Part(self.linear(x, weights['W']), cell.inputs)]
-            parts.append(Part(weights['b'], cell.inputs))
+            of_input = products.of_input(self, cell, x, weights, kept)
+            parts = [Part(of_input, cell.inputs), Part(weights['b'], cell.inputs)]
         else:
             assert gates is not None
             parts = [Part(gates, cell.gates)]
-        parts += products.parts_of(self, stage, state, weights, noise)
+        parts += products.parts_of(self, stage, state, weights, noise, kept)
         more = {**noise, **products.vectors(stage, weights)}
         return self.stage_forward(cell, stage, parts, state, more)
 
@@ -167,13 +184,20 @@ class NumpyEngine:
         weights: Weights,
         noise: Noise,
         gpre: Array,
+        kept: Optional[Kept] = None,
     ) -> tuple[Optional[Array], Any]:
+        kept = {} if kept is None else kept
         more = {**noise, **products.vectors(stage, weights)}
-        found = self.stage_backward(cell, stage, gates, state, new, gradients, more, gpre)
+        found = self.stage_backward(
+            cell, stage, gates, state, new, gradients, more, gpre, None, kept
+        )
         gx = None
+        if stage is cell.stages[0]:
+            products.add_input_gradient(self, cell, gpre, weights, kept)
         if 'W' in weights:
-            gx = self.matmul(products.columns(gpre, cell.gates, cell.inputs), weights['W'])
-        return gx, products.add_gradients(self, cell, stage, gpre, found, weights, noise)
+            gx = self.matmul(products.input_gradient(cell, gpre, kept), weights['W'])
+        found = products.add_gradients(self, cell, stage, gpre, found, weights, noise, None, kept)
+        return gx, found
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         return False

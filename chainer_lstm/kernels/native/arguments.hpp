@@ -38,6 +38,22 @@ struct Exponentials {
     MEMBERS(isize rows, classes; const T* x; T *y, *maxima, *sums;)
 };
 
+struct Epsilon {
+    static constexpr int noise = 0, numbers = 1;
+};
+
+// x (rows, columns) becomes normalized, y = x * gain + b (columns,) or null, scale (rows,)
+template <typename T>
+struct Normalize {
+    MEMBERS(isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;)
+};
+
+// gx of gy, the gradient with respect to y
+template <typename T>
+struct NormalizeBackward {
+    MEMBERS(isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;)
+};
+
 // A stage, its products made. Only the first has xw, hu and b; hu is the product to all gates, and
 // null where it is not given, as b. `products` are those to a single gate, and the weights of
 // diagonal ones.
@@ -107,11 +123,43 @@ struct SequenceBackward {
             States<Cell, T> gradients;)
 };
 
+// The numbers of an LSTM whose products and cell are normalized.
+struct Normalized {
+    static constexpr int noise = 2, numbers = 3, epsilon = 4;
+};
+
+#define NORMALIZED                                                    \
+    isize steps, batch, units, outputs, inputs, rows, first, initial; \
+    Numbers<Normalized> numbers;                                      \
+    const index64 *start, *n;                                         \
+    const T *U, *gamma_h, *gamma_c, *beta_c;
+
+// All steps of such an LSTM as above. The gates (P, 4 H), normalized x Wᵀ + b, become activated;
+// `product` (P, 4 H) gets the normalized h Uᵀ, and `scale` (P,) what it was multiplied by.
+template <typename T>
+struct NormalizedForward {
+    MEMBERS(NORMALIZED T *gates, *product, *scale, *c, *h;)
+    static constexpr const T* V = nullptr;  // there is no projection
+};
+
+// gates become gpre; `gradient` (P, 4 H) gets that with respect to h Uᵀ, and of_gamma and of_beta
+// (P, H) the rows whose sums are the gradients with respect to gamma_c and beta_c
+template <typename T>
+struct NormalizedBackward {
+    MEMBERS(NORMALIZED const T *product, *scale, *c; Rows<const T> gh, gc;
+            T *gates, *gradient, *of_gamma, *of_beta, *gc_last, *gh_last;)
+    static constexpr const T* V = nullptr;
+};
+
 // f(name, arguments) for every kernel, with empty arguments of its type
 template <typename T, typename F>
 void each_kernel(const F& f) {
     f("matmul", Matmul<T>{});
     f("exponentials", Exponentials<T>{});
+    f("normalize", Normalize<T>{});
+    f("normalize_backward", NormalizeBackward<T>{});
+    f(CHAINER_LSTM_NORMALIZED "_sequence_forward", NormalizedForward<T>{});
+    f(CHAINER_LSTM_NORMALIZED "_sequence_backward", NormalizedBackward<T>{});
 #define CHAINER_LSTM_STAGE(name, Cell, S)                    \
     f(#name "_forward_" #S, StageForward<T, Cell, S>{});     \
     f(#name "_backward_" #S, StageBackward<T, Cell, S>{});   \

@@ -1,0 +1,38 @@
+"""Layer normalization (Ba, Kiros and Hinton, 2016) of rows, in array code."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from chainer_lstm.arrays import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Norm:
+    """The normalization of a product, before it is added to gates.
+
+    Each row of all its gates gets the mean 0 and the variance 1, and is multiplied by a gain.
+
+    Attributes:
+        gain: the name of the weight (G H,), 1 at first.
+        epsilon: what is added to the variance.
+    """
+
+    gain: str
+    epsilon: float = 1e-5
+
+
+def normalized(xp: Any, x: Array, epsilon: float) -> tuple[Array, Array]:
+    """Return rows (n, N) with the mean 0 and the variance 1, and by what the differences from their
+    means were multiplied (n, 1).
+    """
+    centred = x - xp.mean(x, axis=1, keepdims=True)
+    scale = (xp.mean(centred * centred, axis=1, keepdims=True) + epsilon) ** -0.5
+    return centred * scale, scale
+
+
+def normalized_gradient(xp: Any, y: Array, scale: Array, gradient: Array) -> Array:
+    """Return the gradient with respect to rows, of that with respect to ``normalized`` rows y."""
+    along = xp.mean(gradient * y, axis=1, keepdims=True)
+    return (gradient - xp.mean(gradient, axis=1, keepdims=True) - y * along) * scale

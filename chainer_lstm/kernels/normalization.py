@@ -1,0 +1,95 @@
+"""The normalization of products, and the gradients through it, on the arrays of any engine.
+
+Rows are kept by name between forward and backward: of the product with a weight the normalized
+rows (P, N), the scale (P,) by which they were multiplied, and from backward on the gradients with
+respect to the rows before normalization (P, N); and of each of ``Cell.vectors`` the rows (P, H)
+whose sums are its gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import numpy
+
+from chainer_lstm.arrays import Array
+from chainer_lstm.cells import Cell, Norm
+from chainer_lstm.kernels.engines.engine import Engine, Kept
+
+
+def normalized_of(weight: str) -> str:
+    """Return the name of the normalized rows of the product with a weight."""
+    return f'normalized {weight}'
+
+
+def gradient_of(weight: str) -> str:
+    """Return the name of the gradients with respect to the rows before normalization."""
+    return f'gradient {weight}'
+
+
+def scale_of(weight: str) -> str:
+    """Return the name of the scale."""
+    return f'scale {weight}'
+
+
+def rows_of(vector: str) -> str:
+    """Return the name of the rows whose sums are the gradient with respect to a vector."""
+    return f'rows of {vector}'
+
+
+def rooms(xp: Any, cell: Cell, rows: int, units: int, dtype: Any) -> Kept:
+    """Return arrays for all that steps keep, of all rows of a layer."""
+    found = {rows_of(name): xp.empty((rows, units), dtype) for name in cell.vectors}
+    for stage in cell.stages:
+        for product in stage.products:
+            if product.norm is not None:
+                shape = rows, len(product.gates) * units
+                found[normalized_of(product.weight)] = xp.empty(shape, _wide_dtype(dtype))
+                found[gradient_of(product.weight)] = xp.empty(shape, dtype)
+                found[scale_of(product.weight)] = xp.empty(rows, _wide_dtype(dtype))
+    return found
+
+
+def forward(
+    e: Engine, x: Array, weight: str, norm: Norm, gain: Array, b: Optional[Array], kept: Kept
+) -> Array:
+    """Return the product x (P, N) with a weight, normalized, times the gain, plus b.
+
+    x is in a dtype that ``wide`` returns, and may be overwritten.
+    """
+    y, rows, scale = e.normalize(x, gain, b, norm.epsilon)
+    _put(kept, normalized_of(weight), rows)
+    _put(kept, scale_of(weight), scale)
+    return y
+
+
+def backward(e: Engine, gradient: Array, weight: str, gain: Array, kept: Kept) -> Array:
+    """Return the gradient with respect to the product, of that with respect to ``forward``."""
+    rows, scale = kept[normalized_of(weight)], kept[scale_of(weight)]
+    found = e.normalize_backward(wide(gradient), gain, rows, scale)
+    return _put(kept, gradient_of(weight), found.astype(gradient.dtype, copy=False))
+
+
+def keep_vectors(kept: Kept, found: Mapping[str, Array]) -> None:
+    """Keep the rows of vectors by name."""
+    for name, rows in found.items():
+        _put(kept, rows_of(name), rows)
+
+
+def _put(kept: Kept, name: str, value: Array) -> Array:
+    """Keep an array, in the array that is kept by this name if there is one."""
+    if name in kept:
+        kept[name][...] = value
+    else:
+        kept[name] = value
+    return kept[name]
+
+
+def wide(x: Array) -> Array:
+    """Return an array in a dtype that sums of squares fit in."""
+    return x.astype(_wide_dtype(x.dtype), copy=False)
+
+
+def _wide_dtype(dtype: Any) -> Any:
+    return numpy.result_type(numpy.float32, dtype)
