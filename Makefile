@@ -49,6 +49,7 @@ examples: $(VENV)/.plot
 
 bench: $(VENV)/.bench
 	$(PY) benchmarks/layers.py --out $(OUT) $(ARGS)
+	$(PY) benchmarks/options.py --out $(OUT)
 	$(PY) benchmarks/language_model.py --out $(OUT)
 
 fuzz: $(VENV)/.test

@@ -15,7 +15,7 @@ from contestants import Shape
 
 from chainer_lstm import cells, kernels
 from chainer_lstm.functions.sequence import apply
-from chainer_lstm.functions.sequence_node import Plan
+from chainer_lstm.functions.sequence_plan import Plan
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels import layout, sequence
 from chainer_lstm.kernels.engines.engine import Gradients

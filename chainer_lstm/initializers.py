@@ -14,21 +14,22 @@ __all__ = ['GateBias', 'PerGate']
 Initializer = Callable[[Any], None]
 
 
-def check(name: str, value: Any) -> None:
-    """None, a number, an array or a callable.
+def check(**given: Any) -> None:
+    """Expect initializers, by the names of arguments: None, numbers, arrays or callables.
 
     Raises:
-        TypeError: anything else.
+        TypeError: one is something else.
     """
-    try:
-        initializer(value)
-        valid = not isinstance(value, (str, bytes))  # numpy.isscalar finds strings scalar
-    except TypeError:
-        valid = False
-    if not valid:
-        raise TypeError(
-            f'expected {name} to be None, a number, an array or a callable, got {value!r}'
-        )
+    for name, value in given.items():
+        try:
+            initializer(value)
+            valid = not isinstance(value, (str, bytes))  # numpy.isscalar finds strings scalar
+        except TypeError:
+            valid = False
+        if not valid:
+            raise TypeError(
+                f'expected {name} to be None, a number, an array or a callable, got {value!r}'
+            )
 
 
 class PerGate:
@@ -89,8 +90,7 @@ class GateBias(chainer.Initializer):
         gates: Sequence[str] = 'aifo',
     ) -> None:
         super().__init__()
-        check('bias_init', bias_init)
-        check('forget_bias_init', forget_bias_init)
+        check(bias_init=bias_init, forget_bias_init=forget_bias_init)
         bias_init = 0 if bias_init is None else bias_init
         forget_bias_init = bias_init if forget_bias_init is None else forget_bias_init
         self._gates = [

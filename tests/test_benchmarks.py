@@ -273,3 +273,15 @@ def test_interrupt_leaves_no_processes(tmp_path):
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     pytest.fail('processes were left behind')
+
+
+def test_options(tmp_path):
+    script = [sys.executable, str(ROOT / 'benchmarks' / 'options.py')]
+    given = ['--shape', '4/6/16/1', '--runs', '1', '--only', 'coupled', 'resets', '--out', tmp_path]
+    done = subprocess.run(
+        [*script, *map(str, given)], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    times = json.loads((tmp_path / 'options.json').read_text())['times']
+    assert {'ours no option', 'ours coupled', 'ours resets'} <= times.keys()
+    assert all(len(turns) == 1 and turns[0] > 0 for turns in times.values())
+    assert 'ours coupled' in done.stdout

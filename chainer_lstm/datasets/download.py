@@ -52,7 +52,7 @@ def cached_download(url: str, sha256: str) -> pathlib.Path:
 
 
 def _download(url: str, sha256: str, path: pathlib.Path) -> None:
-    """Under the lock of the path, so that nobody else writes the part."""
+    """Under the lock of the path, so that no other process writes the part."""
     print(f'downloading {url}', file=sys.stderr)
     part = path.with_name(f'{path.name}.part')
     try:

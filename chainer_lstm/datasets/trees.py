@@ -33,7 +33,7 @@ values=['the', 'old', 'man', None, None, 'yes'], roots=array([4, 5]))
         trees: of each tree a leaf's value, or a tuple or list of the trees below its root.
 
     Raises:
-        ValueError: a tuple or list is empty.
+        ValueError: a tuple or list is empty, or a list contains itself.
     """
     children: list[list[int]] = []
     values: list[Any] = []
@@ -44,6 +44,7 @@ values=['the', 'old', 'man', None, None, 'yes'], roots=array([4, 5]))
 def _append(root: Any, children: list[list[int]], values: list[Any]) -> int:
     """Append the nodes of a tree, however deep, and return the number of its root."""
     done: list[int] = []  # numbers of subtrees that wait for their parent
+    above: set[int] = set()  # ids of the nodes above, and of this one
     todo = [(root, False)]
     while todo:
         node, is_below_done = todo.pop()
@@ -51,9 +52,13 @@ def _append(root: Any, children: list[list[int]], values: list[Any]) -> int:
         if inner and not node:
             raise ValueError('expected trees whose tuples and lists have entries, got an empty one')
         if inner and not is_below_done:
+            if id(node) in above:
+                raise ValueError('expected trees, got a list that contains itself')
+            above.add(id(node))
             todo.append((node, True))
             todo += [(child, False) for child in reversed(node)]
             continue
+        above.discard(id(node))
         count = len(node) if inner else 0
         first = len(done) - count
         done[first:], below = [len(children)], done[first:]
@@ -69,10 +74,13 @@ def children_of(parents: Sequence[int]) -> list[list[int]]:
     [[], [0, 2], [], [], [1]]
 
     Raises:
+        TypeError: a parent is no integer.
         ValueError: a number is out of range.
     """
     found: list[list[int]] = [[] for _ in parents]
     for node, parent in enumerate(parents):
+        if not isinstance(parent, (int, numpy.integer)):
+            raise TypeError(f'parents[{node}]: expected an integer, got {parent!r}')
         if not -1 <= parent < len(found):
             raise ValueError(
                 f'parents[{node}]: expected a node number below {len(found)}, or -1 for a root, '

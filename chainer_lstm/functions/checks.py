@@ -206,6 +206,20 @@ def flags(name: str, values: Any, shape: tuple[int, ...]) -> numpy.ndarray:
     return values.reshape(shape) == 1
 
 
+def flags_of_each(name: str, values: Any, lengths: Sequence[int], of: str) -> list[numpy.ndarray]:
+    """Return the flags of each time step or sequence, booleans of these lengths.
+
+    Raises:
+        TypeError, ValueError: another number of them, or as ``flags``.
+    """
+    if not hasattr(values, '__len__') or getattr(values, 'ndim', 1) == 0:
+        kind = type(values).__name__
+        raise TypeError(f'expected {name} to be a list or an array of {of}, got {kind}')
+    if len(values) != len(lengths):
+        raise ValueError(f'expected {name} of {len(lengths)} {of}, got {len(values)}')
+    return [flags(f'{name}[{k}]', values[k], (n,)) for k, n in enumerate(lengths)]
+
+
 def on_cpu(values: Any) -> numpy.ndarray:
     """Return an array or a variable as an array of NumPy."""
     values = chainer.as_array(values)

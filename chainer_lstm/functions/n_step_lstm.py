@@ -13,7 +13,7 @@ from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
-from chainer_lstm.functions.sequence_node import Plan
+from chainer_lstm.functions.sequence_plan import Plan
 from chainer_lstm.functions.weights import n_step_weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_steps
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import chainer
 import numpy
@@ -12,7 +12,8 @@ from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.sequence_node import Plan, SequenceNode, state_names
+from chainer_lstm.functions.sequence_node import SequenceNode
+from chainer_lstm.functions.sequence_plan import Plan, state_names
 from chainer_lstm.functions.step import check_cell, is_static
 from chainer_lstm.functions.weights import shapes_of, weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_rows, packing_of_steps
@@ -107,8 +108,7 @@ def sequence(
         dropout: ratio, on the inputs of every layer but the first.
         return_cells: whether c of all steps is returned too.
         resets: (T, B), or T steps (B_t,), 0 and 1 or booleans: 1 where the state is reset before a
-            step.  Then B states may be followed by another one, the state to begin anew with;
-            without it that is 0.
+            step, to 0, or to row B of the states where they have B + 1.
 
     Returns:
         The last ``cell.State``, as the states, and the outputs as xs, (T, B, D * H) or a tuple of
@@ -146,15 +146,23 @@ def _run(
         xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        sizes = (xs.shape[1],) * xs.shape[0]
+        batch = xs.shape[1]
+        sizes = (batch,) * xs.shape[0]
         given: Sequence[Input] = (xs,)
     else:
         sizes = checks.steps(xs)
+        batch = sizes[0]
         given = xs
     _check_layers(cell, directions, weights)
-    packing = packing_of_steps(sizes, _batch(states[0], sizes))
+    anew = None
     if resets is not None:
-        packing = _with_resets(packing, sizes, resets)
+        anew = _reset_steps(batch, sizes, resets)
+        if anew is None:  # the state after a reset is not used
+            states = [s[..., :batch, :] if s.shape[-2:-1] == (batch + 1,) else s for s in states]
+    if anew is None:
+        packing = packing_of_steps(sizes, _batch(states[0], sizes))
+    else:
+        packing = _packing_with_resets(sizes, anew)
     plan = Plan(cell, packing, weights_of(cell), directions, dropout, cells=return_cells)
     new, ys = apply(plan, states, given, [w for group in weights for w in group])
     if dense:
@@ -162,18 +170,19 @@ def _run(
     return (new, ys[: len(sizes)], ys[len(sizes) :]) if return_cells else (new, ys)
 
 
-def _with_resets(packing: Packing, sizes: Sequence[int], resets: Any) -> Packing:
-    """Return a packing of the same rows, with resets of steps."""
-    if len(resets) != len(sizes):
-        raise ValueError(f'expected resets of {len(sizes)} steps, got {len(resets)}')
-    batch = sizes[0] if sizes else 0
+def _reset_steps(batch: int, sizes: Sequence[int], resets: Any) -> Optional[numpy.ndarray]:
+    """Return before which steps the state is reset, (B, T) booleans, or None for none."""
     anew = numpy.zeros((batch, len(sizes)), bool)
-    for t, (n, of_step) in enumerate(zip(sizes, resets)):
-        anew[:n, t] = checks.flags(f'resets[{t}]', of_step, (n,))
-    if not anew.any():
-        return packing
-    lengths = (numpy.array(sizes) > numpy.arange(batch)[:, None]).sum(axis=1)
-    places = numpy.cumsum([0, *sizes[:-1]]) + numpy.arange(batch)[:, None]
+    for t, of_step in enumerate(checks.flags_of_each('resets', resets, sizes, 'steps')):
+        anew[: len(of_step), t] = of_step
+    return anew if anew.any() else None
+
+
+def _packing_with_resets(sizes: Sequence[int], anew: numpy.ndarray) -> Packing:
+    """Return the packing of steps one after the other, with resets (B, T)."""
+    rows = numpy.arange(len(anew))[:, None]
+    lengths = (numpy.array(sizes) > rows).sum(axis=1)
+    places = numpy.cumsum([0, *sizes[:-1]]) + rows
     return packing_of_rows(lengths, places, anew)
 
 

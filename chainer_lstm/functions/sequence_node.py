@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import itertools
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import chainer
 import chainer.functions as F
@@ -15,7 +14,6 @@ from chainer.utils import type_check
 
 from chainer_lstm import kernels
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import cell_noise, checks, composed
 from chainer_lstm.functions.config import engine_of
@@ -29,68 +27,11 @@ from chainer_lstm.functions.node import (
     full,
     widened,
 )
-from chainer_lstm.functions.weights import WeightForm
+from chainer_lstm.functions.sequence_plan import Output, Plan, state_names
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import NOTHING, Layer, Noise
+from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise
 from chainer_lstm.kernels.engines.numpy import numpy_engine
-from chainer_lstm.kernels.packing import Packing, Rows, rows_of
 from chainer_lstm.kernels.sequence import gradients_of, layer_of
-
-
-class Output(enum.Enum):
-    """The output of a sequence: of all steps, or (B, D H) of the last step of each sequence, the
-    first one for the reverse direction.
-    """
-
-    ALL = 'all'
-    LAST = 'last'
-
-
-class Plan(NamedTuple):
-    """What a sequence is computed by, besides arrays.
-
-    Attributes:
-        cell: the cell of all layers.
-        packing: how the caller's arrays are packed.
-        form: how weights are given.
-        directions: D, 1 or 2.
-        dropout: ratio, on the inputs of every layer but the first.
-        swapped: whether the input and the output are (B, T, …), of sequences of one length.
-        output: the output that is wanted.
-        cells: whether c is an output too, besides h.
-    """
-
-    cell: Cell
-    packing: Packing
-    form: WeightForm
-    directions: int = 1
-    dropout: float = 0.0
-    swapped: bool = False
-    output: Output = Output.ALL
-    cells: bool = False
-
-    @property
-    def outputs(self) -> list[str]:
-        """The states that are outputs."""
-        return ['h', 'c'] if self.cells else ['h']
-
-    def groups(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
-        """The weights of each layer and direction."""
-        count = self.form.count
-        return [weights[k : k + count] for k in range(0, len(weights), count)]
-
-    def rows(self, group: int) -> Rows:
-        """Where the rows of a layer and direction lie."""
-        return rows_of(self.packing.sizes, self.packing.batch, self.is_reverse(group))
-
-    def is_reverse(self, group: int) -> bool:
-        """Return whether a layer and direction computes the last time step first."""
-        return group % self.directions == 1
-
-
-def state_names(cell: Cell) -> list[str]:
-    """Return the names of the initial states, as arguments of functions have them."""
-    return [f'{name}x' for name in cell.states]
 
 
 class SequenceNode(Node):
@@ -193,11 +134,11 @@ class SequenceNode(Node):
             packing.begin(xp, s.reshape(len(groups), *s.shape[-2:]), plan.directions)
             for s in states
         ]
-        x = self._packed(xp, xs)
         last: list[list] = [[] for _ in states]
         saved: list[tuple[Layer, Any]] = []
         layers: list[Layer] = []
         for first in range(0, len(groups), plan.directions):
+            x = _rows_of_all(xp, layers, 'h') if layers else self._packed(xp, xs)
             layers = []
             for k in range(first, first + plan.directions):
                 initial = plan.cell.State(*(s[k] for s in states))
@@ -210,20 +151,25 @@ class SequenceNode(Node):
             for layer in layers:
                 for of_state, buffer in zip(last, layer.states):
                     of_state.append(layer.rows.last(xp, buffer))
-            x = _rows_of_all(xp, layers, 'h')
         new = [xp.concatenate(of, axis=0).reshape(s.shape) for of, s in zip(last, states)]
         new = [packing.end(xp, y, plan.directions) for y in new]
         outputs = [y.reshape(*s.shape[:-2], *y.shape[-2:]) for y, s in zip(new, inputs)]
         for name in plan.outputs:
             if plan.output is Output.LAST:
-                of_last = plan.cell.State(*new)._asdict()[name][-plan.directions :]
+                of_last = getattr(plan.cell.State(*new), name)[-plan.directions :]
                 outputs.append(xp.concatenate(list(of_last), axis=1))
             else:
-                y = x if name == 'h' else _rows_of_all(xp, layers, name)
-                buffers = [getattr(layer.states, name) for layer in layers]
-                outputs += self._unpacked(packing.unpack(xp, y, buffers), xs)
+                outputs += self._of_all_steps(xp, layers, name, xs)
         outputs = [cast(y, inputs[0].dtype) for y in outputs]
         return (engine, saved) if keep else None, tuple(outputs)
+
+    def _of_all_steps(
+        self, xp: Any, layers: Sequence[Layer], name: str, xs: Sequence[Array]
+    ) -> list[Array]:
+        """Return the arrays of a state of all steps, of the directions of the last layer."""
+        buffers = [getattr(layer.states, name) for layer in layers]
+        y = self._plan.packing.unpack(xp, _rows_of_all(xp, layers, name), buffers)
+        return self._unpacked(y, xs)
 
     def _packed(self, xp: Any, xs: Sequence[Array]) -> Array:
         """Return the packed rows of the sequences."""
@@ -282,41 +228,63 @@ class SequenceNode(Node):
         if self._saved is None:
             self._saved, _ = self._run(inputs, engine_of(inputs[0]), True)
         (engine, saved), self._saved = self._saved, None
-        gy = None
         of_states, gys, of_initial = self._output_gradients(
             engine.xp, saved, arrays(grad_outputs), inputs
         )
-        first, last = self._cuts
-        gweights: dict[int, Array] = {}
+        result: dict[int, Array] = {}
+        gx = None
         for k in reversed(range(0, len(saved), plan.directions)):
             layers, gates = zip(*saved[k : k + plan.directions])
-            begun = []
-            for d in range(plan.directions):
-                outputs = plan.cell.State(**{
-                    name: _columns(gy, d, plan.directions) for name, gy in gys.items()
-                })  # fmt: skip
-                last_states = plan.cell.State(*(g[k + d] for g in of_states))
-                begun.append(gradients_of(engine.xp, layers[d], outputs, last_states))
+            of_last = [g[k : k + plan.directions] for g in of_states]
+            begun = self._begun(engine.xp, layers, gys, of_last)
             found = engine.sequence_backward(layers, gates, begun)
             for d, state in enumerate(found):
-                for g, gradient in zip(of_states, state):
-                    g[k + d] = gradient
-            gy = None
-            for d, (layer, gpre, given) in enumerate(zip(layers, gates, begun), k):
-                at = last + d * plan.form.count
-                if any(i in indexes for i in range(at, at + plan.form.count)):
-                    of_weights = plan.form.gradients(engine, layer, gpre, given.h)
-                    gweights.update(enumerate(of_weights, at))
-                if k or any(first <= i < last for i in indexes):
-                    part = self._input_gradient(engine, layer, gpre, d)
-                    gy = part if gy is None else gy + part
-            gys = {} if gy is None else {'h': gy}
-        found_states = self._state_gradients(engine.xp, of_states, of_initial, inputs)
-        result = {**dict(enumerate(found_states)), **gweights}
-        if gy is not None:
-            gx = plan.packing.pack_gradient(engine.xp, gy)
+                for g, gradient in zip(of_last, state):
+                    g[d] = gradient
+            directions = list(zip(layers, gates, begun))
+            gx = self._layer_gradients(engine, k, directions, indexes, result)
+            gys = {} if gx is None else {'h': gx}
+        result.update(enumerate(self._state_gradients(engine.xp, of_states, of_initial, inputs)))
+        if gx is not None:
+            first, last = self._cuts
+            gx = plan.packing.pack_gradient(engine.xp, gx)
             result.update(enumerate(self._unpacked(gx, inputs[first:last]), first))
         return tuple([as_variable(result[i].astype(inputs[i].dtype, copy=False)) for i in indexes])
+
+    def _begun(
+        self, xp: Any, layers: Sequence[Layer], gys: dict[str, Array], of_last: Sequence[Array]
+    ) -> list[Gradients]:
+        """Return the gradients of the outputs of each direction of a layer: of those of all steps,
+        by name, and of the last states, (D, B, H) each.
+        """
+        plan, begun = self._plan, []
+        for d, layer in enumerate(layers):
+            outputs = {name: _columns(gy, d, plan.directions) for name, gy in gys.items()}
+            last = plan.cell.State(*(g[d] for g in of_last))
+            begun.append(gradients_of(xp, layer, plan.cell.State(**outputs), last))
+        return begun
+
+    def _layer_gradients(
+        self,
+        engine: kernels.Engine,
+        k: int,
+        directions: Sequence[tuple[Layer, Array, Gradients]],
+        indexes: Sequence[int],
+        result: dict[int, Array],
+    ) -> Optional[Array]:
+        """Return the gradient with respect to the input of a layer, or None where it is not wanted;
+        write those of its weights into ``result``.  k is the index of its first direction.
+        """
+        form, (first, last) = self._plan.form, self._cuts
+        gx = None
+        for group, (layer, gpre, begun) in enumerate(directions, k):
+            at = last + group * form.count
+            if any(i in indexes for i in range(at, at + form.count)):
+                result.update(enumerate(form.gradients(engine, layer, gpre, begun.h), at))
+            if k or any(first <= i < last for i in indexes):
+                part = self._input_gradient(engine, layer, gpre, group)
+                gx = part if gx is None else gx + part
+        return gx
 
     def _output_gradients(
         self, xp: Any, saved: Sequence, grad_outputs: Sequence, inputs: Sequence[Array]

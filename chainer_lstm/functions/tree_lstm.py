@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import chainer
@@ -10,95 +10,66 @@ import chainer.functions as F
 from chainer.utils import type_check
 
 from chainer_lstm.cells import tree
-from chainer_lstm.functions.checks import same_dtype, variable
-from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.node import (
-    Input,
-    Node,
-    arrays,
-    as_variable,
-    cast,
-    check_unchanged,
-    differentiated,
-    full,
-    widened,
-)
-from chainer_lstm.functions.trees import States
+from chainer_lstm.functions.checks import variable
+from chainer_lstm.functions.node import Input, cast
+from chainer_lstm.functions.trees import States, TreeNode
 from chainer_lstm.kernels import tree_gates
 
 
-class _Combination(Node):
+class _Combination(TreeNode):
     """Inputs: the cell states (B, H, …) of K children, then pre-activations -> c, h (B, H, …).
 
     Attributes:
-        names: those of the inputs.
         children: K.
         blocks: how many times as wide as a state pre-activations are.
+        rows: the number of all gates.
     """
 
-    names: tuple[str, ...]
     children: int
     blocks: int
+    rows: int
 
     @property
     def kind(self) -> Hashable:
         return type(self), self.children
 
-    def check_type_forward(self, in_types: Any) -> None:
-        first, *others = in_types
-        type_check.expect(first.dtype.kind == 'f')
-        for name, other in zip(self.names[1:], others):
-            same_dtype(name, **{name: other, self.names[0]: first})
-        self._check_shapes([type_check.eval(each.shape) for each in in_types], _invalid)
+    def expected(self, first: tuple[int, ...]) -> Mapping[str, Any]:
+        if len(first) < 2:
+            return {self.names[0]: '(B, H, …)'}
+        batch, units = first[0], first[1]
+        found = dict.fromkeys(self.names, (batch, self.blocks * units, *first[2:]))
+        return {**found, **dict.fromkeys(self.names[: self.children], first)}
 
-    def _check_shapes(self, shapes: Sequence[tuple[int, ...]], refuse: Any) -> None:
-        """Refuse shapes that do not fit, of which NumPy would broadcast some."""
-        c: Any = shapes[0]
-        if len(c) < 2:
-            refuse(self.names[0], '(B, H, …)', c)
-        batch, units, *rest = c
-        wide = (batch, self.blocks * units, *rest)
-        for k, (name, shape) in enumerate(zip(self.names, shapes)):
-            expected = c if k < self.children else wide
-            if shape != expected:
-                refuse(name, expected, shape)
+    def states(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        self.cs = inputs[: self.children]
+        buffer = self._buffer(self.cs[0])
+        self._read(buffer, inputs[self.children :])
+        self.gates = self._gates(buffer)
+        count = len(self.gates.a)
+        c, self.t, h = tree_gates.forward(
+            self.engine.xp, self.gates, buffer[:count], [buffer[count:]], self.cs
+        )
+        return c, h
 
-    def forward(self, inputs: tuple) -> tuple:
-        self.retain_inputs(range(len(inputs)))
-        self.shapes = [x.shape for x in inputs]
-        if not chainer.config.type_check:
-            self._check_shapes(self.shapes, _refuse)
-        dtype, self.engine = inputs[0].dtype, engine_of(inputs[0])
-        wide, xp = widened(self.engine, inputs), self.engine.xp
-        self.cs = wide[: self.children]
-        buffer, self.gates = self._room(self.cs[0])
-        self._read(buffer, wide[self.children :])
-        tanhs, sigmoids = self._tanhs(buffer), [self._sigmoids(buffer)]
-        c, self.t, h = tree_gates.forward(xp, self.gates, tanhs, sigmoids, self.cs)
-        return c.astype(dtype, copy=False), h.astype(dtype, copy=False)
-
-    def backward(self, indexes: Sequence[int], grad_outputs: tuple) -> tuple:
-        check_unchanged(self)
-        shape, dtype = self.shapes[0], self.inputs[0].dtype
-        grad_outputs = tuple([full(g, shape, dtype) for g in grad_outputs])
-        if chainer.config.enable_backprop:
-            return differentiated(self, self.composed, indexes, grad_outputs)
-        gc, gh = (0 if g is None else g for g in arrays(grad_outputs))
-        xp = self.engine.xp
-        buffer, room = self._room(self.t)
+    def gradients(self, gc: Any, gh: Any) -> Sequence[Any]:
+        gc, gh = (0 if g is None else g for g in (gc, gh))
+        xp, buffer = self.engine.xp, self._buffer(self.t)
         gcs = [xp.empty_like(c) for c in self.cs]
-        tree_gates.backward(xp, self.gates, self.cs, self.t, gc, gh, room, gcs)
-        found = [*gcs, *self._written(buffer)]
-        return tuple([as_variable(found[k].astype(dtype, copy=False)) for k in indexes])
+        tree_gates.backward(xp, self.gates, self.cs, self.t, gc, gh, self._gates(buffer), gcs)
+        return [*gcs, *self._written(buffer)]
 
-    def composed(self, inputs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
-        """Compute the outputs by Chainer's own functions."""
+    def composed(self, inputs: list[chainer.Variable]) -> Sequence[chainer.Variable]:
         wide = [cast(x, self.t.dtype) for x in inputs]
         cs, xs = wide[: self.children], wide[self.children :]
-        return [cast(s, inputs[0].dtype) for s in tree.forward(F, self._gates_of(xs), cs)]
+        states = tree.forward(F, self._gates(self._parts(xs)), cs)
+        return [cast(s, inputs[0].dtype) for s in states]
 
-    def _room(self, like: Any) -> tuple[Any, tree.Gates]:
-        """Return an uninitialized array of all gates of states, and each gate in it."""
+    def _buffer(self, like: Any) -> Any:
+        """Return an uninitialized array of all gates of states."""
+        return self.engine.xp.empty((self.rows, *like.shape), like.dtype)
+
+    def _gates(self, parts: Any) -> tree.Gates:
+        """Return the gates in an array of all, or in a sequence of variables."""
         raise NotImplementedError
 
     def _read(self, buffer: Any, xs: Sequence[Any]) -> None:
@@ -109,23 +80,9 @@ class _Combination(Node):
         """Return the gradients of all gates as those of pre-activations."""
         raise NotImplementedError
 
-    def _tanhs(self, buffer: Any) -> Any:
+    def _parts(self, xs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
+        """Return all gates of pre-activations, variables."""
         raise NotImplementedError
-
-    def _sigmoids(self, buffer: Any) -> Any:
-        raise NotImplementedError
-
-    def _gates_of(self, xs: Sequence[chainer.Variable]) -> tree.Gates:
-        """Return the gates of pre-activations, variables."""
-        raise NotImplementedError
-
-
-def _invalid(name: str, expected: Any, got: Any) -> None:
-    raise type_check.InvalidType(f'{name}.shape == {expected}', f'{got}')
-
-
-def _refuse(name: str, expected: Any, got: Any) -> None:
-    raise ValueError(f'expected {name} of shape {expected}, got {got}')
 
 
 class TreeLSTM(_Combination):
@@ -133,13 +90,13 @@ class TreeLSTM(_Combination):
 
     def __init__(self, children: int) -> None:
         super().__init__()
-        self.children, self.blocks = children, 3 + children
+        self.children = children
+        self.blocks = self.rows = 3 + children
         self.names = (*(f'c{k + 1}' for k in range(children)), 'x')
 
-    def _room(self, like: Any) -> tuple[Any, tree.Gates]:
-        buffer = self.engine.xp.empty((self.blocks, *like.shape), like.dtype)
-        a, i, o, *f = buffer
-        return buffer, tree.Gates([a], [i], o, f)
+    def _gates(self, parts: Any) -> tree.Gates:
+        a, i, o, *f = parts
+        return tree.Gates([a], [i], o, f)
 
     def _read(self, buffer: Any, xs: Sequence[Any]) -> None:
         buffer[...] = self._by_gate(xs[0])
@@ -154,15 +111,8 @@ class TreeLSTM(_Combination):
         batch, width, *rest = x.shape
         return x.reshape((batch, self.blocks, width // self.blocks, *rest)).swapaxes(0, 1)
 
-    def _tanhs(self, buffer: Any) -> Any:
-        return buffer[:1]
-
-    def _sigmoids(self, buffer: Any) -> Any:
-        return buffer[1:]
-
-    def _gates_of(self, xs: Sequence[chainer.Variable]) -> tree.Gates:
-        a, i, o, *f = F.split_axis(xs[0], self.blocks, axis=1)
-        return tree.Gates([a], [i], o, f)
+    def _parts(self, xs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
+        return F.split_axis(xs[0], self.blocks, axis=1)
 
 
 class SLSTM(_Combination):
@@ -171,11 +121,11 @@ class SLSTM(_Combination):
     names = ('c_prev1', 'c_prev2', 'x1', 'x2')
     children = 2
     blocks = 4
+    rows = 7
 
-    def _room(self, like: Any) -> tuple[Any, tree.Gates]:
-        buffer = self.engine.xp.empty((7, *like.shape), like.dtype)
-        a1, a2, i1, i2, f1, f2, o = buffer
-        return buffer, tree.Gates([a1, a2], [i1, i2], o, [f1, f2])
+    def _gates(self, parts: Any) -> tree.Gates:
+        a1, a2, i1, i2, f1, f2, o = parts
+        return tree.Gates([a1, a2], [i1, i2], o, [f1, f2])
 
     def _read(self, buffer: Any, xs: Sequence[Any]) -> None:
         first, second = (_interleaved(x) for x in xs)
@@ -189,15 +139,9 @@ class SLSTM(_Combination):
             gates[:3], gates[3] = buffer[k:6:2], buffer[6]
         return found
 
-    def _tanhs(self, buffer: Any) -> Any:
-        return buffer[:2]
-
-    def _sigmoids(self, buffer: Any) -> Any:
-        return buffer[2:]
-
-    def _gates_of(self, xs: Sequence[chainer.Variable]) -> tree.Gates:
+    def _parts(self, xs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
         (a1, i1, f1, o1), (a2, i2, f2, o2) = (F.separate(_interleaved(x)) for x in xs)
-        return tree.Gates([a1, a2], [i1, i2], o1 + o2, [f1, f2])
+        return a1, a2, i1, i2, f1, f2, o1 + o2
 
 
 def _interleaved(x: Any) -> Any:

@@ -1,8 +1,10 @@
-"""Nodes of trees with their products: one of each of a batch of trees, or whole trees."""
+"""Autograd nodes of trees: what all share, and a node with its products, of whole trees or of one
+node of each tree.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Optional
 
 import chainer
@@ -23,12 +25,88 @@ from chainer_lstm.functions.node import (
     full,
     widened,
 )
-from chainer_lstm.kernels import forest
+from chainer_lstm.kernels import forest, levels
+from chainer_lstm.kernels.engines.engine import Engine
 
 States = tuple[chainer.Variable, chainer.Variable]
 
 
-class Trees(Node):
+class TreeNode(Node):
+    """A node of states c, h of trees.
+
+    Attributes:
+        names: those of the inputs; the first one has the dtype of all but the weights.
+        weights: the names of the weights.
+        engine, shapes, shape: from forward on, the engine that computes, the shapes of the inputs
+            and the shape of c and h.
+    """
+
+    names: Sequence[str]
+    weights: Sequence[str] = ()
+    engine: Engine
+
+    def check_type_forward(self, in_types: Any) -> None:
+        type_check.expect(in_types[0].dtype.kind == 'f')
+        for name, given in zip(self.names[1:], in_types[1:]):
+            if name in self.weights:
+                type_check.expect(given.dtype.kind == 'f')
+            else:
+                same_dtype(name, **{name: given, self.names[0]: in_types[0]})
+        wrong = self._wrong([type_check.eval(each.shape) for each in in_types])
+        if wrong is not None:
+            name, expected, got = wrong
+            raise type_check.InvalidType(f'{name}.shape == {expected}', f'{got}')
+
+    def _wrong(self, shapes: Sequence[tuple[int, ...]]) -> Optional[tuple[str, Any, Any]]:
+        """Return the name of an input of a wrong shape, and the shape expected and got."""
+        expected = self.expected(shapes[0])
+        for name, shape in zip(self.names, shapes):
+            if shape != expected[name]:
+                return name, expected[name], shape
+        return None
+
+    def expected(self, first: tuple[int, ...]) -> Mapping[str, Any]:
+        """Return the shapes of the inputs by that of the first one, whose own entry is a
+        description where it does not fit.
+        """
+        raise NotImplementedError
+
+    def forward(self, inputs: tuple) -> tuple:
+        self.retain_inputs(range(len(inputs)))
+        self.shapes = [x.shape for x in inputs]
+        if not chainer.config.type_check:
+            wrong = self._wrong(self.shapes)
+            if wrong is not None:  # NumPy broadcasts
+                raise ValueError('expected {} of shape {}, got {}'.format(*wrong))
+        self.engine = engine_of(inputs[0])
+        c, h = self.states(widened(self.engine, inputs))
+        self.shape = c.shape
+        return cast(c, inputs[0].dtype), cast(h, inputs[0].dtype)
+
+    def states(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """Compute c and h, of arrays in one dtype."""
+        raise NotImplementedError
+
+    def backward(self, indexes: Sequence[int], grad_outputs: tuple) -> tuple:
+        check_unchanged(self)
+        dtypes = [node.dtype for node in self.inputs]
+        given = tuple([full(g, self.shape, dtypes[0]) for g in grad_outputs])
+        if chainer.config.enable_backprop:
+            return differentiated(self, self.composed, indexes, given)
+        found = self.gradients(*arrays(given))
+        wanted = [found[i] if found[i] is None else cast(found[i], dtypes[i]) for i in indexes]
+        return tuple([as_variable(x) for x in wanted])
+
+    def gradients(self, gc: Any, gh: Any) -> Sequence[Any]:
+        """Return the gradients with respect to the inputs, of those to c and h; None for zeros."""
+        raise NotImplementedError
+
+    def composed(self, inputs: list[chainer.Variable]) -> Sequence[chainer.Variable]:
+        """Compute the outputs by Chainer's own functions."""
+        raise NotImplementedError
+
+
+class Trees(TreeNode):
     """Inputs x (N, blocks H), the products of the input; the weights of the kind; cs (B, H) and
     hs (B, H) that are given -> c, h (N, H).
 
@@ -38,9 +116,10 @@ class Trees(Node):
         given: the number of cs.
     """
 
-    def __init__(self, kind: forest.Kind, plan: forest.Plan, given: int = 0) -> None:
+    def __init__(self, kind: levels.Kind, plan: levels.Plan, given: int = 0) -> None:
         super().__init__()
         self.cell, self.plan = kind, plan
+        self.weights = kind.weights
         states = [f'{name}{k + 1}' for name in 'ch' for k in range(given)]
         self.names = ('x', *kind.weights, *states)
         self.given = given
@@ -54,75 +133,41 @@ class Trees(Node):
     def kind(self) -> Hashable:
         return type(self), self.cell, self.names
 
-    def check_type_forward(self, in_types: Any) -> None:
-        x, *others = in_types
-        type_check.expect(x.dtype.kind == 'f')
-        for name, other in zip(self.names[1:], others):
-            type_check.expect(other.dtype.kind == 'f')
-            if name not in self.cell.weights:
-                same_dtype(name, **{name: other, 'x': x})
-        wrong = self._wrong([type_check.eval(each.shape) for each in in_types])
-        if wrong is not None:
-            name, expected, got = wrong
-            raise type_check.InvalidType(f'{name}.shape == {expected}', f'{got}')
-
-    def _wrong(self, shapes: Sequence[tuple[int, ...]]) -> Optional[tuple[str, Any, Any]]:
-        """Return the name of an input of a wrong shape, and the shape expected and got."""
-        x, blocks = shapes[0], self.cell.blocks
-        if len(x) != 2 or x[1] % blocks or not x[1]:
-            return 'x', f'(N, {blocks}H)', x
-        units = x[1] // blocks
-        expected = dict.fromkeys(self.names, (x[0], units))
-        expected |= dict.fromkeys(self.cell.weights, (x[1], units))
+    def expected(self, first: tuple[int, ...]) -> Mapping[str, Any]:
+        blocks = self.cell.blocks
+        if len(first) != 2 or first[1] % blocks or not first[1]:
+            return {'x': f'(N, {blocks}H)'}
+        rows, width = first
+        units = width // blocks
+        found = dict.fromkeys(self.names, (rows, units))
+        found |= dict.fromkeys(self.weights, (width, units))
         if isinstance(self.cell, tree.ChildSum):
-            expected |= {'U_aio': (3 * units, units), 'U_f': (units, units)}
-        for name, shape in zip(self.names[1:], shapes[1:]):
-            if shape != expected[name]:
-                return name, expected[name], shape
-        return None
+            found |= {'U_aio': (3 * units, units), 'U_f': (units, units)}
+        return {**found, 'x': first}
 
-    def forward(self, inputs: tuple) -> tuple:
-        self.retain_inputs(range(len(inputs)))
-        self.shapes = [x.shape for x in inputs]
-        if not chainer.config.type_check:
-            wrong = self._wrong(self.shapes)
-            if wrong is not None:  # NumPy broadcasts
-                raise ValueError('expected {} of shape {}, got {}'.format(*wrong))
-        self.engine = engine_of(inputs[0])
-        x, weights, cs, hs = self._split(widened(self.engine, inputs))
+    def states(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        x, weights, cs, hs = self._split(inputs)
         order = self.plan.order
         if order is not None:
             x = x[self.engine.xp.asarray(order)]
         self.saved = forest.forward(self.engine, self.cell, self.plan, x, weights, cs, hs)
-        return tuple([
-            self._in_order(state[self.plan.given : -1]).astype(inputs[0].dtype)
-            for state in (self.saved.c, self.saved.h)
-        ])  # fmt: skip
+        first = self.plan.given
+        return [self._in_order(state[first:-1]) for state in (self.saved.c, self.saved.h)]
 
-    def backward(self, indexes: Sequence[int], grad_outputs: tuple) -> tuple:
-        check_unchanged(self)
-        dtypes = [node.dtype for node in self.inputs]
-        shape = self.shapes[0][0], self.saved.c.shape[1]
-        grad_outputs = tuple([full(g, shape, dtypes[0]) for g in grad_outputs])
-        if chainer.config.enable_backprop:
-            return differentiated(self, self.composed, indexes, grad_outputs)
+    def gradients(self, gc: Any, gh: Any) -> Sequence[Any]:
         _, weights, _, _ = self._split(arrays(self.get_retained_inputs()))
-        saved, xp, given = self.saved, self.engine.xp, self.plan.given
+        saved, xp, order = self.saved, self.engine.xp, self.plan.order
         weights = [W.astype(saved.c.dtype, copy=False) for W in weights]
-        gc, gh = xp.zeros((2, *saved.c.shape), saved.c.dtype)
-        for room, g in zip((gc, gh), arrays(grad_outputs)):
+        buffers = xp.zeros((2, *saved.c.shape), saved.c.dtype)
+        for buffer, g in zip(buffers, (gc, gh)):
             if g is not None:
-                order = self.plan.order
-                room[given:-1] = g if order is None else g[xp.asarray(order)]
-        gx, of_weights = forest.backward(self.engine, self.cell, saved, weights, gc, gh)
-        rows = shape[0]
-        of_states = [g[k * rows : (k + 1) * rows] for g in (gc, gh) for k in range(self.given)]
-        found = [self._in_order(gx), *of_weights, *of_states]
-        wanted = [found[i] if found[i] is None else cast(found[i], dtypes[i]) for i in indexes]
-        return tuple([as_variable(x) for x in wanted])
+                buffer[self.plan.given : -1] = g if order is None else g[xp.asarray(order)]
+        gx, of_weights = forest.backward(self.engine, self.cell, saved, weights, *buffers)
+        rows = len(gx)
+        of_states = [g[k * rows : (k + 1) * rows] for g in buffers for k in range(self.given)]
+        return [self._in_order(gx), *of_weights, *of_states]
 
-    def composed(self, inputs: Sequence[chainer.Variable]) -> Sequence[chainer.Variable]:
-        """Compute the outputs by Chainer's own functions."""
+    def composed(self, inputs: list[chainer.Variable]) -> Sequence[chainer.Variable]:
         x, weights, cs, hs = self._split([cast(x, self.saved.c.dtype) for x in inputs])
         c, h = composed(self.cell, self.plan, x, weights, cs, hs)
         return [cast(state, inputs[0].dtype) for state in (c, h)]
@@ -143,8 +188,8 @@ class Trees(Node):
 
 
 def composed(
-    kind: forest.Kind,
-    plan: forest.Plan,
+    kind: levels.Kind,
+    plan: levels.Plan,
     x: chainer.Variable,
     weights: Sequence[Any],
     cs: Sequence[chainer.Variable] = (),
@@ -165,7 +210,7 @@ def composed(
         x = F.permutate(x, xp.asarray(plan.order, numpy.int32)) if len(x) else x
     c, h, first = [*cs], [*hs], len(cs)
     for level in plan.levels:
-        aio, f, c_children = x[level.start : level.stop], None, []
+        aio, f, c_children = x[level.rows()], None, []
         if level.children is not None:
             index = xp.asarray(_places(level, plan.given + len(x)))
             c_children = F.separate(_taken(c, index))
@@ -182,7 +227,7 @@ def composed(
     return found[0], found[1]
 
 
-def _places(level: forest.Level, missing: int) -> numpy.ndarray:
+def _places(level: levels.Level, missing: int) -> numpy.ndarray:
     """Return the rows of the children of each node (K, n), -1 where there is none."""
     rows = level.children
     if level.parents is not None:

@@ -4,7 +4,6 @@ and ``read``, which finds its rows among the names of a model.
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Optional
@@ -137,13 +136,7 @@ FORMATS = (
         within='lstm.*/linear',
     ),
     Format('Flax', 'i{gate}/kernel', 'h{gate}/kernel', ('h{gate}/bias',), transposed=True),
-    Format(
-        'Flax',
-        'dense_i/kernel',
-        'dense_h/kernel',
-        ('dense_h/bias',),
-        transposed=True,
-    ),
+    Format('Flax', 'dense_i/kernel', 'dense_h/kernel', ('dense_h/bias',), transposed=True),
     Format(
         'Gluon',
         '{reverse}{layer}_i2h_weight',
@@ -275,7 +268,7 @@ def _find(source: Arrays, path: str) -> tuple[str, Format]:
 def _candidates(source: Arrays) -> Iterator[tuple[str, Format]]:
     """Yield what stands before the first name of a format, and the format."""
     for format in FORMATS:
-        first, *others = (_names(x, 0, format.directions[0])[0] for x in (format.W, format.U) if x)
+        first, *others = (_first_names(format, x)[0] for x in (format.W, format.U) if x)
         for key in source:
             prefix = key.removesuffix(first)
             if (
@@ -289,11 +282,16 @@ def _candidates(source: Arrays) -> Iterator[tuple[str, Format]]:
 def _count(format: Format, source: Arrays, prefix: str) -> int:
     """Return how many of the names are there; formats may have some in common."""
     templates = (format.W, format.U, *format.biases)
-    names = [name for x in templates if x for name in _names(x, 0, format.directions[0])]
+    names = [name for x in templates if x for name in _first_names(format, x)]
     return sum(prefix + name in source for name in names)
 
 
+def _first_names(format: Format, template: str) -> list[str]:
+    return _names(template, 0, format.directions[0])
+
+
 def _names(template: str, layer: int, reverse: str) -> list[str]:
+    """Return the name in a layer and direction, or one for each gate."""
     gates = 'ifgo' if '{gate}' in template else ' '
     return [template.format(layer=layer, reverse=reverse, gate=gate) for gate in gates]
 
@@ -326,12 +324,12 @@ class _Reader:
 
     def layers(self) -> list[weights.Layer]:
         found: list[weights.Layer] = []
-        for layer in itertools.count():
-            if _names(self._format.W, layer, self.directions[0])[0] not in self._arrays:
-                return found
+        layer = 0
+        while _names(self._format.W, layer, self.directions[0])[0] in self._arrays:
             width = len(self.directions) * found[0].U.shape[1] if found else None
             found += [self._layer(layer, word, width) for word in self.directions]
-        raise AssertionError  # the loop has no other end
+            layer += 1
+        return found
 
     def _layer(self, layer: int, word: str, width: Optional[int]) -> weights.Layer:
         format = self._format
@@ -395,5 +393,6 @@ class _Reader:
         except KeyError:
             raise KeyError(
                 f'{self._prefix}{name}: expected in the weights of {self._format.framework}, '
-                f'got only {weights.listed([self._prefix + key for key in self._arrays])}'
+                f'got {weights.listed([self._prefix + key for key in self._arrays]) or "nothing"} '
+                'besides those read'
             ) from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 import chainer
 
 from chainer_lstm import links
+from chainer_lstm.functions.checks import number
 from chainer_lstm.interop import formats, npz_file, sources, weights
 
 Path = Union[str, Sequence[Union[str, Sequence[str]]]]
@@ -58,8 +60,8 @@ def load(
     if sources.is_npz(source) and into is not None and not isinstance(into, type):
         npz_file.load(source, into, path, strict)  # which checks the path
         return into
-    if forget_bias is not None and not isinstance(forget_bias, (int, float)):
-        raise TypeError(f'forget_bias: expected a number, got {type(forget_bias).__name__}')
+    if forget_bias is not None:
+        forget_bias = number('forget_bias', forget_bias, -math.inf)
     groups = _groups(path)
     arrays = sources.named(source)
     found = [

@@ -47,28 +47,31 @@ def _ending(source: Any) -> str:
 def _of_file(path: Any) -> Any:
     ending = _ending(path)
     if ending == '.safetensors':
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        return load_file(path)
-    if ending in ('.pt', '.pth'):
-        return _of_torch_file(path)
-    raise ValueError(
-        'source: expected a file that ends in .npz, .safetensors, .pt or .pth, '
-        f'got {os.fspath(path)!r}'
-    )
-
-
-def _of_torch_file(path: Any) -> Any:
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f'source: expected a safetensors file: {error}') from error
+    if ending not in ('.pt', '.pth'):
+        raise ValueError(
+            'source: expected a file that ends in .npz, .safetensors, .pt or .pth, '
+            f'got {os.fspath(path)!r}'
+        )
     import pickle
 
     import torch
 
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # of any kind, by what the bytes are
+        got = 'other objects' if isinstance(error, pickle.UnpicklingError) else 'no file of torch'
         raise ValueError(
             f'source: expected a state_dict in {os.fspath(path)!r}, as '
-            'torch.save(module.state_dict(), path) writes it, got other objects'
+            f'torch.save(module.state_dict(), path) writes it, got {got}'
         ) from error
 
 

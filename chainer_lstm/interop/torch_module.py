@@ -35,30 +35,16 @@ def to_torch(link: chainer.Link) -> torch.nn.LSTM:
 
     found = weights.read(link)
     weights.check_others(found.layers, 'torch.nn.LSTM', ('V',))
-    layers, in_size, units = found.sizes
-    outputs = found.outputs
+    units, outputs = found.sizes[2], found.outputs
     if outputs is not None and outputs >= units:
         raise ValueError(
             f'proj_size: expected less than {units}, the number of units, for torch.nn.LSTM, '
             f'got {outputs}'
         )
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # its weights are overwritten, and draw nothing from the user's numbers
-        module = torch.nn.LSTM(
-            in_size,
-            units,
-            layers,
-            batch_first=isinstance(link, SequenceLSTM) and link.batch_first,
-            dropout=found.dropout
-            if layers > 1
-            else 0.0,  # torch warns of a dropout that has no layers to lie between
-            bidirectional=found.directions == 2,
-            proj_size=outputs or 0,
-            dtype=torch.from_numpy(found.layers[0].W).dtype,
-        )
+    with torch.random.fork_rng(devices=[]):  # the module draws weights, which are overwritten
+        module = _module(found, isinstance(link, SequenceLSTM) and link.batch_first)
     state = {}
-    for end, layer in zip(_ends(layers, found.directions), found.layers):
+    for end, layer in zip(_ends(found.sizes[0], found.directions), found.layers):
         b_h = numpy.zeros_like(layer.b) if layer.b_h is None else layer.b_h
         for name, x in zip(_NAMES, (layer.W, layer.U, layer.b, b_h)):
             state[name + end] = torch.from_numpy(
@@ -68,6 +54,23 @@ def to_torch(link: chainer.Link) -> torch.nn.LSTM:
             state[f'weight_hr{end}'] = torch.from_numpy(layer.others['V'])
     module.load_state_dict(state)
     return module
+
+
+def _module(found: weights.Weights, batch_first: bool) -> torch.nn.LSTM:
+    """Return a module of the sizes and the dtype of weights."""
+    import torch
+
+    layers, in_size, units = found.sizes
+    return torch.nn.LSTM(
+        in_size,
+        units,
+        layers,
+        batch_first=batch_first,
+        dropout=found.dropout if layers > 1 else 0.0,  # torch warns of one of a single layer
+        bidirectional=found.directions == 2,
+        proj_size=found.outputs or 0,
+        dtype=torch.from_numpy(found.layers[0].W).dtype,
+    )
 
 
 def from_torch(module: torch.nn.LSTM, into: weights.Into) -> chainer.Link:

@@ -4,6 +4,7 @@ which every converter reads from and writes to.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Optional, Union
@@ -14,6 +15,7 @@ from chainer import serializers
 from chainer.backends import cuda
 
 from chainer_lstm import links
+from chainer_lstm.cells import Cell
 from chainer_lstm.functions.checks import dropout as dropout_of
 from chainer_lstm.kernels import layout
 from chainer_lstm.links import loading
@@ -68,15 +70,17 @@ class Weights(NamedTuple):
 
 
 def chainers(cls: type) -> Any:
-    """The class of Chainer that one of ours replaces;
-    ``chainer.links`` may have ours under its name.
+    """Return the class of Chainer that a link replaces; ``chainer.links`` may have the link under
+    its name.
     """
     return next(base for base in cls.__mro__ if base.__module__.startswith('chainer.links.'))
 
 
-# the links of one cell
+# the links of one LSTM, which computes the same in training
 _CELL_LINKS = [
-    cls for cls in (getattr(links, name) for name in links.__all__) if hasattr(cls, 'weight_keys')
+    cls
+    for cls in (getattr(links, name) for name in links.__all__)
+    if hasattr(cls, 'weight_keys') and isinstance(cls.cell, Cell)
 ]
 _CELLS = tuple(chainers(cls) for cls in _CELL_LINKS)
 _UNIDIRECTIONAL, _BIDIRECTIONAL = chainers(links.NStepLSTM), chainers(links.NStepBiLSTM)
@@ -237,10 +241,18 @@ def check_others(layers: Sequence[Layer], target: str, known: Collection[str] = 
 
 def _check_cell(into: Into) -> None:
     """Expect a cell whose gates are those of an LSTM: one that has a link of its own."""
-    if isinstance(into, links.SequenceLSTM) and into.cell.unprojected not in [
-        cls.cell for cls in _CELL_LINKS
-    ]:
-        raise TypeError(f'expected a SequenceLSTM of LSTM cells, got one of {into.cell.name}')
+    if not isinstance(into, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM)):
+        return
+    cell = into.cell.unprojected
+    if cell not in [cls.cell for cls in _CELL_LINKS]:
+        fields = dataclasses.fields(cell)
+        given = {
+            f.name: getattr(cell, f.name) for f in fields if getattr(cell, f.name) != f.default
+        }
+        options = ', '.join(f'{name}={value!r}' for name, value in given.items())
+        raise TypeError(
+            f'expected a {type(into).__name__} of LSTM cells, got one of {cell.name}({options})'
+        )
 
 
 def _keys(into: Into) -> Mapping[str, str]:
@@ -337,32 +349,25 @@ def _new(weights: Weights, cls: Any) -> chainer.Link:
 
 
 def _check_fit(weights: Weights, into: Into, cls: type) -> None:
-    """Layers and directions are those of into, where it has a fixed number of them."""
-    layers, directions = weights.sizes[0], weights.directions
-    if not isinstance(into, type):
-        count, expected_directions, _ = _shape(into)
-        expected_layers = count // expected_directions
-    else:
-        expected_layers = 1 if issubclass(cls, _CELLS) else layers
-        expected_directions = (
-            directions
-            if issubclass(cls, links.SequenceLSTM)
-            else 2
-            if issubclass(cls, _BIDIRECTIONAL)
-            else 1
-        )
-    for name, expected, got in (
-        ('directions', expected_directions, directions),
-        ('layers', expected_layers, layers),
-    ):
-        if expected != got:
-            raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {got}')
-    if isinstance(into, type):
-        can_project = issubclass(into, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM))
-        outputs = weights.outputs if can_project else None
-    else:
-        cell = getattr(into, 'cell', None)
-        outputs = None if cell is None else cell.outputs
-    if outputs != weights.outputs:
-        raise ValueError(f'proj_size: expected {outputs} for {cls.__name__}, got {weights.outputs}')
+    """Expect the layers, directions and projection of into, where they are fixed."""
+    got = (weights.directions, weights.sizes[0], weights.outputs)
+    names = ('directions', 'layers', 'proj_size')
+    for name, expected, value in zip(names, _fitting(weights, into, cls), got):
+        if expected != value:
+            raise ValueError(f'{name}: expected {expected} for {cls.__name__}, got {value}')
     check_others(weights.layers, cls.__name__, (*_keys(into), _PROJECTION))
+
+
+def _fitting(weights: Weights, into: Into, cls: type) -> tuple[int, int, Optional[int]]:
+    """Return the directions, layers and projection that a link, or one of a class, would have."""
+    if not isinstance(into, type):
+        count, directions, _ = _shape(into)
+        cell = getattr(into, 'cell', None)
+        return directions, count // directions, None if cell is None else cell.outputs
+    directions, outputs = weights.directions, weights.outputs
+    layers = 1 if issubclass(cls, _CELLS) else weights.sizes[0]
+    if not issubclass(cls, links.SequenceLSTM):
+        directions = 2 if issubclass(cls, _BIDIRECTIONAL) else 1
+    if not issubclass(cls, (links.SequenceLSTM, links.NStepLSTM, links.NStepBiLSTM)):
+        outputs = None
+    return directions, layers, outputs

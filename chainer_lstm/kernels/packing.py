@@ -1,6 +1,4 @@
-"""Ragged sequences as packed rows: those of time step 0 first,
-the longest sequence first in each step.
-"""
+"""Ragged sequences as packed rows: time step 0 first, the longest sequence first in each step."""
 
 from __future__ import annotations
 
@@ -17,9 +15,8 @@ from chainer_lstm.arrays import Array
 class Rows:
     """Where the rows of packed sequences lie, in the order in which one direction computes them.
 
-    States are kept in buffers (P + B, H) that hold the initial state too, on
-    the side of the first step, so that the rows before a step are mostly a
-    view.
+    States are kept in buffers (P + B, H) that hold the initial state too, on the side of the first
+    step, so that the rows before a step are mostly a view.
 
     Args:
         batches: number of rows of each time step, not growing.
@@ -49,17 +46,13 @@ class Rows:
 
     @functools.cached_property
     def table(self) -> Array:
-        """int64 (2, T), where the rows of each step begin and how many they are,
-        in the order of computation.
-        """
+        """int64 (2, T), the first row of each step and the number of rows, in order."""
         return numpy.array(self.steps, numpy.int64).reshape(-1, 2).T.copy()
 
     @functools.cached_property
     def starts(self) -> Array:
         """The first row of each time step."""
-        return numpy.array(
-            [start for start, _ in self.steps[:: -1 if self.reverse else 1]], numpy.int32
-        )
+        return numpy.array(sorted(start for start, _ in self.steps), numpy.int32)
 
     @functools.cached_property
     def lengths(self) -> Array:
@@ -78,9 +71,7 @@ class Rows:
         return buffer[self.first : self.first + self.total]
 
     def previous(self, xp: Any, buffer: Array, k: int) -> Array:
-        """The rows (n, H) before the k-th step in order;
-        from the initial state where a sequence begins.
-        """
+        """The rows (n, H) before the k-th step in order, initial ones where a sequence begins."""
         _, n = self.steps[k]
         known = min(n, self.steps[k - 1][1]) if k else 0
         start = self.first + self.steps[k - 1][0]
@@ -100,9 +91,7 @@ class Rows:
         return x[xp.asarray(self._sequences)]
 
     def last(self, xp: Any, buffer: Array) -> Array:
-        """The state (B, H) after the last step of each sequence;
-        the initial one of an empty sequence.
-        """
+        """The state (B, H) after the last step of each sequence; of an empty one the initial."""
         if self.equal and self.steps:
             start, n = self.steps[-1]
             return buffer[self.first + start : self.first + start + n]
@@ -112,12 +101,9 @@ class Rows:
     def _before(self) -> Array:
         """For each row, the one before it in a buffer."""
         index = numpy.empty(self.total, numpy.intp)
+        places = numpy.arange(self.total + self.batch)
         for k, (start, n) in enumerate(self.steps):
-            before = self.first + self.steps[k - 1][0] + numpy.arange(n)
-            known = min(n, self.steps[k - 1][1]) if k else 0
-            index[start : start + n] = numpy.where(
-                numpy.arange(n) < known, before, self.initial + numpy.arange(n)
-            )
+            index[start : start + n] = self.previous(numpy, places, k)
         return index
 
     @functools.cached_property
@@ -163,8 +149,8 @@ class Packing:
         repeated: for each direction (N - P,), the row of a buffer of states (see ``Rows``) that
             the output repeats at a masked row: the last one before it in the direction's order.
             None for outputs of 0.
-        resets: whether the state is reset somewhere; then states may have a row more than there are
-            sequences, the one to begin anew with; otherwise that is 0.
+        resets: whether the state is reset somewhere; then initial states may have a row more than
+            there are sequences, the state after a reset, which is 0 otherwise.
         rows_of_states: how many rows states may have, at least and at most; None for any number.
     """
 
@@ -193,9 +179,7 @@ class Packing:
 
     def pack(self, xp: Any, x: Array) -> Array:
         """(N, I) -> (P, I)."""
-        if self.masked is not None:
-            return x[xp.asarray(self.rows)]
-        return self._take(xp, x, self.rows)
+        return self._take(xp, x, self.rows, reorder=self.masked is None)
 
     def pack_gradient(self, xp: Any, gx: Array) -> Array:
         """Return the gradient of ``pack`` with respect to its input: (P, I) -> (N, I)."""
@@ -237,9 +221,7 @@ class Packing:
         return found, initial
 
     def begin(self, xp: Any, state: Array, directions: int) -> Array:
-        """Return the states that pieces begin with, of those of sequences: (G, B, H), with resets
-        (G, B or B + 1, H), -> (G, S, H).
-        """
+        """Initial states (G, B, H), with resets also (G, B + 1, H), -> of pieces (G, S, H)."""
         if self._ends is None:
             return state
         groups, given, units = state.shape
@@ -254,7 +236,7 @@ class Packing:
             return gradient
         found = xp.zeros((len(gradient), given + 1, gradient.shape[2]), gradient.dtype)
         for k, part in enumerate(gradient):
-            # of the rows that are written more than once the sum is written after them
+            # the row of resets is written more than once: its sum replaces that
             found[k, xp.asarray(self._ends.first[k % directions])] = part
             if self.resets:
                 restarts = xp.asarray(self._ends.restarts[k % directions])
@@ -262,7 +244,7 @@ class Packing:
         return found[:, :given]
 
     def end(self, xp: Any, state: Array, directions: int) -> Array:
-        """Return the last states of sequences, of those of pieces: (G, S, H) -> (G, B, H)."""
+        """Last states of pieces (G, S, H) -> (G, B, H)."""
         if self._ends is None:
             return state
         return self._states(xp, state, self._ends.last, directions)
@@ -283,8 +265,7 @@ class Packing:
         groups, rows, units = state.shape
         index = numpy.concatenate([tables[k % directions] + k * rows for k in range(groups)])
         flat = state.reshape(groups * rows, units)
-        # take: of variables permutations only
-        found = flat[xp.asarray(index)] if self.resets else self._take(xp, flat, index)
+        found = self._take(xp, flat, index, reorder=not self.resets)
         return found.reshape(groups, len(tables[0]), units)
 
     @functools.cached_property
@@ -293,16 +274,22 @@ class Packing:
         masked = () if self.masked is None else (self.masked,)
         return None if self.rows is None else _inverse(numpy.concatenate((self.rows, *masked)))
 
-    def _take(self, xp: Any, x: Array, rows: Optional[numpy.ndarray]) -> Array:
-        return x if rows is None else xp.take(x, xp.asarray(rows), axis=0)
+    def _take(
+        self, xp: Any, x: Array, rows: Optional[numpy.ndarray], reorder: bool = True
+    ) -> Array:
+        """Return rows of x: all in another order, which is faster for variables, or any."""
+        if rows is None:
+            return x
+        rows = xp.asarray(rows)
+        return xp.take(x, rows, axis=0) if reorder else x[rows]
 
 
 class Ends(NamedTuple):
     """Where pieces begin and sequences end, for each direction.
 
     Attributes:
-        first: (S,), the sequence whose state a piece begins with, B for the one to begin anew with.
-        restarts: (S,) booleans, whether it is that.
+        first: (S,), the sequence whose state a piece begins with, B for the state after a reset.
+        restarts: (S,) booleans, whether a piece begins after a reset.
         last: (B,), the piece that a sequence ends with.
     """
 
@@ -319,9 +306,7 @@ def _inverse(order: numpy.ndarray) -> numpy.ndarray:
 
 @functools.lru_cache(maxsize=256)
 def packing_of_steps(sizes: tuple[int, ...], batch: int) -> Packing:
-    """Return the packing of arrays that are packed already, such as time steps one after the
-    other.
-    """
+    """Return the packing of rows that are packed already: time steps one after the other."""
     return Packing(sizes, batch)
 
 

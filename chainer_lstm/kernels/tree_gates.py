@@ -29,19 +29,10 @@ def forward(
     return tree.combine(xp, gates, cs)
 
 
-def backward(
-    xp: Any,
-    gates: tree.Gates,
-    cs: Sequence[Array],
-    t: Array,
-    gc: Any,
-    gh: Any,
-    room: tree.Gates,
-    gcs: Sequence[Array],
-) -> None:
-    """Compute the gradients, see ``cells.tree.backward``."""
+def backward(xp: Any, gates: tree.Gates, *arguments: Any) -> None:
+    """Compute the gradients; further arguments as of ``cells.tree.backward``."""
     compute = fused.backward if _is_fused(xp, gates) else tree.backward
-    compute(xp, gates, cs, t, gc, gh, room, gcs)
+    compute(xp, gates, *arguments)
 
 
 def _is_fused(xp: Any, gates: tree.Gates) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from collections.abc import Sequence
+from typing import Any, Optional, Union
 
 import chainer
 from chainer.utils import type_check
@@ -36,25 +37,31 @@ def floats(x: Any) -> None:
         raise type_check.InvalidType('x.shape == (batch, at least 1, ...)', f'{x.shape}')
 
 
-def states(c: Any, h: Any, units: int) -> States:
-    """c and h, each None or a variable of floats of shape (B, units).
+def states(c: Any, h: Any, axes: Sequence[Union[str, int]]) -> States:
+    """c and h, each None or a variable of floats.
+
+    Args:
+        c, h: variables or arrays, or None.
+        axes: the size of each axis of both, or the name of one of any size.
 
     Raises:
         TypeError: not a variable or array, or not of floats.
         ValueError: another shape, or two that differ.
     """
-    c, h = _state('c', c, units), _state('h', h, units)
+    c, h = _state('c', c, axes), _state('h', h, axes)
     if c is not None and h is not None and c.shape != h.shape:
         raise ValueError(f'expected c and h of one shape, got {c.shape} and {h.shape}')
     return c, h
 
 
-def _state(name: str, value: Any, units: int) -> Optional[chainer.Variable]:
+def _state(name: str, value: Any, axes: Sequence[Union[str, int]]) -> Optional[chainer.Variable]:
     if value is None:
         return None
     value = variable(name, value)
-    if value.ndim != 2 or value.shape[1] != units:
-        raise ValueError(f'expected {name} of shape (batch, {units}), got {value.shape}')
+    fits = [isinstance(axis, str) or axis == size for axis, size in zip(axes, value.shape)]
+    if value.ndim != len(axes) or not all(fits):
+        expected = ', '.join(map(str, axes))
+        raise ValueError(f'expected {name} of shape ({expected}), got {value.shape}')
     if value.dtype.kind != 'f':
         raise TypeError(f'expected {name} of a float dtype, got {value.dtype}')
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Optional, Union
 
 import chainer
@@ -14,8 +15,8 @@ from chainer_lstm import functions
 from chainer_lstm import initializers as ours
 from chainer_lstm.functions.checks import size, variable
 from chainer_lstm.functions.node import Input
-from chainer_lstm.links import checks
-from chainer_lstm.links.state import KeepsState
+from chainer_lstm.links import checks, parameters
+from chainer_lstm.links.state import KeepsState, zeros
 
 Pair = Union[int, Sequence[int]]
 
@@ -30,7 +31,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         h' = σ(o) tanh(c')
 
     ``link(x)`` is one time step, ``forward_sequence`` many: x of all steps is convolved at once.
-    ``reset_state()`` forgets the state.
+    ``reset_state()`` forgets the state, ``reset_state(rows)`` that of some images.
 
     Args:
         in_channels: C, or None to take it from the first input.
@@ -55,6 +56,8 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         ValueError: a size is not positive, or ksize even.
     """
 
+    _batch_axis = 0
+
     def __init__(
         self,
         in_channels: Optional[int],
@@ -69,8 +72,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         forget_bias_init: Any = None,
     ) -> None:
         super().__init__()
-        ours.check('lateral_init', lateral_init)
-        ours.check('upward_init', upward_init)
+        ours.check(lateral_init=lateral_init, upward_init=upward_init)
         if forget_bias_init is None:
             forget_bias_init = chainer.config.lstm_forget_bias
         in_channels = size('in_channels', in_channels, optional=True)
@@ -98,19 +100,6 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             )
         self.reset_state()
 
-    def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
-        """Set the state and move it to the link's device.
-
-        Args:
-            c: (B, H, rows, columns) variable or array, or None for zeros.
-            h: the same, of the same shape.
-
-        Raises:
-            TypeError: not a variable or array, or not of floats.
-            ValueError: another shape; the state is as before.
-        """
-        self._keep(*self._checked_states(c, h))
-
     def forward(self, x: Input) -> chainer.Variable:
         """Compute one time step and advance the state.
 
@@ -129,7 +118,8 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             raise type_check.InvalidType(
                 'x.ndim == 4 (batch, channels, rows, columns)', f'{x.ndim}'
             )
-        return self._step(self.upward(x))
+        with self._sized_for(x):
+            return self._step(self.upward(x))
 
     def forward_sequence(self, xs: Input) -> chainer.Variable:
         """Compute the outputs of all steps, and the state as after calling the link with each.
@@ -149,10 +139,16 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             raise ValueError(
                 f'expected xs of shape (time, batch, channels, rows, columns), got {x.shape}'
             )
-        checks.floats(x)
+        checks.floats(x.array[0])
         steps, batch, *image = x.shape
-        pre = self.upward(F.reshape(x, (steps * batch, *image)))
-        return F.stack([self._step(part) for part in F.split_axis(pre, steps, axis=0)])
+        with self._sized_for(x):
+            pre = self.upward(F.reshape(x, (steps * batch, *image)))
+            return F.stack([self._step(part) for part in F.split_axis(pre, steps, axis=0)])
+
+    def _sized_for(self, x: chainer.Variable) -> AbstractContextManager[None]:
+        """See ``parameters.sized_for``; the convolution initializes itself where it is called."""
+        waiting = getattr(self.upward, 'W', None)
+        return parameters.sized_for(x, self.upward, lambda size: None, waiting)
 
     def _step(self, pre: chainer.Variable) -> chainer.Variable:
         """(B, 4H, rows, columns), the convolution of x -> h."""
@@ -166,30 +162,19 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         if h is not None:
             pre += self.lateral(h)
         if c is None:
-            with chainer.using_device(self.device):
-                c = self.xp.zeros(expected, pre.dtype)
+            c = zeros(self, expected, pre.dtype)
         self.c, self.h = functions.lstm(c, pre)
         return self.h
+
+    def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
+        with chainer.using_device(self.device):
+            return chainer.Variable(self.xp.zeros((rows, 1, 1, 1), dtype))
 
     def _state_shape(self, rows: int) -> tuple[int, ...]:
         return rows, self.state_size, 0, 0
 
     def _checked_states(self, c: Any, h: Any) -> checks.States:
-        found = []
-        for name, state in (('c', c), ('h', h)):
-            state = None if state is None else variable(name, state)
-            if state is not None and (state.ndim != 4 or state.shape[1] != self.state_size):
-                raise ValueError(
-                    f'expected {name} of shape (batch, {self.state_size}, rows, columns), '
-                    f'got {state.shape}'
-                )
-            if state is not None and state.dtype.kind != 'f':
-                raise TypeError(f'expected {name} of a float dtype, got {state.dtype}')
-            found.append(state)
-        c, h = found
-        if c is not None and h is not None and c.shape != h.shape:
-            raise ValueError(f'expected c and h of one shape, got {c.shape} and {h.shape}')
-        return c, h
+        return checks.states(c, h, ('batch', self.state_size, 'rows', 'columns'))
 
 
 def _pair(name: str, value: Any, zero: bool = False) -> tuple[int, int]:

@@ -52,8 +52,7 @@ class LSTMWeights(LSTMBase):
             'bias_init': bias_init,
             'forget_bias_init': forget_bias_init,
         }
-        for name, value in inits.items():
-            ours.check(name, value)
+        ours.check(**inits)
         super().__init__(
             size('in_size', in_size, optional=True), size('out_size', out_size), **inits
         )
@@ -121,8 +120,7 @@ class LSTMWeights(LSTMBase):
         return functions.lstm(c, pre)
 
     def _is_plain(self) -> bool:
-        upward, lateral = self.upward, self.lateral
-        return parameters.is_plain(upward, lateral) and upward.b is not None and lateral.b is None
+        return parameters.is_plain_cell(self.upward, self.lateral)
 
 
 class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
@@ -165,7 +163,7 @@ class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         x = checks.batch(x)
-        c = zeros(self, len(x), self.state_size, x.dtype) if c is None else c
+        c = zeros(self, (len(x), self.state_size), x.dtype) if c is None else c
         with self.sized_for(x):
             rows = getattr(h, 'shape', x.shape)[:1]
             if rows != x.shape[:1] and 1 in (*rows, len(x)):

@@ -30,7 +30,7 @@ from chainer_lstm.kernels.packing import (
 from chainer_lstm.links.loading import CheckedLoading
 from chainer_lstm.links.options import cell_of
 from chainer_lstm.links.parameters import reinitialize, sized_for
-from chainer_lstm.links.state import zeros
+from chainer_lstm.links.state import repeated, zeros
 
 Result = tuple[chainer.Variable, chainer.Variable, list[chainer.Variable]]
 _FORGET = 1  # w1, b1: the input matrix and bias of f
@@ -85,16 +85,14 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         if return_cells:
             self.return_cells = return_cells
         checks.dropout(dropout, n_layers)
-        inits = {
-            'initialW': initialW,
-            'initial_bias': initial_bias,
-            'forget_bias_init': forget_bias_init,
-            'lateral_init': lateral_init,
-            'upward_init': upward_init,
-            'bias_init': bias_init,
-        }
-        for name, value in inits.items():
-            ours.check(name, value)
+        ours.check(
+            initialW=initialW,
+            initial_bias=initial_bias,
+            forget_bias_init=forget_bias_init,
+            lateral_init=lateral_init,
+            upward_init=upward_init,
+            bias_init=bias_init,
+        )
         if initial_bias is None:
             initial_bias = bias_init
         elif bias_init is not None:
@@ -221,7 +219,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         if packing.sizes:
             y = packing.unpack(xp, F.concat(ys, axis=0), ())
         else:
-            y = zeros(self, 0, self.direction * self._width('h'), xs[0].dtype)
+            y = zeros(self, (0, self.direction * self._width('h')), xs[0].dtype)
         ends = numpy.cumsum([len(x) for x in xs])[:-1]
         ys = F.split_axis(y, ends, axis=0)
         hy, cy = (packing.end(xp, state, self.direction) for state in (hy, cy))
@@ -251,7 +249,8 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         found = [checks.variable(f'xs[{k}]', x) for k, x in enumerate(xs)]
         first = self.ws[0][0]
         if first.array is None:
-            in_size = found[0].shape[-1] if found[0].ndim == 2 else 'inputs'
+            in_size = found[0].shape[-1] if found[0].ndim == 2 else 0
+            in_size = in_size or 'at least 1'
         elif first.ndim == 2 and first.shape[0] == self.out_size:
             in_size = first.shape[1]
         else:
@@ -283,12 +282,11 @@ class _NStep(CheckedLoading, NStepLSTMBase):
                 )
             value = value[:, : len(xs)] if value.shape[1] > len(xs) else value
         elif learned is not None:
-            value = F.broadcast_to(F.expand_dims(learned, 1), shape)
+            value = repeated(learned, len(xs))
         elif shape[2] == self.out_size:
             value = self.init_hx(xs)
         else:
-            with chainer.using_device(self.device):
-                value = chainer.Variable(self.xp.zeros(shape, xs[0].dtype))
+            value = zeros(self, shape, xs[0].dtype)
         if resets and learned is not None:
             value = F.concat((value, F.expand_dims(learned, 1)), axis=1)
         return value
@@ -298,11 +296,10 @@ def _packing(lengths: Sequence[int], resets: Optional[Sequence[Any]]) -> Packing
     """Return the packing of sequences of these lengths, one after the other."""
     if resets is None:
         return packing_of_sequences(tuple(lengths))
-    if len(checks.sequence('resets', resets, 'those of each sequence')) != len(lengths):
-        raise ValueError(f'expected resets of {len(lengths)} sequences, got {len(resets)}')
     anew = numpy.zeros((len(lengths), max(lengths)), bool)
-    for k, (length, of_sequence) in enumerate(zip(lengths, resets)):
-        anew[k, :length] = checks.flags(f'resets[{k}]', of_sequence, (length,))
+    of_each = checks.flags_of_each('resets', resets, lengths, 'sequences')
+    for k, of_sequence in enumerate(of_each):
+        anew[k, : len(of_sequence)] = of_sequence
     if not anew.any():
         return packing_of_sequences(tuple(lengths))
     places = numpy.cumsum([0, *lengths[:-1]])[:, None] + numpy.arange(max(lengths))

@@ -27,6 +27,9 @@ def cell_of(cell: Cell, proj_size: Optional[int] = None, **options: Any) -> Cell
             this cell.
     """
     check_cell(cell)
+    for name, value in options.items():
+        if getattr(value, 'ndim', 0):
+            raise TypeError(f'expected {name} to be no array, got one of shape {value.shape}')
     given = {name: value for name, value in options.items() if value != _DEFAULTS[name]}
     if given:
         if cell != cells.lstm:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 import chainer
 import chainer.links as L
 
-from chainer_lstm.chainer_private import link_hooks
+from chainer_lstm.chainer_private import initialize_linear, link_hooks
 
 _NOTHING_WAITS = contextlib.nullcontext()
 
@@ -50,6 +51,13 @@ def _sized_for(
         raise
 
 
+def sized_for_linear(
+    x: Any, link: chainer.Link, linear: chainer.Link
+) -> contextlib.AbstractContextManager[None]:
+    """Call ``sized_for`` for a ``Linear`` inside of a link, the only one that may wait."""
+    return sized_for(x, link, functools.partial(initialize_linear, linear), weight_of(linear))
+
+
 def weight_of(link: chainer.Link) -> Optional[Any]:
     """Return the weight of a ``Linear``; None of a link that a user has put in its place."""
     return link.W if isinstance(link, L.Linear) else None
@@ -82,4 +90,13 @@ def is_plain(*linears: chainer.Link) -> bool:
             and 'forward' not in vars(linear)
             for linear in linears
         )
+    )
+
+
+def is_plain_cell(upward: Any, *others: Any) -> bool:
+    """Return ``is_plain`` of links of which the first has to have a bias, and the others none."""
+    return (
+        is_plain(upward, *others)
+        and upward.b is not None
+        and all(linear.b is None for linear in others)
     )

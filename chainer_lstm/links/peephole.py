@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from contextlib import AbstractContextManager
 from typing import Any, Optional
 
@@ -11,7 +10,7 @@ import chainer.links as L
 
 from chainer_lstm import cells, functions
 from chainer_lstm import initializers as ours
-from chainer_lstm.chainer_private import initialize_linear, initializer
+from chainer_lstm.chainer_private import initializer
 from chainer_lstm.functions.checks import size
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
@@ -67,15 +66,13 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
         learn_initial_state: bool = False,
     ) -> None:
         in_size, out_size = size('in_size', in_size, optional=True), size('out_size', out_size)
-        inits = {
-            'lateral_init': lateral_init,
-            'upward_init': upward_init,
-            'peep_init': peep_init,
-            'bias_init': bias_init,
-            'forget_bias_init': forget_bias_init,
-        }
-        for name, value in inits.items():
-            ours.check(name, value)
+        ours.check(
+            lateral_init=lateral_init,
+            upward_init=upward_init,
+            peep_init=peep_init,
+            bias_init=bias_init,
+            forget_bias_init=forget_bias_init,
+        )
         super().__init__(in_size, out_size)
         for linear, init in (
             (self.upward, upward_init),
@@ -98,8 +95,7 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
-        initialize = functools.partial(initialize_linear, self.upward)
-        return parameters.sized_for(x, self, initialize, parameters.weight_of(self.upward))
+        return parameters.sized_for_linear(x, self, self.upward)
 
     def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
         if self._is_plain():
@@ -107,12 +103,7 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
         return self._composed_step(c, h, x)
 
     def _is_plain(self) -> bool:
-        nobias = (self.lateral, *self._peepholes())
-        return (
-            parameters.is_plain(self.upward, *nobias)
-            and self.upward.b is not None
-            and all(linear.b is None for linear in nobias)
-        )
+        return parameters.is_plain_cell(self.upward, self.lateral, *self._peepholes())
 
     def _composed_step(self, c: Any, h: Optional[Input], x: chainer.Variable) -> State:
         """The step through the links themselves, whatever they have become."""

@@ -17,7 +17,7 @@ from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
-from chainer_lstm.functions.sequence_node import Output, Plan
+from chainer_lstm.functions.sequence_plan import Output, Plan
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_padded, packing_of_steps
 from chainer_lstm.links import steps
@@ -167,7 +167,7 @@ class SequenceLSTM(SequenceState):
 
     def _check_options(self) -> None:
         """Raise a ValueError for options that make no sense together."""
-        if self.merge_mode not in _MERGES:
+        if self.merge_mode not in list(_MERGES):  # which compares what has no hash too
             raise ValueError(
                 f'expected merge_mode to be one of {", ".join(_MERGES)}, got {self.merge_mode!r}'
             )
@@ -230,16 +230,7 @@ class SequenceLSTM(SequenceState):
         if self.go_backwards:
             x = F.flip(x, 1 if self.batch_first else 0)
             valid = None if valid is None else valid[:, ::-1]
-        plan = Plan(
-            self.cell,
-            self._packing(batch, time, valid, anew),
-            weights_of(self.cell),
-            self.directions,
-            self.dropout,
-            swapped=self.batch_first and valid is None and anew is None,
-            output=Output.ALL if self.return_sequences else Output.LAST,
-            cells=self.return_cells,
-        )
+        plan = self._plan(batch, time, valid, anew)
         rows = x.array.reshape(time * batch, x.shape[2])
         with contextlib.ExitStack() as stack:
             for child in children:
@@ -250,10 +241,26 @@ class SequenceLSTM(SequenceState):
                 setattr(self, name, value)
         found = [_MERGES[self.merge_mode](y) for y in ys]
         if self.return_state:
-            if len(children) == 1:
-                new = new._make(outputs.reshape(s, s.shape[-2:]) for s in new)
-            found += new
+            found += [outputs.reshape(s, s.shape[-2:]) for s in new] if len(children) == 1 else new
         return tuple(found) if len(found) > 1 else found[0]
+
+    def _plan(
+        self,
+        batch: int,
+        time: int,
+        valid: Optional[numpy.ndarray],
+        resets: Optional[numpy.ndarray],
+    ) -> Plan:
+        return Plan(
+            self.cell,
+            self._packing(batch, time, valid, resets),
+            weights_of(self.cell),
+            self.directions,
+            self.dropout,
+            swapped=self.batch_first and valid is None and resets is None,
+            output=Output.ALL if self.return_sequences else Output.LAST,
+            cells=self.return_cells,
+        )
 
     def _forward_one(self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any) -> Any:
         """``forward`` of one sequence, without the axis B."""
@@ -265,12 +272,12 @@ class SequenceLSTM(SequenceState):
             for name, value in (('lengths', lengths), ('mask', mask), ('resets', resets))
         }
         found = self.forward(F.expand_dims(x, 1 - time_axis), state, **given)
-        alone = found if isinstance(found, tuple) else (found,)
         axis = 1 - time_axis if self.return_sequences else 0
-        alone = tuple([
-            F.squeeze(y, -2 if k > self.return_cells else axis) for k, y in enumerate(alone)
-        ])  # fmt: skip
-        return alone if isinstance(found, tuple) else alone[0]
+        if not isinstance(found, tuple):
+            return F.squeeze(found, axis)
+        count = 2 if self.return_cells else 1
+        ys, states = found[:count], found[count:]
+        return (*(F.squeeze(y, axis) for y in ys), *(F.squeeze(s, -2) for s in states))
 
     def _packing(
         self,
@@ -288,10 +295,15 @@ class SequenceLSTM(SequenceState):
         return packing_of_padded(valid, places, resets, repeats=not self.zero_masked)
 
     def _weights(self, children: Sequence[Union[StatelessLSTM, CellWeights]]) -> list[Any]:
-        """Return the weights of all layers and directions, dropped where they are in training."""
+        """Return the weights of all layers and directions; in training those of h are dropped."""
         found = [w for child in children for w in child.cell_weights()]
         if self.weight_dropout and chainer.config.train:
-            matrices = {product.weight for stage in self.cell.stages for product in stage.products}
+            matrices = {
+                product.weight
+                for stage in self.cell.stages
+                for product in stage.products
+                if product.state == 'h'
+            }
             names = self.cell.weights
             found = [
                 F.dropout(w, self.weight_dropout) if names[k % len(names)] in matrices else w

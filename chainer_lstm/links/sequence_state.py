@@ -12,7 +12,7 @@ from chainer import initializers
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.node import Input
-from chainer_lstm.links.state import KeepsState
+from chainer_lstm.links.state import KeepsState, repeated, zeros
 
 
 class SequenceState(KeepsState, chainer.Chain):
@@ -98,24 +98,17 @@ class SequenceState(KeepsState, chainer.Chain):
         """
         if not (resets and self.learn_initial_state):
             return self._given_state(batch, dtype, given)
-        if given is None and not (self.stateful and self.h is not None):
-            return self._learned(batch + 1)
-        state = self._given_state(batch, dtype, given)
         groups = len(self.cell_names)
-        state = [F.reshape(s, (groups, batch, s.shape[-1])) for s in state]
-        return [F.concat(pair, axis=1) for pair in zip(state, self._learned(1))]
+        found = []
+        for name, state in zip(self.cell.states, self._given_state(batch, dtype, given)):
+            state = F.reshape(state, (groups, batch, state.shape[-1]))
+            found.append(F.concat((state, self._first(name, 1, dtype)), axis=1))
+        return found
 
     def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
         if self.learn_initial_state:
-            return self._learned(rows)[self.cell.states.index(name)]
-        shape = len(self.cell_names), rows, self._width(name)
-        with chainer.using_device(self.device):
-            return chainer.Variable(self.xp.zeros(shape, dtype))
-
-    def _learned(self, rows: int) -> list[chainer.Variable]:
-        """Return the learned states, (S D, rows, H) each."""
-        learned = [F.expand_dims(getattr(self, f'{name}0'), 1) for name in self.cell.states]
-        return [F.broadcast_to(s, (s.shape[0], rows, s.shape[2])) for s in learned]
+            return repeated(getattr(self, f'{name}0'), rows)
+        return zeros(self, (len(self.cell_names), rows, self._width(name)), dtype)
 
     def _given_state(self, batch: int, dtype: Any, given: Any) -> Sequence[chainer.Variable]:
         names = self.cell.states
@@ -138,14 +131,9 @@ class SequenceState(KeepsState, chainer.Chain):
                     f'(reset_state forgets it), got {batch}'
                 )
             return [getattr(self, name) for name in names]
-        if self.learn_initial_state:
-            return self._learned(batch)
-        groups = len(self.cell_names)
-        shapes: list[tuple[int, ...]] = [(groups, batch, self._width(name)) for name in names]
-        if groups == 1 and not self.stateful:
-            shapes = [shape[1:] for shape in shapes]
-        with chainer.using_device(self.device):
-            return [chainer.Variable(self.xp.zeros(shape, dtype)) for shape in shapes]
+        if len(self.cell_names) == 1 and not self.stateful and not self.learn_initial_state:
+            return [zeros(self, (batch, self._width(name)), dtype) for name in names]
+        return [self._first(name, batch, dtype) for name in names]
 
     def _state(
         self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None

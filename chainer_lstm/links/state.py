@@ -22,7 +22,7 @@ class KeepsState(chainer.Link):
     """A link with a state ``c``, ``h``, whose loading is checked.
 
     Either may be None or, where a program has assigned one, a plain array, as in Chainer.
-    A subclass defines ``set_state``, ``_state_shape`` and ``_checked_states``.
+    A subclass defines ``_first``, ``_state_shape`` and ``_checked_states``.
 
     Attributes:
         c, h: the state.
@@ -30,6 +30,7 @@ class KeepsState(chainer.Link):
     """
 
     persistent_state = False
+    _batch_axis = -2  # of c and h
     c: Optional[Input]
     h: Optional[Input]
 
@@ -37,8 +38,8 @@ class KeepsState(chainer.Link):
         """Forget the state: the next call begins anew.
 
         Args:
-            rows: (B,) of 0 and 1 or booleans: 1 for the sequences that begin anew, such as those
-                of an episode that has ended; None for all.
+            rows: (B,) of 0 and 1 or booleans: 1 for each sequence that begins anew, such as an
+                episode that has ended; None for all.
 
         Raises:
             TypeError, ValueError: rows do not fit; the state is as before.
@@ -47,7 +48,7 @@ class KeepsState(chainer.Link):
             self.c = self.h = None
             return
         states = self._states()
-        batches = {state.shape[-2] for state in states if state is not None}
+        batches = {state.shape[self._batch_axis] for state in states if state is not None}
         if batches:
             anew = checks.flags('rows', rows, (max(batches),))
             self.c, self.h = (
@@ -57,17 +58,28 @@ class KeepsState(chainer.Link):
 
     def _renewed(self, name: str, state: chainer.Variable, anew: numpy.ndarray) -> Any:
         """Return a state with rows of the one to begin with."""
-        rows, shape = self.xp.asarray(anew)[:, None], state.shape
-        first = F.broadcast_to(self._first(name, shape[-2], state.dtype), shape)
+        axes, shape = [1] * state.ndim, state.shape
+        axes[self._batch_axis] = len(anew)
+        first = F.broadcast_to(self._first(name, len(anew), state.dtype), shape)
+        rows = self.xp.asarray(anew).reshape(axes)
         return F.where(self.xp.broadcast_to(rows, shape), first, state)
 
     def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
-        """Return the state to begin with, (…, rows, H)."""
+        """Return the state to begin with, of so many rows, or what broadcasts to it."""
         raise NotImplementedError
 
     def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
-        """Set the state and move it to the link's device."""
-        raise NotImplementedError
+        """Set the state and move it to the link's device.
+
+        Args:
+            c, h: variables or arrays of the shape of a state, or None.  If one is None, it is zeros
+                of the shape of the other.
+
+        Raises:
+            TypeError: not a variable or array, or not of floats.
+            ValueError: another shape; the state is as before.
+        """
+        self._keep(*self._checked_states(c, h))
 
     def save_state(self) -> dict[str, numpy.ndarray]:
         """Copies of ``c`` and ``h`` on the CPU, under these names; what is None is left out."""
@@ -173,7 +185,14 @@ class KeepsState(chainer.Link):
         raise NotImplementedError
 
 
-def zeros(link: chainer.Link, batch: int, units: int, dtype: Any) -> chainer.Variable:
-    """(batch, units) of zeros on the link's device."""
+def repeated(learned: chainer.Variable, rows: int) -> chainer.Variable:
+    """(…, H) -> (…, rows, H)."""
+    axis = learned.ndim - 1
+    # a static graph, which writes into outputs, cannot replay broadcast_to
+    return F.repeat(F.expand_dims(learned, axis), rows, axis=axis)
+
+
+def zeros(link: chainer.Link, shape: tuple[int, ...], dtype: Any) -> chainer.Variable:
+    """Zeros on the link's device."""
     with chainer.using_device(link.device):
-        return chainer.Variable(link.xp.zeros((batch, units), dtype), requires_grad=False)
+        return chainer.Variable(link.xp.zeros(shape, dtype), requires_grad=False)

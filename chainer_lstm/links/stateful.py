@@ -13,11 +13,11 @@ import numpy
 from chainer_lstm import functions
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import outputs
-from chainer_lstm.functions.checks import flags, variable
+from chainer_lstm.functions.checks import flags_of_each, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks
-from chainer_lstm.links.state import KeepsState, zeros
+from chainer_lstm.links.state import KeepsState, repeated, zeros
 
 
 class Stateful(KeepsState):
@@ -33,20 +33,6 @@ class Stateful(KeepsState):
     cell: Cell
     state_size: int
     learn_initial_state = False
-
-    def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
-        """Sets the state and moves it to the link's device.
-
-        Args:
-            c: (B, H) variable or array, or None.
-            h: the same, with the same B if both are given.  If one is None, it is zeros of the
-                shape of the other.
-
-        Raises:
-            TypeError: not a variable or array, or not of floats.
-            ValueError: another shape; the state is as before.
-        """
-        self._keep(*self._checked_states(c, h))
 
     def forward(self, x: Input) -> chainer.Variable:
         """One time step; advances the state.
@@ -98,7 +84,8 @@ class Stateful(KeepsState):
 
         Raises:
             TypeError: the first batch is larger than that of the state.
-            ValueError: batches grow in time, or xs is no such array or an empty list.
+            ValueError: batches grow in time, xs is no such array or an empty list, or resets do
+                not fit.
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         if isinstance(xs, (list, tuple)):
@@ -114,7 +101,7 @@ class Stateful(KeepsState):
             return (y, y) if return_cells else y
         first = x.array[0]
         checks.floats(first)
-        rows = self._rows(len(first))
+        rows = self._rows(len(first), resets)
         if not self._is_plain():
             ys, cs = self._each(x, resets)
             return (F.stack(ys), F.stack(cs)) if return_cells else F.stack(ys)
@@ -127,7 +114,7 @@ class Stateful(KeepsState):
         if not xs:
             raise ValueError('expected at least one time step in xs, got an empty list')
         steps = [flat(checks.batch(x)) for x in xs]
-        rows = self._rows(len(steps[0]))
+        rows = self._rows(len(steps[0]), resets)
         if not self._is_plain():
             ys, cs = self._each(xs, resets)
             return (ys, cs) if return_cells else ys
@@ -140,14 +127,14 @@ class Stateful(KeepsState):
 
     def _each(self, xs: Any, resets: Any) -> tuple[tuple, tuple]:
         """Call the link with each step; return h and c of all."""
-        if resets is not None and len(resets) != len(xs):
-            raise ValueError(f'expected resets of {len(xs)} steps, got {len(resets)}')
+        sizes = [len(x) for x in xs]
+        anew = resets if resets is None else flags_of_each('resets', resets, sizes, 'steps')
         ys, cs = [], []
         for t, x in enumerate(xs):
-            if resets is not None and self.h is not None:
-                anew = numpy.zeros(len(self.h), bool)
-                anew[: len(x)] = flags(f'resets[{t}]', resets[t], (len(x),))
-                self.reset_state(anew)
+            if anew is not None:
+                rows = numpy.zeros(self._rows(len(x)), bool)
+                rows[: len(x)] = anew[t]
+                self.reset_state(rows)
             ys.append(self(x))
             assert self.c is not None
             cs.append(self.c[: len(x)])
@@ -192,14 +179,15 @@ class Stateful(KeepsState):
     def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
         """Return the state to begin with."""
         if not self.learn_initial_state:
-            return zeros(self, rows, self.state_size, dtype)
-        return F.broadcast_to(getattr(self, f'{name}0'), (rows, self.state_size))
+            return zeros(self, (rows, self.state_size), dtype)
+        return repeated(getattr(self, f'{name}0'), rows)
 
-    def _rows(self, batch: int) -> int:
+    def _rows(self, batch: int, resets: Any = None) -> int:
         """Of the state, which c or h alone says for both.
 
         Raises:
             TypeError: the batch is larger.
+            ValueError: the batch is smaller, with resets.
         """
         given = self.c if self.h is None else self.h
         rows = batch if given is None else len(given)
@@ -207,6 +195,10 @@ class Stateful(KeepsState):
             raise TypeError(
                 'The batch size of x must be equal to or less than the size of the previous state '
                 f'h. Expected at most {rows}, got {batch}.'
+            )
+        if resets is not None and rows > batch:
+            raise ValueError(
+                f'expected a first step of {rows} rows, as the state has, with resets, got {batch}'
             )
         return rows
 
@@ -230,7 +222,7 @@ class Stateful(KeepsState):
         return rows, self.state_size
 
     def _checked_states(self, c: Any, h: Any) -> checks.States:
-        return checks.states(c, h, self.state_size)
+        return checks.states(c, h, ('batch', self.state_size))
 
 
 def flat(x: Any) -> chainer.Variable:

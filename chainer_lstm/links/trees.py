@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Optional
 
 import chainer
 import chainer.links as L
-from chainer.backends import cuda
 from chainer.utils import type_check
 
 from chainer_lstm import functions
 from chainer_lstm.cells import tree
-from chainer_lstm.chainer_private import initialize_linear
 from chainer_lstm.functions import trees
-from chainer_lstm.functions.checks import same_dtype, size, variable
+from chainer_lstm.functions.checks import on_cpu, same_dtype, size, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
-from chainer_lstm.kernels import forest
+from chainer_lstm.kernels import levels
 from chainer_lstm.links import checks, parameters
 from chainer_lstm.links.loading import CheckedLoading
 from chainer_lstm.links.state import zeros
@@ -56,7 +53,7 @@ class _TreeLSTM(CheckedLoading):
             [self._state(f'{name}{k + 1}', pair[place], x) for k, pair in enumerate(pairs)]
             for place, name in enumerate('ch')
         )
-        plan = forest.single(len(pairs), len(x))
+        plan = levels.single(len(pairs), len(x))
         with self.sized_for(x):
             return self._run(plan, x, cs, hs)
 
@@ -81,20 +78,21 @@ class _TreeLSTM(CheckedLoading):
             chainer.utils.type_check.InvalidType: the shape or dtype of x does not fit.
         """
         x = checks.batch(x)
-        plan = forest.plan(_on_cpu(children), len(x), self._kind())
+        if isinstance(children, chainer.get_array_types()):
+            children = on_cpu(children)
+        plan = levels.plan(children, len(x), self._kind())
         with self.sized_for(x):
             return self._run(plan, x)
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
-        initialize = functools.partial(initialize_linear, self.W_x)
-        return parameters.sized_for(x, self, initialize, parameters.weight_of(self.W_x))
+        return parameters.sized_for_linear(x, self, self.W_x)
 
     def _run(
-        self, plan: forest.Plan, x: chainer.Variable, cs: Sequence[Any] = (), hs: Sequence[Any] = ()
+        self, plan: levels.Plan, x: chainer.Variable, cs: Sequence[Any] = (), hs: Sequence[Any] = ()
     ) -> State:
         kind, products = self._kind(), self._products()
-        if not (parameters.is_plain(self.W_x, *products) and self.W_x.b is not None):
+        if not parameters.is_plain_cell(self.W_x, *products):
             return trees.composed(kind, plan, self.W_x(x), products, cs, hs)
         pre = functions.linear(flat(x), self.W_x.W, self.W_x.b)
         weights = [product.W for product in products]
@@ -108,17 +106,17 @@ class _TreeLSTM(CheckedLoading):
         if not given:
             raise ValueError('All inputs (cs, hs, x) are None.')
         like, width = variable('a state', given[0]), self.in_size
-        if width is None:
-            width = self.W_x.W.shape[1] if self.W_x.W.array is not None else None
+        if width is None and self.W_x.W.array is not None:
+            width = self.W_x.W.shape[1]
         if width is None:
             raise ValueError('expected x, from which in_size is taken, got None')
-        return zeros(self, len(like), width, like.dtype)
+        return zeros(self, (len(like), width), like.dtype)
 
     def _state(self, name: str, state: Optional[Input], x: chainer.Variable) -> chainer.Variable:
         """Return a state of a child, zeros where it is None."""
         expected = len(x), self.state_size
         if state is None:
-            return zeros(self, *expected, x.dtype)
+            return zeros(self, expected, x.dtype)
         given = variable(name, state)
         if given.shape != expected:  # the composed path would broadcast
             raise type_check.InvalidType(f'{name}.shape == {expected}', f'{given.shape}')
@@ -133,7 +131,7 @@ class _TreeLSTM(CheckedLoading):
         """Return the pairs c, h of children that count."""
         raise NotImplementedError
 
-    def _kind(self) -> forest.Kind:
+    def _kind(self) -> levels.Kind:
         """Return the equations."""
         raise NotImplementedError
 
@@ -179,7 +177,7 @@ class ChildSumTreeLSTM(_TreeLSTM, L.ChildSumTreeLSTM):
     def _given(self, pairs: list) -> list:
         return [(c, h) for c, h in pairs if c is not None or h is not None]
 
-    def _kind(self) -> forest.Kind:
+    def _kind(self) -> levels.Kind:
         return tree.ChildSum()
 
     def _products(self) -> list[Any]:
@@ -229,13 +227,8 @@ class NaryTreeLSTM(_TreeLSTM, L.NaryTreeLSTM):
     def _given(self, pairs: list) -> list:
         return [] if all(s is None for pair in pairs for s in pair) else pairs
 
-    def _kind(self) -> forest.Kind:
+    def _kind(self) -> levels.Kind:
         return tree.Nary(self.n_ary)
 
     def _products(self) -> list[Any]:
         return [self[f'W_h{k + 1}'] for k in range(self.n_ary)]
-
-
-def _on_cpu(children: Any) -> Any:
-    is_array = isinstance(children, chainer.get_array_types())
-    return cuda.to_cpu(children) if is_array else children

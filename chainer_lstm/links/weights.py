@@ -58,9 +58,7 @@ class CellWeights(CheckedLoading):
         in_size = size('in_size', in_size, optional=True)
         self.cell = cell
         self.out_size = size('out_size', out_size)
-        initializers.check('lateral_init', lateral_init)
-        initializers.check('upward_init', upward_init)
-        initializers.check('bias_init', bias_init)
+        initializers.check(lateral_init=lateral_init, upward_init=upward_init, bias_init=bias_init)
         bias = self._bias_init(bias_init, forget_bias_init)
         with self.init_scope():
             for name, shape in cell.shapes(in_size or 0, self.out_size).items():

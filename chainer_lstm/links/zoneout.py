@@ -11,7 +11,6 @@ import chainer.links as L
 
 from chainer_lstm import functions
 from chainer_lstm.cells import LSTMVariant
-from chainer_lstm.chainer_private import initialize_linear
 from chainer_lstm.functions.checks import number, size
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
@@ -70,19 +69,14 @@ class StatefulZoneoutLSTM(Stateful, L.StatefulZoneoutLSTM):
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
         """Initialize the parameters that wait for the size of x, see ``parameters.sized_for``."""
-        initialize = functools.partial(initialize_linear, self.upward)
-        return parameters.sized_for(x, self, initialize, parameters.weight_of(self.upward))
+        return parameters.sized_for_linear(x, self, self.upward)
 
     def _is_plain(self) -> bool:
-        return (
-            parameters.is_plain(self.upward, self.lateral)
-            and self.upward.b is not None
-            and self.lateral.b is None
-        )
+        return parameters.is_plain_cell(self.upward, self.lateral)
 
     def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
         if h is None:
-            h = zeros(self, len(x), self.state_size, x.dtype)
+            h = zeros(self, (len(x), self.state_size), x.dtype)
         state = self.cell.State(c, h)
         if self._is_plain():
             return functions.step(self.cell, state, flat(x), self.cell_weights())

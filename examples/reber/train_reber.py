@@ -151,15 +151,7 @@ def parser():
     return p
 
 
-def run(args) -> None:
-    if args.test:
-        args.epoch, args.strings = 3, 100
-    for name, value in (TUTORIAL if args.tutorial else DEFAULTS).items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-    device = script.start(args)
-    random = numpy.random.RandomState(args.seed)
-    train, test = (embedded_reber(args.strings, random) for _ in range(2))
+def prepare(args, device: chainer.backend.Device) -> tuple[ReberModel, chainer.Optimizer]:
     model = ReberModel(args.unit, args.peephole)
     kind = chainer.optimizers.Adam
     if args.tutorial:
@@ -169,6 +161,41 @@ def run(args) -> None:
     optimizer = kind(args.lr).setup(model)
     if args.gradclip is not None:
         optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(args.gradclip))
+    return model, optimizer
+
+
+def show(model: ReberModel, examples: list) -> None:
+    """Print the targets and predictions of the next-to-last symbols of strings."""
+    numpy.set_printoptions(precision=2, suppress=True, floatmode='fixed')
+    print(
+        f'the next-to-last symbol of ten test strings, target and prediction of {" ".join(SYMBOLS)}'
+    )
+    for (x, t), p in zip(examples, predict(model, [x for x, _ in examples])):
+        print(f'{t[-2]}  {p[-2]}  after {"".join(SYMBOLS[k] for k in x[:-1].argmax(axis=1))}')
+
+
+def save(args, errors: list[float], floor: float, results: dict) -> None:
+    script.save_results(args.out, args, {'error': errors, 'without memory': floor, **results})
+    script.save_plot(
+        args.out / 'error.png',
+        {'training': errors, 'best without the second symbol': [floor] * len(errors)},
+        'epoch',
+        'mean cross entropy',
+        log=not args.tutorial,
+        top=0.05 if args.tutorial else None,
+    )
+
+
+def run(args) -> None:
+    if args.test:
+        args.epoch, args.strings = 3, 100
+    for name, value in (TUTORIAL if args.tutorial else DEFAULTS).items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    device = script.start(args)
+    random = numpy.random.RandomState(args.seed)
+    train, test = (embedded_reber(args.strings, random) for _ in range(2))
+    model, optimizer = prepare(args, device)
 
     start, errors = time.perf_counter(), []
     signals = script.Signals()
@@ -181,30 +208,14 @@ def run(args) -> None:
             )
     seconds = time.perf_counter() - start
 
-    numpy.set_printoptions(precision=2, suppress=True, floatmode='fixed')
-    print(
-        f'the next-to-last symbol of ten test strings, target and prediction of {" ".join(SYMBOLS)}'
-    )
-    for (x, t), p in zip(test, predict(model, [x for x, _ in test[:10]])):
-        print(f'{t[-2]}  {p[-2]}  after {"".join(SYMBOLS[k] for k in x[:-1].argmax(axis=1))}')
+    show(model, test[:10])
     rates = success(model, test)
     print(
         f'of {len(test)} new strings: '
         + ', '.join(f'{name} {rate:.1%}' for name, rate in rates.items())
         + f'; {seconds:.0f} seconds of training on {device}'
     )
-    floor = without_memory(train)
-    script.save_results(
-        args.out, args, {'error': errors, 'without memory': floor, 'seconds': seconds, **rates}
-    )
-    script.save_plot(
-        args.out / 'error.png',
-        {'training': errors, 'best without the second symbol': [floor] * len(errors)},
-        'epoch',
-        'mean cross entropy',
-        log=not args.tutorial,
-        top=0.05 if args.tutorial else None,
-    )
+    save(args, errors, without_memory(train), {'seconds': seconds, **rates})
     signals.raise_noted()
 
 

@@ -137,6 +137,19 @@ def parser():
     return p
 
 
+def train(args, model, optimizer: chainer.Optimizer, chunks, vocabulary, signals) -> list:
+    """Return the figures of each epoch; print some, with what the model predicts."""
+    epochs = []
+    for k in script.progress(range(1, args.epoch + 1), args.epoch, signals):
+        epochs.append(train_epoch(model, optimizer, chunks))
+        if k % max(args.epoch // 10, 1) == 0:
+            print(
+                f'epoch {k}: perplexity {epochs[-1].perplexity:.2f}: '
+                f'{predict(model, PREFIXES[0], vocabulary)}'
+            )
+    return epochs
+
+
 def run(args) -> None:
     if args.test:
         args.epoch, args.unit = 10, 32
@@ -157,16 +170,8 @@ def run(args) -> None:
     if args.scratch:
         print(f'equations and link differ by {difference(model):.1e} before training')
 
-    epochs = []
     signals = script.Signals()
-    for k in script.progress(range(1, args.epoch + 1), args.epoch, signals):
-        epochs.append(train_epoch(model, optimizer, chunks))
-        if k % max(args.epoch // 10, 1) == 0:
-            print(
-                f'epoch {k}: perplexity {epochs[-1].perplexity:.2f}: '
-                f'{predict(model, PREFIXES[0], vocabulary)}'
-            )
-
+    epochs = train(args, model, optimizer, chunks, vocabulary, signals)
     perplexities = [epoch.perplexity for epoch in epochs]
     speed = sum(epoch.tokens for epoch in epochs) / sum(epoch.seconds for epoch in epochs)
     print(f'perplexity {perplexities[-1]:.2f}, {speed:.1f} tokens/sec on {device}')

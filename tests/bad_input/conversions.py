@@ -462,7 +462,13 @@ def of_npz_files():
         ('other units', {**names, 'weight_hh': zeros(16, 5)}, {}, ValueError, r'\(20, 3\), got'),
         ('path None', names, {'path': None}, TypeError, 'path: expected a string or a list'),
         ('path of numbers', names, {'path': [1]}, TypeError, 'path: expected a string or a list'),
-        ('forget bias', names, {'forget_bias': 'x'}, TypeError, 'forget_bias: expected a number'),
+        (
+            'forget bias',
+            names,
+            {'forget_bias': 'x'},
+            TypeError,
+            'expected forget_bias to be a number',
+        ),
     ):
         yield (
             f'load arrays: {what}',

@@ -28,6 +28,14 @@ def test_an_empty_tuple_is_refused():
         flatten_trees([('a', ())])
 
 
+def test_a_list_in_itself_is_refused():
+    tree = ['a', ['b']]
+    assert len(flatten_trees([(tree, tree)]).children) == 9
+    tree[1].append(tree)
+    with pytest.raises(ValueError, match='got a list that contains itself'):
+        flatten_trees([tree])
+
+
 def test_children_of_parents():
     assert children_of([2, 2, -1, 2, 3]) == [[], [], [0, 1, 3], [4], []]
 
@@ -35,4 +43,10 @@ def test_children_of_parents():
 @pytest.mark.parametrize('wrong', [2, -2])
 def test_parents_out_of_range(wrong):
     with pytest.raises(ValueError, match=rf'parents\[1\]: .* below 2, .* got {wrong}'):
+        children_of([-1, wrong])
+
+
+@pytest.mark.parametrize('wrong', [1.0, None, [0]])
+def test_parents_of_other_types(wrong):
+    with pytest.raises(TypeError, match=r'parents\[1\]: expected an integer, got'):
         children_of([-1, wrong])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chainer_lstm import cells, functions
 from chainer_lstm.functions.node import arrays
 from chainer_lstm.functions.sequence import apply
-from chainer_lstm.functions.sequence_node import Plan
+from chainer_lstm.functions.sequence_plan import Plan
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import packing_of_steps
 from tests.conftest import assert_close, gradients, uniform
@@ -379,3 +379,16 @@ def test_other_dtype(name):
             pytest.raises(InvalidType, match='dtype'),
         ):
             functions.lstm_sequence(**arguments, weights=case.weights)
+
+
+@pytest.mark.parametrize(('dense', 'times'), [(True, 0), (True, 3), (False, 3)])
+def test_no_reset_leaves_the_state_to_begin_anew_with(dense, times):
+    """It is a row more of the states that are given, and never one of those returned."""
+    rows, weights = 2, [[uniform((8, 3)), uniform((8,)), uniform((8, 2))]]
+    xs, states = uniform((times, rows, 3)), [uniform((rows + 1, 2), seed=k) for k in range(2)]
+    steps = xs if dense else [*xs]
+    new, ys = functions.sequence(
+        cells.lstm, states, steps, weights, resets=numpy.zeros((times, rows))
+    )
+    expected, of_steps = functions.sequence(cells.lstm, [s[:rows] for s in states], steps, weights)
+    assert_close([*new, *ys], [y.array for y in (*expected, *of_steps)])

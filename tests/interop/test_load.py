@@ -105,6 +105,20 @@ def test_into_a_class_and_a_link(name):
         assert_same(contents(interop.convert(new, ours.SequenceLSTM)), contents(expected))
 
 
+@pytest.mark.parametrize('wrong', ['1', numpy.nan, numpy.zeros(2)])
+def test_wrong_forget_bias(wrong):
+    with pytest.raises((TypeError, ValueError), match='expected forget_bias to be'):
+        interop.load(arrays_of(), forget_bias=wrong)
+    loaded = interop.load(arrays_of(), forget_bias=numpy.float32(1))
+    assert_same(contents(loaded), contents(interop.load(arrays_of(), forget_bias=1)))
+
+
+def test_a_missing_bias():
+    arrays = {key: x for key, x in arrays_of().items() if key != 'bias_hh_l1_reverse'}
+    with pytest.raises(KeyError, match='bias_hh_l1_reverse: .* got nothing besides those read'):
+        interop.load(arrays)
+
+
 @pytest.mark.parametrize('forget_bias', [0.0, 1.0, 2.5])
 @pytest.mark.parametrize('name, default', [('TensorFlow 1', 1), ('Haiku', 1), ('equinox', 0)])
 def test_forget_bias(name, default, forget_bias):
@@ -320,6 +334,19 @@ def test_safetensors_file(tmp_path):
     safetensors.save_file(model(), tmp_path / 'model.safetensors')
     link = interop.load(tmp_path / 'model.safetensors', path='encoder')
     assert_same(contents(link), contents(interop.load(arrays_of())))
+
+
+DAMAGED = {'empty': b'', 'text': b'hello world', 'zeros': bytes(100), 'a zip': b'PK\3\4' * 20}
+
+
+@pytest.mark.parametrize('ending', ['npz', 'safetensors', 'pt', 'pth'])
+@pytest.mark.parametrize('name', DAMAGED)
+def test_damaged_files(tmp_path, ending, name):
+    package = {'safetensors': 'safetensors', 'npz': 'numpy'}.get(ending, 'torch')
+    pytest.importorskip(package, reason=f'{package} is not installed')
+    (tmp_path / f'model.{ending}').write_bytes(DAMAGED[name])
+    with pytest.raises(ValueError, match='expected'):
+        interop.load(tmp_path / f'model.{ending}')
 
 
 def test_hdf5_file_of_keras():

@@ -140,6 +140,16 @@ def test_cell_without_a_link(swap):
         interop.convert(link, into)
 
 
+@pytest.mark.parametrize('options', [{'cell_clip': 1.0}, {'zoneout': (0.1, 0.0)}])
+@pytest.mark.parametrize('name', ['NStepLSTM', 'NStepBiLSTM'])
+def test_options_of_n_step_links(name, options):
+    """The result would not have them."""
+    link = getattr(ours, name)(1, cases.INPUT, cases.UNITS, 0, **options)
+    message = f'{name} of LSTM cells, got one of lstm_variant'
+    with pytest.raises(TypeError, match=message):
+        interop.convert(link, ours.SequenceLSTM)
+
+
 class Normalized(ours.LSTM):
     """Has a parameter that no LSTM has."""
 

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from chainer_lstm.cells import tree
-from chainer_lstm.kernels import forest, tree_gates
+from chainer_lstm.kernels import forest, levels, tree_gates
 from chainer_lstm.kernels.engines.numpy import numpy_engine
 from tests.conftest import assert_close, uniform
 from tests.kernels import cuda_on_cpu
@@ -60,7 +60,7 @@ def test_trees_on_kernels_equal_array_code(kind, children):
     weights = [
         uniform((rows.get(name, kind.blocks) * H, H), seed=k) for k, name in enumerate(kind.weights)
     ]
-    plan = forest.plan(children, len(x), kind)
+    plan = levels.plan(children, len(x), kind)
     results = []
     for engine in (numpy_engine, ElementwiseEngine()):
         saved = forest.forward(engine, kind, plan, x, weights, (), ())

@@ -157,3 +157,32 @@ def test_wrong_inputs():
         with pytest.raises(ValueError, match='of (one )?shape'):
             link.set_state(c, h)
     assert_same(contents(link), before)
+
+
+def test_reset_state_of_some_images():
+    link, x = make(), uniform((B, C, *SIZE))
+    link(x)
+    link.reset_state([1, 0])
+    assert not link.c.array[0].any() and not link.h.array[0].any()
+    assert link.c.array[1].all() and link.h.array[1].all()
+    with pytest.raises(ValueError, match=r'expected rows of shape \(2,\)'):
+        link.reset_state([1, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize('at_once', [False, True])
+def test_after_an_error_the_size_is_not_known(at_once):
+    link = make(in_channels=None)
+    link.set_state(uniform((B + 1, H, *SIZE)), None)
+    x = uniform((B, C, *SIZE))
+    with pytest.raises(InvalidType):
+        link.forward_sequence(x[None]) if at_once else link(x)
+    assert link.upward.W.array is None
+    link.reset_state()
+    link(uniform((B, C + 1, *SIZE)))
+    assert link.upward.W.shape[1] == C + 1
+
+
+def test_no_images():
+    xs = numpy.zeros((T, 0, C, *SIZE))
+    assert make().forward_sequence(xs).shape == (T, 0, H, *SIZE)
+    assert make()(xs[0]).shape == (0, H, *SIZE)

@@ -109,17 +109,60 @@ def test_learned_state_of_single_steps(make):
 
 @pytest.mark.parametrize(
     ('resets', 'message'),
-    [(RESETS[:4], 'expected resets of 5 steps, got 4'), (RESETS[:, :2], r'expected resets\[0\]')],
+    [
+        (RESETS[:4], 'expected resets of 5 steps, got 4'),
+        (RESETS[:, :2], r'expected resets\[0\]'),
+        ([*RESETS[:4], [2, 0, 0]], r'expected resets\[4\] to be of 0 and 1, got 2'),
+        (1, 'expected resets to be a list or an array of steps, got int'),
+    ],
 )
-def test_wrong_resets(make, resets, message):
+@pytest.mark.parametrize('hooked', [False, True])
+def test_wrong_resets(make, resets, message, hooked):
     link, xs = make(), uniform((TIME, BATCH, INPUT))
+    if hooked:
+        link.upward.add_hook(TimerHook())  # calls the links inside
     link(xs[0])
     before = link.h.array.copy()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         link.forward_sequence(xs, resets=resets)
     with pytest.raises(ValueError, match='expected rows of shape'):
         link.reset_state([1, 0])
     numpy.testing.assert_array_equal(link.h.array, before)
+
+
+@pytest.mark.parametrize('learn', [False, True])
+@pytest.mark.parametrize('hooked', [False, True])
+def test_resets_of_a_smaller_batch(make, learn, hooked):
+    """Rows of the state that the first step has not are no state to begin anew with."""
+    link, xs = make(learn_initial_state=learn), uniform((TIME, BATCH, INPUT))
+    if hooked:
+        link.upward.add_hook(TimerHook())
+    link(xs[0])
+    for resets in (RESETS[:, 1:], numpy.zeros((TIME, BATCH - 1))):
+        with pytest.raises(ValueError, match='first step of 3 rows, as the state has, .* got 2'):
+            link.forward_sequence(xs[:, 1:], resets=resets)
+    assert link.c.shape == link.h.shape == (BATCH, UNITS)
+
+
+@pytest.mark.parametrize('learn', [False, True])
+def test_resets_nowhere(make, learn):
+    """The same as without, and the state has no row more."""
+    link, xs = make(learn_initial_state=learn), uniform((2, TIME, BATCH, INPUT))
+    expected = [link.forward_sequence(x) for x in xs] + [link.c, link.h]
+    link.reset_state()
+    nowhere = numpy.zeros_like(RESETS)
+    found = [link.forward_sequence(x, resets=nowhere) for x in xs] + [link.c, link.h]
+    assert_close(found, expected)
+
+
+def test_resets_of_c_alone(make):
+    """A state that was set without h is reset before the first step too."""
+    link, xs = make(), uniform((TIME, BATCH, INPUT))
+    expected = step_by_step(link, xs, RESETS[[3, 1, 2, 3, 4]])
+    link.upward.add_hook(TimerHook())
+    link.set_state(uniform((BATCH, UNITS)), None)
+    found = link.forward_sequence(xs, return_cells=True, resets=RESETS[[3, 1, 2, 3, 4]])
+    assert_close(found, expected)
 
 
 # NStep links
@@ -186,6 +229,8 @@ def test_size_of_the_first_input(n_step):
     link, xs = n_step(in_size=None), sequences((2, 3))
     with pytest.raises(ValueError, match='expected xs'):
         link(None, None, [xs[0], xs[1][:, :2]])
+    with pytest.raises(ValueError, match=r'of shape \(length, at least 1\), got \(2, 0\)'):
+        link(None, None, [x[:, :0] for x in xs])
     assert link.ws[0][0].array is None
     found = link(None, None, xs)
     assert link.ws[0][0].shape == (UNITS, INPUT)

@@ -221,10 +221,10 @@ def test_states_of_one_layer_are_returned_without_its_axis(cell):
 
 @EACH_CELL
 @pytest.mark.parametrize('n_layers', [1, 2])
-def test_a_learned_initial_state_is_broadcast(cell, n_layers):
+def test_a_learned_initial_state_is_repeated(cell, n_layers):
     link = links.SequenceLSTM(INPUT, UNITS, n_layers=n_layers, learn_initial_state=True, cell=cell)
     count = len(cell.states)
-    expected = {'SequenceNode': 1, 'ExpandDims': count, 'BroadcastTo': count}
+    expected = {'SequenceNode': 1, 'ExpandDims': count, 'Repeat': count}
     assert nodes(link(x_of(True))) == expected
 
 

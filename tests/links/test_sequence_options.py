@@ -243,6 +243,18 @@ def test_weight_dropout():
     assert not link.l0.lateral.W.grad[dropped].any()
 
 
+@pytest.mark.parametrize('peephole', ['diagonal', 'full'])
+def test_weight_dropout_leaves_the_weights_of_c(peephole):
+    link, x = make(weight_dropout=0.9, peephole=peephole, return_sequences=True), samples(1)[0]
+    for name in ('W', 'U'):
+        getattr(link.l0, name).array[...] = 0
+    for name in ('P_i', 'P_f', 'P_o'):
+        getattr(link.l0, name).array[...] = 1
+    found = link(x)
+    with chainer.using_config('train', False):
+        assert_close((found,), (link(x),))
+
+
 @pytest.mark.parametrize('batch_first', [True, False])
 @pytest.mark.parametrize('options', [{}, {'n_layers': 2, 'bidirectional': True}])
 def test_one_sequence(options, batch_first):
@@ -269,10 +281,13 @@ def test_one_sequence(options, batch_first):
         ({'go_backwards': True, 'bidirectional': True}, 'go_backwards or bidirectional, got both'),
         ({'return_cells': True, 'cell': gru}, 'expected return_cells of a cell with c'),
         ({'weight_dropout': 1}, 'weight_dropout'),
+        ({'bidirectional': True, 'merge_mode': ['sum']}, 'expected merge_mode to be one of'),
+        ({'zoneout': numpy.full(2, 0.1)}, 'expected zoneout to be no array'),
+        ({'peephole': numpy.ones(UNITS)}, 'expected peephole to be no array'),
     ],
 )
 def test_options_that_make_no_sense(options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         make(**options)
 
 

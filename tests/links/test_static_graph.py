@@ -121,3 +121,47 @@ def test_functions(name):
             found.append([*(y.array for y in ys), *(weight.grad for weight in net.weights)])
         for one, other in zip(*found):
             numpy.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+LEARNED = {
+    'LSTM': lambda link, x: link(x[:, 0]),
+    'StatefulPeepholeLSTM': lambda link, x: link(x[:, 0]),
+    'SequenceLSTM': lambda link, x: link(x),
+    'NStepLSTM': lambda link, x: link(None, None, [x[0], x[1]])[0],
+}
+
+
+class Learning(chainer.Chain):
+    """Begins each call with the learned state."""
+
+    def __init__(self, name):
+        super().__init__()
+        numpy.random.seed(0)
+        self.call = LEARNED[name]
+        with self.init_scope():
+            cls = getattr(chainer_lstm.links, name)
+            self.link = cls(*SIZES.get(name, (4, 5)), learn_initial_state=True)
+        for k, param in enumerate((self.link.c0, self.link.h0)):
+            param.array[...] = uniform(param.shape, 'f', seed=k)
+
+    def plain(self, x):
+        if hasattr(self.link, 'reset_state'):
+            self.link.reset_state()
+        return self.call(self.link, x)
+
+    __call__ = chainer.static_graph(verbosity_level=0)(plain)
+
+
+@pytest.mark.parametrize('name', LEARNED)
+def test_learned_states(name):
+    net = Learning(name)
+    for k in range(3):
+        x, found = chainer.Variable(uniform((2, 3, 4), 'f', seed=k)), []
+        for call in (net, net.plain):
+            y = call(x)
+            net.cleargrads()
+            y.grad = numpy.ones_like(y.array)
+            y.backward()
+            found.append([y.array.copy(), *(p.grad for _, p in sorted(net.namedparams()))])
+        for ours, theirs in zip(*found):
+            numpy.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -12,7 +12,7 @@ from chainer import gradient_check, link_hooks, serializers
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
-from chainer_lstm.kernels import forest
+from chainer_lstm.kernels import levels
 from tests import reference
 from tests.conftest import (
     CPU_ENGINES,
@@ -280,6 +280,17 @@ def test_hooked_links_are_called(kind):
 
 
 @KINDS
+def test_a_bias_of_a_product_of_h_is_added(kind):
+    chainers, link = both(kind)
+    for each in (chainers, link):
+        product = each.W_h_f if kind == 'child sum' else each.W_h1
+        with product.init_scope():
+            product.b = chainer.Parameter(0.5, len(product.W))
+    given = uniforms([(B, UNITS)] * (2 * LINKS[kind][1]) + [(B, INPUT)], 'f')
+    assert_close(link(*given), chainers(*given))
+
+
+@KINDS
 def test_size_of_the_input_is_taken_from_trees(kind):
     link = make(kind, in_size=None)
     with pytest.raises(ValueError, match='in_size'):
@@ -299,6 +310,7 @@ WRONG = {
     'too few nodes': ([[], [0]], ValueError, 'expected children of 4 nodes, .* got 2'),
     'floats': ([[], [0.0], [], []], TypeError, 'integers, got float64'),
     'booleans': ([[], [False], [], []], TypeError, 'integers, got bool'),
+    'lists in a list': ([[], [0, [1]], [], []], TypeError, 'got arrays of other shapes'),
     'no lists': ([0, 1, 2, 3], TypeError, r'children\[0\]: expected a list .* got int'),
     'None': (None, TypeError, 'expected children to be a list .* got NoneType'),
     'three axes': (numpy.zeros((4, 2, 1), int), ValueError, r'expected children of shape \(N, '),
@@ -366,7 +378,7 @@ def test_wrong_sizes(name, sizes, error):
 
 def test_levels():
     """Leaves first, and in a level nodes with most children first."""
-    plan = forest.plan([[], [0], [1, 3], [], []], 5, forest.tree.ChildSum())
+    plan = levels.plan([[], [0], [1, 3], [], []], 5, levels.tree.ChildSum())
     assert [(level.start, level.stop) for level in plan.levels] == [(0, 3), (3, 4), (4, 5)]
     assert plan.order is not None
     assert plan.order.tolist()[3:] == [1, 2]

@@ -25,34 +25,44 @@ def check(call: LinkCall) -> None:
         TypeError: they differ.
     """
     found = weights.read(call.link, learned_state=True)
+    x, lengths = _batch(call)
+    y, h, c = _layers(found, x, lengths, *_initial(call, found, len(lengths)))
+    expected = [h, c, *_outputs(call, y, h[-found.directions :])]
+    got = [_array(v) for v in (*call.last, *call.ys)]
+    tolerance = 2e-2 if call.ys[0].dtype == numpy.float16 else 1e-3
+    for of_layers, of_link in zip(expected, got):
+        if of_layers.size != of_link.size or not numpy.allclose(
+            of_layers.reshape(of_link.shape), of_link, rtol=tolerance, atol=tolerance
+        ):
+            raise TypeError(
+                f'{type(call.link).__name__}: expected a link that computes layers of an LSTM by '
+                'its weights, got other outputs, which a subclass, a hook or an option may cause'
+            )
+
+
+def _batch(call: LinkCall) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return the input of a link as (T, B, I), and the lengths (B,) of its sequences."""
     xs = [_array(x) for x in call.xs]
     if call.rows is Rows.SEQUENCE:
         lengths = numpy.array([len(x) for x in xs])
         x = numpy.zeros((lengths.max(), len(xs), xs[0].shape[1]))
         for k, sequence in enumerate(xs):
             x[: len(sequence), k] = sequence
-    else:
-        x = xs[0].reshape(1, len(xs[0]), -1) if call.rows is Rows.BATCH else xs[0]
-        x = x.swapaxes(0, 1) if call.rows is Rows.BATCH_MAJOR else x
-        lengths = numpy.full(x.shape[1], len(x))
+        return x, lengths
+    x = xs[0].reshape(1, len(xs[0]), -1) if call.rows is Rows.BATCH else xs[0]
+    x = x.swapaxes(0, 1) if call.rows is Rows.BATCH_MAJOR else x
+    return x, numpy.full(x.shape[1], len(x))
+
+
+def _initial(call: LinkCall, found: weights.Weights, batch: int) -> list[numpy.ndarray]:
+    """Return h and c (S * D, B, H) that a link begins with: given, learned or 0."""
     learned = lstm.learned_state(call.link)
-    shape = len(found.layers), len(lengths), found.sizes[2]
-    initial = []
+    shape = len(found.layers), batch, found.sizes[2]
+    states = []
     for name, state in zip(lstm.STATES, call.initial):
         value = learned.get(name, numpy.zeros(shape[::2]))[:, None] if state is None else state
-        initial.append(numpy.broadcast_to(_array(value), shape))
-    y, last = _layers(found, x, lengths, *initial)
-    expected = [*last, *_outputs(call, y, last[0][-found.directions :])]
-    got = [_array(v) for v in (*call.last, *call.ys)]
-    tolerance = 2e-2 if call.ys[0].dtype == numpy.float16 else 1e-3
-    for ours, theirs in zip(expected, got):
-        if ours.size != theirs.size or not numpy.allclose(
-            ours.reshape(theirs.shape), theirs, rtol=tolerance, atol=tolerance
-        ):
-            raise TypeError(
-                f'{type(call.link).__name__}: expected a link that computes layers of an LSTM by '
-                'its weights, got other outputs, which a subclass, a hook or an option may cause'
-            )
+        states.append(numpy.broadcast_to(_array(value), shape))
+    return states
 
 
 def _outputs(call: LinkCall, y: numpy.ndarray, h: numpy.ndarray) -> list[numpy.ndarray]:
@@ -68,8 +78,8 @@ def _outputs(call: LinkCall, y: numpy.ndarray, h: numpy.ndarray) -> list[numpy.n
 
 def _layers(
     found: weights.Weights, x: numpy.ndarray, lengths: numpy.ndarray, h: Any, c: Any
-) -> tuple[numpy.ndarray, tuple[numpy.ndarray, numpy.ndarray]]:
-    """Compute layers over x (T, B, I), of lengths (B,), from states (S * D, B, H)."""
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+    """Compute y, h and c of layers over x (T, B, I), of lengths (B,), from states (S * D, B, H)."""
     hs, cs = h.astype('d'), c.astype('d')
     for k in range(0, len(found.layers), found.directions):
         ys = []
@@ -81,7 +91,7 @@ def _layers(
                 hs[k + d, valid], cs[k + d, valid], y[t, valid] = h_new, c_new, h_new
             ys.append(y)
         x = numpy.concatenate(ys, axis=2)
-    return x, (hs, cs)
+    return x, hs, cs
 
 
 def _step(layer: weights.Layer, x: Any, h: Any, c: Any) -> tuple[numpy.ndarray, numpy.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import chainer
@@ -14,7 +15,7 @@ from chainer_lstm.interop import weights
 from chainer_lstm.interop.onnx_file import lstm
 from chainer_lstm.interop.onnx_file.check import check
 from chainer_lstm.interop.onnx_file.graph import Graph, Target, check_opset
-from chainer_lstm.interop.onnx_file.trace import family, is_of_one_cell, trace
+from chainer_lstm.interop.onnx_file.trace import Trace, family, is_of_one_cell, traces
 from chainer_lstm.interop.onnx_file.translation import Translation
 
 
@@ -29,7 +30,8 @@ def export_onnx(
 ) -> None:
     """Write a model to an ONNX file that computes the same, without dropout.
 
-    The model is called with the example, its calls of links of the LSTM family are recorded, and
+    The model is called with the example (and with others, to see that it computes the same
+    functions), its calls of links of the LSTM family are recorded, and
     Chainer's functions between them are translated one by one.  Therefore names, shapes and order
     of links are free, and a residual connection or an activation is in the file, where a walk
     over the links would miss it.  A function that is not known, or one that mixes the rows of a
@@ -71,7 +73,8 @@ def export_onnx(
             other cells that the file cannot have.
         ValueError: a dtype of no floats, an opset that cannot be written, full matrices from c to a
             gate, sizes that are not known yet, an example that does not fit, functions that mix
-            rows, or arrays that neither x nor a parameter gives; nothing is written.
+            rows, functions or numbers that depend on values or sizes of x or on the step, or arrays
+            that neither x nor a parameter gives; nothing is written.
         OSError: the file cannot be written.
     """
     if not isinstance(model, chainer.Link) or not hasattr(model, 'forward'):
@@ -94,13 +97,39 @@ def export_onnx(
         each_step = _has_steps(found, example)
     if each_step and (isinstance(example, list) or not len(example)):
         raise ValueError('example: expected an array of steps (T, B, …), at least one, got none')
-    call = trace(model, _of_values(example, model), each_step)
-    for link in found:
-        for link_call in [each for each in call.calls if each.link is link][:1]:
-            check(link_call)
+    calls = traces(model, _of_values(example, model), each_step)
+    first_calls = {id(link_call.link): link_call for link_call in reversed(calls[0].calls)}
+    for link_call in first_calls.values():
+        check(link_call)
+    _translated(model, calls, graph, stacks).save(path, type(model).__name__, opset)
+
+
+def _translated(
+    model: chainer.Link, calls: Sequence[Trace], graph: Graph, stacks: Mapping[int, lstm.Stack]
+) -> Graph:
+    """Return the graph of a model, which all calls have to have in common.
+
+    Args:
+        model: the model.
+        calls: of it.
+        graph: with the weights of its links of the family.
+        stacks: the layers of these, by the id of the link.
+
+    Raises:
+        TypeError, ValueError: a call cannot be translated, or is another one.
+    """
     names = {id(link): name.strip('/').replace('/', '_') for name, link in model.namedlinks()}
-    Translation(graph, call, stacks, names).run()
-    graph.save(path, type(model).__name__, opset)
+    graphs = [graph.copy() for _ in calls]
+    for of_call, call in zip(graphs, calls):
+        Translation(of_call, call, stacks, names).run()
+    if not all(graphs[0].is_equal(other) for other in graphs[1:]):
+        raise ValueError(
+            f'{type(model).__name__}: expected a model that computes the same functions, of the '
+            'same numbers, for all values and sizes of x and in all steps, got another one in a '
+            'further call: its forward may read the values, the batch or the length of x, draw '
+            'numbers, count, or treat the first step differently'
+        )
+    return graphs[0]
 
 
 def _checked_example(example: Any) -> Any:
@@ -150,6 +179,6 @@ def _check_fit(link: Any, example: Any) -> None:
 
 def _has_steps(found: list[Any], example: Any) -> bool:
     """Return whether an example is all steps of links that take one in a call."""
-    if not found or isinstance(example, list) or not all(map(is_of_one_cell, found)):
+    if not found or isinstance(example, list) or not all(is_of_one_cell(link) for link in found):
         return False
     return example.ndim == (3 if example.dtype.kind == 'f' else 2)

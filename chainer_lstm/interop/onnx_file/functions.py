@@ -163,7 +163,10 @@ def _common_rows(values: Sequence[Value]) -> Rows:
     if len(found) > 1:
         raise Untranslatable(f'on {" and ".join(sorted(rows.value for rows, _ in found))} together')
     rows = found.pop()[0] if found else Rows.NONE
-    most = max(len(value.features) for value in values if value.rows is rows)
+    numbers = {len(value.features) for value in values if value.rows is rows}
+    if len(numbers) > 1:  # Chainer broadcasts a row of one to a feature of another
+        raise Untranslatable(f'on {rows.value} of {sorted(numbers)} axes after the rows together')
+    (most,) = numbers
     for value in values:
         outer = value.shape[: max(len(value.shape) - most, 0)]
         if value.rows is Rows.NONE and any(size != 1 for size in outer):

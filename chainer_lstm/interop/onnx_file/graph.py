@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, Optional, Union
@@ -10,7 +12,8 @@ import numpy
 
 Target = Union[str, os.PathLike[str], IO[bytes]]
 
-DEFAULT_OPSET, FIRST_OPSET = 14, 13  # of 2021 and 2020
+DEFAULT_OPSET = 14  # of 2021
+FIRST_OPSET = 13
 _IR_VERSION = 8  # of 2021
 _LARGEST = 2**31 - 2**24  # bytes of weights in one protobuf message, with room for the graph
 _PAGE = 4096  # external weights begin at pages, so that a runtime can map them
@@ -86,6 +89,25 @@ class Graph:
             self._nodes.append(helper.make_node(operator, inputs, names, **attributes))
             self._known[key] = names
         return self._known[key]
+
+    def copy(self) -> Graph:
+        """Return a graph of the same nodes and weights, to which others can be added."""
+        found = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, (list, dict)):
+                setattr(found, name, value.copy())
+        return found
+
+    def is_equal(self, other: Graph) -> bool:
+        """Return whether another graph computes the same by the same weights."""
+        pairs = itertools.zip_longest(self._kept, other._kept)
+        return (
+            self._nodes == other._nodes
+            and self._constants == other._constants
+            and self._inputs == other._inputs
+            and self._outputs == other._outputs
+            and all(x is y or numpy.array_equal(x, y, equal_nan=True) for x, y in pairs)
+        )
 
     def save(self, target: Target, name: str, opset: int) -> None:
         """Check the graph and write it.

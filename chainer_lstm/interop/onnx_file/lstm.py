@@ -40,9 +40,10 @@ def stack(graph: Graph, link: chainer.Link) -> Stack:
     """Add the weights of a link of the family to a graph.
 
     Raises:
-        TypeError, ValueError, KeyError: they cannot be read, or gates see all of c.
+        TypeError, ValueError, KeyError: they cannot be read, gates see all of c, or h is projected.
     """
     found = weights.read(link, learned_state=True)
+    weights.check_others(found.layers, 'an ONNX file', ('P_i', 'P_f', 'P_o'))
     directions = found.directions
     layers = [found.layers[k : k + directions] for k in range(0, len(found.layers), directions)]
     return Stack([_node_weights(graph, layer) for layer in layers], directions, found.sizes[2])
@@ -87,12 +88,13 @@ def joined(graph: Graph, states: Sequence[str]) -> str:
 
 def learned_state(link: chainer.Link) -> Mapping[str, numpy.ndarray]:
     """Return h and c (S * D, H) by these names, or nothing where they are not learned."""
-    if not getattr(link, 'learn_initial_state', False):
-        return {}
-    return {
-        name: weights.checked(f'{name}0', getattr(link, f'{name}0').array, (None, None))
-        for name in STATES
-    }
+    found = {}
+    for name in STATES:
+        param = getattr(link, f'{name}0', None)  # (S * D, H), or (H,) of a link of one cell
+        if param is not None:
+            array = weights.checked(f'{name}0', param.array, (None,) * param.ndim)
+            found[name] = array.reshape(-1, array.shape[-1])
+    return found
 
 
 def initial_states(

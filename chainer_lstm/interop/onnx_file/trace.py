@@ -45,7 +45,7 @@ class Trace(NamedTuple):
         x: the variables that it was called with, several for a list of sequences.
         y: what it returned, likewise.
         calls: those of links of the family, in order.
-        before: those of an earlier call of the model.
+        before: those of earlier calls of the model.
         rows: those of x.
     """
 
@@ -69,17 +69,22 @@ def is_of_one_cell(link: chainer.Link) -> bool:
     return not isinstance(link, links.SequenceLSTM) and not lstm.is_n_step(link)
 
 
-def trace(model: Any, example: Example, each_step: bool) -> Trace:
-    """Call a model with an example, and record that; the model is as before.
+def traces(model: Any, example: Example, each_step: bool) -> list[Trace]:
+    """Call a model several times, and record that; the model is as before.
 
-    It is called twice, so that a state which is kept elsewhere than in the links of the family
-    shows: the second call then computes with something of the first.
+    The second call has other values and, unless the model fails, other sizes; a state that is kept
+    elsewhere than in the links of the family shows in it.  The third one, of a model of single
+    steps, is that of the next step, as one that begins anew.  A file can have what all of them have
+    in common.
 
     Raises:
         TypeError: it returns neither an array nor a list of sequences.
+        ValueError: a link does not begin the next step with the state after the one before.
     """
+    several = isinstance(example, list)
+    given = example if several else [example[0] if each_step else example]
+    found: list[Trace] = []
     calls: list[LinkCall] = []
-    given = example if isinstance(example, list) else [example[0] if each_step else example]
     with contextlib.ExitStack() as stack:
         for name, value in (('train', False), ('enable_backprop', True)):
             stack.enter_context(chainer.using_config(name, value))
@@ -87,25 +92,90 @@ def trace(model: Any, example: Example, each_step: bool) -> Trace:
             stack.callback(_restore, link, vars(link).copy())
         for link in family(model):
             _record(link, calls)
-        _call(model, given, isinstance(example, list))
-        before, calls[:] = [*calls], []
-        x, result = _call(model, given, isinstance(example, list))
+        _reset(model)
+        found.append(_call(model, given, several, calls, found))
+        rows = _rows_of_input(example, each_step, found[0].calls)
+        other = [_of_other_values(x) for x in _larger(given, rows)]
+        _reset(model)
+        try:
+            second = _call(model, other, several, calls, found)
+        except Exception:  # the model has sizes of its own
+            other = [_of_other_values(x) for x in given]
+            _reset(model)
+            second = _call(model, other, several, calls, found)
+        found.append(second)
+        if each_step and not isinstance(model, weights.FAMILY):
+            found.append(_next(_call(model, other, several, calls, found), second))
+    return [call._replace(rows=rows) for call in found]
+
+
+def _larger(given: Sequence[Any], rows: Rows) -> list[Any]:
+    """Return an example of twice the batch and three times the steps, or of one more sequence, and
+    all of other lengths.
+    """
+    xp = chainer.backend.get_array_module(given[0])
+    if rows is Rows.SEQUENCE:
+        return [*(xp.concatenate([x] * (k + 2)) for k, x in enumerate(given)), given[0]]
+    copies = {Rows.TIME_MAJOR: (3, 2), Rows.BATCH_MAJOR: (2, 3)}.get(rows, (2,))
+    return [xp.tile(x, (*copies, *[1] * (x.ndim - len(copies)))) for x in given]
+
+
+def _of_other_values(x: Any) -> Any:
+    """Return an example of other values and signs, of word ids in another order."""
+    return (-0.9 * x).astype(x.dtype) if x.dtype.kind == 'f' else x[::-1]
+
+
+def _reset(model: Any) -> None:
+    for link in family(model):
+        if hasattr(link, 'reset_state'):
+            link.reset_state()
+
+
+def _call(
+    model: Any,
+    arrays: Sequence[Any],
+    several: bool,
+    calls: list[LinkCall],
+    earlier: Sequence[Trace],
+) -> Trace:
+    """Call a model with new variables of the arrays, and take its calls of links."""
+    calls.clear()
+    x = [chainer.Variable(array) for array in arrays]
+    result = _called(model, x if several else x[0])
     y = [result] if isinstance(result, chainer.Variable) else result
-    if not isinstance(y, (list, tuple)) or not all(isinstance(v, chainer.Variable) for v in y):
+    if (
+        not isinstance(y, (list, tuple))
+        or not y
+        or not all(isinstance(v, chainer.Variable) for v in y)
+    ):
         raise TypeError(
             'expected a model that returns one variable, or a list of sequences, '
             f'got {type(result).__name__} from {type(model).__name__}'
         )
-    return Trace(x, y, calls, before, _rows_of_input(example, each_step, calls))
+    before = [call for each in earlier for call in each.calls]
+    return Trace(x, y, [*calls], before, Rows.NONE)
 
 
-def _call(model: Any, arrays: Sequence[Any], several: bool) -> tuple[Sequence[Any], Any]:
-    """Return new variables of the arrays, and what the model makes of them."""
-    for link in family(model):
-        if hasattr(link, 'reset_state'):
-            link.reset_state()
-    x = [chainer.Variable(array) for array in arrays]
-    return x, _called(model, x if several else x[0])
+def _next(step: Trace, before: Trace) -> Trace:
+    """Return the call of the step after another one as if it began anew.
+
+    Raises:
+        ValueError: a link does not begin with the state after the step before.
+    """
+    states = {id(call.link): call.last for call in before.calls}
+    calls = []
+    for call in step.calls:
+        after = states.pop(id(call.link), None)
+        if after is not None:
+            if any(state is not kept for state, kept in zip(call.initial, after)):
+                raise ValueError(
+                    f'{type(call.link).__name__}: expected a link that begins each step with the '
+                    'state after the one before, as the file does, got one that begins with '
+                    'another state, such as a StatelessLSTM, or a link that the model resets'
+                )
+            call = call._replace(initial=(None, None))
+        calls.append(call)
+    return step._replace(calls=calls)
 
 
 def _called(model: Any, x: Any) -> Any:
@@ -143,19 +213,27 @@ def _record(link: Any, calls: list[LinkCall]) -> None:
         _record_steps(link, calls)
 
 
+def _refuse(link: Any, **options: Any) -> None:
+    """Refuse options of a call that a file cannot have.
+
+    Raises:
+        ValueError: one is given.
+    """
+    given = sorted(name for name, value in options.items() if value is not None)
+    if given:
+        raise ValueError(
+            f'{type(link).__name__}: expected a call without {", ".join(given)}, which a file '
+            'cannot have; for sequences of other lengths it has NStep links'
+        )
+
+
 def _record_sequence(link: Any, calls: list[LinkCall]) -> None:
     forward, returns_state = link.forward, link.return_state
     rows = Rows.BATCH_MAJOR if link.batch_first else Rows.TIME_MAJOR
     link.return_state = True
 
     def recorded(x: Any, initial_state: Any = None, **options: Any) -> Any:
-        given = sorted(name for name, value in options.items() if value is not None)
-        if given or link.return_cells:
-            raise ValueError(
-                'expected a SequenceLSTM that is called with x and initial_state and returns no '
-                f'cells, got {", ".join(given) or "return_cells"}; for sequences of other lengths '
-                'a file has NStep links'
-            )
+        _refuse(link, **options, return_cells=link.return_cells or None)
         if variable('x', x).ndim != 3:
             raise ValueError(f'x: expected a batch {rows.value} of sequences, got shape {x.shape}')
         c, h = (link.c, link.h) if initial_state is None else initial_state
@@ -169,7 +247,8 @@ def _record_sequence(link: Any, calls: list[LinkCall]) -> None:
 def _record_n_step(link: Any, calls: list[LinkCall]) -> None:
     forward = link.forward
 
-    def recorded(hx: Any, cx: Any, xs: Any) -> Any:
+    def recorded(hx: Any, cx: Any, xs: Any, **options: Any) -> Any:
+        _refuse(link, **options, return_cells=getattr(link, 'return_cells', None) or None)
         hy, cy, ys = forward(hx, cx, xs)
         calls.append(LinkCall(link, xs, (hx, cx), ys, (hy, cy), Rows.SEQUENCE))
         return hy, cy, ys
@@ -190,7 +269,8 @@ def _record_stateless(link: Any, calls: list[LinkCall]) -> None:
 
 def _record_steps(link: Any, calls: list[LinkCall]) -> None:
     def recorded(method: Any, rows: Rows) -> Any:
-        def call(x: Any) -> Any:
+        def call(x: Any, **options: Any) -> Any:
+            _refuse(link, **options)
             if isinstance(x, (list, tuple)):
                 raise TypeError('xs: expected an array in a model of a file, got a list of steps')
             initial = link.h, link.c

@@ -67,18 +67,17 @@ class Translation:
 
     def _add_input(self) -> str:
         xs, rows = self._trace.x, self._trace.rows
-        shape = xs[0].shape
-        axes = {Rows.BATCH: ['batch'], Rows.BATCH_MAJOR: ['batch', 'time']}
-        dtype = None if xs[0].dtype.kind == 'f' else numpy.int64
-        dtype = numpy.int32 if xs[0].dtype == numpy.int32 else dtype
-        file_axes = [*axes.get(rows, ['time', 'batch']), *shape[rows.axes :]]
-        name = self._graph.input('x', file_axes, dtype)
+        shape, dtype = xs[0].shape, xs[0].dtype
+        if dtype != numpy.int32:
+            dtype = None if dtype.kind == 'f' else numpy.int64
+        axes = _axes(rows, shape)
+        name = self._graph.input('x', axes, dtype)
         if rows is Rows.SEQUENCE:
             self._lengths = self._graph.input('sequence_lens', ('batch',), numpy.int32)
             self._sizes = [len(x) for x in xs]
         elif rows.axes == 2:
             self._sizes = shape[:2] if rows is Rows.TIME_MAJOR else shape[1::-1]
-        name = self._swapped(name, rows, len(file_axes))
+        name = self._swapped(name, rows, len(axes))
         for k, x in enumerate(xs):
             self._values[id(x.node)] = Value(name, rows, x.shape, k)
         return name
@@ -93,8 +92,8 @@ class Translation:
         return self._stacks[id(self._trace.calls[k].link)]
 
     def _state_groups(self) -> list[tuple[str, list[int]]]:
-        """Return the ends of the names of the states, and the calls that begin with each: all
-        that begin anew, or one a group where they have not the same number of units.
+        """Return the calls without a given state in groups that share inputs of the file, and the
+        end of the names of these: one group, or one for each call where H differs.
         """
         calls = self._trace.calls
         begun = [k for k, call in enumerate(calls) if any(_is_free(s) for s in call.initial)]
@@ -234,15 +233,20 @@ class Translation:
                 'y: expected one array that is computed from x, or all sequences of the batch in '
                 f'order, got {len(values)} variables, the first {y.rows.value}'
             )
-        axes: list[Any] = ['time', 'batch']
-        if y.rows is Rows.BATCH:
-            axes = ['batch']
-        elif y.rows is Rows.STATES:
-            axes = [y.shape[0], 'batch']
-        elif y.rows in _TRANSPOSED:
-            axes = ['batch', 'time']
-        shape = [*axes, *y.features]
-        self._graph.output(self._swapped(y.name, y.rows, len(shape)), 'y', shape)
+        axes = _axes(y.rows, y.shape)
+        self._graph.output(self._swapped(y.name, y.rows, len(axes)), 'y', axes)
+
+
+def _axes(rows: Rows, shape: tuple[int, ...]) -> list[Any]:
+    """Return the axes of an input or output of the file, of a shape in the traced call."""
+    axes: list[Any] = ['time', 'batch']
+    if rows is Rows.BATCH:
+        axes = ['batch']
+    elif rows is Rows.STATES:
+        axes = [shape[0], 'batch']
+    elif rows in _TRANSPOSED:
+        axes = ['batch', 'time']
+    return [*axes, *shape[rows.axes :]]
 
 
 def _is_free(state: Any) -> bool:
