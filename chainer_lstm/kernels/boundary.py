@@ -317,8 +317,8 @@ def _check_limits(cell: Cell) -> None:
         raise ValueError(
             f'{cell.name}: expected a cell of x in all gates and of products, without biases and '
             'norms, in one gate or, at most one in each stage, in all gates; of one stage, if '
-            'products are diagonal, of states that it reads, or masked, by noise of sequences; and numbers '
-            'that begin with the names of noise'
+            'products are diagonal, of states that it reads, or masked, by noise of sequences; and '
+            'numbers that begin with the names of noise'
         )
 
 
