@@ -11,11 +11,12 @@ import numpy
 import pytest
 
 from chainer_lstm.functions import node
+from chainer_lstm.functions.composed import Rearranging
 from chainer_lstm.functions.sequence_node import SequenceNode
 from chainer_lstm.functions.step import StepNode
 from chainer_lstm.kernels import packing, products
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
-from chainer_lstm.links import n_step_lstm
+from chainer_lstm.kernels.packing import Packing
 from tests.fuzz.__main__ import main
 from tests.fuzz.case import Case
 from tests.fuzz.compare import check
@@ -64,10 +65,10 @@ def backward_that_overwrites_what_it_is_given(monkeypatch):
 
 
 def bias_of_a_product_left_out(monkeypatch):
-    def wrong(e, stage, state, weights):
+    def wrong(e, stage, state, weights, *more):
         biases = {product.bias for product in stage.products}
         zeros = {name: w * (name not in biases) for name, w in weights.items()}
-        return parts_of(e, stage, state, zeros)
+        return parts_of(e, stage, state, zeros, *more)
 
     monkeypatch.setattr(products, 'parts_of', wrong)
 
@@ -91,12 +92,12 @@ def masked_outputs_of_zeros(monkeypatch):
 
 
 def states_left_in_the_order_of_the_hook(monkeypatch):
-    take = n_step_lstm.Rearranging.take
+    end = Packing.end
 
-    def wrong(self, x, indexes, axis):
-        return x if axis == 1 else take(self, x, indexes, axis)
+    def wrong(self, xp, state, directions):
+        return state if isinstance(xp, Rearranging) else end(self, xp, state, directions)
 
-    monkeypatch.setattr(n_step_lstm.Rearranging, 'take', wrong)
+    monkeypatch.setattr(Packing, 'end', wrong)
 
 
 @pytest.mark.parametrize(

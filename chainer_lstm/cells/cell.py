@@ -147,6 +147,8 @@ class Cell(_Frozen):
         vectors: the names of weights (H,) that ``forward`` and ``backward`` get as arguments of
             these names, and the numbers that links begin with.
         forget: the gate whose bias links begin with ``chainer.config.lstm_forget_bias``, or None.
+        replays: whether ``chainer.static_graph`` replays ``forward``, as all but functions such as
+            ``clip``.
 
     Raises:
         TypeError: ``outputs`` is not an integer.
@@ -164,6 +166,7 @@ class Cell(_Frozen):
     needs: ClassVar[Names] = ()
     noise: ClassVar[Names] = ()
     forget: ClassVar[Optional[str]] = None
+    replays: ClassVar[bool] = True
     sequence_noise: ClassVar[Names] = ()
     numbers: ClassVar[Mapping[str, float]] = types.MappingProxyType({})
     input_norm: ClassVar[Optional[Norm]] = None
@@ -187,8 +190,8 @@ class Cell(_Frozen):
 
         Args:
             **attributes: among ``name``, ``gates``, ``inputs``, ``products``, ``reads``,
-                ``needs``, ``noise``, ``sequence_noise``, ``numbers``, ``input_norm`` and
-                ``vectors``.
+                ``needs``, ``noise``, ``sequence_noise``, ``numbers``, ``input_norm``,
+                ``vectors`` and ``replays``.
 
         Raises:
             TypeError: names of gates or states that there are not.

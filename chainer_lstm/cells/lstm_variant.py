@@ -99,6 +99,7 @@ class LSTMVariant(Cell):
             noise=tuple([name for name, ratio in zip(('kept_c', 'kept_h'), self.zoneout) if ratio]),
             sequence_noise=() if mask is None else (mask,),
             input_norm=of_x,
+            replays=self.cell_clip is None and self.recurrent_activation == 'sigmoid',
             vectors={'gamma_c': 1.0, 'beta_c': 0.0} if self.layer_norm else {},
             numbers={
                 'kept_c': self.zoneout[0] if self.zoneout_expectation else 0.0,

@@ -133,11 +133,17 @@ def is_static(cell: Optional[Cell] = None) -> bool:
     """Inside ``chainer.static_graph``, which replays functions, and knows Chainer's own only.
 
     Raises:
-        ValueError: the cell has noise, which would be the same in each replay.
+        ValueError: the cell has noise, which would be the same in each replay, or functions that
+            are not replayed.
     """
     static = chainer.config.schedule_func is not None
     if static and cell is not None and cell.is_random and chainer.config.train:
         raise ValueError(f'expected no chainer.static_graph around {cell.name}, which has noise')
+    if static and cell is not None and not cell.replays:
+        raise ValueError(
+            f'expected no chainer.static_graph around {cell.name}, whose chainer.functions.clip it '
+            'does not replay'
+        )
     return static
 
 

@@ -305,6 +305,7 @@ def _check_limits(cell: Cell) -> None:
     special = [p for p in products if p.diagonal or p.mask is not None]
     fits = (
         tuple(cell.inputs) == tuple(cell.gates)
+        and not (cell.norms or cell.vectors)
         and all(len(p.gates) in (1, len(cell.gates)) and p.bias is None for p in products)
         and all(len(wide) <= 1 for wide in to_all)
         and (not special or len(cell.stages) == 1)
@@ -314,10 +315,10 @@ def _check_limits(cell: Cell) -> None:
     )
     if not fits:
         raise ValueError(
-            f'{cell.name}: expected a cell of x in all gates and of products, without biases, in '
-            'one gate or, at most one in each stage, in all gates; of one stage, if products are '
-            'diagonal, of states that it reads, or masked, by noise of sequences; and numbers '
-            'that begin with the names of noise'
+            f'{cell.name}: expected a cell of x in all gates and of products, without biases and '
+            'norms, in one gate or, at most one in each stage, in all gates; of one stage, if '
+            'products are diagonal, of states that it reads, or masked, by noise of sequences; and '
+            'numbers that begin with the names of noise'
         )
 
 

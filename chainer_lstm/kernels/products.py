@@ -221,7 +221,7 @@ def add_gradients(
     """
     kept = {} if kept is None else kept
     for product in stage.products:
-        if product.diagonal:
+        if product.diagonal or (product.norm is None and product.weight not in weights):
             continue
         part = columns(gpre, cell.gates, product.gates)
         part = _through(e, product, part, weights, kept)
@@ -239,12 +239,10 @@ def add_gradients(
     return gradients
 
 
-def add_input_gradient(
-    e: Engine, cell: Cell, gpre: Array, weights: Weights, kept: Optional[Kept]
-) -> None:
+def add_input_gradient(e: Engine, cell: Cell, gpre: Array, weights: Weights, kept: Kept) -> None:
     """Keep the gradient with respect to x Wᵀ before its normalization, of any number of rows."""
-    if kept is not None:
-        product = of_x(cell)
+    product = of_x(cell)
+    if product.norm is not None:
         _through(e, product, columns(gpre, cell.gates, product.gates), weights, kept)
 
 

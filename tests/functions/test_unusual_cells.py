@@ -145,10 +145,10 @@ def test_a_subclass_with_other_gates():
 
 
 class Recorded(chainer.Chain):
-    def __init__(self):
+    def __init__(self, **options):
         super().__init__()
         with self.init_scope():
-            self.rnn = links.SequenceLSTM(INPUT, UNITS, cell=zoneout)
+            self.rnn = links.SequenceLSTM(INPUT, UNITS, **options)
 
     @chainer.static_graph(verbosity_level=0)
     def __call__(self, x):
@@ -156,8 +156,21 @@ class Recorded(chainer.Chain):
 
 
 def test_noise_in_a_static_graph():
-    net, x = Recorded(), uniform((2, 5, INPUT), 'f')
+    net, x = Recorded(cell=zoneout), uniform((2, 5, INPUT), 'f')
     with pytest.raises(ValueError, match=r'expected no chainer\.static_graph around zoneout'):
         net(x)
     with chainer.using_config('train', False):
+        assert_close([net(x)], [net.rnn(x)])
+
+
+@pytest.mark.parametrize('options', [{'cell_clip': 1}, {'recurrent_activation': 'hard_sigmoid'}])
+def test_clip_in_a_static_graph(options):
+    with pytest.raises(ValueError, match=r'chainer\.functions\.clip it does not replay'):
+        Recorded(**options)(uniform((2, 5, INPUT), 'f'))
+
+
+def test_options_in_a_static_graph():
+    net = Recorded(coupled=True, peephole='diagonal')
+    for seed in range(3):
+        x = uniform((2, 5, INPUT), 'f', seed=seed)
         assert_close([net(x)], [net.rnn(x)])
