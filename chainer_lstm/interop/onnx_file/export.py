@@ -48,7 +48,7 @@ def export_onnx(
             ``EmbedID``, ``Linear`` and functions; of a ``Classifier`` its predictor.  It takes one
             argument and returns one variable, or the list of sequences.  Matrices from c to a gate
             have to be diagonal.  Of the options of an LSTM, a file has no ``cell_clip``,
-            ``proj_size``, ``return_cells`` and ``zoneout_expectation``.
+            ``proj_size``, ``return_cells``, ``zoneout_expectation`` and normalization.
         path: the file, or a file object that is open for binary writing.  Weights above 2 GB are
             written into a second file, ``<path>.data``, which has to stay beside the first.
         example: what the model is called with; its values do not matter.  Its T and B should be
