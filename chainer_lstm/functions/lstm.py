@@ -17,7 +17,7 @@ from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.stage import Signature, check_axes
+from chainer_lstm.functions.signature import Signature, check_axes
 from chainer_lstm.functions.step import StepNode, is_static, run_step
 from chainer_lstm.kernels.engines.engine import Part
 

@@ -12,7 +12,8 @@ from chainer_lstm.functions import cell_noise, composed, passes
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import sequence, variable
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.stage import StageNode, signature
+from chainer_lstm.functions.signature import signature
+from chainer_lstm.functions.stage import StageNode
 from chainer_lstm.kernels.engines.engine import NOTHING, Part
 
 

@@ -12,7 +12,7 @@ import pytest
 from chainer_lstm import cells, functions
 from chainer_lstm.functions import passes
 from chainer_lstm.functions.chained import Chain
-from chainer_lstm.functions.stage import signature
+from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.step import StepNode
 from tests.conftest import assert_close, uniform, uniforms
 

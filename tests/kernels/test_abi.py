@@ -10,7 +10,7 @@ import pytest
 
 from chainer_lstm import cells
 from chainer_lstm.cells import COMPILED
-from chainer_lstm.kernels import boundary, native
+from chainer_lstm.kernels import boundary, cell_kernels, native
 from tests.kernels import cases
 from tests.kernels.test_native import answer
 
@@ -24,7 +24,7 @@ def test_tables_are_those_of_the_library():
         assert library.chainer_lstm_arguments(name.encode()).decode() == kernel.text
     for cell in COMPILED.values():
         text = library.chainer_lstm_cell(cell.name.encode()).decode()
-        assert text == boundary.description(cell)
+        assert text == cell_kernels.description(cell)
     for name in (b'lstm', b'lstm_forward_1', b'lstm_forward', b''):
         assert library.chainer_lstm_arguments(name) is None
     assert library.chainer_lstm_cell(b'gru') is None
@@ -61,11 +61,11 @@ def test_arguments_follow_from_declarations():
 
 
 def test_description():
-    assert boundary.description(cells.peephole) == (
+    assert cell_kernels.description(cells.peephole) == (
         'gates a, i, f, o; states c, h; weights U, P_i, P_f, P_o; noise ; numbers ; '
         'stage 7 1 1 0 0 1 -1 0 1 0 1 0 2 0 2 0; stage 8 1 2 0 3 0 3 0'
     )
-    assert boundary.description(cells.COMPILED['coupled_lstm_variant']) == (
+    assert cell_kernels.description(cells.COMPILED['coupled_lstm_variant']) == (
         'gates a, f, o; states c, h; weights U, P_f, P_o; noise kept_c, kept_h; '
         'numbers clip, slope; stage 7 3 3 0 0 1 -1 0 1 0 1 1 2 0 2 2'
     )
@@ -85,7 +85,7 @@ class FakeLibrary:
         functions=('chainer_lstm_arguments', 'chainer_lstm_cell'),
     ):
         texts = {name: kernel.text for name, kernel in boundary.KERNELS.items()}
-        texts.update((cell.name, boundary.description(cell)) for cell in COMPILED.values())
+        texts.update((cell.name, cell_kernels.description(cell)) for cell in COMPILED.values())
 
         def text_of(name):
             text = edit(name.decode(), texts[name.decode()])

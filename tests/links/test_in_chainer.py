@@ -11,7 +11,7 @@ import chainer_lstm.functions
 import chainer_lstm.links
 from chainer_lstm import cells
 from chainer_lstm.functions.lstm import LSTM
-from chainer_lstm.functions.stage import signature
+from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.step import FirstStage, StepNode
 from tests.conftest import (
     BATCHES,

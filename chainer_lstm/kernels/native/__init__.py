@@ -20,7 +20,7 @@ from typing import Any, Optional
 import numpy
 
 from chainer_lstm import cells
-from chainer_lstm.kernels import boundary
+from chainer_lstm.kernels import boundary, cell_kernels
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _DTYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
@@ -69,7 +69,7 @@ def mismatch(found: Any) -> Optional[str]:
     or None.
     """
     for cell in cells.COMPILED.values():
-        if _text(found, 'chainer_lstm_cell', cell.name) != boundary.description(cell):
+        if _text(found, 'chainer_lstm_cell', cell.name) != cell_kernels.description(cell):
             return _other_version(f'the cell {cell.name} is another')
     for name, kernel in boundary.KERNELS.items():
         if _text(found, 'chainer_lstm_arguments', name) != kernel.text:
