@@ -78,7 +78,7 @@ def test_peepholes_begin_as_zero():
     ('product', 'message'),
     [
         ({'gates': ('a', 'f'), 'diagonal': True}, 'the diagonal product P to have one gate'),
-        ({'gates': ('a',), 'diagonal': True, 'bias': 'p'}, 'no bias and no mask'),
+        ({'gates': ('a',), 'diagonal': True, 'bias': 'p'}, 'no bias, no mask'),
         ({'gates': ('a',), 'new': True}, 'the product P of a new state to be diagonal'),
     ],
 )
