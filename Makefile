@@ -70,7 +70,7 @@ coverage: $(VENV)/.test
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 CHAINER_LSTM_NATIVE=build/_native_sanitized.so \
-	$(PY) -m pytest tests/kernels/test_boundary.py tests/kernels/test_native.py tests/kernels/test_sequence.py
+	$(PY) -m pytest --sample 60 $(addprefix tests/kernels/test_,boundary.py native.py sequence.py)
 
 build/_native_sanitized.so: $(NATIVE)
 	@mkdir -p build

@@ -49,17 +49,24 @@ BATCHES = {
 
 def pytest_addoption(parser):
     parser.addoption(
-        '--sample', type=int, metavar='N', help='run at most N cases of each parametrized test'
+        '--sample',
+        type=int,
+        metavar='N',
+        help='run at most N cases of each parametrized test, evenly spread',
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    most, counts, others = config.getoption('--sample'), collections.Counter(), []
+    most, cases = config.getoption('--sample'), collections.defaultdict(list)
+    if most is None:
+        return
     for item in items:
-        test = item.nodeid.partition('[')[0]
-        counts[test] += 1
-        if most is not None and counts[test] > most:
-            others.append(item)
+        cases[item.nodeid.partition('[')[0]].append(item)
+    others = []
+    for of_test in cases.values():
+        count = len(of_test)
+        kept = {k * count // most for k in range(most)}
+        others += [item for k, item in enumerate(of_test) if k not in kept and count > most]
     if others:
         left_out = set(others)
         items[:] = [item for item in items if item not in left_out]
