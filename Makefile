@@ -6,7 +6,7 @@
 # make docs    builds the documentation in build/docs
 # make coverage   says which lines and branches the tests do not reach, from a sample of their cases
 # make wheels   puts wheels of the package and of Chainer into dist, which install without the constraint on setuptools
-# make sanitize   runs the tests of the C++ engine under AddressSanitizer and UBSan
+# make sanitize   runs a sample of the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
 PYTHON ?= python3
