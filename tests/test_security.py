@@ -85,6 +85,7 @@ ALLOWED = {
     'benchmarks/gpu.py': {'subprocess': 'pytest, without a shell', 'importlib': 'CuPy'},
     'benchmarks/gpu_contestants.py': {'importlib': 'torch'},
     'benchmarks/language_model.py': {'importlib': 'torch'},
+    'benchmarks/options.py': {'importlib': 'whether there is torch'},
 }
 
 

@@ -137,9 +137,10 @@ from tests.kernels import test_denormals as tests
 from tests.kernels.test_boundary import boundary
 kernel, units = boundary.KERNELS['lstm_sequence_forward'], 2000
 steps = numpy.array([[0, 1, 2, 3, 4], [1, 1, 1, 1, 1]])
-sizes = 5, 1, units, 1, 5, 1, 0
-shapes = [shape for shape, *_ in kernel.expected(*sizes)]
-arrays = [*steps, *(numpy.zeros(shape, 'f') for shape in shapes[2:])]
+sizes = 5, 1, units, units, 1, 5, 1, 0
+rest = kernel.expected(*sizes)[2:]
+arrays = [None if optional else numpy.zeros(shape, 'f') for shape, optional, _ in rest]
+arrays = [*steps, *arrays]
 call = native.kernel('baseline', 'lstm_sequence_forward', numpy.dtype('f'))
 usual = tests.mode()
 used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()
