@@ -48,6 +48,11 @@ def all_rows(new: chainer.Variable, rest: Optional[chainer.Variable]) -> chainer
     return concat((new, rest)) if len(new) else rest
 
 
+def checked(x: chainer.Variable) -> chainer.Variable:
+    """Return x, which a function of a program's own may have made."""
+    return Reshape(x.shape).apply((x,))[0]
+
+
 def reshape(x: chainer.Variable, shape: tuple[int, ...]) -> chainer.Variable:
     """Return x in another shape."""
     return x if x.shape == shape else Reshape(shape).apply((x,))[0]

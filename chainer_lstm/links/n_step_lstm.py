@@ -16,7 +16,7 @@ from chainer_lstm import cells
 from chainer_lstm import initializers as ours
 from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import initializer
-from chainer_lstm.functions import checks
+from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.composed import Rearranging
 from chainer_lstm.functions.n_step_lstm import run
 from chainer_lstm.functions.node import Input
@@ -223,7 +223,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         ends = numpy.cumsum([len(x) for x in xs])[:-1]
         ys = F.split_axis(y, ends, axis=0)
         hy, cy = (packing.end(xp, state, self.direction) for state in (hy, cy))
-        return hy, cy, list(ys)
+        return outputs.checked(hy), outputs.checked(cy), list(map(outputs.checked, ys))
 
     def rnn(
         self,

@@ -7,6 +7,7 @@ import pytest
 from chainer import initializers
 
 import chainer_lstm.functions
+import chainer_lstm.links
 from tests.conftest import INPUT, assert_close, pair
 from tests.links.test_n_step_lstm import (
     LINKS,
@@ -109,3 +110,17 @@ def test_numbers_for_dropout_equal_chainer(name, layers, dropout):
         numpy.random.seed(3)
         results.append(flat(link(None, None, xs)))
     assert_close(results[1], results[0])
+
+
+class Halved(chainer_lstm.links.NStepLSTM):
+    def rnn(self, *args):
+        hy, cy, ys = super().rnn(*args)
+        return hy * 0.5, cy * 0.5, [y * 0.5 for y in ys]
+
+
+def test_gradients_that_do_not_fit_the_outputs_of_an_own_rnn():
+    link = Halved(1, 3, 4, 0)
+    outputs = link(None, None, [numpy.ones((2, 3), 'f')])
+    for y in (*outputs[:2], *outputs[2]):
+        with pytest.raises(ValueError, match='grad_outputs: expected a gradient that broadcasts'):
+            chainer.grad([y], [link.bs[0][0]], [numpy.ones((7, *y.shape), 'f')])
