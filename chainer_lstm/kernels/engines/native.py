@@ -228,9 +228,8 @@ class NativeEngine(CompiledEngine):
         return native.kernel(self.instruction_set, name, dtype)
 
 
-_STATE, _WEIGHT, _NAMED, _NEW, _NOISE, _GRADIENT, _FOUND = range(
-    7
-)  # where an array of a step comes from
+# where an array of a step comes from
+_STATE, _WEIGHT, _NAMED, _NEW, _NOISE, _GRADIENT, _FOUND = range(7)
 
 
 class _Plan:
