@@ -6,6 +6,7 @@
 # make docs    builds the documentation in build/docs
 # make coverage   says which lines and branches the tests do not reach, from a sample of their cases
 # make wheels   puts wheels of the package and of Chainer into dist, which install without the constraint on setuptools
+# make sdist   puts the source distribution into dist
 # make sanitize   runs a sample of the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
@@ -23,12 +24,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PY := $(VENV)/bin/python
 # of its own, without Chainer and CuPy: type checkers would take errors from their code
 LINT := $(VENV)-lint/bin
+SCHEMA = $(LINT)/check-jsonschema --quiet --builtin-schema vendor
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/cells/*.cuh)
 CPP = $(wildcard chainer_lstm/kernels/*/*.?pp chainer_lstm/kernels/*/*.cu chainer_lstm/kernels/*/*.cuh \
   chainer_lstm/cells/*.cuh tests/kernels/*.hpp tests/kernels/*.cuh)
 INSTALLED = pyproject.toml setup.py chainer_lstm.pth build-constraints.txt $(NATIVE)
 
-.PHONY: train test examples bench fuzz docs wheels coverage sanitize lint clean help
+.PHONY: train test examples bench fuzz docs wheels sdist coverage sanitize lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -61,6 +63,11 @@ docs: $(VENV)/.docs
 wheels: | $(PY)
 	$(PY) -m pip wheel --quiet --use-pep517 --no-deps --wheel-dir dist . chainer==7.8.1
 
+sdist: $(LINT)/python
+	$(LINT)/python -m pip install --quiet build==1.6.1 twine==7.0.0
+	$(LINT)/python -m build --sdist --outdir dist .
+	$(LINT)/twine check --strict dist/*.tar.gz
+
 coverage: $(VENV)/.test
 	$(PY) -m pytest --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop links \
 	  models training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py))
@@ -81,6 +88,11 @@ lint: $(VENV)-lint/.lint
 	$(LINT)/ruff check .
 	$(LINT)/ruff format --check .
 	$(LINT)/clang-format --dry-run --Werror $(CPP)
+	$(SCHEMA).github-workflows .github/workflows/*.yml
+	$(SCHEMA).dependabot .github/dependabot.yml
+	$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/*.yml
+	$(SCHEMA).readthedocs .readthedocs.yaml
+	$(SCHEMA).citation-file-format CITATION.cff
 	$(LINT)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(LINT)/pyright --pythonpath $(LINT)/python
 
@@ -99,7 +111,8 @@ $(VENV)/.plot $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(INSTALLE
 
 $(VENV)-lint/.lint: Makefile | $(LINT)/python
 	@$(LINT)/python -m pip install --quiet ruff==0.17.6 clang-format==23.1.5 mypy==2.4.1 \
-	  'pyright[nodejs]==1.1.414' 'numpy==2.2.6; python_version < "3.11"' 'numpy==2.4.6; python_version > "3.10"'
+	  'pyright[nodejs]==1.1.414' check-jsonschema==0.39.0 \
+	  'numpy==2.2.6; python_version < "3.11"' 'numpy==2.4.6; python_version > "3.10"'
 	@touch $@
 
 $(PY) $(LINT)/python:
