@@ -17,15 +17,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import multiprocessing
-import pathlib
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 from contestants import Shape, inputs  # isort: skip  (lets Chainer be imported in a clone)
+import arguments
 import chainer.functions as F
-import layers
 import numpy
 import report
 
@@ -158,13 +157,13 @@ def measure(shape: Shape, names: list[str], runs: int) -> dict[str, list[float]]
 
 def main(argv: Any = None) -> int:
     p = Parser(__doc__)
-    p.add_argument('--shape', type=layers.shape, default=Shape(20, 35, 650, 2))
-    p.add_argument('--runs', type=layers.count, default=5, help='turns of each (default: 5)')
+    p.add_argument('--shape', type=arguments.shape, default=Shape(20, 35, 650, 2))
+    p.add_argument('--runs', type=arguments.count, default=5, help='turns of each (default: 5)')
     p.add_argument('--only', nargs='+', choices=OPTIONS, default=list(OPTIONS), metavar='OPTION')
-    p.add_argument('--out', type=pathlib.Path, default='result', metavar='FOLDER')
+    arguments.add_out(p)
     args = p.parse_args(argv)
     names = list(dict.fromkeys((PLAIN, *args.only)))
-    layers.make_folder(p, args.out)
+    arguments.make_folder(p, args.out)
     times = measure(args.shape, names, args.runs)
     medians = {key: statistics.median(found) for key, found in times.items()}
     rows = [['training', 'ms', 'of ours without options', 'of torch with it']]

@@ -1,0 +1,350 @@
+#!/usr/bin/env python3
+"""Measures this package on the CPU beside torch, onnxruntime and OpenBLAS, and says which goals for
+its speed are met on this machine.
+
+Each row is a way of using an LSTM: steps, sequences, ragged batches, whole updates, products,
+threads.  In each of its cases the contestants compute the same first; one that differs by more than
+1e-4 is an error, and is not timed.  Then they take turns, each library in a process of its own,
+with as many threads as the native engine takes.  Leave the machine alone meanwhile.
+
+    goals.py                          all rows, about ten minutes on two cores
+    goals.py --rows steps threads     these; --help lists all
+    goals.py --runs 11                more turns, steadier medians
+    goals.py --quick                  seconds: whether it works; the figures tell nothing
+
+onnx and onnxruntime come with the extra "bench"; torch is no dependency: install it beside.  A goal
+whose peer is not installed is not measured.
+
+A figure is the ratio of two medians: "times as fast" as the faster of the peers, or "times as long"
+as another way of doing the same.  The mean is geometric.  The folder --out gets goals.json, and the
+table is Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+from typing import Any, NamedTuple, Optional
+
+import arguments
+import report
+from contestants import OurNStep, OurSequence, OurSteps, Shape
+from language_model import Ours, OursAdam, Torchs, TorchsAdam
+from layers import SHAPES
+from peers import OnnxLSTM, OnnxSteps, TorchLSTM, TorchSteps
+from products import NumpyProduct, OurProduct, TorchProduct, products_of
+from thread_counts import (
+    FourTimesSequence,
+    FourTimesSteps,
+    LimitedSequence,
+    LimitedSteps,
+    UsualSequence,
+    UsualSteps,
+)
+from turns import TURN, check, disagreements, take_turns
+from worker import Worker, start
+
+from chainer_lstm.command_line import Parser
+
+FASTER = 'times as fast as'
+LONGER = 'times as long as'
+MICROSECONDS = 'µs a step'
+
+
+class Goal(NamedTuple):
+    """The bounds of a figure.
+
+    Attributes:
+        figure: FASTER, of which the bounds are the least; LONGER or MICROSECONDS, the most.
+        peers: contestants; the fastest counts in each case.
+        mean, worst: bounds over all cases; None for no bound.
+    """
+
+    figure: str
+    peers: tuple[type, ...]
+    mean: Optional[float] = None
+    worst: Optional[float] = None
+
+    @property
+    def title(self) -> str:
+        return ' '.join([self.figure, ' or '.join(peer.name for peer in self.peers)]).strip()
+
+    @property
+    def bounds(self) -> str:
+        sign = '≥' if self.figure == FASTER else '≤'
+        given = {'mean': self.mean, 'worst': self.worst}
+        return ', '.join(f'{name} {sign} {x:g}' for name, x in given.items() if x is not None)
+
+    def of(self, case: Any, measured: float, peers: list[float]) -> float:
+        """Return the figure of a case from seconds."""
+        if self.figure == MICROSECONDS:
+            return measured / case.time * 1e6
+        return min(peers) / measured if self.figure == FASTER else measured / min(peers)
+
+    def summary(self, figures: list[float]) -> dict[str, Any]:
+        """Return mean and worst of the figures of all cases, and whether they are within bounds."""
+        mean = statistics.geometric_mean(figures)
+        worst = min(figures) if self.figure == FASTER else max(figures)
+        pairs = [(mean, self.mean), (worst, self.worst)]
+        met = all(
+            bound is None or (x >= bound if self.figure == FASTER else x <= bound)
+            for x, bound in pairs
+        )
+        return {'mean': mean, 'worst': worst, 'met': met}
+
+
+class Row(NamedTuple):
+    """A way of using an LSTM.
+
+    Attributes:
+        mode: the method that is timed.
+        measured: the contestant that the goals are for.
+        cases: its shapes or products.
+    """
+
+    mode: str
+    measured: type
+    cases: tuple[Any, ...]
+    goals: tuple[Goal, ...]
+
+
+def ragged(*shapes: Shape) -> tuple[Shape, ...]:
+    return tuple(shape._replace(ragged=True) for shape in shapes)
+
+
+T = 50  # steps of a call, where they are single ones
+STEPS = tuple(
+    Shape(batch, T, units) for batch, units in ((1, 128), (1, 650), (8, 256), (20, 650), (64, 512))
+)
+SEQUENCES = (
+    Shape(20, 35, 200),
+    Shape(20, 35, 650),
+    Shape(32, 35, 256),
+    Shape(64, 100, 512),
+    Shape(1, 35, 650),
+    Shape(1, 200, 128),
+    Shape(1, 50, 1024),
+    Shape(128, 20, 64),
+)
+RAGGED = ragged(Shape(20, 35, 200), Shape(32, 35, 256), Shape(20, 35, 650, 2), Shape(64, 100, 512))
+BOTH_DIRECTIONS = (Shape(20, 35, 200, 1, directions=2), Shape(32, 50, 256, 2, directions=2))
+TINY = (Shape(1, 20, 8),)  # Python alone
+SMALL_MODEL = (Shape(20, 20, 200, 2),)
+MEDIUM_MODEL = (Shape(20, 35, 650, 2),)
+# layers and softmax of both models
+PRODUCTS = (
+    *products_of(400, 200, 800),
+    *products_of(400, 200, 10000),
+    *products_of(700, 650, 2600),
+    *products_of(700, 650, 10000),
+)
+CROWDED = (Shape(20, 35, 200), Shape(20, 35, 650))
+
+ROWS = {
+    'steps': Row(
+        'infer',
+        OurSteps,
+        STEPS,
+        (Goal(FASTER, (OnnxSteps,), 1.0, 0.85), Goal(FASTER, (TorchSteps,), 1.4, 1.0)),
+    ),
+    'sequences': Row(
+        'infer',
+        OurSequence,
+        SEQUENCES,
+        (Goal(FASTER, (OnnxLSTM,), 1.05, 0.95), Goal(FASTER, (TorchLSTM,), 1.2, 1.0)),
+    ),
+    'training': Row('train', OurSequence, tuple(SHAPES), (Goal(FASTER, (TorchLSTM,), 1.25, 1.0),)),
+    'last-output': Row(
+        'train_last', OurSequence, (Shape(32, 1000, 128),), (Goal(FASTER, (TorchLSTM,), 1.25),)
+    ),
+    'nstep-training': Row(
+        'train', OurNStep, tuple(SHAPES[:5]), (Goal(LONGER, (OurSequence,), 1.15, 1.25),)
+    ),
+    'nstep-inference': Row(
+        'infer', OurNStep, tuple(SHAPES[:5]), (Goal(LONGER, (OurSequence,), 1.15, 1.25),)
+    ),
+    'ragged-training': Row('train', OurNStep, RAGGED, (Goal(FASTER, (TorchLSTM,), 2.2, 2.0),)),
+    'ragged-inference': Row('infer', OurNStep, RAGGED, (Goal(FASTER, (TorchLSTM,), 1.3, 1.2),)),
+    'both-directions': Row(
+        'train', OurNStep, BOTH_DIRECTIONS, (Goal(FASTER, (TorchLSTM,), 1.2, 1.1),)
+    ),
+    'float64': Row(
+        'train',
+        OurSequence,
+        (Shape(20, 35, 200, dtype='float64'),),
+        (Goal(FASTER, (TorchLSTM,), 1.3),),
+    ),
+    'updates-sgd-small': Row('train', Ours, SMALL_MODEL, (Goal(FASTER, (Torchs,), 1.35),)),
+    'updates-sgd-medium': Row('train', Ours, MEDIUM_MODEL, (Goal(FASTER, (Torchs,), 1.2),)),
+    'updates-adam': Row(
+        'train',
+        OursAdam,
+        SMALL_MODEL + MEDIUM_MODEL,
+        (Goal(FASTER, (TorchsAdam,), 1.3, 1.3),),
+    ),
+    'products': Row(
+        'multiply',
+        OurProduct,
+        PRODUCTS,
+        (Goal(FASTER, (TorchProduct, NumpyProduct), 0.95, 0.9),),
+    ),
+    'python-inference': Row('infer', OurSteps, TINY, (Goal(MICROSECONDS, (), 25),)),
+    'python-training': Row('train_last', OurSteps, TINY, (Goal(MICROSECONDS, (), 100),)),
+    'threads-training': Row(
+        'train', FourTimesSequence, CROWDED, (Goal(LONGER, (UsualSequence,), worst=2),)
+    ),
+    'threads-steps': Row('infer', FourTimesSteps, CROWDED, (Goal(LONGER, (UsualSteps,), worst=2),)),
+    'limit-training': Row(
+        'train', LimitedSequence, CROWDED, (Goal(LONGER, (UsualSequence,), worst=1.1),)
+    ),
+    'limit-steps': Row('infer', LimitedSteps, CROWDED, (Goal(LONGER, (UsualSteps,), worst=1.1),)),
+}
+
+
+def row_names(text: str) -> list[str]:
+    """Return the names that begin so."""
+    names = [name for name in ROWS if name.startswith(text)]
+    if not text or not names:
+        raise argparse.ArgumentTypeError(f'expected names of {", ".join(ROWS)}, got {text}')
+    return names
+
+
+def parse(argv: Any) -> argparse.Namespace:
+    p = Parser(__doc__)
+    p.add_argument(
+        '--rows',
+        type=row_names,
+        nargs='+',
+        default=[list(ROWS)],
+        metavar='NAME',
+        help=f'names or how they begin: {", ".join(ROWS)} (default: all)',
+    )
+    p.add_argument('--runs', type=arguments.count, metavar='N', help='turns of each (default: 5)')
+    arguments.add_out(p)
+    p.add_argument('--quick', action='store_true', help='tiny shapes, one turn unless --runs')
+    args = p.parse_args(argv)
+    args.rows = list(dict.fromkeys(name for names in args.rows for name in names))
+    args.runs = args.runs or (1 if args.quick else 5)
+    args.seconds = 0 if args.quick else TURN
+    arguments.make_folder(p, args.out)
+    return args
+
+
+def families(row: Row) -> dict[str, tuple[type, ...]]:
+    """Return the contestants of a row by the process that they share."""
+    found: dict[str, tuple[type, ...]] = {}
+    for kind in (row.measured, *(peer for goal in row.goals for peer in goal.peers)):
+        found[kind.family] = (*found.get(kind.family, ()), kind)
+    return found
+
+
+def measure_case(
+    case: Any, mode: str, workers: dict[str, Worker], args: argparse.Namespace
+) -> dict[str, Any]:
+    """Return how far apart the contestants are, and the times of those that agree."""
+    print(f'  {case}: comparing', end='', flush=True)
+    for worker in {*workers.values()}:
+        worker.call('prepare', case)
+    parity = check(workers, [mode])
+    agreeing = {name: worker for name, worker in workers.items() if parity[name]['agrees']}
+    print(', timing ', end='', flush=True)
+    times = take_turns(agreeing, mode, args.runs, args.seconds)
+    print(', '.join(f' {name} {found["median"] * 1e3:.3g} ms' for name, found in times.items()))
+    return {'name': str(case), 'case': case._asdict(), 'parity': parity, 'times': times}
+
+
+def judge(row: Row, goal: Goal, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the figures of a goal; none where a contestant has no time in a case."""
+    found = {
+        'figure': goal.title,
+        'bounds': {'mean': goal.mean, 'worst': goal.worst},
+        'figures': {},
+        'met': None,
+    }
+    names = [row.measured.name, *(peer.name for peer in goal.peers)]
+    for case, entry in zip(row.cases, entries):
+        if not {*names} <= {*entry['times']}:
+            return found
+        measured, *peers = (entry['times'][name]['median'] for name in names)
+        found['figures'][entry['name']] = goal.of(case, measured, peers)
+    return {**found, **goal.summary(list(found['figures'].values()))}
+
+
+def measure(
+    name: str, row: Row, missing: set[str], args: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is known of a row, and the facts of its libraries; adds to ``missing``."""
+    print(name)
+    wanted = {key: kinds for key, kinds in families(row).items() if key not in missing}
+    with contextlib.ExitStack() as stack:
+        workers, facts = start(stack, wanted, 'native')
+        missing.update(wanted.keys() - facts.keys())
+        entries = [measure_case(case, row.mode, workers, args) for case in row.cases]
+    goals = [judge(row, goal, entries) for goal in row.goals]
+    for goal, found in zip(row.goals, goals):
+        print(f'  {verdict(goal, found)}')
+    return {'mode': row.mode, 'cases': entries, 'goals': goals}, facts
+
+
+def verdict(goal: Goal, found: dict[str, Any]) -> str:
+    if found['met'] is None:
+        return f'{goal.title}: not measured'
+    met = 'met' if found['met'] else 'missed'
+    figures = f'{found["mean"]:.2f} (worst {found["worst"]:.2f})'
+    return f'{figures} {goal.title}; goal {goal.bounds}: {met}'
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the goals as Markdown."""
+    lines = [report.processor(results['machine']), '']
+    lines += ['| | cases | figure | mean | worst | goal | met |', '|---|---|---|---|---|---|---|']
+    for name, entry in results['rows'].items():
+        for goal, found in zip(ROWS[name].goals, entry['goals']):
+            cases = ', '.join(f'{case} {x:.2f}' for case, x in found['figures'].items())
+            mean, worst = (
+                f'{found[key]:.2f}' if key in found else '-' for key in ('mean', 'worst')
+            )
+            met = {True: 'yes', False: '**no**', None: '-'}[found['met']]
+            cells = [name, cases, goal.title, mean, worst, goal.bounds, met]
+            lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Return the exit status: 1 where numbers differ; missed goals do not count."""
+    results: dict[str, Any] = {
+        'machine': report.machine(),
+        'families': {},
+        'options': {'runs': args.runs, 'quick': args.quick, 'seconds of a turn': args.seconds},
+        'rows': {},
+    }
+    print(report.processor(results['machine']))
+    missing: set[str] = set()
+    for name in args.rows:
+        row = ROWS[name]
+        if args.quick:
+            row = row._replace(cases=tuple(case.tiny() for case in row.cases[:1]))
+        results['rows'][name], facts = measure(name, row, missing, args)
+        results['families'].update(facts)
+        (args.out / 'goals.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
+    print(f'\n{table(results)}')
+    wrong = [
+        line
+        for name, row in results['rows'].items()
+        for entry in row['cases']
+        for line in disagreements(f'{name}, {entry["name"]}', entry['parity'])
+    ]
+    for line in wrong:
+        print(f'error: {line}', file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def main(argv: Any = None) -> int:
+    return arguments.exit_status(run, parse(argv))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
