@@ -107,7 +107,7 @@ class Links:
         with chainer.using_config('dtype', numpy.dtype(shape.dtype)):
             self.link = self.make()
         for name, value in weights(shape).items():
-            self.load(name, value)
+            self.set_weight(name, value)
         self.arrays = self.split(inputs(shape))
         self.xs = [chainer.Variable(x) for x in self.arrays]
 
@@ -147,7 +147,7 @@ class Links:
     def make(self) -> chainer.Link:
         raise NotImplementedError
 
-    def load(self, name: str, value: numpy.ndarray) -> None:
+    def set_weight(self, name: str, value: numpy.ndarray) -> None:
         """Set a weight by torch's name."""
         raise NotImplementedError
 
@@ -178,7 +178,7 @@ class NStep(Links):
         kind = self.links.NStepLSTM if self.shape.directions == 1 else self.links.NStepBiLSTM
         return kind(self.shape.layers, self.shape.units, self.shape.units, 0)
 
-    def load(self, name: str, value: numpy.ndarray) -> None:
+    def set_weight(self, name: str, value: numpy.ndarray) -> None:
         for param, gate in zip(self._gates(name), numpy.split(value, 4)):
             param.array[...] = gate
 
@@ -212,7 +212,7 @@ class Steps(Links):
         n = self.shape.units
         return chainer.ChainList(*(self.links.LSTM(n, n) for _ in range(self.shape.layers)))
 
-    def load(self, name: str, value: numpy.ndarray) -> None:
+    def set_weight(self, name: str, value: numpy.ndarray) -> None:
         array = self._param(name).array
         value = layout.convert(numpy, numpy.split(value, 4), layout.N_STEP, layout.INTERLEAVED)
         if name.startswith('bias_hh'):  # the link has the sum of both
@@ -252,21 +252,21 @@ class Steps(Links):
 
 
 class OurNStep(NStep):
-    family = 'ours'
-    name = 'ours NStepLSTM'
+    family = 'chainer_lstm'
+    name = 'NStepLSTM'
     links = chainer_lstm.links
 
 
 class OurSteps(Steps):
-    family = 'ours'
-    name = 'ours LSTM steps'
+    family = 'chainer_lstm'
+    name = 'LSTM steps'
     links = chainer_lstm.links
 
 
 class OurSequence(OurSteps):
     """All steps of a layer in one call; one array (T, B, H)."""
 
-    name = 'ours forward_sequence'
+    name = 'forward_sequence'
 
     def forward(self, xs: list[Any]) -> list[chainer.Variable]:
         (h,) = xs

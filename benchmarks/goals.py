@@ -15,9 +15,9 @@ with as many threads as the native engine takes.  Leave the machine alone meanwh
 onnx and onnxruntime come with the extra "bench"; torch is no dependency: install it beside.  A goal
 whose peer is not installed is not measured.
 
-A figure is the ratio of two medians: "times as fast" as the faster of the peers, or "times as long"
-as another way of doing the same.  The mean is geometric.  The folder --out gets goals.json, and the
-table is Markdown.
+A figure is the median of the turns' ratios: "times as fast" as the fastest of the peers, or "times
+as long" as another way of doing the same.  The mean over the cases is geometric.  The table is
+Markdown; the folder --out gets goals.json.
 """
 
 from __future__ import annotations
@@ -78,11 +78,12 @@ class Goal(NamedTuple):
         given = {'mean': self.mean, 'worst': self.worst}
         return ', '.join(f'{name} {sign} {x:g}' for name, x in given.items() if x is not None)
 
-    def of(self, case: Any, measured: float, peers: list[float]) -> float:
-        """Return the figure of a case from seconds."""
+    def of(self, case: Any, measured: list[float], peers: list[list[float]]) -> float:
+        """Return the figure of a case from the seconds of each turn."""
         if self.figure == MICROSECONDS:
-            return measured / case.time * 1e6
-        return min(peers) / measured if self.figure == FASTER else measured / min(peers)
+            return statistics.median(measured) / case.time * 1e6
+        ratio = statistics.median(min(others) / own for own, *others in zip(measured, *peers))
+        return ratio if self.figure == FASTER else 1 / ratio
 
     def summary(self, figures: list[float]) -> dict[str, Any]:
         """Return mean and worst of the figures of all cases, and whether they are within bounds."""
@@ -252,7 +253,8 @@ def measure_case(
     agreeing = {name: worker for name, worker in workers.items() if parity[name]['agrees']}
     print(', timing ', end='', flush=True)
     times = take_turns(agreeing, mode, args.runs, args.seconds)
-    print(', '.join(f' {name} {found["median"] * 1e3:.3g} ms' for name, found in times.items()))
+    medians = (f'{name} {found["median"] * 1e3:.3g} ms' for name, found in times.items())
+    print(f' {", ".join(medians)}')
     return {'name': str(case), 'case': case._asdict(), 'parity': parity, 'times': times}
 
 
@@ -268,7 +270,7 @@ def judge(row: Row, goal: Goal, entries: list[dict[str, Any]]) -> dict[str, Any]
     for case, entry in zip(row.cases, entries):
         if not {*names} <= {*entry['times']}:
             return found
-        measured, *peers = (entry['times'][name]['median'] for name in names)
+        measured, *peers = (entry['times'][name]['runs'] for name in names)
         found['figures'][entry['name']] = goal.of(case, measured, peers)
     return {**found, **goal.summary(list(found['figures'].values()))}
 

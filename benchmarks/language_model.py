@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures whole updates of the PTB example's model:
-ours, Chainer's and torch's, float32 on the CPU.
+"""Measures whole updates of the PTB example's model with the links of this package, with those of
+Chainer and in torch: float32 on the CPU.
 
 An update is what training repeats: embedding, two LSTM layers and a softmax
 over 10,000 words for a chunk of truncated BPTT, gradients, clipping, SGD.  All
@@ -96,8 +96,8 @@ def weights(shape: Shape) -> RNNForLM:
 
 
 class Ours(Model):
-    name = 'ours'
-    family = 'ours'
+    name = 'chainer_lstm'
+    family = 'chainer_lstm'
     device = chainer.get_device('@numpy')
     versions = staticmethod(contestants.Links.versions)
 
@@ -135,17 +135,17 @@ class Chainers(Ours):
     family = 'chainer'
 
     def _make(self, shape: Shape) -> None:
-        ours = weights(shape)
+        source = weights(shape)
         names = [f'l{k}' for k in range(1, shape.layers + 1)]
         model = chainer.Chain(
             embed=L.EmbedID(WORDS, shape.units),
             out=L.Linear(shape.units, WORDS),
             **{name: L.LSTM(shape.units, shape.units) for name in names},
         )
-        model.embed.copyparams(ours.embed)
-        model.out.copyparams(ours[f'l{shape.layers + 1}'])
+        model.embed.copyparams(source.embed)
+        model.out.copyparams(source[f'l{shape.layers + 1}'])
         for name in names:
-            model[name].copyparams(ours[name])
+            model[name].copyparams(source[name])
         self._layers = [model[name] for name in names]
         self._set_up(model)
 
@@ -167,16 +167,16 @@ class Torchs(Model):
 
     def _make(self, shape: Shape) -> None:
         self._torch = torch = importlib.import_module('torch')
-        ours = weights(shape)
+        model = weights(shape)
         self._embed = torch.nn.Embedding(WORDS, shape.units)
         self._lstm = torch.nn.LSTM(shape.units, shape.units, shape.layers)
         self._out = torch.nn.Linear(shape.units, WORDS)
         values = {
-            self._embed.weight: ours.embed.W,
-            self._out.weight: ours[f'l{shape.layers + 1}'].W,
-            self._out.bias: ours[f'l{shape.layers + 1}'].b,
+            self._embed.weight: model.embed.W,
+            self._out.weight: model[f'l{shape.layers + 1}'].W,
+            self._out.bias: model[f'l{shape.layers + 1}'].b,
         }
-        for k, lstm in enumerate(ours.lstms):
+        for k, lstm in enumerate(model.lstms):
             for name, param in (('ih', lstm.upward.W), ('hh', lstm.lateral.W)):
                 values[getattr(self._lstm, f'weight_{name}_l{k}')] = param
             values[getattr(self._lstm, f'bias_ih_l{k}')] = lstm.upward.b
@@ -227,7 +227,7 @@ class TorchsAdam(Torchs):
         return self._torch.optim.Adam(self._parameters, ADAM_RATE)
 
 
-MODELS = {'ours': Ours, 'chainer': Chainers, 'torch': Torchs}
+MODELS = {'chainer_lstm': Ours, 'chainer': Chainers, 'torch': Torchs}
 
 
 def parse(argv: Any) -> argparse.Namespace:
@@ -246,7 +246,7 @@ def parse(argv: Any) -> argparse.Namespace:
 
 
 def measure(shape: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> dict[str, Any]:
-    """Words a second of each, and ratios to ours.
+    """Words a second of each, and the ratios of this package's to them.
 
     Raises:
         RuntimeError: losses differ.
@@ -258,24 +258,30 @@ def measure(shape: Shape, workers: dict[str, Worker], args: argparse.Namespace) 
         name: worker.call('results', name, 'train')['losses'] for name, worker in workers.items()
     }
     for name, values in losses.items():
-        if not numpy.allclose(values, losses['ours'], rtol=1e-4):
-            raise RuntimeError(f'{name} and ours have other losses: {values} and {losses["ours"]}')
+        if not numpy.allclose(values, losses['chainer_lstm'], rtol=1e-4):
+            raise RuntimeError(
+                f'{name} and chainer_lstm have other losses: {values} and {losses["chainer_lstm"]}'
+            )
     times = take_turns(workers, 'train', args.runs, args.seconds)
     print()
     words = {name: shape.batch * shape.time / found['median'] for name, found in times.items()}
     return {
         'shape': shape._asdict(),
-        'losses': losses['ours'].tolist(),
+        'losses': losses['chainer_lstm'].tolist(),
         'times': times,
         'words/sec': words,
-        'ratios': {name: words['ours'] / value for name, value in words.items() if name != 'ours'},
+        'ratios': {
+            name: words['chainer_lstm'] / value
+            for name, value in words.items()
+            if name != 'chainer_lstm'
+        },
     }
 
 
 def run(args: argparse.Namespace) -> int:
     results: dict[str, Any] = {'machine': report.machine()}
     with contextlib.ExitStack() as stack:
-        families = {name: (MODELS[name],) for name in ('ours', *args.peers)}
+        families = {name: (MODELS[name],) for name in ('chainer_lstm', *args.peers)}
         workers, results['facts'] = start(stack, families, 'auto')
         results['shapes'] = [measure(shape, workers, args) for shape in args.shapes]
     for entry in results['shapes']:
@@ -283,7 +289,7 @@ def run(args: argparse.Namespace) -> int:
         ratios = ', '.join(f'{value:.2f} times {name}' for name, value in entry['ratios'].items())
         print(
             f'{"/".join(map(str, entry["shape"].values()))}: words a second: {figures}; '
-            f'ours {ratios or "alone"}'
+            f'chainer_lstm {ratios or "alone"}'
         )
     (args.out / 'language_model.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
     return 0

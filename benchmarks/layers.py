@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures LSTM layers on this machine:
-ours, Chainer's and torch's, training and inference, float32 on the CPU.
+"""Measures LSTM layers of this package, of Chainer and of torch: training and inference, float32 on
+the CPU.
 
 First all are given the same weights and inputs, and their outputs and
 gradients are compared: what differs by more than 1e-4 is an error, and is not
@@ -10,7 +10,7 @@ alone meanwhile: a busy core changes the ratios too.
     layers.py                                 the usual shapes, about six minutes on two cores
     layers.py --shapes 20/35/650/2 --runs 9   one shape: batch 20, 35 steps, 650 units, 2 layers
     layers.py --peers torch                   without Chainer
-    layers.py --engine numpy                  ours without the native engine
+    layers.py --engine numpy                  the links without the native engine
     layers.py --quick                         seconds: whether it works; the times tell nothing
 
 torch is no dependency: it takes part where it is installed.  The folder --out
@@ -36,7 +36,7 @@ from worker import Worker, start
 from chainer_lstm.command_line import Parser
 
 FAMILIES = {
-    'ours': (OurNStep, OurSequence, OurSteps),
+    'chainer_lstm': (OurNStep, OurSequence, OurSteps),
     'chainer': (ChainerNStep, ChainerSteps),
     'torch': (TorchLSTM,),
 }
@@ -73,7 +73,10 @@ def parser() -> Parser:
         help='chainer, torch, both or none (default: both)',
     )
     p.add_argument(
-        '--engine', choices=('auto', *ENGINES), default='auto', help='of ours (default: auto)'
+        '--engine',
+        choices=('auto', *ENGINES),
+        default='auto',
+        help='of this package (default: auto)',
     )
     arguments.add_out(p)
     p.add_argument(
@@ -106,12 +109,12 @@ def measure(at: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> 
         print(f', {title} ', end='', flush=True)
         times[mode] = found = take_turns(agreeing, mode, args.runs, args.seconds)
         ratios[mode] = {
-            ours: found[ours]['median'] / found[peer]['median']
-            for ours, peer in report.PAIRS
-            if {ours, peer} <= {*found}
+            measured: found[measured]['median'] / found[peer]['median']
+            for measured, peer in report.PAIRS
+            if {measured, peer} <= {*found}
         }
     print(', memory')
-    memory = workers['ours forward_sequence'].call('memory', at)
+    memory = workers['forward_sequence'].call('memory', at)
     return {
         'name': str(at),
         'shape': at._asdict(),
@@ -136,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
     print(f'{report.processor(machine)}, load {machine["load before"]}')
     with contextlib.ExitStack() as stack:
         found, facts = start(
-            stack, {name: FAMILIES[name] for name in ('ours', *args.peers)}, args.engine
+            stack, {name: FAMILIES[name] for name in ('chainer_lstm', *args.peers)}, args.engine
         )
         workers = {
             name: found[name] for pair in report.PAIRS for name in pair if name in found

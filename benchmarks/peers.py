@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import Any
 
@@ -16,13 +15,16 @@ class Torch:
     family = 'torch'
 
     def __init__(self, shape: Shape) -> None:
-        self.torch = importlib.import_module('torch')
+        import torch
+
+        self.torch = torch
         self.shape = shape
         self.x = self.torch.from_numpy(inputs(shape))
 
     @staticmethod
     def versions() -> dict[str, Any]:
-        torch = importlib.import_module('torch')
+        import torch
+
         return {'torch': torch.__version__, 'threads of torch': torch.get_num_threads()}
 
     def weights(self) -> dict[str, Any]:
@@ -123,10 +125,11 @@ class Onnx:
     steps: Any = None
 
     def __init__(self, shape: Shape) -> None:
-        runtime = importlib.import_module('onnxruntime')
-        options = runtime.SessionOptions()
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(os.environ.get('OMP_NUM_THREADS', '0'))
-        self.session = runtime.InferenceSession(
+        self.session = onnxruntime.InferenceSession(
             self._model(shape), options, providers=['CPUExecutionProvider']
         )
         self.shape = shape
@@ -134,12 +137,14 @@ class Onnx:
 
     @staticmethod
     def versions() -> dict[str, Any]:
-        importlib.import_module('onnx')
-        return {'onnxruntime': importlib.import_module('onnxruntime').__version__}
+        import onnx
+        import onnxruntime
+
+        return {'onnx': onnx.__version__, 'onnxruntime': onnxruntime.__version__}
 
     def _model(self, shape: Shape) -> bytes:
-        onnx = importlib.import_module('onnx')
-        helper = onnx.helper
+        import onnx
+        from onnx import helper
 
         def value(name: str, size: tuple[int, ...]) -> Any:
             return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, size)

@@ -72,8 +72,8 @@ class NumpyProduct:
 
 
 class OurProduct(NumpyProduct):
-    name = 'ours'
-    family = 'ours'
+    name = 'chainer_lstm'
+    family = 'chainer_lstm'
     versions = staticmethod(contestants.Links.versions)
 
     def multiply(self) -> None:
@@ -87,9 +87,11 @@ class TorchProduct(NumpyProduct):
 
     def __init__(self, product: Product) -> None:
         super().__init__(product)
-        self._torch = peers.importlib.import_module('torch')
-        self._operands = [self._torch.from_numpy(x) for x in (self.a, self.b, self.out)]
+        import torch
+
+        self._multiply = torch.mm
+        self._operands = [torch.from_numpy(x) for x in (self.a, self.b, self.out)]
 
     def multiply(self) -> None:
         a, b, out = self._operands
-        self._torch.mm(a, b, out=out)
+        self._multiply(a, b, out=out)

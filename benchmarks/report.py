@@ -14,9 +14,9 @@ from chainer_lstm.kernels import native
 MODES = {'train': 'training', 'infer': 'inference'}
 # what is compared with what; the order is also that of the turns
 PAIRS = (
-    ('ours NStepLSTM', 'chainer NStepLSTM'),
-    ('ours forward_sequence', 'torch LSTM'),
-    ('ours LSTM steps', 'chainer LSTM steps'),
+    ('NStepLSTM', 'chainer NStepLSTM'),
+    ('forward_sequence', 'torch LSTM'),
+    ('LSTM steps', 'chainer LSTM steps'),
 )
 COLORS = dict(
     zip(
@@ -110,10 +110,10 @@ def tables(results: dict[str, Any]) -> str:
         ]
         ratios += [
             [
-                f'{title}, {ours} / {peer}',
-                *(_ratio(entry['ratios'][mode].get(ours)) for entry in shapes),
+                f'{title}, {measured} / {peer}',
+                *(_ratio(entry['ratios'][mode].get(measured)) for entry in shapes),
             ]
-            for ours, peer in PAIRS
+            for measured, peer in PAIRS
             if peer in names
         ]
     memory = [
@@ -122,7 +122,7 @@ def tables(results: dict[str, Any]) -> str:
     ]
     parts = ['Milliseconds a call: median (fastest-slowest)', table([head, *times])]
     if ratios:
-        parts += ['Times as ratios: below 1 ours is the faster', table([head, *ratios])]
+        parts += ['Times as ratios: below 1 the first is the faster', table([head, *ratios])]
     parts += ['One layer', table([head, memory])]
     return '\n\n'.join(parts)
 

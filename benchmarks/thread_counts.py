@@ -18,13 +18,13 @@ class UsualSteps(OurSteps):
 class FourTimesSequence(OurSequence):
     """As in a container with a quota, or with a wrong ``OMP_NUM_THREADS``."""
 
-    name = 'ours forward_sequence, 4 threads a core'
+    name = 'forward_sequence, 4 threads a core'
     family = '4 threads a core'
     times_threads = 4
 
 
 class FourTimesSteps(OurSteps):
-    name = 'ours LSTM steps, 4 threads a core'
+    name = 'LSTM steps, 4 threads a core'
     family = '4 threads a core'
     times_threads = 4
 
@@ -45,8 +45,8 @@ class Limited:
 
 
 class LimitedSequence(Limited, OurSequence):
-    name = 'ours forward_sequence, limited again'
+    name = 'forward_sequence, limited again'
 
 
 class LimitedSteps(Limited, OurSteps):
-    name = 'ours LSTM steps, limited again'
+    name = 'LSTM steps, limited again'

@@ -12,7 +12,7 @@ import numpy
 from worker import Worker
 
 # the first that takes part is the one that the others are compared with
-REFERENCES = ('chainer NStepLSTM', 'torch LSTM', 'ours NStepLSTM')
+REFERENCES = ('chainer NStepLSTM', 'torch LSTM', 'NStepLSTM')
 TOLERANCE = 1e-4
 MAX = sys.float_info.max
 TURN = 0.1  # seconds: a turn repeats short calls for so long

@@ -95,8 +95,8 @@ def start(
     """The workers by the names of their contestants,
     and the facts of each family whose library is installed.
 
-    'ours' computes with this engine.  All get as many threads as the native engine takes, or a
-    multiple of them where the first class of a family has ``times_threads``.
+    'chainer_lstm' computes with this engine.  All get as many threads as the native engine takes,
+    or a multiple of them where the first class of a family has ``times_threads``.
     """
     workers, facts = {}, {}
     threads = report.threads()
@@ -105,7 +105,7 @@ def start(
         worker = Worker(classes, None if threads is None else threads * times)
         stack.callback(worker.close)
         try:
-            facts[name] = worker.call('facts', engine if name == 'ours' else None)
+            facts[name] = worker.call('facts', engine if name == 'chainer_lstm' else None)
         except ImportError as error:
             print(f'{name} is left out: {error}')
             continue
@@ -121,7 +121,7 @@ class Family:
         self._contestants: dict[str, Any] = {}
 
     def facts(self, engine: Optional[str]) -> dict[str, Any]:
-        """Versions and thread pools; from now on ours computes with this engine.
+        """Versions and thread pools; from now on this package computes with this engine.
 
         Others get None: the native engine also changes how its process keeps freed memory, from
         which they would gain.
