@@ -25,191 +25,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import statistics
 import sys
-from typing import Any, NamedTuple, Optional
+from typing import Any
 
 import arguments
 import report
-from contestants import OurNStep, OurSequence, OurSteps, Shape
-from language_model import Ours, OursAdam, Torchs, TorchsAdam
-from layers import SHAPES
-from peers import OnnxLSTM, OnnxSteps, TorchLSTM, TorchSteps
-from products import NumpyProduct, OurProduct, TorchProduct, products_of
-from thread_counts import (
-    FourTimesSequence,
-    FourTimesSteps,
-    LimitedSequence,
-    LimitedSteps,
-    UsualSequence,
-    UsualSteps,
-)
 from turns import TURN, check, disagreements, take_turns
+from ways import WAYS, Goal, Way
 from worker import Worker, start
 
 from chainer_lstm.command_line import Parser
 
-FASTER = 'times as fast as'
-LONGER = 'times as long as'
-MICROSECONDS = 'µs a step'
-
-
-class Goal(NamedTuple):
-    """The bounds of a figure.
-
-    Attributes:
-        figure: FASTER, of which the bounds are the least; LONGER or MICROSECONDS, the most.
-        peers: contestants; the fastest counts in each case.
-        mean, worst: bounds over all cases; None for no bound.
-    """
-
-    figure: str
-    peers: tuple[type, ...]
-    mean: Optional[float] = None
-    worst: Optional[float] = None
-
-    @property
-    def title(self) -> str:
-        return ' '.join([self.figure, ' or '.join(peer.name for peer in self.peers)]).strip()
-
-    @property
-    def bounds(self) -> str:
-        sign = '≥' if self.figure == FASTER else '≤'
-        given = {'mean': self.mean, 'worst': self.worst}
-        return ', '.join(f'{name} {sign} {x:g}' for name, x in given.items() if x is not None)
-
-    def of(self, case: Any, measured: list[float], peers: list[list[float]]) -> float:
-        """Return the figure of a case from the seconds of each turn."""
-        if self.figure == MICROSECONDS:
-            return statistics.median(measured) / case.time * 1e6
-        ratio = statistics.median(min(others) / own for own, *others in zip(measured, *peers))
-        return ratio if self.figure == FASTER else 1 / ratio
-
-    def summary(self, figures: list[float]) -> dict[str, Any]:
-        """Return mean and worst of the figures of all cases, and whether they are within bounds."""
-        mean = statistics.geometric_mean(figures)
-        worst = min(figures) if self.figure == FASTER else max(figures)
-        pairs = [(mean, self.mean), (worst, self.worst)]
-        met = all(
-            bound is None or (x >= bound if self.figure == FASTER else x <= bound)
-            for x, bound in pairs
-        )
-        return {'mean': mean, 'worst': worst, 'met': met}
-
-
-class Row(NamedTuple):
-    """A way of using an LSTM.
-
-    Attributes:
-        mode: the method that is timed.
-        measured: the contestant that the goals are for.
-        cases: its shapes or products.
-    """
-
-    mode: str
-    measured: type
-    cases: tuple[Any, ...]
-    goals: tuple[Goal, ...]
-
-
-def ragged(*shapes: Shape) -> tuple[Shape, ...]:
-    return tuple(shape._replace(ragged=True) for shape in shapes)
-
-
-T = 50  # steps of a call, where they are single ones
-STEPS = tuple(
-    Shape(batch, T, units) for batch, units in ((1, 128), (1, 650), (8, 256), (20, 650), (64, 512))
-)
-SEQUENCES = (
-    Shape(20, 35, 200),
-    Shape(20, 35, 650),
-    Shape(32, 35, 256),
-    Shape(64, 100, 512),
-    Shape(1, 35, 650),
-    Shape(1, 200, 128),
-    Shape(1, 50, 1024),
-    Shape(128, 20, 64),
-)
-RAGGED = ragged(Shape(20, 35, 200), Shape(32, 35, 256), Shape(20, 35, 650, 2), Shape(64, 100, 512))
-BOTH_DIRECTIONS = (Shape(20, 35, 200, 1, directions=2), Shape(32, 50, 256, 2, directions=2))
-TINY = (Shape(1, 20, 8),)  # Python alone
-SMALL_MODEL = (Shape(20, 20, 200, 2),)
-MEDIUM_MODEL = (Shape(20, 35, 650, 2),)
-# layers and softmax of both models
-PRODUCTS = (
-    *products_of(400, 200, 800),
-    *products_of(400, 200, 10000),
-    *products_of(700, 650, 2600),
-    *products_of(700, 650, 10000),
-)
-CROWDED = (Shape(20, 35, 200), Shape(20, 35, 650))
-
-ROWS = {
-    'steps': Row(
-        'infer',
-        OurSteps,
-        STEPS,
-        (Goal(FASTER, (OnnxSteps,), 1.0, 0.85), Goal(FASTER, (TorchSteps,), 1.4, 1.0)),
-    ),
-    'sequences': Row(
-        'infer',
-        OurSequence,
-        SEQUENCES,
-        (Goal(FASTER, (OnnxLSTM,), 1.05, 0.95), Goal(FASTER, (TorchLSTM,), 1.2, 1.0)),
-    ),
-    'training': Row('train', OurSequence, tuple(SHAPES), (Goal(FASTER, (TorchLSTM,), 1.25, 1.0),)),
-    'last-output': Row(
-        'train_last', OurSequence, (Shape(32, 1000, 128),), (Goal(FASTER, (TorchLSTM,), 1.25),)
-    ),
-    'nstep-training': Row(
-        'train', OurNStep, tuple(SHAPES[:5]), (Goal(LONGER, (OurSequence,), 1.15, 1.25),)
-    ),
-    'nstep-inference': Row(
-        'infer', OurNStep, tuple(SHAPES[:5]), (Goal(LONGER, (OurSequence,), 1.15, 1.25),)
-    ),
-    'ragged-training': Row('train', OurNStep, RAGGED, (Goal(FASTER, (TorchLSTM,), 2.2, 2.0),)),
-    'ragged-inference': Row('infer', OurNStep, RAGGED, (Goal(FASTER, (TorchLSTM,), 1.3, 1.2),)),
-    'both-directions': Row(
-        'train', OurNStep, BOTH_DIRECTIONS, (Goal(FASTER, (TorchLSTM,), 1.2, 1.1),)
-    ),
-    'float64': Row(
-        'train',
-        OurSequence,
-        (Shape(20, 35, 200, dtype='float64'),),
-        (Goal(FASTER, (TorchLSTM,), 1.3),),
-    ),
-    'updates-sgd-small': Row('train', Ours, SMALL_MODEL, (Goal(FASTER, (Torchs,), 1.35),)),
-    'updates-sgd-medium': Row('train', Ours, MEDIUM_MODEL, (Goal(FASTER, (Torchs,), 1.2),)),
-    'updates-adam': Row(
-        'train',
-        OursAdam,
-        SMALL_MODEL + MEDIUM_MODEL,
-        (Goal(FASTER, (TorchsAdam,), 1.3, 1.3),),
-    ),
-    'products': Row(
-        'multiply',
-        OurProduct,
-        PRODUCTS,
-        (Goal(FASTER, (TorchProduct, NumpyProduct), 0.95, 0.9),),
-    ),
-    'python-inference': Row('infer', OurSteps, TINY, (Goal(MICROSECONDS, (), 25),)),
-    'python-training': Row('train_last', OurSteps, TINY, (Goal(MICROSECONDS, (), 100),)),
-    'threads-training': Row(
-        'train', FourTimesSequence, CROWDED, (Goal(LONGER, (UsualSequence,), worst=2),)
-    ),
-    'threads-steps': Row('infer', FourTimesSteps, CROWDED, (Goal(LONGER, (UsualSteps,), worst=2),)),
-    'limit-training': Row(
-        'train', LimitedSequence, CROWDED, (Goal(LONGER, (UsualSequence,), worst=1.1),)
-    ),
-    'limit-steps': Row('infer', LimitedSteps, CROWDED, (Goal(LONGER, (UsualSteps,), worst=1.1),)),
-}
-
 
 def row_names(text: str) -> list[str]:
     """Return the names that begin so."""
-    names = [name for name in ROWS if name.startswith(text)]
+    names = [name for name in WAYS if name.startswith(text)]
     if not text or not names:
-        raise argparse.ArgumentTypeError(f'expected names of {", ".join(ROWS)}, got {text}')
+        raise argparse.ArgumentTypeError(f'expected names of {", ".join(WAYS)}, got {text}')
     return names
 
 
@@ -219,9 +51,9 @@ def parse(argv: Any) -> argparse.Namespace:
         '--rows',
         type=row_names,
         nargs='+',
-        default=[list(ROWS)],
+        default=[list(WAYS)],
         metavar='NAME',
-        help=f'names or how they begin: {", ".join(ROWS)} (default: all)',
+        help=f'names or how they begin: {", ".join(WAYS)} (default: all)',
     )
     p.add_argument('--runs', type=arguments.count, metavar='N', help='turns of each (default: 5)')
     arguments.add_out(p)
@@ -234,7 +66,7 @@ def parse(argv: Any) -> argparse.Namespace:
     return args
 
 
-def families(row: Row) -> dict[str, tuple[type, ...]]:
+def families(row: Way) -> dict[str, tuple[type, ...]]:
     """Return the contestants of a row by the process that they share."""
     found: dict[str, tuple[type, ...]] = {}
     for kind in (row.measured, *(peer for goal in row.goals for peer in goal.peers)):
@@ -258,7 +90,7 @@ def measure_case(
     return {'name': str(case), 'case': case._asdict(), 'parity': parity, 'times': times}
 
 
-def judge(row: Row, goal: Goal, entries: list[dict[str, Any]]) -> dict[str, Any]:
+def judge(row: Way, goal: Goal, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the figures of a goal; none where a contestant has no time in a case."""
     found = {
         'figure': goal.title,
@@ -276,7 +108,7 @@ def judge(row: Row, goal: Goal, entries: list[dict[str, Any]]) -> dict[str, Any]
 
 
 def measure(
-    name: str, row: Row, missing: set[str], args: argparse.Namespace
+    name: str, row: Way, missing: set[str], args: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what is known of a row, and the facts of its libraries; adds to ``missing``."""
     print(name)
@@ -304,7 +136,7 @@ def table(results: dict[str, Any]) -> str:
     lines = [report.processor(results['machine']), '']
     lines += ['| | cases | figure | mean | worst | goal | met |', '|---|---|---|---|---|---|---|']
     for name, entry in results['rows'].items():
-        for goal, found in zip(ROWS[name].goals, entry['goals']):
+        for goal, found in zip(WAYS[name].goals, entry['goals']):
             cases = ', '.join(f'{case} {x:.2f}' for case, x in found['figures'].items())
             mean, worst = (
                 f'{found[key]:.2f}' if key in found else '-' for key in ('mean', 'worst')
@@ -326,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
     print(report.processor(results['machine']))
     missing: set[str] = set()
     for name in args.rows:
-        row = ROWS[name]
+        row = WAYS[name]
         if args.quick:
             row = row._replace(cases=tuple(case.tiny() for case in row.cases[:1]))
         results['rows'][name], facts = measure(name, row, missing, args)

@@ -17,6 +17,7 @@ import goals
 import layers
 import peers
 import turns
+import ways
 
 from chainer_lstm.kernels import native
 
@@ -269,9 +270,9 @@ def test_options(tmp_path):
 
 def measure_goals(out, monkeypatch, peer):
     """Return the exit status and the entry of a row that compares the last output with a peer."""
-    goal = goals.Goal(goals.FASTER, (peer,), 1e-9, 1e9)
-    row = goals.Row('train_last', contestants.OurSequence, (contestants.Shape(2, 3, 4),), (goal,))
-    monkeypatch.setattr(goals, 'ROWS', {'last': row})
+    goal = ways.Goal(ways.FASTER, (peer,), 1e-9, 1e9)
+    row = ways.Way('train_last', contestants.OurSequence, (contestants.Shape(2, 3, 4),), (goal,))
+    monkeypatch.setattr(goals, 'WAYS', {'last': row})
     status = goals.main(['--quick', '--runs', '2', '--out', str(out)])
     return status, json.loads((out / 'goals.json').read_text())['rows']['last']
 
@@ -317,14 +318,14 @@ def test_goals_beside_onnxruntime(tmp_path):
 @pytest.mark.parametrize(
     ('figure', 'figures', 'met'),
     [
-        (goals.FASTER, [1, 1.21], True),
-        (goals.FASTER, [0.9, 1.5], False),
-        (goals.FASTER, [1, 1.1], False),
-        (goals.LONGER, [1, 1.1], False),
-        (goals.LONGER, [0.5, 1], True),
-        (goals.LONGER, [0.5, 1.01], False),
+        (ways.FASTER, [1, 1.21], True),
+        (ways.FASTER, [0.9, 1.5], False),
+        (ways.FASTER, [1, 1.1], False),
+        (ways.LONGER, [1, 1.1], False),
+        (ways.LONGER, [0.5, 1], True),
+        (ways.LONGER, [0.5, 1.01], False),
     ],
 )
 def test_bounds(figure, figures, met):
-    mean = 1.1 if figure == goals.FASTER else 1
-    assert goals.Goal(figure, (), mean, 1).summary(figures)['met'] == met
+    mean = 1.1 if figure == ways.FASTER else 1
+    assert ways.Goal(figure, (), mean, 1).summary(figures)['met'] == met
