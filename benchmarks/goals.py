@@ -10,7 +10,7 @@ with as many threads as the native engine takes.  Leave the machine alone meanwh
     goals.py                          all rows, about ten minutes on two cores
     goals.py --rows steps threads     these; --help lists all
     goals.py --runs 11                more turns, steadier medians
-    goals.py --quick                  seconds: whether it works; the figures tell nothing
+    goals.py --quick                  one minute: whether it works; the figures tell nothing
 
 onnx and onnxruntime come with the extra "bench"; torch is no dependency: install it beside.  A goal
 whose peer is not installed is not measured.
