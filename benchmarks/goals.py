@@ -119,31 +119,31 @@ def measure(
         entries = [measure_case(case, row.mode, workers, args) for case in row.cases]
     goals = [judge(row, goal, entries) for goal in row.goals]
     for goal, found in zip(row.goals, goals):
-        print(f'  {verdict(goal, found)}')
+        print(f'  {goal.title}; goal {goal.bounds}: {verdict(found)}')
     return {'mode': row.mode, 'cases': entries, 'goals': goals}, facts
 
 
-def verdict(goal: Goal, found: dict[str, Any]) -> str:
+def verdict(found: dict[str, Any]) -> str:
+    """Return mean, worst and all figures of a goal, and whether it is met."""
     if found['met'] is None:
-        return f'{goal.title}: not measured'
-    met = 'met' if found['met'] else 'missed'
-    figures = f'{found["mean"]:.2f} (worst {found["worst"]:.2f})'
-    return f'{figures} {goal.title}; goal {goal.bounds}: {met}'
+        return 'not measured'
+    met = 'met' if found['met'] else '**missed**'
+    figures = [f'{x:.2f}' for x in found['figures'].values()]
+    if len(figures) == 1:
+        return f'{figures[0]}: {met}'
+    return f'{found["mean"]:.2f}, worst {found["worst"]:.2f} ({" ".join(figures)}): {met}'
 
 
 def table(results: dict[str, Any]) -> str:
-    """Return the goals as Markdown."""
-    lines = [report.processor(results['machine']), '']
-    lines += ['| | cases | figure | mean | worst | goal | met |', '|---|---|---|---|---|---|---|']
+    """Return the goals as Markdown, with a column for this processor."""
+    lines = [
+        f'| | cases | figure | goal | {report.processor(results["machine"])} |',
+        '|---|---|---|---|---|',
+    ]
     for name, entry in results['rows'].items():
+        cases = ', '.join(each['name'] for each in entry['cases'])
         for goal, found in zip(WAYS[name].goals, entry['goals']):
-            cases = ', '.join(f'{case} {x:.2f}' for case, x in found['figures'].items())
-            mean, worst = (
-                f'{found[key]:.2f}' if key in found else '-' for key in ('mean', 'worst')
-            )
-            met = {True: 'yes', False: '**no**', None: '-'}[found['met']]
-            cells = [name, cases, goal.title, mean, worst, goal.bounds, met]
-            lines.append(f'| {" | ".join(cells)} |')
+            lines.append(f'| {name} | {cases} | {goal.title} | {goal.bounds} | {verdict(found)} |')
     return '\n'.join(lines)
 
 
@@ -155,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
         'options': {'runs': args.runs, 'quick': args.quick, 'seconds of a turn': args.seconds},
         'rows': {},
     }
-    print(report.processor(results['machine']))
+    print(report.details(results['machine']))
     missing: set[str] = set()
     for name in args.rows:
         row = WAYS[name]

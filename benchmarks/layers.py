@@ -136,7 +136,7 @@ def write(results: dict[str, Any], out: pathlib.Path) -> None:
 def run(args: argparse.Namespace) -> int:
     """-> the exit status"""
     machine = report.machine()
-    print(f'{report.processor(machine)}, load {machine["load before"]}')
+    print(report.details(machine))
     with contextlib.ExitStack() as stack:
         found, facts = start(
             stack, {name: FAMILIES[name] for name in ('chainer_lstm', *args.peers)}, args.engine

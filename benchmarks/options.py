@@ -172,7 +172,7 @@ def rows(times: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 def run(args: argparse.Namespace) -> int:
     machine = report.machine()
-    print(report.processor(machine))
+    print(report.details(machine))
     times = measure(args)
     print(f'\n{report.table(rows(times))}')
     results = {'machine': machine, 'shape': args.shape._asdict(), 'times': times}

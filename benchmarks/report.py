@@ -48,13 +48,20 @@ def machine() -> dict[str, Any]:
 
 
 def processor(machine: dict[str, Any]) -> str:
-    """Return one line about the machine."""
+    """Return the name of the processor and what the engine takes of it."""
     sets = machine['instruction sets'] or ['no native engine']
-    caches = ', '.join(f'{name} {size}' for name, size in machine['caches'].items())
     return (
         f'{machine["cpu"]}, family {machine["cpu family"]} model {machine["cpu model"]}, '
-        f'{sets[0]}, {machine["cores usable"] or machine["cores"]} cores, '
-        f'{machine["threads"]} threads, {caches}; {machine["date"]}'
+        f'{sets[0]}, {machine["threads"]} threads'
+    )
+
+
+def details(machine: dict[str, Any]) -> str:
+    """Return one line about the machine."""
+    caches = ', '.join(f'{name} {size}' for name, size in machine['caches'].items())
+    return (
+        f'{processor(machine)}, {machine["cores usable"] or machine["cores"]} cores, {caches}, '
+        f'load {machine["load before"]}'
     )
 
 

@@ -286,7 +286,10 @@ def test_goals(tmp_path, capsys, monkeypatch):
     first, second = (peer / own for peer, own in zip(*turns_of))
     assert goal['figures'] == {entry['name']: pytest.approx((first + second) / 2)}
     assert not goal['met']
-    assert 'times as fast as torch LSTM | ' in capsys.readouterr().out
+    assert (
+        '| last | 2/3/8/1 | times as fast as torch LSTM | mean ≥ 1e-09, worst ≥ 1e+09 | '
+        in capsys.readouterr().out
+    )
 
 
 def test_goals_of_a_wrong_peer(tmp_path, capsys, monkeypatch):
@@ -302,7 +305,7 @@ def test_goals_of_a_missing_peer(tmp_path, capsys, monkeypatch):
     assert (status, row['goals'][0]['met']) == (0, None)
     printed = capsys.readouterr().out
     assert 'torch is left out: there is no such library' in printed
-    assert 'times as fast as torch LSTM: not measured' in printed
+    assert 'times as fast as torch LSTM; goal mean ≥ 1e-09, worst ≥ 1e+09: not measured' in printed
 
 
 def test_goals_beside_onnxruntime(tmp_path):
