@@ -5,7 +5,8 @@ its speed are met on this machine.
 Each row is a way of using an LSTM: steps, sequences, ragged batches, whole updates, products,
 threads.  In each of its cases the contestants compute the same first; one that differs by more than
 1e-4 is an error, and is not timed.  Then they take turns, each library in a process of its own,
-with as many threads as the native engine takes.  Leave the machine alone meanwhile.
+with as many threads as the native engine takes.  Leave the machine alone meanwhile: turns beside
+other busy processes are repeated, but not for ever.
 
     goals.py                          all rows, about ten minutes on two cores
     goals.py --rows steps threads     these; --help lists all

@@ -47,7 +47,7 @@ SHAPES = [Shape(20, 20, 200, 2), Shape(20, 35, 650, 2)]
 QUICK_SHAPES = [Shape(3, 4, 8, 2)]
 # at the example's rate of 1 the first losses of such words jump, and any rounding with them
 RATE = 0.1
-ADAM_RATE = 1e-3
+ADAM_RATE = 1e-4
 WORDS = 10000
 CLIP = 5.0
 CHECKED = 3  # updates whose losses are compared

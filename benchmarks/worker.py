@@ -46,6 +46,7 @@ class Worker:
         finally:
             signal.signal(signal.SIGINT, before)
         theirs.close()
+        self.pid = self._process.pid
 
     def call(self, method: str, *args: Any) -> Any:
         """Runs a method of ``Family`` over there.

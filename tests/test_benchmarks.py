@@ -332,3 +332,27 @@ def test_goals_beside_onnxruntime(tmp_path):
 def test_bounds(figure, figures, met):
     mean = 1.1 if figure == ways.FASTER else 1
     assert ways.Goal(figure, (), mean, 1).summary(figures)['met'] == met
+
+
+class FakeWorker:
+    """Its turns take the given seconds, beside other processes with the given load."""
+
+    def __init__(self, turns):
+        self.turns = iter(turns)
+
+    def turn(self, name, mode, seconds):
+        return next(self.turns)
+
+
+@pytest.mark.parametrize(
+    ('given', 'runs'),
+    [
+        ([(1, 0), (2, 0.1)], [1, 2]),
+        ([(3, 1), (1, 0), (3, 0.5), (2, 0)], [1, 2]),
+        ([(3, 1), (1, 0.6), (2, 0.5), (1, 0.9)], [1, 2]),
+    ],
+)
+def test_disturbed_turns_are_repeated(given, runs, monkeypatch):
+    monkeypatch.setattr(turns, 'SETTLE', 0)
+    monkeypatch.setattr(turns, '_turn', FakeWorker.turn)
+    assert turns.take_turns({'a': FakeWorker(given)}, 'train', 2, 0)['a']['runs'] == runs
