@@ -21,8 +21,6 @@ import numpy
 import chainer_lstm.links
 from chainer_lstm.kernels import layout
 
-ENGINES = ('numpy', 'native')
-
 
 class Shape(NamedTuple):
     """B sequences of T steps through layers of H units.

@@ -28,13 +28,14 @@ from typing import Any
 
 import arguments
 import report
-from contestants import ENGINES, ChainerNStep, ChainerSteps, OurNStep, OurSequence, OurSteps, Shape
+from contestants import ChainerNStep, ChainerSteps, OurNStep, OurSequence, OurSteps, Shape
 from peers import TorchLSTM
 from turns import BUDGET, TURN, check, disagreements, take_turns
 from worker import Worker, start
 
 from chainer_lstm.command_line import Parser
 
+ENGINES = ('auto', 'numpy', 'native')
 FAMILIES = {
     'chainer_lstm': (OurNStep, OurSequence, OurSteps),
     'chainer': (ChainerNStep, ChainerSteps),
@@ -74,7 +75,7 @@ def parser() -> Parser:
     )
     p.add_argument(
         '--engine',
-        choices=('auto', *ENGINES),
+        choices=ENGINES,
         default='auto',
         help='of this package (default: auto)',
     )
