@@ -266,6 +266,7 @@ def measure(shape: Shape, workers: dict[str, Worker], args: argparse.Namespace) 
     print()
     words = {name: shape.batch * shape.time / found['median'] for name, found in times.items()}
     return {
+        'name': str(shape),
         'shape': shape._asdict(),
         'losses': losses['chainer_lstm'].tolist(),
         'times': times,
@@ -287,10 +288,7 @@ def run(args: argparse.Namespace) -> int:
     for entry in results['shapes']:
         figures = ', '.join(f'{name} {value:.0f}' for name, value in entry['words/sec'].items())
         ratios = ', '.join(f'{value:.2f} times {name}' for name, value in entry['ratios'].items())
-        print(
-            f'{"/".join(map(str, entry["shape"].values()))}: words a second: {figures}; '
-            f'chainer_lstm {ratios or "alone"}'
-        )
+        print(f'{entry["name"]}: words a second: {figures}; chainer_lstm {ratios or "alone"}')
     (args.out / 'language_model.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
     return 0
 
