@@ -1,7 +1,7 @@
 # make train   trains a small language model on text that comes with Python: about two minutes, no data needed
 # make test    runs the tests
 # make examples runs every example for a few seconds, without any download
-# make bench   measures layers and a language model beside Chainer's, and torch's where it is in .venv: eight minutes
+# make bench   measures every way of using an LSTM beside Chainer, onnxruntime, and torch where it is in .venv: twenty minutes
 # make fuzz    compares random uses with Chainer's own code for SECONDS=60, of a fresh SEED or of a given one
 # make docs    builds the documentation in build/docs
 # make coverage   says which lines and branches the tests do not reach, from a sample of their cases
@@ -50,6 +50,7 @@ examples: $(VENV)/.plot
 	$(PY) examples/adding/train_adding.py --test --out $(OUT)/adding
 
 bench: $(VENV)/.bench
+	$(PY) benchmarks/goals.py --out $(OUT)
 	$(PY) benchmarks/layers.py --out $(OUT) $(ARGS)
 	$(PY) benchmarks/options.py --out $(OUT)
 	$(PY) benchmarks/language_model.py --out $(OUT)

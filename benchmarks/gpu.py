@@ -37,11 +37,12 @@ sys.path.insert(
 )  # the package need not be installed
 
 import gpu_contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
+import arguments
 import chainer
 import gpu_report
-import layers
 import numpy
 import report
+import turns
 from gpu_contestants import Case, Shape
 
 from chainer_lstm.command_line import Parser
@@ -181,7 +182,7 @@ def parse(argv: Any) -> argparse.Namespace:
     args.cases, args.updates, args.runs, args.seconds = (
         (QUICK_CASES, QUICK_UPDATES, 1, 0) if args.quick else (CASES, UPDATES, 5, 0.1)
     )
-    layers.make_folder(p, args.out)
+    arguments.make_folder(p, args.out)
     return args
 
 
@@ -243,7 +244,7 @@ def compare(
             results.append(side.results())
         actual, expected = results
         found['difference'] = max(
-            layers.difference(actual[name], expected[name]) for name in expected
+            turns.difference(actual[name], expected[name]) for name in expected
         )
         found['agrees'] = found['difference'] <= TOLERANCE[precision]
     for mode in modes:

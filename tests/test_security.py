@@ -81,11 +81,9 @@ ALLOWED = {
         'exec': "the user's script or module",
         'importlib': 'where it is',
     },
-    'benchmarks/contestants.py': {'importlib': 'torch'},
     'benchmarks/gpu.py': {'subprocess': 'pytest, without a shell', 'importlib': 'CuPy'},
     'benchmarks/gpu_contestants.py': {'importlib': 'torch'},
     'benchmarks/language_model.py': {'importlib': 'torch'},
-    'benchmarks/options.py': {'importlib': 'whether there is torch'},
 }
 
 
