@@ -11,7 +11,8 @@ import numpy
 from chainer import function_node, variable
 
 from chainer_lstm import kernels
-from chainer_lstm.chainer_private import NamedNode, connect, unchecked_variable
+from chainer_lstm.chainer_private import NamedNode, connect, setting, unchecked_variable
+from chainer_lstm.functions.config import is_observed
 
 Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
 _MOST_PASSED = 1024
@@ -25,14 +26,12 @@ class Node(NamedNode):
 
     def apply(self, inputs: tuple) -> tuple:
         """Compute the outputs, variables."""
-        config = chainer.config
         variables = tuple([chainer.as_variable(x) for x in inputs])
         given = arrays(variables)
-        observed = config.debug or chainer.get_function_hooks() or config.schedule_func is not None
-        if observed or any(type(x) is not numpy.ndarray for x in given):
+        if is_observed() or any([type(x) is not numpy.ndarray for x in given]):
             return super().apply(inputs)
         self._input_layouts = (None,) * len(given)
-        if config.type_check:
+        if setting('type_check'):
             self.check_types(given)
         return _connected(self, variables, self.forward(given))
 
