@@ -76,20 +76,29 @@ isize length(const Axis& axis, const isize* sizes) {
     return axis.factor * sizes[axis.size] + (axis.added < 0 ? 0 : sizes[axis.added]);
 }
 
+// Whether numbers are of one of these formats of Python's struct, in this machine's byte order.
+bool is_of(const Py_buffer& x, const char* formats) {
+    const bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+    const char* format = x.format;
+    if (std::strchr(little ? "@=<" : "@=>", *format)) format++;
+    return *format && !format[1] && std::strchr(formats, *format);
+}
+
 // Takes the address and the strides of an array; false where it is not as expected.
 bool take_array(const Argument& expected, const std::string& dtype, const Py_buffer& x,
                 isize* words) {
-    const std::string format(x.format);
-    if (expected.flags & integers ? format != "l" && format != "q" : format != dtype) return false;
+    if (!is_of(x, expected.flags & integers ? "lq" : dtype.c_str())) return false;
     if (x.ndim != expected.axes) return false;
     for (int k = 0; k < x.ndim; k++)
         if (x.shape[k] != length(expected.axis[k], words)) return false;
-    if (reinterpret_cast<std::uintptr_t>(x.buf) % x.itemsize) return false;
+    const isize size = x.itemsize;
+    if (expected.flags & integers && size != sizeof(index64)) return false;
+    if (reinterpret_cast<std::uintptr_t>(x.buf) % size) return false;
     words[expected.word] = reinterpret_cast<isize>(x.buf);
     if (!expected.strides) return PyBuffer_IsContiguous(&x, 'C');
     for (int k = 0; k < 2; k++) {
-        if (x.strides[k] % x.itemsize) return false;
-        const isize stride = x.strides[k] / x.itemsize;
+        if (x.strides[k] % size) return false;
+        const isize stride = x.strides[k] / size;
         if (k < expected.strides)
             words[expected.word + 1 + k] = stride;
         else if (stride != 1)
