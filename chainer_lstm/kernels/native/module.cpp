@@ -80,7 +80,7 @@ isize length(const Axis& axis, const isize* sizes) {
 bool is_of(const Py_buffer& x, const char* formats) {
     const bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
     const char* format = x.format;
-    if (std::strchr(little ? "@=<" : "@=>", *format)) format++;
+    if (*format && std::strchr(little ? "@=<" : "@=>", *format)) format++;
     return *format && !format[1] && std::strchr(formats, *format);
 }
 
