@@ -92,7 +92,7 @@ def connect(node: Any, inputs: Sequence[Any], ys: Sequence[Any], arrays: Sequenc
     """
     node._output_count = len(ys)
     node._output_layouts = (None,) * len(ys)
-    if not chainer.config.enable_backprop:
+    if not setting('enable_backprop'):
         return
     node.rank = max([x.rank for x in inputs])
     node.inputs = tuple([x.node for x in inputs])
@@ -105,4 +105,4 @@ def connect(node: Any, inputs: Sequence[Any], ys: Sequence[Any], arrays: Sequenc
     for k in retained:
         ys[k].retain_data()
     node._retained_output_data = tuple([arrays[k] for k in retained])
-    node.lazy_grad_sum = chainer.config.lazy_grad_sum
+    node.lazy_grad_sum = setting('lazy_grad_sum')

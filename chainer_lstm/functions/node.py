@@ -15,6 +15,7 @@ from chainer_lstm.chainer_private import NamedNode, connect, setting, unchecked_
 from chainer_lstm.functions.config import is_observed
 
 Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
+_WIDE = ({numpy.dtype('f')}, {numpy.dtype('d')})  # of all inputs: every engine computes in them
 _MOST_PASSED = 1024
 _passed: set[Hashable] = set()  # kinds, shapes and dtypes of inputs that have passed the checks
 
@@ -26,7 +27,9 @@ class Node(NamedNode):
 
     def apply(self, inputs: tuple) -> tuple:
         """Compute the outputs, variables."""
-        variables = tuple([chainer.as_variable(x) for x in inputs])
+        variables = tuple([
+            x if isinstance(x, chainer.Variable) else chainer.as_variable(x) for x in inputs
+        ])  # fmt: skip
         given = arrays(variables)
         if is_observed() or any([type(x) is not numpy.ndarray for x in given]):
             return super().apply(inputs)
@@ -109,7 +112,7 @@ def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> Valu
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
     """Return the outputs of a node as variables, in the graph if one grows."""
-    requires_grad = any(x.requires_grad for x in inputs)
+    requires_grad = any([x.requires_grad for x in inputs])
     ys = tuple([as_variable(y, requires_grad) for y in outputs])
     connect(node, inputs, ys, outputs)
     return ys
@@ -170,6 +173,8 @@ def differentiated(
 def widened(engine: kernels.Engine, inputs: Sequence) -> Sequence:
     """Return arrays or variables in one dtype, wide enough for the engine; None for None."""
     dtypes = {x.dtype for x in inputs if x is not None}
+    if dtypes in _WIDE:
+        return inputs
     dtype = engine.wide_dtype(*dtypes)
     if dtypes == {dtype}:
         return inputs

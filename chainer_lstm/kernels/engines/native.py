@@ -327,8 +327,9 @@ def _has_step(cell: Cell, noise: Noise) -> bool:
     """Return whether the library has kernels of single steps: there are none with masks or
     projections.
     """
-    masked = any(name in noise for name in cell.sequence_noise)
-    return is_compiled(cell) and cell.projection is None and not masked
+    if not is_compiled(cell) or cell.projection is not None:
+        return False
+    return not [name for name in cell.sequence_noise if name in noise]
 
 
 def _plan(cell: Cell, stage: Stage) -> _Plan:
