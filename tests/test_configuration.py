@@ -43,7 +43,10 @@ try:
 except ValueError as error:
     print(error)
 """
-COMPILER = 'not built: a C++ compiler was missing, or failed, when the package was installed'
+COMPILER = (
+    "not built: a C++ compiler or Python's headers (python3-dev) were missing, or it failed, "
+    'when the package was installed'
+)
 SHADOWED = (
     'not built: the source folder {clone} shadows the installed package, which has it; '
     'run from another folder, or build it in place with pip install -e .'

@@ -29,6 +29,7 @@ from typing import Any
 import chainer
 
 from chainer_lstm import kernels
+from chainer_lstm.chainer_private import setting
 
 PRECISIONS = ('highest', 'high', 'medium')
 
@@ -48,10 +49,17 @@ def engine_of(x: Any) -> kernels.Engine:
         ValueError: an entry of ``chainer.config`` has an unknown value, or
             names an engine that cannot compute the array.
     """
-    precision = chainer.config.lstm_matmul_precision
+    precision = setting('lstm_matmul_precision')
     if precision not in PRECISIONS:
         raise ValueError(
             f'expected chainer.config.lstm_matmul_precision to be one of {PRECISIONS}, '
             f'got {precision!r}'
         )
-    return kernels.engine_of(x, chainer.config.lstm_engine, precision)
+    return kernels.engine_of(x, setting('lstm_engine'), precision)
+
+
+def is_observed() -> bool:
+    """Return whether Chainer has to see every node: for hooks, in debug mode, in a static graph."""
+    return bool(
+        chainer.get_function_hooks() or setting('debug') or setting('schedule_func') is not None
+    )

@@ -11,9 +11,11 @@ import numpy
 from chainer import function_node, variable
 
 from chainer_lstm import kernels
-from chainer_lstm.chainer_private import NamedNode, connect, unchecked_variable
+from chainer_lstm.chainer_private import NamedNode, connect, setting, unchecked_variable
+from chainer_lstm.functions.config import is_observed
 
 Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
+_WIDE = ({numpy.dtype('f')}, {numpy.dtype('d')})  # of all inputs: every engine computes in them
 _MOST_PASSED = 1024
 _passed: set[Hashable] = set()  # kinds, shapes and dtypes of inputs that have passed the checks
 
@@ -25,14 +27,14 @@ class Node(NamedNode):
 
     def apply(self, inputs: tuple) -> tuple:
         """Compute the outputs, variables."""
-        config = chainer.config
-        variables = tuple([chainer.as_variable(x) for x in inputs])
+        variables = tuple([
+            x if isinstance(x, chainer.Variable) else chainer.as_variable(x) for x in inputs
+        ])  # fmt: skip
         given = arrays(variables)
-        observed = config.debug or chainer.get_function_hooks() or config.schedule_func is not None
-        if observed or any(type(x) is not numpy.ndarray for x in given):
+        if is_observed() or any([type(x) is not numpy.ndarray for x in given]):
             return super().apply(inputs)
         self._input_layouts = (None,) * len(given)
-        if config.type_check:
+        if setting('type_check'):
             self.check_types(given)
         return _connected(self, variables, self.forward(given))
 
@@ -110,7 +112,7 @@ def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> Valu
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
     """Return the outputs of a node as variables, in the graph if one grows."""
-    requires_grad = any(x.requires_grad for x in inputs)
+    requires_grad = any([x.requires_grad for x in inputs])
     ys = tuple([as_variable(y, requires_grad) for y in outputs])
     connect(node, inputs, ys, outputs)
     return ys
@@ -171,6 +173,8 @@ def differentiated(
 def widened(engine: kernels.Engine, inputs: Sequence) -> Sequence:
     """Return arrays or variables in one dtype, wide enough for the engine; None for None."""
     dtypes = {x.dtype for x in inputs if x is not None}
+    if dtypes in _WIDE:
+        return inputs
     dtype = engine.wide_dtype(*dtypes)
     if dtypes == {dtype}:
         return inputs

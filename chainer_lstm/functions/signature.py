@@ -69,7 +69,22 @@ class Signature:
         self.weights = products.weight_gradients(cell, stage, self.gates)
         self.vectors = [product.weight for product in stage.products if product.diagonal]
         self.vectors += [*stage.vectors, *(norm.gain for norm in cell.norms)]
+        self._through: dict[tuple[int, ...], frozenset[str]] = {}
         self.biases = ('b', *(product.bias for product in stage.products), *self.vectors)
+
+    def through(self, indexes: Sequence[int]) -> frozenset[str]:
+        """Return the names of the weights whose products the gradients of these inputs come
+        through, and of vectors.
+        """
+        key = tuple(indexes)
+        if key not in self._through:
+            wanted = {self.names[i] for i in indexes}
+            found = {p.weight for p in self.stage.products if p.state in wanted}
+            found.update(self.vectors)
+            if 'x' in wanted:
+                found.add('W')
+            self._through[key] = frozenset(found.intersection(self.names))
+        return self._through[key]
 
     def _index(self, name: str) -> Optional[int]:
         return self.names.index(name) if name in self.names else None

@@ -9,7 +9,7 @@ import chainer
 from chainer.utils import type_check
 
 from chainer_lstm import kernels
-from chainer_lstm.chainer_private import argname
+from chainer_lstm.chainer_private import argname, setting
 from chainer_lstm.functions import cell_noise, composed
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import same_dtype, variable
@@ -58,7 +58,7 @@ class StageNode(Chained):
 
     @property
     def kind(self) -> Hashable:
-        return type(self), self.cell, self.names
+        return type(self), self.signature  # one for each cell, and hashed by identity
 
     def apply(self, inputs: tuple) -> tuple:
         try:
@@ -159,14 +159,14 @@ class StageNode(Chained):
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs(range(len(inputs)))
         self.shapes = [x.shape for x in inputs]
-        if not chainer.config.type_check:
+        if not setting('type_check'):
             self.check_broadcasting()
         of, cell, like = self.signature, self.cell, inputs[self.signature.like]
         self.retain_outputs(of.retained)
         engine, batch = engine_of(like), len(like if of.first else self.gates)
         wide = self._in_one_dtype(engine, inputs)
         state = self._state_of(wide, batch)
-        if cell.is_random and chainer.config.train and not self.noise:
+        if cell.is_random and setting('train') and not self.noise:
             units = wide[0].shape[1]
             self.noise = cell_noise.draw(cell, engine.xp, batch, batch, units, wide[0].dtype)
         named = dict(zip(self.names, wide))
@@ -201,7 +201,7 @@ class StageNode(Chained):
         check_unchanged(self)
         new = self._retained()
         grad_outputs = tuple([full(g, *of) for g, of in zip(grad_outputs, self.outputs_of)])
-        if chainer.config.enable_backprop or not self.cell.has_backward:
+        if setting('enable_backprop') or not self.cell.has_backward:
             return differentiated(self, self.composed, indexes, grad_outputs)
         cell, of = self.cell, self.signature
         inputs = [node.data for node in self.inputs]  # what was retained, as arrays
@@ -210,7 +210,7 @@ class StageNode(Chained):
         named, state = dict(zip(self.names, wide)), self._state_of(wide, batch)
         of_outputs = [None if g is None else g.array for g in grad_outputs]
         of_new = cell.State(**{
-            name: g if g is None else g[:batch].astype(dtype, copy=False)
+            name: g if g is None else _rows_of(g, batch, dtype)
             for (name, _, _), g in zip(of.writes, of_outputs)
         })  # fmt: skip
         gpre = engine.xp.empty_like(self.gates, order='C')
@@ -219,7 +219,7 @@ class StageNode(Chained):
         gh = None
         if of.projection is not None:
             gh, of_new = self._unprojected(engine, named[of.projection], of_new)
-        through = self._through({self.names[i] for i in indexes})
+        through = of.through(indexes)
         weights = {name: named[name] for name in through}
         kept = {**self.kept}
         gx, found = self.differentiate(engine, named, state, new, of_new, weights, gpre, kept)
@@ -232,9 +232,9 @@ class StageNode(Chained):
         for i in indexes:
             name, x = self.names[i], inputs[i]
             if name == 'x':
-                result[i] = gx.astype(x.dtype, copy=False)
+                result[i] = cast(gx, x.dtype)
             elif name in cell.states:
-                g = getattr(found, name).astype(x.dtype, copy=False)
+                g = cast(getattr(found, name), x.dtype)
                 result[i] = g if len(g) == len(x) else _padded(g, x, of_states.get(name))
             elif not of.first and name in self.stage.gates:
                 result[i] = products.columns(gpre, of.gates, (name,))
@@ -315,16 +315,6 @@ class StageNode(Chained):
             found.append(x if x is None or len(x) == batch else x[:batch])
         return self.cell.State(*found)
 
-    def _through(self, wanted: set[str]) -> set[str]:
-        """Return the names of the weights whose products a wanted gradient comes through, and of
-        vectors.
-        """
-        found = {p.weight for p in self.stage.products if p.state in wanted}
-        found.update(self.signature.vectors)
-        if 'x' in wanted:
-            found.add('W')
-        return found.intersection(self.names)
-
     def _retained(self) -> Any:
         """Return the new states that backward needs, arrays of the rows that the step advances."""
         found, batch, dtype = {}, len(self.gates), self.gates.dtype
@@ -333,8 +323,13 @@ class StageNode(Chained):
             name, shape = self.stage.writes[k], self.outputs_of[k][0]
             if y.shape != shape:
                 raise replaced(f'{name} of the output', shape, y.shape)
-            found[name] = y.array[:batch].astype(dtype, copy=False)
+            found[name] = _rows_of(y.array, batch, dtype)
         return self.cell.State(**found)
+
+
+def _rows_of(x: Any, batch: int, dtype: Any) -> Any:
+    """Return the first rows of an array in a dtype; itself where it has no others."""
+    return cast(x if len(x) == batch else x[:batch], dtype)
 
 
 def _of_all_rows(engine: kernels.Engine, y: Any, before: Any, batch: int) -> Any:

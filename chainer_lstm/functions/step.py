@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 import chainer
+import numpy
 
 from chainer_lstm.cells import Cell
+from chainer_lstm.chainer_private import setting
 from chainer_lstm.functions import cell_noise, composed, passes
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import sequence, variable
-from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.config import engine_of, is_observed
+from chainer_lstm.functions.node import Input, as_variable
 from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.stage import StageNode
 from chainer_lstm.kernels.engines.engine import NOTHING, Part
@@ -137,7 +140,7 @@ def is_static(cell: Optional[Cell] = None) -> bool:
         ValueError: the cell has noise, which would be the same in each replay, or functions that
             are not replayed.
     """
-    static = chainer.config.schedule_func is not None
+    static = setting('schedule_func') is not None
     if static and cell is not None and cell.is_random and chainer.config.train:
         raise ValueError(f'expected no chainer.static_graph around {cell.name}, which has noise')
     if static and cell is not None and not cell.replays:
@@ -200,6 +203,10 @@ def check_cell(cell: Any) -> None:
 
 def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> Any:
     """``step`` with a ``cell.State`` and weights by name."""
+    if not is_recorded(cell):
+        found = unrecorded_step(cell, state, x, [*weights.values()])
+        if found is not None:
+            return found
     if is_static(cell):
         pre = composed.of_input(cell, x, weights)
         return composed_step(cell, state, pre, weights)
@@ -216,6 +223,38 @@ def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> 
     new = dict(zip(of.stage.writes, found))
     new.update(zip(cell.stages[1].writes, more))
     return cell.State(**new)
+
+
+def is_recorded(cell: Cell) -> bool:
+    """Return whether a step has to be a node: where a graph grows, Chainer has to see it, or noise
+    is drawn.
+    """
+    return setting('enable_backprop') or is_observed() or (cell.is_random and setting('train'))
+
+
+def unrecorded_step(
+    cell: Cell, state: Sequence[Optional[Input]], x: Input, weights: Sequence[Input]
+) -> Any:
+    """Compute a step that ``is_recorded`` does not ask for, from arrays to arrays, without a node.
+
+    Types are not checked: the kernels compute only where all arrays are exactly as they expect.
+
+    Args:
+        cell, state, x: as in ``step``.
+        weights: in the order of ``cell.weights``.
+
+    Returns:
+        The new ``cell.State``; None where the step has to be computed as nodes.
+    """
+    inputs = [x, *weights, *state]
+    given = [v.array if isinstance(v, chainer.Variable) else v for v in inputs]
+    if type(given[0]) is not numpy.ndarray:
+        return None
+    found = engine_of(given[0]).whole_step(cell, given)
+    if found is None:
+        return None
+    requires_grad = any([isinstance(v, chainer.Variable) and v.requires_grad for v in inputs])
+    return cell.State(*[as_variable(y, requires_grad) for y in found])
 
 
 def composed_step(cell: Cell, state: Any, pre: chainer.Variable, weights: Mapping[str, Any]) -> Any:

@@ -54,6 +54,7 @@ class Kernel:
     Attributes:
         sizes: the names of its sizes, then of its numbers.
         arguments: its arrays, in the order in which it takes them.
+        words: the word of 8 bytes in the struct where the address of each array is.
         layout: packs sizes, and addresses and strides of arrays, as the struct, with zeros for
             arrays that the kernel does not take.
         layout_of_floats: the same with numbers of four bytes, which CUDA kernels read where they
@@ -73,7 +74,7 @@ class Kernel:
         self.name = name
         self.text = text
         self.gates = gates
-        sizes, arguments, words = [], [], ''
+        sizes, arguments, places, words = [], [], [], ''
         for kind, member in _declarations(text):
             if kind == 'isize':
                 sizes.append(member)
@@ -89,11 +90,13 @@ class Kernel:
                 of_member = [(member, of_member)]
             strides = _STRIDES.get(kind.split('<')[0], 0)
             for array in of_member or [None]:
-                words += f'{8 * (1 + strides)}x' if array is None else 'P' + 'n' * strides
                 if array is not None:
+                    places.append(struct.calcsize(words) // 8)
                     arguments.append(_argument(kind, *array, strides))
+                words += f'{8 * (1 + strides)}x' if array is None else 'P' + 'n' * strides
         self.sizes = tuple(sizes)
         self.arguments = tuple(arguments)
+        self.words = tuple(places)
         self.layout = struct.Struct(words)
         self.layout_of_floats = struct.Struct(words.replace('d', 'f4x'))
         self.names = tuple(argument.name for argument in self.arguments)

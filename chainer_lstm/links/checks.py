@@ -21,12 +21,12 @@ def batch(x: Any) -> chainer.Variable:
         chainer.utils.type_check.InvalidType: another dtype or fewer axes.
     """
     x = variable('x', x)
-    floats(x)
+    floats(x.array)
     return x
 
 
 def floats(x: Any) -> None:
-    """The same of a variable or an array that is one."""
+    """The same of an array that is one."""
     if x.dtype.kind != 'f':
         raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
     if x.ndim < 2:

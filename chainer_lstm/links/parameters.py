@@ -10,7 +10,7 @@ from typing import Any, Optional
 import chainer
 import chainer.links as L
 
-from chainer_lstm.chainer_private import initialize_linear, link_hooks
+from chainer_lstm.chainer_private import initialize_linear, link_hooks, setting
 
 _NOTHING_WAITS = contextlib.nullcontext()
 
@@ -81,22 +81,16 @@ def is_plain(*linears: chainer.Link) -> bool:
     They may not where a link is replaced, hooked or has a ``forward`` of its own, nor while a
     static graph is recorded.
     """
-    return (
-        not link_hooks()
-        and chainer.config.schedule_func is None
-        and all(
-            type(linear) is L.Linear
-            and not linear.local_link_hooks
-            and 'forward' not in vars(linear)
-            for linear in linears
-        )
-    )
+    if link_hooks() or setting('schedule_func') is not None:
+        return False
+    for linear in linears:  # all() of a generator takes twice as long
+        if type(linear) is not L.Linear or linear.local_link_hooks or 'forward' in vars(linear):
+            return False
+    return True
 
 
 def is_plain_cell(upward: Any, *others: Any) -> bool:
     """Return ``is_plain`` of links of which the first has to have a bias, and the others none."""
-    return (
-        is_plain(upward, *others)
-        and upward.b is not None
-        and all(linear.b is None for linear in others)
-    )
+    if not is_plain(upward, *others) or upward.b is None:
+        return False
+    return not [linear for linear in others if linear.b is not None]

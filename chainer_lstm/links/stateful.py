@@ -16,6 +16,7 @@ from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import flags_of_each, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.step import is_recorded, unrecorded_step
 from chainer_lstm.links import checks
 from chainer_lstm.links.state import KeepsState, repeated, zeros
 
@@ -47,6 +48,9 @@ class Stateful(KeepsState):
             TypeError: the batch is larger than that of the state.
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
+        y = None if is_recorded(self.cell) else self._unrecorded(x)
+        if y is not None:
+            return y
         x = checks.batch(x)
         rows, c, h = self._rows(len(x)), self.c, self.h
         if c is None:
@@ -58,6 +62,16 @@ class Stateful(KeepsState):
             c, y = self._step(c, h, x)
             self.c, self.h = c, outputs.all_rows(y, h_rest)
         return y
+
+    def _unrecorded(self, x: Input) -> Optional[chainer.Variable]:
+        """Take a step without a node and return h; None where that cannot be done."""
+        if self.c is None or self.h is None or not self._is_plain():
+            return None
+        new = unrecorded_step(self.cell, (self.c, self.h), x, self.cell_weights())
+        if new is None:
+            return None
+        self.c, self.h = new
+        return self.h
 
     def forward_sequence(
         self,

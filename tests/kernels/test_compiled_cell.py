@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 import subprocess
+import sysconfig
 
 import pytest
 
@@ -56,9 +57,10 @@ def build(folder):
     text = text.replace(LINES, f'{LINES} CELL(coupled, CoupledCell)')
     registry.write_text('#include "../../cells/coupled.cuh"\n' + text)
     source.write_text(source.read_text().replace('#if defined(__x86_64__)', '#if 0'))
-    files = [native / name for name in ('baseline.cpp', 'native.cpp', 'thread_pool.cpp')]
+    files = [native / f'{name}.cpp' for name in ('baseline', 'module', 'native', 'thread_pool')]
     library = folder / '_native.so'
-    options = ('-std=c++17', '-O1', '-Wno-psabi', '-fPIC', '-shared', '-pthread')
+    python = f'-I{sysconfig.get_path("include")}'
+    options = ('-std=c++17', '-O1', '-Wno-psabi', '-fPIC', '-shared', '-pthread', python)
     subprocess.run(['g++', *options, *files, '-o', library], check=True)
     return library
 

@@ -220,6 +220,22 @@ class Engine(Protocol):
         """
         ...
 
+    def whole_step(
+        self, cell: Cell, given: Sequence[Optional[Array]]
+    ) -> Optional[Sequence[Array]]:
+        """Compute all stages of a single step without noise, if the engine has kernels that read
+        these arrays as they are.
+
+        Args:
+            cell: the cell.
+            given: x (B, I), the weights in the order of ``cell.weights``, and the states (B, H).
+                The shapes and dtypes need not have been checked; None is refused.
+
+        Returns:
+            The new states, or None, and nothing was computed.
+        """
+        ...
+
     def step_backward(
         self,
         cell: Cell,

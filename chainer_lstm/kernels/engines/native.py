@@ -6,6 +6,8 @@ of a call are made here.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Optional
 
@@ -93,16 +95,19 @@ class NativeEngine(CompiledEngine):
         for k in plan.writes:
             new[k] = numpy.empty(like.shape, like.dtype)
         sizes = (*like.shape, 0 if x is None else x.shape[-1], *cell.numbers.values())
-        get = (
-            state.__getitem__,
-            weights.get,
-            {'x': x, 'gates': gates}.get,
-            new.__getitem__,
-            noise.get,
-        )
-        arrays = [get[source](key) for source, key in plan.forward]
-        self._kernel(plan.forward_name, like.dtype)(sizes, *arrays)
+        of_weights = map(weights.get, plan.weights)
+        arrays = [None, gates, x, *of_weights, *state, *new, *map(noise.get, plan.noise)]
+        self._kernel(plan.forward_name, like.dtype)(sizes, *plan.forward(arrays))
         return gates, cell.State(*new)
+
+    def whole_step(
+        self, cell: Cell, given: Sequence[Optional[Array]]
+    ) -> Optional[Sequence[Array]]:
+        x, first = given[0], given[-len(cell.states)]
+        if x is None or first is None or first.ndim != 2 or not x.size:
+            return None
+        whole = _whole_step(self.instruction_set, cell, x.dtype)
+        return None if whole is None else whole(x, first.shape, given)
 
     def step_backward(
         self,
@@ -131,18 +136,11 @@ class NativeEngine(CompiledEngine):
         if 'W' in weights:
             gx = numpy.empty((like.shape[0], weights['W'].shape[-1]), like.dtype)
         sizes = (*like.shape, 0 if gx is None else gx.shape[1], *cell.numbers.values())
-        named = {'gates': gates, 'gpre': gpre, 'gx': gx}
-        get = (
-            state.__getitem__,
-            weights.get,
-            named.get,
-            new.__getitem__,
-            noise.get,
-            gradients.__getitem__,
-            found.__getitem__,
-        )
-        arrays = [get[source](key) for source, key in plan.backward]
-        self._kernel(plan.backward_name, like.dtype)(sizes, *arrays)
+        of_weights = map(weights.get, plan.weights)
+        of_states = [*new, *state, *gradients, *found]
+        of_noise = map(noise.get, plan.noise)
+        arrays = [None, gates, gpre, gx, *of_weights, *of_states, *of_noise]
+        self._kernel(plan.backward_name, like.dtype)(sizes, *plan.backward(arrays))
         return gx, cell.State(*found)
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
@@ -228,37 +226,51 @@ class NativeEngine(CompiledEngine):
         return native.kernel(self.instruction_set, name, dtype)
 
 
-# where an array of a step comes from
-_STATE, _WEIGHT, _NAMED, _NEW, _NOISE, _GRADIENT, _FOUND = range(7)
-
-
 class _Plan:
-    """Where the arrays of a stage's kernels for single steps come from, in their order.
+    """The arrays of a stage's kernels for single steps, in their order, among those of a step.
 
     Names are looked up once: a step of a few units takes little longer than its Python.
+
+    Attributes:
+        forward: of [None, gates, x, weights, states before the stage, states after it, noise].
+        backward: of [None, gates, gpre, gx, weights, states after the stage, states before it,
+            gradients with respect to these two in turn, noise].
     """
 
     def __init__(self, cell: Cell, number: int) -> None:
         stage, states = cell.stages[number], cell.states
+        self.weights = cell.weights
+        self.noise = cell.noise
         self.reads = [states.index(name) for name in stage.reads]
         self.writes = [states.index(name) for name in stage.writes]
         self.products = [(each.weight, states.index(each.state)) for each in stage.products]
         self.forward_name = f'{cell.name}_step_forward_{number}'
         self.backward_name = f'{cell.name}_step_backward_{number}'
-        common: dict[str, tuple[int, Any]] = {
-            name: (_NAMED, name) for name in ('x', 'gates', 'gpre', 'gx')
-        }
-        common.update((name, (_WEIGHT, name)) for name in ('W', 'b', *cell.weights))
-        common.update((name, (_NOISE, name)) for name in cell.noise)
-        for k, name in enumerate(states):
-            common[name if number else f'{name}_prev'] = _STATE, k
-            common[f'g{name}'] = _GRADIENT, k
-            common[f'g{name}_prev'] = _FOUND, k
-        written = {**common, **{name: (_NEW, states.index(name)) for name in stage.writes}}
-        needed = {**common, **{name: (_NEW, states.index(name)) for name in stage.needs}}
-        kernels = boundary.KERNELS
-        self.forward = [written[name] for name in kernels[self.forward_name].names]
-        self.backward = [needed[name] for name in kernels[self.backward_name].names]
+        self.forward = _pick(self.forward_name, [*_forward_names(cell, number), *cell.noise])
+        before = [name if number and name not in stage.needs else f'{name}_prev' for name in states]
+        gradients = [f'g{name}' for name in states] + [f'g{name}_prev' for name in states]
+        of_step = [None, 'gates', 'gpre', 'gx', *cell.weights, *states, *before]
+        self.backward = _pick(self.backward_name, [*of_step, *gradients, *cell.noise])
+
+
+def _forward_names(cell: Cell, number: int) -> list[Optional[str]]:
+    """Return the names of the arrays of a step for a stage's kernel.
+
+    States that an earlier stage has written have one name before the stage and after it.
+    """
+    before = [name if number else f'{name}_prev' for name in cell.states]
+    return [None, 'gates', 'x', *cell.weights, *before, *cell.states]
+
+
+def _pick(
+    kernel: str, names: Sequence[Optional[str]]
+) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Return a function from arrays of these names to those of a kernel: for names that are not
+    there the first one, for names that are there twice the last one of them.
+    """
+    places = {name: k for k, name in enumerate(names)}
+    wanted = boundary.KERNELS[kernel].names
+    return operator.itemgetter(*[places.get(name, 0) for name in wanted])
 
 
 _PLANS = {
@@ -267,12 +279,57 @@ _PLANS = {
 }
 
 
+class _WholeStep:
+    """All stages of a step from x, weights and states to new states, in evaluation.
+
+    Args:
+        instruction_set: of the engine.
+        cell: a compiled cell.
+        dtype: of all arrays.
+    """
+
+    def __init__(self, instruction_set: str, cell: Cell, dtype: numpy.dtype) -> None:
+        self._dtype = dtype
+        self._gates = len(cell.gates)
+        self._states = len(cell.states)
+        self._numbers = tuple(cell.numbers.values())
+        self._stages = [
+            (
+                native.function(instruction_set, plan.forward_name, dtype),
+                _pick(plan.forward_name, _forward_names(cell, number)),
+            )
+            for number, plan in enumerate(_PLANS[cell.name])
+        ]
+
+    def __call__(
+        self, x: Array, shape: tuple[int, ...], given: Sequence[Optional[Array]]
+    ) -> Optional[Sequence[Array]]:
+        """Return the new states, or None where an array is not as the kernels expect."""
+        batch, units = shape
+        gates = numpy.empty((batch, self._gates * units), self._dtype)
+        new = [numpy.empty(shape, self._dtype) for _ in range(self._states)]
+        arrays = [None, gates, *given, *new]
+        sizes = (batch, units, x.shape[-1], *self._numbers)
+        for function, pick in self._stages:
+            if not function(sizes, *pick(arrays)):
+                return None
+        return new
+
+
+@functools.lru_cache(maxsize=256)
+def _whole_step(instruction_set: str, cell: Cell, dtype: numpy.dtype) -> Optional[_WholeStep]:
+    if not _has_step(cell, NOTHING) or dtype.char not in 'fd' or not dtype.isnative:
+        return None
+    return _WholeStep(instruction_set, cell, dtype)
+
+
 def _has_step(cell: Cell, noise: Noise) -> bool:
     """Return whether the library has kernels of single steps: there are none with masks or
     projections.
     """
-    masked = any(name in noise for name in cell.sequence_noise)
-    return is_compiled(cell) and cell.projection is None and not masked
+    if not is_compiled(cell) or cell.projection is not None:
+        return False
+    return not [name for name in cell.sequence_noise if name in noise]
 
 
 def _plan(cell: Cell, stage: Stage) -> _Plan:

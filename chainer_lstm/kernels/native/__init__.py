@@ -1,17 +1,19 @@
 """The C++ library of the native engine: loaded if it was built, with its kernels as functions.
 
-Built by setup.py, and called through ctypes, which needs no binding code, is part of Python and
-lets other threads run during a call.  Threads: as many as ``OMP_NUM_THREADS`` says, or as the
-process may use cores; ``threadpoolctl`` limits them.  With it the process keeps up to 256 MB of
-freed memory for the next arrays.
+It is built by setup.py.  Through ctypes it says what it has; if that is what the package expects,
+it is loaded as a Python module too, whose functions call the kernels.  Threads: as many as
+``OMP_NUM_THREADS`` says, or as the process may use cores; ``threadpoolctl`` limits them.  With it
+the process keeps up to 256 MB of freed memory for the next arrays.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import os
 import pathlib
+import struct
 import warnings
 from collections.abc import Callable
 from importlib import machinery
@@ -23,6 +25,7 @@ from chainer_lstm import cells
 from chainer_lstm.kernels import boundary, cell_kernels
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_MODULE = '_native'
 _DTYPES = (numpy.dtype(numpy.float32), numpy.dtype(numpy.float64))
 
 
@@ -68,6 +71,8 @@ def mismatch(found: Any) -> Optional[str]:
     """Return what is wrong with a library whose cells or kernels are not those of ``boundary``,
     or None.
     """
+    if not hasattr(found, f'PyInit_{_MODULE}'):
+        return _other_version('it is no Python module')
     for cell in cells.COMPILED.values():
         if _text(found, 'chainer_lstm_cell', cell.name) != cell_kernels.description(cell):
             return _other_version(f'the cell {cell.name} is another')
@@ -75,6 +80,15 @@ def mismatch(found: Any) -> Optional[str]:
         if _text(found, 'chainer_lstm_arguments', name) != kernel.text:
             return _other_version(f'{name} has other arguments')
     return None
+
+
+@functools.cache
+def _module() -> Any:
+    """Return the library as a Python module."""
+    spec: Any = importlib.util.spec_from_file_location(_MODULE, library_file())
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _text(found: Any, function: str, name: str) -> Optional[str]:
@@ -106,12 +120,39 @@ def instruction_sets() -> list[str]:
 
 
 @functools.cache
-def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[..., None]:
-    """A kernel of the library for arrays of a dtype, float32 or float64.
+def function(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[..., bool]:
+    """Return a kernel of the library for arrays of a dtype, float32 or float64.
 
     Returns:
-        A function of the kernel's sizes, a tuple, and its arrays, see ``boundary.KERNELS``.  Arrays
-        that are only read are copied where the kernel cannot read them in place.  It raises
+        A function of the kernel's sizes, a tuple, and its arrays, see ``boundary.KERNELS``.  It
+        returns whether it has computed: where an array has another shape or dtype, is of a
+        subclass, or cannot be read or written in place, nothing is computed.  It raises a
+        MemoryError where there is no memory left.
+
+    Raises:
+        ValueError: there is no such kernel in the library.
+    """
+    loaded = library()
+    address = None
+    if loaded is not None and dtype in _DTYPES:
+        address = loaded.chainer_lstm_kernel(
+            instruction_set.encode(), name.encode(), dtype.char.encode()
+        )
+    if address is None:
+        raise ValueError(
+            f'expected a kernel of the library, got {name} of {dtype} for {instruction_set}'
+        )
+    expected = boundary.KERNELS[name]
+    return _module().function(address, dtype.char, *_table(expected), numpy.ndarray)
+
+
+@functools.cache
+def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[..., None]:
+    """Return ``function`` for arrays of any memory: those that are only read are copied where the
+    kernel cannot read them in place.
+
+    Returns:
+        A function of the kernel's sizes, a tuple, and its arrays.  It raises
 
         - ValueError: an array has another shape or dtype, or one to write into is not dense, not
           aligned or read-only; nothing was computed.
@@ -120,81 +161,60 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
     Raises:
         ValueError: there is no such kernel in the library.
     """
-    loaded = library()
-    found = None
-    if loaded is not None and dtype in _DTYPES:
-        found = loaded.chainer_lstm_kernel(
-            instruction_set.encode(), name.encode(), dtype.char.encode()
-        )
-    if found is None:
-        raise ValueError(
-            f'expected a kernel of the library, got {name} of {dtype} for {instruction_set}'
-        )
-    function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p)(found)
+    in_place = function(instruction_set, name, dtype)
     expected = boundary.KERNELS[name]
-    pack = expected.layout.pack
 
     def call(sizes: tuple[int, ...], *arrays: Any) -> None:
+        if in_place(sizes, *arrays):
+            return
         boundary.check(expected, dtype, sizes, arrays)
-        members: list[int] = [*sizes]
-        copies: list[Any] = []  # they live until the kernel returns, as the arrays do
-        for argument, x in zip(expected.arguments, arrays):
-            strides = argument.strides
-            if x is None:
-                members += (0,) * (1 + strides)
-            elif strides:
-                members += _of_rows(x, strides, copies)
-            else:
-                address = _address(x)
-                if address is None or address % x.itemsize:
-                    address = _of_copy(argument, x, copies)
-                members.append(address)
-        if function(pack(*members)):
-            raise MemoryError('no memory for packed weights')
+        readable = [_readable(*pair) for pair in zip(expected.arguments, arrays)]
+        if not in_place(sizes, *readable):
+            raise ValueError(f'{name}: expected arrays of NumPy, got {[*map(type, arrays)]}')
 
     return call
 
 
-def _address(x: Any) -> Optional[int]:
-    """Return the address of a dense array that may be written; None for others.
-    NumPy takes four times as long.
-    """
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(x))
-    except (TypeError, ValueError):
-        return None
+def _table(kernel: boundary.Kernel) -> tuple[str, bytes]:
+    """Return the kinds of a kernel's sizes and its arguments, as module.cpp reads them."""
+    axes = {name: (1, kernel.sizes.index(name), -1) for name in kernel.sizes}
+    if 'units' in axes:
+        axes['gates'] = kernel.gates, axes['units'][1], -1
+    if 'rows' in axes and 'batch' in axes:
+        axes['states'] = 1, axes['rows'][1], axes['batch'][1]
+    partners = {other: one for one, other in kernel.pairs}
+    assert len(partners) == len(kernel.pairs)
+    table = b''
+    for k, (argument, word) in enumerate(zip(kernel.arguments, kernel.words)):
+        flags = argument.optional, argument.square, argument.written, argument.integers
+        bits = sum(flag << bit for bit, flag in enumerate(flags))
+        of_axes = [number for axis in argument.axes for number in axes[axis]]
+        numbers = word, argument.strides, bits, partners.get(k, -1), len(argument.axes), *of_axes
+        table += struct.pack('11i', *numbers, *[0] * (11 - len(numbers)))
+    return kernel.layout.format[: len(kernel.sizes)], table
 
 
-def _of_copy(argument: boundary.Argument, x: Any, copies: list[Any]) -> int:
-    """Return the address of a dense and aligned array of the same values,
-    which is kept in ``copies``.
+def _readable(argument: boundary.Argument, x: Any) -> Any:
+    """Return an array of the same values that the kernel can read in place; None for None.
 
     Raises:
-        ValueError: the kernel writes into the array.
+        ValueError: the kernel writes into the array and cannot.
     """
+    if x is None:
+        return None
+    x = numpy.asarray(x)  # not of a subclass
+    aligned = x.flags.aligned
     if argument.written:
         boundary.dense(argument, x)
-        if not (x.flags.aligned and x.flags.writeable):
+        if not (aligned and x.flags.writeable):
             raise ValueError(
                 f'expected {argument.name}, which is written into, to be aligned and not read-only'
             )
-    copies.append(numpy.require(x, requirements=['C', 'A']))
-    return copies[-1].__array_interface__['data'][0]
-
-
-def _of_rows(x: Any, strides: int, copies: list[Any]) -> list[int]:
-    """Return the address and the first strides of a matrix,
-    which is copied if its strides do not fit the kernel.
-
-    They have to be whole numbers of elements, and one element in a row whose stride is not taken.
-    """
-    row, column = x.strides
-    size = x.itemsize
-    if row % size or column % size or not x.flags.aligned or (strides == 1 and column != size):
-        x = numpy.require(x, requirements=['C', 'A'])
-        copies.append(x)
-    address = _address(x if x.strides[1] == size else x.T) or x.__array_interface__['data'][0]
-    return [address, *(stride // size for stride in x.strides[:strides])]
+        return x
+    whole = aligned and not any(stride % x.itemsize for stride in x.strides)
+    if whole and (argument.strides == 2 or (argument.strides and x.strides[1] == x.itemsize)):
+        return x
+    return numpy.require(x, requirements=['C', 'A'])
 
 
 def _threads() -> int:

@@ -96,11 +96,13 @@ void compute(const StepForward<T, Cell, S>& k) {
                                 k.before + r * H, gates, k.now + r * H);
     };
 
+    // with fewer rows than that, weights come from memory no faster
+    constexpr isize least_rows = 4;
     bool streamed = true;
     double work = 0;
     each([&](isize K, auto a, const T* weight, const T*, T*, isize gates) {
         streamed = streamed && is_streamed<T>(batch, K, a, {weight, 1, K});
-        work += 2.0 * batch * gates * H * K;
+        work += 2.0 * std::max(batch, least_rows) * gates * H * K;
     });
     if (streamed) {
         // each thread computes its units from the products to the states, without a barrier

@@ -28,7 +28,10 @@ def why_missing() -> str:
         )
     if not installed:
         return f'not built: {source} is a source folder; build it in place with pip install -e .'
-    return 'not built: a C++ compiler was missing, or failed, when the package was installed'
+    return (
+        "not built: a C++ compiler or Python's headers (python3-dev) were missing, or it failed, "
+        'when the package was installed'
+    )
 
 
 def _loading_error() -> str | None:

@@ -190,6 +190,15 @@ struct Order {
     static auto high(std::integer_sequence<int, K...>)
         -> std::integer_sequence<int, ((K + Vec<T>::lanes) / 2 + K % 2 * Vec<T>::lanes)...>;
     typedef std::make_integer_sequence<int, Vec<T>::lanes> all;
+    // the even and the odd fours
+    template <int... K>
+    static auto even_fours(std::integer_sequence<int, K...>)
+        -> std::integer_sequence<int, (K / 4 * 8 + K % 4)...>;
+    template <int... K>
+    static auto odd_fours(std::integer_sequence<int, K...>)
+        -> std::integer_sequence<int, (K / 4 * 8 + K % 4 + 4)...>;
+    typedef decltype(even_fours(all{})) EvenFours;
+    typedef decltype(odd_fours(all{})) OddFours;
     typedef decltype(even(all{})) Even;
     typedef decltype(odd(all{})) Odd;
     typedef decltype(low(all{})) Low;    // the first halves of a and b, zipped
@@ -221,6 +230,20 @@ INLINE Vec<T> sum_of_four(const Vec<T> (&x)[4]) {
     const Vec<T> x02 = pick(x[0], x[2], Low{}) + pick(x[0], x[2], High{});
     const Vec<T> x13 = pick(x[1], x[3], Low{}) + pick(x[1], x[3], High{});
     return pick(x02, x13, Low{}) + pick(x02, x13, High{});
+}
+
+// The sums of the fours of each vector, in its place among fours: those of `parts` vectors in one.
+template <int parts, typename T, int R>
+INLINE void sum_parts(Vec<T> (&x)[R]) {
+    if constexpr (parts > 1) {
+        UNROLL
+        for (int k = 0; k < (R + 1) / 2; k++) {
+            const Vec<T> a = x[2 * k], b = x[std::min(2 * k + 1, R - 1)];
+            x[k] = pick(a, b, typename Order<T>::EvenFours{}) +
+                   pick(a, b, typename Order<T>::OddFours{});
+        }
+        sum_parts<parts / 2>(reinterpret_cast<Vec<T>(&)[(R + 1) / 2]>(x));
+    }
 }
 
 // In memory the gates of a unit lie side by side: G vectors of them are the gates of as many units

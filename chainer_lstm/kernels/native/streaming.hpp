@@ -7,9 +7,12 @@
 
 namespace SIMD {
 
-// the most rows of A, the block of K, and the K from which on the sums across the lanes of a vector
-// take no noticeable time
-constexpr isize streamed_rows = 32, streamed_block = 128, streamed_depth = 300;
+// The most rows of A where B lies in rows, and the block of K.
+constexpr isize streamed_rows = 32, streamed_block = 128;
+// The same where each column of B lies in a row: the K from which on the sums across the lanes of a
+// vector take less time than to pack B for so many rows; and the bytes of B that a first-level
+// cache of 32 KB holds beside a tile of A.
+constexpr isize dots_rows = 64, dots_depth = 64, dots_bytes = 24 << 10;
 constexpr isize most_panels = 6;  // that are summed up together
 
 // A tile of C (R, width), width 4 or 1, = A Bᵀ, or += A Bᵀ if `add`, for rows of A and B whose
@@ -41,12 +44,17 @@ void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize
         step(0, [K](const T* p) { return load(p, K); });
     else if (K % n)
         step(K - n, [K](const T* p) __attribute__((always_inline)) { return load_last(p, K % n); });
+    Vec<T> totals[R];
+    UNROLL
+    for (int r = 0; r < R; r++) totals[r] = sum_of_four(sum[r]);
+    sum_parts<n / 4>(totals);
+    constexpr int packed = n / 4;  // rows of C in a vector
+    T found[(R + packed - 1) / packed * n];
+    UNROLL
+    for (int k = 0; k < (R + packed - 1) / packed; k++) totals[k].store(found + k * n);
     UNROLL
     for (int r = 0; r < R; r++) {
-        T parts[n];
-        sum_of_four(sum[r]).store(parts);
-        Four total = *reinterpret_cast<Four*>(parts);
-        for (int j = 4; j < n; j += 4) total += *reinterpret_cast<Four*>(parts + j);
+        const Four total = *reinterpret_cast<Four*>(found + 4 * r);
         T* const to = c + r * c_row;
         if (width == 4)
             *reinterpret_cast<Four*>(to) = add ? *reinterpret_cast<Four*>(to) + total : total;
@@ -96,13 +104,18 @@ template <typename T>
 void stream_columns(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c,
                     isize first, isize last) {
     const isize tiles = pieces(M, tile_rows);
-    for (isize n = first, width; n < last; n += width) {
-        width = n + 4 <= last ? 4 : 1;
+    // columns that stay in the first-level cache while the tiles of A pass
+    const isize most = std::max<isize>(dots_bytes / (4 * K * isize(sizeof(T))), 1) * 4;
+    for (isize some = first; some < last; some += most) {
+        const isize end = std::min(some + most, last);
         for (isize t = 0; t < tiles; t++) {
             const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
-            dots_of<T>(rows, std::make_integer_sequence<int, tile_rows>{})(
-                a.at(m, 0), a.row, b.at(0, n), width == 4 ? b.col : 0, K, c + m * N + n, N, width,
-                add, b.at(0, n + 4 + 4 * t / tiles));
+            const auto tile = dots_of<T>(rows, std::make_integer_sequence<int, tile_rows>{});
+            for (isize n = some, width; n < end; n += width) {
+                width = n + 4 <= end ? 4 : 1;
+                tile(a.at(m, 0), a.row, b.at(0, n), width == 4 ? b.col : 0, K, c + m * N + n, N,
+                     width, add, b.at(0, n + most + 4 * t / tiles));
+            }
         }
     }
 }
@@ -110,8 +123,9 @@ void stream_columns(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
 // Whether A has so few rows that to pack B would take longer than to multiply by it.
 template <typename T>
 bool is_streamed(isize M, isize K, Matrix<const T> a, Matrix<const T> b) {
-    return M <= streamed_rows && K && a.col == 1 &&
-           (b.col == 1 || (b.row == 1 && (M <= tile_rows || K >= streamed_depth)));
+    if (!K || a.col != 1) return false;
+    if (b.col == 1) return M <= streamed_rows;
+    return b.row == 1 && (M <= tile_rows || (M <= dots_rows && K >= dots_depth));
 }
 
 // A thread's part of C = A B or += A B.
