@@ -298,6 +298,12 @@ class Cell(_Frozen):
         return names
 
     @functools.cached_property
+    def lateral(self) -> Product:
+        """The first product to all gates, which is that of h in most cells."""
+        products = [product for stage in self.stages for product in stage.products]
+        return next(each for each in products if each.gates == self.gates)
+
+    @functools.cached_property
     def norms(self) -> tuple[Norm, ...]:
         """The normalizations, that of x Wᵀ first."""
         products = [product for stage in self.stages for product in stage.products]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Optional, Union
 
 import chainer
@@ -11,12 +11,21 @@ import numpy
 from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
-from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.node import Input, arrays
 from chainer_lstm.functions.sequence_node import SequenceNode
 from chainer_lstm.functions.sequence_plan import Plan, state_names
 from chainer_lstm.functions.step import check_cell, is_static
 from chainer_lstm.functions.weights import shapes_of, weights_of
-from chainer_lstm.kernels.packing import Packing, packing_of_rows, packing_of_steps
+from chainer_lstm.kernels.packing import (
+    Packing,
+    packing_of_equal,
+    packing_of_rows,
+    packing_of_steps,
+)
+
+Shapes = tuple[tuple[int, ...], ...]
+_MOST_FITTING = 1024
+_fitting: set[Hashable] = set()  # kinds of plans, and the shapes of inputs that fit them
 
 
 def apply(
@@ -37,17 +46,33 @@ def apply(
     Raises:
         ValueError: states or weights do not fit.
     """
-    plan = plan._replace(dropout=checks.dropout(plan.dropout))
-    inputs = [chainer.as_variable(v) for v in (*states, *xs, *weights)]
-    arrays = [v.array for v in inputs]
-    count = len(states)
-    of_weights = arrays[count + len(xs) :]
-    for k, w in enumerate(of_weights):
-        if w is None:  # the name takes longer than the check
-            checks.variable(plan.form.name(*divmod(k, plan.form.count)), weights[k])
-    shapes = tuple([w.shape for w in of_weights])
-    layers = len(shapes) // plan.form.count
-    of_states = [x.shape for x in arrays[:count]]
+    if type(plan.dropout) is not float:
+        plan = plan._replace(dropout=checks.dropout(plan.dropout))
+    inputs = tuple([chainer.as_variable(v) for v in (*states, *xs, *weights)])
+    count, first = len(states), len(states) + len(xs)
+    checked = arrays((*inputs[: count + 1], *inputs[first:]))
+    shapes = tuple([None if x is None else x.shape for x in checked])
+    key = plan.kind, shapes
+    if key not in _fitting:
+        for k, w in enumerate(inputs[first:]):
+            checks.variable(plan.form.name(*divmod(k, plan.form.count)), w)
+        check_shapes(plan, shapes[:count], shapes[count][-1], shapes[count + 1 :])
+        if len(_fitting) >= _MOST_FITTING:
+            _fitting.clear()
+        _fitting.add(key)
+    node = SequenceNode(plan, len(xs))
+    outputs = node.composed(inputs) if is_static(plan.cell) else node.apply(inputs)
+    return plan.cell.State(*outputs[:count]), tuple(outputs[count:])
+
+
+def check_shapes(plan: Plan, of_states: Shapes, width: int, of_weights: Shapes) -> None:
+    """Compare the shapes of states and weights with those that follow from the width of the input.
+
+    Raises:
+        ValueError: one does not fit, or the dropout is out of range.
+    """
+    checks.dropout(plan.dropout)
+    layers = len(of_weights) // plan.form.count
     plain = layers == 1 and not plan.form.stacked and all(len(s) == 2 for s in of_states)
     outer = () if plain else (layers,)
     cell = plan.cell
@@ -57,13 +82,10 @@ def apply(
     names, widths = state_names(cell), [cell.width(name, units) for name in cell.states]
     # in Chainer's order, h first
     checks.states(names[::-1], of_states[::-1], outer, *plan.packing.rows_of_states, widths[::-1])
-    check_weights(plan, shapes, arrays[count].shape[-1], units)
-    node = SequenceNode(plan, len(xs))
-    outputs = node.composed(inputs) if is_static(plan.cell) else node.apply(tuple(inputs))
-    return plan.cell.State(*outputs[:count]), tuple(outputs[count:])
+    check_weights(plan, of_weights, width, units)
 
 
-def check_weights(plan: Plan, got: tuple[tuple[int, ...], ...], inputs: int, units: int) -> None:
+def check_weights(plan: Plan, got: Shapes, inputs: int, units: int) -> None:
     """Compare the shapes of all weights with those that follow from the sizes of the input
     and the state.
 
@@ -128,26 +150,27 @@ def sequence(
     if return_cells and 'c' not in cell.states:
         raise ValueError(f'expected return_cells of a cell with c, got it for {cell.name}')
     directions = 2 if bidirectional else 1
-    return _run(cell, states, xs, weights, directions, dropout, return_cells, resets)
+    return run(cell, states, xs, weights, directions, dropout, return_cells, resets)
 
 
-def _run(
+def run(
     cell: Cell,
     states: Sequence[chainer.Variable],
     xs: Any,
     weights: Sequence[Sequence[Input]],
-    directions: int,
-    dropout: float,
+    directions: int = 1,
+    dropout: float = 0.0,
     return_cells: bool = False,
     resets: Any = None,
 ) -> tuple:
+    """``sequence`` of a cell, with the states that it has, and ``directions``."""
     dense = not isinstance(xs, (list, tuple))
     if dense:
         xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        batch = xs.shape[1]
-        sizes = (batch,) * xs.shape[0]
+        time, batch = xs.shape[:2]
+        sizes = packing_of_equal(time, batch).sizes
         given: Sequence[Input] = (xs,)
     else:
         sizes = checks.steps(xs)
@@ -160,7 +183,9 @@ def _run(
         if anew is None:  # the state after a reset is not used
             states = [s[..., :batch, :] if s.shape[-2:-1] == (batch + 1,) else s for s in states]
     if anew is None:
-        packing = packing_of_steps(sizes, _batch(states[0], sizes))
+        rows = _batch(states[0], sizes)
+        equal = dense and rows == batch
+        packing = packing_of_equal(time, batch) if equal else packing_of_steps(sizes, rows)
     else:
         packing = _packing_with_resets(sizes, anew)
     plan = Plan(cell, packing, weights_of(cell), directions, dropout, cells=return_cells)
@@ -229,7 +254,7 @@ def lstm_sequence(
     count = len(first) if isinstance(first, (list, tuple)) else 0
     found = (cell for cell in cells.CELLS.values() if len(cell.weights) == count)
     cell = next(found, cells.lstm)
-    new, ys = _run(cell, (cx, hx), xs, weights, 2 if bidirectional else 1, dropout)
+    new, ys = run(cell, (cx, hx), xs, weights, 2 if bidirectional else 1, dropout)
     return new.h, new.c, ys
 
 

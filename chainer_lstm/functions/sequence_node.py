@@ -14,7 +14,7 @@ from chainer.utils import type_check
 
 from chainer_lstm import kernels
 from chainer_lstm.arrays import Array
-from chainer_lstm.chainer_private import argname
+from chainer_lstm.chainer_private import argname, setting
 from chainer_lstm.functions import cell_noise, checks, composed
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.node import (
@@ -29,7 +29,7 @@ from chainer_lstm.functions.node import (
 )
 from chainer_lstm.functions.sequence_plan import Output, Plan, state_names
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise
+from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise, Shape
 from chainer_lstm.kernels.engines.numpy import numpy_engine
 from chainer_lstm.kernels.sequence import gradients_of, layer_of
 
@@ -56,8 +56,8 @@ class SequenceNode(Node):
         self._plan = plan
         states = len(plan.cell.states)
         self._cuts = states, states + inputs
-        self._drops = plan.dropout > 0 and chainer.config.train
-        self._draws = plan.cell.is_random and chainer.config.train
+        self._drops = plan.dropout > 0 and setting('train')
+        self._draws = plan.cell.is_random and setting('train')
         self._masks: dict[int, Array] = {}
         self._noise: dict[int, Noise] = {}
         self._saved: Any = None
@@ -100,9 +100,11 @@ class SequenceNode(Node):
         return [*state_names(self._plan.cell), *xs, *of_weights]
 
     def forward(self, inputs: tuple) -> tuple:
+        if not setting('enable_backprop'):
+            return self._run(inputs, engine_of(inputs[0]), False)[1]
         self.retain_inputs(range(len(inputs)))
         self.shapes = [x.shape for x in inputs]
-        keep = chainer.config.enable_backprop and self._plan.cell.has_backward
+        keep = self._plan.cell.has_backward
         self._saved, outputs = self._run(inputs, engine_of(inputs[0]), keep)
         self._outputs = [(y.shape, y.dtype) for y in outputs]
         return outputs
@@ -135,6 +137,11 @@ class SequenceNode(Node):
             for s in states
         ]
         last: list[list] = [[] for _ in states]
+        pack = plan.form.pack
+        if engine is not None and not keep:
+            shape = Shape(len(packing.sizes), packing.batch, states[-1].shape[-1], plan.directions)
+            if engine.takes_gates(plan.cell, states[-1].dtype, shape):
+                pack = plan.form.parts
         saved: list[tuple[Layer, Any]] = []
         layers: list[Layer] = []
         for first in range(0, len(groups), plan.directions):
@@ -143,7 +150,7 @@ class SequenceNode(Node):
             for k in range(first, first + plan.directions):
                 initial = plan.cell.State(*(s[k] for s in states))
                 drawn = self._drawn(xp, k, initial[0])
-                named = plan.form.pack(xp, groups[k])
+                named = pack(xp, groups[k])
                 job = plan.cell, named, plan.rows(k), self._dropped(xp, x, k), initial, drawn
                 layers.append(layer_of(xp, *job) if engine else composed.run_layer(*job))
             if engine is not None:
@@ -160,7 +167,8 @@ class SequenceNode(Node):
                 outputs.append(xp.concatenate(list(of_last), axis=1))
             else:
                 outputs += self._of_all_steps(xp, layers, name, xs)
-        outputs = [cast(y, inputs[0].dtype) for y in outputs]
+        if outputs[0].dtype != inputs[0].dtype:
+            outputs = [cast(y, inputs[0].dtype) for y in outputs]
         return (engine, saved) if keep else None, tuple(outputs)
 
     def _of_all_steps(

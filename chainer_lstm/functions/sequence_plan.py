@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions.weights import WeightForm
-from chainer_lstm.kernels.packing import Packing, Rows, rows_of
+from chainer_lstm.kernels.packing import Packing, Rows
 
 
 class Output(enum.Enum):
@@ -44,6 +44,11 @@ class Plan(NamedTuple):
     cells: bool = False
 
     @property
+    def kind(self) -> tuple[Hashable, ...]:
+        """All that the shapes of states and weights depend on, and the dropout."""
+        return self.cell, self.form, self.directions, self.dropout, self.packing.rows_of_states
+
+    @property
     def outputs(self) -> list[str]:
         """The states that are outputs."""
         return ['h', 'c'] if self.cells else ['h']
@@ -55,7 +60,7 @@ class Plan(NamedTuple):
 
     def rows(self, group: int) -> Rows:
         """Where the rows of a layer and direction lie."""
-        return rows_of(self.packing.sizes, self.packing.batch, self.is_reverse(group))
+        return self.packing.rows_of_direction(self.is_reverse(group))
 
     def is_reverse(self, group: int) -> bool:
         """Return whether a layer and direction computes the last time step first."""

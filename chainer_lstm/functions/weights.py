@@ -45,6 +45,12 @@ class WeightForm:
         """Return the weights of the cell by name, of arrays or variables."""
         return dict(zip(self.cell.weights, group))
 
+    def parts(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
+        """Return the same with rows of each gate, see ``Engine.takes_gates``, where the arrays are
+        those.
+        """
+        return self.pack(xp, group)
+
     def gradients(
         self, engine: Engine, layer: Layer, gpre: Array, gh: Optional[Array]
     ) -> Sequence[Array]:
@@ -83,10 +89,19 @@ class NStepWeights(WeightForm):
             for k in (0, 4, self.matrices, self.matrices + 4)
         ]
         # the product gives a variable b_h a gradient of its own, as in ``gradients``
-        found = {'W': W, 'b': b_x + b_h * 1, 'U': U}
-        if self.cell.projection is not None:
-            found[self.cell.projection] = group[8]
-        return found
+        return {'W': W, 'b': b_x + b_h * 1, 'U': U, **self._projection(group)}
+
+    def parts(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
+        last = self.matrices
+        found = self._projection(group)
+        for name, k in (('W', 0), ('U', 4)):
+            of_gates = layout.split(group[k : k + 4], layout.N_STEP)
+            found.update(zip([f'{name}_{gate}' for gate in self.cell.gates], of_gates))
+        b = [x + h for x, h in zip(group[last : last + 4], group[last + 4 :])]
+        return {**found, 'b': layout.convert(xp, b, layout.N_STEP, layout.INTERLEAVED)}
+
+    def _projection(self, group: Sequence[Any]) -> dict[str, Any]:
+        return {} if self.cell.projection is None else {self.cell.projection: group[8]}
 
     def gradients(
         self, engine: Engine, layer: Layer, gpre: Array, gh: Optional[Array]

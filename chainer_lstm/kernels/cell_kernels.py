@@ -37,7 +37,8 @@ _STEPS = (
     'Weights<Cell, const T> weights, masks; const T* V; Noise<Cell, const T> noise; '
 )
 _SEQUENCE_FORWARD = (
-    _STEPS + 'Rows<const T> x; const T *W, *b; T *gates, *m; States<Cell, T> states;'
+    _STEPS + 'Rows<const T> x, W[Cell::gates], U[Cell::gates]; const T* b; T *gates, *m; '
+    'States<Cell, T> states;'
 )
 _SEQUENCE_BACKWARD = (
     _STEPS + 'States<Cell, const T> states; Rows<const T> output, cells; T *gates, *total; '
@@ -210,11 +211,12 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
     h = cell.states[-1]
     projects = can_project(cell)
     widths = {s: 'outputs' if projects and s == h else 'units' for s in cell.states}
+    weights = [_weight(cell, each, width=widths[each.state]) for each in _products(cell)]
     common: Members = {
         'start': 'steps',
         'n': 'steps',
         'numbers': ' '.join(cell.numbers),
-        'weights': [_weight(cell, each, width=widths[each.state]) for each in _products(cell)],
+        'weights': weights,
         'masks': [
             None if product.mask is None else (product.mask, 'batch units?')
             for product in _products(cell)
@@ -223,9 +225,12 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
         'noise': _noise(cell, 'rows'),
         'states': [(state, f'states {width}') for state, width in widths.items()],
     }
+    lateral = cell.lateral.weight
     of_x: Members = {
+        'weights': [None if of[0] == lateral else of for of in weights],
         'x': 'rows inputs',
-        'W': 'gates inputs',
+        'W': [(f'W_{gate}', 'units inputs') for gate in cell.gates],
+        'U': [(f'{lateral}_{gate}', f'units {widths[cell.lateral.state]}') for gate in cell.gates],
         'b': 'gates',
         'gates': 'rows gates?',
         'm': 'rows units?' if projects else None,

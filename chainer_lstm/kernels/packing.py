@@ -170,12 +170,20 @@ class Packing:
         self.masked = masked if masked is not None and len(masked) else None
         self.repeated = repeated
         self._ends = ends
+        self._rows: list[Optional[Rows]] = [None, None]
         self.resets = ends is not None and any(restarts.any() for restarts in ends.restarts)
         least, most = sizes[0] if sizes else 0, None
         if ends is not None and self.resets:
             least = len(ends.last[0])
             most = least + 1
         self.rows_of_states: tuple[int, Optional[int]] = least, most
+
+    def rows_of_direction(self, reverse: bool) -> Rows:
+        """Return where the packed rows lie, in the order in which a direction computes them."""
+        found = self._rows[reverse]
+        if found is None:
+            found = self._rows[reverse] = rows_of(self.sizes, self.batch, reverse)
+        return found
 
     def pack(self, xp: Any, x: Array) -> Array:
         """(N, I) -> (P, I)."""
@@ -302,6 +310,12 @@ def _inverse(order: numpy.ndarray) -> numpy.ndarray:
     found = numpy.empty_like(order)
     found[order] = numpy.arange(len(order))
     return found
+
+
+@functools.lru_cache(maxsize=256)
+def packing_of_equal(time: int, batch: int) -> Packing:
+    """Return the packing of time steps of one size, one after the other."""
+    return packing_of_steps((batch,) * time, batch)
 
 
 @functools.lru_cache(maxsize=256)

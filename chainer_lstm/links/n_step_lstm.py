@@ -193,7 +193,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             )
             argument.assert_kwargs_empty(kwargs)
         xs = self._sequences(xs)
-        packing = _packing([len(x) for x in xs], resets)
+        packing = _packing([len(x.array) for x in xs], resets)
         hx, cx = (
             self._state(f'{name}x', name, value, xs, packing.resets)
             for name, value in (('h', hx), ('c', cx))
@@ -259,8 +259,11 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             )
         dtype = self.bs[0][0].dtype
         for k, x in enumerate(found):
-            if x.ndim != 2 or x.shape[1] != in_size:
+            array = x.array  # a property of a variable takes longer than one of its array
+            if array.ndim != 2 or array.shape[1] != in_size:
                 raise ValueError(f'expected xs[{k}] of shape (length, {in_size}), got {x.shape}')
+            if array.dtype == dtype and dtype.kind == 'f':
+                continue
             if x.dtype.kind != 'f':
                 raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
             if x.dtype != dtype:

@@ -19,7 +19,7 @@ from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Output, Plan
 from chainer_lstm.functions.weights import weights_of
-from chainer_lstm.kernels.packing import Packing, packing_of_padded, packing_of_steps
+from chainer_lstm.kernels.packing import Packing, packing_of_equal, packing_of_padded
 from chainer_lstm.links import steps
 from chainer_lstm.links.lstm import StatelessLSTM
 from chainer_lstm.links.options import cell_of
@@ -295,7 +295,7 @@ class SequenceLSTM(SequenceState):
         resets: Optional[numpy.ndarray],
     ) -> Packing:
         if valid is None and resets is None:
-            return packing_of_steps((batch,) * time, batch)
+            return packing_of_equal(time, batch)
         shape = (batch, time) if self.batch_first else (time, batch)
         places = numpy.arange(batch * time).reshape(shape)
         places = places if self.batch_first else places.T

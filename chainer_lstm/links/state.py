@@ -11,7 +11,7 @@ import numpy
 
 from chainer_lstm.functions import checks
 from chainer_lstm.functions.checks import variable
-from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.node import Input, as_variable
 from chainer_lstm.links import loading
 from chainer_lstm.links.checks import States
 
@@ -194,5 +194,7 @@ def repeated(learned: chainer.Variable, rows: int) -> chainer.Variable:
 
 def zeros(link: chainer.Link, shape: tuple[int, ...], dtype: Any) -> chainer.Variable:
     """Zeros on the link's device."""
+    if link.xp is numpy:
+        return as_variable(numpy.zeros(shape, dtype))
     with chainer.using_device(link.device):
         return chainer.Variable(link.xp.zeros(shape, dtype), requires_grad=False)

@@ -10,15 +10,17 @@ import chainer
 import chainer.functions as F
 import numpy
 
-from chainer_lstm import functions
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import flags_of_each, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.sequence import run
 from chainer_lstm.functions.step import is_recorded, unrecorded_step
 from chainer_lstm.links import checks
 from chainer_lstm.links.state import KeepsState, repeated, zeros
+
+_STATE_ARGUMENTS = 'cx', 'hx'
 
 
 class Stateful(KeepsState):
@@ -170,9 +172,9 @@ class Stateful(KeepsState):
                 for name, state in zip('ch', states)
             ]
         with self.sized_for(first):
-            (c, h), *found = functions.sequence(
+            (c, h), *found = run(
                 self.cell,
-                states,
+                [variable(name, s) for name, s in zip(_STATE_ARGUMENTS, states)],
                 steps,
                 [self.cell_weights()],
                 return_cells=return_cells,

@@ -220,9 +220,7 @@ class Engine(Protocol):
         """
         ...
 
-    def whole_step(
-        self, cell: Cell, given: Sequence[Optional[Array]]
-    ) -> Optional[Sequence[Array]]:
+    def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
         """Compute all stages of a single step without noise, if the engine has kernels that read
         these arrays as they are.
 
@@ -261,6 +259,12 @@ class Engine(Protocol):
         Returns:
             The gradient with respect to x, None without ``W``, and a ``State`` of those with
             respect to the states before the stage, None where there is none.
+        """
+        ...
+
+    def takes_gates(self, cell: Cell, dtype: Any, shape: Shape) -> bool:
+        """Return whether ``sequence_forward`` takes W, and U of all gates, also as the rows of each
+        gate: by names such as ``W_a``, (H, I) each.
         """
         ...
 

@@ -100,9 +100,7 @@ class NativeEngine(CompiledEngine):
         self._kernel(plan.forward_name, like.dtype)(sizes, *plan.forward(arrays))
         return gates, cell.State(*new)
 
-    def whole_step(
-        self, cell: Cell, given: Sequence[Optional[Array]]
-    ) -> Optional[Sequence[Array]]:
+    def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
         x, first = given[0], given[-len(cell.states)]
         if x is None or first is None or first.ndim != 2 or not x.size:
             return None
@@ -143,6 +141,9 @@ class NativeEngine(CompiledEngine):
         self._kernel(plan.backward_name, like.dtype)(sizes, *plan.backward(arrays))
         return gx, cell.State(*found)
 
+    def takes_gates(self, cell: Cell, dtype: Any, shape: Shape) -> bool:
+        return not cell.norms and self.supports(cell, dtype, shape, 'forward')
+
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         compiled = is_compiled(cell) or is_normalized(cell)
         return compiled and numpy.dtype(dtype).char in 'fd' and shape.steps > _FEW_STEPS
@@ -175,6 +176,7 @@ class NativeEngine(CompiledEngine):
         units, dtype = states[0].shape[1], states[0].dtype
         gates = numpy.empty((rows.total, len(layer.cell.gates) * units), dtype) if keep else None
         named = {'x': layer.x, 'gates': gates, 'm': layer.m, **states._asdict()}
+        named.update(_rows_of_gates(layer.cell, layer.weights))
         self._sequence('forward', layer, named)
         return gates
 
@@ -197,15 +199,15 @@ class NativeEngine(CompiledEngine):
         rows, h = layer.rows, layer.states[-1]
         if not (rows.total and h.size):
             return
-        name = f'{layer.cell.name}_sequence_{direction}'
+        names, numbers = _arguments_of_sequence(layer.cell, direction)
         start, n = rows.table
         named = {**layer.weights, **layer.noise, **layer.kept, 'start': start, 'n': n, **named}
         units = layer.states[0].shape[1]
         widths = units, units if layer.m is None else h.shape[1], layer.x.shape[1]
         where = rows.total, rows.first, rows.initial
-        arrays = map(named.get, boundary.KERNELS[name].names)
-        sizes = len(rows.steps), rows.batch, *widths, *where, *layer.cell.numbers.values()
-        self._kernel(name, h.dtype)(sizes, *arrays)
+        sizes = len(rows.steps), rows.batch, *widths, *where, *numbers
+        name = f'{layer.cell.name}_sequence_{direction}'
+        self._kernel(name, h.dtype)(sizes, *map(named.get, names))
 
     def _product(
         self, a: Array, b: Array, bias: Optional[Array], out: Optional[Array] = None
@@ -321,6 +323,23 @@ def _whole_step(instruction_set: str, cell: Cell, dtype: numpy.dtype) -> Optiona
     if not _has_step(cell, NOTHING) or dtype.char not in 'fd' or not dtype.isnative:
         return None
     return _WholeStep(instruction_set, cell, dtype)
+
+
+def _rows_of_gates(cell: Cell, weights: Weights) -> dict[str, Array]:
+    """Return the rows of each gate, by names such as ``W_a``, of weights that are joined."""
+    return {
+        f'{name}_{gate}': weights[name][g :: len(cell.gates)]
+        for name in ('W', cell.lateral.weight)
+        if name in weights
+        for g, gate in enumerate(cell.gates)
+    }
+
+
+@functools.lru_cache(maxsize=256)
+def _arguments_of_sequence(cell: Cell, direction: str) -> tuple[Sequence[str], Sequence[float]]:
+    """Return the names of the arrays of a cell's kernel of all steps, and the numbers it gets."""
+    kernel = boundary.KERNELS[f'{cell.name}_sequence_{direction}']
+    return kernel.names, tuple(cell.numbers.values())
 
 
 def _has_step(cell: Cell, noise: Noise) -> bool:

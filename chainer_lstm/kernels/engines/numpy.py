@@ -35,6 +35,9 @@ class NumpyEngine:
         """Return the dtype to compute in: float16 is computed in float32."""
         return numpy.result_type(numpy.float32, *dtypes)
 
+    def takes_gates(self, cell: Cell, dtype: Any, shape: Shape) -> bool:
+        return False
+
     def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
         return self.xp.matmul(a, b) if out is None else self.xp.matmul(a, b, out=out)
 
@@ -173,9 +176,7 @@ class NumpyEngine:
         more = {**noise, **products.vectors(stage, weights)}
         return self.stage_forward(cell, stage, parts, state, more)
 
-    def whole_step(
-        self, cell: Cell, given: Sequence[Optional[Array]]
-    ) -> Optional[Sequence[Array]]:
+    def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
         return None
 
     def step_backward(

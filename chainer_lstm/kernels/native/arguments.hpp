@@ -107,10 +107,13 @@ struct StepBackward {
     const T* V;                                                       \
     Noise<Cell, const T> noise;
 
-// gates (P, G H) or null; m (P, H) or null; states are buffers (P + B, H)
+// W and U, the weight of the product to all gates, are given as the rows of each gate, (H, inputs)
+// and (H, outputs), and not among `weights`; gates (P, G H) or null; m (P, H) or null; states are
+// buffers (P + B, H)
 template <typename T, typename Cell>
 struct SequenceForward {
-    MEMBERS(STEPS Rows<const T> x; const T *W, *b; T *gates, *m; States<Cell, T> states;)
+    MEMBERS(STEPS Rows<const T> x, W[Cell::gates], U[Cell::gates]; const T* b; T *gates, *m;
+            States<Cell, T> states;)
 };
 
 // gates become gpre; gradients (B, H) with respect to the last states become those with respect to

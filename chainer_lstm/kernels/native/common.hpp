@@ -18,6 +18,7 @@
 #include <utility>
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "thread_pool.hpp"
 

@@ -13,7 +13,7 @@
 
 namespace {
 
-constexpr int most_words = 48, most_arrays = 24;
+constexpr int most_words = 64, most_arrays = 32;
 
 enum Flags : std::int32_t { optional = 1, square = 2, written = 4, integers = 8 };
 

@@ -116,7 +116,7 @@ void compute(const NormalizedForward<T>& s) {
         for (isize k = 0; k < s.steps; k++) {
             T* const product = s.product + s.start[k] * G * H;
             const auto multiply = [&](isize r, isize rows, isize at) {
-                U.multiply(rows, {s.h + at * H, H, 1}, product + r * G * H, G * H, false);
+                U.multiply(rows, {s.h + at * H, H, 1}, product + r * G * H, G * H, false, k % 2);
             };
             each_run_before(s, k, part.top(s.n[k]), part.end(s.n[k]), multiply);
             part.meet_if_by_units(worker);
@@ -147,7 +147,7 @@ void compute(const NormalizedBackward<T>& s) {
             part.meet_if_by_units(worker);
             const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
             U.multiply(end - top, {s.gradient + (s.start[k] + top) * G * H, G * H, 1},
-                       s.gh_last + top * H, H, false);
+                       s.gh_last + top * H, H, false, k % 2);
             part.meet_if_by_units(worker);
         }
     });

@@ -9,6 +9,9 @@ namespace SIMD {
 // The block of K, of which a panel of B stays in the second-level cache, and the rows of A that are
 // multiplied by it at a time.
 constexpr isize k_block = 416, row_block = 96;
+// So many rows of A share the prefetching of a panel. Fewer would load little else, and the
+// hardware prefetches what lies in a row by itself.
+constexpr isize rows_to_prefetch = 2 * tile_rows;
 // how many blocks of panels are packed together at most, and of how many panels side by side
 constexpr isize most_packed = 96, least_wide = 16;
 
@@ -30,6 +33,8 @@ public:
 
     isize start(isize j) const { return K * j / blocks; }  // of block j
 
+    T* at(isize p) const { return memory_ + (panels.begin(p) - panels.first) * K; }  // panel p
+
     // Columns of panels [first, last) of C (M, N) = A B, or += A B, by the blocks [from, to) of K;
     // A begins with these, c points to column 0.
     void multiply(isize first, isize last, isize from, isize to, isize M, Matrix<const T> a, T* c,
@@ -42,23 +47,25 @@ public:
             for (isize j = from; j < to; j++) {
                 const isize k = start(j), depth = start(j + 1) - k;
                 const T* const b = at(p) + k * row;
-                panel_product<T, true>(M, depth, width, a.from(0, k - start(from)), b, row,
-                                       c + panels.begin(p), c_row, add || j > from,
-                                       b + depth * row);
+                const auto multiply =
+                    M < rows_to_prefetch ? panel_product<T> : panel_product<T, true>;
+                multiply(M, depth, width, a.from(0, k - start(from)), b, row, c + panels.begin(p),
+                         c_row, add || j > from, b + depth * row);
             }
         }
     }
 
-    // all of C
-    void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add) const {
-        multiply(0, panels.count, 0, blocks, M, a, c, c_row, add);
+    // All of C; if `backward`, the last panel first: the caches hold those that were read last.
+    void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add, bool backward) const {
+        for (isize i = 0; i < panels.count; i++) {
+            const isize p = backward ? panels.count - 1 - i : i;
+            multiply(p, p + 1, 0, blocks, M, a, c, c_row, add);
+        }
     }
 
 private:
     Matrix<const T> b_;
     T* memory_;
-
-    T* at(isize p) const { return memory_ + (panels.begin(p) - panels.first) * K; }
 };
 
 // C (M, N) = A (M, K) B (K, N) + bias (N,), or without bias, or C += A B; B is packed as a whole.

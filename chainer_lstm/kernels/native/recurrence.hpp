@@ -26,8 +26,18 @@ template <typename T, typename Cell>
 constexpr isize gates_step =
     most_apart<Cell> == 0 && lanes<T> % Cell::gates == 0 ? lanes<T> / Cell::gates : lanes<T>;
 
-// bytes of weights that the second-level cache of each thread holds, or nearly
-constexpr isize weights_in_cache = 1200000;
+// Bytes of weights that the second-level cache of each thread holds, besides what passes through
+// it.
+inline isize weights_in_cache() {
+    static const long cache = [] {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+        const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+        if (found > 0) return found;
+#endif
+        return 1L << 20;
+    }();
+    return cache / 4 * 3;
+}
 
 // of a state, by its number
 template <typename Cell, typename Sequence>
@@ -49,7 +59,7 @@ struct Part {
         : by_rows(w.count > 1 && s.batch >= tile_rows * w.count &&
                   (Cell::gates + (s.V ? 1 : 0)) * s.units * width_of<Cell>(s, output_state<Cell>) *
                           isize(sizeof(T)) <=
-                      weights_in_cache),
+                      weights_in_cache()),
           units(s.units, step, by_rows ? Worker{0, 1} : w),
           outputs(width_of<Cell>(s, output_state<Cell>), lanes<T>, by_rows ? Worker{0, 1} : w),
           first_row(by_rows ? row(s, w, w.id) : 0),
@@ -107,10 +117,12 @@ void each_run_before(const Sequence& s, isize k, isize top, isize end, const F& 
     if (top < end) f(top, end - top, s.initial + top);
 }
 
-// Floating point operations of one step: that is what threads are woken for.
+// Floating point operations of one step: that is what threads are woken for. Where they are fewer,
+// a step takes as long as with a few rows: as the weights take to come from the caches.
 template <typename Cell, typename Sequence>
 double work_of_a_step(const Sequence& s, isize columns) {
-    return 2.0 * Cell::gates * s.rows * s.units * columns / std::max<isize>(s.steps, 1);
+    const double rows = std::max(double(s.rows) / std::max<isize>(s.steps, 1), 4.0);
+    return 2.0 * Cell::gates * rows * s.units * columns;
 }
 
 // How many elements the weight of a product takes at most, packed for either direction; the last

@@ -102,7 +102,7 @@ private:
         }
         part.meet_if_by_units(worker);
         const Matrix<const T> total{s.total + (s.start[k] + top) * P, P, 1};
-        V.multiply(end - top, total, memory.gm + top * H, H, false);
+        V.multiply(end - top, total, memory.gm + top * H, H, false, k % 2);
     }
 
     // Only the thread itself reads these units of the gradient with respect to the first state.
@@ -154,9 +154,9 @@ private:
             constexpr bool add = adds<Cell, S>(live, w);
             const isize row = width_of<Cell>(s, state);
             T* const to = s.gradients[state] + top * row;
-            if (!s.masks[w]) return U[w].multiply(end - top, a, to, row, add);
+            if (!s.masks[w]) return U[w].multiply(end - top, a, to, row, add, k % 2);
             T* const masked = memory.masked + top * H;
-            U[w].multiply(end - top, a, masked, H, false);
+            U[w].multiply(end - top, a, masked, H, false, k % 2);
             for (isize r = top; r < end; r++)
                 multiply_row<T>(part.units.first, part.units.last, s.masks[w] + r * H,
                                 memory.masked + r * H, s.gradients[state] + r * H, add);

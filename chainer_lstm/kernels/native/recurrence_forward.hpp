@@ -10,13 +10,63 @@ namespace SIMD {
 // caches until they are used
 constexpr isize chunk_rows = 256;
 
+// steps for which the recurrent weights are packed, even of a single row
+constexpr isize steps_to_pack = 16;
+
+// The rows of each gate of a weight, as one matrix (gates * units, K) in the order of gates.
+template <typename T, int G>
+class GateRows {
+public:
+    explicit GateRows(const Rows<const T> (&of)[G]) : of_(of) {}
+
+    // where all rows lie one after the other, or null
+    const T* joined(isize K) const {
+        for (int g = 0; g < G; g++)
+            if (of_[g].data != of_[0].data + g * K || of_[g].row != G * K) return nullptr;
+        return of_[0].data;
+    }
+
+    // Packs panels [first, last) of columns, each of them a row here: squares are transposed in
+    // registers.
+    void pack(const Packed<T>& packed, isize first, isize last) const {
+        constexpr isize n = lanes<T>;
+        for (isize p = first; p < last; p++) {
+            const isize begin = packed.panels.begin(p), width = packed.panels.width(p);
+            for (isize c = 0; c < width; c += n) {
+                const T *of[n], *next[n];
+                for (isize r = 0; r < n; r++) of[r] = row(begin + std::min(c + r, width - 1));
+                for (isize r = 0; r < n; r++) next[r] = row(begin + std::min(c + n + r, width - 1));
+                for (isize k = 0; k < packed.K; k += n) {
+                    const isize depth = std::min(packed.K - k, n);
+                    Vec<T> square[n];
+                    UNROLL
+                    for (int r = 0; r < n; r++) {
+                        square[r] = load(of[r] + k, depth);
+                        __builtin_prefetch(next[r] + k);
+                    }
+                    transpose(square);
+                    T* const to = packed.at(p) + k * round_up(width, n) + c;
+                    for (isize r = 0; r < depth; r++) square[r].store(to + r * round_up(width, n));
+                }
+            }
+        }
+    }
+
+private:
+    const Rows<const T>* of_;
+
+    const T* row(isize n) const { return of_[n % G].data + n / G * of_[n % G].row; }
+};
+
 // The memory that the threads of a forward pass share.
 template <typename T, typename Cell>
 struct ForwardMemory {
-    const isize padded;   // units
-    const bool streamed;  // so few rows in all that to pack the weights would take longer
-    const isize chunk;    // steps whose inputs are multiplied together
-    const isize spare;    // size of the gates of a chunk, where the caller keeps none
+    const isize padded;  // units
+    // To pack a weight would take longer than to multiply by it, for so few rows: all of them are
+    // multiplied by W together, those of a step by the others.
+    const bool streams_inputs, streams_states;
+    const isize chunk;  // steps whose inputs are multiplied together
+    const isize spare;  // size of the gates of a chunk, where the caller keeps none
     Arena<T> arena;
     Weights<Cell, T> weights;
     Weights<Cell, T> masked;  // buffers of masked states, as those of states
@@ -24,7 +74,8 @@ struct ForwardMemory {
 
     explicit ForwardMemory(const SequenceForward<T, Cell>& s)
         : padded(round_up(s.units, lanes<T>)),
-          streamed(s.rows <= 2 * streamed_rows),
+          streams_inputs(s.rows <= 2 * streamed_rows),
+          streams_states(streams_inputs && s.steps < steps_to_pack),
           chunk(std::max<isize>(chunk_rows / std::max<isize>(s.batch, 1), 1)),
           spare(s.gates ? 0 : chunk * s.batch * Cell::gates * s.units),
           arena(packed_size<T, Cell>(s) + Cell::gates * s.inputs * padded + spare +
@@ -52,11 +103,14 @@ public:
           worker(worker),
           part(s, gates_step<T, Cell>, worker),
           gates_row(s.gates || !part.by_rows ? G * H : memory.chunk * G * H),
-          W(pack(s.W, s.inputs, G, memory.W)),
+          W(pack(s.W, s.inputs, memory.streams_inputs, memory.W)),
           U(pack_each<T, Cell>(
               [&](int w) {
-                  return pack(s.weights[w], width_of<Cell>(s, products<Cell>[w].state),
-                              gates_of<Cell>(w), memory.weights[w]);
+                  const isize K = width_of<Cell>(s, products<Cell>[w].state);
+                  T* const to = memory.weights[w];
+                  return products<Cell>[w].gate == all_gates
+                             ? pack(s.U, K, memory.streams_states, to)
+                             : pack(s.weights[w], K, gates_of<Cell>(w), to);
               },
               std::make_integer_sequence<int, Cell::weights>{})),
           V(part.pack(worker, {s.V, 1, H}, s.V ? H : 0, part.outputs.first, part.outputs.last,
@@ -87,12 +141,24 @@ private:
     const PackedWeights<T, Cell> U;
     const Packed<T> V;
 
-    // The thread's part of a weight (gates * H, K). That of a single gate is always packed: its
-    // products are so narrow that sums across the lanes of vectors would take long.
-    Packed<T> pack(const T* weight, isize K, isize gates, T* to) const {
+    // The thread's part of a weight (gates * H, K), packed or, if `to` is null, streamed.
+    Packed<T> pack(const T* weight, isize K, isize gates, T* to /*or null*/) const {
         const isize first = gates * part.units.first, last = gates * part.units.last;
-        T* const memory_of_part = memory.streamed && gates == G ? nullptr : to + first * K;
-        return part.pack(worker, {weight, 1, K}, K, first, last, memory_of_part);
+        return part.pack(worker, {weight, 1, K}, K, first, last, to ? to + first * K : to);
+    }
+
+    // The same of a weight of all gates. Those of a single gate are never streamed: their products
+    // are so narrow that sums across the lanes of vectors would take long.
+    Packed<T> pack(const Rows<const T> (&weight)[G], isize K, bool streamed, T* to) const {
+        const GateRows<T, G> rows(weight);
+        if (const T* const joined = rows.joined(K))
+            return pack(joined, K, G, streamed ? nullptr : to);
+        const isize first = G * part.units.first, last = G * part.units.last;
+        const Packed<T> packed({}, Panels<T>(first, last), K, to + first * K);
+        const isize count = packed.panels.count;
+        rows.pack(packed, part.by_rows ? worker.begin(count) : 0,
+                  part.by_rows ? worker.end(count) : count);
+        return packed;
     }
 
     // Row 0 of step k among the gates. Where the caller keeps none, there are those of a chunk at a
@@ -169,9 +235,9 @@ private:
                 const T* const of = s.masks[w] ? memory.masked[w] : s.states[state];
                 const Matrix<const T> a{of + at * K, K, 1};
                 if (gate == all_gates)
-                    U[w].multiply(rows, a, gates + r * gates_row, gates_row, true);
+                    U[w].multiply(rows, a, gates + r * gates_row, gates_row, true, k % 2);
                 else
-                    U[w].multiply(rows, a, product<S>(w) + r * H, H, false);
+                    U[w].multiply(rows, a, product<S>(w) + r * H, H, false, k % 2);
             };
             if (S == 0)
                 each_run_before(s, k, top, end, multiply);
@@ -204,7 +270,7 @@ private:
     void project(isize k) {
         const isize top = part.top(s.n[k]), end = part.end(s.n[k]), P = s.outputs;
         const Matrix<const T> m{s.m + (s.start[k] + top) * H, H, 1};
-        V.multiply(end - top, m, s.states[h] + (s.first + s.start[k] + top) * P, P, false);
+        V.multiply(end - top, m, s.states[h] + (s.first + s.start[k] + top) * P, P, false, k % 2);
         part.meet_if_by_units(worker);
     }
 
