@@ -38,6 +38,7 @@ setuptools.setup(
             extra_compile_args=[
                 '-std=c++17',
                 '-O3',
+                '-fno-math-errno',  # lets square roots be vectors
                 '-Wno-psabi',
                 '-fvisibility=hidden',
                 '-pthread',

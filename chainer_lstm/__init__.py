@@ -22,6 +22,7 @@ _MODULES = (
     'kernels',
     'links',
     'models',
+    'optimizers',
     'training',
 )
 _INSTALLATION = ('install', 'installed', 'uninstall')

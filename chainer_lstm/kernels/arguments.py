@@ -53,6 +53,7 @@ class Kernel:
 
     Attributes:
         sizes: the names of its sizes, then of its numbers.
+        extents: how many of them are sizes.
         arguments: its arrays, in the order in which it takes them.
         layout: packs sizes, and addresses and strides of arrays, as the struct, with zeros for
             arrays that the kernel does not take.
@@ -73,7 +74,7 @@ class Kernel:
         self.name = name
         self.text = text
         self.gates = gates
-        sizes, arguments, words = [], [], ''
+        sizes, numbers, arguments, words = [], 0, [], ''
         for kind, member in _declarations(text):
             if kind == 'isize':
                 sizes.append(member)
@@ -81,9 +82,10 @@ class Kernel:
                 continue
             of_member = members[member]
             if kind.startswith('Numbers'):
-                numbers = str(of_member).split()
-                sizes += numbers
-                words += 'd' * len(numbers) or '8x'
+                names = str(of_member).split()
+                sizes += names
+                numbers += len(names)
+                words += 'd' * len(names) or '8x'
                 continue
             if isinstance(of_member, str):
                 of_member = [(member, of_member)]
@@ -93,6 +95,7 @@ class Kernel:
                 if array is not None:
                     arguments.append(_argument(kind, *array, strides))
         self.sizes = tuple(sizes)
+        self.extents = len(sizes) - numbers
         self.arguments = tuple(arguments)
         self.layout = struct.Struct(words)
         self.layout_of_floats = struct.Struct(words.replace('d', 'f4x'))

@@ -54,6 +54,32 @@ struct NormalizeBackward {
     MEMBERS(isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;)
 };
 
+// the sums (parts,) of the squares of nearly equal parts of x (size,)
+template <typename T>
+struct SumsOfSquares {
+    MEMBERS(isize size, parts; const T* x; T* sums;)
+};
+
+struct SgdRates {
+    static constexpr int noise = 0, numbers = 3;
+};
+
+struct AdamRates {
+    static constexpr int noise = 0, numbers = 9;
+};
+
+// Updates of x (size,): the gradients g become scaled, and v, the last step or null, the new one.
+template <typename T>
+struct Sgd {
+    MEMBERS(isize size; Numbers<SgdRates> numbers; T *x, *g, *v;)
+};
+
+// `most` is the largest v that there was, or null
+template <typename T>
+struct Adam {
+    MEMBERS(isize size; Numbers<AdamRates> numbers; T *x, *g, *m, *v, *most;)
+};
+
 // A stage, its products made. Only the first has xw, hu and b; hu is the product to all gates, and
 // null where it is not given, as b. `products` are those to a single gate, and the weights of
 // diagonal ones.
@@ -158,6 +184,9 @@ void each_kernel(const F& f) {
     f("exponentials", Exponentials<T>{});
     f("normalize", Normalize<T>{});
     f("normalize_backward", NormalizeBackward<T>{});
+    f("sums_of_squares", SumsOfSquares<T>{});
+    f("sgd", Sgd<T>{});
+    f("adam", Adam<T>{});
     f(CHAINER_LSTM_NORMALIZED "_sequence_forward", NormalizedForward<T>{});
     f(CHAINER_LSTM_NORMALIZED "_sequence_backward", NormalizedBackward<T>{});
 #define CHAINER_LSTM_STAGE(name, Cell, S)                    \

@@ -6,6 +6,7 @@
 #include "normalized_lstm.hpp"
 #include "recurrence_backward.hpp"
 #include "recurrence_forward.hpp"
+#include "updates.hpp"
 
 namespace SIMD {
 
