@@ -73,6 +73,11 @@ def loss_scale(optimizer: Any) -> Any:
     return optimizer._loss_scale
 
 
+def embedding_shape(node: Any) -> tuple[int, int]:
+    """Return the shape of the weight that an ``EmbedIDFunction`` had in forward."""
+    return node._w_shape
+
+
 def pre_update_hooks(optimizer: Any) -> Optional[list[Any]]:
     """Return the hooks that an optimizer calls before an update; None before ``setup``."""
     hookable = optimizer._hookable

@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from chainer import optimizer
+from chainer.functions.connection import embed_id
 
 from chainer_lstm import functions, links
 from chainer_lstm.compat import devices
 from chainer_lstm.compat.replacements import Module, Replacements, original_of
+from chainer_lstm.functions.embedding import EmbedIDFunction
 from chainer_lstm.optimizers.update import update_method
 
 
@@ -64,6 +66,7 @@ def install(*, v1: bool = False) -> None:
     if not _family:
         devices.install(_family)
         _family.set(optimizer.GradientMethod, 'update', update_method)
+        _family.set(embed_id, 'EmbedIDFunction', EmbedIDFunction)
         for name, objects in _REPLACEMENTS.items():
             names = {each.__name__: each for each in objects}
             original = importlib.import_module(name)

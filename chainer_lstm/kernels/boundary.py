@@ -28,6 +28,7 @@ _INTEGERS = numpy.dtype(numpy.int64)
 # The members of structs in native/arguments.hpp.
 _MATMUL = 'isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;'
 _EXPONENTIALS = 'isize rows, classes; const T* x; T *y, *maxima, *sums;'
+_SUMS_BY_CLASS = 'isize rows, columns, classes; const index64* of; const T* x; T* sums;'
 _NORMALIZE = 'isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;'
 _NORMALIZE_BACKWARD = 'isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;'
 _SUMS_OF_SQUARES = 'isize size, parts; const T* x; T* sums;'
@@ -43,6 +44,11 @@ KERNELS = {
             'exponentials',
             _EXPONENTIALS,
             {'x': 'rows classes', 'y': 'rows classes?', 'maxima': 'rows', 'sums': 'rows'},
+        ),
+        Kernel(
+            'sums_by_class',
+            _SUMS_BY_CLASS,
+            {'of': 'rows', 'x': 'rows columns', 'sums': 'classes columns'},
         ),
         Kernel(
             'normalize',

@@ -75,8 +75,8 @@ def is_as_made(linear: chainer.Link, nobias: bool) -> bool:
     return type(linear) is L.Linear and not linear.local_link_hooks and (linear.b is None) == nobias
 
 
-def is_plain(*linears: chainer.Link) -> bool:
-    """Return whether the parameters of ``Linear`` links may be used without calling the links.
+def is_plain(*links: Any, cls: Any = L.Linear) -> bool:
+    """Return whether the parameters of links of a class may be used without calling the links.
 
     They may not where a link is replaced, hooked or has a ``forward`` of its own, nor while a
     static graph is recorded.
@@ -85,10 +85,8 @@ def is_plain(*linears: chainer.Link) -> bool:
         not link_hooks()
         and chainer.config.schedule_func is None
         and all(
-            type(linear) is L.Linear
-            and not linear.local_link_hooks
-            and 'forward' not in vars(linear)
-            for linear in linears
+            type(link) is cls and not link.local_link_hooks and 'forward' not in vars(link)
+            for link in links
         )
     )
 

@@ -57,7 +57,9 @@ def arrays_of(kernel, dtype, sizes=None):
     sizes = sizes or sizes_of(kernel)
     arrays = []
     for (shape, _, integers), argument in zip(kernel.expected(*sizes), kernel.arguments):
-        if integers:
+        if integers and argument.name == 'of':
+            arrays.append(numpy.arange(shape[0]))
+        elif integers:
             arrays.append(ROWS.table[0 if argument.name == 'start' else 1].copy())
         else:
             low = 0 if argument.name in ('v', 'most') else -1  # means of squares
@@ -260,7 +262,7 @@ def test_sizes_of_zero(name, size, dtype):
     if 'steps' in sizes and size in ('rows', 'batch'):
         sizes.update(steps=0, rows=0, first=sizes['batch'])
     arrays = [
-        x if not argument.integers else x[: sizes['steps']]
+        x if not argument.integers or argument.name == 'of' else x[: sizes['steps']]
         for argument, x in zip(kernel.arguments, arrays_of(kernel, dtype, sizes.values()))
     ]
     native.kernel(engine.instruction_set, name, numpy.dtype(dtype))(tuple(sizes.values()), *arrays)

@@ -364,6 +364,19 @@ def test_sum_of_squares(engine, threads, size, dtype):
     assert not found
 
 
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('shape', [(0, 3, 2), (5, 0, 2), (400, 37, 9)], ids=str)
+def test_sums_by_class(engine, threads, shape, dtype):
+    """The bits of NumPy's sums, with any number of threads; other classes are left out."""
+    rows, columns, classes = shape
+    random = numpy.random.RandomState(0)
+    x, of = random.normal(size=(rows, columns)).astype(dtype), random.randint(-1, classes + 1, rows)
+    expected = NumpyEngine().sums_by_class(of, x, classes)
+    for count in 1, 3:
+        threads(count)
+        numpy.testing.assert_array_equal(engine.sums_by_class(of, x, classes), expected)
+
+
 RATES = AdamRates(0.7, 0.1, 0.01, 1e-8, 1e-2, 0.01, 0.02, 0.99, 0.8)
 
 

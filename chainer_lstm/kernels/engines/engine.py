@@ -141,6 +141,16 @@ class Engine(Protocol):
         """
         ...
 
+    def sums_by_class(self, of: Array, x: Array, classes: int) -> Array:
+        """Return (V, N), the sums of the rows of x (P, N) of each class.
+
+        Args:
+            of: (P,) int64, the class of each row, from 0 to V - 1; rows of others are left out.
+            x: the rows.
+            classes: V.
+        """
+        ...
+
     def sum_of_squares(self, x: Array) -> float:
         """Return the sum of the squares of a C-contiguous array."""
         ...

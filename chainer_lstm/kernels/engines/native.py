@@ -54,6 +54,11 @@ class NativeEngine(CompiledEngine):
         self._kernel('exponentials', x.dtype)(x.shape, x, y, maxima, sums)
         return y, maxima, sums
 
+    def sums_by_class(self, of: Array, x: Array, classes: int) -> Array:
+        sums = numpy.empty((classes, x.shape[1]), x.dtype)
+        self._kernel('sums_by_class', x.dtype)((*x.shape, classes), of, x, sums)
+        return sums
+
     def sum_of_squares(self, x: Array) -> float:
         if x.size <= _SUMMED:
             return super().sum_of_squares(x)

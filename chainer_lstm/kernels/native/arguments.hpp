@@ -38,6 +38,12 @@ struct Exponentials {
     MEMBERS(isize rows, classes; const T* x; T *y, *maxima, *sums;)
 };
 
+// sums (V, N) of the rows of x (rows, N) of each class; others than 0 to V - 1 are left out
+template <typename T>
+struct SumsByClass {
+    MEMBERS(isize rows, columns, classes; const index64* of; const T* x; T* sums;)
+};
+
 struct Epsilon {
     static constexpr int noise = 0, numbers = 1;
 };
@@ -182,6 +188,7 @@ template <typename T, typename F>
 void each_kernel(const F& f) {
     f("matmul", Matmul<T>{});
     f("exponentials", Exponentials<T>{});
+    f("sums_by_class", SumsByClass<T>{});
     f("normalize", Normalize<T>{});
     f("normalize_backward", NormalizeBackward<T>{});
     f("sums_of_squares", SumsOfSquares<T>{});

@@ -3,6 +3,7 @@
 #ifndef CHAINER_LSTM_KERNELS_HPP
 #define CHAINER_LSTM_KERNELS_HPP
 
+#include "embedding.hpp"
 #include "normalized_lstm.hpp"
 #include "recurrence_backward.hpp"
 #include "recurrence_forward.hpp"
