@@ -38,7 +38,7 @@ from contestants import Shape
 from turns import TURN, take_turns
 from worker import Worker, start
 
-from chainer_lstm import functions
+from chainer_lstm import functions, optimizers
 from chainer_lstm.command_line import Parser
 from chainer_lstm.kernels import layout
 from chainer_lstm.models import RNNForLM
@@ -124,8 +124,11 @@ class Ours(Model):
         self._model.cleargrads()
         loss.backward()
         loss.unchain_backward()
-        self._optimizer.update()
+        self._step()
         return loss.array / len(x)
+
+    def _step(self) -> None:
+        optimizers.update(self._optimizer)
 
 
 class Chainers(Ours):
@@ -157,6 +160,9 @@ class Chainers(Ours):
                 h = lstm(F.dropout(h, 0.0))
             loss += F.softmax_cross_entropy(model.out(F.dropout(h, 0.0)), following)
         return loss
+
+    def _step(self) -> None:
+        self._optimizer.update()
 
 
 class Torchs(Model):

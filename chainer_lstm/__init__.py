@@ -28,6 +28,7 @@ _MODULES = (
     'kernels',
     'links',
     'models',
+    'optimizers',
     'training',
 )
 _INSTALLATION = ('install', 'installed', 'uninstall')

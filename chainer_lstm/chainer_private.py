@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Optional
 
 import chainer
+import numpy
 from chainer import _backend, _backprop, function_node, initializers, variable
 from chainer.backends import _cpu, cuda
 from chainer.functions.loss import softmax_cross_entropy
@@ -79,6 +80,43 @@ def replace_current_device(function: Any) -> None:
 def loss_scale(optimizer: Any) -> Any:
     """Return the factor of the loss that an optimizer divides its gradients by, or None."""
     return optimizer._loss_scale
+
+
+def embedding_shape(node: Any) -> tuple[int, int]:
+    """Return the shape of the weight that an ``EmbedIDFunction`` had in forward."""
+    return node._w_shape
+
+
+def pre_update_hooks(optimizer: Any) -> Optional[list[Any]]:
+    """Return the hooks that an optimizer calls before an update; None before ``setup``."""
+    hookable = optimizer._hookable
+    return None if hookable is None else list(hookable._pre_update_hooks.values())
+
+
+def clears_gradients(optimizer: Any) -> bool:
+    """Return whether ``update`` clears gradients before a loss, instead of filling in zeros."""
+    return getattr(optimizer, '_use_cleargrads', True)
+
+
+def has_hooks(rule: Any) -> bool:
+    """Return whether an update rule has hooks of its own."""
+    hookable = rule._hookable
+    return bool(hookable._pre_update_hooks or hookable._post_update_hooks)
+
+
+def initialize_state(rule: Any, param: Any) -> None:
+    """Let an update rule make the states of a parameter."""
+    rule._init_states(param)
+
+
+def check_eps(rule: Any, dtype: numpy.dtype) -> None:
+    """Let a rule of ``Adam`` refuse an eps that is 0 in a dtype."""
+    rule._check_eps(dtype.type)
+
+
+def loss_scale_of(param: Any) -> Any:
+    """Return the factor of the loss whose gradients a parameter has, or None."""
+    return param._loss_scale
 
 
 def connect(node: Any, inputs: Sequence[Any], ys: Sequence[Any], arrays: Sequence[Any]) -> None:

@@ -3,7 +3,7 @@
 The names are replaced in ``chainer.links`` and ``chainer.functions``, and the
 modules that define them by ones that have the replaced names too.  Chainer's
 own classes stay as they are: ours are made of them, and links that exist
-already go on working.
+already go on working.  Its optimizers update by ``optimizers.update``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from chainer import optimizer
+from chainer.functions.connection import embed_id
+
 from chainer_lstm import functions, links
 from chainer_lstm.compat import devices
 from chainer_lstm.compat.replacements import Module, Replacements, original_of
+from chainer_lstm.functions.embedding import EmbedIDFunction
+from chainer_lstm.optimizers.update import update_method
 
 
 def _links() -> dict[str, list[type]]:
@@ -45,8 +50,8 @@ _v1 = Replacements()  # of v7's interface by v1's
 
 
 def install(*, v1: bool = False) -> None:
-    """Makes ``chainer.links`` and ``chainer.functions`` give this package's LSTM family,
-    until ``uninstall``.
+    """Makes ``chainer.links`` and ``chainer.functions`` give this package's LSTM family, and
+    Chainer's optimizers update by ``chainer_lstm.optimizers``, until ``uninstall``.
 
     Links made before, and names that were imported from Chainer before, stay
     Chainer's; pickles of such links need this package to be read.  Other pickles
@@ -60,6 +65,8 @@ def install(*, v1: bool = False) -> None:
     """
     if not _family:
         devices.install(_family)
+        _family.set(optimizer.GradientMethod, 'update', update_method)
+        _family.set(embed_id, 'EmbedIDFunction', EmbedIDFunction)
         for name, objects in _REPLACEMENTS.items():
             names = {each.__name__: each for each in objects}
             original = importlib.import_module(name)

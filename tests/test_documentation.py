@@ -36,6 +36,7 @@ PUBLIC = (
     'interop',
     'links',
     'models',
+    'optimizers',
     'training',
 )
 OPTIONAL = ('onnx', 'onnxruntime', 'torch')  # what a block may need and this environment may lack

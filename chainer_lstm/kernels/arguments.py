@@ -53,6 +53,7 @@ class Kernel:
 
     Attributes:
         sizes: the names of its sizes, then of its numbers.
+        extents: how many of them are sizes.
         arguments: its arrays, in the order in which it takes them.
         words: the word of 8 bytes in the struct where the address of each array is.
         layout: packs sizes, and addresses and strides of arrays, as the struct, with zeros for
@@ -74,7 +75,7 @@ class Kernel:
         self.name = name
         self.text = text
         self.gates = gates
-        sizes, arguments, places, words = [], [], [], ''
+        sizes, numbers, arguments, places, words = [], 0, [], [], ''
         for kind, member in _declarations(text):
             if kind == 'isize':
                 sizes.append(member)
@@ -82,9 +83,10 @@ class Kernel:
                 continue
             of_member = members[member]
             if kind.startswith('Numbers'):
-                numbers = str(of_member).split()
-                sizes += numbers
-                words += 'd' * len(numbers) or '8x'
+                names = str(of_member).split()
+                sizes += names
+                numbers += len(names)
+                words += 'd' * len(names) or '8x'
                 continue
             if isinstance(of_member, str):
                 of_member = [(member, of_member)]
@@ -95,6 +97,7 @@ class Kernel:
                     arguments.append(_argument(kind, *array, strides))
                 words += f'{8 * (1 + strides)}x' if array is None else 'P' + 'n' * strides
         self.sizes = tuple(sizes)
+        self.extents = len(sizes) - numbers
         self.arguments = tuple(arguments)
         self.words = tuple(places)
         self.layout = struct.Struct(words)

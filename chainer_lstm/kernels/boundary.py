@@ -28,8 +28,12 @@ _INTEGERS = numpy.dtype(numpy.int64)
 # The members of structs in native/arguments.hpp.
 _MATMUL = 'isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;'
 _EXPONENTIALS = 'isize rows, classes; const T* x; T *y, *maxima, *sums;'
+_SUMS_BY_CLASS = 'isize rows, columns, classes; const index64* of; const T* x; T* sums;'
 _NORMALIZE = 'isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;'
 _NORMALIZE_BACKWARD = 'isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;'
+_SUMS_OF_SQUARES = 'isize size, parts; const T* x; T* sums;'
+_SGD = 'isize size; Numbers<SgdRates> numbers; T *x, *g, *v;'
+_ADAM = 'isize size; Numbers<AdamRates> numbers; T *x, *g, *m, *v, *most;'
 
 # of C++ and, the stages, of CUDA
 KERNELS = {
@@ -40,6 +44,11 @@ KERNELS = {
             'exponentials',
             _EXPONENTIALS,
             {'x': 'rows classes', 'y': 'rows classes?', 'maxima': 'rows', 'sums': 'rows'},
+        ),
+        Kernel(
+            'sums_by_class',
+            _SUMS_BY_CLASS,
+            {'of': 'rows', 'x': 'rows columns', 'sums': 'classes columns'},
         ),
         Kernel(
             'normalize',
@@ -59,6 +68,21 @@ KERNELS = {
                 'gain': 'columns',
                 **dict.fromkeys(('gy', 'normalized', 'gx'), 'rows columns'),
                 'scale': 'rows',
+            },
+        ),
+        Kernel('sums_of_squares', _SUMS_OF_SQUARES, {'x': 'size', 'sums': 'parts'}),
+        Kernel(
+            'sgd',
+            _SGD,
+            {'numbers': 'scale rate momentum', 'x': 'size', 'g': 'size', 'v': 'size?'},
+        ),
+        Kernel(
+            'adam',
+            _ADAM,
+            {
+                'numbers': 'scale of_m of_v epsilon rate low high keep eta',
+                **dict.fromkeys(('x', 'g', 'm', 'v'), 'size'),
+                'most': 'size?',
             },
         ),
         *itertools.chain.from_iterable(map(kernels_of, COMPILED.values())),
@@ -108,7 +132,7 @@ def check(
         ValueError: an array is missing or has another shape or dtype, or one is given without
             those that belong to it.
     """
-    expected = kernel.expected(*sizes)
+    expected = kernel.expected(*sizes[: kernel.extents])
     if len(arrays) != len(expected):
         raise ValueError(f'{kernel.name}: expected {len(expected)} arrays, got {len(arrays)}')
     for x, (shape, optional, integers) in zip(arrays, expected):

@@ -75,16 +75,16 @@ def is_as_made(linear: chainer.Link, nobias: bool) -> bool:
     return type(linear) is L.Linear and not linear.local_link_hooks and (linear.b is None) == nobias
 
 
-def is_plain(*linears: chainer.Link) -> bool:
-    """Return whether the parameters of ``Linear`` links may be used without calling the links.
+def is_plain(*links: Any, cls: Any = L.Linear) -> bool:
+    """Return whether the parameters of links of a class may be used without calling the links.
 
     They may not where a link is replaced, hooked or has a ``forward`` of its own, nor while a
     static graph is recorded.
     """
     if link_hooks() or setting('schedule_func') is not None:
         return False
-    for linear in linears:  # all() of a generator takes twice as long
-        if type(linear) is not L.Linear or linear.local_link_hooks or 'forward' in vars(linear):
+    for link in links:  # all() of a generator takes twice as long
+        if type(link) is not cls or link.local_link_hooks or 'forward' in vars(link):
             return False
     return True
 

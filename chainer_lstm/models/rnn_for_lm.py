@@ -181,7 +181,7 @@ class RNNForLM(CheckedLoading, SharesParameters):
             check_words('x', words.array, self.embed)
         train = chainer.config.train if self.train is None else self.train
         with chainer.using_config('train', train):
-            h = self.embed(words) if words.size else self._no_words(words.shape)
+            h = self._embed(words) if words.size else self._no_words(words.shape)
             for lstm in self.lstms:
                 h = self._drop(h)
                 h = lstm(h) if words.ndim == 1 else lstm.forward_sequence(h)
@@ -190,6 +190,12 @@ class RNNForLM(CheckedLoading, SharesParameters):
             h = self._drop(h)
             out = self._output_layer
             return functions.linear(h, out.W, out.b) if is_plain(out) else out(h)
+
+    def _embed(self, words: chainer.Variable) -> chainer.Variable:
+        embed = self.embed
+        if is_plain(embed, cls=L.EmbedID):
+            return functions.embed_id(words, embed.W, embed.ignore_label)
+        return embed(words)
 
     def _no_words(self, shape: tuple[int, ...]) -> chainer.Variable:
         """In the place of Chainer's embedding, which fails in backward where there are none."""

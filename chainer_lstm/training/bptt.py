@@ -10,6 +10,7 @@ from typing import Any, Optional
 import chainer
 import numpy
 
+from chainer_lstm import optimizers
 from chainer_lstm.chainer_private import loss_scale
 from chainer_lstm.functions import checks
 
@@ -197,7 +198,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         loss.backward(loss_scale=loss_scale(optimizer))
         loss.unchain_backward()
         unchain_states(optimizer.target)
-        optimizer.update()
+        optimizers.update(optimizer)
         if self.auto_new_epoch:
             for _ in range(epoch, iterator.epoch):
                 optimizer.new_epoch(auto=True)

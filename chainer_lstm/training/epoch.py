@@ -7,7 +7,7 @@ from typing import NamedTuple, Union
 
 import chainer
 
-from chainer_lstm import functions
+from chainer_lstm import functions, optimizers
 from chainer_lstm.datasets import RandomChunks, SequentialChunks
 from chainer_lstm.training.bptt import unchain_states
 from chainer_lstm.training.extensions import perplexity
@@ -65,7 +65,7 @@ def train_epoch(
         loss.backward()
         loss.unchain_backward()
         unchain_states(model)
-        optimizer.update()
+        optimizers.update(optimizer)
         total += float(loss.array) * t.size
         tokens += t.size
     return Epoch(perplexity(total / tokens), tokens, time.perf_counter() - start)

@@ -32,6 +32,17 @@ SIZES = {
     'slope': 0.2,
     'epsilon': 1e-5,
     'columns': 7,
+    'size': 37,
+    'parts': 3,
+    'scale': 0.5,
+    'rate': 0.1,
+    'momentum': 0.9,
+    'of_m': 0.1,
+    'of_v': 0.01,
+    'low': -0.5,
+    'high': 0.5,
+    'keep': 0.9,
+    'eta': 0.8,
 }
 
 
@@ -46,10 +57,13 @@ def arrays_of(kernel, dtype, sizes=None):
     sizes = sizes or sizes_of(kernel)
     arrays = []
     for (shape, _, integers), argument in zip(kernel.expected(*sizes), kernel.arguments):
-        if integers:
+        if integers and argument.name == 'of':
+            arrays.append(numpy.arange(shape[0]))
+        elif integers:
             arrays.append(ROWS.table[0 if argument.name == 'start' else 1].copy())
         else:
-            arrays.append(random.uniform(-1, 1, shape).astype(dtype))
+            low = 0 if argument.name in ('v', 'most') else -1  # means of squares
+            arrays.append(random.uniform(low, 1, shape).astype(dtype))
     return arrays
 
 
@@ -214,7 +228,7 @@ def test_memory_of_arrays(native_call, layout):
     kernel, _, arrays, call = native_call
     expected = results(kernel, [x.copy() for x in arrays], call)
     for index, argument in enumerate(kernel.arguments):
-        moved = LAYOUTS[layout](arrays[index])
+        moved = LAYOUTS[layout](arrays[index].copy())
         same = layout in ('Fortran', 'backwards') and moved.flags.c_contiguous  # of one row or axis
         given = [x.copy() if k != index else moved for k, x in enumerate(arrays)]
         if argument.written and not same:
@@ -248,7 +262,7 @@ def test_sizes_of_zero(name, size, dtype):
     if 'steps' in sizes and size in ('rows', 'batch'):
         sizes.update(steps=0, rows=0, first=sizes['batch'])
     arrays = [
-        x if not argument.integers else x[: sizes['steps']]
+        x if not argument.integers or argument.name == 'of' else x[: sizes['steps']]
         for argument, x in zip(kernel.arguments, arrays_of(kernel, dtype, sizes.values()))
     ]
     native.kernel(engine.instruction_set, name, numpy.dtype(dtype))(tuple(sizes.values()), *arrays)

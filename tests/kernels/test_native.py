@@ -16,7 +16,7 @@ import pytest
 
 from chainer_lstm import cells, kernels
 from chainer_lstm.kernels import native, sequence
-from chainer_lstm.kernels.engines.engine import Part, Shape
+from chainer_lstm.kernels.engines.engine import AdamRates, Part, Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
@@ -348,6 +348,64 @@ def test_normalization(engine, threads, shape, dtype):
             cases.assert_close(found, expected, (tolerance, tolerance))
             found = engine.normalize_backward(gy, gain, *found[1:])
             cases.assert_close([found], [gx], (tolerance, 10 * tolerance))
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('size', [0, 1, 17, 5000, 70001])
+def test_sum_of_squares(engine, threads, size, dtype):
+    """With any number of threads, the same bits."""
+    x = numpy.random.RandomState(0).normal(1, 1, size).astype(dtype)
+    found = set()
+    for count in 1, 3:
+        threads(count)
+        found.add(engine.sum_of_squares(x))
+    tolerance = {'f': 2e-6, 'd': 1e-14}[dtype]
+    numpy.testing.assert_allclose(found.pop(), (x.astype('d') ** 2).sum(), rtol=tolerance)
+    assert not found
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('shape', [(0, 3, 2), (5, 0, 2), (400, 37, 9)], ids=str)
+def test_sums_by_class(engine, threads, shape, dtype):
+    """The bits of NumPy's sums, with any number of threads; other classes are left out."""
+    rows, columns, classes = shape
+    random = numpy.random.RandomState(0)
+    x, of = random.normal(size=(rows, columns)).astype(dtype), random.randint(-1, classes + 1, rows)
+    expected = NumpyEngine().sums_by_class(of, x, classes)
+    for count in 1, 3:
+        threads(count)
+        numpy.testing.assert_array_equal(engine.sums_by_class(of, x, classes), expected)
+
+
+RATES = AdamRates(0.7, 0.1, 0.01, 1e-8, 1e-2, 0.01, 0.02, 0.99, 0.8)
+
+
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize(
+    ('call', 'arrays'),
+    [
+        (lambda e, x, g: e.sgd(x, g, None, 0.7, 0.1, 0), 2),
+        (lambda e, x, g, v: e.sgd(x, g, v, 0.7, 0.1, 0.9), 3),
+        (lambda e, x, g, m, v: e.adam(x, g, m, v, None, RATES), 4),
+        (lambda e, x, g, m, v, most: e.adam(x, g, m, v, most, RATES), 5),
+    ],
+    ids=['sgd', 'momentum', 'adam', 'adam with the largest v'],
+)
+@pytest.mark.parametrize('shape', [(0,), (3, 5), (90, 501)], ids=str)
+def test_updates(engine, threads, call, arrays, shape, dtype):
+    """Two of them as of NumPy in float64, with any number of threads; gradients stay scaled."""
+    random = numpy.random.RandomState(0)
+    given = [abs(random.normal(size=shape)).astype(dtype) for _ in range(arrays)]
+    expected = [x.astype('d') for x in given]
+    for _ in range(2):
+        call(NumpyEngine(), *expected)
+    tolerance = {'f': 2e-6, 'd': 4e-15}[dtype]
+    for count in 1, 3:
+        threads(count)
+        found = [x.copy() for x in given]
+        for _ in range(2):
+            call(engine, *found)
+        cases.assert_close(found, expected, (tolerance, tolerance))
 
 
 @pytest.mark.filterwarnings('ignore:invalid value encountered in subtract')

@@ -41,6 +41,30 @@ class Shape(NamedTuple):
     jobs: int
 
 
+class AdamRates(NamedTuple):
+    """The numbers of an update by Adam.
+
+    Attributes:
+        scale: of the gradients.
+        of_m, of_v: of the differences that are added to m and v, 1 - β₁ and 1 - β₂.
+        epsilon: is added to the root of v.
+        rate: of the step, corrected for the first updates.
+        low, high: the bounds of rate / (√v + epsilon).
+        keep: of the parameter, less than 1 with weight decay.
+        eta: of the step with respect to the parameter.
+    """
+
+    scale: float
+    of_m: float
+    of_v: float
+    epsilon: float
+    rate: float
+    low: float
+    high: float
+    keep: float
+    eta: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Layer:
     """One layer in one direction over packed sequences.
@@ -114,6 +138,47 @@ class Engine(Protocol):
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
         """Of scores (N, V), V > 0: exp(x - maxima) (N, V) or None, the maxima (N,) and the sums
         (N,) of exp, of the rows.
+        """
+        ...
+
+    def sums_by_class(self, of: Array, x: Array, classes: int) -> Array:
+        """Return (V, N), the sums of the rows of x (P, N) of each class.
+
+        Args:
+            of: (P,) int64, the class of each row, from 0 to V - 1; rows of others are left out.
+            x: the rows.
+            classes: V.
+        """
+        ...
+
+    def sum_of_squares(self, x: Array) -> float:
+        """Return the sum of the squares of a C-contiguous array."""
+        ...
+
+    def sgd(
+        self, x: Array, g: Array, v: Optional[Array], scale: float, rate: float, momentum: float
+    ) -> None:
+        """Scale the gradients g, then add momentum * v - rate * g to x, and to v what x got.
+
+        Args:
+            x: the parameter, of any shape, C-contiguous, as are g and v.
+            g: the gradients.
+            v: the last step, or None for none.
+            scale, rate, momentum: numbers.
+        """
+        ...
+
+    def adam(
+        self, x: Array, g: Array, m: Array, v: Array, most: Optional[Array], rates: AdamRates
+    ) -> None:
+        """Scale the gradients g, then update x, m, v and the largest v that there was.
+
+        Args:
+            x: the parameter, of any shape, C-contiguous, as are the others.
+            g: the gradients.
+            m, v: the means of g and of its squares.
+            most: the largest v of each number, by which the step is divided; None for v.
+            rates: the numbers.
         """
         ...
 

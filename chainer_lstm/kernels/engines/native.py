@@ -19,6 +19,7 @@ from chainer_lstm.kernels import boundary, native, products
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.engine import (
     NOTHING,
+    AdamRates,
     Gradients,
     Kept,
     Layer,
@@ -27,6 +28,8 @@ from chainer_lstm.kernels.engines.engine import (
     Weights,
 )
 
+_SUMMED = 4096  # squares that are added up in their own precision
+_SMALL = 1024  # numbers that NumPy updates in less time than a call of a kernel takes
 _FEW_STEPS = 3  # for which packing the weights does not pay
 
 
@@ -52,6 +55,36 @@ class NativeEngine(CompiledEngine):
         maxima, sums = numpy.empty((2, len(x)), x.dtype)
         self._kernel('exponentials', x.dtype)(x.shape, x, y, maxima, sums)
         return y, maxima, sums
+
+    def sums_by_class(self, of: Array, x: Array, classes: int) -> Array:
+        sums = numpy.empty((classes, x.shape[1]), x.dtype)
+        self._kernel('sums_by_class', x.dtype)((*x.shape, classes), of, x, sums)
+        return sums
+
+    def sum_of_squares(self, x: Array) -> float:
+        if x.size <= _SUMMED:
+            return super().sum_of_squares(x)
+        sums = numpy.empty(-(-x.size // _SUMMED), x.dtype)
+        self._kernel('sums_of_squares', x.dtype)((x.size, len(sums)), x.reshape(-1), sums)
+        return float(sums.sum(dtype=numpy.float64))
+
+    def sgd(
+        self, x: Array, g: Array, v: Optional[Array], scale: float, rate: float, momentum: float
+    ) -> None:
+        if x.size <= _SMALL:
+            return super().sgd(x, g, v, scale, rate, momentum)
+        self._update('sgd', (scale, rate, momentum), x, g, v)
+
+    def adam(
+        self, x: Array, g: Array, m: Array, v: Array, most: Optional[Array], rates: AdamRates
+    ) -> None:
+        self._update('adam', rates, x, g, m, v, most)
+
+    def _update(
+        self, name: str, rates: Iterable[float], x: Array, *others: Optional[Array]
+    ) -> None:
+        flat = [None if y is None else y.reshape(-1) for y in (x, *others)]
+        self._kernel(name, x.dtype)((x.size, *rates), *flat)
 
     def normalize(
         self, x: Array, gain: Array, b: Optional[Array], epsilon: float

@@ -38,6 +38,12 @@ struct Exponentials {
     MEMBERS(isize rows, classes; const T* x; T *y, *maxima, *sums;)
 };
 
+// sums (V, N) of the rows of x (rows, N) of each class; others than 0 to V - 1 are left out
+template <typename T>
+struct SumsByClass {
+    MEMBERS(isize rows, columns, classes; const index64* of; const T* x; T* sums;)
+};
+
 struct Epsilon {
     static constexpr int noise = 0, numbers = 1;
 };
@@ -52,6 +58,32 @@ struct Normalize {
 template <typename T>
 struct NormalizeBackward {
     MEMBERS(isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;)
+};
+
+// the sums (parts,) of the squares of nearly equal parts of x (size,)
+template <typename T>
+struct SumsOfSquares {
+    MEMBERS(isize size, parts; const T* x; T* sums;)
+};
+
+struct SgdRates {
+    static constexpr int noise = 0, numbers = 3;
+};
+
+struct AdamRates {
+    static constexpr int noise = 0, numbers = 9;
+};
+
+// Updates of x (size,): the gradients g become scaled, and v, the last step or null, the new one.
+template <typename T>
+struct Sgd {
+    MEMBERS(isize size; Numbers<SgdRates> numbers; T *x, *g, *v;)
+};
+
+// `most` is the largest v that there was, or null
+template <typename T>
+struct Adam {
+    MEMBERS(isize size; Numbers<AdamRates> numbers; T *x, *g, *m, *v, *most;)
 };
 
 // A stage, its products made. Only the first has xw, hu and b; hu is the product to all gates, and
@@ -159,8 +191,12 @@ template <typename T, typename F>
 void each_kernel(const F& f) {
     f("matmul", Matmul<T>{});
     f("exponentials", Exponentials<T>{});
+    f("sums_by_class", SumsByClass<T>{});
     f("normalize", Normalize<T>{});
     f("normalize_backward", NormalizeBackward<T>{});
+    f("sums_of_squares", SumsOfSquares<T>{});
+    f("sgd", Sgd<T>{});
+    f("adam", Adam<T>{});
     f(CHAINER_LSTM_NORMALIZED "_sequence_forward", NormalizedForward<T>{});
     f(CHAINER_LSTM_NORMALIZED "_sequence_backward", NormalizedBackward<T>{});
 #define CHAINER_LSTM_STAGE(name, Cell, S)                    \

@@ -3,9 +3,11 @@
 #ifndef CHAINER_LSTM_KERNELS_HPP
 #define CHAINER_LSTM_KERNELS_HPP
 
+#include "embedding.hpp"
 #include "normalized_lstm.hpp"
 #include "recurrence_backward.hpp"
 #include "recurrence_forward.hpp"
+#include "updates.hpp"
 
 namespace SIMD {
 

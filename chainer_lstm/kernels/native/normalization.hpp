@@ -7,13 +7,6 @@
 
 namespace SIMD {
 
-template <typename T>
-T sum_of(Vec<T> x) {
-    T sum = 0;
-    for (int k = 0; k < lanes<T>; k++) sum += x.v[k];
-    return sum;
-}
-
 // The mean of a row, and what the differences from it are multiplied by.
 template <typename T>
 struct Moments {

@@ -133,6 +133,16 @@ INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
     return Vec<T>(a.v > b.v ? a.v : b.v);
 }
 
+INLINE float sqrt(float x) { return __builtin_sqrtf(x); }
+INLINE double sqrt(double x) { return __builtin_sqrt(x); }
+
+// compilers make one instruction of the loop, where they need not set errno
+template <typename T>
+INLINE Vec<T> sqrt(Vec<T> x) {
+    for (int k = 0; k < lanes<T>; k++) x.v[k] = sqrt(x.v[k]);
+    return x;
+}
+
 template <typename T>
 INLINE Vec<T> bounded(Vec<T> x, Vec<T> low, Vec<T> high) {
     const Vec<T> above(x.v < low.v ? low.v : x.v);

@@ -28,6 +28,13 @@ INLINE void store(T* p, Vec<T> x, isize n) {
     std::memcpy(p, part, n * sizeof(T));
 }
 
+template <typename T>
+T sum_of(Vec<T> x) {
+    T sum = 0;
+    for (int k = 0; k < lanes<T>; k++) sum += x.v[k];
+    return sum;
+}
+
 // to [first, last) = x y, or += x y if `add`
 template <typename T>
 void multiply_row(isize first, isize last, const T* x, const T* y, T* to, bool add = false) {
@@ -74,8 +81,7 @@ void exponentials_row(isize n, const T* x, T* y /*or null*/, T& maximum, T& sum)
         if (y) store(y + k, e, width);
         total += e;
     });
-    sum = 0;
-    for (int j = 0; j < lanes<T>; j++) sum += total.v[j];
+    sum = sum_of(total);
 }
 
 }  // namespace SIMD
