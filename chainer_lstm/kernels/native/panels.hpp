@@ -30,18 +30,9 @@ struct Panels {
 template <typename T>
 void pack(const Panels<T>& panels, isize first, isize last, Matrix<const T> b, isize K, T* to) {
     const auto at = [&](isize p) { return to + (panels.begin(p) - panels.begin(first)) * K; };
-    if (b.col == 1) {  // row by row, as it lies in memory
-        for (isize k = 0; k < K; k++)
-            for (isize p = first; p < last; p++) {
-                const isize width = panels.width(p);
-                std::memcpy(at(p) + k * round_up(width, lanes<T>), b.at(k, panels.begin(p)),
-                            width * sizeof(T));
-            }
-    } else {
-        for (isize p = first; p < last; p++)
-            copy(b.from(0, panels.begin(p)), K, panels.width(p), at(p),
-                 round_up(panels.width(p), lanes<T>));
-    }
+    for (isize p = first; p < last; p++)
+        copy(b.from(0, panels.begin(p)), K, panels.width(p), at(p),
+             round_up(panels.width(p), lanes<T>));
     for (isize p = first; p < last; p++) {
         const isize width = panels.width(p), row = round_up(width, lanes<T>);
         for (isize k = 0; width < row && k < K; k++)

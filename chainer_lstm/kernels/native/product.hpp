@@ -6,52 +6,44 @@
 
 namespace SIMD {
 
-// The block of K, of which a panel of B stays in the second-level cache, and the rows of A that are
-// multiplied by it at a time.
-constexpr isize k_block = 416, row_block = 96;
+// The most numbers that are added up in one sum, the most sums of which a panel of B is packed, so
+// that it stays in the second-level cache, and the rows of A that are multiplied by it at a time.
+constexpr isize k_block = 416, most_sums = 2, row_block = 96;
 // So many rows of A share the prefetching of a panel. Fewer would load little else, and the
 // hardware prefetches what lies in a row by itself.
 constexpr isize rows_to_prefetch = 2 * tile_rows;
-// how many blocks of panels are packed together at most, and of how many panels side by side
-constexpr isize most_packed = 96, least_wide = 16;
+// bytes of B that are packed together for each thread, which then are in the caches near it
+constexpr isize packed_together = 2 << 20;
 
-// Panels of B (K, N), packed once for many products, with K in equal blocks. Or, without memory for
-// that, streamed: then each column of B lies in a row, and A is dense.
+// Panels of B (K, N), packed once for many products. Or, without memory for that, streamed: then
+// each column of B lies in a row, and A is dense.
 template <typename T>
 class Packed {
 public:
     const Panels<T> panels;
-    const isize K, blocks;
+    const isize K;
 
     Packed(Matrix<const T> b, const Panels<T>& panels, isize K, T* memory /*or null*/)
-        : panels(panels), K(K), blocks(pieces(K, k_block)), b_(b), memory_(memory) {}
+        : panels(panels), K(K), sums_(pieces(K, k_block)), b_(b), memory_(memory) {}
 
     // panels [first, last)
     void pack(isize first, isize last) const {
         if (memory_) SIMD::pack(panels, first, last, b_, K, at(first));
     }
 
-    isize start(isize j) const { return K * j / blocks; }  // of block j
-
     T* at(isize p) const { return memory_ + (panels.begin(p) - panels.first) * K; }  // panel p
 
-    // Columns of panels [first, last) of C (M, N) = A B, or += A B, by the blocks [from, to) of K;
-    // A begins with these, c points to column 0.
-    void multiply(isize first, isize last, isize from, isize to, isize M, Matrix<const T> a, T* c,
-                  isize c_row, bool add) const {
+    // Columns of panels [first, last) of C (M, N) = A B, or += A B; c points to column 0.
+    void multiply(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row,
+                  bool add) const {
         if (!memory_)
             return stream_columns(M, c_row, K, a, b_, add, c, panels.begin(first),
                                   panels.begin(last));
         for (isize p = first; p < last; p++) {
             const isize width = panels.width(p), row = round_up(width, lanes<T>);
-            for (isize j = from; j < to; j++) {
-                const isize k = start(j), depth = start(j + 1) - k;
-                const T* const b = at(p) + k * row;
-                const auto multiply =
-                    M < rows_to_prefetch ? panel_product<T> : panel_product<T, true>;
-                multiply(M, depth, width, a.from(0, k - start(from)), b, row, c + panels.begin(p),
-                         c_row, add || j > from, b + depth * row);
-            }
+            const auto multiply = M < rows_to_prefetch ? panel_product<T> : panel_product<T, true>;
+            multiply(M, K, width, a, at(p), row, c + panels.begin(p), c_row, add, at(p) + K * row,
+                     sums_);
         }
     }
 
@@ -59,11 +51,12 @@ public:
     void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add, bool backward) const {
         for (isize i = 0; i < panels.count; i++) {
             const isize p = backward ? panels.count - 1 - i : i;
-            multiply(p, p + 1, 0, blocks, M, a, c, c_row, add);
+            multiply(p, p + 1, M, a, c, c_row, add);
         }
     }
 
 private:
+    const isize sums_;
     Matrix<const T> b_;
     T* memory_;
 };
@@ -85,7 +78,7 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
     const Packed<T> packed(b, panels, K, arena.take(0));
     Tasks tasks(parts * groups);
     ThreadPool::run(2.0 * M * N * K, [&](Worker& w) {
-        alignas(64) static thread_local T copied_a[k_block * row_block];
+        alignas(64) static thread_local T copied_a[most_sums * k_block * row_block];
         packed.pack(w.begin(panels.count), w.end(panels.count));
         w.barrier();
         for (isize task; tasks.next(task);) {
@@ -99,18 +92,12 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
                 else
                     std::memset(c + r * c_row + begin, 0, width * sizeof(T));
             }
-            // Block by block of K, or panel by panel: so the larger one of A and C is read once.
-            const isize step = copy_a || K > N ? 1 : packed.blocks;
-            for (isize j = 0; j < packed.blocks; j += step) {
-                Matrix<const T> rows_of_a = a.from(m, packed.start(j));
-                if (copy_a) {
-                    copy(transposed(rows_of_a), packed.start(j + 1) - packed.start(j), rows,
-                         copied_a, rows);
-                    rows_of_a = {copied_a, 1, rows};
-                }
-                packed.multiply(first, last, j, j + step, rows, rows_of_a, c + m * c_row, c_row,
-                                add || bias || j);
+            Matrix<const T> rows_of_a = a.from(m, 0);
+            if (copy_a) {
+                copy(transposed(rows_of_a), K, rows, copied_a, rows);
+                rows_of_a = {copied_a, 1, rows};
             }
+            packed.multiply(first, last, rows, rows_of_a, c + m * c_row, c_row, add || bias);
         }
     });
 }
@@ -126,10 +113,12 @@ void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, co
                                [&](Worker& w) { stream_part(w, M, N, K, a, b, add || bias, c); });
     }
     constexpr isize panel = tile_vectors * lanes<T>;
-    const isize panels = pieces(N, panel), blocks = pieces(std::max<isize>(K, 1), k_block);
-    const isize deep = std::min(blocks, most_packed / std::min(panels, least_wide)),
-                broad = most_packed / deep;
-    const isize layers = pieces(blocks, deep), groups = pieces(panels, broad);
+    // the layers of K do not depend on the number of threads: so do the sums not
+    const isize layers = pieces(std::max<isize>(K, 1), most_sums * k_block);
+    const isize bytes = pieces(K, layers) * panel * sizeof(T);
+    const isize broad =
+        std::max<isize>(ThreadPool::limit() * packed_together / std::max<isize>(bytes, 1), 1);
+    const isize panels = pieces(N, panel), groups = pieces(panels, broad);
     for (isize j = 0; j < layers; j++)
         for (isize g = 0; g < groups; g++) {
             const isize k = K * j / layers, depth = K * (j + 1) / layers - k;

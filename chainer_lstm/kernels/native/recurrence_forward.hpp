@@ -199,7 +199,7 @@ private:
         for (isize r = 0; r < rows; r++)
             std::memcpy(to + r * gates_row + begin, s.b + begin, width * sizeof(T));
         const Matrix<const T> x{s.x.data + start * s.x.row, s.x.row, 1};
-        W.multiply(p, p + 1, 0, W.blocks, rows, x, to, gates_row, true);
+        W.multiply(p, p + 1, rows, x, to, gates_row, true);
     }
 
     void mask_initial_states() {

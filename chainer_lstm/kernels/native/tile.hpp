@@ -46,7 +46,7 @@ void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row
     for (int r = 0; r < R; r++) UNROLL
     for (int v = 0; v < V; v++) sum[r][v] = T(0);
     UNROLL
-    for (int r = 0; r < R && add; r++)  // C is read at the end: it comes from memory meanwhile
+    for (int r = 0; r < R; r++)  // C is written at the end: it comes from memory meanwhile
         UNROLL
     for (int v = 0; v < V; v++) __builtin_prefetch(c + r * c_row + v * lanes<T>, 1);
     for (isize k = 0; k < K; k++) {
@@ -98,18 +98,23 @@ auto tile_of(isize rows, isize vectors) {
     }
 }
 
-// C (M, width) = A B or += A B of one panel of B, of at most tile_vectors vectors. If AHEAD, the
-// next panel of B is prefetched, a part by each tile.
+// C (M, width) = A B or += A B of one panel of B, of at most tile_vectors vectors, as the sum of
+// `sums` sums over equal parts of K. If AHEAD, the next panel of B is prefetched, a part by each
+// tile.
 template <typename T, bool AHEAD = false>
 void panel_product(isize M, isize K, isize width, Matrix<const T> a, const T* b, isize b_row, T* c,
-                   isize c_row, bool add, const T* next = nullptr) {
+                   isize c_row, bool add, const T* next = nullptr, isize sums = 1) {
     const isize vectors = pieces(width, lanes<T>), tiles = pieces(M, tile_rows);
     // tiles of nearly equal heights: a low one waits for B instead of computing
     for (isize t = 0; t < tiles; t++) {
         const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
         const isize begin = vectors * t / tiles, end = vectors * (t + 1) / tiles;
-        tile_of<T, AHEAD>(rows, vectors)(a.from(m, 0), b, b_row, K, c + m * c_row, c_row, width,
-                                         add, next + begin * lanes<T>, end - begin);
+        const auto multiply = tile_of<T, AHEAD>(rows, vectors);
+        for (isize j = 0; j < sums; j++) {  // one after the other: C stays in the first-level cache
+            const isize k = K * j / sums, depth = K * (j + 1) / sums - k;
+            multiply(a.from(m, k), b + k * b_row, b_row, depth, c + m * c_row, c_row, width,
+                     add || j, next + k * b_row + begin * lanes<T>, end - begin);
+        }
     }
 }
 
