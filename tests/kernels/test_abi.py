@@ -76,13 +76,13 @@ class FakeLibrary:
 
     Args:
         edit: (name, text) -> the text that the library has in place of it, or None.
-        functions: which of the two functions the library has.
+        functions: which functions the library has.
     """
 
     def __init__(
         self,
         edit=lambda name, text: text,
-        functions=('chainer_lstm_arguments', 'chainer_lstm_cell'),
+        functions=('chainer_lstm_arguments', 'chainer_lstm_cell', 'chainer_lstm_set_num_cores'),
     ):
         texts = {name: kernel.text for name, kernel in boundary.KERNELS.items()}
         texts.update((cell.name, cell_kernels.description(cell)) for cell in COMPILED.values())
@@ -151,7 +151,14 @@ def test_other_cells_are_refused(old, new):
 
 
 @pytest.mark.parametrize(
-    'functions', [(), ('chainer_lstm_arguments',), ('chainer_lstm_cell',)], ids=str
+    'functions',
+    [
+        (),
+        ('chainer_lstm_arguments',),
+        ('chainer_lstm_cell',),
+        ('chainer_lstm_arguments', 'chainer_lstm_cell'),
+    ],
+    ids=str,
 )
 def test_a_library_without_descriptions_is_refused(functions):
     error = native.mismatch(FakeLibrary(functions=functions))

@@ -48,11 +48,10 @@ def engine(request):
 
 @pytest.fixture
 def threads():
-    """Sets the number of threads for one test."""
+    """Sets the number of threads of every job of one test, whatever the job is worth."""
     library = native.library()
-    before = library.chainer_lstm_get_num_threads()
-    yield library.chainer_lstm_set_num_threads
-    library.chainer_lstm_set_num_threads(before)
+    yield library.chainer_lstm_force_threads
+    library.chainer_lstm_force_threads(0)
 
 
 @pytest.mark.parametrize('layout', cases.LAYOUTS)
@@ -449,25 +448,6 @@ def answer(code, **env):
         [sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
-
-
-THREADS = (
-    'from chainer_lstm.kernels import native; '
-    'print(native.library().chainer_lstm_get_num_threads())'
-)
-
-
-@pytest.mark.parametrize(('setting', 'expected'), [('1', '1'), ('3', '3'), ('4,2', '4')])
-def test_omp_num_threads(setting, expected):
-    cases.native_engine('baseline')
-    assert answer(THREADS, OMP_NUM_THREADS=setting) == expected
-
-
-@pytest.mark.parametrize('setting', [None, '', '0', 'many'])
-def test_as_many_threads_as_cores(setting):
-    cases.native_engine('baseline')
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    assert 1 <= int(answer(THREADS, OMP_NUM_THREADS=setting)) <= cores
 
 
 def test_threadpoolctl_limits_the_threads():
