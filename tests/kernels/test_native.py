@@ -3,7 +3,6 @@ and life without it.
 """
 
 import concurrent.futures
-import multiprocessing
 import os
 import pathlib
 import re
@@ -413,32 +412,6 @@ def test_two_python_threads_compute_what_one_does():
         ):
             for x, y in zip(found, expected):
                 numpy.testing.assert_array_equal(x, y)
-
-
-def _in_child(pipe):
-    pipe.send(
-        recurrence(kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, cells.lstm, 'f', 90)[
-            0
-        ]
-    )
-
-
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system does not fork')
-@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
-def test_after_a_fork(request):
-    cases.native_engine('baseline')
-    request.getfixturevalue('threads')(2)
-    expected = recurrence(
-        kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, cells.lstm, 'f', 90
-    )[0]
-    context = multiprocessing.get_context('fork')
-    for _ in range(3):
-        mine, theirs = context.Pipe()
-        child = context.Process(target=_in_child, args=(theirs,), daemon=True)
-        child.start()
-        assert mine.poll(60), 'the child computes nothing'
-        numpy.testing.assert_array_equal(mine.recv(), expected)
-        child.join()
 
 
 def answer(code, **env):
