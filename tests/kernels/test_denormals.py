@@ -16,6 +16,8 @@ from tests.kernels import cases
 from tests.kernels.test_boundary import arrays_of, sizes_of
 from tests.kernels.test_native import INSTRUCTION_SETS, answer
 
+pytestmark = pytest.mark.pairwise
+
 TINY = {dtype: numpy.finfo(dtype).tiny for dtype in 'fd'}
 FLUSH, ROUND_DOWN = 0x8040, 0x2000  # of MXCSR
 _MXCSR = 28  # where fegetenv of glibc puts it

@@ -20,6 +20,8 @@ from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
 
+pytestmark = pytest.mark.pairwise
+
 INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
 SHAPES = [
     (1, 1, 1), (1, 70, 33), (3, 5, 7), (5, 66, 17), (20, 65, 33), (33, 3, 2), (7, 200, 300),
