@@ -71,14 +71,14 @@ sdist: $(LINT)/python
 
 coverage: $(VENV)/.test
 	$(PY) -m pytest --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop links \
-	  models training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py))
+	  models training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py threads.py))
 	$(PY) -m pytest --quiet --cov --cov-append tests/script $(addprefix tests/test_,bad_input.py \
 	  configuration.py initializers.py installation.py security.py)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 CHAINER_LSTM_NATIVE=build/_native_sanitized.so \
-	$(PY) -m pytest --sample 60 $(addprefix tests/kernels/test_,boundary.py native.py sequence.py)
+	$(PY) -m pytest --sample 60 $(addprefix tests/kernels/test_,boundary.py native.py sequence.py threads.py)
 
 build/_native_sanitized.so: $(NATIVE)
 	@mkdir -p build

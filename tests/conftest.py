@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import itertools
 
 import chainer_lstm  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import chainer
@@ -12,6 +13,8 @@ from chainer.backends import cuda
 
 import chainer_lstm.links
 from chainer_lstm.kernels import native
+from tests import pairwise
+from tests.kernels import cuda_on_cpu
 
 TOLERANCE = {'e': 5e-3, 'f': 2e-5, 'd': 1e-11}
 
@@ -54,23 +57,57 @@ def pytest_addoption(parser):
         metavar='N',
         help='run at most N cases of each parametrized test, evenly spread',
     )
+    parser.addoption(
+        '--all-combinations',
+        action='store_true',
+        help='run every combination of parameters of tests that are marked "pairwise"',
+    )
 
 
+@pytest.hookimpl(trylast=True)  # of what -k and -m have left
 def pytest_collection_modifyitems(config, items):
-    most, cases = config.getoption('--sample'), collections.defaultdict(list)
-    if most is None:
-        return
+    most, every = config.getoption('--sample'), config.getoption('--all-combinations')
+    cases = collections.defaultdict(list)
     for item in items:
         cases[item.nodeid.partition('[')[0]].append(item)
-    others = []
+    left_out = set()
     for of_test in cases.values():
-        count = len(of_test)
-        kept = {k * count // most for k in range(most)}
-        others += [item for k, item in enumerate(of_test) if k not in kept and count > most]
-    if others:
-        left_out = set(others)
+        kept = of_test
+        if not every and len(of_test) > 1 and of_test[0].get_closest_marker('pairwise'):
+            # apart: a case that is skipped covers nothing of what runs
+            kept = _covering(filter(_runs, of_test)) + _covering(
+                itertools.filterfalse(_runs, of_test)
+            )
+        if most is not None and len(kept) > most:
+            kept = [kept[k * len(kept) // most] for k in range(most)]
+        left_out.update(set(of_test).difference(kept))
+    if left_out:
         items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=others)
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _covering(items):
+    items = list(items)
+    rows = [tuple(map(id, item.callspec.params.values())) for item in items]
+    return [items[k] for k in pairwise.covering(rows)]
+
+
+def _runs(item):
+    """Whether all engines of a case, by the names in its parameters, are there."""
+    names = {value for value in item.callspec.params.values() if isinstance(value, str)}
+    return not any(_is_missing(name) for name in names & ENGINES)
+
+
+ENGINES = frozenset(('native', 'baseline', 'avx2', 'avx512', 'cuda', 'cuda on cpu', 'cupy'))
+
+
+@functools.cache
+def _is_missing(engine):
+    if engine == 'cupy':
+        return no_gpu() is not None
+    if engine.startswith('cuda'):
+        return cuda_on_cpu.missing() is not None
+    return engine not in ('native', *native.instruction_sets()) or native.library() is None
 
 
 CPU_ENGINES = [

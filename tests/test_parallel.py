@@ -79,12 +79,11 @@ def assert_equal(actual, expected):
 def _two_threads():
     """A team also where there is one core."""
     library = native.library()
-    before = library and library.chainer_lstm_get_num_threads()
     if library is not None:
-        library.chainer_lstm_set_num_threads(2)
+        library.chainer_lstm_force_threads(2)
     yield
     if library is not None:
-        library.chainer_lstm_set_num_threads(before)
+        library.chainer_lstm_force_threads(0)
 
 
 @pytest.mark.parametrize('engine', CPU_ENGINES)

@@ -16,12 +16,28 @@ CONTEXT.set_forkserver_preload(
 )
 
 
-def _run(path, args, printed, complained, file_size):
+def _signal_after(update, number):
+    """The process sends itself a signal after an update."""
+    from chainer_lstm.training import BPTTUpdater
+
+    original = BPTTUpdater.update
+
+    def update_and_signal(self):
+        original(self)
+        if self.iteration == update:
+            os.kill(os.getpid(), number)
+
+    BPTTUpdater.update = update_and_signal
+
+
+def _run(path, args, printed, complained, file_size, signal_after):
     from chainer.training import extensions
 
     extensions.PlotReport.available = staticmethod(lambda: False)  # most of the time would go there
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    if signal_after is not None:
+        _signal_after(*signal_after)
     for stream, file in ((sys.stdout, printed), (sys.stderr, complained)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream.fileno())
         stream.reconfigure(line_buffering=True)
@@ -37,12 +53,15 @@ class Script:
         path: of the script, among the examples.
         args: its options.
         file_size: bytes that a file may have, None for no limit.
+        signal_after: an update of a language model, and the signal that comes after it; or None.
     """
 
-    def __init__(self, folder, path, *args, file_size=None):
+    def __init__(self, folder, path, *args, file_size=None, signal_after=None):
         self._printed, self._complained = folder / 'stdout', folder / 'stderr'
         self.process = CONTEXT.Process(
-            target=_run, args=(path, args, self._printed, self._complained, file_size), daemon=True
+            target=_run,
+            args=(path, args, self._printed, self._complained, file_size, signal_after),
+            daemon=True,
         )
         self.process.start()
 

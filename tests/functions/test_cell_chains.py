@@ -13,6 +13,8 @@ from tests.functions import test_chained_steps as chained
 from tests.functions.cell_cases import INPUT, STEPPED, UNITS, Dropped, state_of, weights_of
 from tests.fuzz import chainers
 
+pytestmark = pytest.mark.pairwise
+
 EACH_CELL = pytest.mark.parametrize(
     'cell',
     [

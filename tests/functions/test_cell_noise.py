@@ -25,6 +25,8 @@ from tests.functions.cell_cases import (
     weights_of,
 )
 
+pytestmark = pytest.mark.pairwise
+
 NOISY = pytest.mark.parametrize(
     'cell', [zoneout, Dropped(), *NOISY_VARIANTS], ids=lambda cell: repr(cell)
 )

@@ -23,6 +23,8 @@ from tests.functions.cell_cases import (
 )
 from tests.reference import step_of
 
+pytestmark = pytest.mark.pairwise
+
 BATCHES = {'equal': (3, 3, 3), 'shrinking': (4, 2, 2, 1), 'one step': (2,), 'empty steps': (2, 0)}
 
 

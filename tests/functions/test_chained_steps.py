@@ -16,6 +16,8 @@ from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.step import StepNode
 from tests.conftest import assert_close, uniform, uniforms
 
+pytestmark = pytest.mark.pairwise
+
 INPUT, UNITS, BATCH = 3, 4, 5
 SHAPES = {
     'W': (4 * UNITS, INPUT),

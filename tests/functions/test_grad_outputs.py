@@ -16,6 +16,8 @@ import chainer_lstm.links
 from tests.conftest import INPUT, UNITS, inputs, pair, uniform, uniforms, variables, weighted_sum
 from tests.kernels import cases
 
+pytestmark = pytest.mark.pairwise
+
 ROWS = 5
 BATCHES = (5, 5, 5)
 CLASSES = numpy.array([2, -1, 0, 1, -1], 'i')

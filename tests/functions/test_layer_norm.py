@@ -20,6 +20,8 @@ from tests.functions.cell_cases import (
 )
 from tests.reference import sigmoid
 
+pytestmark = pytest.mark.pairwise
+
 COMBINED = {
     'coupled': {'coupled': True},
     'clip': {'cell_clip': 0.4},

@@ -12,6 +12,8 @@ from chainer_lstm import functions
 from tests import reference
 from tests.conftest import LAYOUTS, assert_close, gradients, uniform, uniforms, variables
 
+pytestmark = pytest.mark.pairwise
+
 # rows of c, rows of x, axes after the units
 SIZES = {
     'same batch': (3, 3, ()),

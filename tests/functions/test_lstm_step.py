@@ -17,6 +17,8 @@ from chainer_lstm import functions
 from tests import reference
 from tests.conftest import LAYOUTS, assert_close, gradients, uniforms, variables, weighted_sum
 
+pytestmark = pytest.mark.pairwise
+
 INPUT, UNITS = 3, 4
 # rows of c, rows of x
 BATCHES = {

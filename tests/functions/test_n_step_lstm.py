@@ -15,6 +15,8 @@ from chainer_lstm import functions
 from tests import reference
 from tests.conftest import LAYOUTS, assert_close, gradients, uniforms, variables
 
+pytestmark = pytest.mark.pairwise
+
 INPUT, UNITS = 3, 2
 
 

@@ -16,6 +16,8 @@ import chainer_lstm.links
 from tests.conftest import INPUT, UNITS, pair, uniform, uniforms, variables
 from tests.kernels import cases
 
+pytestmark = pytest.mark.pairwise
+
 ROWS = 5
 ERRORS = (ValueError, type_check.InvalidType)
 LINKS = (

@@ -19,6 +19,8 @@ from chainer_lstm.kernels.packing import packing_of_steps
 from tests.conftest import assert_close, gradients, uniform
 from tests.functions.test_chained_steps import plain_lstm, plain_peephole
 
+pytestmark = pytest.mark.pairwise
+
 BATCHES = {'equal': (3, 3, 3), 'shrinking': (4, 2, 2, 1), 'one step': (2,), 'empty steps': (2, 0)}
 
 

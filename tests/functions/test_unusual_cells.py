@@ -14,6 +14,8 @@ from tests.conftest import CPU_ENGINES, assert_close, gradients, uniform, variab
 from tests.functions import test_cells as tests
 from tests.functions.cell_cases import INPUT, UNITS, Stack, arrays, check, state_of, weights_of
 
+pytestmark = pytest.mark.pairwise
+
 
 class OtherOrder(Coupled):
     """x enters two of three gates, in another order than theirs."""

@@ -9,6 +9,8 @@ from tests.cells.coupled import Coupled
 from tests.conftest import uniform
 from tests.functions.cell_cases import INPUT, UNITS, Stack, check, state_of, weights_of
 
+pytestmark = pytest.mark.pairwise
+
 GATES = ('a', 'f', 'o')
 
 

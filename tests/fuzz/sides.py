@@ -288,10 +288,8 @@ class Ours(Side):
                     )
                 )
                 library = native.library()
-                stack.callback(
-                    library.chainer_lstm_set_num_threads, library.chainer_lstm_get_num_threads()
-                )
-                library.chainer_lstm_set_num_threads(self.case.one('threads', (2, 1, 3)))
+                stack.callback(library.chainer_lstm_force_threads, 0)
+                library.chainer_lstm_force_threads(self.case.one('threads', (2, 1, 3)))
             yield
 
     def link(self, name, link):

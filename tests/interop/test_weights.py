@@ -9,6 +9,8 @@ from chainer_lstm import cells, interop
 from tests.conftest import assert_close, assert_same, contents
 from tests.interop import cases
 
+pytestmark = pytest.mark.pairwise
+
 # from one layer in one direction to every link that has one, and between those of more
 PAIRS = [
     (source, target, layers)

@@ -71,7 +71,12 @@ def test_description():
     )
 
 
-FUNCTIONS = ('PyInit__native', 'chainer_lstm_arguments', 'chainer_lstm_cell')
+FUNCTIONS = (
+    'PyInit__native',
+    'chainer_lstm_arguments',
+    'chainer_lstm_cell',
+    'chainer_lstm_set_num_cores',
+)
 
 
 class FakeLibrary:
@@ -79,7 +84,7 @@ class FakeLibrary:
 
     Args:
         edit: (name, text) -> the text that the library has in place of it, or None.
-        functions: which of the functions the library has.
+        functions: which functions the library has.
     """
 
     def __init__(

@@ -13,6 +13,8 @@ from chainer_lstm.kernels import boundary, native
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
 
+pytestmark = pytest.mark.pairwise
+
 ROWS = Rows((3, 3, 2, 1), 3)
 SIZES = {
     'M': 3,

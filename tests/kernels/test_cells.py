@@ -14,6 +14,8 @@ from tests.cells import CELLS, coupled, gru, zoneout
 from tests.cells.zoneout import Zoneout
 from tests.kernels import cases
 
+pytestmark = pytest.mark.pairwise
+
 H = 4
 
 

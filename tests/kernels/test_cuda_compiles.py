@@ -8,6 +8,8 @@ from chainer_lstm.cells import COMPILED
 from chainer_lstm.kernels import cuda
 from tests.kernels import nvrtc
 
+pytestmark = pytest.mark.pairwise
+
 KERNELS = [
     f'{cell.name}_{direction}_{number}'
     for cell in COMPILED.values()

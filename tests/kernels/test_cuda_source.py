@@ -13,6 +13,8 @@ from chainer_lstm.kernels.engines import cupy
 from tests.cells import CELLS
 from tests.kernels import cases, cuda_on_cpu
 
+pytestmark = pytest.mark.pairwise
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 COMPILED = [call for call in cases.CALLS if is_compiled(CELLS[call.cell])]

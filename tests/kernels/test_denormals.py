@@ -16,6 +16,8 @@ from tests.kernels import cases
 from tests.kernels.test_boundary import arrays_of, sizes_of
 from tests.kernels.test_native import INSTRUCTION_SETS, answer
 
+pytestmark = pytest.mark.pairwise
+
 TINY = {dtype: numpy.finfo(dtype).tiny for dtype in 'fd'}
 FLUSH, ROUND_DOWN = 0x8040, 0x2000  # of MXCSR
 _MXCSR = 28  # where fegetenv of glibc puts it
@@ -31,10 +33,9 @@ def threads(request):
     """Computes in so many threads."""
     cases.native_engine('baseline')
     library = native.library()
-    before = library.chainer_lstm_get_num_threads()
-    library.chainer_lstm_set_num_threads(request.param)
+    library.chainer_lstm_force_threads(request.param)
     yield request.param
-    library.chainer_lstm_set_num_threads(before)
+    library.chainer_lstm_force_threads(0)
 
 
 def has_denormals(x):

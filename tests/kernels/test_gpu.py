@@ -20,7 +20,11 @@ from tests.conftest import (
 )
 from tests.kernels import cases
 
-pytestmark = [pytest.mark.gpu, pytest.mark.parametrize('xp', ['cupy'], indirect=True)]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.parametrize('xp', ['cupy'], indirect=True),
+    pytest.mark.pairwise,
+]
 
 GPU = '@cupy:0'
 INPUT, UNITS = 5, 7

@@ -5,6 +5,8 @@ import pytest
 
 from chainer_lstm.kernels import layout
 
+pytestmark = pytest.mark.pairwise
+
 UNITS = 3
 # row by row; N_STEP is a list of four
 ORDERS = {

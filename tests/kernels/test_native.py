@@ -3,7 +3,6 @@ and life without it.
 """
 
 import concurrent.futures
-import multiprocessing
 import os
 import pathlib
 import re
@@ -20,6 +19,8 @@ from chainer_lstm.kernels.engines.engine import AdamRates, Part, Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
+
+pytestmark = pytest.mark.pairwise
 
 INSTRUCTION_SETS = ('baseline', 'avx2', 'avx512')
 SHAPES = [
@@ -48,11 +49,10 @@ def engine(request):
 
 @pytest.fixture
 def threads():
-    """Sets the number of threads for one test."""
+    """Sets the number of threads of every job of one test, whatever the job is worth."""
     library = native.library()
-    before = library.chainer_lstm_get_num_threads()
-    yield library.chainer_lstm_set_num_threads
-    library.chainer_lstm_set_num_threads(before)
+    yield library.chainer_lstm_force_threads
+    library.chainer_lstm_force_threads(0)
 
 
 @pytest.mark.parametrize('layout', cases.LAYOUTS)
@@ -474,32 +474,6 @@ def test_two_python_threads_compute_what_one_does():
                 numpy.testing.assert_array_equal(x, y)
 
 
-def _in_child(pipe):
-    pipe.send(
-        recurrence(kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, cells.lstm, 'f', 90)[
-            0
-        ]
-    )
-
-
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system does not fork')
-@pytest.mark.filterwarnings('ignore:.*fork.*:DeprecationWarning')
-def test_after_a_fork(request):
-    cases.native_engine('baseline')
-    request.getfixturevalue('threads')(2)
-    expected = recurrence(
-        kernels.engine_of(numpy.ones(1)), LENGTHS['ragged'], False, cells.lstm, 'f', 90
-    )[0]
-    context = multiprocessing.get_context('fork')
-    for _ in range(3):
-        mine, theirs = context.Pipe()
-        child = context.Process(target=_in_child, args=(theirs,), daemon=True)
-        child.start()
-        assert mine.poll(60), 'the child computes nothing'
-        numpy.testing.assert_array_equal(mine.recv(), expected)
-        child.join()
-
-
 def answer(code, **env):
     """What a fresh interpreter prints."""
     env = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
@@ -507,25 +481,6 @@ def answer(code, **env):
         [sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
-
-
-THREADS = (
-    'from chainer_lstm.kernels import native; '
-    'print(native.library().chainer_lstm_get_num_threads())'
-)
-
-
-@pytest.mark.parametrize(('setting', 'expected'), [('1', '1'), ('3', '3'), ('4,2', '4')])
-def test_omp_num_threads(setting, expected):
-    cases.native_engine('baseline')
-    assert answer(THREADS, OMP_NUM_THREADS=setting) == expected
-
-
-@pytest.mark.parametrize('setting', [None, '', '0', 'many'])
-def test_as_many_threads_as_cores(setting):
-    cases.native_engine('baseline')
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    assert 1 <= int(answer(THREADS, OMP_NUM_THREADS=setting)) <= cores
 
 
 def test_threadpoolctl_limits_the_threads():

@@ -11,6 +11,8 @@ from tests import reference as loops
 from tests.cells import CELLS, layer_norm
 from tests.kernels import cases, cuda_on_cpu
 
+pytestmark = pytest.mark.pairwise
+
 INPUT, H = 3, 5
 MORE_CELLS = {
     'projected': LSTM(outputs=3),

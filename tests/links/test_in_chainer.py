@@ -30,6 +30,8 @@ from tests.conftest import (
     weighted_sum,
 )
 
+pytestmark = pytest.mark.pairwise
+
 CHILDREN = {
     'LSTM': ('upward', 'lateral'),
     'StatefulPeepholeLSTM': ('upward', 'lateral', 'peep_i', 'peep_f', 'peep_o'),

@@ -16,6 +16,8 @@ import chainer_lstm.functions
 import chainer_lstm.links
 from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, uniform
 
+pytestmark = pytest.mark.pairwise
+
 STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
 
 

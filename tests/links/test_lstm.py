@@ -33,6 +33,8 @@ from tests.conftest import (
     variables,
 )
 
+pytestmark = pytest.mark.pairwise
+
 
 def draw(array):
     """An initializer that is a plain function;

@@ -28,6 +28,8 @@ from tests.conftest import (
     variables,
 )
 
+pytestmark = pytest.mark.pairwise
+
 UNITS = 2
 LENGTHS = {
     'sorted': (4, 2, 1),

@@ -12,6 +12,8 @@ from chainer_lstm import cells, functions, links
 from tests.cells import CELLS
 from tests.conftest import INPUT, UNITS, assert_close, gradients, uniforms, variables
 
+pytestmark = pytest.mark.pairwise
+
 BATCH, TIME = 4, 5
 LENGTHS = {
     'equal lengths': (3, 3),

@@ -10,6 +10,8 @@ import pytest
 from chainer_lstm.kernels import engine_of
 from tests.conftest import assert_close, pair, uniforms, variables, weighted_sum
 
+pytestmark = pytest.mark.pairwise
+
 BATCH, STEPS, INPUT, UNITS, LAYERS = 3, 3, 5, 9, 2
 VALUES = [numpy.nan, numpy.inf, -numpy.inf]
 

@@ -16,6 +16,8 @@ from tests import reference
 from tests.cells import gru
 from tests.conftest import INPUT, UNITS, assert_close, gradients, uniform, uniforms, variables
 
+pytestmark = pytest.mark.pairwise
+
 LENGTHS = pytest.mark.parametrize('lengths', [(1, 4, 2), (3, 3), (2, 0, 3), (0, 0)], ids=str)
 NSTEP = pytest.mark.parametrize('name', ['NStepLSTM', 'NStepBiLSTM'])
 SIZES = pytest.mark.parametrize('size', [2, UNITS, UNITS + 1])

@@ -11,6 +11,8 @@ from tests.conftest import CPU_ENGINES, UNITS, assert_close, gradients, uniform
 from tests.links.cell_cases import CELLS, X, expected, full, make, states
 from tests.links.sequence_cases import BATCH, LAYERS, MASKS, TIME
 
+pytestmark = pytest.mark.pairwise
+
 SHAPES = pytest.mark.parametrize(('n_layers', 'bidirectional'), LAYERS.values(), ids=LAYERS)
 GIVEN = pytest.mark.parametrize('given', MASKS.values(), ids=MASKS)
 

@@ -21,6 +21,8 @@ from tests.links.conftest import (
     with_state,
 )
 
+pytestmark = pytest.mark.pairwise
+
 
 @pytest.mark.parametrize('name', ARGUMENTS)
 @pytest.mark.parametrize('source', MODULES.values(), ids=[f'from {name}' for name in MODULES])

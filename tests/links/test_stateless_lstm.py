@@ -11,6 +11,8 @@ from chainer_lstm import links
 from tests import reference
 from tests.conftest import DTYPES, INPUT, UNITS, assert_close, gradients, pair, uniforms, variables
 
+pytestmark = pytest.mark.pairwise
+
 # rows of c, rows of h, shape of x
 SHAPES = {
     'same batch': (3, 3, (3, INPUT)),

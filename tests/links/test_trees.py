@@ -29,6 +29,8 @@ from tests.conftest import (
     variables,
 )
 
+pytestmark = pytest.mark.pairwise
+
 B = 3
 LINKS = {
     'child sum': ('ChildSumTreeLSTM', 2, ()),

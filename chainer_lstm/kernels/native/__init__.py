@@ -2,8 +2,8 @@
 
 It is built by setup.py.  Through ctypes it says what it has; if that is what the package expects,
 it is loaded as a Python module too, whose functions call the kernels.  Threads: as many as
-``OMP_NUM_THREADS`` says, or as the process may use cores; ``threadpoolctl`` limits them.  With it
-the process keeps up to 256 MB of freed memory for the next arrays.
+``OMP_NUM_THREADS`` says, or as the process may use cores, and no more than that; ``threadpoolctl``
+limits them.  With it the process keeps up to 256 MB of freed memory for the next arrays.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy
 
 from chainer_lstm import cells
 from chainer_lstm.kernels import boundary, cell_kernels
+from chainer_lstm.kernels.native import cores
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _MODULE = '_native'
@@ -61,6 +62,7 @@ def library() -> Optional[ctypes.CDLL]:
     found.chainer_lstm_kernel.restype = ctypes.c_void_p
     found.chainer_lstm_kernel.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char)
     found.chainer_lstm_instruction_set.restype = ctypes.c_char_p
+    found.chainer_lstm_set_num_cores(cores.processors())
     found.chainer_lstm_set_num_threads(_threads())
     _keep_memory()
     _register()
@@ -79,6 +81,8 @@ def mismatch(found: Any) -> Optional[str]:
     for name, kernel in boundary.KERNELS.items():
         if _text(found, 'chainer_lstm_arguments', name) != kernel.text:
             return _other_version(f'{name} has other arguments')
+    if not hasattr(found, 'chainer_lstm_set_num_cores'):
+        return _other_version('it has no number of cores')
     return None
 
 
@@ -218,25 +222,9 @@ def _readable(argument: boundary.Argument, x: Any) -> Any:
 
 
 def _threads() -> int:
-    """OMP_NUM_THREADS, or the number of cores this process may run on:
-    their second threads would not help.
-    """
+    """Return OMP_NUM_THREADS, or the number of cores."""
     setting = os.environ.get('OMP_NUM_THREADS', '').split(',')[0].strip()
-    if setting.isdigit() and int(setting):
-        return int(setting)
-    if not hasattr(os, 'sched_getaffinity'):
-        return os.cpu_count() or 1
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        try:
-            cores.add(
-                pathlib.Path(
-                    f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list'
-                ).read_text()
-            )
-        except OSError:
-            cores.add(str(cpu))
-    return len(cores)
+    return int(setting) if setting.isdigit() and int(setting) else cores.cores()
 
 
 def _keep_memory() -> None:

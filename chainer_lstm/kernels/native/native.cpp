@@ -98,5 +98,9 @@ Kernel* chainer_lstm_kernel(const char* instruction_set, const char* name, char 
 int chainer_lstm_get_num_threads() { return ThreadPool::limit(); }
 
 void chainer_lstm_set_num_threads(int threads) { ThreadPool::set_limit(threads); }
+
+void chainer_lstm_set_num_cores(int cores) { ThreadPool::set_cores(cores); }
+
+void chainer_lstm_force_threads(int threads) { ThreadPool::force(threads); }
 }
 #pragma GCC visibility pop

@@ -107,7 +107,7 @@ void compute(const NormalizedForward<T>& s) {
     const isize H = s.units;
     Arena<T> arena(G * H * round_up(H, lanes<T>));
     T* const memory = arena.take(0);
-    ThreadPool::run(work_of_a_step<LstmCell>(s, H), [&](Worker& worker) {
+    const auto job = [&](Worker& worker) {
         const Part<T, LstmCell> part(s, lanes<T>, worker);
         const Share& mine = part.units;
         const Packed<T> U = part.pack(worker, {s.U, 1, H}, H, G * mine.first, G * mine.last,
@@ -125,7 +125,8 @@ void compute(const NormalizedForward<T>& s) {
                 forward_row(s, s.c + row_before(s, k, r) * H, s.start[k] + r);
             part.meet_if_by_units(worker);
         }
-    });
+    };
+    ThreadPool::run(work_of_a_step<LstmCell>(s, H), job, s.steps);
 }
 
 template <typename T>
@@ -134,7 +135,7 @@ void compute(const NormalizedBackward<T>& s) {
     const isize H = s.units;
     Arena<T> arena(G * H * round_up(H, lanes<T>));
     T* const memory = arena.take(0);
-    ThreadPool::run(work_of_a_step<LstmCell>(s, H), [&](Worker& worker) {
+    const auto job = [&](Worker& worker) {
         const Part<T, LstmCell> part(s, lanes<T>, worker);
         const Share& mine = part.units;
         const Packed<T> U = part.pack(worker, {s.U, H, 1}, G * H, mine.first, mine.last,
@@ -150,7 +151,8 @@ void compute(const NormalizedBackward<T>& s) {
                        s.gh_last + top * H, H, false, k % 2);
             part.meet_if_by_units(worker);
         }
-    });
+    };
+    ThreadPool::run(work_of_a_step<LstmCell>(s, H), job, s.steps);
 }
 
 }  // namespace SIMD

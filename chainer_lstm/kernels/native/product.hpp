@@ -68,7 +68,7 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
     // Columns of A that lie in rows are copied: with a stride of a power of two, their cache lines
     // would evict each other.
     const bool copy_a = a.col != 1 && K > 1;
-    const isize threads = ThreadPool::limit();
+    const isize threads = ThreadPool::count(2.0 * M * N * K);
     const Panels<T> panels(0, N, threads);
     // A task is a part of the rows and, where these are too few for all threads, a group of panels.
     const isize wanted = pieces(M, row_block),

@@ -167,8 +167,9 @@ private:
 template <typename T, typename Cell>
 void compute(const SequenceBackward<T, Cell>& s) {
     const BackwardMemory<T, Cell> memory(s);
-    ThreadPool::run(work_of_a_step<Cell>(s, width_of<Cell>(s, output_state<Cell>)),
-                    [&](Worker& worker) { BackwardThread<T, Cell>(s, memory, worker).run(); });
+    ThreadPool::run(
+        work_of_a_step<Cell>(s, width_of<Cell>(s, output_state<Cell>)),
+        [&](Worker& worker) { BackwardThread<T, Cell>(s, memory, worker).run(); }, s.steps);
 }
 
 }  // namespace SIMD

@@ -283,8 +283,9 @@ private:
 template <typename T, typename Cell>
 void compute(const SequenceForward<T, Cell>& s) {
     const ForwardMemory<T, Cell> memory(s);
-    ThreadPool::run(work_of_a_step<Cell>(s, width_of<Cell>(s, output_state<Cell>) + s.inputs),
-                    [&](Worker& worker) { ForwardThread<T, Cell>(s, memory, worker).run(); });
+    ThreadPool::run(
+        work_of_a_step<Cell>(s, width_of<Cell>(s, output_state<Cell>) + s.inputs),
+        [&](Worker& worker) { ForwardThread<T, Cell>(s, memory, worker).run(); }, s.steps);
 }
 
 }  // namespace SIMD

@@ -33,20 +33,29 @@ struct Worker {
 
 class ThreadPool {
 public:
-    // Calls job(worker) in as many threads as the work, in floating point operations, is worth; in
-    // the calling one alone where another Python thread uses the pool.
+    // Calls job(worker) in as many threads as are worth the work, in floating point operations from
+    // one meeting of them to the next, and have a core; in the calling one alone where another
+    // Python thread uses the pool.
     template <typename Job>
-    static void run(double work, const Job& job) {
+    static void run(double work, const Job& job, double meetings = 1) {
         run_job(
-            work, [](const void* job, Worker& worker) { (*static_cast<const Job*>(job))(worker); },
-            &job);
+            work, meetings,
+            [](const void* job, Worker& worker) { (*static_cast<const Job*>(job))(worker); }, &job);
     }
 
+    // in how many threads a job runs at most
+    static int count(double work);
+
+    // the most threads of a job, and of that the most: more than there are cores would wait for one
     static int limit();
     static void set_limit(int threads);
+    static void set_cores(int cores);
+    // for tests: every job has so many threads, whatever it is worth; with 0 as otherwise
+    static void force(int threads);
 
 private:
-    static void run_job(double work, void (*call)(const void*, Worker&), const void* job);
+    static void run_job(double work, double meetings, void (*call)(const void*, Worker&),
+                        const void* job);
 };
 
 // The numbers [0, count) in falling order, each given out once, to the next thread that asks.
