@@ -105,6 +105,15 @@ class PersistentEngine(CupyEngine):
         self._run(grid, layers[0].rows, arguments)
         return results
 
+    def timed_out(self) -> bool:
+        """Return whether a launch on the current device did so since the last call; launches that
+        have not ended are not waited for.
+        """
+        error = self._error()
+        found = bool(error[0])
+        error[0] = 0
+        return found
+
     # The products that are CuPy's
 
     def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
@@ -165,9 +174,7 @@ class PersistentEngine(CupyEngine):
 
     def _run(self, grid: plans.Grid, rows: Rows, jobs: list[dict[str, Any]]) -> None:
         """Run jobs of one shape, ``grid.jobs`` at a time."""
-        error = self._error()
-        if error[0]:
-            error[0] = 0
+        if self.timed_out():
             raise RuntimeError(
                 'a persistent LSTM kernel timed out waiting for its other blocks; its results are '
                 "NaN (set chainer.config.lstm_engine = 'cupy' to compute without it)"
@@ -180,7 +187,7 @@ class PersistentEngine(CupyEngine):
             for argument, x in zip(kernel.arguments, arrays):
                 if argument.written:
                     boundary.dense(argument, x)
-        shared = {'error': error, 'batch': rows.batch, 'steps': steps}
+        shared = {'error': self._error(), 'batch': rows.batch, 'steps': steps}
         if not rows.equal:
             shared.update(
                 starts=self.xp.asarray(rows.starts), lengths=self.xp.asarray(rows.lengths)
@@ -281,15 +288,3 @@ def _error_of(number: int) -> numpy.ndarray:
     flag = numpy.frombuffer(cupy_engine.xp.cuda.alloc_pinned_memory(4), numpy.int32, 1)
     flag[0] = 0
     return flag
-
-
-@functools.cache
-def _persistent(precision: str, forced: bool) -> PersistentEngine:
-    return PersistentEngine(precision, forced)
-
-
-def engine_of(name: str, precision: str) -> CupyEngine:
-    """Return the engine for CuPy arrays by name: 'auto', which is the persistent one where it
-    supports a sequence, 'cupy' or 'persistent'.
-    """
-    return cupy_engine if name == 'cupy' else _persistent(precision, name == 'persistent')
