@@ -9,6 +9,7 @@ from typing import Any, Optional
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels.engines import persistent
 from chainer_lstm.kernels.engines.cupy import CupyEngine, cupy_engine
 from chainer_lstm.kernels.engines.engine import Engine, Gradients, Layer, Shape
 from chainer_lstm.kernels.engines.persistent import PersistentEngine
@@ -125,11 +126,6 @@ def _stepwise(precision: str) -> StepwiseEngine:
     return StepwiseEngine(precision, forced=False)
 
 
-@functools.cache
-def _persistent(precision: str) -> PersistentEngine:
-    return PersistentEngine(precision, forced=True)
-
-
 def engine_of(name: str, precision: str, measure: bool) -> Engine:
     """Return the engine for CuPy arrays.
 
@@ -138,8 +134,6 @@ def engine_of(name: str, precision: str, measure: bool) -> Engine:
         precision: of float32 products.
         measure: whether 'auto' may choose by times, which differ from run to run.
     """
-    if name == 'cupy':
-        return cupy_engine
-    if name == 'persistent':
-        return _persistent(precision)
+    if name != 'auto':
+        return persistent.engine_of(name, precision)
     return _auto(precision) if measure else _stepwise(precision)

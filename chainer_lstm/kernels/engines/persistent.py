@@ -105,15 +105,6 @@ class PersistentEngine(CupyEngine):
         self._run(grid, layers[0].rows, arguments)
         return results
 
-    def timed_out(self) -> bool:
-        """Return whether a launch on the current device did so since the last call; launches that
-        have not ended are not waited for.
-        """
-        error = self._error()
-        found = bool(error[0])
-        error[0] = 0
-        return found
-
     # The products that are CuPy's
 
     def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
@@ -226,6 +217,15 @@ class PersistentEngine(CupyEngine):
             )
         return arguments.view(_BYTES)
 
+    def timed_out(self) -> bool:
+        """Return whether a launch on the current device did so since the last call; launches that
+        have not ended are not waited for.
+        """
+        error = self._error()
+        found = bool(error[0])
+        error[0] = 0
+        return found
+
     def _device(self) -> plans.Device:
         return _device_of(self.xp.cuda.Device().id)
 
@@ -288,3 +288,13 @@ def _error_of(number: int) -> numpy.ndarray:
     flag = numpy.frombuffer(cupy_engine.xp.cuda.alloc_pinned_memory(4), numpy.int32, 1)
     flag[0] = 0
     return flag
+
+
+@functools.cache
+def _persistent(precision: str, forced: bool) -> PersistentEngine:
+    return PersistentEngine(precision, forced)
+
+
+def engine_of(name: str, precision: str) -> CupyEngine:
+    """Return the engine for CuPy arrays by name, 'cupy' or 'persistent'."""
+    return cupy_engine if name == 'cupy' else _persistent(precision, forced=True)
