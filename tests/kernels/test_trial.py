@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import os
 import threading
 
 import numpy
@@ -39,14 +40,15 @@ class Fake(NumpyEngine):
     def sequence_forward(self, layers, keep):
         self._begin()
         gates = super().sequence_forward(layers, keep)
-        for x in gates:
+        states = [layer.rows.inner(state) for layer in layers for state in layer.states]
+        for x in (*gates, *states):
             x *= 1 + self.error
         return gates
 
     def sequence_backward(self, layers, gates, gradients):
         self._begin()
         found = super().sequence_backward(layers, gates, gradients)
-        for x in gates:
+        for x in (*gates, *(x for state in found for x in state)):
             x *= 1 + self.error
         return found
 
@@ -123,6 +125,9 @@ def test_time_decides(tmp_path, direction, cost, kind, then):
             rtol=0 if calls != CANDIDATE else 1e-5,
         )
         assert seen == calls
+    assert run(trials_in(tmp_path), engines, job(direction))[1] == (
+        CHECKED if kind == 'faster' else ANSWER
+    )
     (verdict,) = trials.verdicts.values()
     assert verdict.kind == kind
     assert verdict.why.startswith(f'{2 / cost:.2f} times as fast')
@@ -130,7 +135,13 @@ def test_time_decides(tmp_path, direction, cost, kind, then):
 
 @pytest.mark.parametrize(
     ('precision', 'error', 'wrong'),
-    [('highest', 1e-3, True), ('high', 1e-3, False), ('high', 0.1, True), ('medium', 0.1, True)],
+    [
+        ('highest', 1e-3, True),
+        ('highest', numpy.nan, True),
+        ('high', 1e-3, False),
+        ('high', 0.1, True),
+        ('medium', 0.1, True),
+    ],
 )
 @pytest.mark.parametrize('direction', ['forward', 'backward'])
 def test_disagreement_is_reported_once(tmp_path, direction, precision, error, wrong):
@@ -141,7 +152,8 @@ def test_disagreement_is_reported_once(tmp_path, direction, precision, error, wr
         assert run(trials, engines, job(direction), precision)[1] == CANDIDATE
         return
     with pytest.warns(RuntimeWarning, match=r'differ by .* report this .*show_config'):
-        _, seen = run(trials_in(tmp_path), engines, job(direction), precision)
+        found, seen = run(trials_in(tmp_path), engines, job(direction), precision)
+    numpy.testing.assert_equal(found, expected(job(direction)))
     assert seen[1] == 1
     # later, in another process too, without another warning
     for trials in (trials_in(tmp_path), trials_in(tmp_path)):
@@ -215,13 +227,29 @@ def test_verdicts_are_kept_and_checked_once_a_process(tmp_path):
     assert run(trials_in(tmp_path, source='2'), engines)[1] == TRIED
 
 
+def test_refused_here_is_not_refused_everywhere(tmp_path):
+    engines = answer(), Fake(1.0)
+    run(trials_in(tmp_path), engines)
+    trials, refusing = trials_in(tmp_path), (engines[0], Fake(1.0, raises=ValueError('the grid')))
+    assert [run(trials, refusing)[1] for _ in range(2)] == [(1, 1), ANSWER]
+    assert run(trials_in(tmp_path), engines)[1] == CHECKED
+
+
+def test_float16_rounds_at_each_step(tmp_path):
+    layers, _ = persistent_cases.jobs(numpy, CASE, persistent_cases.make(CASE), 'e')
+    trials = trials_in(tmp_path)
+    assert run(trials, (answer(), Fake(1.0, 1e-2)), Forward(layers, True))[1] == TRIED
+
+
 @pytest.mark.parametrize(
-    'text', ['', '{', '[]', '{"identity": 1}', 'verdicts', 'null', 'binary', 'other kinds']
+    'text',
+    ['', '{', '[]', '{"identity": 1}', 'verdicts', 'null', 'binary', 'other kinds', 'another one'],
 )
 def test_file_that_is_corrupt(tmp_path, text):
     path = VerdictFile(IDENTITY, tmp_path).path
     texts = {
         'verdicts': json.dumps({'identity': IDENTITY, 'verdicts': [1, 2]}),
+        'another one': json.dumps({'identity': {}, 'verdicts': {str(key()): ['slower', '']}}),
         'other kinds': json.dumps({'identity': IDENTITY, 'verdicts': {str(key()): ['good', '']}}),
     }
     path.write_bytes(b'\xff\xfe' if text == 'binary' else texts.get(text, text).encode())
@@ -248,6 +276,16 @@ def test_processes_add_to_one_file(tmp_path):
         run(each, (answer(), Fake(1.0)), job(case=CASE._replace(units=5 + k)))
     assert len(VerdictFile(IDENTITY, tmp_path).read()) == 2
     assert {path.suffix for path in tmp_path.iterdir()} <= {'.json', '.lock'}
+
+
+def test_file_that_cannot_be_replaced(tmp_path, monkeypatch):
+    def replace(*paths):
+        raise PermissionError('in use')
+
+    monkeypatch.setattr(os, 'replace', replace)
+    trials, engines = trials_in(tmp_path), (answer(), Fake(1.0))
+    assert [run(trials, engines)[1] for _ in range(2)] == [TRIED, CANDIDATE]
+    assert {path.suffix for path in tmp_path.iterdir()} <= {'.lock'}
 
 
 def nan(inputs):
@@ -339,11 +377,19 @@ def test_key(lengths, batch, steps):
 
 @pytest.fixture
 def auto_engine(monkeypatch, tmp_path):
-    """The engine of 'auto' with the CUDA source on the CPU, and how often kernels were launched."""
+    """The engine of 'auto' with the CUDA source on the CPU, its trials, and how often kernels were
+    launched since the last look.
+    """
     reason = fibres.missing() or cuda_on_cpu.missing()
     if reason:
         pytest.skip(reason)
-    stepwise, persistent = cuda_on_cpu.engine(monkeypatch), fibres.engine(monkeypatch)
+    cuda_on_cpu.engine(monkeypatch)
+    persistent = fibres.engine(monkeypatch)
+
+    class Stepwise(auto.StepwiseEngine, fibres.FibreEngine):
+        pass
+
+    stepwise = Stepwise()
     stepwise.cost, persistent.cost = 2.0, 1.0
     trials = trials_in(tmp_path)
     launches = collections.Counter()
@@ -361,11 +407,12 @@ def auto_engine(monkeypatch, tmp_path):
     monkeypatch.setattr(auto, 'StepwiseEngine', lambda *args, **how: stepwise)
     monkeypatch.setattr(auto, 'PersistentEngine', lambda *args, **how: persistent)
     monkeypatch.setattr(auto, 'current_trials', lambda: trials)
-    return auto.AutoEngine('highest'), lambda: [launches.pop(e, 0) for e in (stepwise, persistent)]
+    engine = auto.AutoEngine('highest')
+    return engine, trials, lambda: [launches.pop(e, 0) for e in (stepwise, persistent)]
 
 
 def test_auto_engine(auto_engine):
-    engine, launched = auto_engine
+    engine, trials, launched = auto_engine
     inputs = persistent_cases.make(CASE)
     expected = persistent_cases.run(NumpyEngine(), numpy, CASE, inputs, 'd')
     for tried, served in ((True, False), (False, True)):
@@ -375,10 +422,11 @@ def test_auto_engine(auto_engine):
         stepwise, persistent = launched()
         assert (stepwise > 0, persistent > 0) == (tried, True)
         assert served == (persistent == 4)  # packing and recurrence, forward and backward
+    assert [verdict.kind for verdict in trials.verdicts.values()] == ['faster'] * 2
 
 
 def test_auto_engine_and_gradients_of_c(auto_engine):
-    engine, launched = auto_engine
+    engine, trials, launched = auto_engine
     layers, given = persistent_cases.jobs(numpy, CASE, persistent_cases.make(CASE))
     gates = engine.sequence_forward(layers, True)
     launched()
@@ -386,6 +434,7 @@ def test_auto_engine_and_gradients_of_c(auto_engine):
     engine.sequence_backward(layers, gates, with_c)
     stepwise, persistent = launched()
     assert stepwise and not persistent
+    assert [key.direction for key in trials.verdicts] == ['forward']
 
 
 def _with_c(output):
@@ -394,10 +443,11 @@ def _with_c(output):
 
 @pytest.mark.parametrize('lengths', [(), (0, 0)], ids=str)
 def test_auto_engine_and_nothing_to_compute(auto_engine, lengths):
-    engine, launched = auto_engine
+    engine, trials, launched = auto_engine
     case = Case(5, lengths)
     persistent_cases.run(engine, numpy, case, persistent_cases.make(case))
     assert launched() == [0, 0]
+    assert not trials.verdicts
 
 
 def test_cache_folder(monkeypatch, tmp_path):
