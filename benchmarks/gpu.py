@@ -27,6 +27,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -157,16 +158,15 @@ def start(command: list[str], seconds: float, log: pathlib.Path, **environment: 
 
 @contextlib.contextmanager
 def sampled_clocks(path: pathlib.Path) -> Iterator[Callable[[], dict[str, Any]]]:
-    """Write clocks and power into a file; give what they were since the last call."""
+    """Write clocks and power into a file; give what they were since the last call, which is nothing
+    where there is no nvidia-smi.
+    """
     command = ['nvidia-smi', f'--query-gpu={_CLOCKS}', '--format=csv,noheader,nounits', '-lms=250']
-    try:
-        file = path.open('wb')
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
-    except OSError:  # there is no nvidia-smi
-        file.close()
-        path.unlink()
+    if shutil.which(command[0]) is None:
         yield dict
         return
+    file = path.open('wb')
+    process = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
     seen = 0
 
     def since() -> dict[str, Any]:

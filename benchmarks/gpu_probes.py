@@ -138,13 +138,14 @@ def profile(device: Any, call: Callable[[], Any]) -> list[dict[str, Any]]:
     torch = importlib.import_module('torch')
     call()
     device.synchronize()
-    cuda_only = [torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=cuda_only) as found:
+    activity = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[activity.CPU, activity.CUDA]) as found:
         call()
         device.synchronize()
     rows = [
-        {'kernel': each.key[:120], 'calls': each.count, 'microseconds': each.device_time_total}
+        {'kernel': each.key[:120], 'calls': each.count, 'microseconds': each.self_device_time_total}
         for each in found.key_averages()
+        if each.device_type == torch.autograd.DeviceType.CUDA  # not the calls that launch them
     ]
     rows.sort(key=lambda row: -row['microseconds'])
     return rows[:_MOST_KERNELS]

@@ -3,6 +3,7 @@ what it measures then means nothing.
 """
 
 import json
+import os
 import pathlib
 import sys
 import time
@@ -226,6 +227,25 @@ def test_processes_of_its_own(tmp_path):
     status, results = run(tmp_path, '--only', 'facts', start=gpu.start)
     assert status == 0
     assert results['facts'][0]['copy'] > 0
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='the program is a shell script')
+def test_sampled_clocks(tmp_path, monkeypatch):
+    program = tmp_path / 'nvidia-smi'
+    program.write_text('#!/bin/sh\necho "now, 1980, 2619, 300, 41"\nexec sleep 60\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    with gpu.sampled_clocks(tmp_path / 'clocks.csv') as since:
+        for _ in range(1000):
+            found = since()
+            if found:
+                break
+            time.sleep(0.01)
+        assert found['median SM MHz'] == 1980
+        assert since() == {}
+    monkeypatch.setenv('PATH', '')
+    with gpu.sampled_clocks(tmp_path / 'none.csv') as since:
+        assert since() == {}
 
 
 def test_clocks():
