@@ -153,14 +153,18 @@ def profile(device: Any, call: Callable[[], Any]) -> list[dict[str, Any]]:
 
 def grids(
     xp: Any, direction: str, units: int, precision: str, batch: int
-) -> Iterator[persistent_plan.Grid]:
-    """Yield every grid of one sequence that fits the device."""
+) -> Iterator[tuple[persistent_plan.Grid, bool]]:
+    """Yield every grid of one sequence that fits the device, and whether the engine takes it."""
     attributes = xp.cuda.Device().attributes
     device = persistent_plan.Device(
         int(xp.cuda.Device().compute_capability),
         attributes['MultiProcessorCount'],
         attributes['MaxSharedMemoryPerBlockOptin'],
     )
+    try:
+        taken = persistent_plan.plan(direction, units, precision, batch, 1, device)
+    except ValueError:  # none does
+        return
     for split in (1,) if direction == 'fwd' else (1, 2, 4):
         kernel = persistent_plan.Kernel(direction, units, precision, split)
         most = persistent_plan.grid(kernel, batch, 1, device)
@@ -171,7 +175,7 @@ def grids(
             grid = most._replace(rows=rows, groups=-(-groups // rows))
             fits = grid.shared_bytes <= device.shared_memory
             if fits and (rows == most.rows or -(-groups // grid.groups) == rows):
-                yield grid
+                yield grid, grid == taken
 
 
 def planned(grid: persistent_plan.Grid) -> Any:

@@ -147,20 +147,25 @@ def _hops(results: dict[str, Any]) -> list[str]:
 
 
 def _grids(results: dict[str, Any]) -> list[str]:
-    rows = [
-        {
-            'grid': found['case'],
-            'precision': found['precision'],
-            'way': found['direction'],
-            'split': str(found['split']),
-            'blocks': ' x '.join(map(str, found['blocks'])),
-            'groups': str(found['groups']),
-            'us/step': f'{found["microseconds a step"]:.2f}',
-        }
-        for entry in results['grids']
-        for found in entry.get('times', ())
-    ]
-    return [_table('Every grid of one sequence that fits', rows)] if rows else []
+    """The grid that the engine takes beside the fastest one; all are in gpu.json."""
+    times = [found for entry in results['grids'] for found in entry.get('times', ())]
+    of_kind: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for found in times:
+        kind = found['case'], found['precision'], found['direction']
+        of_kind.setdefault(kind, []).append(found)
+    rows = []
+    for kind, grids in of_kind.items():
+        row = dict(zip(('one sequence', 'precision', 'way'), kind))
+        fastest = min(grids, key=lambda found: found['microseconds a step'])
+        for title, found in (
+            ('taken', next((found for found in grids if found['taken']), None)),
+            ('fastest', fastest),
+        ):
+            row[f'{title} grid'] = '-' if found is None else found['grid']
+            step = None if found is None else found['microseconds a step']
+            row[f'{title}: us/step'] = _formatted('{:.2f}', step)
+        rows.append(row)
+    return [_table(f'Of {len(times)} grids that fit', rows)] if rows else []
 
 
 def _verdicts(results: dict[str, Any]) -> list[str]:

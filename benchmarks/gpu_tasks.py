@@ -266,11 +266,11 @@ def grids(run: Run, number: int = 0) -> None:
         for precision in TOLERANCE:
             for direction in ('fwd', 'bwd'):
                 of = case.shape.units, precision, case.shape.batch
-                for grid in gpu_probes.grids(run.device.xp, direction, *of):
-                    run.attempt(found, 'times', _time_of_grid, run.device, case, grid)
+                for grid, taken in gpu_probes.grids(run.device.xp, direction, *of):
+                    run.attempt(found, 'times', _time_of_grid, run.device, case, grid, taken)
 
 
-def _time_of_grid(device: Any, case: Case, grid: Any) -> dict[str, Any]:
+def _time_of_grid(device: Any, case: Case, grid: Any, taken: bool) -> dict[str, Any]:
     kernel = grid.kernel
     with gpu_probes.planned(grid):
         measured = gpu_contestants.Recurrence(device, case, 'persistent', kernel.precision)
@@ -282,9 +282,9 @@ def _time_of_grid(device: Any, case: Case, grid: Any) -> dict[str, Any]:
         'case': str(case),
         'precision': kernel.precision,
         'direction': kernel.direction,
-        'split': kernel.split,
-        'blocks': [kernel.blocks, grid.rows],
+        'grid': f'{kernel.blocks} x {grid.rows}, split {kernel.split}',
         'groups': grid.groups,
+        'taken': taken,
         'microseconds a step': seconds / case.shape.time * 1e6,
     }
 
