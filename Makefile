@@ -1,11 +1,12 @@
 # make train   trains a small language model on text that comes with Python: about two minutes, no data needed
 # make test    runs the tests
 # make examples runs every example for a few seconds, without any download
-# make bench   measures layers and a language model beside Chainer's, and torch's where it is in .venv: eight minutes
+# make bench   measures every way of using an LSTM beside Chainer, onnxruntime, and torch where it is in .venv: twenty minutes
 # make fuzz    compares random uses with Chainer's own code for SECONDS=60, of a fresh SEED or of a given one
 # make docs    builds the documentation in build/docs
 # make coverage   says which lines and branches the tests do not reach, from a sample of their cases
 # make wheels   puts wheels of the package and of Chainer into dist, which install without the constraint on setuptools
+# make sdist   puts the source distribution into dist
 # make sanitize   runs a sample of the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
 
@@ -23,12 +24,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PY := $(VENV)/bin/python
 # of its own, without Chainer and CuPy: type checkers would take errors from their code
 LINT := $(VENV)-lint/bin
+SCHEMA = $(LINT)/check-jsonschema --quiet --builtin-schema vendor
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/cells/*.cuh)
 CPP = $(wildcard chainer_lstm/kernels/*/*.?pp chainer_lstm/kernels/*/*.cu chainer_lstm/kernels/*/*.cuh \
   chainer_lstm/cells/*.cuh tests/kernels/*.hpp tests/kernels/*.cuh)
 INSTALLED = pyproject.toml setup.py chainer_lstm.pth build-constraints.txt $(NATIVE)
 
-.PHONY: train test examples bench fuzz docs wheels coverage sanitize lint clean help
+.PHONY: train test examples bench fuzz docs wheels sdist coverage sanitize lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -48,6 +50,7 @@ examples: $(VENV)/.plot
 	$(PY) examples/adding/train_adding.py --test --out $(OUT)/adding
 
 bench: $(VENV)/.bench
+	$(PY) benchmarks/goals.py --out $(OUT)
 	$(PY) benchmarks/layers.py --out $(OUT) $(ARGS)
 	$(PY) benchmarks/options.py --out $(OUT)
 	$(PY) benchmarks/language_model.py --out $(OUT)
@@ -60,6 +63,11 @@ docs: $(VENV)/.docs
 
 wheels: | $(PY)
 	$(PY) -m pip wheel --quiet --use-pep517 --no-deps --wheel-dir dist . chainer==7.8.1
+
+sdist: $(LINT)/python
+	$(LINT)/python -m pip install --quiet build==1.6.1 twine==7.0.0
+	$(LINT)/python -m build --sdist --outdir dist .
+	$(LINT)/twine check --strict dist/*.tar.gz
 
 coverage: $(VENV)/.test
 	$(PY) -m pytest --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop links \
@@ -81,6 +89,11 @@ lint: $(VENV)-lint/.lint
 	$(LINT)/ruff check .
 	$(LINT)/ruff format --check .
 	$(LINT)/clang-format --dry-run --Werror $(CPP)
+	$(SCHEMA).github-workflows .github/workflows/*.yml
+	$(SCHEMA).dependabot .github/dependabot.yml
+	$(SCHEMA).github-issue-forms .github/ISSUE_TEMPLATE/*.yml
+	$(SCHEMA).readthedocs .readthedocs.yaml
+	$(SCHEMA).citation-file-format CITATION.cff
 	$(LINT)/mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(LINT)/pyright --pythonpath $(LINT)/python
 
@@ -99,7 +112,8 @@ $(VENV)/.plot $(VENV)/.test $(VENV)/.bench $(VENV)/.docs: $(VENV)/.%: $(INSTALLE
 
 $(VENV)-lint/.lint: Makefile | $(LINT)/python
 	@$(LINT)/python -m pip install --quiet ruff==0.17.6 clang-format==23.1.5 mypy==2.4.1 \
-	  'pyright[nodejs]==1.1.414' 'numpy==2.2.6; python_version < "3.11"' 'numpy==2.4.6; python_version > "3.10"'
+	  'pyright[nodejs]==1.1.414' check-jsonschema==0.39.0 \
+	  'numpy==2.2.6; python_version < "3.11"' 'numpy==2.4.6; python_version > "3.10"'
 	@touch $@
 
 $(PY) $(LINT)/python:

@@ -38,6 +38,7 @@ setuptools.setup(
             extra_compile_args=[
                 '-std=c++17',
                 '-O3',
+                '-g0',  # a wheel of a third of the size, built faster
                 '-Wno-psabi',
                 '-fvisibility=hidden',
                 '-pthread',

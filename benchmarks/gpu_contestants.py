@@ -175,6 +175,8 @@ class Torch:
 class OurUpdates(language_model.Ours):
     """Whole updates of the PTB example's model; their losses stay on the device."""
 
+    name = 'ours'
+
     def __init__(self, device: Any, shape: Shape, dropout: float, precision: str) -> None:
         self.device, self._precision = (
             chainer.backend.get_device_from_array(device.xp.zeros(1)),
@@ -204,7 +206,7 @@ class Recurrence:
     """
 
     def __init__(self, device: Any, case: Case, engine: str, precision: str) -> None:
-        xp, (batch, _, units, _) = device.xp, case.shape
+        xp, (batch, _, units) = device.xp, case.shape[:3]
         rows, U = Rows(case.batches, batch), _ours(contestants.weights(case.shape)['weight_hh_l0'])
         random = numpy.random.RandomState(0)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Measures whole updates of the PTB example's model:
-ours, Chainer's and torch's, float32 on the CPU.
+"""Measures whole updates of the PTB example's model with the links of this package, with those of
+Chainer and in torch: float32 on the CPU.
 
 An update is what training repeats: embedding, two LSTM layers and a softmax
 over 10,000 words for a chunk of truncated BPTT, gradients, clipping, SGD.  All
@@ -22,18 +22,20 @@ import contextlib
 import functools
 import importlib
 import json
-import pathlib
 import sys
 from typing import Any
+
+import arguments
 
 import contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import chainer
 import chainer.functions as F
 import chainer.links as L
-import layers
 import numpy
+import peers
 import report
 from contestants import Shape
+from turns import TURN, take_turns
 from worker import Worker, start
 
 from chainer_lstm import functions
@@ -44,7 +46,11 @@ from chainer_lstm.models import RNNForLM
 SHAPES = [Shape(20, 20, 200, 2), Shape(20, 35, 650, 2)]
 QUICK_SHAPES = [Shape(3, 4, 8, 2)]
 # at the example's rate of 1 the first losses of such words jump, and any rounding with them
-WORDS, CLIP, RATE, CHECKED = 10000, 5.0, 0.1, 3  # updates whose losses are compared
+RATE = 0.1
+ADAM_RATE = 1e-4
+WORDS = 10000
+CLIP = 5.0
+CHECKED = 3  # updates whose losses are compared
 
 
 class Model:
@@ -70,9 +76,9 @@ class Model:
             self._text[at : at + self._time], self._text[at + 1 : at + 1 + self._time]
         )
 
-    def results(self) -> dict[str, numpy.ndarray]:
+    def results(self, mode: str = 'train') -> dict[str, numpy.ndarray]:
         dropout, self._dropout = self._dropout, 0.0
-        losses = [float(self.train()) for _ in range(CHECKED)]
+        losses = [float(getattr(self, mode)()) for _ in range(CHECKED)]
         self._dropout = dropout
         return {'losses': numpy.array(losses)}
 
@@ -90,7 +96,8 @@ def weights(shape: Shape) -> RNNForLM:
 
 
 class Ours(Model):
-    name = 'ours'
+    name = 'chainer_lstm'
+    family = 'chainer_lstm'
     device = chainer.get_device('@numpy')
     versions = staticmethod(contestants.Links.versions)
 
@@ -102,8 +109,11 @@ class Ours(Model):
         self._model.compute_accuracy = False
         self._model.to_device(self.device)
         self._text = self.device.send(self._text)
-        self._optimizer = chainer.optimizers.SGD(lr=RATE).setup(self._model)
+        self._optimizer = self._make_optimizer().setup(self._model)
         self._optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(CLIP))
+
+    def _make_optimizer(self) -> chainer.Optimizer:
+        return chainer.optimizers.SGD(lr=RATE)
 
     def _loss(self, x: Any, t: Any) -> chainer.Variable:
         self._model.predictor.dropout = self._dropout
@@ -122,19 +132,20 @@ class Chainers(Ours):
     """Chainer's example: its links, a word at a time."""
 
     name = 'chainer'
+    family = 'chainer'
 
     def _make(self, shape: Shape) -> None:
-        ours = weights(shape)
+        source = weights(shape)
         names = [f'l{k}' for k in range(1, shape.layers + 1)]
         model = chainer.Chain(
             embed=L.EmbedID(WORDS, shape.units),
             out=L.Linear(shape.units, WORDS),
             **{name: L.LSTM(shape.units, shape.units) for name in names},
         )
-        model.embed.copyparams(ours.embed)
-        model.out.copyparams(ours[f'l{shape.layers + 1}'])
+        model.embed.copyparams(source.embed)
+        model.out.copyparams(source[f'l{shape.layers + 1}'])
         for name in names:
-            model[name].copyparams(ours[name])
+            model[name].copyparams(source[name])
         self._layers = [model[name] for name in names]
         self._set_up(model)
 
@@ -150,21 +161,22 @@ class Chainers(Ours):
 
 class Torchs(Model):
     name = 'torch'
+    family = 'torch'
     device = 'cpu'
-    versions = staticmethod(contestants.TorchLSTM.versions)
+    versions = staticmethod(peers.Torch.versions)
 
     def _make(self, shape: Shape) -> None:
         self._torch = torch = importlib.import_module('torch')
-        ours = weights(shape)
+        model = weights(shape)
         self._embed = torch.nn.Embedding(WORDS, shape.units)
         self._lstm = torch.nn.LSTM(shape.units, shape.units, shape.layers)
         self._out = torch.nn.Linear(shape.units, WORDS)
         values = {
-            self._embed.weight: ours.embed.W,
-            self._out.weight: ours[f'l{shape.layers + 1}'].W,
-            self._out.bias: ours[f'l{shape.layers + 1}'].b,
+            self._embed.weight: model.embed.W,
+            self._out.weight: model[f'l{shape.layers + 1}'].W,
+            self._out.bias: model[f'l{shape.layers + 1}'].b,
         }
-        for k, lstm in enumerate(ours.lstms):
+        for k, lstm in enumerate(model.lstms):
             for name, param in (('ih', lstm.upward.W), ('hh', lstm.lateral.W)):
                 values[getattr(self._lstm, f'weight_{name}_l{k}')] = param
             values[getattr(self._lstm, f'bias_ih_l{k}')] = lstm.upward.b
@@ -181,8 +193,11 @@ class Torchs(Model):
         self._text = torch.from_numpy(self._text).to(self.device)
         modules = [module.to(self.device) for module in (self._embed, self._lstm, self._out)]
         self._parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.SGD(self._parameters, lr=RATE)
+        self._optimizer = self._make_optimizer()
         self._state = None
+
+    def _make_optimizer(self) -> Any:
+        return self._torch.optim.SGD(self._parameters, lr=RATE)
 
     def _update(self, x: Any, t: Any) -> Any:
         torch, dropout = (
@@ -202,28 +217,36 @@ class Torchs(Model):
         return loss.detach()
 
 
-MODELS = {'ours': Ours, 'chainer': Chainers, 'torch': Torchs}
+class OursAdam(Ours):
+    def _make_optimizer(self) -> chainer.Optimizer:
+        return chainer.optimizers.Adam(ADAM_RATE)
+
+
+class TorchsAdam(Torchs):
+    def _make_optimizer(self) -> Any:
+        return self._torch.optim.Adam(self._parameters, ADAM_RATE)
+
+
+MODELS = {'chainer_lstm': Ours, 'chainer': Chainers, 'torch': Torchs}
 
 
 def parse(argv: Any) -> argparse.Namespace:
     p = Parser(__doc__)
     p.add_argument(
-        '--runs', type=layers.count, default=7, metavar='N', help='turns of each (default: 7)'
+        '--runs', type=arguments.count, default=7, metavar='N', help='turns of each (default: 7)'
     )
-    p.add_argument('--peers', type=layers.peers, default='chainer,torch', help='(default: both)')
-    p.add_argument(
-        '--out', type=pathlib.Path, default='result', metavar='FOLDER', help='(default: result)'
-    )
+    p.add_argument('--peers', type=arguments.peers, default='chainer,torch', help='(default: both)')
+    arguments.add_out(p)
     p.add_argument('--quick', action='store_true', help='a tiny shape, one turn')
     args = p.parse_args(argv)
-    args.shapes, args.seconds = (QUICK_SHAPES, 0) if args.quick else (SHAPES, layers.TURN)
+    args.shapes, args.seconds = (QUICK_SHAPES, 0) if args.quick else (SHAPES, TURN)
     args.runs = 1 if args.quick else args.runs
-    layers.make_folder(p, args.out)
+    arguments.make_folder(p, args.out)
     return args
 
 
 def measure(shape: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> dict[str, Any]:
-    """Words a second of each, and ratios to ours.
+    """Words a second of each, and the ratios of this package's to them.
 
     Raises:
         RuntimeError: losses differ.
@@ -231,49 +254,47 @@ def measure(shape: Shape, workers: dict[str, Worker], args: argparse.Namespace) 
     print(f'{shape} ', end='', flush=True)
     for worker in workers.values():
         worker.call('prepare', shape)
-    losses = {name: worker.call('results', name)['losses'] for name, worker in workers.items()}
+    losses = {
+        name: worker.call('results', name, 'train')['losses'] for name, worker in workers.items()
+    }
     for name, values in losses.items():
-        if not numpy.allclose(values, losses['ours'], rtol=1e-4):
-            raise RuntimeError(f'{name} and ours have other losses: {values} and {losses["ours"]}')
-    times = layers.take_turns(workers, 'train', args.runs, args.seconds)
+        if not numpy.allclose(values, losses['chainer_lstm'], rtol=1e-4):
+            raise RuntimeError(
+                f'{name} and chainer_lstm have other losses: {values} and {losses["chainer_lstm"]}'
+            )
+    times = take_turns(workers, 'train', args.runs, args.seconds)
     print()
     words = {name: shape.batch * shape.time / found['median'] for name, found in times.items()}
     return {
+        'name': str(shape),
         'shape': shape._asdict(),
-        'losses': losses['ours'].tolist(),
+        'losses': losses['chainer_lstm'].tolist(),
         'times': times,
         'words/sec': words,
-        'ratios': {name: words['ours'] / value for name, value in words.items() if name != 'ours'},
+        'ratios': {
+            name: words['chainer_lstm'] / value
+            for name, value in words.items()
+            if name != 'chainer_lstm'
+        },
     }
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     results: dict[str, Any] = {'machine': report.machine()}
     with contextlib.ExitStack() as stack:
-        families = {name: (MODELS[name],) for name in ('ours', *args.peers)}
+        families = {name: (MODELS[name],) for name in ('chainer_lstm', *args.peers)}
         workers, results['facts'] = start(stack, families, 'auto')
         results['shapes'] = [measure(shape, workers, args) for shape in args.shapes]
     for entry in results['shapes']:
         figures = ', '.join(f'{name} {value:.0f}' for name, value in entry['words/sec'].items())
         ratios = ', '.join(f'{value:.2f} times {name}' for name, value in entry['ratios'].items())
-        print(
-            f'{"/".join(map(str, entry["shape"].values()))}: words a second: {figures}; '
-            f'ours {ratios or "alone"}'
-        )
+        print(f'{entry["name"]}: words a second: {figures}; chainer_lstm {ratios or "alone"}')
     (args.out / 'language_model.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
+    return 0
 
 
 def main(argv: Any = None) -> int:
-    args = parse(argv)
-    try:
-        run(args)
-    except KeyboardInterrupt:
-        print('\ninterrupted', file=sys.stderr)
-        return 130
-    except (RuntimeError, OSError) as error:
-        print(f'\nerror: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return arguments.exit_status(run, parse(argv))
 
 
 if __name__ == '__main__':

@@ -2,8 +2,8 @@
 """Measures what the options of an LSTM cost in training on the CPU, float32.
 
 All options of ``links.SequenceLSTM`` take turns in one process, beside the link without options;
-what users of torch write instead takes turns with them from another process.  A ratio is the time
-of the LSTM without options by that of the option: 1 where it costs nothing.
+the code that users of torch write instead takes turns with them from another process.  A ratio is
+the time of the LSTM without options by that of the option: 1 where it costs nothing.
 
     options.py                                20/35/650/2: batch 20, 35 steps, 650 units, 2 layers
     options.py --shape 32/35/256/1 --runs 9
@@ -14,20 +14,22 @@ torch is no dependency: it takes part where it is installed.  The folder --out g
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import json
-import multiprocessing
-import pathlib
-import statistics
-import time
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from contestants import Shape, inputs  # isort: skip  (lets Chainer be imported in a clone)
+from contestants import Links, Shape, inputs  # isort: skip  (lets Chainer be imported in a clone)
+import argparse
+
+import arguments
 import chainer.functions as F
-import layers
 import numpy
+import peers
 import report
+from turns import take_turns
+from worker import start
 
 import chainer_lstm.links as L
 from chainer_lstm.command_line import Parser
@@ -47,11 +49,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     'return_cells': {'return_cells': True},
     'resets': {},
 }
-PAUSE = 0.12  # seconds between turns: the threads of other libraries spin for so long
+IN_TORCH = ('proj_size', 'recurrent_dropout', 'layer_norm')
 TURN = 0.3  # seconds of a turn
 
 
-def ours(name: str, shape: Shape) -> Callable[[], None]:
+def of_link(name: str, shape: Shape) -> Callable[[], None]:
     """Return a training step of the link with an option, without the optimizer."""
     options = dict(OPTIONS[name])
     if 'proj_size' in options:
@@ -78,8 +80,8 @@ def ours(name: str, shape: Shape) -> Callable[[], None]:
     return step
 
 
-def torchs(name: str, shape: Shape) -> Callable[[], None]:
-    """Return a training step of what users of torch write for an option."""
+def of_torch(name: str, shape: Shape) -> Callable[[], None]:
+    """Return a training step of the code that users of torch write for an option."""
     import torch
 
     x = torch.from_numpy(inputs(shape))
@@ -114,73 +116,80 @@ def torchs(name: str, shape: Shape) -> Callable[[], None]:
     return loop
 
 
-TORCHS = (PLAIN, 'proj_size', 'recurrent_dropout', 'layer_norm')
-FAMILIES = {'ours': ours, 'torch': torchs}
+MAKERS = {'chainer_lstm': of_link, 'torch': of_torch}
+VERSIONS = {'chainer_lstm': Links.versions, 'torch': peers.Torch.versions}
 
 
-def serve(pipe: Any, family: str, shape: Shape) -> None:
-    """Measure what a pipe names, in turns."""
-    steps: dict[str, Callable[[], None]] = {}
-    while name := pipe.recv():
-        if name not in steps:
-            steps[name] = FAMILIES[family](name, shape)
-            steps[name]()
-        times, end = [], time.perf_counter() + TURN
-        while not times or time.perf_counter() < end:
-            start = time.perf_counter()
-            steps[name]()
-            times.append(time.perf_counter() - start)
-        pipe.send(statistics.median(times))
+class Contestant(NamedTuple):
+    """An option, called with a shape in its family's process."""
+
+    family: str
+    option: str
+
+    @property
+    def name(self) -> str:
+        return f'{self.family} {self.option}'
+
+    def versions(self) -> dict[str, Any]:
+        return VERSIONS[self.family]()
+
+    def __call__(self, shape: Shape) -> Training:
+        return Training(MAKERS[self.family](self.option, shape))
 
 
-def measure(shape: Shape, names: list[str], runs: int) -> dict[str, list[float]]:
-    """Return the seconds of each turn, by family and name."""
-    families = {'ours': names}
-    if importlib.util.find_spec('torch'):
-        families['torch'] = [name for name in TORCHS if name in names]
-    context = multiprocessing.get_context('spawn')
-    pipes, times = {}, {}
-    for family, members in families.items():
-        pipes[family], theirs = context.Pipe()
-        context.Process(target=serve, args=(theirs, family, shape), daemon=True).start()
-        times.update({f'{family} {name}': [] for name in members})
-    for run in range(runs):
-        for key, found in times.items():
-            family, name = key.split(' ', 1)
-            pipes[family].send(name)
-            found.append(pipes[family].recv())
-            time.sleep(PAUSE)
-        print(f'turn {run + 1} of {runs}', flush=True)
-    for pipe in pipes.values():
-        pipe.send('')
-    return times
+class Training:
+    def __init__(self, train: Callable[[], None]) -> None:
+        self.train = train
+        train()  # the first call is slower
 
 
-def main(argv: Any = None) -> int:
-    p = Parser(__doc__)
-    p.add_argument('--shape', type=layers.shape, default=Shape(20, 35, 650, 2))
-    p.add_argument('--runs', type=layers.count, default=5, help='turns of each (default: 5)')
-    p.add_argument('--only', nargs='+', choices=OPTIONS, default=list(OPTIONS), metavar='OPTION')
-    p.add_argument('--out', type=pathlib.Path, default='result', metavar='FOLDER')
-    args = p.parse_args(argv)
-    names = list(dict.fromkeys((PLAIN, *args.only)))
-    layers.make_folder(p, args.out)
-    times = measure(args.shape, names, args.runs)
-    medians = {key: statistics.median(found) for key, found in times.items()}
-    rows = [['training', 'ms', 'of ours without options', 'of torch with it']]
+def measure(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the seconds of a training step, by family and option."""
+    options = dict.fromkeys((PLAIN, *args.only))
+    in_torch = [name for name in options if name in (PLAIN, *IN_TORCH)]
+    families = {
+        family: tuple(Contestant(family, name) for name in names)
+        for family, names in (('chainer_lstm', options), ('torch', in_torch))
+    }
+    with contextlib.ExitStack() as stack:
+        workers, _ = start(stack, families, 'auto')
+        for worker in {*workers.values()}:
+            worker.call('prepare', args.shape)
+        return take_turns(workers, 'train', args.runs, TURN)
+
+
+def rows(times: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """Return the table of the medians."""
+    medians = {key: found['median'] for key, found in times.items()}
+    plain = medians[f'chainer_lstm {PLAIN}']
+    found = [['training', 'ms', 'speed without options: 1', 'torch / chainer_lstm']]
     for key, median in medians.items():
-        torch = medians.get(key.replace('ours', 'torch')) if key.startswith('ours') else None
-        rows.append([
-            key,
-            f'{median * 1e3:.1f}',
-            f'{medians[f"ours {PLAIN}"] / median:.2f}',
-            '-' if torch is None else f'{torch / median:.2f}',
-        ])  # fmt: skip
-    print(report.table(rows))
-    results = {'machine': report.machine(), 'shape': args.shape._asdict(), 'times': times}
+        torch = medians.get(key.replace('chainer_lstm', 'torch'))
+        beside = '-' if torch is None or key.startswith('torch') else f'{torch / median:.2f}'
+        found.append([key, f'{median * 1e3:.1f}', f'{plain / median:.2f}', beside])
+    return found
+
+
+def run(args: argparse.Namespace) -> int:
+    machine = report.machine()
+    print(report.details(machine))
+    times = measure(args)
+    print(f'\n{report.table(rows(times))}')
+    results = {'machine': machine, 'shape': args.shape._asdict(), 'times': times}
     (args.out / 'options.json').write_text(json.dumps(results, indent=1) + '\n')
     return 0
 
 
+def main(argv: Any = None) -> int:
+    p = Parser(__doc__)
+    p.add_argument('--shape', type=arguments.shape, default=Shape(20, 35, 650, 2))
+    p.add_argument('--runs', type=arguments.count, default=5, help='turns of each (default: 5)')
+    p.add_argument('--only', nargs='+', choices=OPTIONS, default=list(OPTIONS), metavar='OPTION')
+    arguments.add_out(p)
+    args = p.parse_args(argv)
+    arguments.make_folder(p, args.out)
+    return arguments.exit_status(run, args)
+
+
 if __name__ == '__main__':
-    raise SystemExit(main())
+    sys.exit(main())

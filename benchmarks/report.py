@@ -9,12 +9,14 @@ import platform
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from chainer_lstm.kernels import native
+
 MODES = {'train': 'training', 'infer': 'inference'}
 # what is compared with what; the order is also that of the turns
 PAIRS = (
-    ('ours NStepLSTM', 'chainer NStepLSTM'),
-    ('ours forward_sequence', 'torch LSTM'),
-    ('ours LSTM steps', 'chainer LSTM steps'),
+    ('NStepLSTM', 'chainer NStepLSTM'),
+    ('forward_sequence', 'torch LSTM'),
+    ('LSTM steps', 'chainer LSTM steps'),
 )
 COLORS = dict(
     zip(
@@ -32,7 +34,10 @@ def machine() -> dict[str, Any]:
         'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
         'system': platform.platform(),
         'python': platform.python_version(),
-        'cpu': _cpu(),
+        **_cpu(),
+        'caches': _caches(),
+        'instruction sets': native.instruction_sets(),
+        'threads': threads(),
         'cores': os.cpu_count(),
         'cores usable': len(affinity(0)) if affinity else None,
         'load before': load()[0] if load else None,
@@ -42,13 +47,59 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _cpu() -> Optional[str]:
+def processor(machine: dict[str, Any]) -> str:
+    """Return the name of the processor and what the engine takes of it."""
+    sets = machine['instruction sets'] or ['no native engine']
+    return (
+        f'{machine["cpu"]}, family {machine["cpu family"]} model {machine["cpu model"]}, '
+        f'{sets[0]}, {machine["threads"]} threads'
+    )
+
+
+def details(machine: dict[str, Any]) -> str:
+    """Return one line about the machine."""
+    caches = ', '.join(f'{name} {size}' for name, size in machine['caches'].items())
+    return (
+        f'{processor(machine)}, {machine["cores usable"] or machine["cores"]} cores, {caches}, '
+        f'load {machine["load before"]}'
+    )
+
+
+def threads() -> Optional[int]:
+    """Return how many threads the native engine takes; None where it was not built."""
+    library = native.library()
+    return None if library is None else library.chainer_lstm_get_num_threads()
+
+
+def _cpu() -> dict[str, Optional[str]]:
+    """Return the processor's name, family and model."""
     try:
         lines = pathlib.Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
     except OSError:
         lines = []
-    names = (line.partition(':')[2].strip() for line in lines if line.startswith('model name'))
-    return next(names, platform.processor() or None)
+    found: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(':')
+        found.setdefault(key.strip(), value.strip())
+    return {
+        'cpu': found.get('model name') or platform.processor() or None,
+        'cpu family': found.get('cpu family'),
+        'cpu model': found.get('model'),
+    }
+
+
+def _caches() -> dict[str, str]:
+    """Return the sizes of the first core's caches, by level and type."""
+    found = {}
+    for folder in sorted(pathlib.Path('/sys/devices/system/cpu/cpu0/cache').glob('index*')):
+        try:
+            level, kind, size = (
+                (folder / name).read_text().strip() for name in ('level', 'type', 'size')
+            )
+        except OSError:
+            continue
+        found[f'L{level} {kind}'] = size
+    return found
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -66,10 +117,10 @@ def tables(results: dict[str, Any]) -> str:
         ]
         ratios += [
             [
-                f'{title}, {ours} / {peer}',
-                *(_ratio(entry['ratios'][mode].get(ours)) for entry in shapes),
+                f'{title}, {measured} / {peer}',
+                *(_ratio(entry['ratios'][mode].get(measured)) for entry in shapes),
             ]
-            for ours, peer in PAIRS
+            for measured, peer in PAIRS
             if peer in names
         ]
     memory = [
@@ -78,25 +129,8 @@ def tables(results: dict[str, Any]) -> str:
     ]
     parts = ['Milliseconds a call: median (fastest-slowest)', table([head, *times])]
     if ratios:
-        parts += ['Times as ratios: below 1 ours is the faster', table([head, *ratios])]
-    ragged = results['ragged']
-    most = ragged['shape']['time']
-    parts += [
-        'One layer',
-        table([head, memory]),
-        f'ours NStepLSTM at {"/".join(map(str, ragged["shape"].values()))}, '
-        f'lengths drawn from 1 to {most}: '
-        f'{ragged["ratio"]:.2f} times the time a token as with all lengths {most}',
-    ]
-    last = results['last']
-    rows = [[f'training, {name}', _time(figures)] for name, figures in last['times'].items()]
-    if last['ratio'] is not None:
-        rows.append(['as a ratio', _ratio(last['ratio'])])
-    parts += [
-        f'Loss on the last output only, {"/".join(map(str, last["shape"].values()))}, '
-        'milliseconds a call',
-        table(rows),
-    ]
+        parts += ['Times as ratios: below 1 the first is the faster', table([head, *ratios])]
+    parts += ['One layer', table([head, memory])]
     return '\n\n'.join(parts)
 
 

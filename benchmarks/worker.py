@@ -11,6 +11,7 @@ import contextlib
 import gc
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import statistics
 import time
@@ -18,10 +19,12 @@ import traceback
 import tracemalloc
 from collections.abc import Callable
 from typing import Any, Optional
+from unittest import mock
 
 import contestants  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import chainer
 import numpy
+import report
 
 import chainer_lstm.links
 from chainer_lstm import kernels
@@ -30,17 +33,20 @@ from chainer_lstm import kernels
 class Worker:
     """A process with contestants in it."""
 
-    def __init__(self, classes: tuple[type, ...]) -> None:
+    def __init__(self, classes: tuple[type, ...], threads: Optional[int] = None) -> None:
         context = multiprocessing.get_context('spawn')
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, classes), daemon=True)
+        given = {} if threads is None else {'OMP_NUM_THREADS': str(threads)}
         # Ctrl-C reaches every process of the terminal; this one alone is to act on it
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            self._process.start()
+            with mock.patch.dict(os.environ, given):
+                self._process.start()
         finally:
             signal.signal(signal.SIGINT, before)
         theirs.close()
+        self.pid = self._process.pid
 
     def call(self, method: str, *args: Any) -> Any:
         """Runs a method of ``Family`` over there.
@@ -90,14 +96,17 @@ def start(
     """The workers by the names of their contestants,
     and the facts of each family whose library is installed.
 
-    'ours' computes with this engine.
+    'chainer_lstm' computes with this engine.  All get as many threads as the native engine takes,
+    or a multiple of them where the first class of a family has ``times_threads``.
     """
     workers, facts = {}, {}
+    threads = report.threads()
     for name, classes in families.items():
-        worker = Worker(classes)
+        times = getattr(classes[0], 'times_threads', 1)
+        worker = Worker(classes, None if threads is None else threads * times)
         stack.callback(worker.close)
         try:
-            facts[name] = worker.call('facts', engine if name == 'ours' else None)
+            facts[name] = worker.call('facts', engine if name == 'chainer_lstm' else None)
         except ImportError as error:
             print(f'{name} is left out: {error}')
             continue
@@ -113,7 +122,7 @@ class Family:
         self._contestants: dict[str, Any] = {}
 
     def facts(self, engine: Optional[str]) -> dict[str, Any]:
-        """Versions and thread pools; from now on ours computes with this engine.
+        """Versions and thread pools; from now on this package computes with this engine.
 
         Others get None: the native engine also changes how its process keeps freed memory, from
         which they would gain.
@@ -138,47 +147,16 @@ class Family:
             ],
         }
 
-    def prepare(self, shape: contestants.Shape) -> None:
+    def prepare(self, shape: Any) -> None:
         self._contestants.clear()  # before the next ones are made
         self._contestants.update((kind.name, kind(shape)) for kind in self._classes)
 
-    def prepare_last(self, shape: contestants.Shape) -> None:
-        """Make those that have ``train_last``, with open forget gates."""
-        self._contestants.clear()
-        for kind in self._classes:
-            if hasattr(kind, 'train_last'):
-                self._contestants[kind.name] = kind(shape)
-                self._contestants[kind.name].open_forget_gates()
-
-    def results(self, name: str) -> dict[str, numpy.ndarray]:
-        return self._contestants[name].results()
-
-    def last_results(self, name: str) -> dict[str, numpy.ndarray]:
-        return self._contestants[name].last_results()
+    def results(self, name: str, mode: str) -> dict[str, numpy.ndarray]:
+        return self._contestants[name].results(mode)
 
     def time(self, name: str, mode: str, seconds: float) -> float:
-        """Seconds a call; mode is 'train', 'infer' or 'train_last'."""
+        """Seconds a call; mode is the name of a method of the contestant, such as 'train'."""
         return _timed(getattr(self._contestants[name], mode), seconds)
-
-    def ragged(self, shape: contestants.Shape, runs: int, seconds: float) -> dict[str, Any]:
-        """Seconds a token of our NStepLSTM's training with lengths drawn from 1 to T,
-        and with all of them T.
-        """
-        lengths = numpy.random.RandomState(0).randint(1, shape.time + 1, shape.batch)
-        drawn, full = contestants.OurNStep(shape).cut(lengths), contestants.OurNStep(shape)
-        for contestant in (drawn, full):
-            contestant.train()
-        times = [(_timed(drawn.train, seconds), _timed(full.train, seconds)) for _ in range(runs)]
-        of_drawn, of_full = (statistics.median(values) for values in zip(*times))
-        of_drawn, of_full = of_drawn / int(lengths.sum()), of_full / (shape.batch * shape.time)
-        return {
-            'shape': shape._asdict(),
-            'lengths': lengths.tolist(),
-            'runs': times,
-            'drawn': of_drawn,
-            'full': of_full,
-            'ratio': of_drawn / of_full,
-        }
 
     def memory(self, shape: contestants.Shape) -> dict[str, Any]:
         """Bytes that training one layer with forward_sequence takes at its peak,

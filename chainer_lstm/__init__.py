@@ -5,9 +5,15 @@ With it Chainer 7.8.1 imports again; take ``chainer_lstm.links`` for
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chainer_lstm import compat
+
+if TYPE_CHECKING:
+    from chainer_lstm.configuration import show_config as show_config
+    from chainer_lstm.installation import install as install
+    from chainer_lstm.installation import installed as installed
+    from chainer_lstm.installation import uninstall as uninstall
 
 compat.install()
 

@@ -13,23 +13,28 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'benchmarks'))
 
 import contestants
+import goals
 import layers
+import peers
+import turns
+import ways
 
 from chainer_lstm.kernels import native
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = [sys.executable, str(ROOT / 'benchmarks' / 'layers.py')]
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': str(ROOT)}
-PEER_OF = {'ours NStepLSTM': 'chainer NStepLSTM', 'ours LSTM steps': 'chainer LSTM steps'}
-NAMES = {*PEER_OF, *PEER_OF.values(), 'ours forward_sequence'}
+PEER_OF = {'NStepLSTM': 'chainer NStepLSTM', 'LSTM steps': 'chainer LSTM steps'}
+NAMES = {*PEER_OF, *PEER_OF.values(), 'forward_sequence'}
 
 
 class WrongSteps(contestants.ChainerSteps):
     """The gradient of one bias is off by a thousandth."""
 
-    def gradients(self):
-        found = super().gradients()
-        found['bias_hh_l1'][0] *= 1.001
+    def gradient(self, name):
+        found = super().gradient(name)
+        if name == 'bias_hh_l1':
+            found[0] *= 1.001
         return found
 
 
@@ -55,16 +60,17 @@ class UntouchedSteps(contestants.ChainerSteps):
 
 class LikeTorch(contestants.OurSequence):
     name = 'torch LSTM'
+    family = 'torch'
 
 
 class WrongLast(LikeTorch):
-    """The forget gates are not open."""
+    """Gradients are off by a thousandth."""
 
-    def open_forget_gates(self):
-        pass
+    def last(self, ys):
+        return super().last(ys) * 1.001
 
 
-class MissingLSTM(contestants.TorchLSTM):
+class MissingLSTM(peers.TorchLSTM):
     @staticmethod
     def versions():
         raise ImportError('there is no such library')
@@ -79,9 +85,9 @@ def test_language_model(tmp_path, capsys):
 
     assert language_model.main(['--quick', '--peers', 'chainer', '--out', str(tmp_path)]) == 0
     (entry,) = json.loads((tmp_path / 'language_model.json').read_text())['shapes']
-    assert {*entry['words/sec']} == {'ours', 'chainer'}
+    assert {*entry['words/sec']} == {'chainer_lstm', 'chainer'}
     assert entry['ratios']['chainer'] == pytest.approx(
-        entry['words/sec']['ours'] / entry['words/sec']['chainer']
+        entry['words/sec']['chainer_lstm'] / entry['words/sec']['chainer']
     )
     assert 'words a second' in capsys.readouterr().out
 
@@ -107,11 +113,10 @@ def test_table_files_and_chart(tmp_path):
         assert {f'{mode}, {name}' for name in NAMES} <= {*lines}
         assert {f'{mode}, {ours} / {peer}' for ours, peer in PEER_OF.items()} <= {*lines}
     assert 'peak memory of forward_sequence' in done.stdout
-    assert 'lengths drawn from 1 to 4' in done.stdout
 
     results = json.loads((tmp_path / 'new/out/layers.json').read_text())
-    assert {*results} == {'machine', 'families', 'options', 'shapes', 'ragged', 'last'}
-    assert {*results['families']} == {'ours', 'chainer'}
+    assert {*results} == {'machine', 'families', 'options', 'shapes'}
+    assert {*results['families']} == {'chainer_lstm', 'chainer'}
     assert results['families']['chainer']['chainer'] == '7.8.1'
     assert [entry['name'] for entry in results['shapes']] == ['3/4/5/2', '1/1/2/1']
     for entry in results['shapes']:
@@ -126,10 +131,6 @@ def test_table_files_and_chart(tmp_path):
             )
             assert {*entry['ratios'][mode]} == {*PEER_OF}
         assert entry['memory']['ratio'] > 0.9
-    assert len(results['ragged']['lengths']) == 3
-    assert 'Loss on the last output only, 3/4/5/2' in done.stdout
-    assert {*results['last']['times']} == {'ours forward_sequence'}
-    assert results['last']['ratio'] is None
     assert (tmp_path / 'new/out/layers.png').read_bytes().startswith(b'\x89PNG')
 
 
@@ -145,27 +146,7 @@ def test_wrong_contestant_is_an_error_and_not_timed(tmp_path, capsys, monkeypatc
     }
     for mode in 'train', 'infer':
         assert {*entry['times'][mode]} == NAMES - {'chainer LSTM steps'}
-        assert {*entry['ratios'][mode]} == {'ours NStepLSTM'}
-
-
-def test_loss_on_the_last_output(tmp_path, monkeypatch):
-    monkeypatch.setitem(layers.FAMILIES, 'torch', (LikeTorch,))
-    assert quick(tmp_path, '--shapes', '2/3/4/2', '--peers', 'torch') == 0
-    last = json.loads((tmp_path / 'layers.json').read_text())['last']
-    assert all(found['agrees'] for found in last['parity'].values())
-    assert last['ratio'] == pytest.approx(
-        last['times']['ours forward_sequence']['median'] / last['times']['torch LSTM']['median']
-    )
-
-
-def test_wrong_gradients_of_the_last_output(tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(layers.FAMILIES, 'torch', (WrongLast,))
-    assert quick(tmp_path, '--shapes', '2/3/4/2', '--peers', 'torch') == 1
-    assert (
-        'error: 2/3/4/2, the last output: ours forward_sequence and torch LSTM'
-        in capsys.readouterr().err
-    )
-    assert json.loads((tmp_path / 'layers.json').read_text())['last']['ratio'] is None
+        assert {*entry['ratios'][mode]} == {'NStepLSTM'}
 
 
 @pytest.mark.parametrize(
@@ -191,7 +172,7 @@ def test_missing_peer_is_left_out(tmp_path, capsys, monkeypatch):
     assert quick(tmp_path, '--shapes', '2/3/4/1', '--peers', 'torch') == 0
     printed = capsys.readouterr().out
     assert 'torch is left out: there is no such library' in printed
-    assert 'ours forward_sequence' in printed
+    assert 'forward_sequence' in printed
     assert 'Times as ratios' not in printed
 
 
@@ -222,15 +203,15 @@ def test_wrong_options(args, capsys):
     [
         ([1, 4], [1, 5], 0.2),
         ([0, 0], [0, 0], 0),
-        ([1], [1, 1], layers.MAX),
-        ([1, 'nan'], [1, 1], layers.MAX),
-        ([1, 1], [1, 'nan'], layers.MAX),
-        ([1, 'inf'], [1, 'inf'], layers.MAX),
+        ([1], [1, 1], turns.MAX),
+        ([1, 'nan'], [1, 1], turns.MAX),
+        ([1, 1], [1, 'nan'], turns.MAX),
+        ([1, 'inf'], [1, 'inf'], turns.MAX),
     ],
 )
 def test_difference(actual, expected, apart):
-    actual, expected = (layers.numpy.array(x, 'd') for x in (actual, expected))
-    assert layers.difference(actual, expected) == pytest.approx(apart)
+    actual, expected = (turns.numpy.array(x, 'd') for x in (actual, expected))
+    assert turns.difference(actual, expected) == pytest.approx(apart)
 
 
 @pytest.mark.skipif(not hasattr(os, 'killpg'), reason='no process groups here')
@@ -282,6 +263,96 @@ def test_options(tmp_path):
         [*script, *map(str, given)], env=ENVIRONMENT, capture_output=True, text=True, check=True
     )
     times = json.loads((tmp_path / 'options.json').read_text())['times']
-    assert {'ours no option', 'ours coupled', 'ours resets'} <= times.keys()
-    assert all(len(turns) == 1 and turns[0] > 0 for turns in times.values())
-    assert 'ours coupled' in done.stdout
+    assert {f'chainer_lstm {name}' for name in ('no option', 'coupled', 'resets')} <= times.keys()
+    assert all(len(found['runs']) == 1 and found['min'] > 0 for found in times.values())
+    assert 'chainer_lstm coupled' in done.stdout
+
+
+def measure_goals(out, monkeypatch, peer):
+    """Return the exit status and the entry of a row that compares the last output with a peer."""
+    goal = ways.Goal(ways.FASTER, (peer,), 1e-9, 1e9)
+    row = ways.Way('train_last', contestants.OurSequence, (contestants.Shape(2, 3, 4),), (goal,))
+    monkeypatch.setattr(goals, 'WAYS', {'last': row})
+    status = goals.main(['--quick', '--runs', '2', '--out', str(out)])
+    return status, json.loads((out / 'goals.json').read_text())['rows']['last']
+
+
+def test_goals(tmp_path, capsys, monkeypatch):
+    status, row = measure_goals(tmp_path, monkeypatch, LikeTorch)
+    assert status == 0
+    ((entry,), (goal,)) = row['cases'], row['goals']
+    assert all(found['agrees'] for found in entry['parity'].values())
+    turns_of = (entry['times'][name]['runs'] for name in ('torch LSTM', 'forward_sequence'))
+    first, second = (peer / own for peer, own in zip(*turns_of))
+    assert goal['figures'] == {entry['name']: pytest.approx((first + second) / 2)}
+    assert not goal['met']
+    assert (
+        '| last | 2/3/8/1 | times as fast as torch LSTM | mean ≥ 1e-09, worst ≥ 1e+09 | '
+        in capsys.readouterr().out
+    )
+
+
+def test_goals_of_a_wrong_peer(tmp_path, capsys, monkeypatch):
+    status, row = measure_goals(tmp_path, monkeypatch, WrongLast)
+    assert status == 1
+    (goal,) = row['goals']
+    assert (goal['figures'], goal['met']) == ({}, None)
+    assert 'error: last, 2/3/8/1: forward_sequence and torch LSTM differ' in capsys.readouterr().err
+
+
+def test_goals_of_a_missing_peer(tmp_path, capsys, monkeypatch):
+    status, row = measure_goals(tmp_path, monkeypatch, MissingLSTM)
+    assert (status, row['goals'][0]['met']) == (0, None)
+    printed = capsys.readouterr().out
+    assert 'torch is left out: there is no such library' in printed
+    assert 'times as fast as torch LSTM; goal mean ≥ 1e-09, worst ≥ 1e+09: not measured' in printed
+
+
+def test_goals_beside_onnxruntime(tmp_path):
+    options = ['--quick', '--rows', 'steps', 'sequences', '--out', str(tmp_path)]
+    assert goals.main(options) == 0
+    results = json.loads((tmp_path / 'goals.json').read_text())
+    assert results['machine']['instruction sets'] == native.instruction_sets()
+    for row in results['rows'].values():
+        assert all(found['agrees'] for found in row['cases'][0]['parity'].values())
+        assert row['goals'][0]['met'] is not None
+
+
+@pytest.mark.parametrize(
+    ('figure', 'figures', 'met'),
+    [
+        (ways.FASTER, [1, 1.21], True),
+        (ways.FASTER, [0.9, 1.5], False),
+        (ways.FASTER, [1, 1.1], False),
+        (ways.LONGER, [1, 1.1], False),
+        (ways.LONGER, [0.5, 1], True),
+        (ways.LONGER, [0.5, 1.01], False),
+    ],
+)
+def test_bounds(figure, figures, met):
+    mean = 1.1 if figure == ways.FASTER else 1
+    assert ways.Goal(figure, (), mean, 1).summary(figures)['met'] == met
+
+
+class FakeWorker:
+    """Its turns take the given seconds, beside other processes with the given load."""
+
+    def __init__(self, turns):
+        self.turns = iter(turns)
+
+    def turn(self, name, mode, seconds):
+        return next(self.turns)
+
+
+@pytest.mark.parametrize(
+    ('given', 'runs'),
+    [
+        ([(1, 0), (2, 0.1)], [1, 2]),
+        ([(3, 1), (1, 0), (3, 0.5), (2, 0)], [1, 2]),
+        ([(3, 1), (1, 0.6), (2, 0.5), (1, 0.9)], [1, 2]),
+    ],
+)
+def test_disturbed_turns_are_repeated(given, runs, monkeypatch):
+    monkeypatch.setattr(turns, 'SETTLE', 0)
+    monkeypatch.setattr(turns, '_turn', FakeWorker.turn)
+    assert turns.take_turns({'a': FakeWorker(given)}, 'train', 2, 0)['a']['runs'] == runs

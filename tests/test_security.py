@@ -82,7 +82,6 @@ ALLOWED = {
         'exec': "the user's script or module",
         'importlib': 'where it is',
     },
-    'benchmarks/contestants.py': {'importlib': 'torch'},
     'benchmarks/gpu.py': {
         'subprocess': 'itself, pytest and nvidia-smi, without a shell',
         'importlib': 'whether there is pytest',
@@ -97,7 +96,6 @@ ALLOWED = {
     },
     'benchmarks/gpu_contestants.py': {'importlib': 'torch'},
     'benchmarks/language_model.py': {'importlib': 'torch'},
-    'benchmarks/options.py': {'importlib': 'whether there is torch'},
 }
 
 

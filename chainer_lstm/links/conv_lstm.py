@@ -49,7 +49,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         upward: ``Convolution2D``, ``W`` (4H, C, kh, kw), ``b`` (4H,).
         lateral: ``Convolution2D``, ``W`` (4H, H, kh, kw).
         c, h: the state, (B, H, rows, columns) variables, or None after ``reset_state``.
-        persistent_state: whether the state is serialized too, as in ``LSTM``.
+        persistent_state: whether the state is written and read by serializers too.
 
     Raises:
         TypeError: a size is not an integer, an initializer not callable.

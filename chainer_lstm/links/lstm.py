@@ -124,27 +124,39 @@ class LSTMWeights(LSTMBase):
 
 
 class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
-    """One LSTM step without a state of its own, as ``chainer.links.StatelessLSTM``.
+    """One LSTM step whose state the caller keeps, as ``chainer.links.StatelessLSTM``.
+
+    With σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
+        c' = i a + f c                      h' = o tanh(c')
 
     Args:
-        in_size: I, or None to take it from the first input.  With one size
-            alone, that is out_size.
+        in_size: I, or None to take it from the first input.  One size alone is out_size.
         out_size: H, the number of units.
-        lateral_init, upward_init: initializer of the weights, called on four
-            consecutive blocks of H rows, in which the interleaved gates are
-            mixed; ``initializers.PerGate`` for one call a gate.  Default:
-            ``LeCunNormal``.
+        lateral_init, upward_init: initializers of the weights of h and of x, called on four
+            consecutive blocks of H rows, in which the interleaved gates are mixed, as in Chainer;
+            ``initializers.PerGate`` for one call a gate.  Default: ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
         forget_bias_init: initializer of the bias of f.  Default:
             ``chainer.config.lstm_forget_bias``, which is 1.
 
     Attributes:
-        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,).
-        lateral: ``Linear``, ``W`` (4H, H).
+        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,); row 4u + g is gate g of unit u, in the order
+            a, i, f, o.
+        lateral: ``Linear``, ``W`` (4H, H), its rows as those of ``upward``.
 
     Raises:
         TypeError: a size is not an integer, an initializer not callable.
         ValueError: a size is not positive.
+
+    Example:
+        >>> import numpy
+        >>> lstm = StatelessLSTM(10, 20)
+        >>> c, h = lstm(None, None, numpy.ones((3, 10), 'f'))
+        >>> c, h = lstm(c, h, numpy.ones((3, 10), 'f'))
+        >>> c.shape, h.shape
+        ((3, 20), (3, 20))
     """
 
     def forward(self, c: Optional[Input], h: Optional[Input], x: Input) -> State:
@@ -176,28 +188,47 @@ class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
 class LSTM(LSTMWeights, Stateful, L.LSTM):
     """One LSTM step that keeps its state, as ``chainer.links.LSTM``.
 
-    A batch may be smaller than the state: its rows advance, the others stay,
-    so sequences sorted by length, longest first, can be fed as one batch a
-    time step.  ``reset_state()`` forgets the state.  ``copy('share')`` gives a
-    link with the same parameters and a state of its own.
+    With σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
+        c' = i a + f c                      h' = o tanh(c')
+
+    A batch may be smaller than the state: its rows advance, the others stay.  So sequences sorted
+    by length, longest first, can be given as one batch a time step.  ``reset_state()`` forgets the
+    state; ``copy('share')`` returns a link with the same parameters and a state of its own.
 
     Args:
-        in_size, out_size, lateral_init, upward_init, bias_init, forget_bias_init:
-            as in ``StatelessLSTM``.
-        learn_initial_state: the state to begin with is a parameter.
+        in_size: I, or None to take it from the first input.  One size alone is out_size.
+        out_size: H, the number of units.
+        lateral_init, upward_init: initializers of the weights of h and of x, called on four
+            consecutive blocks of H rows, in which the interleaved gates are mixed, as in Chainer;
+            ``initializers.PerGate`` for one call a gate.  Default: ``LeCunNormal``.
+        bias_init: initializer of the biases of a, i and o.  Default: 0.
+        forget_bias_init: initializer of the bias of f.  Default:
+            ``chainer.config.lstm_forget_bias``, which is 1.
+        learn_initial_state: whether the state to begin with is a parameter.  Default: zeros.
 
     Attributes:
-        upward, lateral: as in ``StatelessLSTM``.
+        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,); row 4u + g is gate g of unit u, in the order
+            a, i, f, o.
+        lateral: ``Linear``, ``W`` (4H, H), its rows as those of ``upward``.
         c0, h0: (H,), 0 at first; only with ``learn_initial_state``.
         c, h: the state, (B, H) variables, or None after ``reset_state``.
-        persistent_state: False, as in Chainer, where the state is no part of
-            what is serialized.  Set it to True, and ``c`` and ``h`` are
-            written and read too, so that a run resumed from a snapshot goes
-            on from the same state.  Chainer reads such a file as any other.
+        persistent_state: whether ``c`` and ``h`` are written and read by serializers too, so that a
+            run that is resumed goes on from the same state.  False, as in Chainer, which reads
+            either file.
 
     Raises:
         TypeError: a size is not an integer, an initializer not callable.
         ValueError: a size is not positive.
+
+    Example:
+        >>> import numpy
+        >>> lstm = LSTM(10, 20)
+        >>> h = lstm(numpy.ones((3, 10), 'f'))                      # one step
+        >>> ys = lstm.forward_sequence(numpy.ones((7, 3, 10), 'f'))  # seven more, in one node
+        >>> h.shape, ys.shape
+        ((3, 20), (7, 3, 20))
     """
 
     def __init__(

@@ -307,43 +307,85 @@ def _packing(lengths: Sequence[int], resets: Optional[Sequence[Any]]) -> Packing
 
 
 class NStepLSTM(_NStep, L.NStepLSTM):
-    """Stacked LSTMs over a list of sequences, as ``chainer.links.NStepLSTM``.
+    """Stacked LSTMs over a list of sequences of any lengths, as ``chainer.links.NStepLSTM``.
+
+    Sequences are sorted and packed inside; the call is one autograd node.
 
     Args:
         n_layers: S, the number of layers.
         in_size: I, the size of the input, or None to take it from the first one.
         out_size: H, the number of units.
-        dropout: ratio, between the layers, in training.  One layer does not
-            use it and accepts any value, as in Chainer.
+        dropout: ratio, between the layers, in training.  A single layer does not use it and accepts
+            any value, as in Chainer.
         initialW: initializer of all weights.  Default: ``LeCunNormal``.
         initial_bias: initializer of all biases.  Default: 0.
-        forget_bias_init: initializer of b1, the input bias of f (its other
-            bias, b5, is added to it).  Default: as initial_bias.
-        lateral_init, upward_init: initializers of the weights of h and of the input.  Default: as
-            initialW.
+        forget_bias_init: initializer of b1, the input bias of f (its other bias, b5, is added to
+            it).  Default: as initial_bias.
+        lateral_init, upward_init: initializers of the weights of h and of x.  Default: as initialW.
         bias_init: another name of initial_bias.
-        proj_size: P, to project h to (…, P), as in ``SequenceLSTM``.
+        proj_size: P, to project h (Sak et al. 2014): h = (o tanh(c)) Vᵀ is (…, P).
         cell_clip, zoneout, recurrent_dropout: see ``cells.LSTMVariant``.
         return_cells: ``(hy, cy, ys, cs)`` instead of ``(hy, cy, ys)``, with c of all steps.
-        learn_initial_state: the state to begin with, where none is given, is a parameter.
+        learn_initial_state: whether the state to begin with, where none is given, is a parameter.
 
     Attributes:
-        ws, bs: for every layer eight weights (H, I) or (H, H) and eight
-            biases (H,), each four in the order i, f, a, o.  With ``proj_size`` the weights of h
-            are (H, P), and a ninth one, ``w8``, is the projection (P, H).
-        h0, c0: (S, H), for both directions (2S, H), 0 at first; only with
-            ``learn_initial_state``.
+        ws, bs: for every layer eight weights (H, I) or (H, H) and eight biases (H,),
+            each four in the order i, f, a, o.  With ``proj_size`` the weights of h are (H, P), and
+            a ninth one, ``w8``, is the projection (P, H).
+        h0, c0: (S, H), 0 at first; only with ``learn_initial_state``.
 
     Raises:
         TypeError: a size is not an integer, dropout of several layers no number, an initializer
             not callable.
         ValueError: a size is not positive, or dropout of several layers not in [0, 1).
+
+    Example:
+        >>> import numpy
+        >>> rnn = NStepLSTM(2, 10, 20, 0.2)
+        >>> hy, cy, ys = rnn(None, None, [numpy.ones((t, 10), 'f') for t in (5, 0, 3)])
+        >>> hy.shape, [y.shape for y in ys]
+        ((2, 3, 20), [(5, 20), (0, 20), (3, 20)])
     """
 
 
 class NStepBiLSTM(_NStep, L.NStepBiLSTM):
-    """``NStepLSTM`` in both directions, as ``chainer.links.NStepBiLSTM``.
+    """Stacked LSTMs over a list of sequences in both directions, as
+    ``chainer.links.NStepBiLSTM``.
 
-    ``ws`` and ``bs`` have an entry for each layer and direction, index
-    2s + direction.  Arguments and errors as ``NStepLSTM``.
+    Outputs are (T, 2H), forward beside reverse; layers but the first take 2H inputs.
+
+    Args:
+        n_layers: S, the number of layers.
+        in_size: I, the size of the input, or None to take it from the first one.
+        out_size: H, the number of units.
+        dropout: ratio, between the layers, in training.  A single layer does not use it and accepts
+            any value, as in Chainer.
+        initialW: initializer of all weights.  Default: ``LeCunNormal``.
+        initial_bias: initializer of all biases.  Default: 0.
+        forget_bias_init: initializer of b1, the input bias of f (its other bias, b5, is added to
+            it).  Default: as initial_bias.
+        lateral_init, upward_init: initializers of the weights of h and of x.  Default: as initialW.
+        bias_init: another name of initial_bias.
+        proj_size: P, to project h (Sak et al. 2014): h = (o tanh(c)) Vᵀ is (…, P).
+        cell_clip, zoneout, recurrent_dropout: see ``cells.LSTMVariant``.
+        return_cells: ``(hy, cy, ys, cs)`` instead of ``(hy, cy, ys)``, with c of all steps.
+        learn_initial_state: whether the state to begin with, where none is given, is a parameter.
+
+    Attributes:
+        ws, bs: for every layer and direction, index 2s + direction, eight weights (H, I) or (H, H)
+            and eight biases (H,), each four in the order i, f, a, o.  With ``proj_size`` the
+            weights of h are (H, P), and a ninth one, ``w8``, is the projection (P, H).
+        h0, c0: (2S, H), 0 at first; only with ``learn_initial_state``.
+
+    Raises:
+        TypeError: a size is not an integer, dropout of several layers no number, an initializer
+            not callable.
+        ValueError: a size is not positive, or dropout of several layers not in [0, 1).
+
+    Example:
+        >>> import numpy
+        >>> rnn = NStepBiLSTM(1, 10, 20, 0)
+        >>> hy, cy, ys = rnn(None, None, [numpy.ones((t, 10), 'f') for t in (5, 3)])
+        >>> hy.shape, [y.shape for y in ys]
+        ((2, 2, 20), [(5, 40), (3, 40)])
     """

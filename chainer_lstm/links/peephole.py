@@ -20,32 +20,49 @@ from chainer_lstm.links.stateful import Stateful, flat
 
 
 class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
-    """One step of an LSTM with full peephole matrices, as ``chainer.links.StatefulPeepholeLSTM``.
+    """One step of an LSTM with full peephole matrices, which keeps its state, as
+    ``chainer.links.StatefulPeepholeLSTM``.
 
-    i and f also see the old cell state, o the new one (Gers and Schmidhuber
-    2000, who have vectors where these are matrices).  A batch may be smaller
-    than the state, and ``reset_state()`` forgets it, as in ``LSTM``.
+    With σ the logistic function and elementwise products (Gers and Schmidhuber 2000, who have
+    vectors where P are matrices)::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f = σ(W x + b + U h + P c)
+        c' = i a + f c                      o = σ(W_o x + b_o + U_o h + P_o c')
+        h' = o tanh(c')
+
+    A batch may be smaller than the state: its rows advance, the others stay.  So sequences sorted
+    by length, longest first, can be given as one batch a time step.  ``reset_state()`` forgets the
+    state; ``copy('share')`` returns a link with the same parameters and a state of its own.
 
     Args:
         in_size: I, or None to take it from the first input.
         out_size: H, the number of units.
-        lateral_init, upward_init, peep_init: initializers of the weights.
+        lateral_init, upward_init, peep_init: initializers of the weights of h, of x and of c.
             Default: ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
         forget_bias_init: initializer of the bias of f.  Default: as bias_init.
-        learn_initial_state: the state to begin with is a parameter.
+        learn_initial_state: whether the state to begin with is a parameter.  Default: zeros.
 
     Attributes:
-        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,).
-        lateral: ``Linear``, ``W`` (4H, H).
+        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,); row 4u + g is gate g of unit u, in the order
+            a, i, f, o.
+        lateral: ``Linear``, ``W`` (4H, H), its rows as those of ``upward``.
         peep_i, peep_f, peep_o: ``Linear``, ``W`` (H, H).
         c0, h0: (H,), 0 at first; only with ``learn_initial_state``.
         c, h: the state, (B, H) variables, or None after ``reset_state``.
-        persistent_state: whether the state is serialized too, as in ``LSTM``.
+        persistent_state: whether ``c`` and ``h`` are written and read by serializers too, so that a
+            run that is resumed goes on from the same state.  False, as in Chainer, which reads
+            either file.
 
     Raises:
         TypeError: a size is not an integer, an initializer not callable.
         ValueError: a size is not positive.
+
+    Example:
+        >>> import numpy
+        >>> lstm = StatefulPeepholeLSTM(10, 20)
+        >>> lstm(numpy.ones((3, 10), 'f')).shape
+        (3, 20)
     """
 
     cell = cells.peephole

@@ -53,9 +53,11 @@ class SequenceLSTM(SequenceState):
             as in Keras, of the last layer; those before it are concatenated.
         weight_dropout: ratio, on the matrices that h is multiplied by, in training, a mask a call
             (Merity et al. 2018).
-        lateral_init, upward_init, bias_init, forget_bias_init: as in
-            ``StatelessLSTM``, for every layer and direction; ``forget_bias_init``
-            for a cell with a ``forget`` gate only.
+        lateral_init, upward_init: initializers of the weights of h and of x, of every layer and
+            direction.  Default: ``LeCunNormal``.
+        bias_init: initializer of the biases but that of f.  Default: 0.
+        forget_bias_init: initializer of the bias of f, for a cell with a ``forget`` gate only.
+            Default: ``chainer.config.lstm_forget_bias``, which is 1.
         cell: what each layer computes, see ``chainer_lstm.cells``.
         proj_size: P, to project h (Sak et al., 2014): h = (o tanh(c)) Vᵀ.  Then h is (…, P) instead
             of (…, H), the output (…, D * P), and later layers take D * P inputs.  Usually less
@@ -74,14 +76,20 @@ class SequenceLSTM(SequenceState):
         directions: D.
         c0, h0: (S * D, H), 0 at first; only with ``learn_initial_state``.
         c, h: the kept state, (S * D, B, H) variables, or None; c is None where the cell has none.
-        persistent_state: whether the state is serialized too, as in ``LSTM``;
-            without ``stateful`` there is none.
+        persistent_state: whether the kept state is written and read by serializers too; without
+            ``stateful`` there is none.
 
     Raises:
         TypeError: a size is not an integer, dropout no number, an initializer not callable, or
             ``cell`` no cell.
         ValueError: a size is not positive, a ratio out of its range, or options do not go together
             or with the cell.
+
+    Example:
+        >>> import numpy
+        >>> rnn = SequenceLSTM(10, 20, n_layers=2, return_sequences=True)
+        >>> rnn(numpy.ones((3, 7, 10), 'f'), lengths=[7, 2, 5]).shape
+        (3, 7, 20)
     """
 
     def __init__(

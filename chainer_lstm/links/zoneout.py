@@ -21,27 +21,41 @@ from chainer_lstm.links.stateful import Stateful, flat
 
 
 class StatefulZoneoutLSTM(Stateful, L.StatefulZoneoutLSTM):
-    """One step of an LSTM with zoneout, as ``chainer.links.StatefulZoneoutLSTM``.
+    """One step of an LSTM with zoneout, which keeps its state, as
+    ``chainer.links.StatefulZoneoutLSTM``.
 
     In training each unit keeps its c with the probability ``c_ratio``, its h with ``h_ratio``
-    (Krueger et al. 2017); evaluation is that of an LSTM.  Under one seed the units are those of
-    Chainer's link, if both ratios are above 0.  A batch may be smaller than the state, and
-    ``reset_state()`` forgets it, as in ``LSTM``.
+    (Krueger et al. 2017).  Evaluation is that of an LSTM.  Under one seed the same units are kept
+    as by Chainer's link, if both ratios are above 0.
+
+    A batch may be smaller than the state: its rows advance, the others stay.  So sequences sorted
+    by length, longest first, can be given as one batch a time step.  ``reset_state()`` forgets the
+    state; ``copy('share')`` returns a link with the same parameters and a state of its own.
 
     Args:
         in_size: I, or None to take it from the first input.
         out_size: H, the number of units.
         c_ratio, h_ratio: the probabilities, from 0 to 1; attributes too, which may be changed.
+            Default: 0.5.
 
     Attributes:
-        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,).
-        lateral: ``Linear``, ``W`` (4H, H).
+        upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,); row 4u + g is gate g of unit u, in the order
+            a, i, f, o.
+        lateral: ``Linear``, ``W`` (4H, H), its rows as those of ``upward``.
         c, h: the state, (B, H) variables, or None after ``reset_state``.
-        persistent_state: whether the state is serialized too, as in ``LSTM``.
+        persistent_state: whether ``c`` and ``h`` are written and read by serializers too, so that a
+            run that is resumed goes on from the same state.  False, as in Chainer, which reads
+            either file.
 
     Raises:
         TypeError: a size is not an integer, a ratio not a number.
         ValueError: a size is not positive, or a ratio out of its range.
+
+    Example:
+        >>> import numpy
+        >>> lstm = StatefulZoneoutLSTM(10, 20, c_ratio=0.5, h_ratio=0.1)
+        >>> lstm(numpy.ones((3, 10), 'f')).shape
+        (3, 20)
     """
 
     weight_keys = {'W': 'upward/W', 'b': 'upward/b', 'U': 'lateral/W'}

@@ -14,6 +14,7 @@ from tests.examples.conftest import load
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / 'benchmarks'))
 
+import goals
 import gpu
 import language_model
 import layers
@@ -162,6 +163,10 @@ LINES = {
         ('--peers keras', 'got keras'),
         ('--out words/x', 'argument --out: Not a directory: words/x'),
         ('more', 'unrecognized arguments: more'),
+    ],
+    goals: [
+        ('--rows sep', 'expected names of steps, .*, got sep'),
+        ('--out words', 'argument --out: File exists: words'),
     ],
     gpu: [
         ('--only half', "invalid choice: 'half'"),
