@@ -15,7 +15,9 @@ _LIBRARIES = ('chainer', 'numpy', 'cupy', 'torch', 'matplotlib')
 
 
 def show_config() -> None:
-    """Prints a table of versions, engines, devices, threads and instruction sets."""
+    """Prints a table of versions, engines, devices, threads and instruction sets; of GPUs also
+    what ``lstm_engine = 'auto'`` has measured there.
+    """
     rows = {
         'chainer_lstm': chainer_lstm.__version__,
         'Python': f'{platform.python_version()} on {platform.system()} {platform.machine()}',
@@ -26,6 +28,8 @@ def show_config() -> None:
     }
     width = max(map(len, rows))
     print('\n'.join(f'{name:{width}}  {value}' for name, value in rows.items()))
+    if gpu.missing() is None:
+        _show_verdicts()
 
 
 def _version(name: str) -> str:
@@ -59,3 +63,12 @@ def _cupy() -> str:
         f'{device["name"].decode()} (compute capability {device["major"]}.{device["minor"]})'
         for device in devices
     )
+
+
+def _show_verdicts() -> None:
+    """Print the verdicts on the persistent engine, of this and of earlier processes."""
+    from chainer_lstm.kernels.engines import auto
+
+    for number in range(gpu.number()):
+        for key, verdict in auto.verdicts(number).items():
+            print(f'persistent on GPU {number}: {key} {verdict}')

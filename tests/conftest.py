@@ -3,6 +3,7 @@
 import collections
 import functools
 import itertools
+import os
 
 import chainer_lstm  # isort: skip  (lets Chainer be imported in a clone that is not installed)
 import chainer
@@ -151,6 +152,12 @@ def cupy():
 def xp(request):
     """numpy, and cupy where there is a GPU."""
     return numpy if request.param == 'numpy' else request.getfixturevalue('cupy')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _cache_folder(tmp_path_factory):
+    """The verdicts of trials on a GPU are not the user's."""
+    os.environ['CHAINER_LSTM_CACHE_DIR'] = str(tmp_path_factory.mktemp('cache'))
 
 
 @pytest.fixture(autouse=True)

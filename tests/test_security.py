@@ -70,6 +70,7 @@ ALLOWED = {
         '.loads': "JSON, pip's note of where it came from",
         'urllib': 'the path in such an address',
     },
+    'chainer_lstm/kernels/engines/verdicts.py': {'.loads': 'JSON, of what was measured'},
     'chainer_lstm/models/rnn_for_lm.py': {'.load': 'arrays that have been read'},
     'chainer_lstm/script/hints.py': {'runpy': 'its frames', 'importlib': 'its frames'},
     'chainer_lstm/script/own_code.py': {
@@ -81,7 +82,18 @@ ALLOWED = {
         'exec': "the user's script or module",
         'importlib': 'where it is',
     },
-    'benchmarks/gpu.py': {'subprocess': 'pytest, without a shell', 'importlib': 'CuPy'},
+    'benchmarks/gpu.py': {
+        'subprocess': 'itself, pytest and nvidia-smi, without a shell',
+        'importlib': 'whether there is pytest',
+        '.loads': 'JSON',
+    },
+    'benchmarks/gpu_device.py': {'importlib': 'CuPy'},
+    'benchmarks/gpu_probes.py': {'importlib': 'torch'},
+    'benchmarks/gpu_report.py': {'.loads': "JSON, the log of Chainer's LogReport"},
+    'benchmarks/gpu_tasks.py': {
+        'importlib': 'whether there is torch',
+        'runpy': 'the PTB example',
+    },
     'benchmarks/gpu_contestants.py': {'importlib': 'torch'},
     'benchmarks/language_model.py': {'importlib': 'torch'},
 }

@@ -4,10 +4,22 @@
     'auto' (the default), or the engine that must be used, on the CPU 'numpy'
     or 'native', on a GPU 'cupy' or 'persistent'.  'native' is C++, and what
     'auto' takes where it was built.  'persistent' runs a whole sequence in one
-    launch and is what 'auto' takes for float32 sequences of LSTM
-    cells whose recurrent weights fit into the GPU (compute capability 8.0; on an
-    H100 up to 1392 units, at 'medium' 2112); everything else is 'cupy'.  Where
-    'persistent' must be used and cannot be, a sequence is a ValueError.
+    launch; it computes float32 sequences of LSTM cells whose recurrent weights
+    fit into the GPU (compute capability 8.0; on an H100 up to 1392 units, at
+    'medium' 2112).  Where it must be used and cannot be, a sequence is a
+    ValueError.
+
+    On a GPU 'auto' measures: the first sequence of a kind is computed by 'cupy',
+    and 'persistent' computes copies of it.  If the results agree and it is
+    faster, it computes all later ones of this kind (cell, direction, units,
+    batch rounded up to a multiple of 8, few or many steps, precision).  A result
+    that differs, or a timeout, is a RuntimeWarning, once; ``show_config()``
+    prints all verdicts.  They are kept for later processes in the folder
+    CHAINER_LSTM_CACHE_DIR (``~/.cache/chainer_lstm``), by device, driver,
+    versions and kernel source; delete its files to measure anew.  With
+    ``chainer.config.cudnn_deterministic`` nothing is measured and 'auto' is
+    'cupy', for choices by times can differ from run to run, and the last bits of
+    results with them.
 
 ``lstm_matmul_precision``
     How exact float32 products have to be, in PyTorch's words: 'highest' (the
@@ -27,6 +39,7 @@ from __future__ import annotations
 from typing import Any
 
 import chainer
+import numpy
 
 from chainer_lstm import kernels
 from chainer_lstm.chainer_private import setting
@@ -55,7 +68,10 @@ def engine_of(x: Any) -> kernels.Engine:
             f'expected chainer.config.lstm_matmul_precision to be one of {PRECISIONS}, '
             f'got {precision!r}'
         )
-    return kernels.engine_of(x, setting('lstm_engine'), precision)
+    engine = setting('lstm_engine')
+    if isinstance(x, numpy.ndarray):
+        return kernels.engine_of(x, engine, precision)
+    return kernels.engine_of(x, engine, precision, not chainer.config.cudnn_deterministic)
 
 
 def is_observed() -> bool:

@@ -3,6 +3,7 @@ import numpy
 import pytest
 
 from chainer_lstm import functions, links
+from chainer_lstm.functions import config
 
 
 def call():
@@ -47,8 +48,24 @@ def test_what_cannot_be_done_is_refused(entry, value, message):
 def test_an_entry_set_before_the_import_stays(monkeypatch):
     import importlib
 
-    from chainer_lstm.functions import config
-
     monkeypatch.setattr(chainer.global_config, 'lstm_engine', 'numpy')
     importlib.reload(config)
     assert chainer.global_config.lstm_engine == 'numpy'
+
+
+@pytest.mark.parametrize(
+    ('engine', 'deterministic', 'expected'),
+    [
+        ('auto', False, 'AutoEngine'),
+        ('auto', True, 'StepwiseEngine'),
+        ('persistent', True, 'PersistentEngine'),
+        ('cupy', False, 'CupyEngine'),
+    ],
+)
+def test_engine_on_a_gpu(engine, deterministic, expected):
+    """Nothing is chosen by times where results must be the same in every run."""
+    with (
+        chainer.using_config('lstm_engine', engine),
+        chainer.using_config('cudnn_deterministic', deterministic),
+    ):
+        assert type(config.engine_of(object())).__name__ == expected

@@ -7,6 +7,7 @@ import numpy
 import pytest
 
 from chainer_lstm import cells, kernels, links
+from chainer_lstm.kernels.engines import auto
 from chainer_lstm.kernels.engines import persistent_plan as plans
 from chainer_lstm.kernels.engines.engine import Shape
 from tests.conftest import assert_close, gradients, uniforms, variables
@@ -79,6 +80,29 @@ def test_same_bits_every_time(xp, precision):
     first = persistent_cases.run(engine, xp, case, inputs)
     for _ in range(19):
         numpy.testing.assert_equal(persistent_cases.run(engine, xp, case, inputs), first)
+
+
+def test_auto_tries_it_and_finds_no_fault(xp, tmp_path, monkeypatch):
+    monkeypatch.setenv('CHAINER_LSTM_CACHE_DIR', str(tmp_path))
+    case = Case(200, ragged(20, 20))
+    inputs, number = persistent_cases.make(case), xp.cuda.Device().id
+    before = {*auto.verdicts(number)}
+    for _ in range(2):
+        persistent_cases.run(kernels.engine_of(xp.zeros(1)), xp, case, inputs)
+    found = auto.verdicts(number)
+    assert all(found[key].kind in ('faster', 'slower') for key in {*found} - before)
+    assert sum('200 units, batch 24, 16 steps' in key for key in found) == 2
+
+
+def test_auto_finds_no_fault(xp):
+    case = Case(200, ragged(20, 20))
+    inputs = persistent_cases.make(case)
+    for _ in range(2):
+        persistent_cases.run(kernels.engine_of(xp.zeros(1)), xp, case, inputs)
+    verdicts = auto.verdicts(xp.cuda.Device().id)
+    found = [verdicts[key].kind for key in verdicts if 'H=200 B<=24 T>=16' in key]
+    assert len(found) == 2
+    assert {*found} <= {'faster', 'slower'}
 
 
 def test_two_streams(xp):

@@ -5,6 +5,7 @@ compiled when first used, once per dtype.
 from __future__ import annotations
 
 import functools
+import hashlib
 import pathlib
 import re
 from typing import Any
@@ -13,6 +14,7 @@ from chainer_lstm.cells import COMPILED
 
 _FOLDER = pathlib.Path(__file__).parent
 _CELLS = _FOLDER.parents[1] / 'cells'
+_ENGINES = _FOLDER.parent / 'engines'
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _TYPES = {'e': ('half_bits', 'float'), 'f': ('float', 'float'), 'd': ('double', 'double')}
 _STAGES = ('First', 'Second')
@@ -25,6 +27,16 @@ def source(name: str, folder: pathlib.Path = _FOLDER) -> str:
     path = folder / name
     text = path.read_text(encoding='utf-8')
     return _INCLUDE.sub(lambda match: source(match.group(1), path.parent), text)
+
+
+@functools.cache
+def source_hash() -> str:
+    """Return a hash of all sources, and of what lays out the launches of the persistent kernels."""
+    files = [*_FOLDER.glob('*.cu*'), *_CELLS.glob('*.cuh'), *_ENGINES.glob('persistent*.py')]
+    found = hashlib.sha256()
+    for path in sorted(files):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def stage(name: str, dtype_char: str) -> tuple[str, tuple[str, ...]]:

@@ -165,9 +165,7 @@ class PersistentEngine(CupyEngine):
 
     def _run(self, grid: plans.Grid, rows: Rows, jobs: list[dict[str, Any]]) -> None:
         """Run jobs of one shape, ``grid.jobs`` at a time."""
-        error = self._error()
-        if error[0]:
-            error[0] = 0
+        if self.timed_out():
             raise RuntimeError(
                 'a persistent LSTM kernel timed out waiting for its other blocks; its results are '
                 "NaN (set chainer.config.lstm_engine = 'cupy' to compute without it)"
@@ -180,7 +178,7 @@ class PersistentEngine(CupyEngine):
             for argument, x in zip(kernel.arguments, arrays):
                 if argument.written:
                     boundary.dense(argument, x)
-        shared = {'error': error, 'batch': rows.batch, 'steps': steps}
+        shared = {'error': self._error(), 'batch': rows.batch, 'steps': steps}
         if not rows.equal:
             shared.update(
                 starts=self.xp.asarray(rows.starts), lengths=self.xp.asarray(rows.lengths)
@@ -218,6 +216,15 @@ class PersistentEngine(CupyEngine):
                 for value in values
             )
         return arguments.view(_BYTES)
+
+    def timed_out(self) -> bool:
+        """Return whether a launch on the current device did so since the last call; launches that
+        have not ended are not waited for.
+        """
+        error = self._error()
+        found = bool(error[0])
+        error[0] = 0
+        return found
 
     def _device(self) -> plans.Device:
         return _device_of(self.xp.cuda.Device().id)
@@ -289,7 +296,5 @@ def _persistent(precision: str, forced: bool) -> PersistentEngine:
 
 
 def engine_of(name: str, precision: str) -> CupyEngine:
-    """Return the engine for CuPy arrays by name: 'auto', which is the persistent one where it
-    supports a sequence, 'cupy' or 'persistent'.
-    """
-    return cupy_engine if name == 'cupy' else _persistent(precision, name == 'persistent')
+    """Return the engine for CuPy arrays by name, 'cupy' or 'persistent'."""
+    return cupy_engine if name == 'cupy' else _persistent(precision, forced=True)

@@ -15,7 +15,9 @@ from chainer_lstm.kernels.engines.numpy import numpy_engine
 ENGINES = ('numpy', 'native', 'cupy', 'persistent')
 
 
-def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engine:
+def engine_of(
+    x: Array, name: str = 'auto', precision: str = 'highest', measure: bool = True
+) -> Engine:
     """The engine for arrays that live where ``x`` does.
 
     Args:
@@ -23,6 +25,7 @@ def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engin
         name: 'auto', or the name of an engine that must be used.
         precision: of float32 products, 'highest', 'high' or 'medium'; an
             engine may be more exact.
+        measure: whether 'auto' may choose by times, which differ from run to run.
 
     Raises:
         ValueError: there is no such engine, or it cannot compute such arrays.
@@ -34,9 +37,9 @@ def engine_of(x: Array, name: str = 'auto', precision: str = 'highest') -> Engin
         raise _refused(name, f'it cannot compute {type(x).__module__} arrays')
     if not on_cpu:
         # needs CuPy, which CPU users do not have
-        from chainer_lstm.kernels.engines import persistent
+        from chainer_lstm.kernels.engines import auto
 
-        return persistent.engine_of(name, precision)
+        return auto.engine_of(name, precision, measure)
     found = None if name == 'numpy' else _native_engine()
     if found is not None and x.dtype.char in 'efd':
         return found

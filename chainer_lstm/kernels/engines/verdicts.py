@@ -1,0 +1,106 @@
+"""The verdicts of trials, kept in a file for the next process."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, Optional
+
+_LOCK_SECONDS = 2.0
+_LASTING = ('faster', 'slower', 'wrong')
+
+
+class Verdict(NamedTuple):
+    """How a candidate did in a trial.
+
+    Attributes:
+        kind: 'faster' (it agrees, and is chosen), 'slower' (it agrees), 'wrong', 'refused' (it did
+            not run here and now) or 'undecided' (nothing could be compared).
+        why: in words.
+    """
+
+    kind: str
+    why: str
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it holds in other processes too."""
+        return self.kind in _LASTING
+
+    def __str__(self) -> str:
+        return f'{self.kind}: {self.why}'
+
+
+class VerdictFile:
+    """A file of lasting verdicts by key, of one identity of hardware and software.
+
+    A file that cannot be read, or is not what this class writes, holds no verdicts; one that cannot
+    be written is left.  Processes may share it.
+
+    Args:
+        identity: everything besides the key on which a verdict depends.
+        folder: the folder of the file; None where nothing is kept.
+    """
+
+    def __init__(self, identity: Mapping[str, str], folder: Optional[pathlib.Path]) -> None:
+        self.identity = dict(identity)
+        text = json.dumps(self.identity, sort_keys=True)
+        name = f'verdicts-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json'
+        self.path = None if folder is None else folder / name
+
+    def read(self) -> dict[str, Verdict]:
+        """Return the verdicts by key."""
+        if self.path is None:
+            return {}
+        try:
+            content = json.loads(self.path.read_text(encoding='utf-8'))
+            if content['identity'] != self.identity:
+                return {}
+            found = {key: Verdict(*map(str, given)) for key, given in content['verdicts'].items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return {}
+        return {key: verdict for key, verdict in found.items() if verdict.lasting}
+
+    def add(self, verdicts: Mapping[str, Verdict]) -> None:
+        """Add verdicts to those in the file; what other processes wrote meanwhile stays."""
+        if self.path is None:
+            return
+        with contextlib.suppress(OSError, NotImplementedError), self._locked(self.path):
+            content = {'identity': self.identity, 'verdicts': {**self.read(), **verdicts}}
+            _replace(self.path, json.dumps(content, indent=1) + '\n')
+
+    @contextlib.contextmanager
+    def _locked(self, path: pathlib.Path) -> Iterator[None]:
+        import filelock
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f'{path}.lock', timeout=_LOCK_SECONDS):
+            yield
+
+
+def cache_folder() -> Optional[pathlib.Path]:
+    """Return CHAINER_LSTM_CACHE_DIR, or a folder of the user; None where there is no home."""
+    given = os.environ.get('CHAINER_LSTM_CACHE_DIR')
+    if given:
+        return pathlib.Path(given)
+    try:
+        return pathlib.Path.home() / '.cache' / 'chainer_lstm'
+    except RuntimeError:
+        return None
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    """Write a file that others see as it was or as it is, never in part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with open(handle, 'w', encoding='utf-8') as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
