@@ -105,7 +105,8 @@ void stream_columns(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
                     isize first, isize last) {
     const isize tiles = pieces(M, tile_rows);
     // columns that stay in the first-level cache while the tiles of A pass
-    const isize most = std::max<isize>(dots_bytes / (4 * K * isize(sizeof(T))), 1) * 4;
+    const isize bytes = 4 * std::max<isize>(K, 1) * isize(sizeof(T));
+    const isize most = std::max<isize>(dots_bytes / bytes, 1) * 4;
     for (isize some = first; some < last; some += most) {
         const isize end = std::min(some + most, last);
         for (isize t = 0; t < tiles; t++) {
