@@ -2,18 +2,32 @@
 #ifndef CHAINER_LSTM_PRODUCT_HPP
 #define CHAINER_LSTM_PRODUCT_HPP
 
+#include <unistd.h>
+
 #include "streaming.hpp"
 
 namespace SIMD {
 
-// The most numbers that are added up in one sum, the most sums of which a panel of B is packed, so
-// that it stays in the second-level cache, and the rows of A that are multiplied by it at a time.
+// The most numbers that are added up in one sum, the most such sums for which a panel of B is
+// packed, and the rows of A that are multiplied at a time.
 constexpr isize k_block = 416, most_sums = 2, row_block = 96;
 // So many rows of A share the prefetching of a panel. Fewer would load little else, and the
 // hardware prefetches what lies in a row by itself.
 constexpr isize rows_to_prefetch = 2 * tile_rows;
 // bytes of B that are packed together for each thread, which then are in the caches near it
 constexpr isize packed_together = 2 << 20;
+
+// bytes of the second-level cache of a core, or of a usual one where the system does not tell
+inline isize second_level_cache() {
+    static const isize bytes = [] {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+        const isize known = sysconf(_SC_LEVEL2_CACHE_SIZE);
+        if (known > 0) return known;
+#endif
+        return isize(1) << 20;
+    }();
+    return bytes;
+}
 
 // Panels of B (K, N), packed once for many products. Or, without memory for that, streamed: then
 // each column of B lies in a row, and A is dense.
@@ -33,26 +47,44 @@ public:
 
     T* at(isize p) const { return memory_ + (panels.begin(p) - panels.first) * K; }  // panel p
 
-    // Columns of panels [first, last) of C (M, N) = A B, or += A B; c points to column 0.
-    void multiply(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row,
-                  bool add) const {
+    // Columns of panels [first, last) of C (M, N) = A B, or += A B; c points to column 0. If AHEAD,
+    // each panel is prefetched while the one before it is multiplied. If `backward`, the last panel
+    // comes first: the caches hold those that were read last.
+    template <bool AHEAD = true>
+    void multiply(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row, bool add,
+                  bool backward = false) const {
         if (!memory_)
             return stream_columns(M, c_row, K, a, b_, add, c, panels.begin(first),
                                   panels.begin(last));
-        for (isize p = first; p < last; p++) {
+        const auto multiply =
+            AHEAD && M >= rows_to_prefetch ? panel_product<T, true> : panel_product<T, false>;
+        for (isize i = first; i < last; i++) {
+            const isize p = backward ? first + last - 1 - i : i;
             const isize width = panels.width(p), row = round_up(width, lanes<T>);
-            const auto multiply = M < rows_to_prefetch ? panel_product<T> : panel_product<T, true>;
-            multiply(M, K, width, a, at(p), row, c + panels.begin(p), c_row, add, at(p) + K * row,
-                     sums_);
+            multiply(M, K, width, a, at(p), row, c + panels.begin(p), c_row, add,
+                     at(backward ? std::max(p - 1, first) : p + 1), sums_);
         }
     }
 
-    // All of C; if `backward`, the last panel first: the caches hold those that were read last.
+    // The same for many rows of A: some panels, which the second-level cache holds beside A, are
+    // multiplied by one tile's rows of A after the other. So A and C are read row by row.
+    void multiply_rows(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row,
+                       bool add) const {
+        const isize bytes = std::max<isize>(K, 1) * tile_vectors * sizeof(Vec<T>);
+        const isize some = std::max<isize>(second_level_cache() / 2 / bytes, 1);
+        const isize groups = pieces(last - first, some), tiles = pieces(M, tile_rows);
+        for (isize g = 0; g < groups; g++)
+            for (isize t = 0; t < tiles; t++) {
+                const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
+                multiply<false>(first + (last - first) * g / groups,
+                                first + (last - first) * (g + 1) / groups, rows, a.from(m, 0),
+                                c + m * c_row, c_row, add);
+            }
+    }
+
+    // all of C
     void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add, bool backward) const {
-        for (isize i = 0; i < panels.count; i++) {
-            const isize p = backward ? panels.count - 1 - i : i;
-            multiply(p, p + 1, M, a, c, c_row, add);
-        }
+        multiply(0, panels.count, M, a, c, c_row, add, backward);
     }
 
 private:
@@ -97,7 +129,7 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
                 copy(transposed(rows_of_a), K, rows, copied_a, rows);
                 rows_of_a = {copied_a, 1, rows};
             }
-            packed.multiply(first, last, rows, rows_of_a, c + m * c_row, c_row, add || bias);
+            packed.multiply_rows(first, last, rows, rows_of_a, c + m * c_row, c_row, add || bias);
         }
     });
 }
