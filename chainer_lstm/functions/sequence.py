@@ -150,6 +150,7 @@ def sequence(
     if return_cells and 'c' not in cell.states:
         raise ValueError(f'expected return_cells of a cell with c, got it for {cell.name}')
     directions = 2 if bidirectional else 1
+    _check_layers(cell, directions, weights)
     return run(cell, states, xs, weights, directions, dropout, return_cells, resets)
 
 
@@ -163,7 +164,7 @@ def run(
     return_cells: bool = False,
     resets: Any = None,
 ) -> tuple:
-    """``sequence`` of a cell, with the states that it has, and ``directions``."""
+    """``sequence`` with D ``directions``, of variables and lists whose kinds and numbers fit."""
     dense = not isinstance(xs, (list, tuple))
     if dense:
         xs = checks.variable('xs', xs)
@@ -176,7 +177,6 @@ def run(
         sizes = checks.steps(xs)
         batch = sizes[0]
         given = xs
-    _check_layers(cell, directions, weights)
     anew = None
     if resets is not None:
         anew = _reset_steps(batch, sizes, resets)
@@ -254,7 +254,9 @@ def lstm_sequence(
     count = len(first) if isinstance(first, (list, tuple)) else 0
     found = (cell for cell in cells.CELLS.values() if len(cell.weights) == count)
     cell = next(found, cells.lstm)
-    new, ys = run(cell, (cx, hx), xs, weights, 2 if bidirectional else 1, dropout)
+    directions = 2 if bidirectional else 1
+    _check_layers(cell, directions, weights)
+    new, ys = run(cell, (cx, hx), xs, weights, directions, dropout)
     return new.h, new.c, ys
 
 

@@ -36,31 +36,30 @@ public:
     T* at(isize p) const { return memory_ + (panels.begin(p) - panels.first) * K; }  // panel p
 
     // Columns of panels [first, last) of C (M, N) = A B, or += A B, by the blocks [from, to) of K;
-    // A begins with these, c points to column 0.
+    // A begins with these, c points to column 0. If `backward`, the last panel comes first.
     void multiply(isize first, isize last, isize from, isize to, isize M, Matrix<const T> a, T* c,
-                  isize c_row, bool add) const {
+                  isize c_row, bool add, bool backward = false) const {
         if (!memory_)
             return stream_columns(M, c_row, K, a, b_, add, c, panels.begin(first),
                                   panels.begin(last));
-        for (isize p = first; p < last; p++) {
+        for (isize i = first; i < last; i++) {
+            const isize p = backward ? first + last - 1 - i : i;
             const isize width = panels.width(p), row = round_up(width, lanes<T>);
+            const T* const next = at(backward ? std::max(p - 1, first) : p + 1);
             for (isize j = from; j < to; j++) {
                 const isize k = start(j), depth = start(j + 1) - k;
                 const T* const b = at(p) + k * row;
                 const auto multiply =
                     M < rows_to_prefetch ? panel_product<T> : panel_product<T, true>;
                 multiply(M, depth, width, a.from(0, k - start(from)), b, row, c + panels.begin(p),
-                         c_row, add || j > from, b + depth * row);
+                         c_row, add || j > from, j + 1 < blocks ? b + depth * row : next);
             }
         }
     }
 
-    // All of C; if `backward`, the last panel first: the caches hold those that were read last.
+    // all of C
     void multiply(isize M, Matrix<const T> a, T* c, isize c_row, bool add, bool backward) const {
-        for (isize i = 0; i < panels.count; i++) {
-            const isize p = backward ? panels.count - 1 - i : i;
-            multiply(p, p + 1, 0, blocks, M, a, c, c_row, add);
-        }
+        multiply(0, panels.count, 0, blocks, M, a, c, c_row, add, backward);
     }
 
 private:
