@@ -51,7 +51,7 @@ def apply(
     inputs = tuple([chainer.as_variable(v) for v in (*states, *xs, *weights)])
     count, first = len(states), len(states) + len(xs)
     checked = arrays((*inputs[: count + 1], *inputs[first:]))
-    shapes = tuple([None if x is None else x.shape for x in checked])
+    shapes: tuple[Any, ...] = tuple([None if x is None else x.shape for x in checked])
     key = plan.kind, shapes
     if key not in _fitting:
         for k, w in enumerate(inputs[first:]):
@@ -170,8 +170,8 @@ def run(
         xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        time, batch = xs.shape[:2]
-        sizes = packing_of_equal(time, batch).sizes
+        batch = xs.shape[1]
+        sizes = packing_of_equal(len(xs), batch).sizes
         given: Sequence[Input] = (xs,)
     else:
         sizes = checks.steps(xs)
@@ -184,8 +184,10 @@ def run(
             states = [s[..., :batch, :] if s.shape[-2:-1] == (batch + 1,) else s for s in states]
     if anew is None:
         rows = _batch(states[0], sizes)
-        equal = dense and rows == batch
-        packing = packing_of_equal(time, batch) if equal else packing_of_steps(sizes, rows)
+        if dense and rows == batch:
+            packing = packing_of_equal(len(sizes), batch)
+        else:
+            packing = packing_of_steps(sizes, rows)
     else:
         packing = _packing_with_resets(sizes, anew)
     plan = Plan(cell, packing, weights_of(cell), directions, dropout, cells=return_cells)

@@ -250,7 +250,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         found: list[Any] = [*xs]
         # properties of variables are slow: of hundreds of short sequences they would take half of
         # the time
-        arrays = [x.array if isinstance(x, chainer.Variable) else None for x in xs]
+        arrays: list[Any] = [x.array if isinstance(x, chainer.Variable) else None for x in xs]
         for k, array in enumerate(arrays):
             if array is None:
                 found[k] = checks.variable(f'xs[{k}]', xs[k])
