@@ -15,7 +15,7 @@ from chainer_lstm.chainer_private import NamedNode, connect, setting, unchecked_
 from chainer_lstm.functions.config import is_observed
 
 Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
-_WIDE = ({numpy.dtype('f')}, {numpy.dtype('d')})  # of all inputs: every engine computes in them
+_WIDE = {numpy.dtype(numpy.float32), numpy.dtype(numpy.float64)}  # enough for every engine
 _MOST_PASSED = 1024
 _passed: set[Hashable] = set()  # kinds, shapes and dtypes of inputs that have passed the checks
 
@@ -173,7 +173,7 @@ def differentiated(
 def widened(engine: kernels.Engine, inputs: Sequence) -> Sequence:
     """Return arrays or variables in one dtype, wide enough for the engine; None for None."""
     dtypes = {x.dtype for x in inputs if x is not None}
-    if dtypes in _WIDE:
+    if len(dtypes) == 1 and dtypes <= _WIDE:
         return inputs
     dtype = engine.wide_dtype(*dtypes)
     if dtypes == {dtype}:

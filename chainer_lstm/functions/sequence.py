@@ -51,7 +51,7 @@ def apply(
     inputs = tuple([chainer.as_variable(v) for v in (*states, *xs, *weights)])
     count, first = len(states), len(states) + len(xs)
     checked = arrays((*inputs[: count + 1], *inputs[first:]))
-    shapes = tuple([None if x is None else x.shape for x in checked])
+    shapes: tuple[Any, ...] = tuple([None if x is None else x.shape for x in checked])
     key = plan.kind, shapes
     if key not in _fitting:
         for k, w in enumerate(inputs[first:]):
@@ -150,6 +150,7 @@ def sequence(
     if return_cells and 'c' not in cell.states:
         raise ValueError(f'expected return_cells of a cell with c, got it for {cell.name}')
     directions = 2 if bidirectional else 1
+    _check_layers(cell, directions, weights)
     return run(cell, states, xs, weights, directions, dropout, return_cells, resets)
 
 
@@ -163,20 +164,19 @@ def run(
     return_cells: bool = False,
     resets: Any = None,
 ) -> tuple:
-    """``sequence`` of a cell, with the states that it has, and ``directions``."""
+    """``sequence`` with D ``directions``, of variables and lists whose kinds and numbers fit."""
     dense = not isinstance(xs, (list, tuple))
     if dense:
         xs = checks.variable('xs', xs)
         if xs.ndim != 3:
             raise ValueError(f'expected xs of shape (time, batch, inputs), got {xs.shape}')
-        time, batch = xs.shape[:2]
-        sizes = packing_of_equal(time, batch).sizes
+        batch = xs.shape[1]
+        sizes = packing_of_equal(len(xs), batch).sizes
         given: Sequence[Input] = (xs,)
     else:
         sizes = checks.steps(xs)
         batch = sizes[0]
         given = xs
-    _check_layers(cell, directions, weights)
     anew = None
     if resets is not None:
         anew = _reset_steps(batch, sizes, resets)
@@ -184,8 +184,10 @@ def run(
             states = [s[..., :batch, :] if s.shape[-2:-1] == (batch + 1,) else s for s in states]
     if anew is None:
         rows = _batch(states[0], sizes)
-        equal = dense and rows == batch
-        packing = packing_of_equal(time, batch) if equal else packing_of_steps(sizes, rows)
+        if dense and rows == batch:
+            packing = packing_of_equal(len(sizes), batch)
+        else:
+            packing = packing_of_steps(sizes, rows)
     else:
         packing = _packing_with_resets(sizes, anew)
     plan = Plan(cell, packing, weights_of(cell), directions, dropout, cells=return_cells)
@@ -254,7 +256,9 @@ def lstm_sequence(
     count = len(first) if isinstance(first, (list, tuple)) else 0
     found = (cell for cell in cells.CELLS.values() if len(cell.weights) == count)
     cell = next(found, cells.lstm)
-    new, ys = run(cell, (cx, hx), xs, weights, 2 if bidirectional else 1, dropout)
+    directions = 2 if bidirectional else 1
+    _check_layers(cell, directions, weights)
+    new, ys = run(cell, (cx, hx), xs, weights, directions, dropout)
     return new.h, new.c, ys
 
 

@@ -138,7 +138,7 @@ class SequenceNode(Node):
         ]
         last: list[list] = [[] for _ in states]
         pack = plan.form.pack
-        if engine is not None and not keep:
+        if plan.form.by_gates and engine is not None and not keep:
             shape = Shape(len(packing.sizes), packing.batch, states[-1].shape[-1], plan.directions)
             if engine.takes_gates(plan.cell, states[-1].dtype, shape):
                 pack = plan.form.parts

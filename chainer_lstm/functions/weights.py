@@ -23,9 +23,11 @@ class WeightForm:
         cell: the cell.
         count: the number of arrays.
         stacked: whether states are (S D, B, H), also for a single layer.
+        by_gates: whether the arrays are the rows of each gate, see ``parts``.
     """
 
     stacked = False
+    by_gates = False
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
@@ -46,10 +48,8 @@ class WeightForm:
         return dict(zip(self.cell.weights, group))
 
     def parts(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
-        """Return the same with rows of each gate, see ``Engine.takes_gates``, where the arrays are
-        those.
-        """
-        return self.pack(xp, group)
+        """Return the same with the rows of each gate by themselves, see ``Engine.takes_gates``."""
+        raise NotImplementedError
 
     def gradients(
         self, engine: Engine, layer: Layer, gpre: Array, gh: Optional[Array]
@@ -68,6 +68,7 @@ class NStepWeights(WeightForm):
     """
 
     stacked = True
+    by_gates = True
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell)

@@ -447,3 +447,22 @@ def test_copy_init_and_repeat_draw_anew(name):
                 assert (before.array != W.array).mean() > 0.99
                 assert W.array.std() == pytest.approx(50**-0.5, rel=0.1)
         assert all((b.array == 0).all() for bs in other.bs for b in bs)
+
+
+@LINKS
+@pytest.mark.parametrize('units, lengths', [(37, (17,)), (33, (4, 7, 5)), (20, (6,) * 40)])
+@pytest.mark.parametrize('options', [{}, {'proj_size': 19}, {'cell_clip': 0.2}])
+def test_matrices_are_read_as_numpy_reads_them(name, units, lengths, options):
+    """One by one in inference, interleaved in training, in vectors and what is left of them."""
+    link = getattr(links, name)(2, 21, units, 0.0, initial_bias=initializers.Normal(1), **options)
+    xs = uniforms([(length, 21) for length in lengths], 'f')
+
+    def run():
+        hy, cy, ys = link(None, None, xs)
+        return hy, cy, *ys
+
+    with chainer.using_config('lstm_engine', 'numpy'):
+        expected = run()
+    assert_close(run(), expected)
+    with chainer.no_backprop_mode():
+        assert_close(run(), expected)

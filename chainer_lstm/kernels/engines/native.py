@@ -223,7 +223,7 @@ class NativeEngine(CompiledEngine):
         named = {'gates': gates, f'g{layer.cell.states[-1]}_total': gradients.h}
         named.update(layer.states._asdict())
         for name, output in gradients.output._asdict().items():
-            named[f'g{name}'] = None if output is None else numpy.asarray(output, gates.dtype)
+            named[f'g{name}'] = None if output is None else _dense_rows(output, gates.dtype)
             named[f'g{name}_last'] = getattr(gradients.last, name)
         self._sequence('backward', layer, named)
 
@@ -356,6 +356,19 @@ def _whole_step(instruction_set: str, cell: Cell, dtype: numpy.dtype) -> Optiona
     if not _has_step(cell, NOTHING) or dtype.char not in 'fd' or not dtype.isnative:
         return None
     return _WholeStep(instruction_set, cell, dtype)
+
+
+def _dense_rows(x: Array, dtype: numpy.dtype) -> Array:
+    """Return a matrix in a dtype, each row of which is dense.
+
+    Rows that lie in one place, as those of the gradient of a sum, remain there.
+    """
+    x = numpy.asarray(x, dtype)
+    if x.strides[1] == x.itemsize:
+        return x
+    if x.strides[0] == 0 and len(x):
+        return numpy.broadcast_to(numpy.ascontiguousarray(x[:1]), x.shape)
+    return numpy.ascontiguousarray(x)
 
 
 def _rows_of_gates(cell: Cell, weights: Weights) -> dict[str, Array]:

@@ -28,16 +28,7 @@ constexpr isize gates_step =
 
 // Bytes of weights that the second-level cache of each thread holds, besides what passes through
 // it.
-inline isize weights_in_cache() {
-    static const long cache = [] {
-#ifdef _SC_LEVEL2_CACHE_SIZE
-        const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
-        if (found > 0) return found;
-#endif
-        return 1L << 20;
-    }();
-    return cache / 4 * 3;
-}
+inline isize weights_in_cache() { return second_level_cache() / 4 * 3; }
 
 // of a state, by its number
 template <typename Cell, typename Sequence>

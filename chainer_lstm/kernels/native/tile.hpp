@@ -38,9 +38,11 @@ INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 // A tile of C (R rows, V vectors of which `width` elements are there) = A B, or += A B if `add`. If
 // AHEAD, `vectors` of each row from next on, as far apart as those of B, are prefetched.
+// A is not passed by value: its copy would be read before the stores to it, and to the tile before,
+// have reached the cache.
 template <typename T, int R, int V, bool AHEAD>
-void tile(Matrix<const T> a, const T* b, isize b_row, isize K, T* c, isize c_row, isize width,
-          bool add, const T* next, isize vectors) {
+void tile(const Matrix<const T>& a, const T* b, isize b_row, isize K, T* c, isize c_row,
+          isize width, bool add, const T* next, isize vectors) {
     Vec<T> sum[R][V];
     UNROLL
     for (int r = 0; r < R; r++) UNROLL
@@ -102,8 +104,8 @@ auto tile_of(isize rows, isize vectors) {
 // `sums` sums over equal parts of K. If AHEAD, the next panel of B is prefetched, a part by each
 // tile.
 template <typename T, bool AHEAD = false>
-void panel_product(isize M, isize K, isize width, Matrix<const T> a, const T* b, isize b_row, T* c,
-                   isize c_row, bool add, const T* next = nullptr, isize sums = 1) {
+void panel_product(isize M, isize K, isize width, const Matrix<const T>& a, const T* b, isize b_row,
+                   T* c, isize c_row, bool add, const T* next = nullptr, isize sums = 1) {
     const isize vectors = pieces(width, lanes<T>), tiles = pieces(M, tile_rows);
     // tiles of nearly equal heights: a low one waits for B instead of computing
     for (isize t = 0; t < tiles; t++) {
