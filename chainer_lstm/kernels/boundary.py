@@ -27,6 +27,7 @@ _INTEGERS = numpy.dtype(numpy.int64)
 
 # The members of structs in native/arguments.hpp.
 _MATMUL = 'isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;'
+_PACK = 'isize columns, depth; const T* weight; T* packed;'
 _EXPONENTIALS = 'isize rows, classes; const T* x; T *y, *maxima, *sums;'
 _NORMALIZE = 'isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;'
 _NORMALIZE_BACKWARD = 'isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;'
@@ -36,6 +37,7 @@ KERNELS = {
     kernel.name: kernel
     for kernel in (
         Kernel('matmul', _MATMUL, {'a': 'M K', 'b': 'K N', 'bias': 'N?', 'out': 'M N'}),
+        Kernel('pack', _PACK, {'weight': 'columns depth', 'packed': 'padded_columns depth'}),
         Kernel(
             'exponentials',
             _EXPONENTIALS,

@@ -32,6 +32,7 @@ SIZES = {
     'slope': 0.2,
     'epsilon': 1e-5,
     'columns': 7,
+    'depth': 4,
 }
 
 

@@ -220,9 +220,7 @@ class Engine(Protocol):
         """
         ...
 
-    def whole_step(
-        self, cell: Cell, given: Sequence[Optional[Array]]
-    ) -> Optional[Sequence[Array]]:
+    def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
         """Compute all stages of a single step without noise, if the engine has kernels that read
         these arrays as they are.
 
@@ -234,6 +232,10 @@ class Engine(Protocol):
         Returns:
             The new states, or None, and nothing was computed.
         """
+        ...
+
+    def pack(self, W: Array) -> Optional[Array]:
+        """Return a weight (N, K) in the form in which ``whole_step`` multiplies by it, or None."""
         ...
 
     def step_backward(

@@ -15,7 +15,8 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled, is_normalized
-from chainer_lstm.kernels import boundary, native, products
+from chainer_lstm.kernels import boundary, frozen, native, products
+from chainer_lstm.kernels.arguments import PADDING
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.engine import (
     NOTHING,
@@ -96,13 +97,12 @@ class NativeEngine(CompiledEngine):
             new[k] = numpy.empty(like.shape, like.dtype)
         sizes = (*like.shape, 0 if x is None else x.shape[-1], *cell.numbers.values())
         of_weights = map(weights.get, plan.weights)
-        arrays = [None, gates, x, *of_weights, *state, *new, *map(noise.get, plan.noise)]
+        arrays = [None, gates, x, *of_weights, *state, *new, *plan.not_packed]
+        arrays += map(noise.get, plan.noise)
         self._kernel(plan.forward_name, like.dtype)(sizes, *plan.forward(arrays))
         return gates, cell.State(*new)
 
-    def whole_step(
-        self, cell: Cell, given: Sequence[Optional[Array]]
-    ) -> Optional[Sequence[Array]]:
+    def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
         x, first = given[0], given[-len(cell.states)]
         if x is None or first is None or first.ndim != 2 or not x.size:
             return None
@@ -142,6 +142,14 @@ class NativeEngine(CompiledEngine):
         arrays = [None, gates, gpre, gx, *of_weights, *of_states, *of_noise]
         self._kernel(plan.backward_name, like.dtype)(sizes, *plan.backward(arrays))
         return gx, cell.State(*found)
+
+    def pack(self, W: Array) -> Optional[Array]:
+        if W.dtype.char not in 'fd' or not W.dtype.isnative:
+            return None
+        rows, columns = W.shape
+        packed = numpy.empty((-rows // PADDING * -PADDING, columns), W.dtype)
+        self._kernel('pack', W.dtype)(W.shape, W, packed)
+        return packed
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         compiled = is_compiled(cell) or is_normalized(cell)
@@ -232,7 +240,8 @@ class _Plan:
     Names are looked up once: a step of a few units takes little longer than its Python.
 
     Attributes:
-        forward: of [None, gates, x, weights, states before the stage, states after it, noise].
+        forward: of [None, gates, x, weights, states before the stage, states after it, packed
+            weights, noise].
         backward: of [None, gates, gpre, gx, weights, states after the stage, states before it,
             gradients with respect to these two in turn, noise].
     """
@@ -241,6 +250,7 @@ class _Plan:
         stage, states = cell.stages[number], cell.states
         self.weights = cell.weights
         self.noise = cell.noise
+        self.not_packed = (None,) * len(cell.weights)
         self.reads = [states.index(name) for name in stage.reads]
         self.writes = [states.index(name) for name in stage.writes]
         self.products = [(each.weight, states.index(each.state)) for each in stage.products]
@@ -254,12 +264,20 @@ class _Plan:
 
 
 def _forward_names(cell: Cell, number: int) -> list[Optional[str]]:
-    """Return the names of the arrays of a step for a stage's kernel.
+    """Return the names of the arrays of a step for a stage's kernel, of packed weights last.
 
     States that an earlier stage has written have one name before the stage and after it.
     """
     before = [name if number else f'{name}_prev' for name in cell.states]
-    return [None, 'gates', 'x', *cell.weights, *before, *cell.states]
+    return [
+        None,
+        'gates',
+        'x',
+        *cell.weights,
+        *before,
+        *cell.states,
+        *map('packed_{}'.format, cell.weights),
+    ]
 
 
 def _pick(
@@ -292,6 +310,7 @@ class _WholeStep:
         self._dtype = dtype
         self._gates = len(cell.gates)
         self._states = len(cell.states)
+        self._not_packed = (None,) * len(cell.weights)
         self._numbers = tuple(cell.numbers.values())
         self._stages = [
             (
@@ -308,12 +327,18 @@ class _WholeStep:
         batch, units = shape
         gates = numpy.empty((batch, self._gates * units), self._dtype)
         new = [numpy.empty(shape, self._dtype) for _ in range(self._states)]
-        arrays = [None, gates, *given, *new]
+        arrays = [None, gates, *given, *new, *self._packed(given)]
         sizes = (batch, units, x.shape[-1], *self._numbers)
         for function, pick in self._stages:
             if not function(sizes, *pick(arrays)):
                 return None
         return new
+
+    def _packed(self, given: Sequence[Optional[Array]]) -> Sequence[Optional[Array]]:
+        """Return the weights that are kept packed."""
+        if not frozen.any_frozen():
+            return self._not_packed
+        return [*map(frozen.packed, given[1 : 1 + len(self._not_packed)])]
 
 
 @functools.lru_cache(maxsize=256)

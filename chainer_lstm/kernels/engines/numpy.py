@@ -173,9 +173,10 @@ class NumpyEngine:
         more = {**noise, **products.vectors(stage, weights)}
         return self.stage_forward(cell, stage, parts, state, more)
 
-    def whole_step(
-        self, cell: Cell, given: Sequence[Optional[Array]]
-    ) -> Optional[Sequence[Array]]:
+    def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
+        return None
+
+    def pack(self, W: Array) -> Optional[Array]:
         return None
 
     def step_backward(

@@ -105,7 +105,8 @@ void stream_columns(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
                     isize first, isize last) {
     const isize tiles = pieces(M, tile_rows);
     // columns that stay in the first-level cache while the tiles of A pass
-    const isize most = std::max<isize>(dots_bytes / (4 * K * isize(sizeof(T))), 1) * 4;
+    const isize bytes = 4 * std::max<isize>(K, 1) * isize(sizeof(T));
+    const isize most = std::max<isize>(dots_bytes / bytes, 1) * 4;
     for (isize some = first; some < last; some += most) {
         const isize end = std::min(some + most, last);
         for (isize t = 0; t < tiles; t++) {
@@ -117,6 +118,19 @@ void stream_columns(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
                      width, add, b.at(0, n + most + 4 * t / tiles));
             }
         }
+    }
+}
+
+// Panels [first, last) of C (M, N) = A B or += A B, where B was packed before, K rows of a panel at
+// a time.
+template <typename T>
+void multiply_packed(isize M, isize K, Matrix<const T> a, const T* packed, const Panels<T>& panels,
+                     isize first, isize last, bool add, T* c) {
+    for (isize p = first; p < last; p++) {
+        const isize row = round_up(panels.width(p), lanes<T>);
+        const T* const b = packed + panels.begin(p) * K;
+        panel_product<T, true>(M, K, panels.width(p), a, b, row, c + panels.begin(p), panels.last,
+                               add, b + K * row);
     }
 }
 
