@@ -29,7 +29,7 @@ def _links() -> dict[str, list[type]]:
     """Return the links that replace one of Chainer's, by the module that defines it."""
     found: dict[str, list[type]] = {}
     for name in links.__all__:
-        for base in getattr(links, name).__mro__:
+        for base in getattr(getattr(links, name), '__mro__', ()):  # a function has none
             if base.__name__ == name and base.__module__.startswith('chainer.'):
                 found.setdefault(base.__module__, []).append(getattr(links, name))
     return found

@@ -31,7 +31,7 @@ class Node(NamedNode):
             x if isinstance(x, chainer.Variable) else chainer.as_variable(x) for x in inputs
         ])  # fmt: skip
         given = arrays(variables)
-        if is_observed() or any([type(x) is not numpy.ndarray for x in given]):
+        if is_observed() or {*map(type, given)} != {numpy.ndarray}:
             return super().apply(inputs)
         self._input_layouts = (None,) * len(given)
         if setting('type_check'):
@@ -112,7 +112,7 @@ def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> Valu
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
     """Return the outputs of a node as variables, in the graph if one grows."""
-    requires_grad = any([x.requires_grad for x in inputs])
+    requires_grad = True in [x.requires_grad for x in inputs]
     ys = tuple([as_variable(y, requires_grad) for y in outputs])
     connect(node, inputs, ys, outputs)
     return ys

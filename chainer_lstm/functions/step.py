@@ -253,7 +253,7 @@ def unrecorded_step(
     found = engine_of(given[0]).whole_step(cell, given)
     if found is None:
         return None
-    requires_grad = any([isinstance(v, chainer.Variable) and v.requires_grad for v in inputs])
+    requires_grad = any(isinstance(v, chainer.Variable) and v.requires_grad for v in inputs)
     return cell.State(*[as_variable(y, requires_grad) for y in found])
 
 

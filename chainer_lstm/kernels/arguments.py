@@ -20,6 +20,8 @@ Arrays = Sequence[Optional[tuple[str, str]]]
 # numbers, their names as one text.
 Members = Mapping[str, Union[Arrays, str, None]]
 
+PADDING = 16
+_PADDED = 'padded_'
 _STRIDES = {'Rows': 1, 'Matrix': 2}
 
 
@@ -30,7 +32,7 @@ class Argument(NamedTuple):
         name: in errors.
         axes: the names of its sizes: of sizes of the kernel, of 'gates', which are those of all
             units, or of 'states', the rows of a buffer with the initial states, see
-            ``packing.Rows``.
+            ``packing.Rows``; after 'padded_', such a size rounded up to a multiple of ``PADDING``.
         optional: whether it may be None.
         square: whether it may be None only where its axes are equal.
         written: whether the kernel writes into it.
@@ -113,7 +115,12 @@ class Kernel:
         by_name['states'] = by_name.get('rows', 0) + by_name.get('batch', 0)
         found = []
         for each in self.arguments:
-            shape = tuple(by_name[axis] for axis in each.axes)
+            shape = tuple(
+                -by_name[axis[len(_PADDED) :]] // PADDING * -PADDING
+                if axis.startswith(_PADDED)
+                else by_name[axis]
+                for axis in each.axes
+            )
             optional = each.optional and (not each.square or len({*shape}) == 1)
             found.append((shape, optional, each.integers))
         return tuple(found)

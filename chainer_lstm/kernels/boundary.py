@@ -27,6 +27,7 @@ _INTEGERS = numpy.dtype(numpy.int64)
 
 # The members of structs in native/arguments.hpp.
 _MATMUL = 'isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;'
+_PACK = 'isize columns, depth; const T* weight; T* packed;'
 _EXPONENTIALS = 'isize rows, classes; const T* x; T *y, *maxima, *sums;'
 _SUMS_BY_CLASS = 'isize rows, columns, classes; const index64* of; const T* x; T* sums;'
 _NORMALIZE = 'isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;'
@@ -40,6 +41,7 @@ KERNELS = {
     kernel.name: kernel
     for kernel in (
         Kernel('matmul', _MATMUL, {'a': 'M K', 'b': 'K N', 'bias': 'N?', 'out': 'M N'}),
+        Kernel('pack', _PACK, {'weight': 'columns depth', 'packed': 'padded_columns depth'}),
         Kernel(
             'exponentials',
             _EXPONENTIALS,

@@ -22,8 +22,8 @@ _STAGE_BACKWARD = (
 _STEP_FORWARD = (
     'isize batch, units, inputs; Numbers<Cell> numbers; Rows<const T> x; const T *W, *b; '
     'States<Cell, const T> before; Rows<const T> alone[Cell::states]; '
-    'Weights<Cell, const T> weights; Noise<Cell, const T> noise; T* gates; '
-    'States<Cell, T> now;'
+    'Weights<Cell, const T> weights; const T* packed_W; Weights<Cell, const T> packed; '
+    'Noise<Cell, const T> noise; T* gates; States<Cell, T> now;'
 )
 _STEP_BACKWARD = (
     'isize batch, units, inputs; Numbers<Cell> numbers; const T* gates; '
@@ -115,6 +115,8 @@ class _StageKernels:
             'before': self._states(self.form, self.stage.reads, self.optional),
             'alone': self._states(self.form, self.alone, self.alone),
             'weights': self._weights(self.optional),
+            'packed_W': self._of_first('padded_gates inputs?'),
+            'packed': self._packed(),
             'noise': _noise(self.cell, 'batch'),
             'gates': 'batch gates',
             'now': self._states('{}', self.stage.writes),
@@ -165,6 +167,15 @@ class _StageKernels:
         return [
             _weight(self.cell, p, '?' if p.state in optional else '')
             if p in self.stage.products
+            else None
+            for p in _products(self.cell)
+        ]
+
+    def _packed(self) -> Arrays:
+        """The same as panels, see ``native/arguments.hpp``."""
+        return [
+            (f'packed_{p.weight}', f'padded_{_weight(self.cell, p)[1]}?')
+            if p in self.stage.products and not p.diagonal
             else None
             for p in _products(self.cell)
         ]

@@ -1,4 +1,4 @@
-"""``chainer.links`` with the LSTM family replaced; every other name is Chainer's own."""
+"""``chainer.links`` with the LSTM family replaced, and ``frozen``; the rest is Chainer's own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import chainer.links as _chainer_links
 
 from chainer_lstm.links.conv_lstm import ConvLSTM2D
+from chainer_lstm.links.freezing import frozen
 from chainer_lstm.links.lstm import LSTM, StatelessLSTM
 from chainer_lstm.links.n_step_lstm import NStepBiLSTM, NStepLSTM
 from chainer_lstm.links.peephole import StatefulPeepholeLSTM
@@ -25,6 +26,7 @@ __all__ = [
     'StatefulPeepholeLSTM',
     'StatefulZoneoutLSTM',
     'StatelessLSTM',
+    'frozen',
 ]
 
 

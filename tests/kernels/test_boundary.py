@@ -45,6 +45,7 @@ SIZES = {
     'high': 0.5,
     'keep': 0.9,
     'eta': 0.8,
+    'depth': 4,
 }
 
 

@@ -299,6 +299,10 @@ class Engine(Protocol):
         """
         ...
 
+    def pack(self, W: Array) -> Optional[Array]:
+        """Return a weight (N, K) in the form in which ``whole_step`` multiplies by it, or None."""
+        ...
+
     def step_backward(
         self,
         cell: Cell,

@@ -15,7 +15,8 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled, is_normalized
-from chainer_lstm.kernels import boundary, native, products
+from chainer_lstm.kernels import boundary, frozen, native, products
+from chainer_lstm.kernels.arguments import PADDING
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.engine import (
     NOTHING,
@@ -129,7 +130,8 @@ class NativeEngine(CompiledEngine):
             new[k] = numpy.empty(like.shape, like.dtype)
         sizes = (*like.shape, 0 if x is None else x.shape[-1], *cell.numbers.values())
         of_weights = map(weights.get, plan.weights)
-        arrays = [None, gates, x, *of_weights, *state, *new, *map(noise.get, plan.noise)]
+        arrays = [None, gates, x, *of_weights, *state, *new, *plan.not_packed]
+        arrays += map(noise.get, plan.noise)
         self._kernel(plan.forward_name, like.dtype)(sizes, *plan.forward(arrays))
         return gates, cell.State(*new)
 
@@ -176,6 +178,14 @@ class NativeEngine(CompiledEngine):
 
     def takes_gates(self, cell: Cell, dtype: Any, shape: Shape) -> bool:
         return not cell.norms and self.supports(cell, dtype, shape, 'forward')
+
+    def pack(self, W: Array) -> Optional[Array]:
+        if W.dtype.char not in 'fd' or not W.dtype.isnative:
+            return None
+        rows, columns = W.shape
+        packed = numpy.empty((-rows // PADDING * -PADDING, columns), W.dtype)
+        self._kernel('pack', W.dtype)(W.shape, W, packed)
+        return packed
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         compiled = is_compiled(cell) or is_normalized(cell)
@@ -267,7 +277,8 @@ class _Plan:
     Names are looked up once: a step of a few units takes little longer than its Python.
 
     Attributes:
-        forward: of [None, gates, x, weights, states before the stage, states after it, noise].
+        forward: of [None, gates, x, weights, states before the stage, states after it, packed
+            weights, noise].
         backward: of [None, gates, gpre, gx, weights, states after the stage, states before it,
             gradients with respect to these two in turn, noise].
     """
@@ -276,6 +287,7 @@ class _Plan:
         stage, states = cell.stages[number], cell.states
         self.weights = cell.weights
         self.noise = cell.noise
+        self.not_packed = (None,) * len(cell.weights)
         self.reads = [states.index(name) for name in stage.reads]
         self.writes = [states.index(name) for name in stage.writes]
         self.products = [(each.weight, states.index(each.state)) for each in stage.products]
@@ -289,12 +301,20 @@ class _Plan:
 
 
 def _forward_names(cell: Cell, number: int) -> list[Optional[str]]:
-    """Return the names of the arrays of a step for a stage's kernel.
+    """Return the names of the arrays of a step for a stage's kernel, of packed weights last.
 
     States that an earlier stage has written have one name before the stage and after it.
     """
     before = [name if number else f'{name}_prev' for name in cell.states]
-    return [None, 'gates', 'x', *cell.weights, *before, *cell.states]
+    return [
+        None,
+        'gates',
+        'x',
+        *cell.weights,
+        *before,
+        *cell.states,
+        *map('packed_{}'.format, cell.weights),
+    ]
 
 
 def _pick(
@@ -327,6 +347,7 @@ class _WholeStep:
         self._dtype = dtype
         self._gates = len(cell.gates)
         self._states = len(cell.states)
+        self._not_packed = (None,) * len(cell.weights)
         self._numbers = tuple(cell.numbers.values())
         self._stages = [
             (
@@ -343,12 +364,18 @@ class _WholeStep:
         batch, units = shape
         gates = numpy.empty((batch, self._gates * units), self._dtype)
         new = [numpy.empty(shape, self._dtype) for _ in range(self._states)]
-        arrays = [None, gates, *given, *new]
+        arrays = [None, gates, *given, *new, *self._packed(given)]
         sizes = (batch, units, x.shape[-1], *self._numbers)
         for function, pick in self._stages:
             if not function(sizes, *pick(arrays)):
                 return None
         return new
+
+    def _packed(self, given: Sequence[Optional[Array]]) -> Sequence[Optional[Array]]:
+        """Return the weights that are kept packed."""
+        if not frozen.any_frozen():
+            return self._not_packed
+        return [*map(frozen.packed, given[1 : 1 + len(self._not_packed)])]
 
 
 @functools.lru_cache(maxsize=256)

@@ -220,6 +220,9 @@ class NumpyEngine:
     def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
         return None
 
+    def pack(self, W: Array) -> Optional[Array]:
+        return None
+
     def step_backward(
         self,
         cell: Cell,

@@ -23,6 +23,7 @@ import numpy
 
 from chainer_lstm import cells
 from chainer_lstm.kernels import boundary, cell_kernels
+from chainer_lstm.kernels.arguments import PADDING
 from chainer_lstm.kernels.native import cores
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -181,11 +182,12 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
 
 def _table(kernel: boundary.Kernel) -> tuple[str, bytes]:
     """Return the kinds of a kernel's sizes and its arguments, as module.cpp reads them."""
-    axes = {name: (1, kernel.sizes.index(name), -1) for name in kernel.sizes}
+    axes = {name: (1, index, -1, 1) for index, name in enumerate(kernel.sizes)}
     if 'units' in axes:
-        axes['gates'] = kernel.gates, axes['units'][1], -1
+        axes['gates'] = kernel.gates, kernel.sizes.index('units'), -1, 1
     if 'rows' in axes and 'batch' in axes:
-        axes['states'] = 1, axes['rows'][1], axes['batch'][1]
+        axes['states'] = 1, kernel.sizes.index('rows'), kernel.sizes.index('batch'), 1
+    axes.update([(f'padded_{name}', (*axis[:3], PADDING)) for name, axis in axes.items()])
     partners = {other: one for one, other in kernel.pairs}
     assert len(partners) == len(kernel.pairs)
     table = b''
@@ -194,7 +196,7 @@ def _table(kernel: boundary.Kernel) -> tuple[str, bytes]:
         bits = sum(flag << bit for bit, flag in enumerate(flags))
         of_axes = [number for axis in argument.axes for number in axes[axis]]
         numbers = word, argument.strides, bits, partners.get(k, -1), len(argument.axes), *of_axes
-        table += struct.pack('11i', *numbers, *[0] * (11 - len(numbers)))
+        table += struct.pack('13i', *numbers, *[0] * (13 - len(numbers)))
     return kernel.layout.format[: len(kernel.sizes)], table
 
 

@@ -104,14 +104,20 @@ struct StageBackward {
             States<Cell, const T> before, now, gradients; T* gpre; States<Cell, T> out;)
 };
 
+// A weight (N, K) as panels of its rows, see panels.hpp, in `padded` N rows: a multiple of 16.
+template <typename T>
+struct Pack {
+    MEMBERS(isize columns, depth; const T* weight; T* packed;)
+};
+
 // A stage with its products; x, W and b are of the first. States that products alone read are null
-// in a first step, as their weights.
+// in a first step, as their weights. `packed` are the weights as of Pack, or null.
 template <typename T, typename Cell, int S>
 struct StepForward {
     MEMBERS(isize batch, units, inputs; Numbers<Cell> numbers; Rows<const T> x; const T *W, *b;
             States<Cell, const T> before; Rows<const T> alone[Cell::states];
-            Weights<Cell, const T> weights; Noise<Cell, const T> noise; T* gates;
-            States<Cell, T> now;)
+            Weights<Cell, const T> weights; const T* packed_W; Weights<Cell, const T> packed;
+            Noise<Cell, const T> noise; T* gates; States<Cell, T> now;)
 };
 
 // Without a weight, the gradient through its product is not wanted.
@@ -190,6 +196,7 @@ struct NormalizedBackward {
 template <typename T, typename F>
 void each_kernel(const F& f) {
     f("matmul", Matmul<T>{});
+    f("pack", Pack<T>{});
     f("exponentials", Exponentials<T>{});
     f("sums_by_class", SumsByClass<T>{});
     f("normalize", Normalize<T>{});

@@ -16,6 +16,16 @@ void compute(const Matmul<T>& k) {
     product<T>(k.M, k.N, k.K, k.a, k.b, k.bias, false, k.out);
 }
 
+template <typename T>
+void compute(const Pack<T>& k) {
+    const Panels<T> panels(0, k.columns);
+    ThreadPool::run(double(k.columns) * k.depth, [&](Worker& worker) {
+        const isize first = worker.begin(panels.count), last = worker.end(panels.count);
+        pack(panels, first, last, {k.weight, 1, k.depth}, k.depth,
+             k.packed + panels.begin(first) * k.depth);
+    });
+}
+
 constexpr double work_of_a_unit = 100, work_of_an_exponential = 20;
 
 template <typename T>
@@ -63,18 +73,19 @@ void compute(const StageBackward<T, Cell, S>& k) {
     });
 }
 
-// The products of a step forward, each as f(K, A, weight, bias or null, to, gates): first that of x
-// to the gates, then those to all gates, which are added to it, and those to a single gate.
+// The products of a step forward, each as f(K, A, weight, packed or null, bias or null, to, gates):
+// first that of x to the gates, then those to all gates, which are added to it, and those to a
+// single gate.
 template <typename T, typename Cell, int S, typename F>
 void each_product_of_step(const StepForward<T, Cell, S>& k, T* to_one, const F& f) {
     typedef Stage<Cell, S> Stage;
     const isize H = k.units;
-    if (S == 0) f(k.inputs, Matrix<const T>(k.x), k.W, k.b, k.gates, Cell::gates);
+    if (S == 0) f(k.inputs, Matrix<const T>(k.x), k.W, k.packed_W, k.b, k.gates, Cell::gates);
     each_product<Cell, S>([&](auto w, auto state, auto gate) {
         const Matrix<const T> dense{k.before[state], H, 1};
         const bool alone = Stage::alone >> state & 1;
         if (k.weights[w])
-            f(H, alone ? Matrix<const T>(k.alone[state]) : dense, k.weights[w],
+            f(H, alone ? Matrix<const T>(k.alone[state]) : dense, k.weights[w], k.packed[w],
               static_cast<const T*>(nullptr),
               gate == all_gates ? k.gates : to_one + Stage::place(w) * k.batch * H,
               gates_of<Cell>(w));
@@ -100,17 +111,34 @@ void compute(const StepForward<T, Cell, S>& k) {
 
     // with fewer rows than that, weights come from memory no faster
     constexpr isize least_rows = 4;
-    bool streamed = true;
+    bool streamed = true, packed = batch > tile_rows;
     double work = 0;
-    each([&](isize K, auto a, const T* weight, const T*, T*, isize gates) {
+    each([&](isize K, auto a, const T* weight, const T* panels, const T*, T*, isize gates) {
+        packed = packed && panels;
         streamed = streamed && is_streamed<T>(batch, K, a, {weight, 1, K});
         work += 2.0 * std::max(batch, least_rows) * gates * H * K;
     });
+    if (packed) {
+        return ThreadPool::run(work, [&](Worker& worker) {
+            each([&](isize K, auto a, const T*, const T* all, const T* bias, T* to, isize gates) {
+                const Panels<T> panels(0, gates * H);
+                const isize first = worker.begin(panels.count), last = worker.end(panels.count);
+                const isize begin = panels.begin(first), width = panels.begin(last) - begin;
+                for (isize r = 0; bias && r < batch; r++)
+                    std::memcpy(to + r * G * H + begin, bias + begin, width * sizeof(T));
+                multiply_packed<T>(batch, K, a, all, panels, first, last, to == k.gates, to);
+            });
+            worker.barrier();
+            const Share mine(H, gates_step<T, Cell>, worker);
+            for (isize r = 0; r < batch; r++) activate(r, mine.first, mine.last);
+        });
+    }
     if (streamed) {
         // each thread computes its units from the products to the states, without a barrier
         return ThreadPool::run(work, [&](Worker& worker) {
             const Share mine(H, gates_step<T, Cell>, worker);
-            each([&](isize K, auto a, const T* weight, const T* bias, T* to, isize gates) {
+            each([&](isize K, auto a, const T* weight, const T*, const T* bias, T* to,
+                     isize gates) {
                 const isize first = gates * mine.first, last = gates * mine.last;
                 for (isize r = 0; bias && r < batch; r++)
                     std::memcpy(to + r * G * H + first, bias + first, (last - first) * sizeof(T));
@@ -120,7 +148,7 @@ void compute(const StepForward<T, Cell, S>& k) {
             for (isize r = 0; r < batch; r++) activate(r, mine.first, mine.last);
         });
     }
-    each([&](isize K, auto a, const T* weight, const T* bias, T* to, isize gates) {
+    each([&](isize K, auto a, const T* weight, const T*, const T* bias, T* to, isize gates) {
         const bool add = to == k.gates && !bias;
         product<T>(batch, gates * H, K, a, {weight, 1, K}, bias, add, to);
     });

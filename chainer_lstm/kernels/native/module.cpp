@@ -17,9 +17,10 @@ constexpr int most_words = 64, most_arrays = 32;
 
 enum Flags : std::int32_t { optional = 1, square = 2, written = 4, integers = 8 };
 
-// factor * sizes[size] + sizes[added], without a sum where `added` is negative
+// factor * sizes[size] + sizes[added], without a sum where `added` is negative; rounded up to a
+// multiple
 struct Axis {
-    std::int32_t factor, size, added;
+    std::int32_t factor, size, added, multiple;
 };
 
 // As native.py packs it: the word where the address belongs, how many strides follow, the argument
@@ -73,7 +74,8 @@ bool take_sizes(const std::string& kinds, PyObject* sizes, isize* words) {
 }
 
 isize length(const Axis& axis, const isize* sizes) {
-    return axis.factor * sizes[axis.size] + (axis.added < 0 ? 0 : sizes[axis.added]);
+    const isize exact = axis.factor * sizes[axis.size] + (axis.added < 0 ? 0 : sizes[axis.added]);
+    return (exact + axis.multiple - 1) / axis.multiple * axis.multiple;
 }
 
 // Whether numbers are of one of these formats of Python's struct, in this machine's byte order.

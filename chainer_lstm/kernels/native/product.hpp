@@ -2,8 +2,6 @@
 #ifndef CHAINER_LSTM_PRODUCT_HPP
 #define CHAINER_LSTM_PRODUCT_HPP
 
-#include <unistd.h>
-
 #include "streaming.hpp"
 
 namespace SIMD {

@@ -121,6 +121,19 @@ void stream_columns(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
     }
 }
 
+// Panels [first, last) of C (M, N) = A B or += A B, where B was packed before, K rows of a panel at
+// a time.
+template <typename T>
+void multiply_packed(isize M, isize K, Matrix<const T> a, const T* packed, const Panels<T>& panels,
+                     isize first, isize last, bool add, T* c) {
+    for (isize p = first; p < last; p++) {
+        const isize row = round_up(panels.width(p), lanes<T>);
+        const T* const b = packed + panels.begin(p) * K;
+        panel_product<T, true>(M, K, panels.width(p), a, b, row, c + panels.begin(p), panels.last,
+                               add, b + K * row);
+    }
+}
+
 // Whether A has so few rows that to pack B would take longer than to multiply by it.
 template <typename T>
 bool is_streamed(isize M, isize K, Matrix<const T> a, Matrix<const T> b) {

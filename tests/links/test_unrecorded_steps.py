@@ -1,0 +1,207 @@
+"""Steps without a graph: no node is made, unless Chainer has to see one or arrays do not fit."""
+
+import contextlib
+
+import chainer
+import chainer.links as L
+import numpy
+import pytest
+from chainer.function_hooks import TimerHook
+from chainer.link_hooks import TimerHook as LinkTimerHook
+from chainer.utils import type_check
+
+from chainer_lstm import links
+from chainer_lstm.functions.node import Node
+from tests.conftest import INPUT, UNITS, uniform
+from tests.kernels import cases
+
+BATCH = 3
+LINKS = {
+    'LSTM': links.LSTM,
+    'peephole': links.StatefulPeepholeLSTM,
+    'zoneout': links.StatefulZoneoutLSTM,
+}
+EACH_LINK = pytest.mark.parametrize('make', LINKS.values(), ids=LINKS)
+X = uniform((BATCH, INPUT), 'f')
+
+
+@pytest.fixture
+def nodes(monkeypatch):
+    """The labels of the nodes of the package that are applied."""
+    cases.native_engine('baseline')
+    found = []
+    apply = Node.apply
+
+    def recorded(self, inputs):
+        found.append(self.label)
+        return apply(self, inputs)
+
+    monkeypatch.setattr(Node, 'apply', recorded)
+    return found
+
+
+@contextlib.contextmanager
+def evaluation(**entries):
+    with contextlib.ExitStack() as stack:
+        for name, value in {'enable_backprop': False, 'train': False, **entries}.items():
+            stack.enter_context(chainer.using_config(name, value))
+        yield
+
+
+def stepped(make, dtype='f'):
+    """A link after a step."""
+    with chainer.using_config('dtype', numpy.dtype(dtype)), chainer.no_backprop_mode():
+        numpy.random.seed(0)
+        link = make(INPUT, UNITS)
+        with chainer.using_config('train', False):
+            link(X.astype(dtype))
+    return link
+
+
+def state_after(link, x):
+    y = link(x)
+    numpy.testing.assert_array_equal(y.array, link.h.array[: len(y)])
+    assert isinstance(link.c, chainer.Variable)
+    return link.c, link.h
+
+
+@EACH_LINK
+@pytest.mark.parametrize('dtype', 'fd')
+def test_no_node_is_made(make, dtype, nodes):
+    link, other = stepped(make, dtype), stepped(make, dtype)
+    nodes.clear()
+    with evaluation():
+        found = state_after(link, X.astype(dtype))
+        assert nodes == []
+        with TimerHook():
+            expected = state_after(other, chainer.Variable(X.astype(dtype)))
+        assert nodes
+    for y, z in zip(found, expected):
+        numpy.testing.assert_array_equal(y.array, z.array)
+        assert y.dtype == z.dtype
+        assert y.requires_grad == z.requires_grad
+        assert y.creator is None
+
+
+def test_stateless_link(nodes):
+    link = links.StatelessLSTM(INPUT, UNITS)
+    c = h = uniform((BATCH, UNITS), 'f')
+    with evaluation():
+        found = link(c, h, X)
+        assert nodes == []
+    for y, z in zip(found, link(c, h, X)):
+        numpy.testing.assert_array_equal(y.array, z.array)
+
+
+class Subclass(numpy.ndarray):
+    pass
+
+
+# of x, and whether a node is made of it
+FORMS = {
+    'fewer rows': (lambda x: x[:2], True),
+    'more axes': (lambda x: x[:, :, None], False),
+    'backwards': (lambda x: x[:, ::-1], True),
+    'subclass': (lambda x: x.view(Subclass), True),
+}
+ENTRIES = {
+    'graph': {'enable_backprop': True},
+    'debug': {'debug': True},
+    'NumPy engine': {'lstm_engine': 'numpy'},
+}
+
+
+def check_step(make, x, context=contextlib.nullcontext, **entries):
+    """A step computes what it does in a graph."""
+    link, other = stepped(make), stepped(make)
+    with chainer.using_config('train', False):
+        expected = state_after(other, numpy.array(x, 'f'))
+    with evaluation(**entries), context():
+        found = state_after(link, x)
+    for y, z in zip(found, expected):
+        numpy.testing.assert_allclose(y.array, z.array, rtol=1e-6, atol=1e-6)
+
+
+@EACH_LINK
+@pytest.mark.parametrize(('form', 'has_node'), FORMS.values(), ids=FORMS)
+def test_arrays_that_kernels_do_not_read_as_they_are(make, form, has_node, nodes):
+    link = stepped(make)
+    nodes.clear()
+    with evaluation():
+        link(form(X))
+    assert bool(nodes) == has_node
+    check_step(make, form(X))
+
+
+@EACH_LINK
+@pytest.mark.parametrize('entries', ENTRIES.values(), ids=ENTRIES)
+def test_chainer_sees_nodes(make, entries, nodes):
+    link = stepped(make)
+    nodes.clear()
+    with evaluation(**entries):
+        link(X)
+    assert nodes
+    check_step(make, X, **entries)
+    check_step(make, X, TimerHook)
+
+
+@EACH_LINK
+def test_link_hooks_and_links_of_a_users_own_are_called(make):
+    link = stepped(make)
+    with evaluation(), LinkTimerHook() as hook:
+        link(X)
+    assert 'Linear' in hook.summary()
+    called = []
+
+    class Own(L.Linear):
+        def forward(self, x):
+            called.append(x.shape)
+            return super().forward(x)
+
+    link.lateral = Own(UNITS, 4 * UNITS, nobias=True)
+    with evaluation():
+        link(X)
+    assert called == [(BATCH, UNITS)]
+
+
+def test_noise_is_drawn_in_training(nodes):
+    link = stepped(links.StatefulZoneoutLSTM)
+    with evaluation(train=True):
+        link(X)
+    assert nodes
+
+
+@EACH_LINK
+@pytest.mark.parametrize(
+    ('x', 'error', 'message'),
+    [
+        (X[:, :-1], type_check.InvalidType, 'x.shape'),
+        (X.astype('d'), type_check.InvalidType, r"x.astype\('f'\) converts it"),
+        (X.astype('i'), type_check.InvalidType, 'x.dtype.kind'),
+        (X[0], type_check.InvalidType, 'x.ndim'),
+        (numpy.concatenate((X, X)), TypeError, 'batch size'),
+        ([[1.0]], TypeError, 'expected x to be an array or a variable, got list'),
+    ],
+    ids=['width', 'float64', 'integers', 'axes', 'rows', 'list'],
+)
+def test_errors_are_those_of_steps_in_a_graph(make, x, error, message):
+    link = stepped(make)
+    before = link.c, link.h
+    with evaluation(), pytest.raises(error, match=message):
+        link(x)
+    assert link.c is before[0]
+    assert link.h is before[1]
+
+
+@EACH_LINK
+def test_replaced_weights(make, nodes):
+    """Weights of another dtype or shape go the way of nodes, which says what is wrong."""
+    link = stepped(make)
+    link.lateral.W.array = link.lateral.W.array.astype('d')
+    with evaluation():
+        y = link(X)
+    assert nodes
+    assert y.dtype == 'f'
+    link.upward.W.array = link.upward.W.array[:-1]
+    with evaluation(), pytest.raises(type_check.InvalidType, match='W'):
+        link(X)
