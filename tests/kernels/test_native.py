@@ -200,13 +200,13 @@ def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
 def test_recurrence_in_many_threads(engine, threads, batches, reverse, cell, dtype):
-    test_recurrence(engine, threads, batches, reverse, cell, dtype, units=180)
+    test_recurrence(engine, threads, batches, reverse, cell, dtype, units=70)
 
 
 def test_recurrence_is_as_exact_as_with_numpy(engine):
-    batches = (20,) * 30, 20
+    batches = (20,) * 12, 20
     exact, by_numpy, found = (
-        recurrence(e, batches, False, cells.lstm, dtype, 200)
+        recurrence(e, batches, False, cells.lstm, dtype, 120)
         for e, dtype in ((NumpyEngine(), 'd'), (NumpyEngine(), 'f'), (engine, 'f'))
     )
     for x, y, z in zip(exact, by_numpy, found):

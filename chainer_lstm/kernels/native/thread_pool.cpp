@@ -218,9 +218,8 @@ std::uint64_t wait_for_seats(int threads, double work) {
     const double most = work * part_for_the_call / work_in_a_nanosecond;
     const auto patience = std::chrono::nanoseconds(std::int64_t(std::min(most, longest_call)));
     const auto all_came = [] { return !pool->seats; };
-    bool all = spin_until(all_came, patience);
-    while (pool->forced && !all) all = spin_until(all_came, patience);
-    if (all) return bits(threads);
+    while (pool->forced && !all_came()) std::this_thread::yield();
+    if (spin_until(all_came, patience)) return bits(threads);
     const std::uint64_t missing = pool->seats.exchange(0);
     if (missing) begin(bits(threads) & ~missing);
     return bits(threads) & ~missing;
