@@ -9,7 +9,10 @@ from importlib import machinery
 import pytest
 
 import chainer_lstm
+from chainer_lstm import configuration
 from chainer_lstm.kernels import native
+from chainer_lstm.kernels.engines import auto
+from chainer_lstm.kernels.engines.verdicts import Verdict
 
 
 def test_show_config(capsys):
@@ -25,6 +28,17 @@ def test_show_config(capsys):
         assert rows['engine native'].startswith(f'ready: {native.instruction_sets()[0]}')
         assert rows['engine native'].endswith('threads')
     assert 'engines cupy, persistent' in rows
+
+
+def test_verdicts_are_shown(capsys, monkeypatch):
+    monkeypatch.setattr(configuration.gpu, 'missing', lambda: None)
+    monkeypatch.setattr(configuration.gpu, 'number', lambda: 2)
+    monkeypatch.setattr(configuration, '_cupy', lambda: 'ready')
+    monkeypatch.setattr(
+        auto, 'verdicts', lambda k: {'lstm': Verdict('faster', 'by far')} if k else {}
+    )
+    chainer_lstm.show_config()
+    assert capsys.readouterr().out.endswith('persistent on GPU 1: lstm faster: by far\n')
 
 
 SHOW = """

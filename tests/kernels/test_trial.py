@@ -183,6 +183,19 @@ def test_error_of_the_candidate(tmp_path, error, kind):
     assert later == (TRIED if kind == 'refused' else ANSWER)
 
 
+def test_lack_of_memory_while_times_are_taken(tmp_path):
+    class Large(Fake):
+        def _begin(self):
+            super()._begin()
+            if self.calls == 2:
+                raise MemoryError
+
+    trials, engines = trials_in(tmp_path), (answer(), Large(1.0))
+    found, _ = run(trials, engines)
+    numpy.testing.assert_equal(found, expected(job()))
+    assert run(trials, engines)[1] == ANSWER
+
+
 def test_kernel_that_breaks_the_device(tmp_path):
     engines = answer(), Fake(1.0, raises=RuntimeError('an illegal memory access'))
     trials = trials_in(tmp_path, Device(broken=engines[1]))

@@ -103,7 +103,9 @@ class Forward:
 
     def copy(self, scale: float = 1) -> Forward:
         """Return the same work on arrays of its own, its inputs multiplied by a number."""
-        layers = [dataclasses.replace(_copy(layer), x=layer.x * scale) for layer in self.layers]
+        layers = [_copy(layer) for layer in self.layers]
+        if scale != 1:
+            layers = [dataclasses.replace(layer, x=layer.x * scale) for layer in layers]
         return Forward(layers, self.keep)
 
     def results(self, gates: Sequence[Optional[Array]]) -> list[Array]:
@@ -171,7 +173,7 @@ class Trials:
         self.verdicts: dict[Key, Verdict] = {}  # of this process
         self._device = device
         self._file = file
-        self._stored: Optional[dict[str, Verdict]] = None
+        self._stored: dict[str, Verdict] = file.read()
         self._chosen: dict[Key, bool] = {}  # whether the candidate computes such sequences
         self._undecided: collections.Counter[Key] = collections.Counter()
         self._lock = threading.Lock()  # one trial at a time, for the sake of their times
@@ -219,8 +221,6 @@ class Trials:
             self._lock.release()
 
     def _is_worth_a_trial(self, key: Key, job: Job, candidate: Candidate) -> bool:
-        if self._stored is None:
-            self._stored = self._file.read()
         stored = self._stored.get(str(key))
         if stored is not None and stored.kind != 'faster':
             self.verdicts[key] = stored
@@ -238,37 +238,39 @@ class Trials:
             attempt = spare.copy()
             found = attempt.results(attempt.run(candidate))
             self._device.synchronize()
-            apart = difference(found, expected)
+            verdict = self._compare(key, spare, found, expected, answer)
+            if verdict is None:
+                verdict = self._time(spare, answer, candidate)
         except Exception as error:  # an unproven kernel must not end a program
             return self._failed(key, error)
-        if candidate.timed_out():
-            return _TIMED_OUT
+        return _TIMED_OUT if candidate.timed_out() else verdict
+
+    def _compare(
+        self, key: Key, spare: Job, found: list[Array], expected: list[Array], answer: Engine
+    ) -> Optional[Verdict]:
+        """Return the verdict by results alone, or None where times have to tell."""
+        apart = difference(found, expected)
         if apart is None:
             return Verdict('undecided', 'the expected results are 0 or not finite')
         # steps round to float16 where a kernel for all of them may not
         tolerance = TOLERANCE['medium' if key.dtype == 'e' else key.precision]
-        if apart > tolerance:
-            changed = spare.copy(1 + _ROUNDING * tolerance)
-            sensitivity = difference(changed.results(changed.run(answer)), expected)
-            if sensitivity is None or sensitivity > tolerance:
-                return Verdict('undecided', 'rounding alone changes the expected results as much')
-            return Verdict('wrong', f'its results differ by {apart:.1e} of the largest')
-        assert self._stored is not None
-        stored = self._stored.get(str(key))
-        if stored is not None:
-            return stored
-        ratio = self._time_ratio(spare, answer, candidate)
-        kind = 'faster' if ratio > 1 else 'slower'
-        return Verdict(kind, f'{ratio:.2f} times as fast, results differ by {apart:.0e}')
+        if apart <= tolerance:
+            return self._stored.get(str(key))
+        changed = spare.copy(1 + _ROUNDING * tolerance)
+        sensitivity = difference(changed.results(changed.run(answer)), expected)
+        if sensitivity is None or sensitivity > tolerance:
+            return Verdict('undecided', 'rounding alone changes the expected results as much')
+        return Verdict('wrong', f'its results differ by {apart:.1e} of the largest')
 
-    def _time_ratio(self, spare: Job, answer: Engine, candidate: Engine) -> float:
-        """Return the shortest of some calls of one engine over that of the other, in turns."""
+    def _time(self, spare: Job, answer: Engine, candidate: Engine) -> Verdict:
+        """Return the verdict by the shortest of some calls of each engine, in turns."""
         times: dict[Engine, list[float]] = {answer: [], candidate: []}
         while len(times[answer]) < _CALLS and sum(map(sum, times.values())) < _LONGEST:
             for engine, of_engine in times.items():
                 call = functools.partial(spare.copy().run, engine)
                 of_engine.append(self._device.seconds(call))
-        return min(times[answer]) / min(times[candidate])
+        ratio = min(times[answer]) / min(times[candidate])
+        return Verdict('faster' if ratio > 1 else 'slower', f'{ratio:.2f} times as fast')
 
     def _failed(self, key: Key, error: Exception) -> Verdict:
         """Return the verdict on a candidate that raised an error.
@@ -294,8 +296,7 @@ class Trials:
             if self._undecided[key] < _ATTEMPTS:
                 return
         self._chosen[key] = verdict.kind == 'faster'
-        stored = self._stored or {}
-        if verdict.lasting and stored.get(str(key)) != verdict:
+        if verdict.lasting and self._stored.get(str(key)) != verdict:
             self._file.add({str(key): verdict})
         if verdict.kind == 'wrong':
             warnings.warn(
