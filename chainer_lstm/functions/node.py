@@ -9,6 +9,7 @@ import chainer
 import chainer.functions as F
 import numpy
 from chainer import function_node, variable
+from chainer.backends import cuda
 
 from chainer_lstm import kernels
 from chainer_lstm.chainer_private import NamedNode, connect, unchecked_variable
@@ -29,7 +30,7 @@ class Node(NamedNode):
         variables = tuple([chainer.as_variable(x) for x in inputs])
         given = arrays(variables)
         observed = config.debug or chainer.get_function_hooks() or config.schedule_func is not None
-        if observed or any(type(x) is not numpy.ndarray for x in given):
+        if observed or not _are_of_one_place(given):
             return super().apply(inputs)
         self._input_layouts = (None,) * len(given)
         if config.type_check:
@@ -106,6 +107,19 @@ def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> Valu
         f'{name}: expected the array of forward, of shape {expected}, got {got}: '
         '.array of the variable has been replaced since'
     )
+
+
+def _are_of_one_place(arrays: Sequence[Any]) -> bool:
+    """Return whether all are arrays of NumPy, or of CuPy on the current GPU."""
+    kind = type(arrays[0])
+    if any(type(x) is not kind for x in arrays):
+        return False
+    if kind is numpy.ndarray:
+        return True
+    if kind is not cuda.ndarray:
+        return False
+    current = cuda.cupy.cuda.get_device_id()
+    return all(x.data.device_id == current for x in arrays)
 
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:
