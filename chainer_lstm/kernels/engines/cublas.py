@@ -57,16 +57,15 @@ def product(xp: Any, a: Array, b: Array, out: Optional[Array], precision: int) -
     first, second = operand(a), operand(b)
     if first is None or second is None or other != inner or rows * inner * columns == 0:
         return None
-    if out is None:
-        out = xp.empty((rows, columns), numpy.float32)
-    elif out.shape != (rows, columns) or out.dtype != _DTYPE or not out.flags.c_contiguous:
+    y = xp.empty((rows, columns), numpy.float32) if out is None else out
+    if y.shape != (rows, columns) or y.dtype != _DTYPE or not y.flags.c_contiguous:
         return None
     gemm, handle = _functions(xp)
-    # column by column, the memory of out is that of bᵀ aᵀ
+    # column by column, the memory of y is that of bᵀ aᵀ
     (of_b, apart_b), (of_a, apart_a) = second, first
     gemm(
         handle(), of_b, of_a, columns, rows, inner,
         _ONE_AT, b.data.ptr, _CUDA_R_32F, apart_b, a.data.ptr, _CUDA_R_32F, apart_a,
-        _ZERO_AT, out.data.ptr, _CUDA_R_32F, columns, precision, _DEFAULT_ALGORITHM,
+        _ZERO_AT, y.data.ptr, _CUDA_R_32F, columns, precision, _DEFAULT_ALGORITHM,
     )  # fmt: skip
-    return out
+    return y
