@@ -9,6 +9,7 @@ import chainer
 import chainer.functions as F
 import numpy
 from chainer import function_node, variable
+from chainer.backends import cuda
 
 from chainer_lstm import kernels
 from chainer_lstm.chainer_private import NamedNode, connect, setting, unchecked_variable
@@ -31,7 +32,7 @@ class Node(NamedNode):
             x if isinstance(x, chainer.Variable) else chainer.as_variable(x) for x in inputs
         ])  # fmt: skip
         given = arrays(variables)
-        if is_observed() or {*map(type, given)} != {numpy.ndarray}:
+        if is_observed() or not _are_of_one_place(given):
             return super().apply(inputs)
         self._input_layouts = (None,) * len(given)
         if setting('type_check'):
@@ -108,6 +109,17 @@ def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> Valu
         f'{name}: expected the array of forward, of shape {expected}, got {got}: '
         '.array of the variable has been replaced since'
     )
+
+
+def _are_of_one_place(arrays: Sequence[Any]) -> bool:
+    """Return whether all are arrays of NumPy, or of CuPy on the current GPU."""
+    kinds = {*map(type, arrays)}
+    if kinds == {numpy.ndarray}:
+        return True
+    if kinds != {cuda.ndarray}:
+        return False
+    current = cuda.cupy.cuda.get_device_id()
+    return all(x.data.device_id == current for x in arrays)
 
 
 def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) -> tuple:

@@ -152,7 +152,10 @@ class SequenceNode(Node):
                 drawn = self._drawn(xp, k, initial[0])
                 named = pack(xp, groups[k])
                 job = plan.cell, named, plan.rows(k), self._dropped(xp, x, k), initial, drawn
-                layers.append(layer_of(xp, *job) if engine else composed.run_layer(*job))
+                if engine is None:
+                    layers.append(composed.run_layer(*job))
+                else:
+                    layers.append(layer_of(xp, *job, filled=not engine.takes_initial))
             if engine is not None:
                 saved += zip(layers, engine.sequence_forward(layers, keep))
             for layer in layers:

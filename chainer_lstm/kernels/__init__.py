@@ -3,6 +3,6 @@ Knows nothing of Chainer.
 """
 
 from chainer_lstm.kernels.engines.engine import Engine
-from chainer_lstm.kernels.engines.registry import ENGINES, engine_of
+from chainer_lstm.kernels.engines.registry import ENGINES, check_gpu, engine_of
 
-__all__ = ['ENGINES', 'Engine', 'engine_of']
+__all__ = ['ENGINES', 'Engine', 'check_gpu', 'engine_of']

@@ -97,8 +97,17 @@ PERSISTENT = {
     for kernel in (
         Kernel(
             'lstm_sequence_fwd',
-            'isize batch, units, rows; const T* U; T *gates, *h, *c;',
-            {'U': 'gates units', 'gates': 'rows gates', 'h': 'states units', 'c': 'states units'},
+            'isize batch, units, rows; const T *U, *b, *h0, *c0; T *gates, *h, *c;',
+            {
+                'U': 'gates units',
+                'b': 'gates',
+                'h0': 'batch units?',
+                'c0': 'batch units?',
+                'gates': 'rows gates',
+                'h': 'states units',
+                'c': 'states units',
+            },
+            together=(('h0', 'c0'),),
             gates=4,
         ),
         Kernel(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional
 import numpy
 
 from chainer_lstm.arrays import Array
+from chainer_lstm.kernels.tables import on_device, rows_before
 
 
 class Rows:
@@ -45,25 +46,26 @@ class Rows:
         self.initial = self.total if reverse else 0  # and the initial state
 
     @functools.cached_property
-    def table(self) -> Array:
+    def table(self) -> numpy.ndarray:
         """int64 (2, T), the first row of each step and the number of rows, in order."""
         return numpy.array(self.steps, numpy.int64).reshape(-1, 2).T.copy()
 
     @functools.cached_property
-    def starts(self) -> Array:
+    def starts(self) -> numpy.ndarray:
         """The first row of each time step."""
         return numpy.array(sorted(start for start, _ in self.steps), numpy.int32)
 
     @functools.cached_property
-    def lengths(self) -> Array:
+    def lengths(self) -> numpy.ndarray:
         """The number of steps of each sequence, not growing."""
         counts = numpy.array([n for _, n in self.steps], numpy.intp)
         return (counts > numpy.arange(self.batch)[:, None]).sum(axis=1, dtype=numpy.int32)
 
-    def buffer(self, xp: Any, initial: Array) -> Array:
-        """Return a buffer (P + B, H) that holds the initial state (B, H)."""
+    def buffer(self, xp: Any, initial: Array, filled: bool = True) -> Array:
+        """Return a buffer (P + B, H) that holds the initial state (B, H), if filled."""
         buffer = xp.empty((self.total + self.batch, initial.shape[1]), initial.dtype)
-        buffer[self.initial : self.initial + self.batch] = initial
+        if filled:
+            buffer[self.initial : self.initial + self.batch] = initial
         return buffer
 
     def inner(self, buffer: Array) -> Array:
@@ -84,43 +86,38 @@ class Rows:
         """The rows (P, H) before all rows."""
         if self.equal:
             return buffer[self.batch :] if self.reverse else buffer[: self.total]
-        return buffer[xp.asarray(self._before)]
+        return buffer[on_device(xp, self._before)]
 
     def of_all_steps(self, xp: Any, x: Array) -> Array:
         """Return the rows (P, H) of an array (B, H) that is the same at all steps."""
-        return x[xp.asarray(self._sequences)]
+        return x[on_device(xp, self._sequences)]
 
     def last(self, xp: Any, buffer: Array) -> Array:
         """The state (B, H) after the last step of each sequence; of an empty one the initial."""
         if self.equal and self.steps:
             start, n = self.steps[-1]
             return buffer[self.first + start : self.first + start + n]
-        return buffer[xp.asarray(self._ends)]
+        return buffer[on_device(xp, self._ends)]
 
     @functools.cached_property
-    def _before(self) -> Array:
+    def _before(self) -> numpy.ndarray:
         """For each row, the one before it in a buffer."""
-        index = numpy.empty(self.total, numpy.intp)
-        places = numpy.arange(self.total + self.batch)
-        for k, (start, n) in enumerate(self.steps):
-            index[start : start + n] = self.previous(numpy, places, k)
-        return index
+        return rows_before(self.table, self.first, self.initial)
 
     @functools.cached_property
-    def _sequences(self) -> Array:
+    def _sequences(self) -> numpy.ndarray:
         """The sequence of each row."""
-        index = numpy.empty(self.total, numpy.intp)
-        for start, n in self.steps:
-            index[start : start + n] = numpy.arange(n)
-        return index
+        parts = [numpy.arange(n) for _, n in sorted(self.steps)]
+        return numpy.concatenate((numpy.arange(0), *parts))
 
     @functools.cached_property
-    def _ends(self) -> Array:
+    def _ends(self) -> numpy.ndarray:
         """For each sequence, its last row in a buffer."""
-        index = self.initial + numpy.arange(self.batch)
-        for start, n in self.steps:
-            index[:n] = self.first + start + numpy.arange(n)
-        return index
+        if not self.steps:
+            return self.initial + numpy.arange(self.batch)
+        last = 0 if self.reverse else self.lengths - 1
+        ends = numpy.where(self.lengths > 0, self.first + self.starts[last], self.initial)
+        return ends + numpy.arange(self.batch)
 
 
 @functools.lru_cache(maxsize=32)
@@ -171,6 +168,7 @@ class Packing:
         self.repeated = repeated
         self._ends = ends
         self._rows: list[Optional[Rows]] = [None, None]
+        self._of_states: dict[tuple[int, ...], numpy.ndarray] = {}
         self.resets = ends is not None and any(restarts.any() for restarts in ends.restarts)
         least, most = sizes[0] if sizes else 0, None
         if ends is not None and self.resets:
@@ -202,7 +200,7 @@ class Packing:
             if self.repeated is None:
                 rest = xp.zeros((len(self.masked), y.shape[1]), y.dtype)
             else:
-                repeated = [buffer[xp.asarray(k)] for buffer, k in zip(buffers, self.repeated)]
+                repeated = [buffer[on_device(xp, k)] for buffer, k in zip(buffers, self.repeated)]
                 rest = xp.concatenate(repeated, axis=1)
             y = xp.concatenate((y, rest), axis=0)
         return self._take(xp, y, self._places)
@@ -218,11 +216,11 @@ class Packing:
         found = self.pack(xp, gy)
         if self.masked is None or self.repeated is None:
             return found, ()
-        of_masked = xp.split(gy[xp.asarray(self.masked)], len(firsts), axis=1)
+        of_masked = xp.split(gy[on_device(xp, self.masked)], len(firsts), axis=1)
         initial = []
         for d, (first, part) in enumerate(zip(firsts, of_masked)):
             buffer = xp.zeros((self.total + self.batch, part.shape[1]), gy.dtype)
-            xp.add.at(buffer, xp.asarray(self.repeated[d]), part)  # a row may repeat often
+            xp.add.at(buffer, on_device(xp, self.repeated[d]), part)  # a row may repeat often
             columns = slice(d * part.shape[1], (d + 1) * part.shape[1])
             found[:, columns] += buffer[first : first + self.total]
             initial.append(buffer[: self.batch] if first else buffer[self.total :])
@@ -245,9 +243,9 @@ class Packing:
         found = xp.zeros((len(gradient), given + 1, gradient.shape[2]), gradient.dtype)
         for k, part in enumerate(gradient):
             # the row of resets is written more than once: its sum replaces that
-            found[k, xp.asarray(self._ends.first[k % directions])] = part
+            found[k, on_device(xp, self._ends.first[k % directions])] = part
             if self.resets:
-                restarts = xp.asarray(self._ends.restarts[k % directions])
+                restarts = on_device(xp, self._ends.restarts[k % directions])
                 found[k, self.rows_of_states[0]] = part[restarts].sum(axis=0)
         return found[:, :given]
 
@@ -263,7 +261,7 @@ class Packing:
             return gradient
         found = xp.zeros((len(gradient), self.batch, gradient.shape[2]), gradient.dtype)
         for k, part in enumerate(gradient):
-            found[k, xp.asarray(self._ends.last[k % directions])] = part
+            found[k, on_device(xp, self._ends.last[k % directions])] = part
         return found
 
     def _states(
@@ -271,9 +269,12 @@ class Packing:
     ) -> Array:
         """Return rows of states by a table for each direction."""
         groups, rows, units = state.shape
-        index = numpy.concatenate([tables[k % directions] + k * rows for k in range(groups)])
+        key = id(tables), groups, rows, directions  # tables are those of ``_ends``
+        if key not in self._of_states:
+            parts = [tables[k % directions] + k * rows for k in range(groups)]
+            self._of_states[key] = numpy.concatenate(parts)
         flat = state.reshape(groups * rows, units)
-        found = self._take(xp, flat, index, reorder=not self.resets)
+        found = self._take(xp, flat, self._of_states[key], reorder=not self.resets)
         return found.reshape(groups, len(tables[0]), units)
 
     @functools.cached_property
@@ -288,7 +289,7 @@ class Packing:
         """Return rows of x: all in another order, which is faster for variables, or any."""
         if rows is None:
             return x
-        rows = xp.asarray(rows)
+        rows = on_device(xp, rows)
         return xp.take(x, rows, axis=0) if reorder else x[rows]
 
 

@@ -32,15 +32,18 @@ def layer_of(
     x: Array,
     initial: Any,
     noise: Noise = NOTHING,
+    filled: bool = True,
 ) -> Layer:
-    """Return a layer with buffers that begin with the initial states, a ``State`` of (B, H)."""
-    states = cell.State(*(rows.buffer(xp, state) for state in initial))
+    """Return a layer with buffers that begin with the initial states, a ``State`` of (B, H), or
+    with new ones and ``Layer.initial`` if not filled.
+    """
+    states = cell.State(*(rows.buffer(xp, state, filled) for state in initial))
     units, dtype = initial[0].shape[1], initial[0].dtype
     kept = normalization.rooms(xp, cell, rows.total, units, dtype)
     m = None
     if cell.projection is not None:
         m = xp.empty((rows.total, units), dtype)
-    return Layer(cell, weights, rows, x, states, noise, m, kept)
+    return Layer(cell, weights, rows, x, states, noise, m, kept, None if filled else initial)
 
 
 def gradients_of(xp: Any, layer: Layer, output: Any, last: Any) -> Gradients:

@@ -201,6 +201,9 @@ class CudaOnCpuEngine(CupyEngine):
     def _address(self, x):
         return x.ctypes.data
 
+    def _compute_type(self):
+        return None  # products are NumPy's
+
 
 def engine(monkeypatch, edit=lambda text: text, backwards=False):
     """A ``CudaOnCpuEngine``; from now on the test's kernels come from here,

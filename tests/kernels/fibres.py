@@ -2,7 +2,6 @@
 on the threads of ``fibres.hpp``.
 """
 
-import contextlib
 import ctypes
 import functools
 import hashlib
@@ -71,10 +70,8 @@ class Kernel:
     def __init__(self, text, name, options, seed, resident):
         self._run = _library(text, options)['run_' + name]
         self._seed, self._resident = seed, resident
-        self.max_dynamic_shared_size_bytes = 0
 
     def __call__(self, grid, block, args, shared_mem=0):
-        assert shared_mem <= self.max_dynamic_shared_size_bytes
         (threads,), (jobs,) = block, args
         outcome = self._run(
             (ctypes.c_int * 3)(*grid),
@@ -114,16 +111,29 @@ class FibreEngine(persistent.PersistentEngine):
         super().__init__(precision, forced)
         self.xp = _StaleNumpy()
         self.error = numpy.zeros(1, numpy.int32)
+        self.room = multiprocessors
         self._made_up = persistent_plan.Device(capability, multiprocessors, shared_memory)
 
     def _device(self):
         return self._made_up
 
+    def _address(self, x):
+        return x.ctypes.data
+
+    def _device_id(self):
+        return 0
+
+    def _place(self):
+        return 0, 0
+
+    def _room(self, grid):
+        return self.room
+
     def _error(self):
         return self.error
 
-    def _products(self):
-        return contextlib.nullcontext()
+    def _compute_type(self):
+        return None  # products are NumPy's
 
 
 def engine(monkeypatch, *args, edit=None, seed=1, resident=0, spin_limit=SPIN_LIMIT, **kwargs):

@@ -61,7 +61,7 @@ def kernels(source):
 
 @functools.cache
 def program(source, options, architecture):
-    nvrtc = _load()
+    nvrtc = load()
     if architecture not in nvrtc.getSupportedArchs():
         pytest.skip(f'NVRTC {nvrtc.getVersion()} does not know sm_{architecture}')
     handle = nvrtc.createProgram(source, 'kernels.cu', (), ())
@@ -78,7 +78,8 @@ def program(source, options, architecture):
         nvrtc.destroyProgram(handle)
 
 
-def _load():
+def load():
+    """CuPy's module for NVRTC; skips the test where one of them is missing."""
     pytest.importorskip(
         'cupy',
         reason='NVRTC is called through CuPy, which cannot be imported',

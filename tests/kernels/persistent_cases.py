@@ -85,8 +85,8 @@ def make(case, cell=cells.lstm, seed=0):
     ]
 
 
-def jobs(xp, case, inputs, dtype='f', cell=cells.lstm):
-    """-> a ``Layer`` and ``Gradients`` for each direction"""
+def jobs(xp, case, inputs, dtype='f', cell=cells.lstm, filled=True):
+    """-> a ``Layer`` and ``Gradients`` for each direction; of ``filled`` see ``layer_of``"""
     layers, gradients = [], []
     for reverse, given in zip(case.directions, inputs):
         x, h0, c0, gh_last, gc_last = (
@@ -95,7 +95,8 @@ def jobs(xp, case, inputs, dtype='f', cell=cells.lstm):
         )
         weights = {name: _array(xp, w, dtype) for name, w in given.weights.items()}
         initial = cell.State(c=c0, h=h0)
-        layers.append(sequence.layer_of(xp, cell, weights, case.rows(reverse), x, initial))
+        rows = case.rows(reverse)
+        layers.append(sequence.layer_of(xp, cell, weights, rows, x, initial, filled=filled))
         gh = given.gh
         if gh is not None:
             gh = _array(xp, numpy.concatenate((gh, gh[:, : case.apart]), axis=1), dtype)
@@ -106,7 +107,7 @@ def jobs(xp, case, inputs, dtype='f', cell=cells.lstm):
 
 def run(engine, xp, case, inputs, dtype='f', cell=cells.lstm):
     """-> ``RESULTS`` of each direction."""
-    layers, gradients = jobs(xp, case, inputs, dtype, cell)
+    layers, gradients = jobs(xp, case, inputs, dtype, cell, filled=not engine.takes_initial)
     all_gates = engine.sequence_forward(layers, keep=True)
     kept = [
         [cases.to_numpy(x).copy() for x in (gates, layer.states.h, layer.states.c)]

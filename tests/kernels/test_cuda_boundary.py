@@ -111,7 +111,7 @@ def test_persistent_kernels(monkeypatch, direction):
 
 
 def test_struct_of_the_persistent_kernels():
-    """Names, order and sizes of the members that Python fills are those of struct Job."""
+    """Names, order and types of the members that Python fills are those of struct Job."""
     body = re.search(r'struct Job \{(.*?)\n\};', cuda.source('persistent.cuh'), re.DOTALL).group(1)
     declarations = re.sub(r'//.*', '', body).split(';')
     found = []
@@ -119,9 +119,9 @@ def test_struct_of_the_persistent_kernels():
         kind, names = re.fullmatch(
             r'\s*((?:const )?(?:long long|\w+)\*?) (.*)', declaration
         ).groups()
-        code = 'u8' if kind.endswith('*') else {'int': 'i4', 'long long': 'i8'}[kind]
+        code = 'Q' if kind.endswith('*') else {'int': 'i', 'long long': 'q'}[kind]
         found += [(name.strip(), code) for name in names.split(',')]
     assert found == persistent._JOB
     for direction, kernel in boundary.PERSISTENT.items():
         for argument in kernel.arguments:
-            assert (argument.name, 'u8') in found, direction
+            assert (argument.name, 'Q') in found, direction

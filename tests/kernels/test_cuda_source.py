@@ -7,6 +7,7 @@ import sys
 import numpy
 import pytest
 
+from chainer_lstm import cells
 from chainer_lstm.cells import is_compiled
 from chainer_lstm.kernels import cuda
 from chainer_lstm.kernels.engines import cupy
@@ -185,6 +186,14 @@ def test_source_is_whole():
     for file in ('cell.cuh', 'lstm.cuh', 'peephole.cuh'):
         assert cuda.source(f'../../cells/{file}') in text
     assert cuda.source('half.cuh') in text
+
+
+def test_source_is_ascii():
+    """CuPy writes it into files in the encoding of the locale."""
+    for name in ('persistent_fwd.cu', 'persistent_bwd.cu'):
+        assert cuda.source(name).isascii(), name
+    for cell in cells.COMPILED:
+        assert cuda.stage(f'{cell}_forward_0', 'f')[0].isascii(), cell
 
 
 @pytest.mark.parametrize('mutant', MUTANTS)

@@ -86,6 +86,23 @@ def test_forced_and_impossible(monkeypatch, what):
         engine.sequence_backward(layers, gates, gradients)
 
 
+@pytest.mark.parametrize('forced', [False, True])
+def test_blocks_that_do_not_fit_beside_other_processes(monkeypatch, forced):
+    """Fewer than the plan asks for, as under MPS."""
+    cuda_on_cpu.engine(monkeypatch)
+    engine = fibres.engine(monkeypatch, forced=forced)
+    monkeypatch.setattr(cuda, 'sequence_kernel', None)
+    engine.room = 0
+    inputs = persistent_cases.make(CASE)
+    if forced:
+        with pytest.raises(ValueError, match='its 1 blocks do not fit into the device at the same'):
+            persistent_cases.run(engine, engine.xp, CASE, inputs)
+        return
+    (found,) = persistent_cases.run(engine, engine.xp, CASE, inputs)
+    (expected,) = persistent_cases.run(numpy_engine, numpy, CASE, inputs, 'd')
+    cases.assert_close(found, expected, cases.STEP_TOLERANCE['f'])
+
+
 @pytest.mark.parametrize('lengths', [(), (0, 0)], ids=str)
 @pytest.mark.parametrize('forced', [False, True])
 def test_nothing_to_compute(monkeypatch, lengths, forced):

@@ -46,8 +46,12 @@ constexpr int CHUNK = GROUP * 4;  // quads of 16 k
 // A sequence of one layer and direction; engines fill it in Python.  Arrays of buffers hold P
 // packed rows and the B initial ones, see packing.py.
 struct Job {
-    const float* U;   // (4H, H), or null where it is packed already
-    uint4* weights;   // packed U
+    const float* U;  // (4H, H), or null where it is packed already
+    uint4* weights;  // packed U
+    const float* b;  // (4H,), of forward
+    // (B, H), the initial states, of forward; null where h and c hold them already
+    const float* h0;
+    const float* c0;
     float* gates;     // (P, 4H): becomes gates in forward, their gradients in backward
     float* h;         // (P + B, H)
     float* c;         // (P + B, H)
@@ -112,7 +116,7 @@ __device__ inline bool timed_out(unsigned& polls, int* error) {
     return true;
 }
 
-// TILES tiles of 16 output rows times NK chunks of 16 k.  Warp w has chunks w, w + 8, ….
+// TILES tiles of 16 output rows times NK chunks of 16 k.  Warp w has chunks w, w + 8, ...
 template <int TILES, int NK>
 struct MatrixProduct {
     static constexpr int CHUNKS = (NK + WARPS - 1) / WARPS;  // of a warp; the last may be missing

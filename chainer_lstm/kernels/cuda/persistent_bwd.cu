@@ -1,7 +1,7 @@
-// A whole sequence of one layer and direction in one launch, backward:  gh[t-1] += Uᵀ gpre[t],
+// A whole sequence of one layer and direction in one launch, backward:  gh[t-1] += U^T gpre[t],
 // after the cell. The sum over the 4H gates is cut into SPLIT parts.  Block (x, y, z) owns units
-// 16x … 16x + 15, multiplies part x % SPLIT for the 16 SPLIT units of its team, the blocks with the
-// same x / SPLIT, and hands the sums to their owners. The boxes for that have two halves by the
+// 16x to 16x + 15, multiplies part x % SPLIT for the 16 SPLIT units of its team, the blocks with
+// the same x / SPLIT, and hands the sums to their owners. The boxes for that have two halves by the
 // parity of t and need no filling in between: a mate writes the one of t again at t - 2, after it
 // got our sums of t - 1, which we sent after we had read those of t.
 #include "persistent.cuh"

@@ -1,6 +1,6 @@
 // A whole sequence of one layer and direction in one launch, forward:  pre[t] += U h[t-1], then the
-// cell. Block (x, y, z) owns units 16x … 16x + 15 with all their gates, groups y, y + gridDim.y, …
-// of 8 rows, of job z.
+// cell. Block (x, y, z) owns units 16x to 16x + 15 with all their gates, groups y, y + gridDim.y,
+// ... of 8 rows, of job z.
 #include "persistent.cuh"
 
 constexpr int TILES = (H + TILE - 1) / TILE;
@@ -9,7 +9,7 @@ constexpr int SLOT = TILES * CHUNK;  // quads
 typedef MatrixProduct<4, TILES> Recurrent;  // a tile for each gate
 
 struct Shared {
-    float4 pre[OWNERS];
+    float4 pre[OWNERS], b[TILE];
     float partial[2][WARPS][4][TILE][GROUP];
     uint4 weights[Recurrent::SHARED_SIZE + 1];
 };  // and for each group of this block float c[OWNERS]
@@ -53,13 +53,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 
     Recurrent U;
     U.load(job.weights + (long long)blockIdx.x * Recurrent::SIZE, s.weights, warp, lane);
+    if (thread < 4 * TILE) {  // one by one: b may begin anywhere
+        const int at = blockIdx.x * 4 * TILE + thread;
+        reinterpret_cast<float*>(s.b)[thread] = at < 4 * H ? job.b[at] : 0.f;
+    }
     for (int g = blockIdx.y, k = 0; owner && g < groups; g += gridDim.y, k++) {
         const int row = g * GROUP + n, length = length_of(job, row);
         const bool live = unit < H && job.begin < length;
-        const long long at =
-            live ? place(job, row, length, job.begin - 1) * (long long)H + unit : 0;
-        c[k][thread] = live ? job.c[at] : 0.f;
-        publish(slots + (long long)g * SLOT + blockIdx.x * CHUNK, u, n, live ? job.h[at] : 0.f);
+        float h = 0.f, state = 0.f;
+        if (job.h0 && job.begin == 0 && unit < H && row < job.batch) {
+            const long long from = row * (long long)H + unit,
+                            to = place(job, row, length, -1) * (long long)H + unit;
+            job.h[to] = h = job.h0[from];
+            job.c[to] = state = job.c0[from];
+        } else if (live) {
+            const long long at = place(job, row, length, job.begin - 1) * (long long)H + unit;
+            h = job.h[at];
+            state = job.c[at];
+        }
+        c[k][thread] = live ? state : 0.f;
+        publish(slots + (long long)g * SLOT + blockIdx.x * CHUNK, u, n, live ? h : 0.f);
     }
     __syncthreads();
 
@@ -82,9 +95,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             float z[LstmCell::gates], now[LstmCell::states] = {};
             if (live) {
                 wait_for_prefetches();
-                const float4 pre = s.pre[thread];
+                const float4 pre = s.pre[thread], b = s.b[u];
                 const float before[] = {c[k][thread], 0.f};
-                z[0] = pre.x, z[1] = pre.y, z[2] = pre.z, z[3] = pre.w;
+                z[0] = pre.x + b.x, z[1] = pre.y + b.y, z[2] = pre.z + b.z, z[3] = pre.w + b.w;
 #pragma unroll
                 for (int w = 0; w < WARPS; w++)
 #pragma unroll

@@ -11,7 +11,9 @@ import numpy
 from chainer_lstm.arrays import Array
 from chainer_lstm.kernels import boundary, cuda
 from chainer_lstm.kernels.arguments import Kernel
+from chainer_lstm.kernels.engines import cublas
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
+from chainer_lstm.kernels.engines.engine import Layer
 
 _THREADS = 256
 _MAX_BLOCKS = 1024  # threads stride over what is left
@@ -20,7 +22,9 @@ _MAX_BLOCKS = 1024  # threads stride over what is left
 class CupyEngine(CompiledEngine):
     """float16 stays float16 in memory; the kernels compute it in float32."""
 
-    @property
+    takes_initial = True
+
+    @functools.cached_property
     def xp(self) -> Any:
         import cupy
 
@@ -29,11 +33,31 @@ class CupyEngine(CompiledEngine):
     def wide_dtype(self, *dtypes: Any) -> numpy.dtype:
         return numpy.result_type(*dtypes)
 
+    def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
+        compute_type = self._compute_type()
+        found = None
+        if compute_type is not None:
+            found = cublas.product(self.xp, a, b, out, compute_type)
+        return super().matmul(a, b, out) if found is None else found
+
     def linear(self, x: Array, W: Array, b: Optional[Array] = None) -> Array:
-        y = self.xp.matmul(x, W.T)
+        y = self.matmul(x, W.T)
         if b is not None:
             y += b
         return y
+
+    def _compute_type(self) -> Optional[int]:
+        """Return how exact products of float32 are, for ``cublas.product``; None where CuPy decides
+        by CUPY_TF32 or what else was set.
+        """
+        core = self.xp._core  # CuPy has no public name for this
+        default = core._routines_linalg.COMPUTE_TYPE_DEFAULT
+        return cublas.FLOAT32 if core.get_compute_type(numpy.float32) == default else None
+
+    def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
+        for layer in layers:
+            layer.begin()
+        return super().sequence_forward(layers, keep)
 
     def launch(
         self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
@@ -56,21 +80,22 @@ class CupyEngine(CompiledEngine):
         """Return the arrays as a kernel takes them: C-contiguous, and gates where those of a unit
         can be loaded at once.
         """
-        contiguous = self.xp.ascontiguousarray
         load = (kernel.gates & -kernel.gates) * itemsize  # bytes
         given: list[Optional[Array]] = []
         for argument, x in zip(kernel.arguments, arrays):
-            dense = None if x is None else contiguous(x)
-            if x is not None and argument.written and dense is not x:
-                boundary.dense(argument, x)
-            if dense is not None and self._address(dense) % load and argument.axes[-1] == 'gates':
-                if argument.written:
-                    raise ValueError(
-                        f'expected {argument.name}, which is written into, to lie at a multiple of '
-                        f'{load} bytes'
-                    )
-                dense = dense.copy()
-            given.append(dense)
+            if x is not None:
+                if not x.flags.c_contiguous:
+                    if argument.written:
+                        boundary.dense(argument, x)
+                    x = self.xp.ascontiguousarray(x)
+                if self._address(x) % load and argument.axes[-1] == 'gates':
+                    if argument.written:
+                        raise ValueError(
+                            f'expected {argument.name}, which is written into, to lie at a '
+                            f'multiple of {load} bytes'
+                        )
+                    x = self.xp.array(x)
+            given.append(x)
         return given
 
     def _address(self, x: Array) -> int:

@@ -74,11 +74,12 @@ class Layer:
         weights: its weights by name, in one dtype.
         rows: where the rows of each step lie.
         x: (P, I), the input.
-        states: a ``State`` of buffers (P + B, H), see ``Rows``, which hold the initial states and
-            get those of all steps.
+        states: a ``State`` of buffers (P + B, H), see ``Rows``, which hold the initial states,
+            unless ``initial`` does, and get those of all steps.
         noise: arrays (P, H), or (B, H) of those that are the same at all steps; see ``Cell``.
         m: (P, H) of a projected cell, which gets h of all steps before the projection; or None.
         kept: rows that forward keeps of normalized products, and backward gets and adds to.
+        initial: a ``State`` of arrays (B, H) that forward writes into the buffers, or None.
     """
 
     cell: Cell
@@ -89,6 +90,13 @@ class Layer:
     noise: Noise = dataclasses.field(default_factory=dict)
     m: Optional[Array] = None
     kept: Kept = dataclasses.field(default_factory=dict)
+    initial: Any = None
+
+    def begin(self) -> None:
+        """Write the initial states into the buffers, where they are given."""
+        if self.initial is not None:
+            for buffer, state in zip(self.states, self.initial):
+                buffer[self.rows.initial : self.rows.initial + self.rows.batch] = state
 
     def kept_of(self, now: slice) -> Kept:
         """Return the kept rows of a step."""
@@ -117,6 +125,11 @@ class Engine(Protocol):
     @property
     def xp(self) -> Any:
         """The module of array functions."""
+        ...
+
+    @property
+    def takes_initial(self) -> bool:
+        """Whether ``sequence_forward`` takes layers with ``Layer.initial``."""
         ...
 
     def wide_dtype(self, *dtypes: Any) -> numpy.dtype:

@@ -8,10 +8,10 @@ name.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Optional
 
 import numpy
 
@@ -19,10 +19,12 @@ from chainer_lstm import cells
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import boundary, cuda
+from chainer_lstm.kernels.engines import cublas
 from chainer_lstm.kernels.engines import persistent_plan as plans
 from chainer_lstm.kernels.engines.cupy import CupyEngine, cupy_engine
 from chainer_lstm.kernels.engines.engine import Gradients, Layer, Shape
 from chainer_lstm.kernels.packing import Rows
+from chainer_lstm.kernels.tables import on_device
 
 _CELL = cells.lstm  # which the kernels are written for
 _FLOAT32 = numpy.dtype(numpy.float32)
@@ -30,18 +32,39 @@ _DIRECTIONS = {'forward': 'fwd', 'backward': 'bwd'}
 
 # struct Job in persistent.cuh
 _JOB = [
-    *((name, 'u8') for name in (
-        'U', 'weights', 'gates', 'h', 'c', 'gh', 'gh_last', 'gc_last', 'starts', 'lengths',
-        'exchange', 'error')),
-    ('exchange_size', 'i8'),
-    *((name, 'i4') for name in (
+    *((name, 'Q') for name in (
+        'U', 'weights', 'b', 'h0', 'c0', 'gates', 'h', 'c', 'gh', 'gh_last', 'gc_last', 'starts',
+        'lengths', 'exchange', 'error')),
+    ('exchange_size', 'q'),
+    *((name, 'i') for name in (
         'batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride')),
 ]  # fmt: skip
-_JOBS = numpy.dtype([('job', _JOB, plans.MOST_JOBS)])
-# for CuPy, which asks NumPy for a description of all fields of a structured dtype at each launch
-_BYTES = numpy.dtype((numpy.void, _JOBS.itemsize))
+_LAYOUT = struct.Struct(''.join(code for _, code in _JOB))
+# CuPy passes one element of an array by value
+_JOBS = numpy.dtype((numpy.void, plans.MOST_JOBS * _LAYOUT.size))
+_NONE = dict.fromkeys((name for name, _ in _JOB), 0)
 _PREPARE_BLOCKS = 256
 _plan = functools.cache(plans.plan)
+_TIMED_OUT = (
+    'a persistent LSTM kernel timed out waiting for its other blocks; its results are NaN (set '
+    "chainer.config.lstm_engine = 'cupy' to compute without it)"
+)
+
+
+class Schedule(NamedTuple):
+    """What the launches for sequences of the same lengths have in common.
+
+    Attributes:
+        cuts: the first step and the one after the last of each launch, in order.
+        exchange: the size of a job's exchange buffer, in 16 bytes.
+        options: of the compiler.
+        shared: members of all jobs, numbers and arrays.
+    """
+
+    cuts: Sequence[tuple[int, int]]
+    exchange: int
+    options: tuple[str, ...]
+    shared: Mapping[str, Any]
 
 
 class PersistentEngine(CupyEngine):
@@ -71,9 +94,12 @@ class PersistentEngine(CupyEngine):
             return super().sequence_forward(layers, keep)
         arguments = []
         for layer in layers:
-            W, b, U = (layer.weights[name] for name in ('W', 'b', 'U'))
-            gates = self.linear(layer.x, W, b)
-            arrays = {'U': self.xp.ascontiguousarray(U), 'gates': gates}
+            b, U = (self.xp.ascontiguousarray(layer.weights[name]) for name in ('b', 'U'))
+            arrays = {'U': U, 'b': b, 'h0': None, 'c0': None}
+            if layer.initial is not None:
+                for name, state in layer.initial._asdict().items():
+                    arrays[f'{name}0'] = self.xp.ascontiguousarray(state)
+            arrays['gates'] = self.linear(layer.x, layer.weights['W'])
             arguments.append({**arrays, **layer.states._asdict(), **_layout(layer.rows)})
         self._run(grid, layers[0].rows, arguments)
         return [job['gates'] for job in arguments]
@@ -105,29 +131,10 @@ class PersistentEngine(CupyEngine):
         self._run(grid, layers[0].rows, arguments)
         return results
 
-    # The products that are CuPy's
-
-    def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
-        with self._products():
-            return super().matmul(a, b, out)
-
-    def linear(self, x: Array, W: Array, b: Optional[Array] = None) -> Array:
-        with self._products():
-            return super().linear(x, W, b)
-
-    @contextlib.contextmanager
-    def _products(self) -> Iterator[None]:
-        """Let CuPy use TF32 where the precision allows it, besides what CUPY_TF32 says."""
+    def _compute_type(self) -> Optional[int]:
         if self._precision == 'highest' or self._device().capability < plans.MIN_CAPABILITY:
-            yield
-            return
-        core = self.xp._core  # CuPy has no public name for this
-        before = core.get_compute_type(numpy.float32)
-        core.set_compute_type(numpy.float32, core._routines_linalg.COMPUTE_TYPE_TF32)
-        try:
-            yield
-        finally:
-            core.set_compute_type(numpy.float32, before)
+            return super()._compute_type()
+        return cublas.TF32
 
     def _grid(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> plans.Grid:
         """Return how to compute sequences of this shape.
@@ -155,67 +162,94 @@ class PersistentEngine(CupyEngine):
             return None
         shape = Shape(len(rows.steps), rows.batch, h.shape[1], len(layers))
         try:
-            return self._grid(cell, h.dtype, shape, direction)
+            grid = self._grid(cell, h.dtype, shape, direction)
+            self._check_room(grid)
         except ValueError as error:
             if self._forced:
                 raise ValueError(
                     f"chainer.config.lstm_engine is 'persistent', but {error}"
                 ) from None
             return None
+        return grid
 
-    def _run(self, grid: plans.Grid, rows: Rows, jobs: list[dict[str, Any]]) -> None:
+    def _check_room(self, grid: plans.Grid) -> None:
+        """Compare the blocks of a launch with those that the device can hold at the same time.
+
+        Raises:
+            ValueError: it cannot hold all of them.
+        """
+        blocks, most = grid.kernel.blocks * grid.rows * grid.jobs, self._room(grid)
+        if blocks > most:
+            raise ValueError(
+                f'its {blocks} blocks do not fit into the device at the same time, which holds '
+                f'{most} (other processes, MPS or a debugger may take the rest)'
+            )
+
+    def _room(self, grid: plans.Grid) -> int:
+        return _room_of(grid.kernel, grid.shared_bytes, self._device_id())
+
+    def _run(self, grid: plans.Grid, rows: Rows, jobs: Sequence[Mapping[str, Any]]) -> None:
         """Run jobs of one shape, ``grid.jobs`` at a time."""
         if self.timed_out():
-            raise RuntimeError(
-                'a persistent LSTM kernel timed out waiting for its other blocks; its results are '
-                "NaN (set chainer.config.lstm_engine = 'cupy' to compute without it)"
-            )
-        steps = sum(n > 0 for _, n in rows.steps)
+            raise RuntimeError(_TIMED_OUT)
         kernel = boundary.PERSISTENT[f'lstm_sequence_{grid.kernel.direction}']
         for job in jobs:
-            arrays = [job[argument.name] for argument in kernel.arguments]
+            arrays = [job[name] for name in kernel.names]
             boundary.check(kernel, _FLOAT32, (rows.batch, grid.kernel.units, rows.total), arrays)
             for argument, x in zip(kernel.arguments, arrays):
                 if argument.written:
                     boundary.dense(argument, x)
-        shared = {'error': self._error(), 'batch': rows.batch, 'steps': steps}
-        if not rows.equal:
-            shared.update(
-                starts=self.xp.asarray(rows.starts), lengths=self.xp.asarray(rows.lengths)
-            )
+        schedule = _schedule(self.xp, grid, rows, self._place())
         for k in range(0, len(jobs), grid.jobs):
-            self._launch_all(grid, steps, [{**job, **shared} for job in jobs[k : k + grid.jobs]])
+            self._launch_all(grid, schedule, jobs[k : k + grid.jobs])
 
-    def _launch_all(self, grid: plans.Grid, steps: int, jobs: list[dict[str, Any]]) -> None:
+    def _launch_all(
+        self, grid: plans.Grid, schedule: Schedule, jobs: Sequence[Mapping[str, Any]]
+    ) -> None:
         """Launch as often as keeps the exchange buffer small; each launch begins with the states in
         which the one before it ended.
         """
-        kernel, groups = grid.kernel, -(-jobs[0]['batch'] // plans.GROUP)
-        size = kernel.exchange(groups, min(steps, kernel.steps(groups)))
+        kernel, count = grid.kernel, len(jobs)
+        of_weights, of_job = 16 * kernel.weights, 16 * (kernel.weights + schedule.exchange)
+        memory = self.xp.empty((count * of_job // 16, 4), numpy.uint32)
+        at = self._address(memory)
+        shared = {**schedule.shared, 'error': self._error().ctypes.data}
+        members = []
         for job in jobs:
-            job['weights'] = self.xp.empty((kernel.weights, 4), numpy.uint32)
-            job['exchange'] = self.xp.empty((size, 4), numpy.uint32)
-            job['exchange_size'] = size
-        cuts = range(0, steps, kernel.steps(groups))
-        for begin in cuts if kernel.direction == 'fwd' else reversed(cuts):
-            for job in jobs:
-                job['begin'], job['end'] = begin, min(begin + kernel.steps(groups), steps)
-            arguments = self._arguments(jobs)
-            _launch(kernel, '_prepare', (_PREPARE_BLOCKS, 1, len(jobs)), arguments)
-            _launch(kernel, '', (kernel.blocks, grid.rows, len(jobs)), arguments, grid.shared_bytes)
-            for job in jobs:
-                job['U'] = None  # packed now
+            own = {'weights': at, 'exchange': at + of_weights}
+            given = {**shared, **job, **own}
+            members.append({**_NONE, **{name: self._word(given[name]) for name in given}})
+            at += of_job
+        for begin, end in schedule.cuts:
+            arguments = _packed(members, begin, end)
+            self._start(grid, schedule, '_prepare', (_PREPARE_BLOCKS, 1, count), arguments)
+            self._start(grid, schedule, '', (kernel.blocks, grid.rows, count), arguments)
+            for job in members:
+                job['U'] = 0  # packed now
 
-    def _arguments(self, jobs: list[dict[str, Any]]) -> numpy.ndarray:
-        """Return struct Jobs: numbers as they are, arrays by their addresses."""
-        arguments = numpy.zeros((), _JOBS)
-        for k, job in enumerate(jobs):
-            values = (job.get(name) for name, _ in _JOB)
-            arguments['job'][k] = tuple(
-                0 if value is None else value if isinstance(value, int) else self._address(value)
-                for value in values
-            )
-        return arguments.view(_BYTES)
+    def _start(
+        self,
+        grid: plans.Grid,
+        schedule: Schedule,
+        stage: str,
+        blocks: tuple[int, int, int],
+        arguments: numpy.ndarray,
+    ) -> None:
+        """Launch a kernel, whose blocks all run at the same time, or a stage before it."""
+        compiled = _compiled(grid.kernel.direction, stage, schedule.options)
+        shared_bytes = 0 if stage else grid.shared_bytes
+        compiled(blocks, (plans.THREADS,), (arguments,), shared_mem=shared_bytes)
+
+    def _word(self, value: Any) -> int:
+        """Return a member of a job: a number as it is, of an array the address."""
+        return value if type(value) is int else 0 if value is None else self._address(value)
+
+    def _device_id(self) -> int:
+        return self.xp.cuda.get_device_id()
+
+    def _place(self) -> tuple[int, int]:
+        """Return the current device and stream."""
+        return self._device_id(), self.xp.cuda.get_current_stream().ptr
 
     def timed_out(self) -> bool:
         """Return whether a launch on the current device did so since the last call; launches that
@@ -227,35 +261,62 @@ class PersistentEngine(CupyEngine):
         return found
 
     def _device(self) -> plans.Device:
-        return _device_of(self.xp.cuda.Device().id)
+        return _device_of(self._device_id())
 
     def _error(self) -> numpy.ndarray:
         """Return the current device's error flag, which the host reads without waiting for the
         kernels that raise it.
         """
-        return _error_of(self.xp.cuda.Device().id)
-
-    def _address(self, x: Array) -> int:
-        return x.ctypes.data if isinstance(x, numpy.ndarray) else super()._address(x)
+        return _error_of(self._device_id())
 
 
-def _launch(
-    kernel: plans.Kernel,
-    stage: str,
-    blocks: tuple[int, int, int],
-    arguments: numpy.ndarray,
-    shared_bytes: int = 0,
-) -> None:
-    """Launch a kernel, whose blocks all run at the same time, or a stage before it."""
-    compiled = cuda.sequence_kernel(
-        f'persistent_{kernel.direction}.cu',
-        f'lstm_sequence_{kernel.direction}{stage}',
-        cuda.options(kernel.constants),
+def _packed(jobs: Sequence[dict[str, int]], begin: int, end: int) -> numpy.ndarray:
+    """Return struct Jobs, for a launch of these steps."""
+    packed = bytearray(_JOBS.itemsize)
+    for k, job in enumerate(jobs):
+        job['begin'], job['end'] = begin, end
+        _LAYOUT.pack_into(packed, k * _LAYOUT.size, *[job[name] for name in _NONE])
+    return numpy.frombuffer(packed, _JOBS)
+
+
+@functools.lru_cache(maxsize=64)
+def _schedule(xp: Any, grid: plans.Grid, rows: Rows, place: tuple[int, int]) -> Schedule:
+    """Return the launches for a kernel and sequences, with their tables on a device and for a
+    stream.
+    """
+    kernel, groups = grid.kernel, -(-rows.batch // plans.GROUP)
+    steps = sum(n > 0 for _, n in rows.steps)
+    most = min(steps, kernel.steps(groups))
+    cuts = [(begin, min(begin + most, steps)) for begin in range(0, steps, most)]
+    if kernel.direction == 'bwd':
+        cuts.reverse()
+    exchange = kernel.exchange(groups, most)
+    shared = {'batch': rows.batch, 'steps': steps, 'exchange_size': exchange}
+    if not rows.equal:
+        tables = {'starts': rows.starts, 'lengths': rows.lengths}
+        shared.update((name, on_device(xp, table)) for name, table in tables.items())
+    return Schedule(cuts, exchange, cuda.options(kernel.constants), shared)
+
+
+def _compiled(direction: str, stage: str, options: tuple[str, ...]) -> Any:
+    return cuda.sequence_kernel(
+        f'persistent_{direction}.cu',
+        f'lstm_sequence_{direction}{stage}',
+        options,
         cooperative=not stage,
     )
-    if shared_bytes:
-        compiled.max_dynamic_shared_size_bytes = shared_bytes
-    compiled(blocks, (plans.THREADS,), (arguments,), shared_mem=shared_bytes)
+
+
+@functools.cache
+def _room_of(kernel: plans.Kernel, shared_bytes: int, device_id: int) -> int:
+    """Return how many blocks of a kernel a device can hold at the same time."""
+    compiled = _compiled(kernel.direction, '', cuda.options(kernel.constants))
+    device = _device_of(device_id)
+    # always to the same value: a launch of another thread may be on its way
+    compiled.max_dynamic_shared_size_bytes = device.shared_memory
+    occupancy = cupy_engine.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
+    each = occupancy(compiled.kernel.ptr, plans.THREADS, shared_bytes)
+    return each * device.multiprocessors
 
 
 def _layout(rows: Rows) -> dict[str, int]:
@@ -293,6 +354,17 @@ def _error_of(number: int) -> numpy.ndarray:
 @functools.cache
 def _persistent(precision: str, forced: bool) -> PersistentEngine:
     return PersistentEngine(precision, forced)
+
+
+def check() -> None:
+    """Wait for the current device.
+
+    Raises:
+        RuntimeError: a persistent kernel timed out since the last sequence began.
+    """
+    cupy_engine.xp.cuda.Device().synchronize()
+    if _persistent('highest', False).timed_out():
+        raise RuntimeError(_TIMED_OUT)
 
 
 def engine_of(name: str, precision: str) -> CupyEngine:

@@ -70,7 +70,7 @@ class Kernel:
     @functools.cached_property
     def shared_bytes(self) -> int:
         """The fixed part of a block's shared memory; ``sizeof(Shared)`` in the source."""
-        operands = (16 if self.direction == 'fwd' else 28) * _OWNERS
+        operands = 16 * (_OWNERS + TILE) if self.direction == 'fwd' else 28 * _OWNERS
         partial = 2 * _WARPS * self._tiles * _OWNERS * 4
         spilled = max(0, self._chunks - self._register_chunks * _WARPS) * self._chunk
         return operands + partial + 16 * (spilled + 1)

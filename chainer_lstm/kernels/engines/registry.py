@@ -52,6 +52,19 @@ def engine_of(
     return numpy_engine
 
 
+def check_gpu() -> None:
+    """Wait for the current GPU and see whether a kernel of the persistent engine timed out.
+
+    Otherwise the next sequence reports it, and after the last one nothing does.
+
+    Raises:
+        RuntimeError: one did since the last sequence began; its results are NaN.
+    """
+    from chainer_lstm.kernels.engines import persistent
+
+    persistent.check()
+
+
 def _refused(name: str, reason: str) -> ValueError:
     return ValueError(
         f'expected chainer.config.lstm_engine to be one of {("auto", *ENGINES)}, got {name!r}: '

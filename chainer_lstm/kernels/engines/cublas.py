@@ -1,0 +1,71 @@
+"""Products of float32 matrices by cuBLAS, with a precision of their own.
+
+CuPy's precision is one setting for all threads, and its ``matmul`` takes several times as long to
+begin.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Optional
+
+import numpy
+
+from chainer_lstm.arrays import Array
+
+# of cublas_api.h and library_types.h
+FLOAT32, TF32 = 68, 77  # CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32
+_CUDA_R_32F, _DEFAULT_ALGORITHM = 0, -1
+_DTYPE = numpy.dtype(numpy.float32)
+_ONE, _ZERO = numpy.ones(1, numpy.float32), numpy.zeros(1, numpy.float32)
+_ONE_AT, _ZERO_AT = _ONE.ctypes.data, _ZERO.ctypes.data
+
+
+def operand(x: Array) -> Optional[tuple[int, int]]:
+    """Return how cuBLAS, whose matrices lie column by column, reads the transpose of a matrix: the
+    operation, 0 as it lies in memory or 1 transposed, and the distance of columns in memory.
+
+    None if neither its rows nor its columns are dense, or they overlap.
+    """
+    (rows, columns), (of_row, of_column), size = x.shape, x.strides, x.itemsize
+    if of_column == size and of_row >= columns * size and of_row % size == 0:
+        return 0, of_row // size
+    if of_row == size and of_column >= rows * size and of_column % size == 0:
+        return 1, of_column // size
+    return None
+
+
+@functools.cache
+def _functions(xp: Any) -> tuple[Callable[..., None], Callable[[], int]]:
+    """Return cuBLAS's product, and the function that returns its handle on the current device."""
+    return xp.cuda.cublas.gemmEx, xp.cuda.device.get_cublas_handle
+
+
+def product(xp: Any, a: Array, b: Array, out: Optional[Array], precision: int) -> Optional[Array]:
+    """Return a b, (M, K) and (K, N), or None where that is left to ``matmul``.
+
+    Args:
+        xp: CuPy.
+        a, b: the matrices, of the current device.
+        out: C-contiguous (M, N), or None for a new array.
+        precision: ``FLOAT32`` or ``TF32``.
+    """
+    if not (a.ndim == b.ndim == 2 and a.dtype == _DTYPE and b.dtype == _DTYPE):
+        return None
+    (rows, inner), (other, columns) = a.shape, b.shape
+    first, second = operand(a), operand(b)
+    if first is None or second is None or other != inner or rows * inner * columns == 0:
+        return None
+    y = xp.empty((rows, columns), numpy.float32) if out is None else out
+    if y.shape != (rows, columns) or y.dtype != _DTYPE or not y.flags.c_contiguous:
+        return None
+    gemm, handle = _functions(xp)
+    # column by column, the memory of y is that of bᵀ aᵀ
+    (of_b, apart_b), (of_a, apart_a) = second, first
+    gemm(
+        handle(), of_b, of_a, columns, rows, inner,
+        _ONE_AT, b.data.ptr, _CUDA_R_32F, apart_b, a.data.ptr, _CUDA_R_32F, apart_a,
+        _ZERO_AT, y.data.ptr, _CUDA_R_32F, columns, precision, _DEFAULT_ALGORITHM,
+    )  # fmt: skip
+    return y
