@@ -2,15 +2,29 @@
 #ifndef CHAINER_LSTM_PRODUCT_HPP
 #define CHAINER_LSTM_PRODUCT_HPP
 
+#include <unistd.h>
+
 #include "streaming.hpp"
 
 namespace SIMD {
 
-// The most numbers that are added up in one sum, the most sums of which a panel of B is packed, so
-// that it stays in the second-level cache, and the rows of A that are multiplied by it at a time.
+// The most numbers that are added up in one sum, the most such sums for which a panel of B is
+// packed, and the rows of A that are multiplied at a time.
 constexpr isize k_block = 416, most_sums = 2, row_block = 96;
 // bytes of B that are packed together for each thread, which then are in the caches near it
 constexpr isize packed_together = 2 << 20;
+
+// bytes of the second-level cache of a core, or of a usual one where the system does not tell
+inline isize second_level_cache() {
+    static const isize bytes = [] {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+        const isize known = sysconf(_SC_LEVEL2_CACHE_SIZE);
+        if (known > 0) return known;
+#endif
+        return isize(1) << 20;
+    }();
+    return bytes;
+}
 
 // Panels of B (K, N), packed once for many products. Or, without memory for that, streamed: then
 // each column of B lies in a row, and A is dense.
@@ -28,7 +42,9 @@ public:
         if (memory_) SIMD::pack(panels, first, last, b_, K, at(first));
     }
 
-    // Columns of panels [first, last) of C (M, N) = A B, or += A B; c points to column 0.
+    // Columns of panels [first, last) of C (M, N) = A B, or += A B; c points to column 0. If AHEAD,
+    // each panel is prefetched while the one before it is multiplied.
+    template <bool AHEAD = true>
     void multiply(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row,
                   bool add) const {
         if (!memory_)
@@ -36,9 +52,25 @@ public:
                                   panels.begin(last));
         for (isize p = first; p < last; p++) {
             const isize width = panels.width(p), row = round_up(width, lanes<T>);
-            panel_product<T, true>(M, K, width, a, at(p), row, c + panels.begin(p), c_row, add,
-                                   at(p) + K * row, sums_);
+            panel_product<T, AHEAD>(M, K, width, a, at(p), row, c + panels.begin(p), c_row, add,
+                                    at(p) + K * row, sums_);
         }
+    }
+
+    // The same for many rows of A: some panels, which the second-level cache holds beside A, are
+    // multiplied by one tile's rows of A after the other. So A and C are read row by row.
+    void multiply_rows(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row,
+                       bool add) const {
+        const isize bytes = std::max<isize>(K, 1) * tile_vectors * sizeof(Vec<T>);
+        const isize some = std::max<isize>(second_level_cache() / 2 / bytes, 1);
+        const isize groups = pieces(last - first, some), tiles = pieces(M, tile_rows);
+        for (isize g = 0; g < groups; g++)
+            for (isize t = 0; t < tiles; t++) {
+                const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
+                multiply<false>(first + (last - first) * g / groups,
+                                first + (last - first) * (g + 1) / groups, rows, a.from(m, 0),
+                                c + m * c_row, c_row, add);
+            }
     }
 
     // all of C
@@ -90,7 +122,7 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
                 copy(transposed(rows_of_a), K, rows, copied_a, rows);
                 rows_of_a = {copied_a, 1, rows};
             }
-            packed.multiply(first, last, rows, rows_of_a, c + m * c_row, c_row, add || bias);
+            packed.multiply_rows(first, last, rows, rows_of_a, c + m * c_row, c_row, add || bias);
         }
     });
 }
