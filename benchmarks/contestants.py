@@ -261,6 +261,16 @@ class OurSteps(Steps):
     links = chainer_lstm.links
 
 
+class FrozenSteps(OurSteps):
+    """As in generation and serving: the weights do not change."""
+
+    name = 'LSTM steps, frozen'
+
+    def infer(self) -> list[chainer.Variable]:
+        with chainer_lstm.links.frozen(self.link):
+            return super().infer()
+
+
 class OurSequence(OurSteps):
     """All steps of a layer in one call; one array (T, B, H)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any, NamedTuple, Optional
 
-from contestants import OurNStep, OurSequence, OurSteps, Shape
+from contestants import FrozenSteps, OurNStep, OurSequence, OurSteps, Shape
 from language_model import Ours, OursAdam, Torchs, TorchsAdam
 from layers import SHAPES
 from peers import OnnxLSTM, OnnxSteps, TorchLSTM, TorchSteps
@@ -118,6 +118,12 @@ WAYS = {
     'steps': Way(
         'infer',
         OurSteps,
+        STEPS,
+        (Goal(FASTER, (OnnxSteps,), 1.0, 0.85), Goal(FASTER, (TorchSteps,), 1.4, 1.0)),
+    ),
+    'steps-frozen': Way(
+        'infer',
+        FrozenSteps,
         STEPS,
         (Goal(FASTER, (OnnxSteps,), 1.0, 0.85), Goal(FASTER, (TorchSteps,), 1.4, 1.0)),
     ),

@@ -2,6 +2,8 @@
 #ifndef CHAINER_LSTM_PRODUCT_HPP
 #define CHAINER_LSTM_PRODUCT_HPP
 
+#include <unistd.h>
+
 #include "streaming.hpp"
 
 namespace SIMD {
