@@ -18,7 +18,8 @@ whose peer is not installed is not measured.
 
 A figure is the median of the turns' ratios: "times as fast" as the fastest of the peers, or "times
 as long" as another way of doing the same.  The mean over the cases is geometric.  The table is
-Markdown; the folder --out gets goals.json.
+Markdown; the folder --out gets goals.json and, where matplotlib is installed, the chart
+goals.png.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import pathlib
 import sys
 from typing import Any
 
@@ -95,6 +97,8 @@ def judge(row: Way, goal: Goal, entries: list[dict[str, Any]]) -> dict[str, Any]
     """Return the figures of a goal; none where a contestant has no time in a case."""
     found = {
         'figure': goal.title,
+        'peers': ' or '.join(peer.name for peer in goal.peers),
+        'higher': goal.is_higher_better,
         'bounds': {'mean': goal.mean, 'worst': goal.worst},
         'figures': {},
         'met': None,
@@ -148,6 +152,13 @@ def table(results: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
+def draw(results: dict[str, Any], path: pathlib.Path) -> None:
+    try:
+        report.chart(results, path)
+    except ImportError as error:
+        print(f'no chart: {error}')
+
+
 def run(args: argparse.Namespace) -> int:
     """Return the exit status: 1 where numbers differ; missed goals do not count."""
     results: dict[str, Any] = {
@@ -166,6 +177,7 @@ def run(args: argparse.Namespace) -> int:
         results['families'].update(facts)
         (args.out / 'goals.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
     print(f'\n{table(results)}')
+    draw(results, args.out / 'goals.png')
     wrong = [
         line
         for name, row in results['rows'].items()

@@ -14,7 +14,7 @@ alone meanwhile: a busy core changes the ratios too.
     layers.py --quick                         seconds: whether it works; the times tell nothing
 
 torch is no dependency: it takes part where it is installed.  The folder --out
-gets layers.json and, where matplotlib is installed, the chart layers.png.
+gets layers.json.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import pathlib
 import sys
 from typing import Any
 
@@ -126,14 +125,6 @@ def measure(at: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> 
     }
 
 
-def write(results: dict[str, Any], out: pathlib.Path) -> None:
-    (out / 'layers.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
-    try:
-        report.chart(results, out / 'layers.png')
-    except ImportError as error:
-        print(f'no chart: {error}')
-
-
 def run(args: argparse.Namespace) -> int:
     """-> the exit status"""
     machine = report.machine()
@@ -158,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
         },
     }
     print(f'\n{report.tables(results)}')
-    write(results, args.out)
+    (args.out / 'layers.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
     wrong = [line for entry in shapes for line in disagreements(entry['name'], entry['parity'])]
     for line in wrong:
         print(f'error: {line}', file=sys.stderr)

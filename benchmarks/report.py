@@ -18,12 +18,6 @@ PAIRS = (
     ('forward_sequence', 'torch LSTM'),
     ('LSTM steps', 'chainer LSTM steps'),
 )
-COLORS = dict(
-    zip(
-        [name for pair in PAIRS for name in pair],
-        ('#08519c', '#9ecae1', '#a63603', '#fdae6b', '#006d2c', '#a1d99b'),
-    )
-)
 
 
 def machine() -> dict[str, Any]:
@@ -157,39 +151,35 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def chart(results: dict[str, Any], path: pathlib.Path) -> None:
-    """Draws the medians as bars.
+    """Draw how many times as fast as its peers each way is: a bar for the mean over the cases, a
+    line to the worst.
 
     Raises:
         ImportError: there is no matplotlib.
     """
     from matplotlib.figure import Figure
 
-    shapes = results['shapes']
-    figure = Figure(figsize=(12, 8), layout='constrained')
-    for axes, (mode, title) in zip(figure.subplots(2, 1), MODES.items()):
-        names = [name for name in COLORS if any(name in entry['times'][mode] for entry in shapes)]
-        width = 0.8 / max(len(names), 1)
-        for k, name in enumerate(names):
-            bars = [
-                (x, entry['times'][mode][name]['median'] * 1e3)
-                for x, entry in enumerate(shapes)
-                if name in entry['times'][mode]
-            ]
-            drawn = axes.bar(
-                [x + (k - (len(names) - 1) / 2) * width for x, _ in bars],
-                [y for _, y in bars],
-                width,
-                label=name,
-                color=COLORS[name],
-            )
-            axes.bar_label(drawn, [f'{y:.{0 if y >= 100 else 1}f}' for _, y in bars], fontsize=6)
-        axes.set(title=title, ylabel='milliseconds', yscale='log')
-        axes.yaxis.set_major_formatter('{x:g}')
-        axes.yaxis.set_minor_formatter('')
-        axes.set_xticks(range(len(shapes)), [entry['name'] for entry in shapes])
-    if names:
-        figure.legend(
-            *axes.get_legend_handles_labels(), loc='outside upper center', ncols=3, fontsize='small'
-        )
-    axes.set_xlabel(f'batch/time/units/layers, float32; {results["machine"]["cpu"]}')
+    bars = [
+        (f'{name} / {goal["peers"]}', goal['mean'], goal['worst'])
+        for name, row in results['rows'].items()
+        for goal in row['goals']
+        if goal['peers'] and goal['higher'] and goal['met'] is not None
+    ]
+    figure = Figure(figsize=(9, 1 + 0.35 * len(bars)), layout='constrained')
+    axes = figure.subplots()
+    names, means, worst = zip(*bars) if bars else ((), (), ())
+    drawn = axes.barh(names, means, color='#9ecae1')
+    axes.bar_label(drawn, [f'{mean:.2f}' for mean in means], padding=3, fontsize='small')
+    axes.vlines(worst, *_edges(drawn), color='#08519c', label='worst case')
+    axes.axvline(1, color='black', linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set_xlabel(f'times as fast; {processor(results["machine"])}')
+    if bars:
+        axes.legend(loc='lower right', fontsize='small')
     figure.savefig(path, dpi=120)
+
+
+def _edges(bars: Any) -> tuple[list[float], list[float]]:
+    """Return where bars begin and end in the direction of their width."""
+    begin = [bar.get_y() for bar in bars]
+    return begin, [y + bar.get_height() for y, bar in zip(begin, bars)]

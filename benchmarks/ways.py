@@ -43,8 +43,12 @@ class Goal(NamedTuple):
         return ' '.join([self.figure, ' or '.join(peer.name for peer in self.peers)]).strip()
 
     @property
+    def is_higher_better(self) -> bool:
+        return self.figure == FASTER
+
+    @property
     def bounds(self) -> str:
-        sign = '≥' if self.figure == FASTER else '≤'
+        sign = '≥' if self.is_higher_better else '≤'
         given = {'mean': self.mean, 'worst': self.worst}
         return ', '.join(f'{name} {sign} {x:g}' for name, x in given.items() if x is not None)
 
@@ -53,15 +57,15 @@ class Goal(NamedTuple):
         if self.figure == MICROSECONDS:
             return statistics.median(measured) / case.time * 1e6
         ratio = statistics.median(min(others) / own for own, *others in zip(measured, *peers))
-        return ratio if self.figure == FASTER else 1 / ratio
+        return ratio if self.is_higher_better else 1 / ratio
 
     def summary(self, figures: list[float]) -> dict[str, Any]:
         """Return mean and worst of the figures of all cases, and whether they are within bounds."""
         mean = statistics.geometric_mean(figures)
-        worst = min(figures) if self.figure == FASTER else max(figures)
+        worst = min(figures) if self.is_higher_better else max(figures)
         pairs = [(mean, self.mean), (worst, self.worst)]
         met = all(
-            bound is None or (x >= bound if self.figure == FASTER else x <= bound)
+            bound is None or (x >= bound if self.is_higher_better else x <= bound)
             for x, bound in pairs
         )
         return {'mean': mean, 'worst': worst, 'met': met}

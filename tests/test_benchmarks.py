@@ -102,7 +102,7 @@ def test_language_models_that_differ_are_not_timed(tmp_path, capsys, monkeypatch
     assert 'error: other losses' in capsys.readouterr().err
 
 
-def test_table_files_and_chart(tmp_path):
+def test_table_and_file(tmp_path):
     args = ['--quick', '--shapes', '3/4/5/2', '1/1/2/1', '--peers', 'chainer', '--out', 'new/out']
     done = subprocess.run(
         [*SCRIPT, *args], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
@@ -131,7 +131,6 @@ def test_table_files_and_chart(tmp_path):
             )
             assert {*entry['ratios'][mode]} == {*PEER_OF}
         assert entry['memory']['ratio'] > 0.9
-    assert (tmp_path / 'new/out/layers.png').read_bytes().startswith(b'\x89PNG')
 
 
 def test_wrong_contestant_is_an_error_and_not_timed(tmp_path, capsys, monkeypatch):
@@ -281,6 +280,7 @@ def test_goals(tmp_path, capsys, monkeypatch):
     status, row = measure_goals(tmp_path, monkeypatch, LikeTorch)
     assert status == 0
     ((entry,), (goal,)) = row['cases'], row['goals']
+    assert (tmp_path / 'goals.png').read_bytes().startswith(b'\x89PNG')
     assert all(found['agrees'] for found in entry['parity'].values())
     turns_of = (entry['times'][name]['runs'] for name in ('torch LSTM', 'forward_sequence'))
     first, second = (peer / own for peer, own in zip(*turns_of))
