@@ -1,0 +1,144 @@
+"""What a single step of the native engine needs of a cell, looked up once: a step of a few units
+takes little longer than its Python.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
+
+import numpy
+
+from chainer_lstm.arrays import Array
+from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
+from chainer_lstm.kernels import boundary, frozen, native
+from chainer_lstm.kernels.engines.engine import NOTHING, Noise
+
+
+class Plan:
+    """The arrays of a stage's kernels for single steps, in their order, among those of a step.
+
+    Attributes:
+        forward: of [None, gates, x, weights, states before the stage, states after it, packed
+            weights, noise].
+        backward: of [None, gates, gpre, gx, weights, states after the stage, states before it,
+            gradients with respect to these two in turn, noise].
+    """
+
+    def __init__(self, cell: Cell, number: int) -> None:
+        stage, states = cell.stages[number], cell.states
+        self.weights = cell.weights
+        self.noise = cell.noise
+        self.not_packed = (None,) * len(cell.weights)
+        self.reads = [states.index(name) for name in stage.reads]
+        self.writes = [states.index(name) for name in stage.writes]
+        self.products = [(each.weight, states.index(each.state)) for each in stage.products]
+        self.forward_name = f'{cell.name}_step_forward_{number}'
+        self.backward_name = f'{cell.name}_step_backward_{number}'
+        self.forward = _pick(self.forward_name, [*_forward_names(cell, number), *cell.noise])
+        before = [name if number and name not in stage.needs else f'{name}_prev' for name in states]
+        gradients = [f'g{name}' for name in states] + [f'g{name}_prev' for name in states]
+        of_step = [None, 'gates', 'gpre', 'gx', *cell.weights, *states, *before]
+        self.backward = _pick(self.backward_name, [*of_step, *gradients, *cell.noise])
+
+
+def _forward_names(cell: Cell, number: int) -> list[Optional[str]]:
+    """Return the names of the arrays of a step for a stage's kernel, of packed weights last.
+
+    States that an earlier stage has written have one name before the stage and after it.
+    """
+    before = [name if number else f'{name}_prev' for name in cell.states]
+    return [
+        None,
+        'gates',
+        'x',
+        *cell.weights,
+        *before,
+        *cell.states,
+        *map('packed_{}'.format, cell.weights),
+    ]
+
+
+def _pick(
+    kernel: str, names: Sequence[Optional[str]]
+) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Return a function from arrays of these names to those of a kernel: for names that are not
+    there the first one, for names that are there twice the last one of them.
+    """
+    places = {name: k for k, name in enumerate(names)}
+    wanted = boundary.KERNELS[kernel].names
+    return operator.itemgetter(*[places.get(name, 0) for name in wanted])
+
+
+_PLANS = {
+    cell.name: [Plan(cell, number) for number in range(len(cell.stages))]
+    for cell in COMPILED.values()
+}
+
+
+class WholeStep:
+    """All stages of a step from x, weights and states to new states, in evaluation.
+
+    Args:
+        instruction_set: of the engine.
+        cell: a compiled cell.
+        dtype: of all arrays.
+    """
+
+    def __init__(self, instruction_set: str, cell: Cell, dtype: numpy.dtype) -> None:
+        self._dtype = dtype
+        self._gates = len(cell.gates)
+        self._states = len(cell.states)
+        self._not_packed = (None,) * len(cell.weights)
+        self._numbers = tuple(cell.numbers.values())
+        self._stages = [
+            (
+                native.function(instruction_set, plan.forward_name, dtype),
+                _pick(plan.forward_name, _forward_names(cell, number)),
+            )
+            for number, plan in enumerate(_PLANS[cell.name])
+        ]
+
+    def __call__(
+        self, x: Array, shape: tuple[int, ...], given: Sequence[Optional[Array]]
+    ) -> Optional[Sequence[Array]]:
+        """Return the new states, or None where an array is not as the kernels expect."""
+        batch, units = shape
+        gates = numpy.empty((batch, self._gates * units), self._dtype)
+        new = [numpy.empty(shape, self._dtype) for _ in range(self._states)]
+        arrays = [None, gates, *given, *new, *self._packed(given)]
+        sizes = (batch, units, x.shape[-1], *self._numbers)
+        for function, pick in self._stages:
+            if not function(sizes, *pick(arrays)):
+                return None
+        return new
+
+    def _packed(self, given: Sequence[Optional[Array]]) -> Sequence[Optional[Array]]:
+        """Return the weights that are kept packed."""
+        if not frozen.any_frozen():
+            return self._not_packed
+        return [*map(frozen.packed, given[1 : 1 + len(self._not_packed)])]
+
+
+@functools.lru_cache(maxsize=256)
+def whole_step_of(instruction_set: str, cell: Cell, dtype: numpy.dtype) -> Optional[WholeStep]:
+    """Return a cell's step for arrays of a dtype, or None where the library has none."""
+    if not has_step(cell, NOTHING) or dtype.char not in 'fd' or not dtype.isnative:
+        return None
+    return WholeStep(instruction_set, cell, dtype)
+
+
+def has_step(cell: Cell, noise: Noise) -> bool:
+    """Return whether the library has kernels of single steps: there are none with masks or
+    projections.
+    """
+    if not is_compiled(cell) or cell.projection is not None:
+        return False
+    return not [name for name in cell.sequence_noise if name in noise]
+
+
+def plan_of(cell: Cell, stage: Stage) -> Plan:
+    """Return the plan of a stage of a compiled cell."""
+    return _PLANS[cell.name][0 if stage is cell.stages[0] else 1]
