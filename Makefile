@@ -83,7 +83,7 @@ sanitize: $(VENV)/.test build/_native_sanitized.so
 
 build/_native_sanitized.so: $(NATIVE)
 	@mkdir -p build
-	$(CXX) -std=c++17 -O1 -g -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+	$(CXX) -std=c++17 -O1 -g1 -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	  -fPIC -shared -pthread -I$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))') $(filter %.cpp,$(NATIVE)) -o $@
 
 lint: $(VENV)-lint/.lint

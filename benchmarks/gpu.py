@@ -96,13 +96,13 @@ def parse(argv: Any) -> argparse.Namespace:
     if not args.minutes > 0:
         p.error(f'argument --minutes: expected a number above 0, got {args.minutes}')
     args.only = ['facts', *(args.only or [part for part in PARTS if part != 'train'])]
-    args.out = args.out.resolve()  # processes start in the folder of the project
     if pathlib.Path(args.data).is_dir():
         args.data = str(pathlib.Path(args.data).resolve())
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         p.error(f'argument --out: {error.strerror}: {args.out}')
+    args.out = args.out.resolve()  # processes start in the folder of the project
     return args
 
 

@@ -7,6 +7,7 @@ import pytest
 from chainer.backends import cuda
 
 import chainer_lstm
+from chainer_lstm.kernels.engines import auto
 from chainer_lstm.training import script
 from tests.examples.conftest import load
 
@@ -115,8 +116,11 @@ def test_gpus_that_are_there(monkeypatch, capsys):
         with pytest.raises(ValueError, match='--gpu 2: expected a number below 2, got 2'):
             script.get_device(name)
     monkeypatch.setattr('chainer_lstm.configuration._version', lambda name: '')
+    monkeypatch.setattr(auto, 'verdicts', lambda number: {'a kind': 'faster'})
     chainer_lstm.show_config()
-    assert 'ready: H100 (compute capability 9.0), H100' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'ready: H100 (compute capability 9.0), H100' in printed
+    assert 'persistent on GPU 1: a kind faster' in printed
 
 
 @pytest.mark.parametrize('option', [['--gpu', '0'], ['--gpu'], ['--device', '@cupy:0']])
