@@ -188,8 +188,11 @@ class KeepsState(chainer.Link):
 def repeated(learned: chainer.Variable, rows: int) -> chainer.Variable:
     """(…, H) -> (…, rows, H)."""
     axis = learned.ndim - 1
+    row = F.expand_dims(learned, axis)
+    if rows == 0:  # repeat has no gradient then
+        return row[..., :0, :]
     # a static graph, which writes into outputs, cannot replay broadcast_to
-    return F.repeat(F.expand_dims(learned, axis), rows, axis=axis)
+    return F.repeat(row, rows, axis=axis)
 
 
 def zeros(link: chainer.Link, shape: tuple[int, ...], dtype: Any) -> chainer.Variable:

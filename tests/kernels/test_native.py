@@ -432,6 +432,14 @@ def test_exponentials_of_what_is_not_finite(engine):
     numpy.testing.assert_allclose(y[finite], expected[finite], rtol=1e-6)
 
 
+def test_empty_arrays_lie_anywhere():
+    engine = cases.native_engine('baseline')
+    empty = numpy.zeros(9, 'u1')[1:].view('f')[:0].reshape(0, 3)
+    assert empty.ctypes.data % empty.itemsize
+    assert engine.matmul(empty, numpy.ones((3, 2), 'f')).shape == (0, 2)
+    assert engine.linear(empty, numpy.ones((2, 3), 'f')).shape == (0, 2)
+
+
 def test_no_function_of_the_c_library_is_called_for_each_number():
     cases.native_engine('baseline')
     names = native.library_file().read_bytes()

@@ -107,6 +107,24 @@ def test_learned_state_of_single_steps(make):
     assert {'/c0', '/h0'} <= {name for name, _ in link.namedparams()}
 
 
+@pytest.mark.parametrize('call', ['step', 'sequence', 'whole batches'])
+def test_learned_state_of_an_empty_batch(make, call):
+    link = make(learn_initial_state=True)
+    if call == 'step':
+        y = link(uniform((0, INPUT)))
+    elif call == 'sequence':
+        y = link.forward_sequence(uniform((TIME, 0, INPUT)))
+    else:
+        with chainer.using_config('dtype', numpy.float64):
+            link = links.SequenceLSTM(INPUT, UNITS, cell=link.cell, learn_initial_state=True)
+        y = link(uniform((0, TIME, INPUT)))
+    assert y.shape[-2:] == (0, UNITS)
+    link.cleargrads()
+    F.sum(y).backward()
+    assert not link.c0.grad.any()
+    assert not link.h0.grad.any()
+
+
 @pytest.mark.parametrize(
     ('resets', 'message'),
     [
