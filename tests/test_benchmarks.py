@@ -267,9 +267,11 @@ def test_options(tmp_path):
     assert 'chainer_lstm coupled' in done.stdout
 
 
-needs_native = pytest.mark.skipif(
-    native.library() is None, reason='the goals are for the native engine, which was not built'
-)
+@pytest.fixture
+def native_engine():
+    """Not asked for at import: the peers' processes import this module and must not load it."""
+    if native.library() is None:
+        pytest.skip('the goals are for the native engine, which was not built')
 
 
 def measure_goals(out, monkeypatch, peer):
@@ -281,7 +283,7 @@ def measure_goals(out, monkeypatch, peer):
     return status, json.loads((out / 'goals.json').read_text())['rows']['last']
 
 
-@needs_native
+@pytest.mark.usefixtures('native_engine')
 def test_goals(tmp_path, capsys, monkeypatch):
     status, row = measure_goals(tmp_path, monkeypatch, LikeTorch)
     assert status == 0
@@ -298,7 +300,7 @@ def test_goals(tmp_path, capsys, monkeypatch):
     )
 
 
-@needs_native
+@pytest.mark.usefixtures('native_engine')
 def test_goals_of_a_wrong_peer(tmp_path, capsys, monkeypatch):
     status, row = measure_goals(tmp_path, monkeypatch, WrongLast)
     assert status == 1
@@ -307,7 +309,7 @@ def test_goals_of_a_wrong_peer(tmp_path, capsys, monkeypatch):
     assert 'error: last, 2/3/8/1: forward_sequence and torch LSTM differ' in capsys.readouterr().err
 
 
-@needs_native
+@pytest.mark.usefixtures('native_engine')
 def test_goals_of_a_missing_peer(tmp_path, capsys, monkeypatch):
     status, row = measure_goals(tmp_path, monkeypatch, MissingLSTM)
     assert (status, row['goals'][0]['met']) == (0, None)
@@ -316,7 +318,7 @@ def test_goals_of_a_missing_peer(tmp_path, capsys, monkeypatch):
     assert 'times as fast as torch LSTM; goal mean ≥ 1e-09, worst ≥ 1e+09: not measured' in printed
 
 
-@needs_native
+@pytest.mark.usefixtures('native_engine')
 def test_goals_beside_onnxruntime(tmp_path):
     options = ['--quick', '--rows', 'steps', 'sequences', '--out', str(tmp_path)]
     assert goals.main(options) == 0
