@@ -12,8 +12,9 @@ PACKAGE = ROOT / 'chainer_lstm'
 # part -> the parts that it may import, the lowest first; a part is a folder or a module at the top
 MAY_IMPORT = {
     'arrays': (),
+    'files': (),
     'cells': ('arrays',),
-    'kernels': ('arrays', 'cells'),
+    'kernels': ('arrays', 'cells', 'files'),
     'chainer_private': (),
     'initializers': ('chainer_private',),
     'functions': ('arrays', 'cells', 'kernels', 'chainer_private'),
@@ -22,10 +23,10 @@ MAY_IMPORT = {
     'gpu': ('chainer_private',),
     'command_line': (),
     'models': ('arrays', 'chainer_private', 'functions', 'links'),
-    'datasets': ('functions',),
+    'datasets': ('files', 'functions'),
     'training': (
         *('chainer_private', 'functions', 'optimizers', 'models', 'datasets', 'gpu'),
-        'command_line',
+        *('command_line', 'files'),
     ),
     # edits Chainer's modules; compat.v1 replaces names in the package's modules too
     'compat': ('arrays', 'chainer_private', 'functions'),
@@ -38,7 +39,7 @@ MAY_IMPORT = {
 }
 
 # parts that know nothing of Chainer
-WITHOUT_CHAINER = ('arrays', 'cells', 'kernels')
+WITHOUT_CHAINER = ('arrays', 'cells', 'files', 'kernels')
 
 # (importer, imported) of imports inside of functions, which would be cycles at the top; why
 HIDDEN_CYCLES: dict[tuple[str, str], str] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import pathlib
 import re
 import shutil
@@ -13,6 +12,8 @@ import urllib.request
 
 import chainer
 import filelock
+
+from chainer_lstm.files import written
 
 _TIMEOUT = 60  # seconds without an answer
 
@@ -54,18 +55,15 @@ def cached_download(url: str, sha256: str) -> pathlib.Path:
 def _download(url: str, sha256: str, path: pathlib.Path) -> None:
     """Under the lock of the path, so that no other process writes the part."""
     print(f'downloading {url}', file=sys.stderr)
-    part = path.with_name(f'{path.name}.part')
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, part.open('wb') as file:
-            shutil.copyfileobj(response, file)
-        got = _hash(part)
-        if got != sha256:
-            raise OSError(f'expected sha256 {sha256}, got {got} (a cut or altered file)')
-        os.replace(part, path)
+        with written(path) as part:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, part.open('wb') as file:
+                shutil.copyfileobj(response, file)
+            got = _hash(part)
+            if got != sha256:
+                raise OSError(f'expected sha256 {sha256}, got {got} (a cut or altered file)')
     except (OSError, http.client.HTTPException) as error:
         raise DownloadError(f'cannot download {url}: {error}') from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _hash(path: pathlib.Path) -> str:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import math
-import os
 import pathlib
 import signal
 import sys
@@ -21,6 +20,7 @@ import numpy
 from chainer_lstm import gpu
 from chainer_lstm.command_line import Parser
 from chainer_lstm.datasets.download import DownloadError
+from chainer_lstm.files import written
 
 # what is wrong with what a user gives, or with the machine: told in one line
 ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile)
@@ -231,23 +231,6 @@ def progress(items: Iterable, total: int, signals: Signals) -> Iterator:
                 print(line, end=end, file=sys.stderr, flush=True)
             if signals.number:
                 break
-
-
-@contextlib.contextmanager
-def written(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to; what stands there becomes the file when it is whole,
-    or else nothing changes.
-    """
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        yield path  # a device, not to be replaced
-        return
-    temporary = path.with_name(f'{path.name}.part')
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_results(out: pathlib.Path, args: argparse.Namespace, results: dict[str, Any]) -> None:

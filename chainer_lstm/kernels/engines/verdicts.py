@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Optional
+
+from chainer_lstm.files import written
 
 _LOCK_SECONDS = 2.0
 _LASTING = ('faster', 'slower', 'wrong')
@@ -72,7 +73,8 @@ class VerdictFile:
             return
         with contextlib.suppress(OSError, NotImplementedError), self._locked(self.path):
             content = {'identity': self.identity, 'verdicts': {**self.read(), **verdicts}}
-            _replace(self.path, json.dumps(content, indent=1) + '\n')
+            with written(self.path) as path:
+                path.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
 
     @contextlib.contextmanager
     def _locked(self, path: pathlib.Path) -> Iterator[None]:
@@ -92,15 +94,3 @@ def cache_folder() -> Optional[pathlib.Path]:
         return pathlib.Path.home() / '.cache' / 'chainer_lstm'
     except RuntimeError:
         return None
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    """Write a file that others see as it was or as it is, never in part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with open(handle, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
