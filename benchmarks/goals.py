@@ -33,7 +33,7 @@ from typing import Any
 
 import arguments
 import report
-from turns import TURN, check, disagreements, take_turns
+from turns import TURN, check, disagreements, report_errors, take_turns
 from ways import WAYS, Goal, Way
 from worker import Worker, start
 
@@ -184,9 +184,7 @@ def run(args: argparse.Namespace) -> int:
         for entry in row['cases']
         for line in disagreements(f'{name}, {entry["name"]}', entry['parity'])
     ]
-    for line in wrong:
-        print(f'error: {line}', file=sys.stderr)
-    return 1 if wrong else 0
+    return report_errors(wrong)
 
 
 def main(argv: Any = None) -> int:

@@ -29,7 +29,7 @@ import arguments
 import report
 from contestants import ChainerNStep, ChainerSteps, OurNStep, OurSequence, OurSteps, Shape
 from peers import TorchLSTM
-from turns import BUDGET, TURN, check, disagreements, take_turns
+from turns import BUDGET, TURN, check, disagreements, report_errors, take_turns
 from worker import Worker, start
 
 from chainer_lstm.command_line import Parser
@@ -151,9 +151,7 @@ def run(args: argparse.Namespace) -> int:
     print(f'\n{report.tables(results)}')
     (args.out / 'layers.json').write_text(json.dumps(results, indent=1), encoding='utf-8')
     wrong = [line for entry in shapes for line in disagreements(entry['name'], entry['parity'])]
-    for line in wrong:
-        print(f'error: {line}', file=sys.stderr)
-    return 1 if wrong else 0
+    return report_errors(wrong)
 
 
 def main(argv: Any = None) -> int:

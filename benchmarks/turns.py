@@ -63,6 +63,13 @@ def disagreements(name: str, parity: dict[str, dict[str, Any]]) -> list[str]:
     ]
 
 
+def report_errors(lines: list[str]) -> int:
+    """Print what ``disagreements`` found; return the exit status."""
+    for line in lines:
+        print(f'error: {line}', file=sys.stderr)
+    return 1 if lines else 0
+
+
 def take_turns(
     workers: dict[str, Worker], mode: str, runs: int, seconds: float
 ) -> dict[str, dict[str, Any]]:

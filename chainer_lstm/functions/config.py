@@ -74,8 +74,11 @@ def engine_of(x: Any) -> kernels.Engine:
     return kernels.engine_of(x, engine, precision, not chainer.config.cudnn_deterministic)
 
 
+def is_static_graph() -> bool:
+    """Return whether ``chainer.static_graph`` records, which replays Chainer's own functions."""
+    return setting('schedule_func') is not None
+
+
 def is_observed() -> bool:
     """Return whether Chainer has to see every node: for hooks, in debug mode, in a static graph."""
-    return bool(
-        chainer.get_function_hooks() or setting('debug') or setting('schedule_func') is not None
-    )
+    return bool(chainer.get_function_hooks() or setting('debug') or is_static_graph())

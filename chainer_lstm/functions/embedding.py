@@ -9,16 +9,15 @@ import numpy
 from chainer.functions.connection import embed_id as chainers
 
 from chainer_lstm.chainer_private import embedding_shape
-from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.config import engine_of, is_static_graph
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.step import is_static
 
 
 class EmbedIDFunction(chainers.EmbedIDFunction):
     """Chainer's node, under its name, which hooks and exporters know."""
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
-        plain = _is_plain(grad_outputs[0].array) and not is_static()
+        plain = _is_plain(grad_outputs[0].array) and not is_static_graph()
         if chainer.config.enable_backprop or not plain:
             return super().backward(indexes, grad_outputs)
         (x,) = self.get_retained_inputs()

@@ -17,8 +17,21 @@ from chainer_lstm.functions.config import is_observed
 
 Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
 _WIDE = {numpy.dtype(numpy.float32), numpy.dtype(numpy.float64)}  # enough for every engine
-_MOST_PASSED = 1024
-_passed: set[Hashable] = set()  # kinds, shapes and dtypes of inputs that have passed the checks
+
+
+class Passed(set[Hashable]):
+    """Keys of what has passed checks, which need not be made again; few enough to be kept."""
+
+    _most = 1024
+
+    def add(self, key: Hashable) -> None:
+        """Add a key; where there are too many, all others are forgotten."""
+        if len(self) >= self._most:
+            self.clear()
+        super().add(key)
+
+
+_passed = Passed()  # kinds, shapes and dtypes of inputs
 
 
 class Node(NamedNode):
@@ -45,8 +58,6 @@ class Node(NamedNode):
         if key in _passed:
             return
         self._check_data_type_forward(given)
-        if len(_passed) >= _MOST_PASSED:
-            _passed.clear()
         _passed.add(key)
 
     @property

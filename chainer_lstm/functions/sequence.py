@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 import chainer
@@ -11,7 +11,7 @@ import numpy
 from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks
-from chainer_lstm.functions.node import Input, arrays
+from chainer_lstm.functions.node import Input, Passed, arrays
 from chainer_lstm.functions.sequence_node import SequenceNode
 from chainer_lstm.functions.sequence_plan import Plan, state_names
 from chainer_lstm.functions.step import check_cell, is_static
@@ -24,8 +24,7 @@ from chainer_lstm.kernels.packing import (
 )
 
 Shapes = tuple[tuple[int, ...], ...]
-_MOST_FITTING = 1024
-_fitting: set[Hashable] = set()  # kinds of plans, and the shapes of inputs that fit them
+_fitting = Passed()  # kinds of plans, and the shapes of inputs
 
 
 def apply(
@@ -57,8 +56,6 @@ def apply(
         for k, w in enumerate(inputs[first:]):
             checks.variable(plan.form.name(*divmod(k, plan.form.count)), w)
         check_shapes(plan, shapes[:count], shapes[count][-1], shapes[count + 1 :])
-        if len(_fitting) >= _MOST_FITTING:
-            _fitting.clear()
         _fitting.add(key)
     node = SequenceNode(plan, len(xs))
     outputs = node.composed(inputs) if is_static(plan.cell) else node.apply(inputs)

@@ -16,7 +16,7 @@ from chainer_lstm import kernels
 from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import argname, setting
 from chainer_lstm.functions import cell_noise, checks, composed
-from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.config import engine_of, is_static_graph
 from chainer_lstm.functions.node import (
     Node,
     arrays,
@@ -208,7 +208,7 @@ class SequenceNode(Node):
         """
         if k < self._plan.directions or not self._drops:
             return x
-        if chainer.config.schedule_func is not None:  # a static graph draws in each replay
+        if is_static_graph():  # a static graph draws in each replay
             return F.dropout(x, self._plan.dropout)
         if k not in self._masks:
             scale = x.dtype.type(1 / (1 - self._plan.dropout))

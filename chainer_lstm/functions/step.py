@@ -13,7 +13,7 @@ from chainer_lstm.chainer_private import setting
 from chainer_lstm.functions import cell_noise, composed, passes
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import sequence, variable
-from chainer_lstm.functions.config import engine_of, is_observed
+from chainer_lstm.functions.config import engine_of, is_observed, is_static_graph
 from chainer_lstm.functions.node import Input, as_variable
 from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.stage import StageNode
@@ -140,7 +140,7 @@ def is_static(cell: Optional[Cell] = None) -> bool:
         ValueError: the cell has noise, which would be the same in each replay, or functions that
             are not replayed.
     """
-    static = setting('schedule_func') is not None
+    static = is_static_graph()
     if static and cell is not None and cell.is_random and chainer.config.train:
         raise ValueError(f'expected no chainer.static_graph around {cell.name}, which has noise')
     if static and cell is not None and not cell.replays:

@@ -10,7 +10,8 @@ from typing import Any, Optional
 import chainer
 import chainer.links as L
 
-from chainer_lstm.chainer_private import initialize_linear, link_hooks, setting
+from chainer_lstm.chainer_private import initialize_linear, link_hooks
+from chainer_lstm.functions.config import is_static_graph
 
 _NOTHING_WAITS = contextlib.nullcontext()
 
@@ -81,7 +82,7 @@ def is_plain(*links: Any, cls: Any = L.Linear) -> bool:
     They may not where a link is replaced, hooked or has a ``forward`` of its own, nor while a
     static graph is recorded.
     """
-    if link_hooks() or setting('schedule_func') is not None:
+    if link_hooks() or is_static_graph():
         return False
     for link in links:  # all() of a generator takes twice as long
         if type(link) is not cls or link.local_link_hooks or 'forward' in vars(link):

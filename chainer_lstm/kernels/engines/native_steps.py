@@ -93,6 +93,7 @@ class WholeStep:
         self._states = len(cell.states)
         self._not_packed = (None,) * len(cell.weights)
         self._numbers = tuple(cell.numbers.values())
+        # not the plan's: a cell need not have all weights and noise of its form
         self._stages = [
             (
                 native.function(instruction_set, plan.forward_name, dtype),

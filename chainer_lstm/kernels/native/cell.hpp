@@ -78,13 +78,6 @@ constexpr isize gates_of(int weight) {
     return products<Cell>[weight].gate == all_gates ? Cell::gates : 1;
 }
 
-template <typename Cell>
-constexpr isize gates_of_all() {
-    isize sum = 0;
-    for (int w = 0; w < Cell::weights; w++) sum += gates_of<Cell>(w);
-    return sum;
-}
-
 // f(weight, state, gate) for the matrix products of a stage, all constants
 template <typename Cell, int S, typename F>
 INLINE void each_product(const F& f) {
