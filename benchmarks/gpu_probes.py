@@ -19,7 +19,7 @@ _THREADS = 256
 _MOST_KERNELS = 40
 # Each round, every block writes a word for all and waits for the words of all, as the blocks of the
 # persistent kernels do in a time step.  Two slots do: who writes round r + 2 has read r + 1 of all,
-# and those had read r.  A block that waits in vain ends the kernel by an error.
+# and those had read r.  A block that times out ends the kernel by an error.
 _HOPS = r"""
 #define LIMIT 20000000
 extern "C" __global__ void hops(unsigned* slots, int rounds) {
