@@ -1,4 +1,4 @@
-# make train   trains a small language model on text that comes with Python: about two minutes, no data needed
+# make train   trains a small language model on text that comes with Python: a minute or two, no data needed
 # make test    runs the tests
 # make examples runs every example for a few seconds, without any download
 # make bench   measures every way of using an LSTM beside Chainer, onnxruntime, and torch where it is in .venv: twenty minutes
