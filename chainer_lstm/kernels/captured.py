@@ -1,0 +1,67 @@
+"""Numbers that the replays of a captured CUDA graph read anew.
+
+The arguments of a kernel are frozen in a graph.  What changes from one update to the next, such as
+a learning rate or the position of a random generator, is read from device memory instead: whoever
+launches such a kernel asks ``current()`` for the inputs of the graph that is being captured, and
+passes the address of a number instead of the number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Optional
+
+import numpy
+
+_MOST = 256  # numbers a graph
+_local = threading.local()
+
+
+class Inputs:
+    """The numbers of one graph.
+
+    Args:
+        xp: CuPy, with the device of the graph current.
+
+    Attributes:
+        numbers: (256,) float64 on the device; replays copy ``values()`` into it before they begin.
+    """
+
+    def __init__(self, xp: Any) -> None:
+        self.numbers = xp.zeros(_MOST, numpy.float64)
+        self._computed: list[Callable[[], float]] = []
+
+    def address(self, compute: Callable[[], float]) -> int:
+        """Return the address of a float64 on the device, which is what ``compute`` returns when the
+        capture ends, and before each replay.
+
+        Raises:
+            RuntimeError: the graph has no room for another number.
+        """
+        if len(self._computed) == _MOST:
+            raise RuntimeError(f'expected at most {_MOST} numbers in a graph')
+        self._computed.append(compute)
+        return self.numbers.data.ptr + (len(self._computed) - 1) * self.numbers.itemsize
+
+    def values(self) -> numpy.ndarray:
+        """Return the numbers of the next replay, (256,) float64."""
+        found = numpy.zeros(_MOST)
+        found[: len(self._computed)] = [compute() for compute in self._computed]
+        return found
+
+
+def current() -> Optional[Inputs]:
+    """Return the inputs of the graph that this thread is capturing; None while it captures none."""
+    return getattr(_local, 'inputs', None)
+
+
+@contextlib.contextmanager
+def capturing(inputs: Inputs) -> Iterator[None]:
+    """Let ``current()`` return these inputs in the current thread."""
+    before, _local.inputs = current(), inputs
+    try:
+        yield
+    finally:
+        _local.inputs = before
