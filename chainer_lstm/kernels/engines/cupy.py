@@ -76,7 +76,7 @@ class CupyEngine(CompiledEngine):
             return super().column_sums(x)
         sums = self.xp.empty(x.shape[1], x.dtype)
         blocks = -(-x.shape[1] // _LANES)
-        self._launch_function('column_sums', x.dtype, x.shape, (x, sums), (blocks,), _COLUMN_SUMS_THREADS)
+        self.launch_function('column_sums', x.dtype, x.shape, (x, sums), (blocks,), _COLUMN_SUMS_THREADS)
         return sums
 
     def cross_entropy(self, x: Array, t: Array, losses: Losses, keep: bool) -> tuple[Array, Any]:
@@ -88,13 +88,13 @@ class CupyEngine(CompiledEngine):
         given = x, t, maxima, sums, of_rows
         threads = _threads_of_row(classes)
         numbers = (losses.ignore_label,)
-        self._launch_function('cross_entropy', x.dtype, x.shape, given, (rows,), threads, numbers)
+        self.launch_function('cross_entropy', x.dtype, x.shape, given, (rows,), threads, numbers)
         if not losses.mean:
             return of_rows.astype(x.dtype, copy=False), (maxima, sums, None)
         loss, coefficient = xp.empty(1, x.dtype), xp.empty(1, real)
         numbers = (losses.ignore_label, losses.normalize)
         given = of_rows, t, loss, coefficient
-        self._launch_function('cross_entropy_mean', x.dtype, (rows, 1), given, (1,), _THREADS, numbers)
+        self.launch_function('cross_entropy_mean', x.dtype, (rows, 1), given, (1,), _THREADS, numbers)
         return loss.reshape(()), (maxima, sums, coefficient)
 
     def cross_entropy_gradient(
@@ -106,7 +106,7 @@ class CupyEngine(CompiledEngine):
         sizes = (*x.shape, gy.size)
         given = x, t, *kept, gy.reshape(gy.size), gx
         threads, numbers = _threads_of_row(x.shape[1]), (losses.ignore_label,)
-        self._launch_function('cross_entropy_gradient', x.dtype, sizes, given, (len(x),), threads, numbers)
+        self.launch_function('cross_entropy_gradient', x.dtype, sizes, given, (len(x),), threads, numbers)
         return gx
 
     def draw_mask(self, shape: tuple[int, ...], dtype: numpy.dtype, ratio: float) -> Mask:
@@ -128,7 +128,7 @@ class CupyEngine(CompiledEngine):
             blocks = min(-(-x.size // (4 * _THREADS)), _MAX_BLOCKS)
             boundary.dense(boundary.CUDA['dropout'].arguments[1], y)
             given = x.reshape(-1), y.reshape(-1)
-            self._launch_function('dropout', x.dtype, (x.size,), given, (blocks,), _THREADS, numbers)
+            self.launch_function('dropout', x.dtype, (x.size,), given, (blocks,), _THREADS, numbers)
         return y
 
     def embedding_gradient(
@@ -143,7 +143,7 @@ class CupyEngine(CompiledEngine):
             numbers = _NO_LABEL if ignore_label is None else ignore_label, splits
             blocks = -(-classes * splits // warps), parts
             sizes = (*gy.shape, classes)
-            self._launch_function('embedding_gradient', gy.dtype, sizes, (ids, gy, gW), blocks, _THREADS, numbers)
+            self.launch_function('embedding_gradient', gy.dtype, sizes, (ids, gy, gW), blocks, _THREADS, numbers)
         return gW
 
     def _compute_type(self) -> Optional[int]:
@@ -174,7 +174,7 @@ class CupyEngine(CompiledEngine):
         launch = cuda.stage_kernel(kernel, like.dtype.char)
         launch((blocks,), (_THREADS,), (numpy.frombuffer(packed, _value_of(len(packed))),))
 
-    def _launch_function(
+    def launch_function(
         self,
         name: str,
         dtype: numpy.dtype,
