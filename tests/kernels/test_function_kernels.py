@@ -8,7 +8,7 @@ from chainer.backends.cuda import to_cpu
 
 from chainer_lstm import kernels
 from chainer_lstm.kernels import captured, cuda
-from chainer_lstm.kernels.engines.cupy import Mask
+from chainer_lstm.kernels.engines.cupy_functions import Mask
 from chainer_lstm.kernels.engines.engine import Losses
 from chainer_lstm.kernels.engines.numpy import numpy_engine
 from tests.conftest import uniform
@@ -151,7 +151,7 @@ def test_philox():
 @pytest.mark.parametrize('dtype', 'efd')
 def test_dropout(engine, dtype, ratio, key):
     x = uniform((37, 41), dtype)
-    y = engine.dropout(*given(engine, x), Mask(ratio, key, None, 0))
+    y = engine.dropout(*given(engine, x), Mask(ratio, key))
     quarter = -(-x.size // 4)
     words = [word for part in zip(*(philox(k, key) for k in range(quarter))) for word in part]
     kept = numpy.array(words[: x.size]).reshape(x.shape) >= ratio * 2**32
@@ -161,9 +161,7 @@ def test_dropout(engine, dtype, ratio, key):
 
 def test_share_of_dropped_numbers(engine):
     ones = numpy.ones(40_000, 'f')
-    masks = brought(
-        engine.dropout(*given(engine, ones), Mask(0.3, key, None, 0)) for key in (KEY, 6)
-    )
+    masks = brought(engine.dropout(*given(engine, ones), Mask(0.3, key)) for key in (KEY, 6))
     for mask in masks:
         assert abs((mask == 0).mean() - 0.3) < 4 * (0.3 * 0.7 / ones.size) ** 0.5
     assert abs(numpy.corrcoef(*masks)[0, 1]) < 4 / ones.size**0.5
@@ -173,15 +171,15 @@ def test_key_in_memory(engine):
     """The kernel reads it where the replays of a graph write it."""
     (x,) = given(engine, numpy.ones((5, 7), 'f'))
     (key,) = given(engine, numpy.array([2.0**53 - 1]))
-    found = engine.dropout(x, Mask(0.5, 3, None, engine._address(key)))
-    expected = engine.dropout(x, Mask(0.5, 2**53 - 1, None, 0))
+    found = engine.dropout(x, Mask(0.5, 3, engine._address(key)))
+    expected = engine.dropout(x, Mask(0.5, 2**53 - 1))
     numpy.testing.assert_array_equal(*brought((found, expected)))
 
 
 def test_inputs_that_are_not_contiguous(engine):
     x, ids = uniform((6, 5), 'f'), numpy.arange(6, dtype='i') % 5
     moved, strided = given(engine, x.T), given(engine, ids.repeat(2))[0][::2]
-    mask = Mask(0.5, KEY, None, 0)
+    mask = Mask(0.5, KEY)
     for call in (
         lambda x, t: engine.column_sums(x),
         lambda x, t: engine.dropout(x, mask),
@@ -195,7 +193,7 @@ def test_inputs_that_are_not_contiguous(engine):
 
 def test_dropout_in_place(engine):
     (x,) = given(engine, uniform((5, 7), 'f'))
-    mask = Mask(0.5, KEY, None, 0)
+    mask = Mask(0.5, KEY)
     expected = engine.dropout(x, mask)
     assert engine.dropout(x, mask, x) is x
     numpy.testing.assert_array_equal(*brought((x, expected)))
@@ -207,13 +205,13 @@ def test_masks_are_drawn_from_the_seed_of_cupy(on_cpu):
     engine, sizes = on_cpu, []
     state = types.SimpleNamespace(_get_seed=lambda size: sizes.append(size) or 2**53 + len(sizes))
     engine.xp.random = types.SimpleNamespace(get_random_state=lambda: state)
-    assert engine.draw_mask((3, 4), numpy.dtype('f'), 0.5) == Mask(0.5, 1, None, 0)
+    assert engine.draw_mask((3, 4), numpy.dtype('f'), 0.5) == Mask(0.5, 1)
     inputs = captured.Inputs(numpy_as_cupy())
     with captured.capturing(inputs):
         masks = [engine.draw_mask((3, 4), numpy.dtype('f'), 0.5) for _ in range(2)]
     assert sizes == [12]  # others are drawn before each replay
     first = inputs.numbers.ctypes.data
-    assert masks == [Mask(0.5, 0, inputs, first), Mask(0.5, 0, inputs, first + 8)]
+    assert masks == [Mask(0.5, 0, first, inputs), Mask(0.5, 0, first + 8, inputs)]
     assert [*inputs.values()[:3]] == [2, 3, 0] and [*inputs.values()[:2]] == [4, 5]
 
 
@@ -234,7 +232,7 @@ def numpy_as_cupy():
 @pytest.mark.parametrize(('dtype', 'index'), ['ei', 'fi', 'fq', 'dq'])
 def test_embedding_gradient(engine, monkeypatch, dtype, index, columns, classes, label):
     if classes > 3:
-        monkeypatch.setattr('chainer_lstm.kernels.engines.cupy._FEW_WARPS', 0)
+        monkeypatch.setattr('chainer_lstm.kernels.engines.cupy_functions._FEW_WARPS', 0)
         classes = 11  # no more: a fibre for each lane
     ids = numpy.random.RandomState(0).randint(-classes, classes, 70).astype(index)
     gy = uniform((70, columns), dtype)

@@ -38,8 +38,8 @@ constexpr int PART = PER_LANE * LANES;
 constexpr int AT_ONCE = 4;  // rows under way at the same time
 
 // Adds the rows of gy from ``begin`` to ``end`` whose id is a class to sums, in their order.
-__device__ inline void add_rows(const EmbeddingGradient& a, index_t begin, index_t end,
-                                index_t own, index_t column, REAL (&sums)[PER_LANE]) {
+__device__ inline void add_rows(const EmbeddingGradient& a, index_t begin, index_t end, index_t own,
+                                index_t column, REAL (&sums)[PER_LANE]) {
     const int lane = threadIdx.x % LANES;
     for (index_t first = begin; first < end; first += LANES) {
         bool equal = false;
