@@ -234,8 +234,8 @@ def test_embedding_gradient(engine, monkeypatch, dtype, index, columns, classes,
     if classes > 3:
         monkeypatch.setattr('chainer_lstm.kernels.engines.cupy_functions._FEW_WARPS', 0)
         classes = 11  # no more: a fibre for each lane
-    ids = numpy.random.RandomState(0).randint(-classes, classes, 70).astype(index)
-    gy = uniform((70, columns), dtype)
+    ids = numpy.random.RandomState(0).randint(-classes, classes, 170).astype(index)
+    gy = uniform((170, columns), dtype)
     gW = engine.embedding_gradient(*given(engine, ids, gy), classes, label)
     expected = numpy.zeros((classes, columns))
     for k, row in zip(ids, gy):
@@ -267,7 +267,8 @@ def test_no_ids(engine):
         ('column_sums', '__syncthreads();', ''),
         ('column_sums', 'row += warps', 'row += warps + 1'),
         ('embedding_gradient', '__syncthreads();', ''),
-        ('embedding_gradient', 'id != a.label && ', ''),
+        ('embedding_gradient', ' && takes_own', ''),
+        ('embedding_gradient', ' && takes_from_last', ''),
         ('embedding_gradient', 'found &= found - 1;', 'found = 0;'),
         ('dropout', 'round < ROUNDS', 'round < ROUNDS - 1'),
     ],
@@ -283,7 +284,8 @@ def test_mutant(monkeypatch, name, old, new):
         elif name == 'dropout':
             test_dropout(mutant, 'd', 0.5, KEY)
         elif name == 'embedding_gradient':
-            test_embedding_gradient(mutant, monkeypatch, 'd', 'q', 33, 3, 1)
+            for label in (1, -1):
+                test_embedding_gradient(mutant, monkeypatch, 'd', 'q', 33, 3, label)
         else:
             for losses in ('mean', 'each row'):
                 test_cross_entropy(mutant, 'd', 2500, losses, 'i')
