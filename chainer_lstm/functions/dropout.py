@@ -11,7 +11,7 @@ from chainer.utils import type_check
 from chainer_lstm.chainer_private import argname, setting
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.node import Input, Node
+from chainer_lstm.functions.node import Input, Node, as_variable, full
 from chainer_lstm.functions.step import is_static
 
 
@@ -34,13 +34,17 @@ class Dropout(Node):
 
     def forward(self, inputs: tuple) -> tuple:
         (x,) = inputs
+        self._of = x.shape, x.dtype
         engine = engine_of(x)
         if self._mask is None:
             self._mask = engine.draw_mask(x.shape, x.dtype, self._ratio)
         return (engine.dropout(x, self._mask),)
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
-        return Dropout(self._ratio, self._mask).apply(grad_outputs)
+        gy = full(grad_outputs[0], *self._of)
+        if setting('enable_backprop'):
+            return Dropout(self._ratio, self._mask).apply((gy,))
+        return (as_variable(engine_of(gy.array).dropout(gy.array, self._mask)),)
 
 
 def dropout(x: Input, ratio: float = 0.5, **options: Any) -> Any:

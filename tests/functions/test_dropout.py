@@ -57,6 +57,10 @@ def test_gradients_have_the_mask_of_forward(xp, dtype):
     gy = uniform((7, 5), dtype, xp, seed=1)
     (gx,) = chainer.grad([y], [x], [chainer.Variable(gy)])
     assert_close([gx], [gy * mask])
+    (gx,) = chainer.grad([y], [x], [chainer.Variable(gy[:1])])
+    assert_close([gx], [gy[:1] * mask])
+    with pytest.raises(ValueError, match='grad_outputs: expected a gradient that broadcasts'):
+        chainer.grad([y], [x], [chainer.Variable(gy[:2])])
 
 
 @pytest.mark.parametrize('train', [True, False])
