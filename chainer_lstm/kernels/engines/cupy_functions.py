@@ -59,7 +59,7 @@ class FunctionKernels(NumpyEngine):
 
         Args:
             kernel: a name in ``boundary.CUDA``, which says the shapes of the arrays.
-            dtype: of the arrays that are not computed in and of no integers.
+            dtype: that of the kernel; arrays of integers and of results in between have others.
             sizes: those of the kernel.
             arrays: in the order of the kernel; None for one that is not given.
             blocks, threads: of the launch.
@@ -144,11 +144,15 @@ class FunctionKernels(NumpyEngine):
         warps, parts = _THREADS // _WARP, -(-gy.shape[1] // _EMBEDDING_COLUMNS)
         splits = warps if classes * parts < _FEW_WARPS else 1
         blocks = -(-classes * splits // warps), parts
-        numbers = _NO_LABEL if ignore_label is None else ignore_label, splits
-        sizes, shared_numbers = (*gy.shape, classes), warps * _EMBEDDING_COLUMNS
         self.launch_function(
-            *('embedding_gradient', gy.dtype, sizes, (ids, gy, gW), blocks, _THREADS, numbers),
-            shared_numbers if splits > 1 else 0,
+            'embedding_gradient',
+            gy.dtype,
+            (*gy.shape, classes),
+            (ids, gy, gW),
+            blocks,
+            _THREADS,
+            numbers=(_NO_LABEL if ignore_label is None else ignore_label, splits),
+            shared_numbers=0 if splits == 1 else warps * _EMBEDDING_COLUMNS,
         )
         return gW
 

@@ -173,7 +173,7 @@ class Engine(Protocol):
             keep: whether a gradient will be wanted.
 
         Returns:
-            The loss, () or (N,), and what ``cross_entropy_gradient`` gets, None without ``keep``.
+            The loss, () or (N,), and with ``keep`` what ``cross_entropy_gradient`` gets.
         """
         ...
 
