@@ -1,6 +1,12 @@
 """How `make docs` builds these pages; docs/reference is made of the docstrings."""
 
+import pathlib
+import sys
+
 import chainer_lstm
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import pictures
 
 project = 'chainer-lstm'
 release = chainer_lstm.__version__
@@ -42,4 +48,5 @@ def _skips(app, what, name, member, skip, options):
 
 
 def setup(app):
+    pictures.write()
     app.connect('autodoc-skip-member', _skips)
