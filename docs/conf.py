@@ -28,6 +28,7 @@ logging.getLogger('traitlets').setLevel(logging.WARNING)  # of what executes the
 os.environ['PATH'] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ['PATH']])
 os.environ['PYTHONPATH'] = str(pathlib.Path(__file__).parents[1])
 toc_object_entries_show_parents = 'hide'
+highlight_language = 'none'  # blocks of docstrings are equations
 html_theme = 'furo'
 html_title = f'{project} {release}'
 html_static_path = ['_static']
