@@ -130,6 +130,12 @@ def softmax_cross_entropy(
         ValueError: another ``reduce``, on the CPU a class that is not there, or an entry of
             ``chainer.config`` names an engine that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+
+    Example:
+        >>> import numpy
+        >>> loss = softmax_cross_entropy(numpy.zeros((3, 10), 'f'), numpy.array([4, 0, -1]))
+        >>> round(float(loss.array), 3)                             # log 10, of the two that count
+        2.303
     """
     x, t = variable('x', x), variable('t', t)
     _check(x, t, ignore_label)

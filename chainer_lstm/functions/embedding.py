@@ -64,5 +64,10 @@ def embed_id(x: Input, W: Input, ignore_label: Optional[int] = None) -> chainer.
     Raises:
         IndexError: on the CPU, an id for which W has no row.
         chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+
+    Example:
+        >>> import numpy
+        >>> embed_id(numpy.array([[0, 2], [1, 0]]), numpy.ones((3, 20), 'f')).shape
+        (2, 2, 20)
     """
     return EmbedIDFunction(ignore_label=ignore_label).apply((x, W))[0]

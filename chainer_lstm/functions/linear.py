@@ -82,6 +82,11 @@ def linear(
         TypeError: something is no array.
         ValueError: an entry of ``chainer.config`` names an engine that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: a shape does not fit.
+
+    Example:
+        >>> import numpy
+        >>> linear(numpy.ones((3, 10), 'f'), numpy.ones((20, 10), 'f'), numpy.zeros(20, 'f')).shape
+        (3, 20)
     """
     x, W, b = variable('x', x), variable('W', W), None if b is None else variable('b', b)
     if b is not None and x.dtype.kind == b.dtype.kind == 'f':

@@ -112,6 +112,12 @@ def lstm(c_prev: Input, x: Input) -> State:
         chainer.utils.type_check.InvalidType: B > B0, x not four times as wide
             as c_prev, or different ndim or dtype.
         TypeError: no arrays, or ChainerX arrays.
+
+    Example:
+        >>> import numpy
+        >>> c, h = lstm(numpy.zeros((3, 20), 'f'), numpy.ones((3, 80), 'f'))
+        >>> c.shape, h.shape
+        ((3, 20), (3, 20))
     """
     if is_static():
         return chainers.lstm(
@@ -141,12 +147,13 @@ def lstm_step(
     float16 is computed in float32.
 
     Args:
-        c_prev: (B0, H); rows are carried as in ``lstm``.
+        c_prev: (B0, H).  With B < B0 the first B rows advance and the others are carried.
         h_prev: (B, H), or None for zeros.
         x: (B, I), of the dtype of c_prev, h_prev and b.
-        W: (4H, I), gates interleaved as in ``lstm``; it may have another float dtype.
-        b: (4H,).
-        U: (4H, H); it may have another float dtype.
+        W: (4H, I), gates interleaved: gate g of unit u is row 4u + g, in the order a (cell input),
+            i (input), f (forget), o (output); it may have another float dtype.
+        b: (4H,), in the same order.
+        U: (4H, H), in the same order; it may have another float dtype.
 
     Returns:
         c (B0, H), h (B, H), in the dtype of x.
@@ -154,6 +161,13 @@ def lstm_step(
     Raises:
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: ChainerX arrays.
+
+    Example:
+        >>> import numpy
+        >>> W, b, U = (numpy.ones(shape, 'f') for shape in ((80, 10), 80, (80, 20)))
+        >>> c, h = lstm_step(numpy.zeros((3, 20), 'f'), None, numpy.ones((3, 10), 'f'), W, b, U)
+        >>> c.shape, h.shape
+        ((3, 20), (3, 20))
     """
     return run_step(cells.lstm, cells.lstm.State(c_prev, h_prev), x, {'W': W, 'b': b, 'U': U})
 
@@ -177,7 +191,13 @@ def peephole_lstm_step(
     ``chainer.links.StatefulPeepholeLSTM``.
 
     Args:
-        c_prev, h_prev, x, W, b, U: as in ``lstm_step``.
+        c_prev: (B0, H).  With B < B0 the first B rows advance and the others are carried.
+        h_prev: (B, H), or None for zeros.
+        x: (B, I), of the dtype of c_prev, h_prev and b.
+        W: (4H, I), gates interleaved: gate g of unit u is row 4u + g, in the order a (cell input),
+            i (input), f (forget), o (output); it may have another float dtype.
+        b: (4H,), in the same order.
+        U: (4H, H), in the same order; it may have another float dtype.
         P_i, P_f, P_o: (H, H); they may have another float dtype.
 
     Returns:
@@ -186,6 +206,15 @@ def peephole_lstm_step(
     Raises:
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: ChainerX arrays.
+
+    Example:
+        >>> import numpy
+        >>> W, b, U = (numpy.ones(shape, 'f') for shape in ((80, 10), 80, (80, 20)))
+        >>> P = numpy.zeros((20, 20), 'f')
+        >>> c, x = numpy.zeros((3, 20), 'f'), numpy.ones((3, 10), 'f')
+        >>> c, h = peephole_lstm_step(c, None, x, W, b, U, P, P, P)
+        >>> c.shape, h.shape
+        ((3, 20), (3, 20))
     """
     weights = {'W': W, 'b': b, 'U': U, 'P_i': P_i, 'P_f': P_f, 'P_o': P_o}
     return run_step(cells.peephole, cells.peephole.State(c_prev, h_prev), x, weights)

@@ -139,6 +139,14 @@ def sequence(
         chainer.utils.type_check.InvalidType: dtypes do not fit.
         TypeError: no cell, no arrays, no lists of arrays, no number for dropout, or ChainerX
             arrays.
+
+    Example:
+        >>> import numpy
+        >>> weights = [numpy.ones(shape, 'f') for shape in cells.lstm.shapes(10, 20).values()]
+        >>> states = [numpy.zeros((3, 20), 'f')] * 2
+        >>> state, ys = sequence(cells.lstm, states, numpy.ones((7, 3, 10), 'f'), [weights])
+        >>> state.c.shape, ys.shape
+        ((3, 20), (7, 3, 20))
     """
     check_cell(cell)
     if len(checks.sequence('states', states, 'arrays')) != len(cell.states):
@@ -232,10 +240,10 @@ def lstm_sequence(
         hx, cx: (S * D, B, H), the initial state of each layer and direction
             (index ``D * layer + direction``), or (B, H) if there is only one.
         xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
-        weights: for each layer and direction W (4H, I), b (4H,), U (4H, H);
-            gates interleaved as in ``lstm``.  Where more are given, such as P_i, P_f, P_o (H, H)
-            besides, the cell is the one of ``cells.CELLS`` that has as many.  Later layers take
-            D * H inputs.
+        weights: for each layer and direction W (4H, I), b (4H,), U (4H, H), gates interleaved:
+            gate g of unit u is row 4u + g, in the order a, i, f, o.  Where more are given, such as
+            P_i, P_f, P_o (H, H) besides, the cell is the one of ``cells.CELLS`` that has as many.
+            Later layers take D * H inputs.
         bidirectional: D = 2 instead of 1.
         dropout: ratio, on the inputs of every layer but the first.
 
@@ -247,6 +255,14 @@ def lstm_sequence(
         ValueError: shapes do not fit, batches grow in time, or dropout is out of range.
         chainer.utils.type_check.InvalidType: dtypes do not fit.
         TypeError: no arrays, no lists of arrays, no number for dropout, or ChainerX arrays.
+
+    Example:
+        >>> import numpy
+        >>> weights = [numpy.ones(shape, 'f') for shape in ((80, 10), 80, (80, 20))]
+        >>> zeros = numpy.zeros((3, 20), 'f')
+        >>> hy, cy, ys = lstm_sequence(zeros, zeros, numpy.ones((7, 3, 10), 'f'), [weights])
+        >>> hy.shape, ys.shape
+        ((3, 20), (7, 3, 20))
     """
     hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
     first = weights[0] if isinstance(weights, (list, tuple)) and weights else ()

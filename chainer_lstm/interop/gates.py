@@ -32,6 +32,14 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
         KeyError: a key is missing, or one is none of these; nothing was changed.
         TypeError, ValueError: an array has another shape or no floats, or
             does not fit into; nothing was changed.
+
+    Example:
+        >>> import numpy
+        >>> gates = {f'W_x{g}': numpy.ones((10, 20), 'f') for g in 'ifoc'}
+        >>> gates |= {f'W_h{g}': numpy.ones((20, 20), 'f') for g in 'ifoc'}
+        >>> gates |= {f'b_{g}': numpy.zeros(20, 'f') for g in 'ifoc'}
+        >>> type(from_gates(gates)).__name__
+        'LSTM'
     """
     if not isinstance(gates, Mapping):
         raise TypeError(f'expected a dictionary of gates, got {type(gates).__name__}')
@@ -71,6 +79,12 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
     Raises:
         TypeError: no link of the LSTM family.
         ValueError: more layers or directions, or the size of the input is not known yet.
+
+    Example:
+        >>> from chainer_lstm.links import LSTM
+        >>> gates = to_gates(LSTM(10, 20))
+        >>> gates['W_xi'].shape, gates['W_hc'].shape, gates['b_f'].shape
+        ((10, 20), (20, 20), (20,))
     """
     found = weights.read(link)
     if len(found.layers) != 1:

@@ -62,10 +62,19 @@ class SequenceLSTM(SequenceState):
         proj_size: P, to project h (Sak et al., 2014): h = (o tanh(c)) Vᵀ.  Then h is (…, P) instead
             of (…, H), the output (…, D * P), and later layers take D * P inputs.  Usually less
             than H; recurrent weights are (4H, P), with fewer parameters and products.
-        coupled, cell_clip, zoneout, zoneout_expectation, recurrent_dropout, recurrent_activation,
-            hard_sigmoid_slope, layer_norm, layer_norm_epsilon: of an LSTM, see
-            ``cells.LSTMVariant``; they combine.
-        peephole: 'diagonal', as there, or alone 'full', for ``cells.peephole``.
+        coupled: whether i = 1 - f, of three gates.  This option and those below are of an LSTM
+            and combine; ``cells.LSTMVariant`` has their equations and sources.
+        cell_clip: the bound of the new cell's absolute value; None for no bound.
+        zoneout: the probabilities with which a unit keeps its c and its h in training.
+        zoneout_expectation: whether evaluation takes the expectation of zoneout, instead of none.
+        peephole: 'diagonal' for weights P_i, P_f, P_o (H,); or 'full' for matrices (H, H), as of
+            ``StatefulPeepholeLSTM``, without other options; or None.
+        recurrent_dropout: the probability with which a unit of h is dropped, in training, in all
+            products of a sequence.
+        recurrent_activation: 'sigmoid', or 'hard_sigmoid' for clip(slope x + 0.5, 0, 1).
+        hard_sigmoid_slope: the slope: 0.2 as of Keras 2 and ONNX, 1 / 6 as of Keras 3 and torch.
+        layer_norm: whether products and cell are normalized over a row, with gains.
+        layer_norm_epsilon: what is added to the variance.
 
     Attributes:
         l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``, of another or of a

@@ -47,6 +47,12 @@ class RNNForLM(CheckedLoading, SharesParameters):
     Raises:
         TypeError: a size is no integer, dropout or init no number, tie_embeddings no bool.
         ValueError: a size is not positive, dropout not in [0, 1), init negative or not finite.
+
+    Example:
+        >>> import numpy
+        >>> model = RNNForLM(100, 16)
+        >>> model(numpy.zeros((5, 2), 'i')).shape  # scores of the word after each
+        (10, 100)
     """
 
     def __init__(

@@ -34,6 +34,9 @@ class ExponentialDecay(extension.Extension):
         TypeError: decay is no number, first no integer, attr no name, or optimizer no optimizer.
         ValueError: decay or first is negative, decay not finite, or the optimizer has no such
             attribute.
+
+    Example:
+        >>> decay = ExponentialDecay(0.5, first=4)                  # trainer.extend(decay)
     """
 
     trigger = (1, 'epoch')

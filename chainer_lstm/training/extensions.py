@@ -39,7 +39,11 @@ class PerplexityLog:
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss), infinite where that overflows."""
+    """Return exp(loss), infinite where that overflows.
+
+    Args:
+        loss: the mean loss of a word.
+    """
     return math.exp(loss) if loss < 700 else math.inf  # a diverged run goes on to say so
 
 
@@ -63,6 +67,16 @@ class LanguageModelEvaluator(extensions.Evaluator):
     Raises:
         TypeError: a target without such a predictor, or a size that is no integer.
         ValueError: fewer than two words, or a size that is not positive.
+
+    Example:
+        >>> import numpy
+        >>> from chainer_lstm.models import RNNForLM
+        >>> model = chainer.links.Classifier(RNNForLM(50, 16))
+        >>> model.compute_accuracy = False
+        >>> words = numpy.arange(200, dtype='i') % 50
+        >>> loss = LanguageModelEvaluator(words, model, batch_size=4)()['main/loss']
+        >>> 40 < perplexity(loss) < 60  # untrained: a blind guess among 50
+        True
     """
 
     def __init__(
