@@ -30,6 +30,7 @@ os.environ['PYTHONPATH'] = str(pathlib.Path(__file__).parents[1])
 toc_object_entries_show_parents = 'hide'
 highlight_language = 'none'  # blocks of docstrings are equations
 html_theme = 'furo'
+pygments_dark_style = 'github-dark'
 html_title = f'{project} {release}'
 html_static_path = ['_static']
 html_css_files = ['pages.css']
