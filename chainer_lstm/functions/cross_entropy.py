@@ -106,11 +106,14 @@ def softmax_cross_entropy(
     enable_double_backprop: bool = False,
     soft_target_loss: str = 'cross-entropy',
 ) -> chainer.Variable:
-    """``chainer.functions.softmax_cross_entropy``, on the CPU in a sixth of its time and half
-    of its memory.
+    """``chainer.functions.softmax_cross_entropy``, on the CPU in less time and memory.
 
-    Whatever else than scores of that kind is given (a GPU, float16, more axes,
-    weights of the classes, soft targets) goes to Chainer's own.
+    The loss of row n, whose right class is t::
+
+        loss_n = log Σ_v exp(x_nv) - x_nt
+
+    Other input (a GPU, float16, more axes, weights of the classes, soft targets) goes to Chainer's
+    function.
 
     Args:
         x: (N, V) scores, float32 or float64.

@@ -98,6 +98,11 @@ def lstm(c_prev: Input, x: Input) -> State:
 
     Twice differentiable.
 
+    With σ the logistic function and elementwise products, of the parts x_a, … of x::
+
+        a = tanh(x_a)           i, f, o = σ(x_i), σ(x_f), σ(x_o)
+        c = i a + f c_prev      h = o tanh(c)
+
     Args:
         c_prev: (B0, H, …).
         x: (B, 4H, …), of the same dtype, gates interleaved: gate g of unit u
@@ -146,6 +151,11 @@ def lstm_step(
 
     float16 is computed in float32.
 
+    With σ the logistic function and elementwise products::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         c_prev: (B0, H).  With B < B0 the first B rows advance and the others are carried.
         h_prev: (B, H), or None for zeros.
@@ -189,6 +199,12 @@ def peephole_lstm_step(
 
     Gers and Schmidhuber 2000, with full matrices as in
     ``chainer.links.StatefulPeepholeLSTM``.
+
+    With σ the logistic function and elementwise products::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f = σ(W x + b + U h + P c)
+        c' = i a + f c                      o = σ(W_o x + b_o + U_o h + P_o c')
+        h' = o tanh(c')
 
     Args:
         c_prev: (B0, H).  With B < B0 the first B rows advance and the others are carried.

@@ -34,6 +34,12 @@ def n_step_lstm(
     """Stacked layers over sequences given as one batch a time step,
     as ``chainer.functions.n_step_lstm``.
 
+    Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        i = σ(w0 x + b0 + w4 h + b4)        f = σ(w1 x + b1 + w5 h + b5)
+        a = tanh(w2 x + b2 + w6 h + b6)     o = σ(w3 x + b3 + w7 h + b7)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         n_layers: S, the number of layers.
         dropout_ratio: of the inputs of every layer but the first, in training,
@@ -83,6 +89,12 @@ def n_step_bilstm(
     **kwargs: Any,
 ) -> Result:
     """``n_step_lstm`` in both directions, as ``chainer.functions.n_step_bilstm``.
+
+    Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        i = σ(w0 x + b0 + w4 h + b4)        f = σ(w1 x + b1 + w5 h + b5)
+        a = tanh(w2 x + b2 + w6 h + b6)     o = σ(w3 x + b3 + w7 h + b7)
+        c' = i a + f c                      h' = o tanh(c')
 
     Args:
         n_layers: S, the number of layers.

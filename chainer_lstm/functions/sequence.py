@@ -236,6 +236,11 @@ def lstm_sequence(
     """Stacked LSTM layers over whole sequences, as one node: ``sequence`` with states in Chainer's
     order.
 
+    With σ the logistic function and elementwise products::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         hx, cx: (S * D, B, H), the initial state of each layer and direction
             (index ``D * layer + direction``), or (B, H) if there is only one.

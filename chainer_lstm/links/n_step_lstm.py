@@ -319,6 +319,12 @@ class NStepLSTM(_NStep, L.NStepLSTM):
 
     Sequences are sorted and packed inside; the call is one autograd node.
 
+    Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        i = σ(w0 x + b0 + w4 h + b4)        f = σ(w1 x + b1 + w5 h + b5)
+        a = tanh(w2 x + b2 + w6 h + b6)     o = σ(w3 x + b3 + w7 h + b7)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         n_layers: S, the number of layers.
         in_size: I, the size of the input, or None to take it from the first one.
@@ -332,7 +338,10 @@ class NStepLSTM(_NStep, L.NStepLSTM):
         lateral_init, upward_init: initializers of the weights of h and of x.  Default: as initialW.
         bias_init: another name of initial_bias.
         proj_size: P, to project h (Sak et al. 2014): h = (o tanh(c)) Vᵀ is (…, P).
-        cell_clip, zoneout, recurrent_dropout: see ``cells.LSTMVariant``.
+        cell_clip: the bound of the new cell's absolute value; None for no bound.
+        zoneout: the probabilities with which a unit keeps its c and its h in training.
+        recurrent_dropout: the probability with which a unit of h is dropped, in training, in all
+            products of a sequence.
         return_cells: ``(hy, cy, ys, cs)`` instead of ``(hy, cy, ys)``, with c of all steps.
         learn_initial_state: whether the state to begin with, where none is given, is a parameter.
 
@@ -362,6 +371,12 @@ class NStepBiLSTM(_NStep, L.NStepBiLSTM):
 
     Outputs are (T, 2H), forward beside reverse; layers but the first take 2H inputs.
 
+    Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        i = σ(w0 x + b0 + w4 h + b4)        f = σ(w1 x + b1 + w5 h + b5)
+        a = tanh(w2 x + b2 + w6 h + b6)     o = σ(w3 x + b3 + w7 h + b7)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         n_layers: S, the number of layers.
         in_size: I, the size of the input, or None to take it from the first one.
@@ -375,7 +390,10 @@ class NStepBiLSTM(_NStep, L.NStepBiLSTM):
         lateral_init, upward_init: initializers of the weights of h and of x.  Default: as initialW.
         bias_init: another name of initial_bias.
         proj_size: P, to project h (Sak et al. 2014): h = (o tanh(c)) Vᵀ is (…, P).
-        cell_clip, zoneout, recurrent_dropout: see ``cells.LSTMVariant``.
+        cell_clip: the bound of the new cell's absolute value; None for no bound.
+        zoneout: the probabilities with which a unit keeps its c and its h in training.
+        recurrent_dropout: the probability with which a unit of h is dropped, in training, in all
+            products of a sequence.
         return_cells: ``(hy, cy, ys, cs)`` instead of ``(hy, cy, ys)``, with c of all steps.
         learn_initial_state: whether the state to begin with, where none is given, is a parameter.
 

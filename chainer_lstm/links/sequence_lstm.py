@@ -34,6 +34,11 @@ class SequenceLSTM(SequenceState):
     A state is a pair in the order c, h, or has the states of the cell, each (S * D, B, H) with
     index ``D * layer + direction``, or (B, H) where S * D is 1.
 
+    Of an LSTM, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         in_size: I, or None to take it from the first input.
         out_size: H, the number of units.
