@@ -3,11 +3,12 @@
 import dataclasses
 import functools
 
-from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
+from chainer_lstm.cells.cell import Cell, sigmoid
 from chainer_lstm.cells.lstm import LSTM
 from chainer_lstm.cells.lstm_variant import LSTMVariant
 from chainer_lstm.cells.normalization import Norm, normalized, normalized_gradient
 from chainer_lstm.cells.peephole import Peephole
+from chainer_lstm.cells.stages import Product, Stage
 
 __all__ = [
     'LSTM',

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells.cell import Cell, Product, sigmoid
+from chainer_lstm.cells.cell import Cell, sigmoid
+from chainer_lstm.cells.stages import Product
 
 
 class LSTM(Cell):

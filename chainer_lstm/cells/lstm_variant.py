@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells.cell import Cell, Product, sigmoid
+from chainer_lstm.cells.cell import Cell, sigmoid
 from chainer_lstm.cells.normalization import Norm, normalized, normalized_gradient
+from chainer_lstm.cells.stages import Product
 
 _EPSILON = 1e-5
 

@@ -6,8 +6,9 @@ import functools
 from typing import Any
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
+from chainer_lstm.cells.cell import Cell, sigmoid
 from chainer_lstm.cells.lstm import new_cell, new_cell_gradients, output_gradients
+from chainer_lstm.cells.stages import Product, Stage
 
 
 class Peephole(Cell):

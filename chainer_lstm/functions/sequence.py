@@ -16,12 +16,8 @@ from chainer_lstm.functions.sequence_node import SequenceNode
 from chainer_lstm.functions.sequence_plan import Plan, state_names
 from chainer_lstm.functions.step import check_cell, is_static
 from chainer_lstm.functions.weights import shapes_of, weights_of
-from chainer_lstm.kernels.packing import (
-    Packing,
-    packing_of_equal,
-    packing_of_rows,
-    packing_of_steps,
-)
+from chainer_lstm.kernels.packing import Packing, packing_of_equal, packing_of_steps
+from chainer_lstm.kernels.ragged import packing_of_rows
 
 Shapes = tuple[tuple[int, ...], ...]
 _fitting = Passed()  # kinds of plans, and the shapes of inputs

@@ -21,12 +21,8 @@ from chainer_lstm.functions.composed import Rearranging
 from chainer_lstm.functions.n_step_lstm import run
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.weights import n_step_weights_of
-from chainer_lstm.kernels.packing import (
-    Packing,
-    packing_of_rows,
-    packing_of_sequences,
-    packing_of_steps,
-)
+from chainer_lstm.kernels.packing import Packing, packing_of_steps
+from chainer_lstm.kernels.ragged import packing_of_rows, packing_of_sequences
 from chainer_lstm.links.loading import CheckedLoading
 from chainer_lstm.links.options import cell_of
 from chainer_lstm.links.parameters import reinitialize, sized_for

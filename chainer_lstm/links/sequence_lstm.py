@@ -19,7 +19,8 @@ from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Output, Plan
 from chainer_lstm.functions.weights import weights_of
-from chainer_lstm.kernels.packing import Packing, packing_of_equal, packing_of_padded
+from chainer_lstm.kernels.packing import Packing, packing_of_equal
+from chainer_lstm.kernels.ragged import packing_of_padded
 from chainer_lstm.links import steps
 from chainer_lstm.links.lstm import StatelessLSTM
 from chainer_lstm.links.options import cell_of

@@ -9,7 +9,7 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage, normalized, normalized_gradient
-from chainer_lstm.cells.cell import Names
+from chainer_lstm.cells.stages import Names
 from chainer_lstm.kernels import normalization, products, sequence
 from chainer_lstm.kernels.engines.engine import (
     NOTHING,
