@@ -35,13 +35,13 @@ class LSTM(Cell):
 
 
 def new_cell(xp: Any, gates: Any, c_prev: Array) -> tuple[Any, Array]:
-    """Compute a, i, f and the new c, of gates before activation."""
+    """Compute a, i, f and the new c from the gates before activation."""
     a, i, f = xp.tanh(gates.a), sigmoid(xp, gates.i), sigmoid(xp, gates.f)
     return (a, i, f), f * c_prev + a * i
 
 
 def new_cell_gradients(gates: Any, c_prev: Array, gc: Array) -> tuple[Any, Array]:
-    """Compute the gradients with respect to a, i, f before activation and to the c before."""
+    """Compute the gradients with respect to a, i, f before activation and to the previous c."""
     a, i, f = gates.a, gates.i, gates.f
     return (
         gc * i * (1 - a * a),

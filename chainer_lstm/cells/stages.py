@@ -15,22 +15,22 @@ Names = Sequence[str]
 class Product:
     """The product of a state with a weight, which is added to some gates before activation.
 
-    A diagonal product multiplies each unit's own state by a number.  Like all products it is added
-    before ``forward``, unless it is one of a state after the stage, which ``forward`` computes:
-    then it adds the product itself, and ``backward`` the gradient with respect to the state.  Both
-    get the weight as an argument by its name.
+    A diagonal product multiplies each unit's own state by a number.  Products are added before
+    ``forward`` runs.  The exception is a diagonal product of a new state, which ``forward`` first
+    has to compute: there ``forward`` adds the product itself, and ``backward`` the gradient with
+    respect to the state.  Both get the weight as a keyword argument.
 
     Attributes:
         weight: the name of the weight (G H, width of the state), with a row for each of the G
-            gates of each unit: gate g of unit u is row G u + g; a diagonal one is (H,).
-        state: the name of the state; in a second stage, of a new one.
-        gates: the names of the G gates, in the order of the rows; one of a diagonal product.
+            gates of each unit: gate g of unit u is row G u + g; a diagonal weight is (H,).
+        state: the name of the state; a second stage reads the new states.
+        gates: the names of the G gates, in the order of the rows; a diagonal product has one.
         bias: the name of a vector (G H,) that is added to the product, or None.
         diagonal: whether the product is diagonal.
-        new: whether a diagonal product is one of the state after the stage.
-        mask: the name of a noise array (n, H) that the state is multiplied by before the product,
+        new: whether a diagonal product reads the state after the stage.
+        mask: the name of a noise array (n, H) by which the state is multiplied before the product,
             in training, or None.
-        norm: how the product is normalized, before the bias is added; None if it is not.
+        norm: the normalization of the product before the bias is added; None for none.
     """
 
     weight: str
@@ -57,22 +57,22 @@ class Product:
 class Stage:
     """A part of a time step: its products, then array code.
 
-    A step has one stage, unless it multiplies a new state: then a second stage takes the states
-    as the first one leaves them.
+    A step has one stage, unless it multiplies a new state: then a second stage reads the states
+    that the first stage has computed.
 
     Attributes:
         products: the products that are added to its gates.
         gates: the gates that it activates.
         reads: the states that its array code reads, besides products.
         writes: the states that it computes.
-        needs: those of ``writes`` that ``backward`` reads.
+        needs: the states in ``writes`` that ``backward`` reads.
         forward: ``(xp, gates, before, **more)`` -> the activated gates, a sequence in the order of
             ``gates``, and the new ``State``.
         backward: ``(xp, gates, before, new, gradients, **more)`` -> the gradients with respect to
             its gates before activation, the ``State`` of gradients with respect to ``reads`` and,
-            where there are ``vectors``, a sequence with an array (n, H) for each, whose sum over n
-            is the gradient; None where there is no ``backward``.
-        vectors: the names of weights (H,) that both get as arguments.
+            for ``vectors``, a sequence with an array (n, H) for each, whose sum over n is the
+            gradient.  None to let Chainer differentiate the stage.
+        vectors: the names of weights (H,) that both get as keyword arguments.
     """
 
     products: Sequence[Product]
