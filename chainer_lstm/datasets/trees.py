@@ -23,7 +23,7 @@ class FlatTrees(NamedTuple):
 
 
 def flatten_trees(trees: Sequence[Any]) -> FlatTrees:
-    """Number the nodes of nested trees.
+    """Assign numbers to the nodes of nested trees.
 
     >>> flatten_trees([('the', ('old', 'man')), 'yes'])
     FlatTrees(children=[[], [], [], [1, 2], [0, 3], []], \

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A character model of The Time Machine:
-the LSTM of Dive into Deep Learning, https://d2l.ai, in Chainer.
+"""Train a character model of The Time Machine: the LSTM of Dive into Deep Learning,
+https://d2l.ai, in Chainer.
 
     train_time_machine.py                        500 epochs over the first 10,000 characters
                                                  (downloaded)
@@ -59,7 +59,7 @@ class ScratchModel(chainer.Chain):
         self.c = self.h = None
 
     def forward(self, x: numpy.ndarray) -> chainer.Variable:
-        """Character ids (T, B) -> scores (T * B, V), or one step (B,) -> (B, V)."""
+        """Return scores (T * B, V) for character ids (T, B), or (B, V) for one step (B,)."""
         n_vocab, n_units = self.W_xi.shape
         one_hot = self.xp.eye(n_vocab, dtype=self.W_xi.dtype)[x]
         if self.h is None:
