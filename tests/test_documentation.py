@@ -25,6 +25,8 @@ from tests import conftest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/**/*.md'))]
+DESIGN = [ROOT / 'docs' / 'design.md', *sorted(ROOT.glob('docs/design/*.md'))]
+SOURCES = ('.cpp', '.cu', '.cuh', '.hpp', '.py')
 EXAMPLES = sorted(ROOT.glob('examples/*/README.md'))
 WITH_EXAMPLES = [
     path for path in sorted(ROOT.glob('chainer_lstm/**/*.py')) if '>>> ' in path.read_text('utf-8')
@@ -218,6 +220,18 @@ def test_picture_of_a_call_is_up_to_date():
             pkgutil.resolve_name(f'chainer_lstm.{name}')
     svg = ROOT / 'docs' / 'design' / 'call.svg'
     assert svg.read_text(encoding='utf-8') == pictures.picture(), 'run python docs/pictures.py'
+
+
+@pytest.mark.parametrize('path', DESIGN, ids=name)
+def test_names_in_the_design_are_in_the_source(path):
+    """A word in backquotes is the name of a file, or stands in one."""
+    folders = [ROOT / folder for folder in ('benchmarks', 'chainer_lstm', 'tests')]
+    files = [file for folder in folders for file in folder.rglob('*.*')]
+    source = ''.join(file.read_text('utf-8') for file in files if file.suffix in SOURCES)
+    words = {*re.findall(r'\w+', source), *(file.stem for file in files)}
+    text = re.sub(FENCE, '', path.read_text(encoding='utf-8'))
+    for code in re.findall(r'`([^`\n]+)`', text):
+        assert {*re.findall(r'[A-Za-z_]\w+', code)} - {*SOURCES, 'name', 'Name'} <= words, code
 
 
 def test_commands_that_are_wrong():

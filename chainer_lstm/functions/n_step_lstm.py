@@ -31,7 +31,7 @@ def n_step_lstm(
     xs: Sequence[Input],
     **kwargs: Any,
 ) -> Result:
-    """Stacked layers over sequences given as one batch a time step,
+    """Run stacked layers over sequences given as one batch per time step,
     as ``chainer.functions.n_step_lstm``.
 
     Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
@@ -43,15 +43,15 @@ def n_step_lstm(
     Args:
         n_layers: S, the number of layers.
         dropout_ratio: of the inputs of every layer but the first, in training,
-            in [0, 1); any value where there is one layer, which does not use it.
+            in [0, 1); ignored with a single layer.
         hx, cx: (S, B, H).
         ws: S lists of eight matrices, 0-3 for the input, 4-7 for the hidden
             state, each in the order i, f, a, o (Chainer's documentation says
             i, f, o, a, which is not what it computes).  Those for the input
             of the first layer are (H, I), all others (H, H).
-        bs: S lists of eight vectors (H,), likewise.
+        bs: S lists of eight vectors (H,), in the same order.
         xs: T steps (B_t, I) with B >= B_0 >= B_1 >= ….
-        **kwargs: none; arguments of Chainer v1 get an error that says so.
+        **kwargs: must be empty; arguments of Chainer v1 raise an error that names them.
 
     Returns:
         hy, cy (S, B, H), and a tuple of T outputs (B_t, H).  Rows that a step
@@ -62,8 +62,8 @@ def n_step_lstm(
             shape, the number or size of the weights does not fit, the dropout
             of several layers is out of range, or an argument is one that
             Chainer no longer supports.
-        TypeError: n_layers is no integer, dropout_ratio no number, or what should be lists of
-            arrays is not.
+        TypeError: n_layers is not an integer, dropout_ratio not a number, or ws, bs or xs are not
+            lists of arrays.
 
     Example:
         >>> import numpy
@@ -88,7 +88,7 @@ def n_step_bilstm(
     xs: Sequence[Input],
     **kwargs: Any,
 ) -> Result:
-    """``n_step_lstm`` in both directions, as ``chainer.functions.n_step_bilstm``.
+    """Run ``n_step_lstm`` in both directions, as ``chainer.functions.n_step_bilstm``.
 
     Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
 
@@ -99,15 +99,14 @@ def n_step_bilstm(
     Args:
         n_layers: S, the number of layers.
         dropout_ratio: of the inputs of every layer but the first, in training, in [0, 1); any value
-            where there is one layer, which does not use it.
-        hx, cx: (2S, B, H), forward and backward of a layer beside each other,
-            index 2s + direction.
+            for one layer, which does not use it.
+        hx, cx: (2S, B, H), index 2s + direction.
         ws: 2S lists with the same index, of eight matrices, 0-3 for the input, 4-7 for the hidden
             state, each in the order i, f, a, o.  Those for the input of the first layer are
             (H, I), of later layers (H, 2H); those for the hidden state (H, H).
         bs: 2S lists of eight vectors (H,), likewise.
         xs: T steps (B_t, I) with B >= B_0 >= B_1 >= ….
-        **kwargs: none; arguments of Chainer v1 get an error that says so.
+        **kwargs: must be empty; arguments of Chainer v1 get an error that says so.
 
     Returns:
         hy, cy (2S, B, H), and a tuple of T outputs (B_t, 2H).

@@ -15,8 +15,8 @@ class Signature:
 
     Args:
         cell, stage: the stage of the cell.
-        optional: whether states that come through products alone are given, and their weights;
-            a first step lacks them.
+        optional: whether states that are read by products alone are inputs, with their weights;
+            a first step has neither.
 
     Attributes:
         names: the names of the inputs, in their order; optional ones last.
@@ -73,8 +73,8 @@ class Signature:
         self.biases = ('b', *(product.bias for product in stage.products), *self.vectors)
 
     def through(self, indexes: Sequence[int]) -> frozenset[str]:
-        """Return the names of the weights whose products the gradients of these inputs come
-        through, and of vectors.
+        """Return the names of the vectors, and of the weights by which backward multiplies to get
+        the gradients with respect to these inputs.
         """
         key = tuple(indexes)
         if key not in self._through:
@@ -108,10 +108,10 @@ def check_axes(
     axes: int,
     biases: Sequence[Optional[str]] = (),
 ) -> None:
-    """Expect arrays of a number of axes, of one for biases.
+    """Expect arrays of a number of axes, biases of one.
 
     Raises:
-        ValueError: one has another number.
+        ValueError: an array has another number of axes.
     """
     for name, shape in zip(names, shapes):
         expected = 1 if name in biases else axes
