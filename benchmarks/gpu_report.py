@@ -58,7 +58,7 @@ def _comparisons(results: dict[str, Any]) -> list[str]:
                     of_part = {name: split[part] for name, split in found['split'][mode].items()}
                     row.update(_beside(part, of_part))
                 rows.append(row)
-    title = 'Milliseconds a call, then of the device and of the host alone; ratio: torch / ours'
+    title = 'Milliseconds a call, then of device and host alone; ratio: torch / chainer_lstm'
     return [_table(title, rows)] if rows else []
 
 
@@ -239,7 +239,7 @@ def wrong(results: dict[str, Any]) -> list[str]:
                 found += entry['errors']
     for entry in _entries(results):
         found += [
-            f'{entry["name"]} at {comparison["precision"]!r}: ours and torch differ by '
+            f'{entry["name"]} at {comparison["precision"]!r}: chainer_lstm and torch differ by '
             f'{comparison["difference"]:.1e}'
             for comparison in entry.get('comparisons', ())
             if not comparison['agrees']

@@ -35,8 +35,8 @@ class Worker:
 
     def __init__(self, classes: tuple[type, ...], threads: Optional[int] = None) -> None:
         context = multiprocessing.get_context('spawn')
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, classes), daemon=True)
+        self._pipe, child = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child, classes), daemon=True)
         given = {} if threads is None else {'OMP_NUM_THREADS': str(threads)}
         # Ctrl-C reaches every process of the terminal, but only this one may act on it
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -45,7 +45,7 @@ class Worker:
                 self._process.start()
         finally:
             signal.signal(signal.SIGINT, before)
-        theirs.close()
+        child.close()
         self.pid = self._process.pid
 
     def call(self, method: str, *args: Any) -> Any:

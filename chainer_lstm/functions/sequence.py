@@ -178,19 +178,19 @@ def run(
         sizes = checks.steps(xs)
         batch = sizes[0]
         given = xs
-    anew = None
+    reset = None
     if resets is not None:
-        anew = _reset_steps(batch, sizes, resets)
-        if anew is None:  # the state after a reset is not used
+        reset = _reset_steps(batch, sizes, resets)
+        if reset is None:  # the state after a reset is not used
             states = [s[..., :batch, :] if s.shape[-2:-1] == (batch + 1,) else s for s in states]
-    if anew is None:
+    if reset is None:
         rows = _batch(states[0], sizes)
         if dense and rows == batch:
             packing = packing_of_equal(len(sizes), batch)
         else:
             packing = packing_of_steps(sizes, rows)
     else:
-        packing = _packing_with_resets(sizes, anew)
+        packing = _packing_with_resets(sizes, reset)
     plan = Plan(cell, packing, weights_of(cell), directions, dropout, cells=return_cells)
     new, ys = apply(plan, states, given, [w for group in weights for w in group])
     if dense:
@@ -200,18 +200,18 @@ def run(
 
 def _reset_steps(batch: int, sizes: Sequence[int], resets: Any) -> Optional[numpy.ndarray]:
     """Return before which steps the state is reset, (B, T) booleans; None if it never is."""
-    anew = numpy.zeros((batch, len(sizes)), bool)
+    reset = numpy.zeros((batch, len(sizes)), bool)
     for t, of_step in enumerate(checks.flags_of_each('resets', resets, sizes, 'steps')):
-        anew[: len(of_step), t] = of_step
-    return anew if anew.any() else None
+        reset[: len(of_step), t] = of_step
+    return reset if reset.any() else None
 
 
-def _packing_with_resets(sizes: Sequence[int], anew: numpy.ndarray) -> Packing:
+def _packing_with_resets(sizes: Sequence[int], reset: numpy.ndarray) -> Packing:
     """Return the packing of steps one after the other, with resets (B, T)."""
-    rows = numpy.arange(len(anew))[:, None]
+    rows = numpy.arange(len(reset))[:, None]
     lengths = (numpy.array(sizes) > rows).sum(axis=1)
     places = numpy.cumsum([0, *sizes[:-1]]) + rows
-    return packing_of_rows(lengths, places, anew)
+    return packing_of_rows(lengths, places, reset)
 
 
 def _batch(state: Any, sizes: Sequence[int]) -> int:

@@ -58,10 +58,9 @@ class Signature:
         self.names = tuple(dict.fromkeys([*names, *(last if optional else ())]))
         self.like = self.names.index('x') if self.first else 0
         self.states = tuple([self._index(name) for name in cell.states])
-        self.writes = tuple([
-            (name, k, None if self.projection and k == len(cell.states) - 1 else self._index(name))
-            for k, name in enumerate(cell.states) if name in stage.writes
-        ])  # fmt: skip
+        self.writes = tuple(
+            [self._write(name, k) for k, name in enumerate(cell.states) if name in stage.writes]
+        )
         needed = {*stage.needs, *(product.state for product in stage.products if product.new)}
         self.retained = tuple([k for k, name in enumerate(stage.writes) if name in needed])
         self.pending = pending if self.first else ()
@@ -71,6 +70,11 @@ class Signature:
         self.vectors += [*stage.vectors, *(norm.gain for norm in cell.norms)]
         self._through: dict[tuple[int, ...], frozenset[str]] = {}
         self.biases = ('b', *(product.bias for product in stage.products), *self.vectors)
+
+    def _write(self, name: str, k: int) -> tuple[str, int, Optional[int]]:
+        """Return the entry of a state in ``writes``."""
+        is_projected = self.projection is not None and k == len(self.cell.states) - 1
+        return name, k, None if is_projected else self._index(name)
 
     def through(self, indexes: Sequence[int]) -> frozenset[str]:
         """Return the names of the vectors, and of the weights by which backward multiplies to get

@@ -51,16 +51,11 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
         raise KeyError(f'{key}: expected the keys {", ".join(expected)}, {problem}')
     units = weights.checked('b_i', gates['b_i'], (None,)).shape[0]
     in_size = weights.checked('W_xi', gates['W_xi'], (None, units)).shape[0]
-    W, U, b = (
-        layout.join(
-            numpy,
-            [weights.checked(f'{kind}{g}', gates[f'{kind}{g}'], shape).T for g in _GATES],
-            layout.INTERLEAVED,
-        )
-        for kind, shape in (('W_x', (in_size, units)), ('W_h', (units, units)), ('b_', (units,)))
-    )
     layer = weights.Layer(
-        W, U, b, others={name: _peep(key, gates[key], units) for name, key in others.items()}
+        W=_joined(gates, 'W_x', (in_size, units)),
+        U=_joined(gates, 'W_h', (units, units)),
+        b=_joined(gates, 'b_', (units,)),
+        others={name: _peep(key, gates[key], units) for name, key in others.items()},
     )
     into = weights.link_with(others) if into is None else into
     return weights.write(weights.Weights([layer]), into)
@@ -93,12 +88,19 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
         )
     weights.check_others(found.layers, 'separate gates', _OTHERS)
     (layer,) = found.layers
-    gates = {
-        f'{kind}{g}': part.T.copy()
-        for kind, x in (('W_x', layer.W), ('W_h', layer.U), ('b_', layer.bias))
-        for g, part in zip(_GATES, layout.split(x, layout.INTERLEAVED))
-    }
-    return {**gates, **{_OTHERS[name]: P.T.copy() for name, P in layer.others.items()}}
+    gates = {}
+    for kind, x in (('W_x', layer.W), ('W_h', layer.U), ('b_', layer.bias)):
+        for g, part in zip(_GATES, layout.split(x, layout.INTERLEAVED)):
+            gates[f'{kind}{g}'] = part.T.copy()
+    for name, P in layer.others.items():
+        gates[_OTHERS[name]] = P.T.copy()
+    return gates
+
+
+def _joined(gates: Mapping[str, Any], kind: str, shape: tuple[int, ...]) -> numpy.ndarray:
+    """Return the transposed arrays of one kind of all gates, interleaved."""
+    parts = [weights.checked(f'{kind}{g}', gates[f'{kind}{g}'], shape).T for g in _GATES]
+    return layout.join(numpy, parts, layout.INTERLEAVED)
 
 
 def _peep(key: str, value: Any, units: int) -> numpy.ndarray:

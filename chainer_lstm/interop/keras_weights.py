@@ -88,16 +88,13 @@ def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
             'recurrent_kernel': (units, 4 * units),
             'bias': (4 * units,),
         }
-        W, U, *b = (
-            layout.convert(
-                numpy,
-                weights.checked(f'arrays[{j}] ({name})', arrays[j], shapes[name]).T,
-                layout.TORCH,
-                layout.INTERLEAVED,
-            )
-            for j, name in zip(range(k, k + step), shapes)
-        )
-        layers.append(weights.Layer(W, U, *(b or [numpy.zeros(4 * units, W.dtype)])))
+        converted = []
+        for j, name in zip(range(k, k + step), shapes):
+            array = weights.checked(f'arrays[{j}] ({name})', arrays[j], shapes[name]).T
+            converted.append(layout.convert(numpy, array, layout.TORCH, layout.INTERLEAVED))
+        if len(converted) == 2:  # the layer has no bias
+            converted.append(numpy.zeros(4 * units, converted[0].dtype))
+        layers.append(weights.Layer(*converted))
     if len(layers) % directions:
         raise ValueError(f'arrays: expected {directions * step} for every layer, got {len(arrays)}')
     slope = weights.slope_of(into)

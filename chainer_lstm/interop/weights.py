@@ -249,17 +249,20 @@ def _cell(into: Any) -> Cell:
 
 
 def _n_step_layer(arrays: Mapping[str, numpy.ndarray], prefix: str) -> Layer:
-    W, U, b, b_h = (
-        layout.convert(
-            numpy,
-            [arrays[f'{prefix}{kind}{first + k}'] for k in range(4)],
-            layout.N_STEP,
-            layout.INTERLEAVED,
-        )
-        for kind, first in (('w', 0), ('w', 4), ('b', 0), ('b', 4))
-    )
+    """Return a layer of an NStep link, whose arrays w0, …, w7, b0, …, b7 belong to a gate each."""
+
+    def interleaved(kind: str, first: int) -> numpy.ndarray:
+        parts = [arrays[f'{prefix}{kind}{first + k}'] for k in range(4)]
+        return layout.convert(numpy, parts, layout.N_STEP, layout.INTERLEAVED)
+
     V = arrays.get(f'{prefix}w8')
-    return Layer(W, U, b, b_h, {} if V is None else {PROJECTION: V})
+    return Layer(
+        W=interleaved('w', 0),
+        U=interleaved('w', 4),
+        b=interleaved('b', 0),
+        b_h=interleaved('b', 4),
+        others={} if V is None else {PROJECTION: V},
+    )
 
 
 def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.ndarray]:

@@ -2,9 +2,9 @@
 // the product with weights that stay on chip for the whole sequence.
 //
 //   exchange buffer in L2:  slot (t, group of 8 rows)
-//   ┌──────────┬──────────┬─────┐   step t: every block reads the whole slot t of a group,
-//   │ block 0  │ block 1  │ ... │   multiplies by its weights, computes its 16 units,
-//   └──────────┴──────────┴─────┘   and writes its part of slot t + 1
+//   +----------+----------+-----+   step t: every block reads the whole slot t of a group,
+//   | block 0  | block 1  | ... |   multiplies by its weights, computes its 16 units,
+//   +----------+----------+-----+   and writes its part of slot t + 1
 //
 // All words of the buffer start as UNSET and are written once, so a word that differs has arrived:
 // no flags, no fences, no barrier between blocks. All blocks have to run at the same time.

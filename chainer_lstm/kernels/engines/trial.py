@@ -148,15 +148,17 @@ def key_of(job: Job, precision: str) -> Key:
     """Return the kind of the sequences of a job."""
     layer = job.layers[0]
     rows, h = layer.rows, layer.states[-1]
+    blocks = -(-rows.batch // _ROWS)
+    power_of_two = 1 << len(rows.steps).bit_length() - 1 if rows.steps else 0
     return Key(
-        job.direction,
-        layer.cell.name,
-        h.dtype.char,
-        precision,
-        h.shape[1],
-        -(-rows.batch // _ROWS) * _ROWS,
-        min(1 << len(rows.steps).bit_length() - 1, _STEPS) if rows.steps else 0,
-        len(job.layers),
+        direction=job.direction,
+        cell=layer.cell.name,
+        dtype=h.dtype.char,
+        precision=precision,
+        units=h.shape[1],
+        batch=blocks * _ROWS,
+        steps=min(power_of_two, _STEPS),
+        jobs=len(job.layers),
     )
 
 

@@ -23,7 +23,7 @@ class Verdict(NamedTuple):
         kind: 'faster' (the results agree, and the candidate is chosen), 'slower' (they agree),
             'wrong', 'refused' (it could not run this time) or 'undecided' (results that cannot be
             compared).
-        why: the reason, for people.
+        why: the reason in words.
     """
 
     kind: str

@@ -7,7 +7,7 @@
 //       gates += h Uᵀ                            of the step before
 //       activate the gates; c, h                 the array code of cells/*.cuh, a vector at a time
 //       barrier                                  the next product reads h of all units
-//       the same for a second stage              peephole matrices: o sees the new c
+//       the same for a second stage              of a cell in which o depends on the new c
 //       h = m Vᵀ; barrier                        with a projection
 #ifndef CHAINER_LSTM_RECURRENCE_FORWARD_HPP
 #define CHAINER_LSTM_RECURRENCE_FORWARD_HPP
