@@ -22,8 +22,8 @@ from chainer_lstm.kernels.engines.engine import Losses
 class SoftmaxCrossEntropy(Node):
     """Inputs x (N, V) of floats, t (N,) integers -> loss () for reduce='mean', (N,) for 'no'.
 
-    Forward keeps what the engine needs for backward, which uses it up; a second one computes it
-    again.
+    Forward saves what the engine needs for backward, which overwrites it; a second backward
+    computes it again.
     """
 
     names = ('x', 't')
@@ -73,8 +73,8 @@ class SoftmaxCrossEntropy(Node):
 
 
 def _check(x: chainer.Variable, t: chainer.Variable, ignore_label: int) -> None:
-    """Chainer finds most of this too, but fails while it says so;
-    negative classes it takes for class 0.
+    """Check types, shapes and classes.  Chainer checks most of this, but building its error message
+    raises; and it takes negative classes for class 0.
     """
     expected = x.shape if t.dtype.kind == 'f' else (*x.shape[:1], *x.shape[2:])
     if x.ndim < 2 or x.dtype.kind != 'f' or t.dtype.kind not in 'if' or t.shape != expected:
@@ -109,11 +109,15 @@ def softmax_cross_entropy(
     enable_double_backprop: bool = False,
     soft_target_loss: str = 'cross-entropy',
 ) -> chainer.Variable:
-    """``chainer.functions.softmax_cross_entropy``, on the CPU in a sixth of its time and half
-    of its memory, on a GPU by two kernels and one for the gradient.
+    """``chainer.functions.softmax_cross_entropy``, on the CPU in less time and memory, on a GPU by
+    two kernels, and one for the gradient.
 
-    Whatever else than scores of that kind is given (float16 on the CPU, more axes, weights of the
-    classes, soft targets) goes to Chainer's own.
+    Other inputs (float16 on the CPU, more axes, class weights, soft targets) go to Chainer's
+    function.
+
+    The loss of row n, whose right class is t::
+
+        loss_n = log Σ_v exp(x_nv) - x_nt
 
     Args:
         x: (N, V) scores, float32 or float64, on a GPU also float16.
@@ -123,17 +127,23 @@ def softmax_cross_entropy(
             are not ignored, instead of N.
         ignore_label: targets equal to it have the loss 0.
         reduce: 'mean' for one loss, 'no' for (N,).
-        cache_score, class_weight, enable_double_backprop, soft_target_loss: as in Chainer.  Second
-            gradients are there in any case.
+        cache_score, class_weight, enable_double_backprop, soft_target_loss: as in Chainer.  Double
+            backprop works with either value.
 
     Returns:
         The loss, () or (N,).
 
     Raises:
-        TypeError: x or t is no array.
-        ValueError: another ``reduce``, on the CPU a class that is not there, or an entry of
+        TypeError: x or t is not an array.
+        ValueError: an unknown ``reduce``, on the CPU a class out of range, or an entry of
             ``chainer.config`` names an engine that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+
+    Example:
+        >>> import numpy
+        >>> loss = softmax_cross_entropy(numpy.zeros((3, 10), 'f'), numpy.array([4, 0, -1]))
+        >>> round(float(loss.array), 3)                             # log 10, of the two that count
+        2.303
     """
     x, t = variable('x', x), variable('t', t)
     _check(x, t, ignore_label)

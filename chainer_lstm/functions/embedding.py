@@ -1,5 +1,5 @@
-"""``embed_id`` with a gradient that the engine adds up: Chainer adds it row by row in Python, and
-on a GPU in any order.
+"""``embed_id`` whose gradient the engine sums; Chainer adds it row by row in Python, on a GPU in
+any order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chainer_lstm.functions.node import Input, Node
 
 
 class EmbedIDFunction(Node, chainers.EmbedIDFunction):
-    """Chainer's node, under its name, which hooks and exporters know."""
+    """Chainer's node; it keeps the class name, which hooks and exporters look for."""
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         if is_static_graph():
@@ -64,13 +64,18 @@ def embed_id(x: Input, W: Input, ignore_label: Optional[int] = None) -> chainer.
     Args:
         x: ids of any shape, signed integers.
         W: (V, N), a row for each id.
-        ignore_label: an id whose row is 0; None for none.
+        ignore_label: an id whose output is 0; None for none.
 
     Returns:
-        The rows of the ids, of the shape of x with an axis N more.
+        The rows of the ids, of the shape of x followed by N.
 
     Raises:
         IndexError: on the CPU, an id for which W has no row.
         chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
+
+    Example:
+        >>> import numpy
+        >>> embed_id(numpy.array([[0, 2], [1, 0]]), numpy.ones((3, 20), 'f')).shape
+        (2, 2, 20)
     """
     return EmbedIDFunction(ignore_label=ignore_label).apply((x, W))[0]

@@ -1,5 +1,5 @@
-"""``linear`` with the engine's products:
-threads of BLAS that go on spinning would slow down the LSTM after it.
+"""``linear`` with the engine's products: the threads of a BLAS keep spinning after a product and
+would slow down the LSTM that runs next.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def linear(
     """``chainer.functions.linear`` with the products of the LSTM's engine, on a GPU as exact as
     ``chainer.config.lstm_matmul_precision`` asks for.
 
-    Whatever else than two axes, a bias and one dtype, float32 or float64 or on a GPU float16, is
-    given goes to Chainer's own.
+    Anything but 2-D arrays of one dtype, float32 or float64 (on a GPU also float16), with a bias is
+    delegated to Chainer's function.
 
     Args:
         x: (N, I).
@@ -80,9 +80,14 @@ def linear(
         x Wᵀ + b (N, O).
 
     Raises:
-        TypeError: something is no array.
+        TypeError: an argument is not an array.
         ValueError: an entry of ``chainer.config`` names an engine that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: a shape does not fit.
+
+    Example:
+        >>> import numpy
+        >>> linear(numpy.ones((3, 10), 'f'), numpy.ones((20, 10), 'f'), numpy.zeros(20, 'f')).shape
+        (3, 20)
     """
     x, W, b = variable('x', x), variable('W', W), None if b is None else variable('b', b)
     if b is not None and x.dtype.kind == b.dtype.kind == 'f':

@@ -34,8 +34,8 @@ def train_epoch(
 ) -> Epoch:
     """Update a language model once for every chunk of a text, with the mean loss of its tokens.
 
-    Sequential chunks are read from the state that the chunk before left, without its gradients;
-    random ones, and the first one, from an empty state.  To clip gradients, add
+    A sequential chunk starts from the state after the previous chunk, without its gradients; a
+    random chunk, and the first one, from an empty state.  To clip gradients, add
     ``chainer.optimizer_hooks.GradientClipping`` to the optimizer.
 
     Args:
@@ -48,7 +48,20 @@ def train_epoch(
         The perplexity, the number of tokens and the time.
 
     Raises:
-        TypeError: chunks of another class, or a model without ``reset_state``.
+        TypeError: chunks are of another class, or the model has no ``reset_state``.
+
+    Example:
+        >>> import numpy
+        >>> import chainer_lstm.links as L
+        >>> from chainer_lstm.models import CharacterModel
+        >>> model = CharacterModel(L.LSTM(5, 16), 5)
+        >>> optimizer = chainer.optimizers.SGD(1).setup(model)
+        >>> optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(1))
+        >>> ids = numpy.arange(1000) % 5
+        >>> chunks = SequentialChunks(ids, batch_size=4, length=10)
+        >>> first = train_epoch(model, optimizer, chunks).perplexity
+        >>> train_epoch(model, optimizer, chunks).perplexity < first
+        True
     """
     if not hasattr(chunks, 'continues'):
         raise TypeError(f'expected SequentialChunks or RandomChunks, got {type(chunks).__name__}')

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains a recurrent language model: Zaremba et al. 2014, Recurrent Neural Network Regularization.
+"""Train a recurrent language model: Zaremba et al. 2014, Recurrent Neural Network Regularization.
 
 The options of Chainer's own example work as there, and start from its
 configuration: two layers of 650 units, 39 epochs.  --preset takes one of the
@@ -12,7 +12,7 @@ paper's instead, and any option beside it overrides it.
     mpiexec -n 2 train_ptb.py --mpi -b 10      two processes with ten places each:
                                                the losses of -b 20
 
-The folder --out gets the log, a plot of the losses, a snapshot after each
+The folder --out gets the log, a plot of the perplexities, a snapshot after each
 epoch and on Ctrl-C (go on from it with --resume) and the model with its
 vocabulary, from which gentxt.py writes text.
 """
@@ -129,7 +129,7 @@ def parser():
 
 
 def become_rank(args, comm) -> None:
-    """Sets what each rank has of its own: dropout, GPU, and rank 0 alone the folder of results."""
+    """Set what differs between ranks: dropout and GPU; only rank 0 writes results."""
     if len(set(comm.allreduce_obj([repr(vars(args))]))) > 1:
         raise ValueError('expected the same options in all ranks')
     if comm.rank > 0:
@@ -150,7 +150,7 @@ def make_model(args, n_vocab: int) -> chainer.Link:
 
 
 def make_trainer(args, corpus: Corpus, comm, signals: script.Signals) -> training.Trainer:
-    """Model, optimizer and every extension; nothing is computed yet."""
+    """Return a trainer with model, optimizer and all extensions."""
     device = script.start(args)
     model = make_model(args, len(corpus.vocabulary))
     model.to_device(device)
@@ -186,7 +186,7 @@ def make_trainer(args, corpus: Corpus, comm, signals: script.Signals) -> trainin
 
 
 def report(trainer: training.Trainer, often: bool) -> None:
-    """Extends it with everything that tells how the training goes."""
+    """Add the extensions that report the progress of the training."""
     log = (10, 'iteration') if often else (0.25, 'epoch')
     trainer.extend(extensions.LogReport(postprocess=PerplexityLog(trainer.updater), trigger=log))
     trainer.extend(
@@ -198,16 +198,26 @@ def report(trainer: training.Trainer, often: bool) -> None:
     if sys.stdout.isatty():
         trainer.extend(extensions.ProgressBar(update_interval=1 if often else 10))
     if extensions.PlotReport.available():
-        trainer.extend(
-            extensions.PlotReport(
-                ['main/loss', 'validation/main/loss'], 'epoch', trigger=log, filename='loss.png'
-            )
-        )
+        trainer.extend(draw_perplexity, trigger=(1, 'epoch'))
+
+
+def draw_perplexity(trainer: training.Trainer) -> None:
+    """Draw the log over fractions of epochs."""
+    log = trainer.get_extension('LogReport').log
+    epoch = trainer.updater.iteration / trainer.updater.epoch_detail
+    values, steps = {}, {}
+    for name, key in (('training', 'perplexity'), ('validation', 'val_perplexity')):
+        entries = [entry for entry in log if key in entry]
+        values[name] = [entry[key] for entry in entries]
+        steps[name] = [entry['iteration'] / epoch for entry in entries]
+    path = pathlib.Path(trainer.out) / 'perplexity.png'
+    script.save_plot(path, values, 'epoch', 'perplexity', log=True, steps=steps)
 
 
 def snapshot_to_resume(args) -> pathlib.Path | None:
-    """The snapshot named, or the newest whole one in the folder of results;
-    None for a run that has none yet.
+    """Return the snapshot of the arguments, or the newest whole one in the folder of results.
+
+    It is None for a run without snapshots.
     """
     if args.resume:
         return pathlib.Path(args.resume)
@@ -228,7 +238,7 @@ def snapshot_to_resume(args) -> pathlib.Path | None:
 
 
 def is_whole(path: pathlib.Path) -> bool:
-    """Whether every array in a snapshot can be read."""
+    """Return whether every array in a snapshot can be read."""
     try:
         with zipfile.ZipFile(path) as file:
             return file.testzip() is None
@@ -237,7 +247,7 @@ def is_whole(path: pathlib.Path) -> bool:
 
 
 def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
-    """Goes on from a snapshot, which only rank 0 needs to have."""
+    """Resume from a snapshot, which only rank 0 needs to have."""
     content = None
     with ranks.together(comm):
         if comm.rank == 0:
@@ -254,7 +264,7 @@ def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
 
 
 def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
-    """The model, and beside it its words, one a line, in the order of their ids."""
+    """Save the model, and its words in a second file, one a line, in the order of their ids."""
     content = io.BytesIO()
     chainer.serializers.save_npz(content, model)
     with script.written(path) as whole:
@@ -266,7 +276,7 @@ def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
 def sentences(
     model: RNNForLM, corpus: Corpus, seed: int, count: int = 3, longest: int = 30
 ) -> list[str]:
-    """A few generated sentences."""
+    """Return a few generated sentences."""
     words, eos = list(corpus.vocabulary), corpus.vocabulary['<eos>']
     stream = generate(model, [eos], random=numpy.random.RandomState(seed))
     return [

@@ -91,7 +91,7 @@ def test_auto_tries_it_and_finds_no_fault(xp, tmp_path, monkeypatch):
         persistent_cases.run(kernels.engine_of(xp.zeros(1)), xp, case, inputs)
     found = auto.verdicts(number)
     assert all(found[key].kind in ('faster', 'slower') for key in {*found} - before)
-    assert sum('200 units, batch 24, 16 steps' in key for key in found) == 2
+    assert sum('H=200 B<=24 T>=16' in key for key in found) == 2
 
 
 def test_auto_finds_no_fault(xp):
