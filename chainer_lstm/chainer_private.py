@@ -57,6 +57,11 @@ def setting(name: str) -> Any:
     return own[name] if name in own else _DEFAULTS[name]
 
 
+def settings() -> dict[str, Any]:
+    """Return all entries of ``chainer.config`` in this thread."""
+    return {**_DEFAULTS, **_SETTINGS.__dict__}
+
+
 def cupy_error() -> Any:
     """Return the error by which Chainer found that it cannot use CuPy."""
     return cuda._resolution_error

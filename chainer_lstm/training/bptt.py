@@ -13,6 +13,7 @@ import numpy
 from chainer_lstm import optimizers
 from chainer_lstm.chainer_private import loss_scale
 from chainer_lstm.functions import checks
+from chainer_lstm.training.graphs import STATES, CapturedGradients
 
 
 class ParallelSequentialIterator(chainer.dataset.Iterator):
@@ -145,10 +146,15 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         device: where the words are sent.
         stepwise: call the model with one step at a time, as Chainer's example
             does; the losses and gradients are the same.
+        graph: on a GPU, capture how gradients are computed as a CUDA graph, and replay that for all
+            chunks of one shape: the GPU no longer waits for Python.  See ``CapturedGradients`` for
+            what this asks of a model; where it cannot be, a RuntimeWarning says why, and updates
+            are computed as without it.
 
     Attributes:
         words: number of words trained on, in all ranks.
         seconds: time spent in updates.
+        replays: the number of updates that replayed a graph.
 
     Raises:
         TypeError: an iterator that gives no chunks, no optimizer, or a bprop_len that is no
@@ -163,6 +169,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         bprop_len: int,
         device: Any,
         stepwise: bool = False,
+        graph: bool = False,
     ) -> None:
         # before the model is moved to the device
         self.bprop_len = checks.size('bprop_len', bprop_len)
@@ -178,8 +185,13 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
             )
         super().__init__(train_iter, optimizer, device=device)
         self.stepwise = stepwise
+        self._captured = CapturedGradients(optimizer, self._call_model) if graph else None
         self.words = 0
         self.seconds = 0.0
+
+    @property
+    def replays(self) -> int:
+        return 0 if self._captured is None else self._captured.replays
 
     def update_core(self) -> None:
         start = time.perf_counter()
@@ -187,6 +199,17 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         iterator = self.get_iterator('main')
         epoch = iterator.epoch
         x, t = self.device.send(iterator.chunk(self.bprop_len))
+        (self._captured or self._call_model)(x, t)
+        optimizers.update(optimizer)
+        if self.auto_new_epoch:
+            for _ in range(epoch, iterator.epoch):
+                optimizer.new_epoch(auto=True)
+        self.words += x.size * iterator.ranks
+        self.seconds += time.perf_counter() - start
+
+    def _call_model(self, x: Any, t: Any) -> None:
+        """Compute the gradients of a chunk."""
+        optimizer = self.get_optimizer('main')
         if self.stepwise:
             losses = [optimizer.target(*step) for step in zip(x, t)]
             loss = functools.reduce(operator.add, losses)
@@ -198,12 +221,6 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         loss.backward(loss_scale=loss_scale(optimizer))
         loss.unchain_backward()
         unchain_states(optimizer.target)
-        optimizers.update(optimizer)
-        if self.auto_new_epoch:
-            for _ in range(epoch, iterator.epoch):
-                optimizer.new_epoch(auto=True)
-        self.words += x.size * iterator.ranks
-        self.seconds += time.perf_counter() - start
 
 
 def unchain_states(model: chainer.Link) -> None:
@@ -211,6 +228,6 @@ def unchain_states(model: chainer.Link) -> None:
     which alone ``unchain_backward`` cuts off.
     """
     for link in model.links():
-        for name in ('c', 'h'):
+        for name in STATES:
             if isinstance(getattr(link, name, None), chainer.Variable):
                 getattr(link, name).unchain()

@@ -6,6 +6,7 @@ begin.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Callable
 from typing import Any, Optional
@@ -13,6 +14,7 @@ from typing import Any, Optional
 import numpy
 
 from chainer_lstm.arrays import Array
+from chainer_lstm.kernels import captured
 
 # of cublas_api.h and library_types.h
 FLOAT32, TF32 = 68, 77  # CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32
@@ -42,6 +44,46 @@ def _functions(xp: Any) -> tuple[Callable[..., None], Callable[[], int]]:
     return xp.cuda.cublas.gemmEx, xp.cuda.device.get_cublas_handle
 
 
+def _captured_functions(xp: Any) -> tuple[Callable[..., None], Callable[[], int]]:
+    """Return the same functions for the stream that is being captured: CuPy refuses products there.
+
+    The graph gets a workspace of its own, for it may run beside eager products, whose stream and
+    workspace CuPy sets again.
+
+    Raises:
+        RuntimeError: cuBLAS fails.
+    """
+    inputs = captured.current()
+    assert inputs is not None
+    library = _library(xp.cuda.runtime.runtimeGetVersion() // 1000)
+    handle = xp.cuda.device.get_cublas_handle()
+    workspace = inputs.workspace
+    _check(library.cublasSetStream_v2(handle, xp.cuda.get_current_stream().ptr))
+    _check(library.cublasSetWorkspace_v2(handle, workspace.data.ptr, workspace.nbytes))
+    return lambda *arguments: _check(library.cublasGemmEx(*arguments)), lambda: handle
+
+
+@functools.cache
+def _library(version: int) -> ctypes.CDLL:
+    """Return cuBLAS, which CuPy has loaded."""
+    library = ctypes.CDLL(f'libcublas.so.{version}')
+    address, number = ctypes.c_void_p, ctypes.c_int
+    library.cublasSetStream_v2.argtypes = [address, address]
+    library.cublasSetWorkspace_v2.argtypes = [address, address, ctypes.c_size_t]
+    matrix = [address, number, number]
+    library.cublasGemmEx.argtypes = [
+        *(address, *5 * [number]),
+        *(address, *matrix, *matrix),
+        *(address, *matrix, number, number),
+    ]
+    return library
+
+
+def _check(status: int) -> None:
+    if status:
+        raise RuntimeError(f'cuBLAS returned the status {status} while a CUDA graph was captured')
+
+
 def product(xp: Any, a: Array, b: Array, out: Optional[Array], precision: int) -> Optional[Array]:
     """Return a b, (M, K) and (K, N), or None where that is left to ``matmul``.
 
@@ -60,7 +102,7 @@ def product(xp: Any, a: Array, b: Array, out: Optional[Array], precision: int) -
     y = xp.empty((rows, columns), numpy.float32) if out is None else out
     if y.shape != (rows, columns) or y.dtype != _DTYPE or not y.flags.c_contiguous:
         return None
-    gemm, handle = _functions(xp)
+    gemm, handle = _functions(xp) if captured.current() is None else _captured_functions(xp)
     # column by column, the memory of y is that of bᵀ aᵀ
     (of_b, apart_b), (of_a, apart_a) = second, first
     gemm(

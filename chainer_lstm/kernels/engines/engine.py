@@ -350,6 +350,14 @@ class Engine(Protocol):
         """
         ...
 
+    def check_time_out(self) -> None:
+        """See whether a kernel that has ended timed out, without waiting for others.
+
+        Raises:
+            RuntimeError: one did; the results of its call are NaN.
+        """
+        ...
+
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         """Return whether the engine computes such a sequence by kernels of its own.
 

@@ -250,6 +250,9 @@ class NumpyEngine:
         found = products.add_gradients(self, cell, stage, gpre, found, weights, noise, None, kept)
         return gx, found
 
+    def check_time_out(self) -> None:
+        pass
+
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         return False
 

@@ -18,7 +18,7 @@ import numpy
 from chainer_lstm import cells
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
-from chainer_lstm.kernels import boundary, cuda
+from chainer_lstm.kernels import boundary, captured, cuda
 from chainer_lstm.kernels.engines import cublas
 from chainer_lstm.kernels.engines import persistent_plan as plans
 from chainer_lstm.kernels.engines.cupy import CupyEngine, cupy_engine
@@ -190,8 +190,7 @@ class PersistentEngine(CupyEngine):
 
     def _run(self, grid: plans.Grid, rows: Rows, jobs: Sequence[Mapping[str, Any]]) -> None:
         """Run jobs of one shape, ``grid.jobs`` at a time."""
-        if self.timed_out():
-            raise RuntimeError(_TIMED_OUT)
+        self.check_time_out()
         kernel = boundary.PERSISTENT[f'lstm_sequence_{grid.kernel.direction}']
         for job in jobs:
             arrays = [job[name] for name in kernel.names]
@@ -200,6 +199,7 @@ class PersistentEngine(CupyEngine):
                 if argument.written:
                     boundary.dense(argument, x)
         schedule = _schedule(self.xp, grid, rows, self._place())
+        captured.keep(schedule)
         for k in range(0, len(jobs), grid.jobs):
             self._launch_all(grid, schedule, jobs[k : k + grid.jobs])
 
@@ -250,6 +250,10 @@ class PersistentEngine(CupyEngine):
     def _place(self) -> tuple[int, int]:
         """Return the current device and stream."""
         return self._device_id(), self.xp.cuda.get_current_stream().ptr
+
+    def check_time_out(self) -> None:
+        if self.timed_out():
+            raise RuntimeError(_TIMED_OUT)
 
     def timed_out(self) -> bool:
         """Return whether a launch on the current device did so since the last call; launches that

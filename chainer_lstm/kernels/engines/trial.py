@@ -195,7 +195,7 @@ class Trials:
             return self._run_first(key, job, answer, candidate)
         if not chosen:
             return job.run(answer)
-        self._check_time_out(candidate)
+        self.check_time_out(candidate)
         return job.run(candidate)
 
     def _run_first(self, key: Key, job: Job, answer: Engine, candidate: Candidate) -> Any:
@@ -208,7 +208,7 @@ class Trials:
             if not self._is_worth_a_trial(key, job, candidate):
                 self._chosen[key] = False
                 return job.run(answer)
-            self._check_time_out(candidate)
+            self.check_time_out(candidate)
             try:
                 spare = job.copy()  # before the answer, which overwrites gates
             except MemoryError:
@@ -307,7 +307,12 @@ class Trials:
                 stacklevel=2,
             )
 
-    def _check_time_out(self, candidate: Candidate) -> None:
+    def check_time_out(self, candidate: Candidate) -> None:
+        """Choose a candidate that timed out no more.
+
+        Raises:
+            RuntimeError: it has timed out in an earlier call, whose results are NaN.
+        """
         if not candidate.timed_out():
             return
         served = [key for key, chosen in self._chosen.items() if chosen]  # one of them did
