@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import chainer
 import numpy
 from chainer import optimizer as chainers
+from chainer.backends import cuda
 from chainer.optimizer_hooks import GradientClipping
 
 from chainer_lstm import kernels
@@ -17,7 +19,13 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.optimizers import steps
 
 _CHAINERS = chainers.GradientMethod.update
-_ANY = numpy.empty(0, numpy.float32)
+
+
+class _Scaling(NamedTuple):
+    """What gradients have still to be multiplied by, ``None`` for nothing."""
+
+    gradients: list[Array]
+    scale: Any
 
 
 def update(
@@ -52,34 +60,42 @@ def update(
 
 def update_method(self: Any, lossfun: Optional[Callable] = None, *args: Any, **kwds: Any) -> None:
     """Replace ``GradientMethod.update``; see ``update``."""
-    engine = _engine()
-    if engine is None or not _calls_hooks_as_chainer(self):
+    if not _calls_hooks_as_chainer(self):
         return _CHAINERS(self, lossfun, *args, **kwds)
     if lossfun is not None:
         _compute_gradients(self, lossfun(*args, **kwds))
+    engine = _engine(self.target)
+    if engine is None:
+        return _CHAINERS(self)
     self.reallocate_cleared_grads()
     self.check_nan_in_grads()
-    scale = _call_pre_hooks(self, engine)
+    scaling = _call_pre_hooks(self, engine)
     self.t += 1
     safe = self.is_safe_to_update()
-    found = steps.steps_of(list(self.target.params())) if safe else None
+    found = steps.steps_of(list(self.target.params()), engine) if safe else None
     if found is None:
-        _scale_gradients(self, scale)
+        _scale(scaling, engine)
         for param in self.target.params() if safe else ():
             param.update()
     else:
-        steps.take(found, engine, scale)
+        steps.take(found, engine, scaling.scale)
     self.reallocate_cleared_grads()
     self.call_hooks('post')
     self.update_loss_scale()
 
 
-def _engine() -> Optional[kernels.Engine]:
-    """Return the engine for arrays of NumPy; None where the configuration names one for GPUs."""
-    try:
-        return engine_of(_ANY)
-    except ValueError:
-        return None
+def _engine(link: chainer.Link) -> Optional[kernels.Engine]:
+    """Return the engine for the parameters of a link; None where the configuration names another,
+    and where there are none yet.
+    """
+    for param in link.params(False):
+        if not isinstance(param.array, (numpy.ndarray, cuda.ndarray)):
+            return None
+        try:
+            return engine_of(param.array)
+        except ValueError:
+            return None
+    return None
 
 
 def _calls_hooks_as_chainer(optimizer: Any) -> bool:
@@ -100,28 +116,31 @@ def _compute_gradients(optimizer: Any, loss: chainer.Variable) -> None:
     loss.backward(loss_scale=loss_scale(optimizer))
 
 
-def _call_pre_hooks(optimizer: Any, engine: kernels.Engine) -> float:
-    """Call the hooks before the update; return what gradients are still to be scaled by."""
-    scale = 1.0
+def _call_pre_hooks(optimizer: Any, engine: kernels.Engine) -> _Scaling:
+    """Call the hooks before the update; return what they leave to it."""
+    scaling = _Scaling([], None)
     for hook in pre_update_hooks(optimizer) or ():
-        _scale_gradients(optimizer, scale)
-        scale = 1.0
-        gradients = _gradients(optimizer) if type(hook) is GradientClipping else None
+        _scale(scaling, engine)
+        scaling = _Scaling([], None)
+        gradients = _gradients(optimizer, engine) if _clips(hook) else None
         if gradients is None:
             optimizer.call_hook(hook)
         else:
-            norm = numpy.sqrt(sum(map(engine.sum_of_squares, gradients)))
-            scale = min(hook.threshold / norm, scale)
-    return scale
+            scale = engine.clipping(gradients, lambda hook=hook: hook.threshold)
+            scaling = _Scaling(gradients, scale)
+    return scaling
 
 
-def _gradients(optimizer: Any) -> Optional[list[Array]]:
-    """Return the gradients of all parameters, if kernels can read them."""
+def _clips(hook: Any) -> bool:
+    return type(hook) is GradientClipping and isinstance(hook.threshold, numbers.Real)
+
+
+def _gradients(optimizer: Any, engine: kernels.Engine) -> Optional[list[Array]]:
+    """Return the gradients of all parameters, if kernels can scale them."""
     found = [param.grad for param in optimizer.target.params(False)]
-    return found if found and all(map(steps.is_dense, found)) else None
+    return found if found and steps.are_apart(found, engine) else None
 
 
-def _scale_gradients(optimizer: Any, scale: float) -> None:
-    for param in optimizer.target.params(False) if scale != 1 else ():
-        gradient = param.grad
-        gradient *= scale
+def _scale(scaling: _Scaling, engine: kernels.Engine) -> None:
+    if scaling.scale is not None:
+        steps.scale_gradients(scaling.gradients, engine, scaling.scale)

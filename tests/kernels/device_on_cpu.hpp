@@ -17,9 +17,11 @@ struct alignas(16) float4 {
     float x, y, z, w;
 };
 
-extern "C" double tanh(double);  // without <cmath>, which takes long to compile
+extern "C" double tanh(double), sqrt(double);  // without <cmath>, which takes long to compile
 
 static inline float tanh(float x) { return __builtin_tanhf(x); }
+
+static inline float sqrt(float x) { return __builtin_sqrtf(x); }
 
 static inline int min(int x, int y) { return x < y ? x : y; }
 
@@ -28,6 +30,7 @@ static inline int max(int x, int y) { return x > y ? x : y; }
 #define threadIdx (Dim3{world.current % world.threads, 0, 0})
 #define blockIdx (block().index)
 #define shared_memory (reinterpret_cast<uint4*>(block().shared))
+#define block_sums (reinterpret_cast<double*>(block().shared))
 
 static bool any_of_warp(bool x) {
     warp().words[lane_index()][0] = x;

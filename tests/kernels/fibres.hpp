@@ -284,11 +284,16 @@ static Outcome launch(void (*body)(), const int* grid, int threads, int shared_b
     return world.outcome;
 }
 
-#define LAUNCHER(kernel)                                                                          \
-    static const Jobs* jobs_of_##kernel;                                                          \
-    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes, const Jobs* jobs, \
-                                int resident, unsigned seed) {                                    \
-        jobs_of_##kernel = jobs;                                                                  \
-        return launch([] { kernel(*jobs_of_##kernel); }, grid, threads, shared_bytes, resident,   \
-                      seed);                                                                      \
+template <typename Arguments>
+static void call(void (*kernel)(Arguments), const void* arguments) {
+    kernel(*(const Arguments*)arguments);
+}
+
+#define LAUNCHER(kernel)                                                                           \
+    static const void* arguments_of_##kernel;                                                      \
+    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes,                    \
+                                const void* arguments, int resident, unsigned seed) {              \
+        arguments_of_##kernel = arguments;                                                         \
+        return launch([] { call(kernel, arguments_of_##kernel); }, grid, threads, shared_bytes,    \
+                      resident, seed);                                                             \
     }

@@ -77,6 +77,14 @@ def stage_kernel(name: str, dtype_char: str) -> Any:
 
 
 @functools.cache
+def update_kernel(name: str, options: tuple[str, ...]) -> Any:
+    """Return a kernel that updates many parameters as a ``cupy.RawKernel``."""
+    import cupy
+
+    return cupy.RawKernel(source('updates.cu'), name, options)
+
+
+@functools.cache
 def sequence_kernel(file: str, name: str, options: tuple[str, ...], cooperative: bool) -> Any:
     """Return a kernel of the persistent engine; if cooperative, all its blocks run at the same time
     or none does.

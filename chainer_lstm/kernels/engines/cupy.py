@@ -13,13 +13,14 @@ from chainer_lstm.kernels import boundary, cuda
 from chainer_lstm.kernels.arguments import Kernel
 from chainer_lstm.kernels.engines import cublas
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
+from chainer_lstm.kernels.engines.cupy_updates import CupyUpdates
 from chainer_lstm.kernels.engines.engine import Layer
 
 _THREADS = 256
 _MAX_BLOCKS = 1024  # threads stride over what is left
 
 
-class CupyEngine(CompiledEngine):
+class CupyEngine(CupyUpdates, CompiledEngine):
     """float16 stays float16 in memory; the kernels compute it in float32."""
 
     takes_initial = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Protocol
 
 import numpy
@@ -23,6 +23,8 @@ Weights = Mapping[str, Array]
 Noise = Mapping[str, Array]  # by name
 Kept = dict[str, Array]  # by name, see ``kernels.normalization``
 NOTHING: Noise = types.MappingProxyType({})
+Number = Callable[[], float]  # computes it anew for each replay of a captured CUDA graph
+Scale = Any  # of ``Engine.clipping``; None for 1
 
 
 class Part(NamedTuple):
@@ -39,6 +41,20 @@ class Shape(NamedTuple):
     batch: int
     units: int
     jobs: int
+
+
+class SgdRates(NamedTuple):
+    """The numbers of an update by SGD.
+
+    Attributes:
+        scale: of the gradients.
+        rate: of the step.
+        momentum: of the last step.
+    """
+
+    scale: float
+    rate: float
+    momentum: float
 
 
 class AdamRates(NamedTuple):
@@ -164,34 +180,33 @@ class Engine(Protocol):
         """
         ...
 
-    def sum_of_squares(self, x: Array) -> float:
-        """Return the sum of the squares of a C-contiguous array."""
-        ...
-
-    def sgd(
-        self, x: Array, g: Array, v: Optional[Array], scale: float, rate: float, momentum: float
-    ) -> None:
-        """Scale the gradients g, then add momentum * v - rate * g to x, and to v what x got.
-
-        Args:
-            x: the parameter, of any shape, C-contiguous, as are g and v.
-            g: the gradients.
-            v: the last step, or None for none.
-            scale, rate, momentum: numbers.
+    def span(self, x: Any) -> Optional[tuple[int, int]]:
+        """Return the address and the bytes of an array that ``update`` can read and write where it
+        is, or None.
         """
         ...
 
-    def adam(
-        self, x: Array, g: Array, m: Array, v: Array, most: Optional[Array], rates: AdamRates
-    ) -> None:
-        """Scale the gradients g, then update x, m, v and the largest v that there was.
+    def clipping(self, gradients: Sequence[Array], threshold: Number) -> Scale:
+        """Return min(threshold / norm, 1), or what stands for it where only the device knows it.
 
         Args:
-            x: the parameter, of any shape, C-contiguous, as are the others.
-            g: the gradients.
-            m, v: the means of g and of its squares.
-            most: the largest v of each number, by which the step is divided; None for v.
-            rates: the numbers.
+            gradients: arrays that have a ``span``; the norm is that of all their numbers.
+            threshold: of the norm.
+        """
+        ...
+
+    def update(
+        self, rule: str, given: Sequence[Sequence[Array]], scale: Scale, rates: Sequence[Number]
+    ) -> None:
+        """Scale gradients, and update parameters by a rule.
+
+        Args:
+            rule: 'scale' for gradients alone, 'sgd' or 'adam', see ``NumpyEngine``.
+            given: the arrays of each parameter, of one shape: for 'sgd' g, x and with momentum v,
+                for 'adam' g, x, m, v and with AMSGrad most.  All are of one dtype, have a ``span``
+                and lie apart from each other.
+            scale: of the gradients.
+            rates: the numbers of ``SgdRates`` or ``AdamRates`` after ``scale``.
         """
         ...
 
