@@ -23,6 +23,7 @@ Members = Mapping[str, Union[Arrays, str, None]]
 PADDING = 16
 _PADDED = 'padded_'
 _STRIDES = {'Rows': 1, 'Matrix': 2}
+_KINDS = ('index64', 'Index', 'Real')
 
 
 class Argument(NamedTuple):
@@ -38,7 +39,8 @@ class Argument(NamedTuple):
         written: whether the kernel writes into it.
         strides: how many of its strides the kernel takes after the address: 0 for a dense array, 1
             for one of dense rows, 2 for any; its last axes have them.
-        integers: int64, not of the kernel's dtype.
+        kind: 'T' of the kernel's dtype, 'Real' of the dtype that it computes in, 'index64' int64,
+            'Index' int32 or int64.
     """
 
     name: str
@@ -47,14 +49,19 @@ class Argument(NamedTuple):
     square: bool
     written: bool
     strides: int
-    integers: bool
+    kind: str
+
+    @property
+    def integers(self) -> bool:
+        """Whether it is of int64."""
+        return self.kind == 'index64'
 
 
 class Kernel:
     """The arguments of a kernel, all from the text of its members in C++.
 
     Attributes:
-        sizes: the names of its sizes, then of its numbers.
+        sizes: the names of its sizes, then of its words and numbers.
         extents: how many of them are sizes.
         arguments: its arrays, in the order in which it takes them.
         words: the word of 8 bytes in the struct where the address of each array is.
@@ -83,6 +90,11 @@ class Kernel:
                 sizes.append(member)
                 words += 'n'
                 continue
+            if kind == 'word64':
+                sizes.append(member)
+                numbers += 1
+                words += 'q'
+                continue
             of_member = members[member]
             if kind.startswith('Numbers'):
                 names = str(of_member).split()
@@ -109,7 +121,7 @@ class Kernel:
         self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 
-    def _expected(self, *sizes: int) -> tuple[tuple[Shape, bool, bool], ...]:
+    def _expected(self, *sizes: int) -> tuple[tuple[Shape, bool, str], ...]:
         by_name = dict(zip(self.sizes, sizes))
         by_name['gates'] = self.gates * by_name.get('units', 0)
         by_name['states'] = by_name.get('rows', 0) + by_name.get('batch', 0)
@@ -122,7 +134,7 @@ class Kernel:
                 for axis in each.axes
             )
             optional = each.optional and (not each.square or len({*shape}) == 1)
-            found.append((shape, optional, each.integers))
+            found.append((shape, optional, each.kind))
         return tuple(found)
 
 
@@ -141,5 +153,5 @@ def _argument(kind: str, name: str, axes: str, strides: int) -> Argument:
         axes[-1] == '=',
         'const' not in kind,
         strides,
-        'index64' in kind,
+        next((name for name in _KINDS if name in kind), 'T'),
     )

@@ -204,7 +204,7 @@ class RNNForLM(CheckedLoading, SharesParameters):
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
         # Chainer draws numbers for a ratio of 0 too
-        return F.dropout(h, self.dropout) if self.dropout else h
+        return functions.dropout(h, self.dropout) if self.dropout else h
 
 
 def _check_tie_embeddings(value: Any) -> None:
