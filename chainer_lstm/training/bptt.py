@@ -13,7 +13,7 @@ import numpy
 from chainer_lstm import optimizers
 from chainer_lstm.chainer_private import loss_scale
 from chainer_lstm.functions import checks
-from chainer_lstm.training.graphs import STATES, CapturedGradients
+from chainer_lstm.training.graphs import STATES, CapturedUpdate
 
 
 class ParallelSequentialIterator(chainer.dataset.Iterator):
@@ -146,10 +146,12 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         device: where the words are sent.
         stepwise: call the model with one step at a time, as Chainer's example
             does; the losses and gradients are the same.
-        graph: on a GPU, capture how gradients are computed as a CUDA graph, and replay that for all
-            chunks of one shape: the GPU no longer waits for Python.  See ``CapturedGradients`` for
-            what this asks of a model; where it cannot be, a RuntimeWarning says why, and updates
-            are computed as without it.
+        graph: on a GPU, capture an update as a CUDA graph, and replay it for all chunks of one
+            shape: the GPU no longer waits for Python.  Losses, parameters and states are the same.
+            A RuntimeWarning says once why updates are computed without it, where they have to be.
+            After a replay, states of the model and gradients are arrays that the next one writes
+            into.  What the model computes on the host, such as a number from a list, is that of
+            the capture; a change of an attribute of a link leads to another graph.
 
     Attributes:
         words: number of words trained on, in all ranks.
@@ -185,7 +187,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
             )
         super().__init__(train_iter, optimizer, device=device)
         self.stepwise = stepwise
-        self._captured = CapturedGradients(optimizer, self._call_model) if graph else None
+        self._captured = CapturedUpdate(optimizer, self._compute_gradients) if graph else None
         self.words = 0
         self.seconds = 0.0
 
@@ -199,15 +201,18 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         iterator = self.get_iterator('main')
         epoch = iterator.epoch
         x, t = self.device.send(iterator.chunk(self.bprop_len))
-        (self._captured or self._call_model)(x, t)
-        optimizers.update(optimizer)
+        if self._captured is None:
+            self._compute_gradients(x, t)
+            optimizers.update(optimizer)
+        else:
+            self._captured(x, t)
         if self.auto_new_epoch:
             for _ in range(epoch, iterator.epoch):
                 optimizer.new_epoch(auto=True)
         self.words += x.size * iterator.ranks
         self.seconds += time.perf_counter() - start
 
-    def _call_model(self, x: Any, t: Any) -> None:
+    def _compute_gradients(self, x: Any, t: Any) -> None:
         """Compute the gradients of a chunk."""
         optimizer = self.get_optimizer('main')
         if self.stepwise:

@@ -1,5 +1,5 @@
-"""The gradients of chunks of a text by CUDA graphs: kernels are launched one by one a few times,
-then recorded once and replayed by one call.
+"""Updates by CUDA graphs: kernels are launched one by one a few times, then recorded once and
+replayed by one call.
 """
 
 from __future__ import annotations
@@ -7,33 +7,36 @@ from __future__ import annotations
 import collections
 import contextlib
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any, Optional
 
 import chainer
 import numpy
 
+from chainer_lstm import optimizers
 from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import link_hooks, loss_scale, settings
 from chainer_lstm.functions.config import engine_of, is_observed
 from chainer_lstm.kernels import captured
+from chainer_lstm.optimizers import replays
 
 STATES = ('c', 'h')  # the attributes of a link that one chunk hands on to the next
 _WARM_UP = 3  # calls before a capture: states are allocated, engines chosen, kernels compiled
 _MOST_GRAPHS = 4  # each has the memory of a whole update
-_SCALARS = (bool, int, float, str, type(None))
+_VALUES = {bool, int, float, str, type(None)}  # compared as such; other objects by identity
 _MISSING = object()
 
 Attributes = list[tuple[chainer.Link, str, Any]]
 
 
-class CapturedGradients:
-    """Calls a function that computes the gradients of a model, or replays the kernels it launched.
+class CapturedUpdate:
+    """Updates a model by a function that computes its gradients, or replays the kernels of that.
 
     The first calls with inputs of the same shapes are ordinary ones; the next is captured.  Another
     graph is made where anything has changed that decides which kernels are launched: shapes,
     parameters that are other arrays, numbers and strings in attributes of links, entries of
-    ``chainer.config``.
+    ``chainer.config``.  Where kernels of this package alone update the parameters, they are a part
+    of the graph; otherwise ``optimizers.update`` follows each replay.
 
     After a replay ``grad`` of parameters, the state of links and what links have kept (such as
     ``Classifier.y``) are arrays that the next replay writes into.  Reported values are not.
@@ -51,8 +54,8 @@ class CapturedGradients:
         self._optimizer = optimizer
         self._model = optimizer.target
         self._compute = compute
-        self._calls: collections.Counter[Hashable] = collections.Counter()
-        self._graphs: collections.OrderedDict[Hashable, _Graph] = collections.OrderedDict()
+        self._calls: collections.Counter[Any] = collections.Counter()
+        self._graphs: collections.OrderedDict[Any, _Graph] = collections.OrderedDict()
         self._written: dict[int, set[str]] = {}  # attributes that calls set, by id of a link
         self._refusal: Optional[str] = None
         self._warned: set[str] = set()
@@ -63,7 +66,7 @@ class CapturedGradients:
         obstacle = self._obstacle(arrays)
         if obstacle is not None:
             self._warn(obstacle)
-            self._compute(*arrays)
+            self._update(arrays)
             return
         with chainer.using_device(self._model.device):
             key = self._key(arrays)
@@ -73,6 +76,10 @@ class CapturedGradients:
             if graph is not None:
                 self._graphs.move_to_end(key)
                 self._replay(graph, arrays)
+
+    def _update(self, arrays: tuple[Array, ...]) -> None:
+        self._compute(*arrays)
+        optimizers.update(self._optimizer)
 
     def _obstacle(self, arrays: tuple[Array, ...]) -> Optional[str]:
         """Return why there can be no graph, or None."""
@@ -90,16 +97,17 @@ class CapturedGradients:
         if reason not in self._warned:
             self._warned.add(reason)
             warnings.warn(
-                f'graph=True: gradients are computed without a CUDA graph: {reason}',
+                f'graph=True: updates are computed without a CUDA graph: {reason}',
                 RuntimeWarning,
                 stacklevel=4,
             )
 
-    def _key(self, arrays: tuple[Array, ...]) -> Hashable:
+    def _key(self, arrays: tuple[Array, ...]) -> Any:
         """Return everything that decides which kernels are launched, as far as it is known."""
         found: list[Any] = [(x.shape, x.dtype) for x in arrays]
-        found += map(_exact, settings().values())
+        found += [x if type(x) in _VALUES else id(x) for x in settings().values()]
         found.append(id(_current_reporter()))
+        found.append(replays.frozen(self._optimizer))
         for link in self._model.links():
             written = self._written.get(id(link), ())
             found.append(id(link))
@@ -107,11 +115,13 @@ class CapturedGradients:
                 if name in STATES and _is_state(x):
                     found.append(None if x is None else (x.shape, x.dtype))
                 elif name not in written:
-                    found.append(_exact(x))
+                    found.append(x if type(x) in _VALUES else id(x))
+                    if isinstance(x, chainer.Variable):
+                        found.append(id(x.array))
         return tuple(found)
 
-    def _begin(self, key: Hashable, arrays: tuple[Array, ...]) -> Optional[_Graph]:
-        """Compute the gradients, or capture how: then return the graph."""
+    def _begin(self, key: Any, arrays: tuple[Array, ...]) -> Optional[_Graph]:
+        """Update the model, or capture how: then return the graph."""
         if self._calls[key] < _WARM_UP:
             if len(self._calls) > 16 * _MOST_GRAPHS:
                 self._calls.clear()
@@ -120,13 +130,13 @@ class CapturedGradients:
             self._warm_up(arrays)
             return None
         try:
-            graph = _Graph(self._model, self._compute, arrays, self._written, self._stream)
+            graph = _Graph(self._optimizer, self._compute, arrays, self._written, self._stream)
         except Exception as error:
             self._graphs.clear()
             why = f'{type(error).__name__}: {" ".join(str(error).split())}'
             self._refusal = f'the capture failed with {why}'
             self._warn(self._refusal)
-            self._compute(*arrays)
+            self._update(arrays)
             return None
         self._graphs[key] = graph
         if len(self._graphs) > _MOST_GRAPHS:
@@ -134,7 +144,7 @@ class CapturedGradients:
         return graph
 
     def _warm_up(self, arrays: tuple[Array, ...]) -> None:
-        """Compute the gradients on the stream of the captures, for which tables are cached."""
+        """Update the model on the stream of the captures, for which tables are cached."""
         cuda = chainer.backend.get_array_module(arrays[0]).cuda
         if self._stream is None:
             self._stream = cuda.Stream(non_blocking=True)
@@ -143,7 +153,7 @@ class CapturedGradients:
         self._stream.wait_event(outside.record())
         try:
             with self._stream:
-                self._compute(*arrays)
+                self._update(arrays)
         finally:
             outside.wait_event(self._stream.record())
         self._written = {}
@@ -164,7 +174,7 @@ class _Graph:
     """A CUDA graph, and the arrays that it reads and writes.
 
     Args:
-        model, compute: of ``CapturedGradients``.
+        optimizer, compute: of ``CapturedUpdate``.
         arrays: the inputs.
         written: the names of attributes that a call sets, by the id of a link.
         stream: to capture on, not the default one.
@@ -175,7 +185,7 @@ class _Graph:
 
     def __init__(
         self,
-        model: chainer.Link,
+        optimizer: chainer.Optimizer,
         compute: Callable[..., None],
         arrays: tuple[Array, ...],
         written: dict[int, set[str]],
@@ -184,6 +194,8 @@ class _Graph:
         xp = chainer.backend.get_array_module(arrays[0])
         xp.get_default_memory_pool().free_all_blocks()  # that the calls before have left
         self._xp, self._stream = xp, stream
+        self._optimizer, model = optimizer, optimizer.target
+        self._is_whole = replays.frozen(optimizer) is not None
         self._inputs = captured.Inputs(xp)
         self._arrays = [x.copy() for x in arrays]
         self._states: Attributes = []  # with the array that a replay reads and writes
@@ -191,6 +203,7 @@ class _Graph:
         # the memory of a graph is never given to anything else
         self._pool = xp.cuda.MemoryPool(self._allocate)
         before = [(link, dict(vars(link))) for link in model.links()]
+        counts = _counts(optimizer)
         try:
             self._take_attributes(before, written)
             self._kept = _objects(model)
@@ -203,6 +216,9 @@ class _Graph:
                 vars(link).update(values)
             model.cleargrads()
             raise
+        finally:
+            for counted, t in counts:  # nothing has been updated yet
+                counted.t = t
 
     def _allocate(self, size: int) -> Any:
         """Return memory of the device.
@@ -244,6 +260,8 @@ class _Graph:
             try:
                 compute(*self._arrays)
                 self._write_states()
+                if self._is_whole:
+                    optimizers.update(self._optimizer)
             except BaseException:
                 with contextlib.suppress(self._xp.cuda.runtime.CUDARuntimeError):
                     self._stream.end_capture()
@@ -274,7 +292,9 @@ class _Graph:
             vars(link)[name] = chainer.Variable(buffer)
 
     def replay(self, arrays: tuple[Array, ...]) -> None:
-        """Compute the gradients for other inputs, on the current stream."""
+        """Update the model by other inputs, on the current stream."""
+        if self._is_whole:
+            replays.advance(self._optimizer)
         for own, x in zip(self._arrays, arrays):
             own[...] = x
         for link, name, buffer in self._states:
@@ -290,7 +310,9 @@ class _Graph:
                 param.grad = gradient
         if self._observation:
             values = {name: _copied(value) for name, value in self._observation.items()}
-            _current_reporter().observation.update(values)
+            chainer.get_current_reporter().observation.update(values)
+        if not self._is_whole:
+            optimizers.update(self._optimizer)
 
 
 class _Unusable:
@@ -301,6 +323,12 @@ class _Unusable:
 
 
 _UNUSABLE = _Unusable()
+
+
+def _counts(optimizer: chainer.Optimizer) -> list[tuple[Any, int]]:
+    """Return the optimizer and the update rules with their numbers of updates."""
+    rules = [param.update_rule for param in optimizer.target.params()]
+    return [(x, x.t) for x in (optimizer, *rules) if x is not None]
 
 
 def _objects(model: chainer.Link) -> list[Any]:
@@ -318,13 +346,6 @@ def _changes(before: list[tuple[chainer.Link, dict[str, Any]]]) -> Attributes:
         for name, value in vars(link).items()
         if values.get(name, _MISSING) is not value
     ]
-
-
-def _exact(x: Any) -> Hashable:
-    """Return what tells an attribute from others: its value, or whether it is the same object."""
-    if isinstance(x, _SCALARS):
-        return x
-    return (id(x), id(x.array)) if isinstance(x, chainer.Variable) else id(x)
 
 
 def _is_state(x: Any) -> bool:
