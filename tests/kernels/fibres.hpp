@@ -289,11 +289,11 @@ static void call(void (*kernel)(Arguments), const void* arguments) {
     kernel(*(const Arguments*)arguments);
 }
 
-#define LAUNCHER(kernel)                                                                           \
-    static const void* arguments_of_##kernel;                                                      \
-    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes,                    \
-                                const void* arguments, int resident, unsigned seed) {              \
-        arguments_of_##kernel = arguments;                                                         \
-        return launch([] { call(kernel, arguments_of_##kernel); }, grid, threads, shared_bytes,    \
-                      resident, seed);                                                             \
+#define LAUNCHER(kernel)                                                                        \
+    static const void* arguments_of_##kernel;                                                   \
+    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes,                 \
+                                const void* arguments, int resident, unsigned seed) {           \
+        arguments_of_##kernel = arguments;                                                      \
+        return launch([] { call(kernel, arguments_of_##kernel); }, grid, threads, shared_bytes, \
+                      resident, seed);                                                          \
     }
