@@ -1,8 +1,8 @@
 """Updates whose kernels a captured CUDA graph replays.
 
-The kernels of ``update`` read the hyperparameters anew at each replay, see ``kernels.captured``.
-The rest of an update is left to whoever replays it: to ask whether the graph still is an update of
-this optimizer, by ``frozen``, and to count it, by ``advance``.
+The kernels of ``update`` read hyperparameters anew at each replay, see ``kernels.captured``.  The
+rest is Python's, which a replay does not run: ``frozen`` tells whether the graph still is the
+update of an optimizer, and ``advance`` counts the update.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import chainer
-from chainer.optimizer_hooks import GradientClipping
 
-from chainer_lstm.chainer_private import hooks_of
+from chainer_lstm import kernels
+from chainer_lstm.chainer_private import hooks, loss_scale
 from chainer_lstm.optimizers import steps
-from chainer_lstm.optimizers.update import engine_for
+from chainer_lstm.optimizers.update import clips, engine_for, has_plain_update
 
 
 def advance(optimizer: chainer.GradientMethod) -> None:
     """Count an update, in the optimizer and in the rules of its parameters, as ``update`` does.
 
-    Call it before the numbers of a replay are computed, for Adam's depend on it.
+    The numbers of Adam depend on it: call it before they are computed for a replay.
 
     Args:
         optimizer: set up with a link.
@@ -33,13 +33,37 @@ def advance(optimizer: chainer.GradientMethod) -> None:
 
 
 def frozen(optimizer: chainer.GradientMethod) -> Optional[tuple[Any, ...]]:
-    """Return what replays of an update do not read anew: they are right as long as this is equal.
+    """Return all that an update depends on and replays do not read anew.
+
+    Replays of an update are right as long as this is equal to what it was at the capture.
 
     Args:
-        optimizer: has made an update, so that its states are there.
+        optimizer: set up with a link; it has updated it before, so that the states are there.
 
     Returns:
-        The hooks, and for each parameter the rule, the owner of its hyperparameters and where its
-        arrays lie; None where other code than kernels takes part in an update.
+        The hooks, and for each parameter the rule, the owner of its hyperparameters, how many
+        updates it has left out, and where its arrays lie; None where an update runs other code
+        than the kernels'.
     """
-    return None
+    before, after = hooks(optimizer, 'pre'), hooks(optimizer, 'post')
+    engine = engine_for(optimizer.target)
+    if engine is None or before is None or after or not all(map(clips, before)):
+        return None
+    if loss_scale(optimizer) is not None or not has_plain_update(optimizer):
+        return None
+    of_params = []
+    shared: dict[int, Any] = {}
+    for param in optimizer.target.params():
+        step = steps.step_of(param, shared)
+        if step is None:
+            return None
+        of_params.append(_of(step, optimizer.t, engine))
+    return (*before, *of_params)
+
+
+def _of(step: steps.Step, t: int, engine: kernels.Engine) -> Any:
+    """Return what an update of a parameter holds fixed."""
+    rule, _, (_, *arrays) = step
+    if rule is None:
+        return None
+    return rule, steps.owner(rule.hyperparam), t - rule.t, *map(engine.span, arrays)

@@ -91,26 +91,32 @@ def _groups(steps: Sequence[Step]) -> Iterable[list[Step]]:
 
 def steps_of(params: Sequence[Any], engine: kernels.Engine) -> Optional[list[Step]]:
     """Return the updates of all parameters, or None where Chainer's code has to update them."""
-    shared: dict[int, Values] = {}
+    shared: dict[int, Optional[Values]] = {}
     found = []
     for param in params:
-        rule = param.update_rule
-        if param.array is None:
-            return None
-        if rule is None or not rule.enabled:
-            step = Step(None, {}, (param.grad,))
-        elif _has_plain_rule(param):
-            values = _values(rule.hyperparam, shared)
-            step = Step(rule, values, _arrays(param, rule, values))
-        else:
-            return None
-        if not _are_alike(step.arrays):
+        step = step_of(param, shared)
+        if step is None or not _are_alike(step.arrays):
             return None
         found.append(step)
-    values_of_all = itertools.chain.from_iterable(values.values() for values in shared.values())
-    if not all(isinstance(value, numbers.Real) for value in values_of_all):
-        return None
     return found if are_apart((x for step in found for x in step.arrays), engine) else None
+
+
+def step_of(param: Any, shared: dict[int, Optional[Values]]) -> Optional[Step]:
+    """Return the update of a parameter, its arrays not looked at; None where it is Chainer's.
+
+    Args:
+        param: the parameter.
+        shared: the hyperparameters of the steps before it; gets those of this one.
+    """
+    rule = param.update_rule
+    if param.array is None:
+        return None
+    if rule is None or not rule.enabled:
+        return Step(None, {}, (param.grad,))
+    if not _has_plain_rule(param):
+        return None
+    values = _values(rule.hyperparam, shared)
+    return None if values is None else Step(rule, values, _arrays(param, rule, values))
 
 
 def are_apart(arrays: Iterable[Any], engine: kernels.Engine) -> bool:
@@ -142,11 +148,15 @@ def _methods(cls: Any) -> tuple[Any, ...]:
     return tuple([getattr(cls, name) for name in _METHODS])
 
 
-def _values(hyperparam: Any, shared: dict[int, Values]) -> Values:
-    """Return hyperparameters by name; those without values of their own share their parent's."""
+def _values(hyperparam: Any, shared: dict[int, Optional[Values]]) -> Optional[Values]:
+    """Return hyperparameters by name, one object for those that are read from one; None if they are
+    no plain numbers.
+    """
     own = owner(hyperparam)
     if id(own) not in shared:
-        shared[id(own)] = own.get_dict()
+        values = own.get_dict()
+        plain = all(isinstance(value, numbers.Real) for value in values.values())
+        shared[id(own)] = values if plain else None
     return shared[id(own)]
 
 

@@ -14,7 +14,7 @@ from chainer.optimizer_hooks import GradientClipping
 
 from chainer_lstm import kernels
 from chainer_lstm.arrays import Array
-from chainer_lstm.chainer_private import clears_gradients, loss_scale, pre_update_hooks
+from chainer_lstm.chainer_private import clears_gradients, hooks, loss_scale
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.optimizers import steps
 
@@ -51,11 +51,16 @@ def update(
             have been computed.
         *args, **kwds: the arguments of ``lossfun``.
     """
-    own = 'update' in vars(optimizer) or type(optimizer).update not in (_CHAINERS, update_method)
-    if own:
-        optimizer.update(lossfun, *args, **kwds)
-    else:
+    if has_plain_update(optimizer):
         update_method(optimizer, lossfun, *args, **kwds)
+    else:
+        optimizer.update(lossfun, *args, **kwds)
+
+
+def has_plain_update(optimizer: chainer.Optimizer) -> bool:
+    """Return whether an optimizer updates as Chainer's gradient methods do."""
+    plain = type(optimizer).update in (_CHAINERS, update_method)
+    return plain and 'update' not in vars(optimizer)
 
 
 def update_method(self: Any, lossfun: Optional[Callable] = None, *args: Any, **kwds: Any) -> None:
@@ -64,7 +69,7 @@ def update_method(self: Any, lossfun: Optional[Callable] = None, *args: Any, **k
         return _CHAINERS(self, lossfun, *args, **kwds)
     if lossfun is not None:
         _compute_gradients(self, lossfun(*args, **kwds))
-    engine = _engine(self.target)
+    engine = engine_for(self.target)
     if engine is None:
         return _CHAINERS(self)
     self.reallocate_cleared_grads()
@@ -84,7 +89,7 @@ def update_method(self: Any, lossfun: Optional[Callable] = None, *args: Any, **k
     self.update_loss_scale()
 
 
-def _engine(link: chainer.Link) -> Optional[kernels.Engine]:
+def engine_for(link: chainer.Link) -> Optional[kernels.Engine]:
     """Return the engine for the parameters of a link; None where the configuration names another,
     and where there are none yet.
     """
@@ -102,7 +107,7 @@ def _calls_hooks_as_chainer(optimizer: Any) -> bool:
     """Return whether an optimizer is set up, and calls its hooks by Chainer's methods."""
     cls = type(optimizer)
     return (
-        pre_update_hooks(optimizer) is not None
+        hooks(optimizer, 'pre') is not None
         and cls.call_hooks is chainers.Optimizer.call_hooks
         and cls.call_hook is chainers.GradientMethod.call_hook
     )
@@ -119,10 +124,10 @@ def _compute_gradients(optimizer: Any, loss: chainer.Variable) -> None:
 def _call_pre_hooks(optimizer: Any, engine: kernels.Engine) -> _Scaling:
     """Call the hooks before the update; return what they leave to it."""
     scaling = _Scaling([], None)
-    for hook in pre_update_hooks(optimizer) or ():
+    for hook in hooks(optimizer, 'pre') or ():
         _scale(scaling, engine)
         scaling = _Scaling([], None)
-        gradients = _gradients(optimizer, engine) if _clips(hook) else None
+        gradients = _gradients(optimizer, engine) if clips(hook) else None
         if gradients is None:
             optimizer.call_hook(hook)
         else:
@@ -131,7 +136,8 @@ def _call_pre_hooks(optimizer: Any, engine: kernels.Engine) -> _Scaling:
     return scaling
 
 
-def _clips(hook: Any) -> bool:
+def clips(hook: Any) -> bool:
+    """Return whether a hook does what kernels compute: scale gradients to a norm."""
     return type(hook) is GradientClipping and isinstance(hook.threshold, numbers.Real)
 
 

@@ -12,7 +12,6 @@ typedef long long index_t;
 enum { SUM_OF_SQUARES, SCALE, SGD, ADAM };  // RULE
 
 constexpr int RATES = 8, WIDTH = 16 / sizeof(REAL);
-constexpr index_t TILE = THREADS * WIDTH;
 
 // A number, or where a captured graph reads it anew.
 struct Number {
@@ -40,45 +39,36 @@ static_assert(sizeof(Update) == BYTES, "cupy_updates.py computes another size");
 extern __shared__ double block_sums[];
 #endif
 
-struct alignas(16) Vector {
-    REAL of[WIDTH];
+// Numbers that are loaded and stored at once.
+template <int N>
+struct alignas(N * sizeof(REAL)) Vector {
+    REAL of[N];
 };
 
-// n numbers; all WIDTH of them at once where that is possible
-__device__ inline Vector load(const REAL* x, int n, bool whole) {
-    if (whole) return *reinterpret_cast<const Vector*>(x);
-    Vector v;
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++) v.of[i] = i < n ? x[i] : REAL(0);
-    return v;
+template <int N>
+__device__ inline Vector<N>& vector(REAL* x, index_t k) {
+    return reinterpret_cast<Vector<N>*>(x)[k];
 }
 
-__device__ inline void store(REAL* x, const Vector& v, int n, bool whole) {
-    if (whole) {
-        *reinterpret_cast<Vector*>(x) = v;
-        return;
-    }
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++)
-        if (i < n) x[i] = v.of[i];
-}
-
-// f(parameter, at, n, whole) for each vector of each parameter, of n numbers from ``at`` on
+// f.run<N>(arrays, k) for every vector k of N numbers of each parameter.  N is WIDTH, or 1 at the
+// end of a parameter and where its arrays are not aligned.
 template <class F>
-__device__ inline void each_vector(const Update& x, const F& f) {
-    int k = 0;
+__device__ inline void each_vector(const Update& x, F& f) {
+    int p = 0;
     index_t first = 0;
     for (index_t tile = blockIdx.x; tile < x.tiles; tile += gridDim.x) {
-        for (; x.parameters[k].end <= tile; k++) first = x.parameters[k].end;
-        const Parameter& parameter = x.parameters[k];
-        const index_t at = (tile - first) * TILE + threadIdx.x * WIDTH;
-        const index_t left = parameter.size - at;
-        if (left <= 0) continue;
+        for (; x.parameters[p].end <= tile; p++) first = x.parameters[p].end;
+        const Parameter& parameter = x.parameters[p];
+        const index_t k = (tile - first) * THREADS + threadIdx.x;
         index_t bits = 0;
 #pragma unroll
         for (int a = 0; a < ARRAYS; a++) bits |= reinterpret_cast<index_t>(parameter.arrays[a]);
-        const int n = left < WIDTH ? int(left) : WIDTH;
-        f(parameter, at, n, n == WIDTH && bits % 16 == 0);
+        if ((k + 1) * WIDTH <= parameter.size && bits % sizeof(Vector<WIDTH>) == 0)
+            f.template run<WIDTH>(parameter.arrays, k);
+        else
+#pragma unroll 1
+            for (index_t i = k * WIDTH; i < (k + 1) * WIDTH && i < parameter.size; i++)
+                f.template run<1>(parameter.arrays, i);
     }
 }
 
@@ -93,19 +83,8 @@ __device__ inline double sum_of_block(double mine) {
     return block_sums[0];
 }
 
-__device__ inline void sum_of_squares(const Update& x) {
-    REAL sum = 0;
-    each_vector(x, [&](const Parameter& parameter, index_t at, int n, bool whole) {
-        const Vector g = load(parameter.arrays[0] + at, n, whole);
-#pragma unroll
-        for (int i = 0; i < WIDTH; i++) sum += g.of[i] * g.of[i];
-    });
-    const double of_block = sum_of_block(sum);
-    if (threadIdx.x == 0) x.sums[blockIdx.x] = of_block;
-}
-
-// min(threshold / norm, 1) as CuPy's clip: NaN where the norm is, 1 where it is 0.  Every block adds
-// the sums up for itself, which saves a launch.
+// min(threshold / norm, 1) as CuPy's clip: NaN where the norm is, 1 where it is 0.  Every block
+// adds the sums up for itself, which saves a launch.
 __device__ inline REAL scale_of(const Update& x) {
     if (x.n_sums == 0) return 1;
     double sum = 0;
@@ -114,59 +93,81 @@ __device__ inline REAL scale_of(const Update& x) {
     return scale > 1 ? REAL(1) : scale;
 }
 
-// x -= rate g, or with a state  v = momentum v - rate g,  x += v
+struct Squares {
+    REAL sum;
+
+    template <int N>
+    __device__ void run(REAL* const* arrays, index_t k) {
+        const Vector<N> g = vector<N>(arrays[0], k);
+#pragma unroll
+        for (int i = 0; i < N; i++) sum += g.of[i] * g.of[i];
+    }
+};
+
+// Of the numbers of each array, the gradient scaled:  x -= rate g,  or with a state
+// v = momentum v - rate g,  x += v
 template <int A>
-__device__ inline void step_of_sgd(Vector (&v)[A], int i, const REAL* rates) {
-    REAL step = -rates[0] * v[0].of[i];
-    if constexpr (A > 2) v[2].of[i] = step = rates[1] * v[2].of[i] + step;
-    v[1].of[i] += step;
+__device__ inline void step_of_sgd(REAL (&of)[A], const REAL* rates) {
+    REAL step = -rates[0] * of[0];
+    if constexpr (A > 2) of[2] = step = rates[1] * of[2] + step;
+    of[1] += step;
 }
 
 // The formulas of Chainer's rule on the CPU; its variants differ in the numbers alone, and in a
 // fifth array, the largest v that there was.
 template <int A>
-__device__ inline void step_of_adam(Vector (&v)[A], int i, const REAL* rates) {
+__device__ inline void step_of_adam(REAL (&of)[A], const REAL* rates) {
     const REAL of_m = rates[0], of_v = rates[1], epsilon = rates[2], rate = rates[3];
     const REAL low = rates[4], high = rates[5], keep = rates[6], eta = rates[7];
-    const REAL g = v[0].of[i];
-    const REAL m = v[2].of[i] += of_m * (g - v[2].of[i]);
-    REAL most = v[3].of[i] += of_v * (g * g - v[3].of[i]);
+    const REAL g = of[0];
+    const REAL m = of[2] += of_m * (g - of[2]);
+    REAL most = of[3] += of_v * (g * g - of[3]);
     if constexpr (A > 4) {
-        if (v[4].of[i] > most) most = v[4].of[i];
-        v[4].of[i] = most;
+        if (of[4] > most) most = of[4];
+        of[4] = most;
     }
     REAL step = rate / (sqrt(most) + epsilon);
     if (step < low) step = low;
     if (step > high) step = high;
-    v[1].of[i] = keep * v[1].of[i] - eta * step * m;
+    of[1] = keep * of[1] - eta * step * m;
 }
 
-template <int A>
-__device__ inline void update(const Update& x) {
-    const REAL scale = scale_of(x);
-    if (RULE == SCALE && scale == 1) return;
-    REAL rates[RATES];
+struct Steps {
+    REAL scale, rates[RATES];
+
+    template <int N>
+    __device__ void run(REAL* const* arrays, index_t k) {
+        Vector<N> v[ARRAYS];
 #pragma unroll
-    for (int r = 0; r < RATES; r++) rates[r] = REAL(double(x.rates[r]));
-    each_vector(x, [&](const Parameter& parameter, index_t at, int n, bool whole) {
-        Vector v[A];
+        for (int a = 0; a < ARRAYS; a++) v[a] = vector<N>(arrays[a], k);
 #pragma unroll
-        for (int a = 0; a < A; a++) v[a] = load(parameter.arrays[a] + at, n, whole);
+        for (int i = 0; i < N; i++) {
+            REAL of[ARRAYS];
 #pragma unroll
-        for (int i = 0; i < WIDTH; i++) {
-            v[0].of[i] *= scale;
-            if constexpr (RULE == SGD) step_of_sgd(v, i, rates);
-            if constexpr (RULE == ADAM) step_of_adam(v, i, rates);
+            for (int a = 0; a < ARRAYS; a++) of[a] = v[a].of[i];
+            of[0] *= scale;
+            if constexpr (RULE == SGD) step_of_sgd(of, rates);
+            if constexpr (RULE == ADAM) step_of_adam(of, rates);
+#pragma unroll
+            for (int a = 0; a < ARRAYS; a++) v[a].of[i] = of[a];
         }
-        if (scale != 1) store(parameter.arrays[0] + at, v[0], n, whole);  // left as Chainer does
+        if (scale != 1) vector<N>(arrays[0], k) = v[0];  // left scaled, as Chainer does
 #pragma unroll
-        for (int a = 1; a < A; a++) store(parameter.arrays[a] + at, v[a], n, whole);
-    });
-}
+        for (int a = 1; a < ARRAYS; a++) vector<N>(arrays[a], k) = v[a];
+    }
+};
 
 extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(const __grid_constant__ Update x) {
-    if constexpr (RULE == SUM_OF_SQUARES)
-        sum_of_squares(x);
-    else
-        update<ARRAYS>(x);
+    if constexpr (RULE == SUM_OF_SQUARES) {
+        Squares squares = {0};
+        each_vector(x, squares);
+        const double sum = sum_of_block(squares.sum);
+        if (threadIdx.x == 0) x.sums[blockIdx.x] = sum;
+    } else {
+        Steps steps = {scale_of(x)};
+        if (RULE == SCALE && steps.scale == 1) return;
+#pragma unroll
+        for (int r = 0; r < RATES; r++) steps.rates[r] = REAL(double(x.rates[r]));
+        each_vector(x, steps);
+    }
 }
