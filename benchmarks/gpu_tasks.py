@@ -157,13 +157,20 @@ def whole_updates(run: Run, number: int) -> None:
         'profiles': [],
         'errors': [],
     }
+    on_gpu = run.device.torch_name == 'cuda'
     for precision in TOLERANCE:
         sides = [
             functools.partial(side, run.device, of.shape, of.dropout, precision)
             for side in (gpu_contestants.OurUpdates, gpu_contestants.TorchUpdates)
         ]
         run.attempt(entry, 'comparisons', compare, run, precision, sides, ('train',))
-    if run.device.torch_name == 'cuda':
+        if on_gpu:
+            replays = functools.partial(gpu_contestants.OurReplays, *sides[0].args)
+            both = [replays, sides[1]]
+            run.attempt(
+                entry, 'comparisons', compare, run, precision, both, ('train',), ' by a graph'
+            )
+    if on_gpu:
         run.attempt(entry, 'profiles', profiles, run, sides)
     save_verdicts(run, entry)
 
@@ -188,13 +195,18 @@ def made(make_sides: Iterable[Callable[[], Any]]) -> list[Any]:
 
 
 def compare(
-    run: Run, precision: str, make_sides: list[Callable[[], Any]], modes: Iterable[str]
+    run: Run,
+    precision: str,
+    make_sides: list[Callable[[], Any]],
+    modes: Iterable[str],
+    by: str = '',
 ) -> dict[str, Any]:
     """Ours and torch's: how far apart, then seconds of each mode, turn by turn,
-    and apart on host and device.
+    and apart on host and device; ``by`` says how ours are computed.
     """
     device, sides = run.device, made(make_sides)
-    found: dict[str, Any] = {'precision': precision, 'agrees': True, 'times': {}, 'split': {}}
+    found: dict[str, Any] = {'precision': precision, 'by': by, 'agrees': True}
+    found.update(times={}, split={})
     results = []
     for side in sides:
         side.take_turn()

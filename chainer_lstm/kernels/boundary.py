@@ -151,8 +151,7 @@ CUDA = {
         ),
         Kernel(
             'dropout',
-            'isize size; word64 key, key_at, threshold; Numbers<Scale> numbers; '
-            'const T* x; T* y;',
+            'isize size; word64 key, key_at, threshold; Numbers<Scale> numbers; const T* x; T* y;',
             {'numbers': 'scale', 'x': 'size', 'y': 'size'},
         ),
         Kernel(

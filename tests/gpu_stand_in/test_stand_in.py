@@ -15,6 +15,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 MOST = {
     'PTB small': (86, 7),
     'PTB medium': (98, 7),
+    'PTB small by a graph': (2, 6),
+    'PTB medium by a graph': (2, 6),
     'training 20/35/650/2': (22, 4),
     'inference 20/35/650/2': (11, 2),
     'training ragged 64/100/512/1': (59, 13),

@@ -17,7 +17,7 @@ from tests.gpu_stand_in import stand_in
 
 GPU = '@cupy:0'
 WORDS = 10_000
-COLD, WARM = 3, 20  # calls before those that are counted, and those
+COLD, WARM = 5, 20  # calls before those that are counted, and those
 
 
 def ptb(batch, steps, units, dropout, graph=False):

@@ -77,7 +77,9 @@ class CupyEngine(CupyUpdates, CompiledEngine):
             return super().column_sums(x)
         sums = self.xp.empty(x.shape[1], x.dtype)
         blocks = -(-x.shape[1] // _LANES)
-        self._launch_function('column_sums', x.dtype, x.shape, (x, sums), (blocks,), _COLUMN_SUMS_THREADS)
+        self._launch_function(
+            'column_sums', x.dtype, x.shape, (x, sums), (blocks,), _COLUMN_SUMS_THREADS
+        )
         return sums
 
     def cross_entropy(self, x: Array, t: Array, losses: Losses, keep: bool) -> tuple[Array, Any]:
@@ -95,7 +97,9 @@ class CupyEngine(CupyUpdates, CompiledEngine):
         loss, coefficient = xp.empty(1, x.dtype), xp.empty(1, real)
         numbers = (losses.ignore_label, losses.normalize)
         given = of_rows, t, loss, coefficient
-        self._launch_function('cross_entropy_mean', x.dtype, (rows, 1), given, (1,), _THREADS, numbers)
+        self._launch_function(
+            'cross_entropy_mean', x.dtype, (rows, 1), given, (1,), _THREADS, numbers
+        )
         return loss.reshape(()), (maxima, sums, coefficient)
 
     def cross_entropy_gradient(
@@ -107,7 +111,9 @@ class CupyEngine(CupyUpdates, CompiledEngine):
         sizes = (*x.shape, gy.size)
         given = x, t, *kept, gy.reshape(gy.size), gx
         threads, numbers = _threads_of_row(x.shape[1]), (losses.ignore_label,)
-        self._launch_function('cross_entropy_gradient', x.dtype, sizes, given, (len(x),), threads, numbers)
+        self._launch_function(
+            'cross_entropy_gradient', x.dtype, sizes, given, (len(x),), threads, numbers
+        )
         return gx
 
     def draw_mask(self, shape: tuple[int, ...], dtype: numpy.dtype, ratio: float) -> Mask:
@@ -129,7 +135,9 @@ class CupyEngine(CupyUpdates, CompiledEngine):
             blocks = min(-(-x.size // (4 * _THREADS)), _MAX_BLOCKS)
             boundary.dense(boundary.CUDA['dropout'].arguments[1], y)
             given = x.reshape(-1), y.reshape(-1)
-            self._launch_function('dropout', x.dtype, (x.size,), given, (blocks,), _THREADS, numbers)
+            self._launch_function(
+                'dropout', x.dtype, (x.size,), given, (blocks,), _THREADS, numbers
+            )
         return y
 
     def embedding_gradient(
@@ -144,7 +152,9 @@ class CupyEngine(CupyUpdates, CompiledEngine):
             numbers = _NO_LABEL if ignore_label is None else ignore_label, splits
             blocks = -(-classes * splits // warps), parts
             sizes = (*gy.shape, classes)
-            self._launch_function('embedding_gradient', gy.dtype, sizes, (ids, gy, gW), blocks, _THREADS, numbers)
+            self._launch_function(
+                'embedding_gradient', gy.dtype, sizes, (ids, gy, gW), blocks, _THREADS, numbers
+            )
         return gW
 
     def _compute_type(self) -> Optional[int]:
