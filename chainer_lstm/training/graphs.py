@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 import chainer
-import numpy
+from chainer.backends import cuda
 
 from chainer_lstm import optimizers
 from chainer_lstm.arrays import Array
@@ -21,6 +21,7 @@ from chainer_lstm.kernels import captured
 
 STATES = ('c', 'h')  # the attributes of a link that one chunk hands on to the next
 _WARM_UP = 3  # calls before a capture: states are allocated, engines chosen, kernels compiled
+_AHEAD = 4  # updates
 _MOST_GRAPHS = 4  # each has the memory of a whole update
 _VALUES = {bool, int, float, str, type(None)}  # compared as such; other objects by identity
 _MISSING = object()
@@ -59,6 +60,7 @@ class CapturedUpdate:
         self._refusal: Optional[str] = None
         self._warned: set[str] = set()
         self._stream: Any = None
+        self._ends: collections.deque[Any] = collections.deque()  # of the last replays, events
         self.replays = 0
 
     def __call__(self, *arrays: Array) -> None:
@@ -84,8 +86,8 @@ class CapturedUpdate:
         """Return why there can be no graph, or None."""
         if self._refusal is not None:
             return self._refusal
-        if isinstance(arrays[0], numpy.ndarray):
-            return f'it needs a GPU, the model is on {self._model.device}'
+        if not isinstance(arrays[0], cuda.ndarray):
+            return f'it needs CuPy and a GPU, the model is on {self._model.device}'
         if is_observed() or link_hooks() or any(x.local_link_hooks for x in self._model.links()):
             return 'hooks and the debug mode of Chainer have to see every call'
         if loss_scale(self._optimizer) is not None:
@@ -144,11 +146,10 @@ class CapturedUpdate:
 
     def _warm_up(self, arrays: tuple[Array, ...]) -> None:
         """Update the model on the stream of the captures, for which tables are cached."""
-        cuda = chainer.backend.get_array_module(arrays[0]).cuda
         if self._stream is None:
-            self._stream = cuda.Stream(non_blocking=True)
+            self._stream = cuda.cupy.cuda.Stream(non_blocking=True)
         before = [(link, dict(vars(link))) for link in self._model.links()]
-        outside = cuda.get_current_stream()
+        outside = cuda.cupy.cuda.get_current_stream()
         self._stream.wait_event(outside.record())
         try:
             with self._stream:
@@ -167,6 +168,17 @@ class CapturedUpdate:
             raise
         graph.replay(arrays)
         self.replays += 1
+        self._wait()
+
+    def _wait(self) -> None:
+        """Let Python be a few updates ahead of the GPU and no more, so that times make sense."""
+        end = cuda.cupy.cuda.Event(block=True, disable_timing=True)
+        end.record()
+        self._ends.append(end)
+        if len(self._ends) > _AHEAD:
+            oldest = self._ends.popleft()
+            if not oldest.done:
+                oldest.synchronize()
 
 
 class _Graph:
@@ -190,23 +202,21 @@ class _Graph:
         written: dict[int, set[str]],
         stream: Any,
     ) -> None:
-        xp = chainer.backend.get_array_module(arrays[0])
-        xp.get_default_memory_pool().free_all_blocks()  # that the calls before have left
-        self._xp, self._stream = xp, stream
+        cuda.cupy.get_default_memory_pool().free_all_blocks()  # that the calls before have left
         self._optimizer, model = optimizer, optimizer.target
         self._is_whole = optimizers.frozen(optimizer) is not None
-        self._inputs = captured.Inputs(xp)
+        self._inputs = captured.Inputs(cuda.cupy)
         self._arrays = [x.copy() for x in arrays]
         self._states: Attributes = []  # with the array that a replay reads and writes
         self._observation: dict[str, Any] = {}
         # the memory of a graph is never given to anything else
-        self._pool = xp.cuda.MemoryPool(self._allocate)
+        self._pool = cuda.cupy.cuda.MemoryPool(_allocate)
         before = [(link, dict(vars(link))) for link in model.links()]
         counts = _counts(optimizer)
         try:
             self._take_attributes(before, written)
             self._kept = _objects(model)
-            self._graph = self._capture(compute)
+            self._graph = self._capture(compute, stream)
             self._set = self._results(before, written)
             self._gradients = [(param, param.grad) for param in model.params()]
         except BaseException:
@@ -218,18 +228,6 @@ class _Graph:
         finally:
             for counted, t in counts:  # nothing has been updated yet
                 counted.t = t
-
-    def _allocate(self, size: int) -> Any:
-        """Return memory of the device.
-
-        Raises:
-            MemoryError: there is no more.  For CuPy's own error a pool would free blocks which
-                kernels that are captured already use.
-        """
-        try:
-            return self._xp.cuda.MemoryPointer(self._xp.cuda.Memory(size), 0)
-        except self._xp.cuda.runtime.CUDARuntimeError as error:
-            raise MemoryError(f'a CUDA graph needs another {size} bytes: {error}') from None
 
     def _take_attributes(
         self, before: list[tuple[chainer.Link, dict[str, Any]]], written: dict[int, set[str]]
@@ -247,25 +245,25 @@ class _Graph:
                 elif name in written.get(id(link), ()):
                     vars(link)[name] = _UNUSABLE
 
-    def _capture(self, compute: Callable[..., None]) -> Any:
+    def _capture(self, compute: Callable[..., None], stream: Any) -> Any:
         with contextlib.ExitStack() as stack:
             reporter = _current_reporter()
             if reporter is not None:
                 stack.enter_context(reporter.scope(self._observation))
             stack.enter_context(captured.capturing(self._inputs))
-            stack.enter_context(self._xp.cuda.using_allocator(self._pool.malloc))
-            stack.enter_context(self._stream)
-            self._stream.begin_capture()
+            stack.enter_context(cuda.cupy.cuda.using_allocator(self._pool.malloc))
+            stack.enter_context(stream)
+            stream.begin_capture()
             try:
                 compute(*self._arrays)
                 self._write_states()
                 if self._is_whole:
                     optimizers.update(self._optimizer)
             except BaseException:
-                with contextlib.suppress(self._xp.cuda.runtime.CUDARuntimeError):
-                    self._stream.end_capture()
+                with contextlib.suppress(cuda.cupy.cuda.runtime.CUDARuntimeError):
+                    stream.end_capture()
                 raise
-            return self._stream.end_capture()
+            return stream.end_capture()
 
     def _results(
         self, before: list[tuple[chainer.Link, dict[str, Any]]], written: dict[int, set[str]]
@@ -312,6 +310,19 @@ class _Graph:
             chainer.get_current_reporter().observation.update(values)
         if not self._is_whole:
             optimizers.update(self._optimizer)
+
+
+def _allocate(size: int) -> Any:
+    """Return memory of the device.
+
+    Raises:
+        MemoryError: there is no more.  For CuPy's own error a pool would free blocks which kernels
+            that are captured already use.
+    """
+    try:
+        return cuda.cupy.cuda.MemoryPointer(cuda.cupy.cuda.Memory(size), 0)
+    except cuda.cupy.cuda.runtime.CUDARuntimeError as error:
+        raise MemoryError(f'a CUDA graph needs another {size} bytes: {error}') from None
 
 
 class _Unusable:

@@ -1,5 +1,6 @@
 """Paths, updates and examples on the stand-in, each in a process of its own."""
 
+import importlib.util
 import json
 import pathlib
 import subprocess
@@ -76,6 +77,13 @@ def test_launches_copies_and_host_time(counted, capsys, name):
     assert calls['launches'] <= launches and calls['copies'] <= copies, names
     assert calls['synchronizations'] == 0, names
     assert calls['host ms'] <= MOST_HOST_MILLISECONDS
+
+
+def test_updates_by_graphs(run):
+    """How often graphs are captured and replayed, and what stops that; all numbers are 0."""
+    file = ROOT / 'tests' / 'training' / 'test_graphs_gpu.py'
+    out = run(importlib.util.find_spec('pytest.__main__').origin, '-q', '-rs', file)
+    assert ' passed' in out and 'skipped' not in out, out
 
 
 def test_language_model_example(run, tmp_path):
