@@ -25,13 +25,21 @@ OPTIMIZERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _same_engine():
+    """Lets the same engine compute all updates; 'auto' would choose it by times."""
+    with chainer.using_config('lstm_engine', 'cupy'):
+        yield
+
+
 class Training:
     """The training of a small language model, with its losses."""
 
-    def __init__(self, graph, optimizer='sgd', predictor=None, **options):
+    def __init__(self, graph, optimizer='sgd', predictor=RNNForLM, dropout=0.0, **options):
         chainer.get_device('@cupy:0').use()
+        chainer.backends.cuda.cupy.random.seed(0)
         numpy.random.seed(0)
-        self.rnn = RNNForLM(WORDS, UNITS, dropout=0) if predictor is None else predictor()
+        self.rnn = predictor(WORDS, UNITS, dropout=dropout)
         self.model = L.Classifier(self.rnn, functions.softmax_cross_entropy)
         self.model.compute_accuracy = False
         self.model.to_device('@cupy:0')
@@ -80,6 +88,21 @@ def test_same_updates(optimizer, stepwise):
     check(Training.run, UPDATES - 4, optimizer=optimizer, stepwise=stepwise)
 
 
+def test_same_dropout():
+    check(Training.run, UPDATES - 4, dropout=0.5)
+
+
+@pytest.mark.parametrize('precision', ['highest', 'high'])
+def test_same_updates_by_the_persistent_engine(cupy, precision):
+    if int(cupy.cuda.Device().compute_capability) < 80:
+        pytest.skip('the persistent engine needs compute capability 8.0')
+    with (
+        chainer.using_config('lstm_engine', 'persistent'),
+        chainer.using_config('lstm_matmul_precision', precision),
+    ):
+        check(Training.run, UPDATES - 4, dropout=0.5)
+
+
 def test_changes_between_updates():
     """Another rate, states that the program sets, other arrays, an evaluation of the model."""
 
@@ -125,8 +148,8 @@ def test_training_from_a_snapshot(tmp_path):
 class Counting(RNNForLM):
     """A model that has a number of its own for each call."""
 
-    def __init__(self):
-        super().__init__(WORDS, UNITS, dropout=0)
+    def __init__(self, *args, **kwds):
+        super().__init__(*args, **kwds)
         self.calls = 0
 
     def forward(self, x):
@@ -137,8 +160,8 @@ class Counting(RNNForLM):
 class Carrying(RNNForLM):
     """A model that has a state of its own."""
 
-    def __init__(self):
-        super().__init__(WORDS, UNITS, dropout=0)
+    def __init__(self, *args, **kwds):
+        super().__init__(*args, **kwds)
         self.carried = None
 
     def forward(self, x):
@@ -149,9 +172,6 @@ class Carrying(RNNForLM):
 
 class Waiting(RNNForLM):
     """A model that looks at its scores."""
-
-    def __init__(self):
-        super().__init__(WORDS, UNITS, dropout=0)
 
     def forward(self, x):
         y = super().forward(x)

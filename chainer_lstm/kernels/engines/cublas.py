@@ -70,11 +70,11 @@ def _library(version: int) -> ctypes.CDLL:
     address, number = ctypes.c_void_p, ctypes.c_int
     library.cublasSetStream_v2.argtypes = [address, address]
     library.cublasSetWorkspace_v2.argtypes = [address, address, ctypes.c_size_t]
-    matrix = [address, number, number]
     library.cublasGemmEx.argtypes = [
-        *(address, *5 * [number]),
-        *(address, *matrix, *matrix),
-        *(address, *matrix, number, number),
+        *[address, number, number, number, number, number],  # operations and sizes
+        *[address, address, number, number, address, number, number],  # alpha, a, b
+        *[address, address, number, number],  # beta, c
+        *[number, number],  # how to compute
     ]
     return library
 
