@@ -12,10 +12,22 @@ from tests.kernels import fibres
 THREADS = 64  # two warps
 
 
+class _KeepingNumpy:
+    """NumPy, whose new arrays are kept as long as this, as the memory of a CUDA graph is."""
+
+    def __init__(self):
+        self._kept = []
+
+    def empty(self, shape, dtype):
+        self._kept.append(numpy.empty(shape, dtype))
+        return self._kept[-1]
+
+
 class UpdatesOnCpu(cupy_updates.CupyUpdates):
     """The updates of ``CupyEngine`` on arrays of NumPy."""
 
-    xp = numpy
+    def __init__(self):
+        self.xp = _KeepingNumpy()
 
     def _address(self, x):
         return x.ctypes.data
