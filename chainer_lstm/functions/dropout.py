@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
-import chainer
 import chainer.functions as F
 from chainer.backends import cuda
+from chainer.utils import type_check
 
-from chainer_lstm.chainer_private import argname
+from chainer_lstm.chainer_private import argname, setting
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.functions.node import Input, Node
@@ -30,7 +30,7 @@ class Dropout(Node):
 
     def check_type_forward(self, in_types: Any) -> None:
         argname(in_types, ('x',))
-        chainer.utils.type_check.expect(in_types[0].dtype.kind == 'f')
+        type_check.expect(in_types[0].dtype.kind == 'f')
 
     def forward(self, inputs: tuple) -> tuple:
         (x,) = inputs
@@ -43,11 +43,11 @@ class Dropout(Node):
         return Dropout(self._ratio, self._mask).apply(grad_outputs)
 
 
-def dropout(
-    x: Input, ratio: float = 0.5, *, mask: Optional[Any] = None, return_mask: bool = False
-) -> Any:
-    """``chainer.functions.dropout``, on a GPU by one kernel that keeps no mask: backward computes
-    its random numbers (Philox4x32-10) again.  The seed is CuPy's, ``cupy.random.seed``.
+def dropout(x: Input, ratio: float = 0.5, **options: Any) -> Any:
+    """dropout(x, ratio=0.5, *, mask=None, return_mask=False)
+
+    ``chainer.functions.dropout``, on a GPU by one kernel that keeps no mask: backward computes its
+    random numbers (Philox4x32-10) again.  Their seed is CuPy's, ``cupy.random.seed``.
 
     The CPU's is Chainer's own, and everything where a mask is given or returned.
 
@@ -69,12 +69,10 @@ def dropout(
     x = variable('x', x)
     if (
         isinstance(x.array, cuda.ndarray)
-        and x.dtype.kind == 'f'
-        and chainer.config.train
-        and mask is None
-        and not return_mask
+        and setting('train')
+        and not options
         and 0 <= ratio < 1
         and not is_static()
     ):
         return Dropout(ratio).apply((x,))[0]
-    return F.dropout(x, ratio, mask=mask, return_mask=return_mask)
+    return F.dropout(x, ratio, **options)

@@ -14,10 +14,10 @@ from chainer.functions.connection import embed_id as chainers
 from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import embedding_shape
 from chainer_lstm.functions.config import engine_of, is_static_graph
-from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.node import Input, Node
 
 
-class EmbedIDFunction(chainers.EmbedIDFunction):
+class EmbedIDFunction(Node, chainers.EmbedIDFunction):
     """Chainer's node, under its name, which hooks and exporters know."""
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:

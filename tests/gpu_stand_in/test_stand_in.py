@@ -14,8 +14,8 @@ from tests.kernels import nvrtc
 ROOT = pathlib.Path(__file__).parents[2]
 # the most launches and the most copies and fills of a call
 MOST = {
-    'PTB small': (86, 7),
-    'PTB medium': (98, 7),
+    'PTB small': (38, 6),
+    'PTB medium': (44, 6),
     'PTB small by a graph': (2, 6),
     'PTB medium by a graph': (2, 6),
     'training 20/35/650/2': (22, 4),

@@ -296,10 +296,10 @@ static constexpr unsigned long size_of(void (*)(Arguments)) {
     return sizeof(Arguments);
 }
 
-#define LAUNCHER(kernel)                                                                      \
-    extern "C" unsigned long size_##kernel() { return size_of(kernel); }                      \
-    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes,               \
-                                const void* arguments, int resident, unsigned seed) {         \
-        given = arguments;                                                                    \
-        return launch([] { call(kernel); }, grid, threads, shared_bytes, resident, seed);     \
+#define LAUNCHER(kernel)                                                                  \
+    extern "C" unsigned long size_##kernel() { return size_of(kernel); }                  \
+    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes,           \
+                                const void* arguments, int resident, unsigned seed) {     \
+        given = arguments;                                                                \
+        return launch([] { call(kernel); }, grid, threads, shared_bytes, resident, seed); \
     }

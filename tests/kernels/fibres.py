@@ -1,5 +1,5 @@
-"""Runs kernels whose threads wait for each other on the CPU, on the threads of ``fibres.hpp``: those
-of functions and the persistent ones, with the whole of ``PersistentEngine``.
+"""Runs kernels whose threads wait for each other on the CPU, on the threads of ``fibres.hpp``:
+those of functions and the persistent ones, with the whole of ``PersistentEngine``.
 """
 
 import ctypes

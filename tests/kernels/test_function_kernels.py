@@ -1,12 +1,14 @@
-"""The CUDA kernels of functions on the CPU, against NumPy in float64."""
+"""The CUDA kernels of functions, on the CPU and on a GPU, against NumPy in float64."""
 
 import types
 
 import numpy
 import pytest
+from chainer.backends.cuda import to_cpu
 
+from chainer_lstm import kernels
 from chainer_lstm.kernels import captured, cuda
-from chainer_lstm.kernels.engines.cupy import Mask
+from chainer_lstm.kernels.engines.cupy_functions import Mask
 from chainer_lstm.kernels.engines.engine import Losses
 from chainer_lstm.kernels.engines.numpy import numpy_engine
 from tests.conftest import uniform
@@ -17,7 +19,7 @@ KEY = 5
 
 
 @pytest.fixture
-def engine(monkeypatch):
+def on_cpu(monkeypatch):
     """Fails the test if something was written outside of an array."""
     for missing in (fibres.missing(), cuda_on_cpu.missing()):
         if missing:
@@ -27,12 +29,24 @@ def engine(monkeypatch):
     engine.xp.check_guards()
 
 
+@pytest.fixture(params=['on the CPU', pytest.param('cupy', marks=pytest.mark.gpu)])
+def engine(request):
+    if request.param == 'cupy':
+        xp = request.getfixturevalue('cupy')
+        return kernels.engine_of(xp.zeros(1, 'f'), 'cupy')
+    return request.getfixturevalue('on_cpu')
+
+
 def given(engine, *arrays):
     return [engine.xp.array(x) for x in arrays]
 
 
+def brought(arrays):
+    return [to_cpu(x) for x in arrays]
+
+
 def close(actual, expected):
-    expected = numpy.asarray(expected)
+    actual, expected = to_cpu(actual), numpy.asarray(expected)
     tolerance = TOLERANCE[actual.dtype.char]
     assert actual.shape == expected.shape
     numpy.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
@@ -92,7 +106,7 @@ def test_cross_entropy_of_scores_beyond_the_range_of_exp(engine):
 def test_classes_that_are_not_there(engine, wrong):
     x, t = uniform((2, 5), 'f'), numpy.array([wrong, 3], 'i')
     arrays = given(engine, x, t), given(engine, numpy.ones(2, 'f'))
-    loss, gx = cross_entropy(engine, *arrays[0], LOSSES['each row'], *arrays[1])
+    loss, gx = brought(cross_entropy(engine, *arrays[0], LOSSES['each row'], *arrays[1]))
     assert numpy.isnan(loss[0]) and numpy.isnan(gx[0]).all()
     assert numpy.isfinite(loss[1]) and numpy.isfinite(gx[1]).all()
 
@@ -102,7 +116,8 @@ def test_cross_entropy_where_all_rows_are_ignored(engine, losses):
     losses = LOSSES[losses]
     x, t = uniform((4, 5), 'f'), numpy.full(4, losses.ignore_label, 'i')
     gy = numpy.ones(() if losses.mean else 4, 'f')
-    loss, gx = cross_entropy(engine, *given(engine, x, t), losses, *given(engine, gy))
+    found = cross_entropy(engine, *given(engine, x, t), losses, *given(engine, gy))
+    loss, gx = brought(found)
     assert not loss.any() and not gx.any()
 
 
@@ -136,7 +151,7 @@ def test_philox():
 @pytest.mark.parametrize('dtype', 'efd')
 def test_dropout(engine, dtype, ratio, key):
     x = uniform((37, 41), dtype)
-    y = engine.dropout(*given(engine, x), Mask(ratio, key, None, 0))
+    y = engine.dropout(*given(engine, x), Mask(ratio, key))
     quarter = -(-x.size // 4)
     words = [word for part in zip(*(philox(k, key) for k in range(quarter))) for word in part]
     kept = numpy.array(words[: x.size]).reshape(x.shape) >= ratio * 2**32
@@ -146,7 +161,7 @@ def test_dropout(engine, dtype, ratio, key):
 
 def test_share_of_dropped_numbers(engine):
     ones = numpy.ones(40_000, 'f')
-    masks = [engine.dropout(*given(engine, ones), Mask(0.3, key, None, 0)) for key in (KEY, 6)]
+    masks = brought(engine.dropout(*given(engine, ones), Mask(0.3, key)) for key in (KEY, 6))
     for mask in masks:
         assert abs((mask == 0).mean() - 0.3) < 4 * (0.3 * 0.7 / ones.size) ** 0.5
     assert abs(numpy.corrcoef(*masks)[0, 1]) < 4 / ones.size**0.5
@@ -155,33 +170,48 @@ def test_share_of_dropped_numbers(engine):
 def test_key_in_memory(engine):
     """The kernel reads it where the replays of a graph write it."""
     (x,) = given(engine, numpy.ones((5, 7), 'f'))
-    key = numpy.array([2.0**53 - 1])
-    found = engine.dropout(x, Mask(0.5, 3, None, key.ctypes.data))
-    expected = engine.dropout(x, Mask(0.5, 2**53 - 1, None, 0))
-    numpy.testing.assert_array_equal(found, expected)
+    (key,) = given(engine, numpy.array([2.0**53 - 1]))
+    found = engine.dropout(x, Mask(0.5, 3, engine._address(key)))
+    expected = engine.dropout(x, Mask(0.5, 2**53 - 1))
+    numpy.testing.assert_array_equal(*brought((found, expected)))
+
+
+def test_inputs_that_are_not_contiguous(engine):
+    x, ids = uniform((6, 5), 'f'), numpy.arange(6, dtype='i') % 5
+    moved, strided = given(engine, x.T), given(engine, ids.repeat(2))[0][::2]
+    mask = Mask(0.5, KEY)
+    for call in (
+        lambda x, t: engine.column_sums(x),
+        lambda x, t: engine.dropout(x, mask),
+        lambda x, t: engine.embedding_gradient(t, x, 5, None),
+        lambda x, t: engine.cross_entropy(x, t, LOSSES['mean'], False)[0],
+    ):
+        numpy.testing.assert_array_equal(
+            *brought((call(moved[0].T, strided), call(*given(engine, x, ids))))
+        )
 
 
 def test_dropout_in_place(engine):
     (x,) = given(engine, uniform((5, 7), 'f'))
-    mask = Mask(0.5, KEY, None, 0)
+    mask = Mask(0.5, KEY)
     expected = engine.dropout(x, mask)
     assert engine.dropout(x, mask, x) is x
-    numpy.testing.assert_array_equal(x, expected)
+    numpy.testing.assert_array_equal(*brought((x, expected)))
     with pytest.raises(ValueError, match='expected y, which is written into, to be C-contiguous'):
         engine.dropout(x, mask, x.T.copy().T)
 
 
-def test_masks_are_drawn_from_the_seed_of_cupy(engine):
-    sizes = []
+def test_masks_are_drawn_from_the_seed_of_cupy(on_cpu):
+    engine, sizes = on_cpu, []
     state = types.SimpleNamespace(_get_seed=lambda size: sizes.append(size) or 2**53 + len(sizes))
     engine.xp.random = types.SimpleNamespace(get_random_state=lambda: state)
-    assert engine.draw_mask((3, 4), numpy.dtype('f'), 0.5) == Mask(0.5, 1, None, 0)
+    assert engine.draw_mask((3, 4), numpy.dtype('f'), 0.5) == Mask(0.5, 1)
     inputs = captured.Inputs(numpy_as_cupy())
     with captured.capturing(inputs):
         masks = [engine.draw_mask((3, 4), numpy.dtype('f'), 0.5) for _ in range(2)]
     assert sizes == [12]  # others are drawn before each replay
     first = inputs.numbers.ctypes.data
-    assert masks == [Mask(0.5, 0, inputs, first), Mask(0.5, 0, inputs, first + 8)]
+    assert masks == [Mask(0.5, 0, first, inputs), Mask(0.5, 0, first + 8, inputs)]
     assert [*inputs.values()[:3]] == [2, 3, 0] and [*inputs.values()[:2]] == [4, 5]
 
 
@@ -202,10 +232,10 @@ def numpy_as_cupy():
 @pytest.mark.parametrize(('dtype', 'index'), ['ei', 'fi', 'fq', 'dq'])
 def test_embedding_gradient(engine, monkeypatch, dtype, index, columns, classes, label):
     if classes > 3:
-        monkeypatch.setattr('chainer_lstm.kernels.engines.cupy._FEW_WARPS', 0)
+        monkeypatch.setattr('chainer_lstm.kernels.engines.cupy_functions._FEW_WARPS', 0)
         classes = 11  # no more: a fibre for each lane
-    ids = numpy.random.RandomState(0).randint(-classes, classes, 70).astype(index)
-    gy = uniform((70, columns), dtype)
+    ids = numpy.random.RandomState(0).randint(-classes, classes, 170).astype(index)
+    gy = uniform((170, columns), dtype)
     gW = engine.embedding_gradient(*given(engine, ids, gy), classes, label)
     expected = numpy.zeros((classes, columns))
     for k, row in zip(ids, gy):
@@ -219,7 +249,7 @@ def test_embedding_gradient(engine, monkeypatch, dtype, index, columns, classes,
 def test_ids_that_are_not_there(engine, index):
     ids = numpy.array([3, -4, numpy.iinfo(index).min, numpy.iinfo(index).max, 0], index)
     gW = engine.embedding_gradient(*given(engine, ids, numpy.ones((5, 2), 'f')), 3, None)
-    numpy.testing.assert_array_equal(gW, [[1, 1], [0, 0], [0, 0]])
+    numpy.testing.assert_array_equal(to_cpu(gW), [[1, 1], [0, 0], [0, 0]])
 
 
 def test_no_ids(engine):
@@ -237,12 +267,14 @@ def test_no_ids(engine):
         ('column_sums', '__syncthreads();', ''),
         ('column_sums', 'row += warps', 'row += warps + 1'),
         ('embedding_gradient', '__syncthreads();', ''),
-        ('embedding_gradient', 'id != a.label && ', ''),
+        ('embedding_gradient', ' && takes_own', ''),
+        ('embedding_gradient', ' && takes_from_last', ''),
         ('embedding_gradient', 'found &= found - 1;', 'found = 0;'),
         ('dropout', 'round < ROUNDS', 'round < ROUNDS - 1'),
     ],
 )
-def test_mutant(monkeypatch, engine, name, old, new):
+@pytest.mark.usefixtures('on_cpu')
+def test_mutant(monkeypatch, name, old, new):
     """An edited source gives other results."""
     assert old in cuda.function(name, 'd', 4)[0], 'the source has changed'
     mutant = fibres.engine(monkeypatch, edit=lambda text: text.replace(old, new), seed=3)
@@ -252,7 +284,8 @@ def test_mutant(monkeypatch, engine, name, old, new):
         elif name == 'dropout':
             test_dropout(mutant, 'd', 0.5, KEY)
         elif name == 'embedding_gradient':
-            test_embedding_gradient(mutant, monkeypatch, 'd', 'q', 33, 3, 1)
+            for label in (1, -1):
+                test_embedding_gradient(mutant, monkeypatch, 'd', 'q', 33, 3, label)
         else:
             for losses in ('mean', 'each row'):
                 test_cross_entropy(mutant, 'd', 2500, losses, 'i')

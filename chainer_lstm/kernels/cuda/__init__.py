@@ -20,7 +20,7 @@ _TYPES = {'e': ('half_bits', 'float'), 'f': ('float', 'float'), 'd': ('double', 
 _STAGES = ('First', 'Second')
 _INDEXES = {4: 'int', 8: 'index_t'}  # by bytes
 # the kernels of functions, by name -> the file
-_FUNCTIONS = {
+FUNCTIONS = {
     'cross_entropy': 'cross_entropy.cu',
     'cross_entropy_mean': 'cross_entropy.cu',
     'cross_entropy_gradient': 'cross_entropy.cu',
@@ -80,7 +80,7 @@ def function(name: str, dtype_char: str, index_bytes: int) -> tuple[str, tuple[s
     """
     stored, real = _TYPES[dtype_char]
     constants = {'STORED': stored, 'REAL': real, 'INDEX': _INDEXES[index_bytes]}
-    return source(_FUNCTIONS[name]), options(constants)
+    return source(FUNCTIONS[name]), options(constants)
 
 
 def options(constants: dict[str, Any]) -> tuple[str, ...]:

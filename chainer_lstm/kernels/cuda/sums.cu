@@ -35,37 +35,49 @@ extern "C" __global__ void column_sums(const ColumnSums a) {
 
 constexpr int PER_LANE = 8;  // columns
 constexpr int PART = PER_LANE * LANES;
-constexpr int AT_ONCE = 4;  // rows under way at the same time
+constexpr int AT_ONCE = 4;  // loads of a lane for each column under way at the same time
 
-// Adds the rows of gy from ``begin`` to ``end`` whose id is a class to sums, in their order.
-__device__ inline void add_rows(const EmbeddingGradient& a, index_t begin, index_t end,
-                                index_t own, index_t column, REAL (&sums)[PER_LANE]) {
-    const int lane = threadIdx.x % LANES;
-    for (index_t first = begin; first < end; first += LANES) {
-        bool equal = false;
-        if (first + lane < end) {
-            const index_t id = a.ids[first + lane];
-            // as NumPy counts; no class where there is none
-            equal = id != a.label && (id < 0 ? id + a.classes : id) == own;
-        }
-        unsigned found = __ballot_sync(~0u, equal);
-        while (found) {
-            REAL numbers[AT_ONCE][PER_LANE];
+// Adds the rows of gy that are ``found``, a bit for each after ``first``, to sums, in their order.
+__device__ inline void add_found(const EmbeddingGradient& a, unsigned found, index_t first,
+                                 index_t column, REAL (&sums)[PER_LANE]) {
+    while (found) {
+        REAL numbers[AT_ONCE][PER_LANE];
 #pragma unroll
-            for (int i = 0; i < AT_ONCE; i++) {
-                const STORED* gy = a.gy + (first + __ffs(found) - 1) * a.columns;
+        for (int i = 0; i < AT_ONCE; i++) {
+            const STORED* gy = a.gy + (first + __ffs(found) - 1) * a.columns;
 #pragma unroll
-                for (int c = 0; c < PER_LANE; c++) {
-                    const index_t at = column + c * LANES;
-                    numbers[i][c] = found && at < a.columns ? REAL(gy[at]) : REAL(0);
-                }
-                found &= found - 1;  // without the lowest bit
+            for (int c = 0; c < PER_LANE; c++) {
+                const index_t at = column + c * LANES;
+                numbers[i][c] = found && at < a.columns ? REAL(gy[at]) : REAL(0);
             }
-#pragma unroll
-            for (int i = 0; i < AT_ONCE; i++)
-#pragma unroll
-                for (int c = 0; c < PER_LANE; c++) sums[c] += numbers[i][c];
+            found &= found - 1;  // without the lowest bit
         }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+#pragma unroll
+            for (int c = 0; c < PER_LANE; c++) sums[c] += numbers[i][c];
+    }
+}
+
+// Adds the rows of gy from ``begin`` to ``end`` whose id is ``own``, or counts to it from the last
+// class as NumPy does.
+__device__ inline void add_rows(const EmbeddingGradient& a, index_t begin, index_t end, index_t own,
+                                index_t column, REAL (&sums)[PER_LANE]) {
+    const index_t lane = threadIdx.x % LANES, from_last = own - a.classes;
+    const bool takes_own = own != a.label, takes_from_last = from_last != a.label;
+    for (index_t first = begin; first < end; first += AT_ONCE * LANES) {
+        bool equal[AT_ONCE], any = false;
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const index_t at = first + i * LANES + lane;
+            const index_t id = at < end ? index_t(a.ids[at]) : a.classes;
+            equal[i] = (id == own && takes_own) || (id == from_last && takes_from_last);
+            any |= equal[i];
+        }
+        if (!__ballot_sync(~0u, any)) continue;
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+            add_found(a, __ballot_sync(~0u, equal[i]), first + i * LANES, column, sums);
     }
 }
 

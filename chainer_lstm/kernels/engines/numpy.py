@@ -63,7 +63,7 @@ class NumpyEngine:
 
     def cross_entropy(self, x: Array, t: Array, losses: Losses, keep: bool) -> tuple[Array, Any]:
         exponentials, maxima, sums = self.exponentials(x, keep)
-        valid = t != losses.ignore_label
+        valid = self.xp.not_equal(t, losses.ignore_label)
         y = self.xp.log(sums)
         y -= x[self.xp.arange(len(t)), t * valid] - maxima
         y *= valid
@@ -77,7 +77,7 @@ class NumpyEngine:
         self, x: Array, t: Array, losses: Losses, gy: Array, kept: Any
     ) -> Array:
         gx, sums, coefficient = kept
-        valid = t != losses.ignore_label
+        valid = self.xp.not_equal(t, losses.ignore_label)
         scale = (gy * coefficient if losses.mean else gy) * valid.astype(x.dtype)
         gx *= (scale / sums)[:, None]
         gx[self.xp.arange(len(t)), t * valid] -= scale
@@ -354,11 +354,11 @@ class NumpyEngine:
         return [sequence.backward(self, *job) for job in zip(layers, gates, gradients)]
 
 
-def _classes(ids: numpy.ndarray, classes: int, ignore_label: Optional[int]) -> numpy.ndarray:
+def _classes(ids: Array, classes: int, ignore_label: Optional[int]) -> Array:
     """Return the row of each id, -1 for those to ignore.
 
     Raises:
-        IndexError: there is no such row: the ids have been changed since forward.
+        IndexError: there is no such row.
     """
     found = ids.astype(numpy.int64)
     found[ids < 0] += classes  # NumPy counts from the last row
