@@ -281,11 +281,17 @@ class _Graph:
 
     def _write_states(self) -> None:
         """Copy the new states to where the next replay begins."""
+        buffers = [buffer for _, _, buffer in self._states]
+        new = []
         for link, name, buffer in self._states:
             value = vars(link)[name]
             if value is None or value.shape != buffer.shape or value.dtype != buffer.dtype:
                 raise RuntimeError(f'the state {name!r} of a link has changed its shape')
-            buffer[...] = chainer.as_array(value)
+            x = chainer.as_array(value)
+            # it may be what another state was before
+            new.append(x.copy() if any(x is b or x.base is b for b in buffers) else x)
+        for (link, name, buffer), x in zip(self._states, new):
+            buffer[...] = x
             vars(link)[name] = chainer.Variable(buffer)
 
     def replay(self, arrays: tuple[Array, ...]) -> None:

@@ -6,7 +6,7 @@ import numpy
 import pytest
 from chainer import serializers
 
-from chainer_lstm import functions
+from chainer_lstm import functions, kernels
 from chainer_lstm.models import RNNForLM
 from chainer_lstm.training import (
     BPTTUpdater,
@@ -197,6 +197,30 @@ def test_hooks_see_every_call():
     assert hook.call_history
     training.run(2)
     assert training.updater.replays == 4
+
+
+def test_time_out(cupy):
+    """A replay finds that a kernel before it timed out; later ones go on."""
+    with chainer.using_config('lstm_engine', 'persistent'):
+        training = Training(True)
+        training.run(8)
+        cupy.cuda.Device().synchronize()
+        kernels.engine_of(cupy.zeros(1), 'persistent')._error()[0] = 1
+        with pytest.raises(RuntimeError, match='timed out'):
+            training.run(1)
+        training.run(5)
+    assert training.updater.replays == 4 + 5
+
+
+def test_states_that_change_places():
+    class Swapping(RNNForLM):
+        def forward(self, x):
+            y = super().forward(x)
+            self.l1.h, self.l2.h = self.l2.h, self.l1.h
+            self.l1.c, self.l2.c = self.l2.c, self.l1.c
+            return y
+
+    check(Training.run, UPDATES - 4, predictor=Swapping)
 
 
 def test_reported_losses_are_arrays_of_their_own():
