@@ -21,7 +21,7 @@ from chainer_lstm.kernels import captured
 
 STATES = ('c', 'h')  # the attributes of a link that one chunk hands on to the next
 _WARM_UP = 3  # calls before a capture: states are allocated, engines chosen, kernels compiled
-_AHEAD = 4  # updates
+_AHEAD = 16  # updates, a few milliseconds
 _MOST_GRAPHS = 4  # each has the memory of a whole update
 _VALUES = {bool, int, float, str, type(None)}  # compared as such; other objects by identity
 _MISSING = object()
