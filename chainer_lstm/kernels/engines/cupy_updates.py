@@ -82,7 +82,7 @@ class CupyUpdates:
         sums = self.xp.empty(sum(launch.blocks for launch in launches), numpy.float64)
         start = self._address(sums)
         for launch in launches:
-            self._launch('sum_of_squares', launch, (start, 0, *_NONE))
+            self._launch_update('sum_of_squares', launch, (start, 0, *_NONE))
             start += launch.blocks * sums.itemsize
         return Clipping(sums, _value(threshold))
 
@@ -96,9 +96,9 @@ class CupyUpdates:
             clipping = (self._address(scale.sums), scale.sums.size, *scale.threshold)
         values = [part for rate in rates for part in _value(rate)]
         for launch in _launches(given):
-            self._launch(rule, launch, clipping, values)
+            self._launch_update(rule, launch, clipping, values)
 
-    def _launch(
+    def _launch_update(
         self,
         rule: str,
         launch: Launch,
