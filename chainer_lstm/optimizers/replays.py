@@ -46,14 +46,15 @@ def frozen(optimizer: chainer.GradientMethod) -> Optional[tuple[Any, ...]]:
         than the kernels'.
     """
     before, after = hooks(optimizer, 'pre'), hooks(optimizer, 'post')
-    engine = engine_for(optimizer.target)
+    params = list(optimizer.target.params())
+    engine = engine_for(params)
     if engine is None or before is None or after or not all(map(clips, before)):
         return None
     if loss_scale(optimizer) is not None or not has_plain_update(optimizer):
         return None
     of_params = []
     shared: dict[int, Any] = {}
-    for param in optimizer.target.params():
+    for param in params:
         step = steps.step_of(param, shared)
         if step is None:
             return None
@@ -63,7 +64,7 @@ def frozen(optimizer: chainer.GradientMethod) -> Optional[tuple[Any, ...]]:
 
 def _of(step: steps.Step, t: int, engine: kernels.Engine) -> Any:
     """Return what an update of a parameter holds fixed."""
-    rule, _, (_, *arrays) = step
-    if rule is None:
+    if step.rule is None:
         return None
-    return rule, steps.owner(rule.hyperparam), t - rule.t, *map(engine.span, arrays)
+    spans = map(engine.span, step.arrays[1:])  # those of gradients are in the graph
+    return step.rule, steps.owner(step.rule.hyperparam), t - step.rule.t, *spans

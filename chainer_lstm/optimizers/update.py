@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
 
 import chainer
@@ -69,38 +69,46 @@ def update_method(self: Any, lossfun: Optional[Callable] = None, *args: Any, **k
         return _CHAINERS(self, lossfun, *args, **kwds)
     if lossfun is not None:
         _compute_gradients(self, lossfun(*args, **kwds))
-    engine = engine_for(self.target)
+    params = list(self.target.params())
+    engine = engine_for(params)
     if engine is None:
         return _CHAINERS(self)
-    self.reallocate_cleared_grads()
+    _fill_in_gradients(self, params)
     self.check_nan_in_grads()
-    scaling = _call_pre_hooks(self, engine)
+    scaling = _call_pre_hooks(self, engine, params)
     self.t += 1
     safe = self.is_safe_to_update()
-    found = steps.steps_of(list(self.target.params()), engine) if safe else None
+    found = steps.steps_of(params, engine) if safe else None
     if found is None:
         _scale(scaling, engine)
         for param in self.target.params() if safe else ():
             param.update()
     else:
         steps.take(found, engine, scaling.scale)
-    self.reallocate_cleared_grads()
+    _fill_in_gradients(self, params)
     self.call_hooks('post')
     self.update_loss_scale()
 
 
-def engine_for(link: chainer.Link) -> Optional[kernels.Engine]:
-    """Return the engine for the parameters of a link; None where the configuration names another,
-    and where there are none yet.
+def engine_for(params: Sequence[chainer.Parameter]) -> Optional[kernels.Engine]:
+    """Return the engine for parameters; None where none has an array, and where the configuration
+    names an engine for other arrays.
     """
-    for param in link.params(False):
-        if not isinstance(param.array, (numpy.ndarray, cuda.ndarray)):
-            return None
-        try:
-            return engine_of(param.array)
-        except ValueError:
-            return None
-    return None
+    x = next((param.array for param in params if param.array is not None), None)
+    if not isinstance(x, (numpy.ndarray, cuda.ndarray)):
+        return None
+    try:
+        return engine_of(x)
+    except ValueError:
+        return None
+
+
+def _fill_in_gradients(optimizer: Any, params: Sequence[chainer.Parameter]) -> None:
+    """Let an optimizer make gradients that are missing, for which it walks over all links."""
+    method = getattr(optimizer.reallocate_cleared_grads, '__func__', None)
+    missing = any(param.grad is None for param in params if param.array is not None)
+    if missing or method is not chainers.GradientMethod.reallocate_cleared_grads:
+        optimizer.reallocate_cleared_grads()
 
 
 def _calls_hooks_as_chainer(optimizer: Any) -> bool:
@@ -121,15 +129,18 @@ def _compute_gradients(optimizer: Any, loss: chainer.Variable) -> None:
     loss.backward(loss_scale=loss_scale(optimizer))
 
 
-def _call_pre_hooks(optimizer: Any, engine: kernels.Engine) -> _Scaling:
+def _call_pre_hooks(
+    optimizer: Any, engine: kernels.Engine, params: list[chainer.Parameter]
+) -> _Scaling:
     """Call the hooks before the update; return what they leave to it."""
     scaling = _Scaling([], None)
     for hook in hooks(optimizer, 'pre') or ():
         _scale(scaling, engine)
         scaling = _Scaling([], None)
-        gradients = _gradients(optimizer, engine) if clips(hook) else None
+        gradients = _gradients(params, engine) if clips(hook) else None
         if gradients is None:
             optimizer.call_hook(hook)
+            params[:] = optimizer.target.params()
         else:
             scale = engine.clipping(gradients, lambda hook=hook: hook.threshold)
             scaling = _Scaling(gradients, scale)
@@ -141,9 +152,9 @@ def clips(hook: Any) -> bool:
     return type(hook) is GradientClipping and isinstance(hook.threshold, numbers.Real)
 
 
-def _gradients(optimizer: Any, engine: kernels.Engine) -> Optional[list[Array]]:
-    """Return the gradients of all parameters, if kernels can scale them."""
-    found = [param.grad for param in optimizer.target.params(False)]
+def _gradients(params: Sequence[Any], engine: kernels.Engine) -> Optional[list[Array]]:
+    """Return the gradients of all parameters that have arrays, if kernels can scale them."""
+    found = [param.grad for param in params if param.array is not None]
     return found if found and steps.are_apart(found, engine) else None
 
 

@@ -11,7 +11,7 @@ import chainer_lstm  # noqa: F401  # isort: skip  (lets Chainer be imported in a
 import chainer
 import numpy
 
-from chainer_lstm import functions, links, models
+from chainer_lstm import functions, links, models, optimizers
 from chainer_lstm.training import BPTTUpdater, ParallelSequentialIterator
 from tests.gpu_stand_in import stand_in
 
@@ -70,8 +70,23 @@ def layers(lengths, units, count, train):
     return call
 
 
+def parameters(rule):
+    """-> one update of the parameters of PTB medium alone, clipped, by a rule of Chainer's"""
+    import cupy
+
+    model = models.RNNForLM(WORDS, 650, n_layers=2)
+    model.to_device(GPU)
+    optimizer = rule().setup(model)
+    optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(5))
+    for param in model.params():
+        param.grad = cupy.zeros_like(param.array)
+    return lambda: optimizers.update(optimizer)
+
+
 RAGGED = tuple(range(100, 36, -1))
 CALLS = {
+    'parameters, SGD': lambda: parameters(chainer.optimizers.SGD),
+    'parameters, Adam': lambda: parameters(chainer.optimizers.Adam),
     'PTB small': lambda: ptb(20, 20, 200, 0.0),
     'PTB medium': lambda: ptb(20, 35, 650, 0.5),
     'PTB small by a graph': lambda: ptb(20, 20, 200, 0.0, graph=True),

@@ -89,6 +89,7 @@ class CupyUpdates:
     def update(
         self, rule: str, given: Sequence[Sequence[Array]], scale: Scale, rates: Sequence[Number]
     ) -> None:
+        _check(rule, given)
         if scale is None:
             clipping = (0, 0, *_NONE)
         else:
@@ -105,7 +106,7 @@ class CupyUpdates:
         rates: Sequence[float] = (),
     ) -> None:
         arrays = len(launch.arrays[0])
-        packed = bytearray(_size(arrays))
+        packed = bytearray(argument_size(arrays))
         missing = _NONE * (_RATES - len(rates) // 2)
         _UPDATE.pack_into(packed, 0, *clipping, *rates, *missing, launch.ends[-1])
         of_parameter, at = _parameter(arrays), _UPDATE.size
@@ -142,7 +143,7 @@ def _program(
         'ARRAYS': arrays,
         'MOST': most,
         'THREADS': threads,
-        'BYTES': _size(arrays),
+        'BYTES': argument_size(arrays),
     }
     return name, cuda.options(constants)
 
@@ -152,9 +153,24 @@ def _parameter(arrays: int) -> struct.Struct:
     return struct.Struct(f'qq{arrays}P')
 
 
-def _size(arrays: int) -> int:
-    """Return the bytes of struct Update."""
+def argument_size(arrays: int) -> int:
+    """Return the bytes of the argument of a launch, struct Update in updates.cu."""
     return _UPDATE.size + _MOST * _parameter(arrays).size
+
+
+def _check(rule: str, given: Sequence[Sequence[Array]]) -> None:
+    """Compare the arrays of each parameter.
+
+    Raises:
+        ValueError: they have different shapes or dtypes.
+    """
+    for g, *others in given:
+        for x in others:
+            if x.shape != g.shape or x.dtype != g.dtype:
+                raise ValueError(
+                    f'{rule}: expected arrays of shape {g.shape} and {g.dtype}, '
+                    f'got {x.shape} and {x.dtype}'
+                )
 
 
 def _launches(parameters: Sequence[Sequence[Array]]) -> Iterator[Launch]:
