@@ -11,6 +11,7 @@ The kernels of a cell are those of ``cell_kernels``.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Optional
@@ -126,28 +127,32 @@ PERSISTENT = {
         ),
     )
 }
-# of functions on a GPU, in cuda/: a word64 is a number of eight bytes
-_LOSSES = {'x': 'rows classes', 't': 'rows', **dict.fromkeys(('maxima', 'sums'), 'rows')}
+# of functions on a GPU; ``kept`` is the largest score, the sum of exponentials and the loss of rows
 CUDA = {
     kernel.name: kernel
     for kernel in (
         Kernel(
             'cross_entropy',
-            'isize rows, classes; word64 label; const T* x; const Index* t; '
-            'Real *maxima, *sums, *losses;',
-            {**_LOSSES, 'losses': 'rows'},
+            'isize rows, classes, three; word64 label; const T* x; const Index* t; Real* kept;',
+            {'x': 'rows classes', 't': 'rows', 'kept': 'three rows'},
         ),
         Kernel(
             'cross_entropy_mean',
-            'isize rows, one; word64 label, normalize; const Real* losses; const Index* t; '
+            'isize rows, three, one; word64 label, normalize; const Real* kept; const Index* t; '
             'T* loss; Real* coefficient;',
-            {'losses': 'rows', 't': 'rows', 'loss': 'one', 'coefficient': 'one'},
+            {'kept': 'three rows', 't': 'rows', 'loss': 'one', 'coefficient': 'one'},
         ),
         Kernel(
             'cross_entropy_gradient',
-            'isize rows, classes, given; word64 label; const T* x; const Index* t; '
-            'const Real *maxima, *sums, *coefficient; const T* gy; T* gx;',
-            {**_LOSSES, 'coefficient': 'given?', 'gy': 'given', 'gx': 'rows classes'},
+            'isize rows, classes, three, given; word64 label; const T* x; const Index* t; '
+            'const Real *kept, *coefficient; const T* gy; T* gx;',
+            {
+                **dict.fromkeys(('x', 'gx'), 'rows classes'),
+                't': 'rows',
+                'kept': 'three rows',
+                'coefficient': 'given?',
+                'gy': 'given',
+            },
         ),
         Kernel(
             'dropout',
@@ -200,6 +205,7 @@ def check(
             _refuse(kernel, dtype, sizes, arrays)
 
 
+@functools.cache
 def _dtypes(kind: str, dtype: numpy.dtype) -> tuple[numpy.dtype, ...]:
     """Return the dtypes of an argument of a kind, see ``Argument``."""
     if kind == 'Real':

@@ -79,7 +79,9 @@ def test_functions(monkeypatch, name, dtype):
     monkeypatch.setattr(cuda, 'function_kernel', kernel)
     kernel, engine, dtype = boundary.CUDA[name], cuda_on_cpu.CudaOnCpuEngine(), numpy.dtype(dtype)
     extents = kernel.sizes[: kernel.extents]
-    sizes = tuple({**SIZES, 'rows': 3, 'given': 3, 'one': 2}[extent] for extent in extents)
+    sizes = tuple(
+        {**SIZES, 'rows': 5, 'given': 3, 'one': 2, 'three': 3}[extent] for extent in extents
+    )
     numbers = [3] * (len(kernel.sizes) - len(extents))
     arrays = [engine.xp.array(x) for x in arrays_of(kernel, dtype, sizes)]
 

@@ -1,27 +1,28 @@
 // Softmax cross entropy of rows of scores, a block for each row.
 #include "functions.cuh"
 
-// Members in the order of kernels/boundary.py.
+// Members in the order of kernels/boundary.py.  kept (3, rows): the largest score of each row, the
+// sum of exp(score - largest), and the loss.
 struct Forward {
-    index_t rows, classes, label;
+    index_t rows, classes, three, label;
     const STORED* x;
     const INDEX* t;
-    REAL *maxima, *sums, *losses;
+    REAL* kept;
 };
 
 struct Mean {
-    index_t rows, one, label, normalize;
-    const REAL* losses;
+    index_t rows, three, one, label, normalize;
+    const REAL* kept;
     const INDEX* t;
     STORED* loss;
     REAL* coefficient;
 };
 
 struct Gradient {
-    index_t rows, classes, given, label;
+    index_t rows, classes, three, given, label;
     const STORED* x;
     const INDEX* t;
-    const REAL *maxima, *sums, *coefficient;
+    const REAL *kept, *coefficient;
     const STORED* gy;
     STORED* gx;
 };
@@ -89,20 +90,20 @@ extern "C" __global__ void cross_entropy(const Forward a) {
     }
     own = sum_of_block(own);
     if (threadIdx.x) return;
-    a.maxima[row] = own.most;
-    a.sums[row] = own.sum;
+    a.kept[row] = own.most;
+    a.kept[a.rows + row] = own.sum;
     const index_t t = a.t[row];
     REAL loss = 0;
     if (t != a.label)
         loss = t < 0 || t >= a.classes ? not_a_number() : log(own.sum) - (REAL(x[t]) - own.most);
-    a.losses[row] = loss;
+    a.kept[2 * a.rows + row] = loss;
 }
 
 // One block.  coefficient: the factor of the sum of the losses.
 extern "C" __global__ void cross_entropy_mean(const Mean a) {
     Total own = {0, 0};
     for (index_t row = threadIdx.x; row < a.rows; row += blockDim.x)
-        own.add({REAL(!a.normalize || a.t[row] != a.label), a.losses[row]});
+        own.add({REAL(!a.normalize || a.t[row] != a.label), a.kept[2 * a.rows + row]});
     own = sum_of_block(own);
     if (threadIdx.x) return;
     const REAL coefficient = REAL(1) / larger(own.most, 1);
@@ -120,7 +121,7 @@ extern "C" __global__ void cross_entropy_gradient(const Gradient a) {
         g = 0;
     else if (t < 0 || t >= a.classes)
         g = not_a_number();
-    const REAL most = a.maxima[row], scale = g / a.sums[row];
+    const REAL most = a.kept[row], scale = g / a.kept[a.rows + row];
 #pragma unroll AT_ONCE
     for (index_t k = threadIdx.x; k < a.classes; k += blockDim.x) {
         const REAL y = t == a.label ? REAL(0) : exp(REAL(x[k]) - most) * scale;

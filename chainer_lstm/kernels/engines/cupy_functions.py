@@ -82,20 +82,20 @@ class FunctionKernels(NumpyEngine):
         xp, rows, real = self.xp, len(x), numpy.result_type(x.dtype, numpy.float32)
         if rows == 0:
             return xp.zeros(() if losses.mean else 0, x.dtype), None
-        maxima, sums, of_rows = (xp.empty(rows, real) for _ in range(3))
-        threads, label = _threads_of_row(x.shape[1]), losses.ignore_label
-        arrays: Sequence[Array] = x, t, maxima, sums, of_rows
+        kept, sizes, label = xp.empty((3, rows), real), (*x.shape, 3), losses.ignore_label
+        arrays: Sequence[Array] = x, t, kept
+        threads = _threads_of_row(x.shape[1])
         self.launch_function(
-            'cross_entropy', x.dtype, x.shape, arrays, (rows,), threads, (label,), threads
+            'cross_entropy', x.dtype, sizes, arrays, (rows,), threads, (label,), threads
         )
         if not losses.mean:
-            return of_rows.astype(x.dtype, copy=False), (maxima, sums, None)
+            return kept[2].astype(x.dtype, copy=False), (kept, None)
         loss, coefficient = xp.empty(1, x.dtype), xp.empty(1, real)
-        arrays, numbers = (of_rows, t, loss, coefficient), (label, losses.normalize)
+        arrays, numbers = (kept, t, loss, coefficient), (label, losses.normalize)
         self.launch_function(
-            'cross_entropy_mean', x.dtype, (rows, 1), arrays, (1,), _THREADS, numbers, _THREADS
+            'cross_entropy_mean', x.dtype, (rows, 3, 1), arrays, (1,), _THREADS, numbers, _THREADS
         )
-        return loss.reshape(()), (maxima, sums, coefficient)
+        return loss.reshape(()), (kept, coefficient)
 
     def cross_entropy_gradient(
         self, x: Array, t: Array, losses: Losses, gy: Array, kept: Any
@@ -104,7 +104,7 @@ class FunctionKernels(NumpyEngine):
         if kept is None:  # of no rows
             return gx
         arrays = x, t, *kept, gy.reshape(gy.size), gx
-        sizes, numbers = (*x.shape, gy.size), (losses.ignore_label,)
+        sizes, numbers = (*x.shape, 3, gy.size), (losses.ignore_label,)
         blocks, threads = (len(x),), _threads_of_row(x.shape[1])
         self.launch_function(
             'cross_entropy_gradient', x.dtype, sizes, arrays, blocks, threads, numbers
