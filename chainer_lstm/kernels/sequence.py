@@ -7,7 +7,7 @@ for whole sequences (``Engine.supports``) replace the loop.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell

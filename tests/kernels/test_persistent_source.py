@@ -92,7 +92,11 @@ MUTANTS = {
         'groups in turn',
     ),
     'no wait for prefetches': ('wait_for_prefetches();', '', 'equal lengths'),
-    'only one word is looked at': ('return max(max(v.x, v.y), max(v.z, v.w));', 'return v.x;', 'ragged'),
+    'only one word is looked at': (
+        'return max(max(v.x, v.y), max(v.z, v.w));',
+        'return v.x;',
+        'ragged',
+    ),
     'no word is looked at': ('!any_of_warp(most == UNSET)', 'true', 'ragged'),
     'looks are not repeated': ('largest(b[i]) == UNSET);', 'false);', 'ragged'),
     'slots as they were before': (
@@ -209,19 +213,35 @@ MUTANTS = {
         'job.gb[gate]',
         'one group',
     ),
-    'gradient of b of one row of blocks': ('for (int y = 1; y', 'for (int y = 1; false && y', 'ragged'),
-    'gradient of b of the last row of blocks': ('boxes + y * (BLOCKS', 'boxes + (BLOCKS', 'gradient of b of three rows of blocks'),
+    'gradient of b of one row of blocks': (
+        'for (int y = 1; y',
+        'for (int y = 1; false && y',
+        'ragged',
+    ),
+    'gradient of b of the last row of blocks': (
+        'boxes + y * (BLOCKS',
+        'boxes + (BLOCKS',
+        'gradient of b of three rows of blocks',
+    ),
     'gradient of b before it has come': (
         '(found = load_relaxed(boxes + y * (BLOCKS * GATES) + gate)) >> 32',
         '(found = load_relaxed(boxes + y * (BLOCKS * GATES) + gate), 0)',
         'gradient of b of three rows of blocks',
     ),
-    'gradient of b of other rows': ('mask < GROUP; mask *= 2', 'mask < GROUP / 2; mask *= 2', 'equal lengths'),
-    'gradient of b beyond the last unit': ('n >= LstmCell::gates || unit >= H', 'n >= LstmCell::gates', 'one group'),
+    'gradient of b of other rows': (
+        'mask < GROUP; mask *= 2',
+        'mask < GROUP / 2; mask *= 2',
+        'equal lengths',
+    ),
+    'gradient of b beyond the last unit': (
+        'n >= LstmCell::gates || unit >= H',
+        'n >= LstmCell::gates',
+        'one group',
+    ),
     'gradient of b from what was there': ('if (owner) s.gb[thread] = float4{};', '', 'one group'),
     'boxes of b in those of sums': (
-        'job.exchange + job.exchange_size) -\n                          gridDim.y * (BLOCKS * GATES)',
-        'job.exchange)',
+        'boxes = end - gridDim.y * (BLOCKS * GATES)',
+        'boxes = reinterpret_cast<tagged*>(job.exchange)',
         'split in 4',
     ),
     'gh of the wrong stride': ('job.gh_stride', 'H', 'gradient of h beside another'),
@@ -260,7 +280,8 @@ def prepared(monkeypatch, name, **options):
             ],
         )
     if 'registers' in how:
-        monkeypatch.setattr(plans, '_WEIGHT_REGISTERS', how['registers'])
+        budgets = dict.fromkeys(plans._WEIGHT_REGISTERS, how['registers'])
+        monkeypatch.setattr(plans, '_WEIGHT_REGISTERS', budgets)
     if 'steps' in how:
         monkeypatch.setattr(plans.Kernel, 'steps', lambda self, groups: how['steps'])
     device = {key: value for key, value in how.items() if key == 'multiprocessors'}

@@ -91,8 +91,8 @@ __device__ inline float4* gates_of(const Job& job, int packed, int unit) {
 // Adds up the gradients of the gates over the rows of a group, then over the blocks that share the
 // units, always in the same order: those of the first row of blocks wait for the others.
 __device__ inline void write_gb(const Shared& s, const Job& job, int unit, int n) {
-    tagged* const boxes = reinterpret_cast<tagged*>(job.exchange + job.exchange_size) -
-                          gridDim.y * (BLOCKS * GATES);
+    tagged* const end = reinterpret_cast<tagged*>(job.exchange + job.exchange_size);
+    tagged* const boxes = end - gridDim.y * (BLOCKS * GATES);
     const float4 own = s.gb[threadIdx.x];
     float sums[] = {own.x, own.y, own.z, own.w}, sum = 0.f;
 #pragma unroll
@@ -174,8 +174,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                 wait_for_prefetches();
                 const bool joins = t == min(length, job.end) - 1;
                 const bool from_zero = job.from_zeros && length <= job.end;
-                gh += (joins && !from_zero ? job.gh_last[last] : 0.f) +
-                      (job.gh ? s.gh[thread] : 0.f);
+                gh +=
+                    (joins && !from_zero ? job.gh_last[last] : 0.f) + (job.gh ? s.gh[thread] : 0.f);
                 const float4 v = s.gates[thread];
                 const float z[] = {v.x, v.y, v.z, v.w};
                 const float before[] = {s.c_prev[thread], 0.f}, after[] = {s.c[thread], 0.f};
@@ -191,8 +191,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             if (live) {
                 *gates_of(job, packed, unit) = float4{gpre[0], gpre[1], gpre[2], gpre[3]};
                 const float4 sums = s.gb[thread];
-                s.gb[thread] = float4{sums.x + gpre[0], sums.y + gpre[1], sums.z + gpre[2],
-                                      sums.w + gpre[3]};
+                s.gb[thread] =
+                    float4{sums.x + gpre[0], sums.y + gpre[1], sums.z + gpre[2], sums.w + gpre[3]};
             }
         }
     }

@@ -18,8 +18,9 @@ _WARPS = THREADS // 32
 _OWNERS = TILE * GROUP
 _GATES = TILE * 4  # of a block
 _MAX_GROUPS = 16  # of a block; beyond that a large product a step is as fast
-# of a thread's 255: for weights, and for weights and what they are multiplied with
-_WEIGHT_REGISTERS, _OPERAND_REGISTERS = 160, 204
+# Of a thread's 255: for weights, by the parts of backward's sum, and for weights and what they are
+# multiplied with.  As many as no NVRTC that the tests compile with spills.
+_WEIGHT_REGISTERS, _OPERAND_REGISTERS = {1: 160, 2: 144, 4: 160}, 204
 _EXCHANGE_BYTES = 16 * 2**20  # of a launch: the exchange should stay in L2
 # Microseconds of a time step on an H100, measured: of all groups together, and of each.
 _LATENCY, _WORK = 0.3, 1.2
@@ -131,7 +132,8 @@ class Kernel:
     @functools.cached_property
     def _register_chunks(self) -> int:
         chunks = _parts(self._chunks, _WARPS)
-        registers = min(_WEIGHT_REGISTERS, _OPERAND_REGISTERS - 2 * self._planes * chunks)
+        beside_operands = _OPERAND_REGISTERS - 2 * self._planes * chunks
+        registers = min(_WEIGHT_REGISTERS[self.split], beside_operands)
         return min(chunks, registers // (4 * self._planes * self._tiles))
 
     @functools.cached_property

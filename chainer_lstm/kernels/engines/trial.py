@@ -130,9 +130,7 @@ class Backward:
     def copy(self, scale: float = 1) -> Backward:
         """Return the same work on arrays of its own, its gates multiplied by a number."""
         gradients = [
-            dataclasses.replace(
-                given, last=_copies(given.last), h=_copy_of(given.h), of_weights={}
-            )
+            dataclasses.replace(given, last=_copies(given.last), h=_copy_of(given.h), of_weights={})
             for given in self.gradients
         ]
         return Backward(
@@ -142,7 +140,7 @@ class Backward:
     def results(self, states: Sequence[Any]) -> list[Array]:
         """Return the arrays that engines have to agree on, of what ``run`` returned."""
         of_biases = [
-            given.of_weights['b'] if 'b' in given.of_weights else gpre.sum(axis=0)
+            given.of_weights['b'] if 'b' in given.of_weights else _sum_of_rows(gpre)
             for given, gpre in zip(self.gradients, self.gates)
         ]
         return [*self.gates, *(gradient for state in states for gradient in state), *of_biases]
@@ -341,6 +339,10 @@ def difference(found: Sequence[Any], expected: Sequence[Any]) -> Optional[float]
         apart = float(abs(a - e).max()) / (scale or 1)
         worst = max(worst, apart if math.isfinite(apart) else math.inf)
     return worst
+
+
+def _sum_of_rows(x: Any) -> Array:
+    return x.sum(axis=0)
 
 
 def _copy(layer: Layer) -> Layer:
