@@ -165,7 +165,7 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     results = [*(y.copy() for y in layer.states), gates.copy()]
     gradients = sequence.gradients_of(numpy, layer, output, last)
     (found,) = engine.sequence_backward([layer], [gates], [gradients])
-    of_weights = sequence.weight_gradients(engine, layer, gates, gradients.h)
+    of_weights = sequence.weight_gradients(engine, layer, gates, gradients)
     return [*results, *found, gates, *of_weights.values()]
 
 

@@ -111,9 +111,10 @@ def test_nothing_to_compute(monkeypatch, lengths, forced):
     case = Case(UNITS, lengths)
     (given,) = inputs = persistent_cases.make(case)
     (found,) = persistent_cases.run(engine, engine.xp, case, inputs)
-    gates, h, c, gh0, gc0, gpre = found
+    gates, h, c, hy, cy, gh0, gc0, gpre, gb = found
     assert gates.shape == gpre.shape == (0, 4 * UNITS)
-    for actual, expected in zip((h, c, gh0, gc0), given[-5:-3] + given[-2:]):
+    assert not gb.any()
+    for actual, expected in zip((h, c, hy, cy, gh0, gc0), 2 * given[-5:-3] + given[-2:]):
         numpy.testing.assert_array_equal(actual, expected.astype('f'))
 
 

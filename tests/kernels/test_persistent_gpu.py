@@ -29,6 +29,7 @@ CASES = [
     Case(650, ragged(20, 35), directions=BOTH, apart=650),
     Case(800, ragged(12, 6)),
     Case(300, (400,) * 3),
+    Case(650, ragged(20, 35), from_zeros=True),
 ]
 LINKS = {
     'LSTM': lambda: links.LSTM(5, 40),
@@ -91,7 +92,7 @@ def test_auto_tries_it_and_finds_no_fault(xp, tmp_path, monkeypatch):
         persistent_cases.run(kernels.engine_of(xp.zeros(1)), xp, case, inputs)
     found = auto.verdicts(number)
     assert all(found[key].kind in ('faster', 'slower') for key in {*found} - before)
-    assert sum('200 units, batch 24, 16 steps' in key for key in found) == 2
+    assert sum('H=200 B<=24 T>=16' in key for key in found) == 2
 
 
 def test_auto_finds_no_fault(xp):
@@ -116,7 +117,8 @@ def test_two_streams(xp):
         for seed in range(2)
     ]
     jobs = [
-        persistent_cases.jobs(xp, case, persistent_cases.make(case, seed=seed)) for seed in range(2)
+        persistent_cases.jobs(xp, case, persistent_cases.make(case, seed=seed), takes_states=True)
+        for seed in range(2)
     ]
     streams = [xp.cuda.Stream(non_blocking=True) for _ in jobs]
     xp.cuda.Device().synchronize()
@@ -125,8 +127,9 @@ def test_two_streams(xp):
         with stream:
             (gates,) = engine.sequence_forward(layers, keep=True)
             (before,) = engine.sequence_backward(layers, [gates], last)
-        states = layers[0].states
-        found.append((states.h, states.c, before.h, before.c, gates))
+        (layer,), (given,) = layers, last
+        after = [layer.states.h, layer.states.c, layer.last.h, layer.last.c]
+        found.append((*after, before.h, before.c, gates, given.of_weights['b']))
     for stream, arrays, (answer,) in zip(streams, found, answers):
         stream.synchronize()
         numpy.testing.assert_equal([cases.to_numpy(x) for x in arrays], answer[1:])

@@ -110,6 +110,8 @@ class Layer:
         m: (P, H) of a projected cell, which gets h of all steps before the projection; or None.
         kept: rows that forward keeps of normalized products, and backward gets and adds to.
         initial: a ``State`` of arrays (B, H) that forward writes into the buffers, or None.
+        last: with ``initial``, a ``State`` of C-contiguous arrays (B, H) that forward writes the
+            last states into; or None.
     """
 
     cell: Cell
@@ -121,12 +123,19 @@ class Layer:
     m: Optional[Array] = None
     kept: Kept = dataclasses.field(default_factory=dict)
     initial: Any = None
+    last: Any = None
 
     def begin(self) -> None:
         """Write the initial states into the buffers, where they are given."""
         if self.initial is not None:
             for buffer, state in zip(self.states, self.initial):
                 buffer[self.rows.initial : self.rows.initial + self.rows.batch] = state
+
+    def end(self, xp: Any) -> None:
+        """Write the last states out of the buffers, where they are wanted."""
+        if self.last is not None:
+            for buffer, state in zip(self.states, self.last):
+                state[...] = self.rows.last(xp, buffer)
 
     def kept_of(self, now: slice) -> Kept:
         """Return the kept rows of a step."""
@@ -142,11 +151,22 @@ class Gradients:
         last: a ``State`` of arrays (B, H), with respect to the last states; they are overwritten.
         h: (P, O) of a projected cell, which gets the gradients with respect to h of all steps, also
             through later ones; or None.
+        from_zeros: whether ``last`` stands for zeros, whatever it holds.
+        of_weights: gets the gradients with respect to weights that the engine's kernels compute on
+            the way, by name.
     """
 
     output: Any
     last: Any
     h: Optional[Array] = None
+    from_zeros: bool = False
+    of_weights: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Write the zeros that ``last`` stands for."""
+        if self.from_zeros:
+            for gradient in self.last:
+                gradient.fill(0)
 
 
 class Engine(Protocol):
@@ -158,8 +178,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def takes_initial(self) -> bool:
-        """Whether ``sequence_forward`` takes layers with ``Layer.initial``."""
+    def takes_states(self) -> bool:
+        """Whether sequences take ``Layer.initial``, ``Layer.last`` and ``Gradients.from_zeros``."""
         ...
 
     def wide_dtype(self, *dtypes: Any) -> numpy.dtype:

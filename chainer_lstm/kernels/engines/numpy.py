@@ -37,7 +37,7 @@ class NumpyEngine:
     """See ``Engine`` for what each method takes and returns."""
 
     xp: Any = numpy
-    takes_initial = False
+    takes_states = False
 
     def wide_dtype(self, *dtypes: Any) -> numpy.dtype:
         """Return the dtype to compute in: float16 is computed in float32."""

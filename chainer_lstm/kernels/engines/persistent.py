@@ -33,13 +33,14 @@ _DIRECTIONS = {'forward': 'fwd', 'backward': 'bwd'}
 # struct Job in persistent.cuh
 _JOB = [
     *((name, 'Q') for name in (
-        'U', 'weights', 'b', 'h0', 'c0', 'gates', 'h', 'c', 'gh', 'gh_last', 'gc_last', 'starts',
-        'lengths', 'exchange', 'error')),
+        'U', 'weights', 'b', 'h0', 'c0', 'hy', 'cy', 'gates', 'h', 'c', 'gh', 'gh_last', 'gc_last',
+        'gb', 'starts', 'lengths', 'exchange', 'error')),
     ('exchange_size', 'q'),
     *((name, 'i') for name in (
-        'batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride')),
+        'batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride',
+        'from_zeros')),
 ]  # fmt: skip
-_LAYOUT = struct.Struct(''.join(code for _, code in _JOB))
+_LAYOUT = struct.Struct(''.join(code for _, code in _JOB) + '0q')  # padded as in C
 # CuPy passes one element of an array by value
 _JOBS = numpy.dtype((numpy.void, plans.MOST_JOBS * _LAYOUT.size))
 _NONE = dict.fromkeys((name for name, _ in _JOB), 0)
@@ -95,10 +96,11 @@ class PersistentEngine(CupyEngine):
         arguments = []
         for layer in layers:
             b, U = (self.xp.ascontiguousarray(layer.weights[name]) for name in ('b', 'U'))
-            arrays = {'U': U, 'b': b, 'h0': None, 'c0': None}
+            arrays = {'U': U, 'b': b, **dict.fromkeys(('h0', 'c0', 'hy', 'cy'))}
             if layer.initial is not None:
                 for name, state in layer.initial._asdict().items():
                     arrays[f'{name}0'] = self.xp.ascontiguousarray(state)
+                    arrays[f'{name}y'] = getattr(layer.last, name)
             arrays['gates'] = self.linear(layer.x, layer.weights['W'])
             arguments.append({**arrays, **layer.states._asdict(), **_layout(layer.rows)})
         self._run(grid, layers[0].rows, arguments)
@@ -112,9 +114,12 @@ class PersistentEngine(CupyEngine):
             return super().sequence_backward(layers, gates, gradients)
         results, arguments = [], []
         for layer, activated, given in zip(layers, gates, gradients):
+            if layer.rows.has_empty:  # no block computes their gradients
+                given.begin()
             # become the gradients with respect to the initial states
             last = given.last._make(map(self.xp.ascontiguousarray, given.last))
             gh = None if given.output.h is None else _strided(self.xp, given.output.h)
+            given.of_weights['b'] = gb = self.xp.empty(activated.shape[1], activated.dtype)
             arguments.append(
                 {
                     'U': self.xp.ascontiguousarray(layer.weights['U']),
@@ -123,8 +128,10 @@ class PersistentEngine(CupyEngine):
                     'gh': gh,
                     'gh_last': last.h,
                     'gc_last': last.c,
+                    'gb': gb,
                     **_layout(layer.rows),
                     'gh_stride': 0 if gh is None else gh.strides[0] // gh.itemsize,
+                    'from_zeros': int(given.from_zeros),
                 }
             )
             results.append(last)
@@ -196,7 +203,7 @@ class PersistentEngine(CupyEngine):
             arrays = [job[name] for name in kernel.names]
             boundary.check(kernel, _FLOAT32, (rows.batch, grid.kernel.units, rows.total), arrays)
             for argument, x in zip(kernel.arguments, arrays):
-                if argument.written:
+                if argument.written and x is not None:
                     boundary.dense(argument, x)
         schedule = _schedule(self.xp, grid, rows, self._place())
         captured.keep(schedule)

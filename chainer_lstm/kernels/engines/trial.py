@@ -111,7 +111,8 @@ class Forward:
     def results(self, gates: Sequence[Optional[Array]]) -> list[Array]:
         """Return the arrays that engines have to agree on, of what ``run`` returned."""
         states = [layer.rows.inner(s) for layer in self.layers for s in layer.states]
-        return [*(x for x in gates if x is not None), *states]
+        last = [state for layer in self.layers for state in layer.last or ()]
+        return [*(x for x in gates if x is not None), *states, *last]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Backward:
     def copy(self, scale: float = 1) -> Backward:
         """Return the same work on arrays of its own, its gates multiplied by a number."""
         gradients = [
-            dataclasses.replace(given, last=_copies(given.last), h=_copy_of(given.h))
+            dataclasses.replace(given, last=_copies(given.last), h=_copy_of(given.h), of_weights={})
             for given in self.gradients
         ]
         return Backward(
@@ -138,7 +139,11 @@ class Backward:
 
     def results(self, states: Sequence[Any]) -> list[Array]:
         """Return the arrays that engines have to agree on, of what ``run`` returned."""
-        return [*self.gates, *(gradient for state in states for gradient in state)]
+        of_biases = [
+            given.of_weights['b'] if 'b' in given.of_weights else _sum_of_rows(gpre)
+            for given, gpre in zip(self.gradients, self.gates)
+        ]
+        return [*self.gates, *(gradient for state in states for gradient in state), *of_biases]
 
 
 Job = Union[Forward, Backward]
@@ -341,10 +346,16 @@ def difference(found: Sequence[Any], expected: Sequence[Any]) -> Optional[float]
     return worst
 
 
+def _sum_of_rows(x: Any) -> Array:
+    return x.sum(axis=0)
+
+
 def _copy(layer: Layer) -> Layer:
     """Return a layer with arrays of its own, of those that are written."""
     kept = {name: rows.copy() for name, rows in layer.kept.items()}
-    return dataclasses.replace(layer, states=_copies(layer.states), m=_copy_of(layer.m), kept=kept)
+    last = None if layer.last is None else _copies(layer.last)
+    states, m = _copies(layer.states), _copy_of(layer.m)
+    return dataclasses.replace(layer, states=states, m=m, kept=kept, last=last)
 
 
 def _copies(state: Any) -> Any:
