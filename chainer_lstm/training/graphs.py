@@ -1,5 +1,8 @@
 """Updates by CUDA graphs: kernels are launched one by one a few times, then recorded once and
 replayed by one call.
+
+A graph reads and writes always the same memory.  Inputs and states are copied into arrays of its
+own; everything else that it allocates comes from a memory pool that lives as long as it does.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ _MOST_GRAPHS = 4  # each has the memory of a whole update
 _VALUES = {bool, int, float, str, type(None)}  # compared as such; other objects by identity
 _MISSING = object()
 
+Snapshot = list[tuple[chainer.Link, dict[str, Any]]]  # links with all their attributes
 Attributes = list[tuple[chainer.Link, str, Any]]
 
 
@@ -100,7 +104,7 @@ class CapturedUpdate:
             warnings.warn(
                 f'graph=True: updates are computed without a CUDA graph: {reason}',
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _key(self, arrays: tuple[Array, ...]) -> Any:
@@ -148,7 +152,7 @@ class CapturedUpdate:
         """Update the model on the stream of the captures, for which tables are cached."""
         if self._stream is None:
             self._stream = cuda.cupy.cuda.Stream(non_blocking=True)
-        before = [(link, dict(vars(link))) for link in self._model.links()]
+        before = _snapshot(self._model)
         outside = cuda.cupy.cuda.get_current_stream()
         self._stream.wait_event(outside.record())
         try:
@@ -211,7 +215,7 @@ class _Graph:
         self._observation: dict[str, Any] = {}
         # the memory of a graph is never given to anything else
         self._pool = cuda.cupy.cuda.MemoryPool(_allocate)
-        before = [(link, dict(vars(link))) for link in model.links()]
+        before = _snapshot(model)
         counts = _counts(optimizer)
         try:
             self._take_attributes(before, written)
@@ -229,9 +233,7 @@ class _Graph:
             for counted, t in counts:  # nothing has been updated yet
                 counted.t = t
 
-    def _take_attributes(
-        self, before: list[tuple[chainer.Link, dict[str, Any]]], written: dict[int, set[str]]
-    ) -> None:
+    def _take_attributes(self, before: Snapshot, written: dict[int, set[str]]) -> None:
         """Let the states be arrays of the graph, and let no other attributes that a call sets be
         used before: replays do not read them.
         """
@@ -265,14 +267,12 @@ class _Graph:
                 raise
             return stream.end_capture()
 
-    def _results(
-        self, before: list[tuple[chainer.Link, dict[str, Any]]], written: dict[int, set[str]]
-    ) -> Attributes:
+    def _results(self, before: Snapshot, written: dict[int, set[str]]) -> Attributes:
         """Return the attributes that the call has set."""
         for link, values in before:
-            unset = [name for name, value in vars(link).items() if value is _UNUSABLE]
-            for name in unset:
-                vars(link)[name] = values[name]
+            for name, value in values.items():
+                if vars(link).get(name) is _UNUSABLE:
+                    vars(link)[name] = value
         found = _changes(before)
         for link, name, _ in found:
             if name not in (*STATES, *written.get(id(link), ())):
@@ -354,7 +354,11 @@ def _objects(model: chainer.Link) -> list[Any]:
     return [*model.links(), *values, *arrays, settings(), _current_reporter()]
 
 
-def _changes(before: list[tuple[chainer.Link, dict[str, Any]]]) -> Attributes:
+def _snapshot(model: chainer.Link) -> Snapshot:
+    return [(link, dict(vars(link))) for link in model.links()]
+
+
+def _changes(before: Snapshot) -> Attributes:
     """Return the attributes that links have got since then."""
     return [
         (link, name, value)

@@ -32,7 +32,8 @@ void record(const char* name) {
         calls[n_calls++] = name;
 }
 
-// As cuBLAS and its like, whose stream is not known here: record it in the graph if one is captured.
+// Record a call on a stream: in the graph if that is captured.  ``record`` alone is for libraries,
+// whose stream is not known here.
 static void record_on(Handle stream, const char* name) {
     const Handle captured = capture.stream;
     if (stream != captured) capture.stream = NULL;

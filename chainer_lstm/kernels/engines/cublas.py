@@ -67,7 +67,8 @@ def _captured_functions(xp: Any) -> tuple[Callable[..., None], Callable[[], int]
 def _library(version: int) -> ctypes.CDLL:
     """Return cuBLAS, which CuPy has loaded."""
     library = ctypes.CDLL(f'libcublas.so.{version}')
-    address, number = ctypes.c_void_p, ctypes.c_int
+    address: Any = ctypes.c_void_p
+    number: Any = ctypes.c_int
     library.cublasSetStream_v2.argtypes = [address, address]
     library.cublasSetWorkspace_v2.argtypes = [address, address, ctypes.c_size_t]
     library.cublasGemmEx.argtypes = [
