@@ -146,12 +146,12 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         device: where the words are sent.
         stepwise: call the model with one step at a time, as Chainer's example
             does; the losses and gradients are the same.
-        graph: on a GPU, capture an update as a CUDA graph, and replay it for all chunks of one
-            shape: the GPU no longer waits for Python.  Losses, parameters and states are the same.
-            A RuntimeWarning says once why updates are computed without it, where they have to be.
-            After a replay, states of the model and gradients are arrays that the next one writes
-            into.  What the model computes on the host, such as a number from a list, is that of
-            the capture; a change of an attribute of a link leads to another graph.
+        graph: on a GPU, capture an update as a CUDA graph after a few ordinary ones, and replay it
+            for all chunks of one shape: the GPU no longer waits for Python.  Losses, parameters and
+            states are the same.  A RuntimeWarning says once why there can be no graph.  A replay
+            writes states and gradients into the same arrays as the one before, and runs no Python
+            code of the model: what that computes on the host stays as it was at the capture, until
+            an attribute of a link changes, which leads to another graph.
 
     Attributes:
         words: number of words trained on, in all ranks.

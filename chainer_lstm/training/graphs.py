@@ -34,16 +34,16 @@ Attributes = list[tuple[chainer.Link, str, Any]]
 
 
 class CapturedUpdate:
-    """Updates a model by a function that computes its gradients, or replays the kernels of that.
+    """Updates a model by a function that computes its gradients, or replays its kernels.
 
     The first calls with inputs of the same shapes are ordinary ones; the next is captured.  Another
-    graph is made where anything has changed that decides which kernels are launched: shapes,
-    parameters that are other arrays, numbers and strings in attributes of links, entries of
-    ``chainer.config``.  Where kernels of this package alone update the parameters, they are a part
-    of the graph; otherwise ``optimizers.update`` follows each replay.
+    graph is made after a change of anything that decides which kernels are launched: shapes, the
+    arrays of parameters, attributes of links, entries of ``chainer.config``.  If kernels of this
+    package alone update the parameters, they are a part of the graph; otherwise
+    ``optimizers.update`` follows each replay.
 
-    After a replay ``grad`` of parameters, the state of links and what links have kept (such as
-    ``Classifier.y``) are arrays that the next replay writes into.  Reported values are not.
+    A replay writes gradients, states and other attributes of links, such as ``Classifier.y``, into
+    the same arrays as the one before.  Reported values are arrays of their own.
 
     Args:
         optimizer: set up with the model.
