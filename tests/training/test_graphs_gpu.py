@@ -65,7 +65,7 @@ class Training:
             **{f'gradient{name}': p.grad.get() for name, p in self.model.namedparams()},
             **{
                 f'state {name}{lstm.name}': value
-                for lstm in getattr(self.rnn, 'lstms', ())
+                for lstm in self.rnn.lstms
                 for name, value in lstm.save_state().items()
             },
         }
