@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Optional
@@ -142,8 +143,8 @@ def _call_pre_hooks(
             optimizer.call_hook(hook)
             params[:] = optimizer.target.params()
         else:
-            scale = engine.clipping(gradients, lambda hook=hook: hook.threshold)
-            scaling = _Scaling(gradients, scale)
+            threshold = functools.partial(getattr, hook, 'threshold')
+            scaling = _Scaling(gradients, engine.clipping(gradients, threshold))
     return scaling
 
 

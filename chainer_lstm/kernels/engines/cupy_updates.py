@@ -105,7 +105,7 @@ class CupyUpdates:
         clipping: Sequence[float],
         rates: Sequence[float] = (),
     ) -> None:
-        arrays = len(launch.arrays[0])
+        arrays, dtype = len(launch.arrays[0]), launch.arrays[0][0].dtype
         packed = bytearray(argument_size(arrays))
         missing = _NONE * (_RATES - len(rates) // 2)
         _UPDATE.pack_into(packed, 0, *clipping, *rates, *missing, launch.ends[-1])
@@ -114,7 +114,7 @@ class CupyUpdates:
             addresses = map(self._address, given)
             of_parameter.pack_into(packed, at, given[0].size, end, *addresses)
             at += of_parameter.size
-        kernel = cuda.update_kernel(*program(rule, arrays, given[0].dtype.char))
+        kernel = cuda.update_kernel(*program(rule, arrays, dtype.char))
         argument = numpy.frombuffer(packed, (numpy.void, len(packed)))
         shared_bytes = _THREADS * struct.calcsize('d')
         kernel((launch.blocks, 1, 1), (_THREADS,), (argument,), shared_mem=shared_bytes)

@@ -121,7 +121,7 @@ class NumpyEngine:
     def span(self, x: Any) -> Optional[tuple[int, int]]:
         if type(x) is not numpy.ndarray or x.dtype not in _UPDATED or not x.flags.carray:
             return None
-        return (addressof(c_char.from_buffer(x)), x.nbytes) if x.size else (0, 0)
+        return _address(x), x.nbytes
 
     def clipping(self, gradients: Sequence[Array], threshold: Number) -> Scale:
         norm = numpy.sqrt(sum(map(self.sum_of_squares, gradients)))
@@ -139,7 +139,7 @@ class NumpyEngine:
             elif rule == 'adam':
                 self.adam(*arrays, rates=AdamRates(factor, *numbers))
             else:
-                self.scale(*arrays, factor)
+                self.scale(arrays[0], factor)
 
     def sum_of_squares(self, x: Array) -> float:
         """Return the sum of the squares of a C-contiguous array."""
@@ -411,6 +411,11 @@ def _written(states: Any, found: dict[str, Array], room: Any, dtype: Any) -> Any
             value = value.astype(dtype)
         states = states._replace(**{name: value})
     return states
+
+
+def _address(x: Any) -> int:
+    """Return where an array lies, in a fraction of the time of ``x.ctypes``; 0 of an empty one."""
+    return addressof(c_char.from_buffer(x)) if x.size else 0
 
 
 numpy_engine = NumpyEngine()
