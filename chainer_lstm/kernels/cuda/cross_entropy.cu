@@ -66,6 +66,17 @@ __device__ inline Sum sum_of_block(Sum own) {
     return own;
 }
 
+// Loads the scores from k on, one of each round of the block, before any is needed or a store,
+// which the compiler could not move them over.
+__device__ inline void load(REAL (&scores)[AT_ONCE], const STORED* x, index_t k, index_t classes) {
+#pragma unroll
+    for (int i = 0; i < AT_ONCE; i++) {
+        const index_t at = k + i * blockDim.x;
+        const REAL score = REAL(x[at < classes ? at : classes - 1]);  // without a branch
+        scores[i] = at < classes ? score : LOWEST;
+    }
+}
+
 // A loss of a class that is not there, whose score is not read.
 __device__ inline REAL not_a_number() { return log(REAL(-1)); }
 
@@ -75,11 +86,7 @@ extern "C" __global__ void cross_entropy(const Forward a) {
     Exponentials own = {LOWEST, 0};
     for (index_t k = threadIdx.x; k < a.classes; k += AT_ONCE * blockDim.x) {
         REAL scores[AT_ONCE], most = own.most;
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; i++) {
-            const index_t at = k + i * blockDim.x;
-            scores[i] = at < a.classes ? REAL(x[at]) : LOWEST;
-        }
+        load(scores, x, k, a.classes);
 #pragma unroll
         for (int i = 0; i < AT_ONCE; i++) most = larger(most, scores[i]);
         own.sum *= exp(own.most - most);
@@ -122,9 +129,14 @@ extern "C" __global__ void cross_entropy_gradient(const Gradient a) {
     else if (t < 0 || t >= a.classes)
         g = not_a_number();
     const REAL most = a.kept[row], scale = g / a.kept[a.rows + row];
-#pragma unroll AT_ONCE
-    for (index_t k = threadIdx.x; k < a.classes; k += blockDim.x) {
-        const REAL y = t == a.label ? REAL(0) : exp(REAL(x[k]) - most) * scale;
-        gx[k] = STORED(k == t ? y - g : y);
+    for (index_t k = threadIdx.x; k < a.classes; k += AT_ONCE * blockDim.x) {
+        REAL scores[AT_ONCE];
+        load(scores, x, k, a.classes);
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            const index_t at = k + i * blockDim.x;
+            const REAL y = t == a.label ? REAL(0) : exp(scores[i] - most) * scale;
+            if (at < a.classes) gx[at] = STORED(at == t ? y - g : y);
+        }
     }
 }

@@ -39,14 +39,19 @@ extern "C" __global__ void dropout(const Dropout a) {
     const index_t quarter = (a.size + WORDS - 1) / WORDS;
     for (index_t k = blockIdx.x * (index_t)blockDim.x + threadIdx.x; k < quarter;
          k += gridDim.x * (index_t)blockDim.x) {
+        REAL numbers[WORDS];
+#pragma unroll
+        for (int i = 0; i < WORDS; i++) {
+            const index_t at = k + i * quarter;
+            numbers[i] = REAL(a.x[at < a.size ? at : a.size - 1]);  // without a branch
+        }
         unsigned words[WORDS];
         philox(k, key, words);
 #pragma unroll
         for (int i = 0; i < WORDS; i++) {
             const index_t at = k + i * quarter;
-            if (at >= a.size) continue;
             const bool kept = index_t(words[i]) >= a.threshold;
-            a.y[at] = STORED(kept ? REAL(a.x[at]) * a.scale.value : REAL(0));
+            if (at < a.size) a.y[at] = STORED(kept ? numbers[i] * a.scale.value : REAL(0));
         }
     }
 }
