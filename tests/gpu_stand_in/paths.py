@@ -348,6 +348,19 @@ def precision(name):
         PATHS['lstm_sequence: two ragged layers, both directions']()
 
 
+@path('precision medium, float16')
+def half():
+    with (
+        chainer.using_config('lstm_engine', 'persistent'),
+        chainer.using_config('lstm_matmul_precision', 'medium'),
+        chainer.using_config('dtype', numpy.dtype('e')),
+    ):
+        link = on_gpu(links.NStepBiLSTM(2, INPUT, UNITS, 0.5))
+        xs = given(*((length, INPUT) for length in LENGTHS), dtype='e')
+        hy, cy, ys = link(None, None, xs)
+        gradients([hy, cy, *ys], [*xs, *link.params()])
+
+
 @path('a launch that does not fit')
 def too_large():
     """The engine goes on with the CuPy engine, for the rest of the process."""

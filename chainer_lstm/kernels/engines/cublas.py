@@ -1,4 +1,5 @@
-"""Products of float32 matrices by cuBLAS, with a precision of their own.
+"""Products of float32 matrices by cuBLAS, with a precision of their own, and of float16 ones into
+float32.
 
 CuPy's precision is one setting for all threads, and its ``matmul`` takes several times as long to
 begin.
@@ -18,8 +19,8 @@ from chainer_lstm.kernels import captured
 
 # of cublas_api.h and library_types.h
 FLOAT32, TF32 = 68, 77  # CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32
-_CUDA_R_32F, _DEFAULT_ALGORITHM = 0, -1
-_DTYPE = numpy.dtype(numpy.float32)
+_CUDA_R_32F, _CUDA_R_16F, _DEFAULT_ALGORITHM = 0, 2, -1
+_DTYPE, _HALF = numpy.dtype(numpy.float32), numpy.dtype(numpy.float16)
 _ONE, _ZERO = numpy.ones(1, numpy.float32), numpy.zeros(1, numpy.float32)
 _ONE_AT, _ZERO_AT = _ONE.ctypes.data, _ZERO.ctypes.data
 
@@ -90,11 +91,17 @@ def product(xp: Any, a: Array, b: Array, out: Optional[Array], precision: int) -
 
     Args:
         xp: CuPy.
-        a, b: the matrices, of the current device.
-        out: C-contiguous (M, N), or None for a new array.
-        precision: ``FLOAT32`` or ``TF32``.
+        a, b: the matrices, of the current device; with ``out`` also of float16.
+        out: float32, C-contiguous (M, N), or None for a new array.
+        precision: of products of float32: ``FLOAT32`` or ``TF32``.
     """
-    if not (a.ndim == b.ndim == 2 and a.dtype == _DTYPE and b.dtype == _DTYPE):
+    if not (a.ndim == b.ndim == 2 and a.dtype == b.dtype):
+        return None
+    if a.dtype == _HALF and out is not None:
+        dtype, precision = _CUDA_R_16F, FLOAT32
+    elif a.dtype == _DTYPE:
+        dtype = _CUDA_R_32F
+    else:
         return None
     (rows, inner), (other, columns) = a.shape, b.shape
     first, second = operand(a), operand(b)
@@ -108,7 +115,7 @@ def product(xp: Any, a: Array, b: Array, out: Optional[Array], precision: int) -
     (of_b, apart_b), (of_a, apart_a) = second, first
     gemm(
         handle(), of_b, of_a, columns, rows, inner,
-        _ONE_AT, b.data.ptr, _CUDA_R_32F, apart_b, a.data.ptr, _CUDA_R_32F, apart_a,
+        _ONE_AT, b.data.ptr, dtype, apart_b, a.data.ptr, dtype, apart_a,
         _ZERO_AT, y.data.ptr, _CUDA_R_32F, columns, precision, _DEFAULT_ALGORITHM,
     )  # fmt: skip
     return y

@@ -1,9 +1,9 @@
 """The persistent engine: one launch for all time steps,
 with the recurrent weights on chip from first to last.
 
-It computes sequences of ``_CELL`` in float32.  Everything else (single steps, other cells and
-dtypes, shapes that do not fit the device) is the CuPy engine's, unless this engine was asked for by
-name.
+It computes sequences of ``_CELL`` of float32 and, in float32, of float16.  Everything else (single
+steps, other cells and dtypes, shapes that do not fit the device) is the CuPy engine's, unless this
+engine was asked for by name.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import boundary, captured, cuda
 from chainer_lstm.kernels.engines import cublas
+from chainer_lstm.kernels.engines import persistent_half as half
 from chainer_lstm.kernels.engines import persistent_plan as plans
 from chainer_lstm.kernels.engines.cupy import CupyEngine, cupy_engine
 from chainer_lstm.kernels.engines.engine import Gradients, Layer, Shape
@@ -93,18 +94,13 @@ class PersistentEngine(CupyEngine):
         grid = self._grid_of(layers, 'forward')
         if grid is None:
             return super().sequence_forward(layers, keep)
-        arguments = []
-        for layer in layers:
-            b, U = (self.xp.ascontiguousarray(layer.weights[name]) for name in ('b', 'U'))
-            arrays = {'U': U, 'b': b, **dict.fromkeys(('h0', 'c0', 'hy', 'cy'))}
-            if layer.initial is not None:
-                for name, state in layer.initial._asdict().items():
-                    arrays[f'{name}0'] = self.xp.ascontiguousarray(state)
-                    arrays[f'{name}y'] = getattr(layer.last, name)
-            arrays['gates'] = self.linear(layer.x, layer.weights['W'])
-            arguments.append({**arrays, **layer.states._asdict(), **_layout(layer.rows)})
-        self._run(grid, layers[0].rows, arguments)
-        return [job['gates'] for job in arguments]
+        if layers[0].states.h.dtype != half.FLOAT16:
+            return self._forward(grid, layers)
+        wide = [half.layer_to_float32(self.xp, layer) for layer in layers]
+        gates = self._forward(grid, wide)
+        for layer, computed in zip(layers, wide):
+            half.write_states(layer, computed)
+        return [x.astype(half.FLOAT16) if keep else None for x in gates]
 
     def sequence_backward(
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
@@ -112,6 +108,33 @@ class PersistentEngine(CupyEngine):
         grid = self._grid_of(layers, 'backward')
         if grid is None or gradients[0].output.c is not None:
             return super().sequence_backward(layers, gates, gradients)
+        if layers[0].states.h.dtype != half.FLOAT16:
+            return self._backward(grid, layers, gates, gradients)
+        wide = half.backward_to_float32(self.xp, layers, gates, gradients)
+        return half.write_gradients(gates, wide[1], self._backward(grid, *wide))
+
+    def _forward(self, grid: plans.Grid, layers: Sequence[Layer]) -> list[Any]:
+        arguments: list[dict[str, Any]] = []
+        for layer in layers:
+            b, U = (self.xp.ascontiguousarray(layer.weights[name]) for name in ('b', 'U'))
+            arrays = {'U': U, 'b': b, **dict.fromkeys(('h0', 'c0', 'hy', 'cy'))}
+            if layer.initial is not None:
+                for name, state in layer.initial._asdict().items():
+                    arrays[f'{name}0'] = self.xp.ascontiguousarray(state)
+                    arrays[f'{name}y'] = getattr(layer.last, name)
+            arrays['gates'] = self.xp.empty((layer.rows.total, b.size), _FLOAT32)
+            self.matmul(layer.x, layer.weights['W'].T, arrays['gates'])
+            arguments.append({**arrays, **layer.states._asdict(), **_layout(layer.rows)})
+        self._run(grid, layers[0].rows, arguments)
+        return [job['gates'] for job in arguments]
+
+    def _backward(
+        self,
+        grid: plans.Grid,
+        layers: Sequence[Layer],
+        gates: Sequence[Array],
+        gradients: Sequence[Gradients],
+    ) -> list[Any]:
         results, arguments = [], []
         for layer, activated, given in zip(layers, gates, gradients):
             if layer.rows.has_empty:  # no block computes their gradients
@@ -151,11 +174,14 @@ class PersistentEngine(CupyEngine):
         """
         if cell != _CELL:
             raise ValueError(f'it computes the cell {_CELL.name} only, got {cell.name}')
-        if dtype != _FLOAT32:
-            raise ValueError(f'it computes float32 only, got {dtype}')
+        if dtype not in (_FLOAT32, half.FLOAT16):
+            raise ValueError(f'it computes float32 and float16 only, got {dtype}')
+        precision = self._precision
+        if precision == 'highest' and dtype == half.FLOAT16:
+            precision = 'high'  # TF32 has all bits of float16
         device = self._device()
         return _plan(
-            _DIRECTIONS[direction], shape.units, self._precision, shape.batch, shape.jobs, device
+            _DIRECTIONS[direction], shape.units, precision, shape.batch, shape.jobs, device
         )
 
     def _grid_of(self, layers: Sequence[Layer], direction: str) -> Optional[plans.Grid]:
