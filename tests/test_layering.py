@@ -25,8 +25,8 @@ MAY_IMPORT = {
     'models': ('arrays', 'chainer_private', 'functions', 'links'),
     'datasets': ('files', 'functions'),
     'training': (
-        *('chainer_private', 'functions', 'optimizers', 'models', 'datasets', 'gpu'),
-        *('command_line', 'files'),
+        *('arrays', 'kernels', 'chainer_private', 'functions', 'optimizers', 'models', 'datasets'),
+        *('gpu', 'command_line', 'files'),
     ),
     # edits Chainer's modules; compat.v1 replaces names in the package's modules too
     'compat': ('arrays', 'chainer_private', 'functions'),

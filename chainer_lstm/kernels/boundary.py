@@ -98,23 +98,22 @@ PERSISTENT = {
     for kernel in (
         Kernel(
             'lstm_sequence_fwd',
-            'isize batch, units, rows; const T *U, *b, *h0, *c0; T *gates, *h, *c;',
+            'isize batch, units, rows; const T *U, *b, *h0, *c0; T *hy, *cy, *gates, *h, *c;',
             {
                 'U': 'gates units',
                 'b': 'gates',
-                'h0': 'batch units?',
-                'c0': 'batch units?',
+                **dict.fromkeys(('h0', 'c0', 'hy', 'cy'), 'batch units?'),
                 'gates': 'rows gates',
                 'h': 'states units',
                 'c': 'states units',
             },
-            together=(('h0', 'c0'),),
+            together=(('h0', 'c0', 'hy', 'cy'),),
             gates=4,
         ),
         Kernel(
             'lstm_sequence_bwd',
             'isize batch, units, rows; const T* U; T* gates; const T* c; Rows<const T> gh; '
-            'T *gh_last, *gc_last;',
+            'T *gh_last, *gc_last, *gb;',
             {
                 'U': 'gates units',
                 'gates': 'rows gates',
@@ -122,6 +121,7 @@ PERSISTENT = {
                 'gh': 'rows units?',
                 'gh_last': 'batch units',
                 'gc_last': 'batch units',
+                'gb': 'gates',
             },
             gates=4,
         ),

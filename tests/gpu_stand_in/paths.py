@@ -20,7 +20,7 @@ import chainer
 import chainer.functions as F
 import numpy
 
-from chainer_lstm import cells, functions, interop, kernels, links
+from chainer_lstm import cells, functions, interop, kernels, links, optimizers
 from tests.conftest import gradients, uniform, uniforms, variables
 
 PATHS = {}
@@ -309,13 +309,34 @@ def exchanged():
     assert link.l0.upward.W.device.name == '@cupy:0'
 
 
-@each(['SGD', 'MomentumSGD', 'Adam', 'AdamW', 'RMSprop', 'AdaGrad', 'AdaDelta'], 'optimizers: {}')
+OF_KERNELS = ('SGD', 'MomentumSGD', 'Adam', 'AdamW', 'AMSGrad', 'AdaBound', 'AMSBound')
+
+
+@each([*OF_KERNELS, 'RMSprop', 'AdaGrad', 'AdaDelta'], 'optimizers: {}')
 def optimized(name):
     link = on_gpu(links.LSTM(INPUT, UNITS))
     optimizer = getattr(chainer.optimizers, name)().setup(link)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(1))
-    optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(1e-4))
-    optimizer.update(lambda: F.sum(link.forward_sequence(*given((TIME, BATCH, INPUT)))))
+
+    def loss():
+        return F.sum(link.forward_sequence(*given((TIME, BATCH, INPUT))))
+
+    optimizer.update(loss)
+    with chainer_lstm.installed():
+        optimizer.update(loss)
+        optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(1e-4))
+        optimizer.update(loss)
+
+
+@path('optimizers: float16, and a parameter without an array')
+def not_by_kernels():
+    link = on_gpu(chainer.links.Linear(INPUT, UNITS))
+    link.b.array = link.b.array.astype('e')
+    link.other = chainer.links.Linear(None, 1)
+    link.cleargrads()
+    optimizer = chainer.optimizers.Adam().setup(link)
+    optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(1))
+    optimizers.update(optimizer)
 
 
 @each(['highest', 'high', 'medium'], 'precision {}')
@@ -325,6 +346,19 @@ def precision(name):
         chainer.using_config('lstm_matmul_precision', name),
     ):
         PATHS['lstm_sequence: two ragged layers, both directions']()
+
+
+@path('precision medium, float16')
+def half():
+    with (
+        chainer.using_config('lstm_engine', 'persistent'),
+        chainer.using_config('lstm_matmul_precision', 'medium'),
+        chainer.using_config('dtype', numpy.dtype('e')),
+    ):
+        link = on_gpu(links.NStepBiLSTM(2, INPUT, UNITS, 0.5))
+        xs = given(*((length, INPUT) for length in LENGTHS), dtype='e')
+        hy, cy, ys = link(None, None, xs)
+        gradients([hy, cy, *ys], [*xs, *link.params()])
 
 
 @path('a launch that does not fit')

@@ -21,6 +21,7 @@ extern "C" {  // without <cmath>, which takes long to compile
 double tanh(double);
 double exp(double);
 double log(double);
+double sqrt(double);
 }
 
 static inline float tanh(float x) { return __builtin_tanhf(x); }
@@ -29,13 +30,20 @@ static inline float exp(float x) { return __builtin_expf(x); }
 
 static inline float log(float x) { return __builtin_logf(x); }
 
+static inline float sqrt(float x) { return __builtin_sqrtf(x); }
+
 static inline int min(int x, int y) { return x < y ? x : y; }
 
 static inline int max(int x, int y) { return x > y ? x : y; }
 
+static inline word max(word x, word y) { return x > y ? x : y; }
+
 #define threadIdx (Dim3{world.current % world.threads, 0, 0})
 #define blockIdx (block().index)
 #define shared_memory (reinterpret_cast<uint4*>(block().shared))
+#define block_sums (reinterpret_cast<double*>(block().shared))
+
+static int opaque(int x) { return x; }
 
 static bool any_of_warp(bool x) {
     warp().words[lane_index()][0] = x;
@@ -147,6 +155,11 @@ static word to_bf16_pair(float low, float high) { return to_bf16(low) | to_bf16(
 static uint4 load_relaxed(const uint4* p) { return *p; }
 
 static uint2 load_relaxed(const uint2* p) { return *p; }
+
+template <typename Words>
+static void reload_relaxed(Words& v, const Words* p, bool wanted) {
+    if (wanted) v = *p;
+}
 
 static tagged load_relaxed(const tagged* p) {
     pause();  // it is looked at again and again

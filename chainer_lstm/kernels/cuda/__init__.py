@@ -100,6 +100,14 @@ def stage_kernel(name: str, dtype_char: str) -> Any:
 
 
 @functools.cache
+def update_kernel(name: str, options: tuple[str, ...]) -> Any:
+    """Return a kernel that updates many parameters as a ``cupy.RawKernel``."""
+    import cupy
+
+    return cupy.RawKernel(source('updates.cu'), name, options)
+
+
+@functools.cache
 def function_kernel(name: str, dtype_char: str, index_bytes: int) -> Any:
     """Return a kernel of a function as a ``cupy.RawKernel``; see ``function``."""
     import cupy

@@ -14,16 +14,17 @@ from chainer_lstm.kernels.arguments import Kernel
 from chainer_lstm.kernels.engines import cublas
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.cupy_functions import FunctionKernels
-from chainer_lstm.kernels.engines.engine import Layer
+from chainer_lstm.kernels.engines.cupy_updates import CupyUpdates
+from chainer_lstm.kernels.engines.engine import Gradients, Layer
 
 _THREADS = 256
 _MAX_BLOCKS = 1024  # beyond that, threads stride over the remaining units
 
 
-class CupyEngine(FunctionKernels, CompiledEngine):
+class CupyEngine(FunctionKernels, CupyUpdates, CompiledEngine):
     """float16 arrays stay float16 in memory; the kernels compute in float32."""
 
-    takes_initial = True
+    takes_states = True
 
     @functools.cached_property
     def xp(self) -> Any:
@@ -58,7 +59,17 @@ class CupyEngine(FunctionKernels, CompiledEngine):
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         for layer in layers:
             layer.begin()
-        return super().sequence_forward(layers, keep)
+        gates = super().sequence_forward(layers, keep)
+        for layer in layers:
+            layer.end(self.xp)
+        return gates
+
+    def sequence_backward(
+        self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
+    ) -> list[Any]:
+        for given in gradients:
+            given.begin()
+        return super().sequence_backward(layers, gates, gradients)
 
     def launch(
         self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
