@@ -32,16 +32,19 @@ class _Scaling(NamedTuple):
 def update(
     optimizer: chainer.Optimizer, lossfun: Optional[Callable] = None, *args: Any, **kwds: Any
 ) -> None:
-    """Update the parameters of a model as ``optimizer.update`` does, on the CPU in less time.
+    """Update the parameters of a model as ``optimizer.update`` does, in less time.
 
-    Parameters, gradients and states become the same, to rounding.  The norm for
-    ``GradientClipping`` is one pass over the gradients, in threads.  In another one each gradient
+    Parameters, gradients and states become the same, to rounding.  On the CPU the norm for
+    ``GradientClipping`` is one pass over the gradients, in threads; in another one each gradient
     is scaled and its parameter updated by ``SGD``, ``MomentumSGD``, ``Adam`` or one of Adam's
-    variants.  Chainer takes a pass for each operation.
+    variants.  Chainer takes a pass for each operation.  On a GPU one launch computes the norm, and
+    one more updates all parameters, up to 64 of one dtype with the same hyperparameters; Chainer
+    launches four kernels for each.
 
     Chainer's code updates all parameters if one of them
 
-    - is on a GPU, of float16 or not C-contiguous, or shares memory with another;
+    - is of float16 or not C-contiguous, shares memory with another, or is on another device than
+      the current one;
     - has another update rule, or one with hooks or a scaled loss.
 
     An optimizer whose class has an ``update`` of its own, as ChainerMN's, is left to that.
