@@ -89,6 +89,7 @@ build/_native_sanitized.so: $(NATIVE)
 lint: $(VENV)-lint/.lint
 	$(LINT)/ruff check .
 	$(LINT)/ruff format --check .
+	$(LINT)/python tests/lint/style.py
 	$(LINT)/clang-format --dry-run --Werror $(CPP)
 	$(SCHEMA).github-workflows .github/workflows/*.yml
 	$(SCHEMA).dependabot .github/dependabot.yml

@@ -1,7 +1,7 @@
 """Let ``import chainer`` work without ``import chainer_lstm`` before it.
 
-``chainer_lstm.pth`` imports this module whenever an interpreter starts, so it imports nothing but
-what is there already.  ``CHAINER_LSTM_STARTUP=0`` in the environment switches it off.
+``chainer_lstm.pth`` imports this module whenever an interpreter starts, so it imports only modules
+that are loaded already.  ``CHAINER_LSTM_STARTUP=0`` in the environment switches it off.
 """
 
 import os
@@ -13,7 +13,7 @@ class Finder:
 
     @classmethod
     def find_spec(cls, fullname, path=None, target=None):
-        # Python holds a lock of all imports here: to import something may wait for ever
+        # Python holds a lock of all imports here: an import may wait for ever
         if fullname in ('chainer', 'chainermn', 'onnx_chainer') and target is None:
             for finder in sys.meta_path:
                 if finder is not cls and hasattr(finder, 'find_spec'):

@@ -1,5 +1,6 @@
-"""The C++ of the CPU engine and the .pth file;
-everything else about the package is in pyproject.toml.
+"""Build the C++ of the CPU engine, and install the .pth file.
+
+Everything else about the package is in pyproject.toml.
 """
 
 from distutils.command.install_data import install_data  # setuptools', which is imported before
@@ -11,7 +12,7 @@ FOLDER = Path('chainer_lstm/kernels/native')
 
 
 class InstallData(install_data):
-    """Install ``data_files`` beside the package: Python reads .pth files there and nowhere else."""
+    """Install ``data_files`` beside the package: Python reads .pth files only there."""
 
     def finalize_options(self):
         self.set_undefined_options('install', ('install_lib', 'install_dir'))
@@ -45,7 +46,7 @@ setuptools.setup(
                 '-pthread',
             ],
             extra_link_args=['-pthread'],
-            optional=True,  # without a compiler NumPy computes
+            optional=True,  # without a compiler the NumPy engine is used
         )
     ],
 )

@@ -53,7 +53,7 @@ def make_folder(p: Parser, out: pathlib.Path) -> None:
 
 
 def exit_status(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """Run a benchmark; errors that its user can understand become one line."""
+    """Run a benchmark; return its exit status, and show expected errors in one line."""
     try:
         return run(args)
     except KeyboardInterrupt:

@@ -1,5 +1,5 @@
-"""The task that is measured, and the contestants on Chainer's variables: the links of this package
-and of Chainer.
+"""The task that is measured, and the contestants with Chainer's variables: the links of this
+package and of Chainer.
 
 The task: LSTM layers of H units over H inputs, from a state of zeros.  ``train`` is a forward pass
 and the gradients of the sum of all outputs with respect to the weights and the input, ``infer`` a
@@ -23,10 +23,10 @@ from chainer_lstm.kernels import layout
 
 
 class Shape(NamedTuple):
-    """B sequences of T steps through layers of H units.
+    """The sizes of a task: B sequences of T steps through layers of H units.
 
     Attributes:
-        dtype: of all arrays.
+        dtype: the dtype of all arrays.
         ragged: whether the lengths of the sequences are drawn from 1 to T.
         directions: 2 for layers that read the sequences from both ends.
     """
@@ -44,18 +44,18 @@ class Shape(NamedTuple):
 
     @property
     def lengths(self) -> numpy.ndarray:
-        """(B,), the same numbers in every process."""
+        """Return the lengths (B,), the same in every process."""
         if not self.ragged:
             return numpy.full(self.batch, self.time)
         return numpy.random.RandomState(0).randint(1, self.time + 1, self.batch)
 
     def tiny(self) -> Shape:
-        """Return a shape of the same kind that takes no time."""
+        """Return a small shape of the same kind, for a quick test."""
         return self._replace(batch=min(self.batch, 3), time=min(self.time, 4), units=8)
 
 
 def inputs(shape: Shape) -> numpy.ndarray:
-    """-> (T, B, H), the same numbers in every process."""
+    """Return inputs (T, B, H), the same numbers in every process."""
     x = numpy.random.RandomState(0).randn(shape.time, shape.batch, shape.units)
     return x.astype(shape.dtype)
 
@@ -88,13 +88,13 @@ def weight_names(shape: Shape) -> list[str]:
 
 
 class Links:
-    """The part that the contestants on Chainer's variables share.
+    """The base class of the contestants with Chainer's variables.
 
     Attributes:
-        links: the module of their links.
+        links: the module of the links.
         link: the layers.
         arrays: the inputs as ``forward`` takes them.
-        xs: variables of them.
+        xs: variables of the inputs.
     """
 
     links: Any
@@ -262,7 +262,7 @@ class OurSteps(Steps):
 
 
 class FrozenSteps(OurSteps):
-    """As in generation and serving: the weights do not change."""
+    """Steps with weights that do not change, as in generation and serving."""
 
     name = 'LSTM steps, frozen'
 

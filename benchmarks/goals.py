@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""Measures this package on the CPU beside torch, onnxruntime and OpenBLAS, and says which goals for
-its speed are met on this machine.
+"""Compare the speed of this package on the CPU with torch, onnxruntime and OpenBLAS, and show which
+goals are met on this machine.
 
 Each row is a way of using an LSTM: steps, sequences, ragged batches, whole updates, products,
-threads.  In each of its cases the contestants compute the same first; one that differs by more than
-1e-4 is an error, and is not timed.  Then they take turns, each library in a process of its own,
-with as many threads as the native engine takes.  Leave the machine alone meanwhile: turns beside
-other busy processes are repeated, but not for ever.
+threads.  First the results of the contestants are compared in each case; one that differs by more
+than 1e-4 is an error, and is not timed.  Then they take turns, each library in a separate process,
+with as many threads as the native engine uses.  Run nothing else meanwhile: turns that other
+processes disturb are repeated, but not for ever.
 
     goals.py                          all rows, about ten minutes on two cores
-    goals.py --rows steps threads     these; --help lists all
+    goals.py --rows steps threads     some rows; --help lists all
     goals.py --runs 11                more turns, steadier medians
-    goals.py --quick                  one minute: whether it works; the figures tell nothing
+    goals.py --quick                  one minute: a test whether it runs; the figures mean nothing
 
-onnx and onnxruntime come with the extra "bench"; torch is no dependency: install it beside.  A goal
-whose peer is not installed is not measured.
+The extra "bench" installs onnx and onnxruntime; torch has to be installed separately.  A goal whose
+peer is not installed is not measured.
 
 A figure is the median of the turns' ratios: "times as fast" as the fastest of the peers, or "times
 as long" as another way of doing the same.  The mean over the cases is geometric.  The table is
@@ -41,7 +41,7 @@ from chainer_lstm.command_line import Parser
 
 
 def row_names(text: str) -> list[str]:
-    """Return the names that begin so."""
+    """Return the names of the rows that begin with a text."""
     names = [name for name in WAYS if name.startswith(text)]
     if not text or not names:
         raise argparse.ArgumentTypeError(f'expected names of {", ".join(WAYS)}, got {text}')
@@ -94,7 +94,7 @@ def measure_case(
 
 
 def judge(row: Way, goal: Goal, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the figures of a goal; none where a contestant has no time in a case."""
+    """Return the figures of a goal; none if a contestant has no time in a case."""
     found = {
         'figure': goal.title,
         'peers': ' or '.join(peer.name for peer in goal.peers),
@@ -115,7 +115,7 @@ def judge(row: Way, goal: Goal, entries: list[dict[str, Any]]) -> dict[str, Any]
 def measure(
     name: str, row: Way, missing: set[str], args: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is known of a row, and the facts of its libraries; adds to ``missing``."""
+    """Return the results of a row and the facts of its libraries; add to ``missing``."""
     print(name)
     wanted = {key: kinds for key, kinds in families(row).items() if key not in missing}
     with contextlib.ExitStack() as stack:
@@ -160,7 +160,7 @@ def draw(results: dict[str, Any], path: pathlib.Path) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Return the exit status: 1 where numbers differ; missed goals do not count."""
+    """Run the benchmark; return status 1 if results differ; missed goals do not count."""
     results: dict[str, Any] = {
         'machine': report.machine(),
         'families': {},

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Measures the GPU engines on this machine beside torch, then tests them, within nine minutes.
+"""Compare the speed of the GPU engines with torch on this machine, then test them, in nine minutes.
 
 The layer and torch's nn.LSTM are given the same numbers, in float32 without and with TF32 on both
-sides; a difference is an error.  They take turns, then host and device are timed apart.  Whole
+sides; a difference is an error.  They take turns, then host and device are timed separately.  Whole
 updates of the PTB example's model are compared in the same way.  The recurrence alone is timed, on
 every grid of blocks that fits too, and the time of a word from block to block.  At last the tests
 that need a GPU run (where pytest is installed).
@@ -10,11 +10,11 @@ that need a GPU run (where pytest is installed).
     gpu.py                          everything but the training
     gpu.py --only layers updates    some parts
     gpu.py --only train --data DIR  the example's medium model to its perplexity
-    gpu.py --quick                  small shapes, one turn: whether it works
+    gpu.py --quick                  small shapes, one turn: a test whether it runs
     gpu.py --quick --device cpu     the same without a GPU; the figures mean nothing
 
-It needs CuPy and a GPU, and torch for the comparison.  Each case is measured in a process of its
-own, so that an error, a broken device or a hang ends that case alone.  The folder --out gets
+It needs CuPy and a GPU, and torch for the comparison.  Each case is measured in a separate process,
+so that an error, a broken device or a hang ends only that case.  The folder --out gets
 gpu.json and gpu.txt, written after each case, log.txt, clocks.csv and the results of the tests as
 junit-*.xml.
 """
@@ -50,7 +50,7 @@ from chainer_lstm.command_line import Parser
 ROOT = gpu_tasks.ROOT
 PARTS = ('facts', 'layers', 'updates', 'hops', 'grids', 'tests', 'train')
 CUDA_PARTS = ('hops', 'grids')
-LEAST_SECONDS = 5.0  # in which nothing is begun any more
+LEAST_SECONDS = 5.0  # with less time left, no part is started
 _TESTS = {
     'kernels': ['tests/kernels/test_persistent_gpu.py', 'tests/kernels/test_gpu.py'],
     'rest': ['tests', '--sample', '10', '--ignore=tests/kernels'],
@@ -59,13 +59,13 @@ _CLOCKS = 'timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu'
 
 
 class Task(NamedTuple):
-    """What one process does.
+    """The part that one process measures.
 
     Attributes:
         part: one of ``PARTS``.
-        name: for people.
-        command: of the process.
-        seconds: after which it is ended.
+        name: the name in the output.
+        command: the command of the process.
+        seconds: the time after which it is ended.
     """
 
     part: str
@@ -75,7 +75,7 @@ class Task(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How a process ended: 'ok', or what went wrong; and after how many seconds."""
+    """The end of a process: 'ok' or the error, and the seconds that it ran."""
 
     status: str
     seconds: float
@@ -136,7 +136,7 @@ def tasks(args: argparse.Namespace, scratch: pathlib.Path) -> Iterator[Task]:
 
 
 def start(command: list[str], seconds: float, log: pathlib.Path, **environment: str) -> Ending:
-    """Run a process whose output is added to a file, for so many seconds at most."""
+    """Run a process for at most some seconds; append its output to a file."""
     begin = time.monotonic()
     with log.open('ab') as file:
         file.write(f'\n== {" ".join(command)}\n'.encode())
@@ -158,8 +158,9 @@ def start(command: list[str], seconds: float, log: pathlib.Path, **environment: 
 
 @contextlib.contextmanager
 def sampled_clocks(path: pathlib.Path) -> Iterator[Callable[[], dict[str, Any]]]:
-    """Write clocks and power into a file; give what they were since the last call, which is nothing
-    where there is no nvidia-smi.
+    """Write clocks and power into a file; yield a function that returns those since its last call.
+
+    Without nvidia-smi it returns nothing.
     """
     command = ['nvidia-smi', f'--query-gpu={_CLOCKS}', '--format=csv,noheader,nounits', '-lms=250']
     if shutil.which(command[0]) is None:
@@ -184,7 +185,7 @@ def sampled_clocks(path: pathlib.Path) -> Iterator[Callable[[], dict[str, Any]]]
 
 
 def run_task(args: argparse.Namespace) -> int:
-    """Measure one part in this process; what was found up to an error is in the file."""
+    """Measure one part in this process; the results up to an error are in the file."""
     part, number, scratch = args.task
     file = args.out / 'part.json'
 
@@ -203,7 +204,7 @@ def run_task(args: argparse.Namespace) -> int:
 
 
 def found_by(task: Task, out: pathlib.Path, scratch: pathlib.Path) -> dict[str, Any]:
-    """Return what a process has left, and remove it."""
+    """Return the results that a process has written, and remove their file."""
     file = out / 'part.json'
     try:
         found = json.loads(file.read_text(encoding='utf-8'))

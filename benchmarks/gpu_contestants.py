@@ -1,5 +1,5 @@
-"""What gpu.py measures: sequences and whole updates, ours and torch's, on the same numbers;
-our recurrence alone.
+"""The contestants of gpu.py: sequences and whole updates of this package and of torch on the same
+numbers, and this package's recurrence alone.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from chainer_lstm.kernels.packing import Rows, packing_of_steps
 
 
 class Case(NamedTuple):
-    """What is measured.
+    """A case to measure.
 
     Attributes:
-        shape: of the sequences and layers; inputs have as many numbers as units.
+        shape: the sizes of sequences and layers; I is H.
         ragged: whether lengths are drawn from 1 to T.
-        target: how many times faster than torch training should be.
+        target: the speed of training relative to torch that is to be reached.
     """
 
     shape: Shape
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
     @property
     def lengths(self) -> list[int]:
-        """Not growing; the first is T."""
+        """Return the lengths in descending order; the first is T."""
         batch, time = self.shape.batch, self.shape.time
         if not self.ragged:
             return [time] * batch
@@ -49,22 +49,22 @@ class Case(NamedTuple):
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """Sequences that have each time step."""
+        """Return the number of sequences at each time step."""
         return tuple(sum(length > t for length in self.lengths) for t in range(self.shape.time))
 
     @property
     def steps(self) -> int:
-        """Time steps of all layers."""
+        """Return the number of time steps of all layers."""
         return self.shape.time * self.shape.layers
 
     def packed(self) -> numpy.ndarray:
-        """-> inputs (P, H)"""
+        """Return the inputs (P, H)."""
         x = contestants.inputs(self.shape)
         return numpy.concatenate([x[t, :n] for t, n in enumerate(self.batches)])
 
 
 class Ours:
-    """The autograd node that ``NStepLSTM`` and ``forward_sequence`` are made of."""
+    """The autograd node that ``NStepLSTM`` and ``forward_sequence`` are built on."""
 
     name = 'ours'
 
@@ -84,7 +84,7 @@ class Ours:
         self._plan = Plan(cells.lstm, packing, weights_of(cells.lstm))
 
     def take_turn(self) -> None:
-        """Sets what is global; before any other call."""
+        """Set the global options of this contestant, before any other call."""
         chainer.config.lstm_matmul_precision = self._precision
 
     def infer(self) -> Any:
@@ -117,7 +117,7 @@ class Ours:
 
 
 class Torch:
-    """``torch.nn.LSTM`` over a tensor, or a packed sequence where lengths differ."""
+    """``torch.nn.LSTM`` over a tensor, or over a packed sequence if lengths differ."""
 
     name = 'torch'
 
@@ -190,7 +190,7 @@ class OurUpdates(language_model.Ours):
 
 
 class TorchUpdates(language_model.Torchs):
-    """The same in torch."""
+    """Whole updates of the same model in torch."""
 
     def __init__(self, device: Any, shape: Shape, dropout: float, precision: str) -> None:
         self.device, self._precision = device.torch_name, precision
@@ -201,9 +201,7 @@ class TorchUpdates(language_model.Torchs):
 
 
 class Recurrence:
-    """One layer of a case, with one input: but for the ``product`` of it, what is left to a time
-    step.
-    """
+    """The recurrence of one layer of a case: everything but the product of the input."""
 
     def __init__(self, device: Any, case: Case, engine: str, precision: str) -> None:
         xp, (batch, _, units) = device.xp, case.shape[:3]
@@ -222,9 +220,9 @@ class Recurrence:
         self._gates = self._engine.sequence_forward(self._layers, keep=True)
         last = cell.State(draw(batch, units), draw(batch, units))
         self._gradients = [Gradients(cell.State(h=draw(rows.total, units)), last)]
-        # backward overwrites what it is given
+        # backward overwrites its arguments
         self._given = [(x, x.copy()) for x in (*self._gates, *last)]
-        # what has to be read and written of gates, h, c and their gradients
+        # the bytes of gates, h, c and their gradients that have to be read and written
         self.bytes = {
             'forward': rows.total * units * 4 * (4 + 4 + 2),
             'backward': rows.total * units * 4 * (4 + 4 + 3),
@@ -232,7 +230,7 @@ class Recurrence:
         self.operations = 2 * rows.total * 4 * units * units
 
     def restore(self) -> None:
-        """Gives its arrays the numbers that they have before ``backward``."""
+        """Restore the values that its arrays have before ``backward``."""
         for x, values in self._given:
             x[...] = values
 
@@ -252,7 +250,7 @@ def _allow_tf32(torch: Any, precision: str) -> None:
 
 
 def _ours(x: numpy.ndarray) -> numpy.ndarray:
-    """torch's four blocks of rows -> rows interleaved"""
+    """Return torch's four blocks of rows as interleaved rows."""
     return layout.convert(numpy, numpy.split(x, 4), layout.N_STEP, layout.INTERLEAVED)
 
 

@@ -1,4 +1,4 @@
-"""The GPU under measurement: its clock, and what it is."""
+"""The GPU that is measured: its properties and its clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy
 
-CALLS = 16  # of which host and device times are the medians
+CALLS = 16  # host and device times are medians of so many calls
 LONGEST_WAIT = 1.0  # seconds that the device waits so that calls are queued before the first begins
 _PROPERTIES = (
     'multiProcessorCount', 'l2CacheSize', 'persistingL2CacheMaxSize', 'sharedMemPerMultiprocessor',
@@ -29,9 +29,7 @@ extern "C" __global__ void wait(long long nanoseconds) {
 
 
 class Gpu:
-    """The current CUDA device, its name for torch, and the engines and precisions
-    whose recurrences are timed on it.
-    """
+    """The current CUDA device, its name in torch, and the engines and precisions to time on it."""
 
     torch_name = 'cuda'
     engines = (
@@ -42,7 +40,12 @@ class Gpu:
     )
 
     def __init__(self) -> None:
-        """Raises an ImportError without CuPy, and what CUDA reports without a GPU."""
+        """Find the device.
+
+        Raises:
+            ImportError: CuPy is not installed.
+            RuntimeError: CUDA finds no GPU.
+        """
         self.xp = importlib.import_module('cupy')
         self.xp.zeros(1).sum().item()
 
@@ -63,9 +66,7 @@ class Gpu:
         self.xp.cuda.Device().synchronize()
 
     def time(self, call: Callable[[], Any], seconds: float) -> float:
-        """Seconds a call, of calls one after the other for so long,
-        after one that is not counted.
-        """
+        """Return the seconds of a call, from calls one after the other for some seconds."""
         call()  # compiles kernels, loads libraries
         calls, spent = 1, self._spent(call, 1)
         while spent < seconds:
@@ -84,12 +85,11 @@ class Gpu:
     def split(
         self, call: Callable[[], Any], before: Callable[[], Any] = lambda: None
     ) -> dict[str, float]:
-        """Return the seconds of a call on the host and on the device,
-        each without waiting for the other.
+        """Return the seconds of a call on the host and on the device, without waiting.
 
-        The calls are queued behind a kernel that waits, for else a device that is faster than the
-        host would be timed with the gaps between its kernels.  ``before`` each call, something is
-        done that is not timed.
+        The calls are queued behind a kernel that waits.  Otherwise a device that is faster than the
+        host would be timed with the gaps between its kernels.  ``before`` runs before each call and
+        is not timed.
         """
         before()
         call()
@@ -108,7 +108,7 @@ class Gpu:
     def _queue(
         self, call: Callable[[], Any], before: Callable[[], Any], calls: int, wait: float
     ) -> tuple[list[Any], list[float]]:
-        """-> events before and after each call, and the seconds that it took the host"""
+        """Return events before and after each call, and the seconds that it took the host."""
         events = [self.xp.cuda.Event() for _ in range(2 * calls)]
         host = []
         self._waiting((1,), (1,), (int(wait * 1e9),))
@@ -127,7 +127,7 @@ class Gpu:
 
 
 class Cpu(Gpu):
-    """NumPy in place of a GPU, to try the program; what it measures means nothing."""
+    """NumPy instead of a GPU, to test the program; its figures mean nothing."""
 
     torch_name = 'cpu'
     engines = (('auto', 'highest'), ('numpy', 'high'))

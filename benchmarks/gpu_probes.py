@@ -1,5 +1,5 @@
-"""What gpu.py asks of a GPU besides times of calls: how long a word takes from one block to
-another, what each kernel takes of a multiprocessor, and which kernels a call is made of.
+"""Further measurements of gpu.py: the time of a word from one block to another, the resources of
+each kernel, and the kernels of a call.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ CLUSTERS = (2, 8)
 _THREADS = 256
 _MOST_KERNELS = 40
 # Each round, every block writes a word for all and waits for the words of all, as the blocks of the
-# persistent kernels do in a time step.  Two slots do: who writes round r + 2 has read r + 1 of all,
-# and those had read r.  A block that times out ends the kernel by an error.
+# persistent kernels do in a time step.  Two slots are enough: a block writes round r + 2 after it
+# has read round r + 1 of all blocks, and each of these had read round r before.  A block that times
+# out ends the kernel by an error.
 _HOPS = r"""
 #define LIMIT 20000000
 extern "C" __global__ void hops(unsigned* slots, int rounds) {
@@ -38,7 +39,7 @@ extern "C" __global__ void hops(unsigned* slots, int rounds) {
         __syncthreads();
     }
 }"""
-# The same through distributed shared memory: every block writes into those of its cluster.
+# The same through distributed shared memory: every block writes into the blocks of its cluster.
 _CLUSTER_HOPS = r"""
 #define LIMIT 20000000
 __device__ void cluster_barrier() {
@@ -74,7 +75,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1) hops(unsigned*, int r
 
 
 def hops(device: Any) -> Iterator[dict[str, Any]]:
-    """Yield the microseconds that a round takes, among so many blocks."""
+    """Yield the microseconds of a round, for several numbers of blocks."""
     xp = device.xp
     most = xp.cuda.Device().attributes['MultiProcessorCount']
     through_l2 = xp.RawKernel(_HOPS, 'hops', enable_cooperative_groups=True)
@@ -113,7 +114,7 @@ class Kernels:
         return found
 
     def attributes(self, xp: Any) -> list[dict[str, Any]]:
-        """Return what each takes: registers, bytes, and how many blocks fit a multiprocessor."""
+        """Return for each its registers, bytes, and how many blocks fit a multiprocessor."""
         occupancy = xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
         rows = []
         for (name, options), kernel in self._found.items():
@@ -134,7 +135,7 @@ class Kernels:
 
 
 def profile(device: Any, call: Callable[[], Any]) -> list[dict[str, Any]]:
-    """Return the kernels and copies of a call, by torch's profiler, which sees CuPy's too."""
+    """Return the kernels and copies of a call, by torch's profiler, which records CuPy's too."""
     torch = importlib.import_module('torch')
     call()
     device.synchronize()
@@ -154,7 +155,7 @@ def profile(device: Any, call: Callable[[], Any]) -> list[dict[str, Any]]:
 def grids(
     xp: Any, direction: str, units: int, precision: str, batch: int
 ) -> Iterator[tuple[persistent_plan.Grid, bool]]:
-    """Yield every grid of one sequence that fits the device, and whether the engine takes it."""
+    """Yield every grid of one sequence that fits the device, and whether the engine uses it."""
     attributes = xp.cuda.Device().attributes
     device = persistent_plan.Device(
         int(xp.cuda.Device().compute_capability),
@@ -163,7 +164,7 @@ def grids(
     )
     try:
         taken = persistent_plan.plan(direction, units, precision, batch, 1, device)
-    except ValueError:  # none does
+    except ValueError:  # no grid fits
         return
     for split in (1,) if direction == 'fwd' else (1, 2, 4):
         kernel = persistent_plan.Kernel(direction, units, precision, split)

@@ -1,4 +1,4 @@
-"""What gpu.py found, for people."""
+"""The report of gpu.py as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 12  # kernels of a profile
 
 
 def text(results: dict[str, Any]) -> str:
-    """Return everything that was measured, as far as it was."""
+    """Return the report of all parts that were measured."""
     facts = results['facts'][0] if results['facts'] else {}
     gpu = ', '.join(f'{name} {value}' for name, value in facts.get('facts', {}).items())
     parts = [gpu or 'no facts']
@@ -31,12 +31,12 @@ def text(results: dict[str, Any]) -> str:
 
 
 def _table(title: str, rows: Sequence[dict[str, str]]) -> str:
-    """Return a table under a title; the first row's keys are its head."""
+    """Return a table under a title; the keys of the first row are its header."""
     return f'{title}\n' + report.table([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
 def _entries(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the cases and updates, those that failed at once too."""
+    """Return the cases and updates, including those that failed at once."""
     return [*results['layers'], *results['updates']]
 
 
@@ -58,7 +58,7 @@ def _comparisons(results: dict[str, Any]) -> list[str]:
                     of_part = {name: split[part] for name, split in found['split'][mode].items()}
                     row.update(_beside(part, of_part))
                 rows.append(row)
-    title = 'Milliseconds a call, then of the device and of the host alone; ratio: torch / ours'
+    title = 'Milliseconds a call, then of device and host alone; ratio: torch / chainer_lstm'
     return [_table(title, rows)] if rows else []
 
 
@@ -147,7 +147,7 @@ def _hops(results: dict[str, Any]) -> list[str]:
 
 
 def _grids(results: dict[str, Any]) -> list[str]:
-    """The grid that the engine takes beside the fastest one; all are in gpu.json."""
+    """Return the engine's grid and the fastest one; gpu.json has all of them."""
     times = [found for entry in results['grids'] for found in entry.get('times', ())]
     of_kind: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for found in times:
@@ -197,7 +197,7 @@ def clocks(lines: Sequence[str]) -> dict[str, float]:
     for line in lines:
         try:
             rows.append([float(cell) for cell in line.split(',')[1:5]])
-        except ValueError:  # what it does not tell, or half a line
+        except ValueError:  # a figure that nvidia-smi does not know, or half a line
             continue
     complete = [row for row in rows if len(row) == 4]
     if not complete:
@@ -213,7 +213,7 @@ def clocks(lines: Sequence[str]) -> dict[str, float]:
 
 
 def epochs(log: pathlib.Path) -> list[dict[str, float]]:
-    """Return the last entry of each epoch in a log of the PTB example that has a validation."""
+    """Return the last entry with a validation of each epoch in a log of the PTB example."""
     try:
         entries = json.loads(log.read_text(encoding='utf-8'))
     except (OSError, ValueError):
@@ -227,7 +227,7 @@ def epochs(log: pathlib.Path) -> list[dict[str, float]]:
 
 
 def wrong(results: dict[str, Any]) -> list[str]:
-    """Return processes that did not end well, errors, and numbers that differ from torch's."""
+    """Return processes that failed, errors, and results that differ from torch's."""
     found = [
         f'{task["part"]}, {task["name"]}: {task["status"]}'
         for task in results['tasks']
@@ -239,7 +239,7 @@ def wrong(results: dict[str, Any]) -> list[str]:
                 found += entry['errors']
     for entry in _entries(results):
         found += [
-            f'{entry["name"]} at {comparison["precision"]!r}: ours and torch differ by '
+            f'{entry["name"]} at {comparison["precision"]!r}: chainer_lstm and torch differ by '
             f'{comparison["difference"]:.1e}'
             for comparison in entry.get('comparisons', ())
             if not comparison['agrees']

@@ -1,4 +1,4 @@
-"""What gpu.py measures, each part in a process of its own that saves after every figure."""
+"""The parts of gpu.py, each in a separate process that saves after every figure."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Updates(NamedTuple):
     """Whole updates of the PTB example's model.
 
     Attributes:
-        shape: of a chunk of truncated BPTT.
-        dropout: its ratio.
-        target: how many times faster than torch they should be.
+        shape: the shape of a chunk of truncated BPTT.
+        dropout: the ratio of dropout.
+        target: the speed relative to torch that is to be reached.
     """
 
     shape: Shape
@@ -56,14 +56,14 @@ MODES = ('train', 'infer')
 
 
 class Run(NamedTuple):
-    """How a part is measured.
+    """The settings of a measurement.
 
     Attributes:
         device: the GPU.
-        quick: whether small shapes are taken, and one turn.
-        save: is called with all that was found up to now.
-        scratch: a folder for what is not a result.
-        data: of the language model.
+        quick: whether shapes are small, with one turn.
+        save: a function that is called with all results so far.
+        scratch: a folder for temporary files.
+        data: the folder with the language model's text.
     """
 
     device: Any
@@ -78,7 +78,7 @@ class Run(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Of a turn."""
+        """Return the seconds of a turn."""
         return 0 if self.quick else 0.1
 
     def attempt(
@@ -104,13 +104,14 @@ def updates(run: Run) -> list[Updates]:
 
 
 def ceilings(run: Run, number: int = 0) -> None:
-    """Bytes a second of a copy, and operations a second of a product (n, n) by (n, n),
-    without and with TF32.
+    """Measure the bytes a second of a copy and the operations a second of a product, with TF32 too.
+
+    The product is (n, n) by (n, n).
     """
     device, n = run.device, 64 if run.quick else 4096
     found: dict[str, Any] = {'facts': device.facts(), 'errors': []}
     run.save(found)
-    # of random numbers: products of zeros or ones take less power, and so less time
+    # random numbers: products of zeros or ones take less power, and so less time
     x = device.xp.asarray(numpy.random.RandomState(0).randn(n, 4 * n).astype('f'))
     y = device.xp.empty_like(x)
     found['copy'] = 2 * x.nbytes / device.time(lambda: device.xp.copyto(y, x), run.seconds)
@@ -124,7 +125,7 @@ def ceilings(run: Run, number: int = 0) -> None:
 
 
 def layers(run: Run, number: int) -> None:
-    """One case beside torch, its recurrences alone, and the kernels of both."""
+    """Compare a case with torch, and measure its recurrences alone and the kernels of both."""
     case = cases(run)[number]
     entry = {
         'name': str(case),
@@ -148,7 +149,7 @@ def layers(run: Run, number: int) -> None:
 
 
 def whole_updates(run: Run, number: int) -> None:
-    """Whole updates of a language model beside torch's, and the kernels of both."""
+    """Compare whole updates of a language model with torch, and list the kernels of both."""
     of = updates(run)[number]
     entry = {
         'name': str(of),
@@ -169,7 +170,7 @@ def whole_updates(run: Run, number: int) -> None:
 
 
 def save_verdicts(run: Run, entry: dict[str, Any]) -> None:
-    """Add what 'auto' has chosen."""
+    """Add the engines that 'auto' has chosen."""
     if run.device.torch_name == 'cuda':
         from chainer_lstm.kernels.engines import auto
 
@@ -179,7 +180,7 @@ def save_verdicts(run: Run, entry: dict[str, Any]) -> None:
 
 
 def made(make_sides: Iterable[Callable[[], Any]]) -> list[Any]:
-    """Return the sides, without torch where there is none."""
+    """Return the contestants, without torch if it is not installed."""
     sides = []
     for make in make_sides:
         with contextlib.suppress(ImportError):
@@ -190,8 +191,9 @@ def made(make_sides: Iterable[Callable[[], Any]]) -> list[Any]:
 def compare(
     run: Run, precision: str, make_sides: list[Callable[[], Any]], modes: Iterable[str]
 ) -> dict[str, Any]:
-    """Ours and torch's: how far apart, then seconds of each mode, turn by turn,
-    and apart on host and device.
+    """Return the difference between the contestants and the seconds of each mode.
+
+    They are timed turn by turn, then separately on host and device.
     """
     device, sides = run.device, made(make_sides)
     found: dict[str, Any] = {'precision': precision, 'agrees': True, 'times': {}, 'split': {}}
@@ -218,13 +220,13 @@ def compare(
 
 
 def _difference(actual: numpy.ndarray, expected: numpy.ndarray) -> float:
-    """At most the largest float, which stands for what is not a number: JSON has none for it."""
+    """Return the largest difference; for NaN the largest float, because JSON has no NaN."""
     found = difference([actual], [expected])
     return min(numpy.inf if found is None else found, sys.float_info.max)
 
 
 def profiles(run: Run, make_sides: list[Callable[[], Any]]) -> list[dict[str, Any]]:
-    """Return the kernels of a training call of each side; none where there is no torch."""
+    """Return the kernels of a training call of each contestant; none without torch."""
     if importlib.util.find_spec('torch') is None:
         return []
     found = []
@@ -235,7 +237,7 @@ def profiles(run: Run, make_sides: list[Callable[[], Any]]) -> list[dict[str, An
 
 
 def recurrence(device: Any, case: Case, engine: str, precision: str) -> list[dict[str, Any]]:
-    """Of both ways, microseconds a step, and bytes and operations a second."""
+    """Return microseconds a step, and bytes and operations a second, forward and backward."""
     found = []
     measured = gpu_contestants.Recurrence(device, case, engine, precision)
     product = device.split(measured.product)
@@ -260,7 +262,7 @@ def recurrence(device: Any, case: Case, engine: str, precision: str) -> list[dic
 
 
 def grids(run: Run, number: int = 0) -> None:
-    """Microseconds a step of every grid of the persistent kernels that fits."""
+    """Measure the microseconds a step of every grid of the persistent kernels that fits."""
     found: dict[str, Any] = {'name': 'grids', 'times': [], 'errors': []}
     for case in cases(run):
         for precision in TOLERANCE:
@@ -290,13 +292,13 @@ def _time_of_grid(device: Any, case: Case, grid: Any, taken: bool) -> dict[str, 
 
 
 def hops(run: Run, number: int = 0) -> None:
-    """How long a word takes from block to block."""
+    """Measure the time of a word from block to block."""
     found: dict[str, Any] = {'name': 'hops', 'rounds': [], 'errors': []}
     run.attempt(found, 'rounds', lambda: list(gpu_probes.hops(run.device)))
 
 
 def train(run: Run, number: int = 0) -> None:
-    """The PTB example's medium model to its end; its log is left in the scratch folder."""
+    """Train the PTB example's medium model; its log stays in the scratch folder."""
     gpu_contestants.chainer.global_config.lstm_matmul_precision = 'high'
     sys.argv = ['train_ptb.py', '--data', run.data, '--out', str(run.scratch / 'train')]
     quick = ['--test', '--preset', 'small', '--epoch', '20', '--bproplen', '5']

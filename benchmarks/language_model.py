@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Measures whole updates of the PTB example's model with the links of this package, with those of
-Chainer and in torch: float32 on the CPU.
+"""Compare the speed of whole updates of the PTB example's model with the links of this package,
+with Chainer's links and in torch: float32 on the CPU.
 
 An update is what training repeats: embedding, two LSTM layers and a softmax
 over 10,000 words for a chunk of truncated BPTT, gradients, clipping, SGD.  All
 start from the same weights and read the same words; the losses of the first
-updates have to agree, then they take turns, each in a process of its own.
+updates have to agree, then they take turns, each in a separate process.
 
     language_model.py                     20 steps of 200 units and 35 of 650:
                                           about two minutes on two cores
     language_model.py --peers torch       without Chainer
-    language_model.py --quick             seconds: whether it works; the figures tell nothing
+    language_model.py --quick             seconds: a test whether it runs; the figures mean nothing
 
 The folder --out gets language_model.json.
 """
@@ -54,9 +54,9 @@ CHECKED = 3  # updates whose losses are compared
 
 
 class Model:
-    """Reads words drawn as those of a text are: few of them often.
+    """The base class: reads words drawn with frequencies like those of a text.
 
-    Its losses are compared without dropout, which draws other numbers in torch.
+    The losses are compared without dropout, which draws other numbers in torch.
     """
 
     def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
@@ -69,7 +69,7 @@ class Model:
         self._dropout = dropout
 
     def train(self) -> Any:
-        """One update; -> its mean loss, an array that the device may still have to compute."""
+        """Return the mean loss of an update, an array that the device may still be computing."""
         at = self._at
         self._at = (at + self._time) % (len(self._text) - 1)
         return self._update(
@@ -90,7 +90,7 @@ class Model:
 
 
 def weights(shape: Shape) -> RNNForLM:
-    """The weights of all."""
+    """Return a model with the weights that all contestants begin with."""
     numpy.random.seed(0)
     return RNNForLM(WORDS, shape.units, n_layers=shape.layers, dropout=0)
 
@@ -132,7 +132,7 @@ class Ours(Model):
 
 
 class Chainers(Ours):
-    """Chainer's example: its links, a word at a time."""
+    """Chainer's example: its links, one word at a time."""
 
     name = 'chainer'
     family = 'chainer'
@@ -252,7 +252,7 @@ def parse(argv: Any) -> argparse.Namespace:
 
 
 def measure(shape: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> dict[str, Any]:
-    """Words a second of each, and the ratios of this package's to them.
+    """Return the words a second of each contestant, and this package's relative to them.
 
     Raises:
         RuntimeError: losses differ.

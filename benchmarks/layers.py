@@ -1,20 +1,19 @@
 #!/usr/bin/env python3
-"""Measures LSTM layers of this package, of Chainer and of torch: training and inference, float32 on
-the CPU.
+"""Compare the speed of LSTM layers of this package, of Chainer and of torch: training and
+inference, float32 on the CPU.
 
 First all are given the same weights and inputs, and their outputs and
-gradients are compared: what differs by more than 1e-4 is an error, and is not
-timed.  Then they take turns, each in a process of its own.  Leave the machine
-alone meanwhile: a busy core changes the ratios too.
+gradients are compared: a difference of more than 1e-4 is an error, and is not
+timed.  Then they take turns, each in a separate process.  Run nothing else
+meanwhile: a busy core changes the ratios too.
 
     layers.py                                 the usual shapes, about six minutes on two cores
     layers.py --shapes 20/35/650/2 --runs 9   one shape: batch 20, 35 steps, 650 units, 2 layers
     layers.py --peers torch                   without Chainer
     layers.py --engine numpy                  the links without the native engine
-    layers.py --quick                         seconds: whether it works; the times tell nothing
+    layers.py --quick                         seconds: a test whether it runs; times mean nothing
 
-torch is no dependency: it takes part where it is installed.  The folder --out
-gets layers.json.
+torch takes part if it is installed.  The folder --out gets layers.json.
 """
 
 from __future__ import annotations
@@ -96,7 +95,7 @@ def parse(argv: Any) -> argparse.Namespace:
 
 
 def measure(at: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> dict[str, Any]:
-    """Everything about one shape; contestants that fail the comparison are not timed."""
+    """Return the results of one shape; contestants that fail the comparison are not timed."""
     print(f'{at}: comparing', end='', flush=True)
     for worker in {*workers.values()}:
         worker.call('prepare', at)
@@ -126,7 +125,7 @@ def measure(at: Shape, workers: dict[str, Worker], args: argparse.Namespace) -> 
 
 
 def run(args: argparse.Namespace) -> int:
-    """-> the exit status"""
+    """Run the benchmark; return its exit status."""
     machine = report.machine()
     print(report.details(machine))
     with contextlib.ExitStack() as stack:

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Measures what the options of an LSTM cost in training on the CPU, float32.
+"""Measure the cost of the options of an LSTM in training on the CPU, float32.
 
-All options of ``links.SequenceLSTM`` take turns in one process, beside the link without options;
-the code that users of torch write instead takes turns with them from another process.  A ratio is
-the time of the LSTM without options by that of the option: 1 where it costs nothing.
+All options of ``links.SequenceLSTM`` and the link without options take turns in one process.  The
+code that users of torch write instead takes turns with them from another process.  A ratio is the
+time of the LSTM without options divided by the time with the option: 1 if it costs nothing.
 
     options.py                                20/35/650/2: batch 20, 35 steps, 650 units, 2 layers
     options.py --shape 32/35/256/1 --runs 9
-    options.py --only zoneout coupled         these, and what they are compared with
+    options.py --only zoneout coupled         these, and the links that they are compared with
 
-torch is no dependency: it takes part where it is installed.  The folder --out gets options.json.
+torch takes part if it is installed.  The folder --out gets options.json.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     'hard_sigmoid': {'recurrent_activation': 'hard_sigmoid'},
     'weight_dropout': {'weight_dropout': 0.3},
     'layer_norm': {'layer_norm': True},
-    'proj_size': {'proj_size': 0},  # of 0.4 units
+    'proj_size': {'proj_size': 0},  # replaced by 0.4 units
     'return_cells': {'return_cells': True},
     'resets': {},
 }
@@ -68,7 +68,7 @@ def of_link(name: str, shape: Shape) -> Callable[[], None]:
     )
     x = inputs(shape)
     given = {}
-    if name == 'resets':  # every tenth step, at places of its own in each sequence
+    if name == 'resets':  # every tenth step, at different places in each sequence
         given['resets'] = numpy.random.RandomState(0).rand(shape.batch, shape.time) < 0.1
 
     def step() -> None:

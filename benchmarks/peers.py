@@ -1,4 +1,4 @@
-"""The task of contestants.py in torch and onnxruntime, on the same numbers."""
+"""The contestants with torch and onnxruntime, on the same numbers as in contestants.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contestants import Shape, inputs, weights
 
 
 class Torch:
-    """The part that the contestants of torch share."""
+    """The base class of torch's contestants."""
 
     family = 'torch'
 
@@ -116,7 +116,7 @@ class Onnx:
     """A session of onnxruntime over one ``LSTM`` node, in inference.
 
     Attributes:
-        outputs: the node's outputs that are asked for.
+        outputs: the requested outputs of the node.
         steps: time steps of a run; None for all.
     """
 

@@ -1,4 +1,4 @@
-"""Large products: the engine's, MKL's through torch and OpenBLAS's through NumPy."""
+"""Large products by the native engine, by MKL through torch and by OpenBLAS through NumPy."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def products_of(rows: int, inputs: int, outputs: int) -> tuple[Product, ...]:
 
 
 class NumpyProduct:
-    """Into an array that is there: fresh pages would cost as much as a small product."""
+    """NumPy's product into an existing array: new pages would cost as much as a small product."""
 
     name = 'OpenBLAS'
     family = 'numpy'

@@ -1,4 +1,4 @@
-"""The machine and the figures, for people."""
+"""Describe the machine, and show figures as tables and charts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAIRS = (
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on; None for what this system does not tell."""
+    """Return the facts that figures depend on; None for facts that this system does not tell."""
     affinity = getattr(os, 'sched_getaffinity', None)
     load = getattr(os, 'getloadavg', None)
     return {
@@ -42,7 +42,7 @@ def machine() -> dict[str, Any]:
 
 
 def processor(machine: dict[str, Any]) -> str:
-    """Return the name of the processor and what the engine takes of it."""
+    """Return the name of the processor and the threads and instructions that the engine uses."""
     sets = machine['instruction sets'] or ['no native engine']
     return (
         f'{machine["cpu"]}, family {machine["cpu family"]} model {machine["cpu model"]}, '
@@ -60,7 +60,7 @@ def details(machine: dict[str, Any]) -> str:
 
 
 def threads() -> Optional[int]:
-    """Return how many threads the native engine takes; None where it was not built."""
+    """Return how many threads the native engine uses; None if it was not built."""
     library = native.library()
     return None if library is None else library.chainer_lstm_get_num_threads()
 
@@ -97,7 +97,7 @@ def _caches() -> dict[str, str]:
 
 
 def tables(results: dict[str, Any]) -> str:
-    """Times, then ratios, a column for each shape."""
+    """Return tables of times and ratios, with a column for each shape."""
     shapes = results['shapes']
     head = ['batch/time/units/layers', *(entry['name'] for entry in shapes)]
     names = [

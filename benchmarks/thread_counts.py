@@ -16,7 +16,7 @@ class UsualSteps(OurSteps):
 
 
 class FourTimesSequence(OurSequence):
-    """As in a container with a quota, or with a wrong ``OMP_NUM_THREADS``."""
+    """Four times as many threads as cores, as in a container with a quota."""
 
     name = 'forward_sequence, 4 threads a core'
     family = '4 threads a core'
@@ -30,7 +30,7 @@ class FourTimesSteps(OurSteps):
 
 
 class Limited:
-    """A limit of sixteen threads a core, then the usual one again."""
+    """A limit of sixteen threads a core, then the usual limit again."""
 
     family = '16 threads a core, then one'
 

@@ -1,4 +1,4 @@
-"""Contestants are compared, then take turns."""
+"""Compare the results of contestants, then time them in turns."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import numpy
 from worker import Worker
 
-# the first that takes part is the one that the others are compared with
+# the first contestant in this order that takes part is the reference for the others
 REFERENCES = ('chainer NStepLSTM', 'torch LSTM', 'NStepLSTM')
 TOLERANCE = 1e-4
 MAX = sys.float_info.max
-TURN = 0.1  # seconds: a turn repeats short calls for so long
+TURN = 0.1  # seconds for which a turn repeats short calls
 # seconds between turns: OpenBLAS's threads spin for up to a tenth, and slow down the next process
 SETTLE = 0.2
 BUSY = 0.3  # cores: half of a process that competes with two threads
@@ -24,9 +24,7 @@ BUDGET = 8  # seconds of one contestant, mode and case: no further turn after it
 
 
 def check(workers: dict[str, Worker], modes: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return how far each contestant is from the reference, by the largest difference relative to
-    the largest value.
-    """
+    """Return each contestant's largest difference from the reference, relative to the values."""
     reference = next(name for name in (*REFERENCES, *workers) if name in workers)
     found = {name: {'reference': reference, 'difference': 0.0, 'where': ''} for name in workers}
     for mode in modes:
@@ -45,7 +43,7 @@ def check(workers: dict[str, Worker], modes: Iterable[str]) -> dict[str, dict[st
 
 
 def difference(actual: numpy.ndarray, expected: numpy.ndarray) -> float:
-    """At most MAX, which stands for other shapes and for what is not a number."""
+    """Return the largest difference; MAX for other shapes and for NaN."""
     if actual.shape != expected.shape:
         return MAX
     with numpy.errstate(all='ignore'):
@@ -54,7 +52,7 @@ def difference(actual: numpy.ndarray, expected: numpy.ndarray) -> float:
 
 
 def disagreements(name: str, parity: dict[str, dict[str, Any]]) -> list[str]:
-    """Return a line for each contestant that is wrong in a case."""
+    """Return a line for each contestant with a wrong result in a case."""
     return [
         f'{name}: {contestant} and {found["reference"]} differ by {found["difference"]:.1e} in '
         f'{found["where"]}; not timed'
@@ -73,7 +71,7 @@ def report_errors(lines: list[str]) -> int:
 def take_turns(
     workers: dict[str, Worker], mode: str, runs: int, seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """Return the seconds of a call of each: median, least, most and those of each turn.
+    """Return the seconds of a call of each: median, least, most and of each turn.
 
     Rounds of turns in which other processes had more than ``BUSY`` cores are repeated, at most as
     many as ``runs``; the least disturbed ones count.
@@ -120,7 +118,7 @@ def _turn(worker: Worker, name: str, mode: str, seconds: float) -> tuple[float, 
 
 
 def _others(worker: Worker) -> float:
-    """Return the CPU time of all other processes, in seconds; 0 where the system does not tell."""
+    """Return the CPU time of all other processes, in seconds; 0 if the system does not tell."""
     try:
         with open('/proc/stat') as file:
             user, nice, system, _, _, *more = map(int, file.readline().split()[1:9])

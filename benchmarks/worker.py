@@ -1,8 +1,8 @@
-"""A process for each family of contestants:
-one computes, the others are blocked on their pipes meanwhile.
+"""A process for each family of contestants, of which one computes at a time.
 
-In one process, or without the blocking, the threads of one side's BLAS or
-OpenMP would spin for a while after each call and take cores from the other.
+The others are blocked on their pipes meanwhile.  In one process, or without the blocking, the
+threads of one library's BLAS or OpenMP would spin for a while after each call and take cores from
+the next one.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ class Worker:
 
     def __init__(self, classes: tuple[type, ...], threads: Optional[int] = None) -> None:
         context = multiprocessing.get_context('spawn')
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, classes), daemon=True)
+        self._pipe, child = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child, classes), daemon=True)
         given = {} if threads is None else {'OMP_NUM_THREADS': str(threads)}
-        # Ctrl-C reaches every process of the terminal; this one alone is to act on it
+        # Ctrl-C reaches every process of the terminal, but only this one may act on it
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             with mock.patch.dict(os.environ, given):
                 self._process.start()
         finally:
             signal.signal(signal.SIGINT, before)
-        theirs.close()
+        child.close()
         self.pid = self._process.pid
 
     def call(self, method: str, *args: Any) -> Any:
-        """Runs a method of ``Family`` over there.
+        """Run a method of ``Family`` in the process.
 
         Raises:
-            ImportError: a library is missing there.
-            RuntimeError: anything else went wrong there; the text is its traceback.
+            ImportError: a library is not installed.
+            RuntimeError: any other error in the process; the text is its traceback.
         """
         try:
             self._pipe.send((method, args))
@@ -93,11 +93,11 @@ def _serve(pipe: multiprocessing.connection.Connection, classes: tuple[type, ...
 def start(
     stack: contextlib.ExitStack, families: dict[str, tuple[type, ...]], engine: str
 ) -> tuple[dict[str, Worker], dict[str, Any]]:
-    """The workers by the names of their contestants,
-    and the facts of each family whose library is installed.
+    """Return the workers by the names of their contestants, and the facts of each family.
 
-    'chainer_lstm' computes with this engine.  All get as many threads as the native engine takes,
-    or a multiple of them where the first class of a family has ``times_threads``.
+    A family whose library is not installed has none.  'chainer_lstm' computes with the given
+    engine.  All get as many threads as the native engine uses, times ``times_threads`` if the first
+    class of a family has it.
     """
     workers, facts = {}, {}
     threads = report.threads()
@@ -115,21 +115,21 @@ def start(
 
 
 class Family:
-    """The contestants of one process, and what the main process can ask of them."""
+    """The contestants of one process, and the methods that the main process calls."""
 
     def __init__(self, classes: tuple[type, ...]) -> None:
         self._classes = classes
         self._contestants: dict[str, Any] = {}
 
     def facts(self, engine: Optional[str]) -> dict[str, Any]:
-        """Versions and thread pools; from now on this package computes with this engine.
+        """Return versions and thread pools; set the engine of this package.
 
-        Others get None: the native engine also changes how its process keeps freed memory, from
-        which they would gain.
+        For other libraries the engine is None: the native engine also changes how its process keeps
+        freed memory, from which they would gain.
 
         Raises:
             ImportError: the library is not installed.
-            ValueError: the engine cannot be had.
+            ValueError: the engine is not available.
         """
         if engine is not None:
             chainer.global_config.lstm_engine = engine
@@ -155,15 +155,14 @@ class Family:
         return self._contestants[name].results(mode)
 
     def time(self, name: str, mode: str, seconds: float) -> float:
-        """Seconds a call; mode is the name of a method of the contestant, such as 'train'."""
+        """Return the seconds of a call; mode is the name of a method, such as 'train'."""
         return _timed(getattr(self._contestants[name], mode), seconds)
 
     def memory(self, shape: contestants.Shape) -> dict[str, Any]:
-        """Bytes that training one layer with forward_sequence takes at its peak,
-        and that it cannot do without.
+        """Return the peak bytes of training one layer with forward_sequence, and the needed bytes.
 
-        These are x, y, the gates, the cells and the gradients of x, y, W, b and U; the weights
-        count in neither.
+        The layer needs x, y, the gates, the cells and the gradients of x, y, W, b and U.  The
+        weights do not count.
         """
         values, lstm = contestants.inputs(shape), chainer_lstm.links.LSTM(shape.units, shape.units)
         _train_once(lstm, values)
@@ -189,8 +188,9 @@ def _train_once(lstm: chainer_lstm.links.LSTM, values: numpy.ndarray) -> None:
 
 
 def _timed(call: Callable[[], Any], seconds: float) -> float:
-    """The median of the calls that fit in these seconds, at least one;
-    what a call returns is freed in its time.
+    """Return the median of the calls that fit in some seconds, at least one.
+
+    Freeing the result belongs to the time of a call.
     """
     gc.collect()
     times: list[float] = []

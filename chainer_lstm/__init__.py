@@ -1,7 +1,7 @@
 """Chainer's LSTM family on today's Python, NumPy, CuPy and GPUs.
 
-With it Chainer 7.8.1 imports again; take ``chainer_lstm.links`` for
-``chainer.links``, or ``install()`` them there.
+Importing it makes Chainer 7.8.1 importable again.  Use ``chainer_lstm.links`` instead of
+``chainer.links``, or call ``install()`` to replace Chainer's links by them.
 """
 
 import importlib

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 
 class Array(Protocol):
-    """What array code may ask of an array, whichever library it is from.
+    """The attributes and methods of an array that code for NumPy and CuPy alike may use.
 
-    Methods that NumPy overloads by dtype return Any: to compare these overloads with a protocol
+    Methods that NumPy overloads by dtype return Any here: comparing these overloads with a protocol
     that returns itself takes type checkers minutes.
     """
 

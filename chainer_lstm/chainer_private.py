@@ -1,6 +1,6 @@
 """Chainer's private names that the package uses; no other module has them.
 
-``compat`` edits Chainer's modules and replaces names in them; what it replaces, it names itself.
+``compat``, which edits Chainer's modules, names what it replaces there itself.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class NamedNode(function_node.FunctionNode):
 
 
 def setting(name: str) -> Any:
-    """Return an entry of ``chainer.config``, in a quarter of its time."""
+    """Return an entry of ``chainer.config``, in a quarter of the time of attribute access."""
     own = _SETTINGS.__dict__
     return own[name] if name in own else _DEFAULTS[name]
 
@@ -110,7 +110,7 @@ def initialize_state(rule: Any, param: Any) -> None:
 
 
 def check_eps(rule: Any, dtype: numpy.dtype) -> None:
-    """Let a rule of ``Adam`` refuse an eps that is 0 in a dtype."""
+    """Let a rule of ``Adam`` raise its error for an eps that is 0 in a dtype."""
     rule._check_eps(dtype.type)
 
 

@@ -1,4 +1,4 @@
-"""What the command lines of the package, its examples and its benchmarks share."""
+"""The argument parser of the command lines of the package, its examples and its benchmarks."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program with status 2."""
+        """End the program with status 2."""
         self.exit(2, f'{self.prog}: error: {" ".join(message.split())}\n')

@@ -1,4 +1,4 @@
-"""What this installation computes with."""
+"""Show the versions, engines and devices that this installation computes with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ _LIBRARIES = ('chainer', 'numpy', 'cupy', 'torch', 'matplotlib')
 
 
 def show_config() -> None:
-    """Prints a table of versions, engines, devices, threads and instruction sets; of GPUs also
-    what ``lstm_engine = 'auto'`` has measured there.
+    """Print a table of versions, engines, devices, threads and instruction sets.
+
+    On a machine with a GPU it also has the measurements of ``lstm_engine = 'auto'``.
     """
     rows = {
         'chainer_lstm': chainer_lstm.__version__,
@@ -66,7 +67,7 @@ def _cupy() -> str:
 
 
 def _show_verdicts() -> None:
-    """Print the verdicts on the persistent engine, of this and of earlier processes."""
+    """Print which engine was measured faster, in this process and in earlier ones."""
     from chainer_lstm.kernels.engines import auto
 
     for number in range(gpu.number()):

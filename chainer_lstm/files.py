@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def written(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to; what stands there becomes the file when it is whole,
-    or else nothing changes.
+    """Yield a path to write to; after the block its content replaces the file.
+
+    If the block raises, the file stays as it was.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():

@@ -1,4 +1,4 @@
-"""The state of CuPy, CUDA's libraries and GPUs, in words."""
+"""Describe which part of CuPy, CUDA's libraries and GPUs is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ORIGINAL = re.compile(r'Original error:\s+(.+)')
 
 
 def missing() -> Optional[str]:
-    """Return what is missing for computing on a GPU with Chainer, in one line; None for nothing."""
+    """Return in one line what Chainer lacks for computing on a GPU; None if it can."""
     if importlib.util.find_spec('cupy') is None:
         return 'CuPy is not installed'
     try:
@@ -50,7 +50,7 @@ def number() -> int:
 
 
 def _cause(error: Exception) -> str:
-    """Return the cause of an error, which CuPy puts into a frame of advice."""
+    """Return the cause of an error, without the advice that CuPy puts around it."""
     found = _ORIGINAL.search(str(error))
     return _line(error) if found is None else found[1]
 

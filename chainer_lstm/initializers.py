@@ -15,10 +15,10 @@ Initializer = Callable[[Any], None]
 
 
 def check(**given: Any) -> None:
-    """Expect initializers, by the names of arguments: None, numbers, arrays or callables.
+    """Check that arguments are initializers: None, numbers, arrays or callables.
 
     Raises:
-        TypeError: one is something else.
+        TypeError: one is something else; it is named in the error.
     """
     for name, value in given.items():
         try:
@@ -33,11 +33,11 @@ def check(**given: Any) -> None:
 
 
 class PerGate:
-    """Applies an initializer to the matrix of each gate.
+    """Apply an initializer to the matrix of each gate.
 
     Chainer's ``LSTM`` calls an initializer on four consecutive blocks of H
     rows, in which the four gates are mixed, so with ``Orthogonal`` no gate
-    gets an orthogonal matrix.  ``PerGate(Orthogonal())`` makes each one so:
+    gets an orthogonal matrix.  ``PerGate(Orthogonal())`` makes each gate's matrix orthogonal:
 
     >>> import numpy
     >>> import chainer_lstm.links as L
@@ -59,10 +59,10 @@ class PerGate:
         self.initializer = initializer
 
     def __call__(self, array: Any) -> None:
-        """Sets an array (4H, I) gate by gate, in the order a, i, f, o.
+        """Set an array (4H, I) gate by gate, in the order a, i, f, o.
 
         Raises:
-            ValueError: no two axes, or rows that are not those of four gates.
+            ValueError: the array does not have two axes, or its number of rows is not 4H.
         """
         _check_gates(array, 2)
         rows = array.reshape(array.shape[0] // 4, 4, *array.shape[1:])  # a view
@@ -71,16 +71,16 @@ class PerGate:
 
 
 class GateBias(chainer.Initializer):
-    """Initializes a bias (G H,) of interleaved gates.
+    """Initialize a bias (G H,) of interleaved gates.
 
     Args:
         bias_init: initializer for all gates but f; a number, an array (H,) or a
             callable.  Default: 0.
-        forget_bias_init: the same for f.  Default: as bias_init.
-        gates: the gates, a letter each.
+        forget_bias_init: the initializer for f.  Default: as bias_init.
+        gates: the letters of the gates, in order.
 
     Raises:
-        TypeError: an initializer is none.
+        TypeError: an argument is not an initializer.
     """
 
     def __init__(

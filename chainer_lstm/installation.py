@@ -1,9 +1,9 @@
-"""Puts these links and functions in the place of Chainer's, for code that is not to be changed.
+"""Replace Chainer's LSTM family by this package's, for programs that are not to be changed.
 
-The names are replaced in ``chainer.links`` and ``chainer.functions``, and the
-modules that define them by ones that have the replaced names too.  Chainer's
-own classes stay as they are: ours are made of them, and links that exist
-already go on working.  Its optimizers update by ``optimizers.update``.
+The names are replaced in ``chainer.links`` and ``chainer.functions``.  The modules that define them
+are replaced by modules with the new classes.  Chainer's own classes stay as they are: this
+package's are derived from them, and existing links keep working.  Chainer's optimizers update by
+``optimizers.update``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _links() -> dict[str, list[type]]:
     return found
 
 
-# the modules that define Chainer's family, and what takes its place there and in chainer.links
+# the modules that define Chainer's family, and the replacements there and in chainer.links
 # or chainer.functions
 _REPLACEMENTS: dict[str, list[Any]] = {
     **_links(),
@@ -45,19 +45,20 @@ _REPLACEMENTS: dict[str, list[Any]] = {
     'chainer.functions.rnn.n_step_lstm': [functions.n_step_lstm, functions.n_step_bilstm],
 }
 
-_family = Replacements()  # of Chainer's by ours
+_family = Replacements()  # of Chainer's links and functions by this package's
 _v1 = Replacements()  # of v7's interface by v1's
 
 
 def install(*, v1: bool = False) -> None:
-    """Makes ``chainer.links`` and ``chainer.functions`` give this package's LSTM family, and
-    Chainer's optimizers update by ``chainer_lstm.optimizers``, until ``uninstall``.
+    """Replace the LSTM family in ``chainer.links`` and ``chainer.functions`` by this package's.
 
-    Links made before, and names that were imported from Chainer before, stay
-    Chainer's; pickles of such links need this package to be read.  Other pickles
-    of Chainer's links are read as links of this package.
-    Where it is installed already, nothing changes, but for v1's interface that
-    may come in addition.
+    Chainer's optimizers update by ``chainer_lstm.optimizers`` from then on.  ``uninstall`` ends
+    both.
+
+    Links made before, and names that were imported from Chainer before, stay Chainer's.  Pickles of
+    such links can be read only with this package.  Other pickles of Chainer's links are read as
+    links of this package.  A second call changes nothing, except that ``v1=True`` adds v1's
+    interface.
 
     Args:
         v1: let programs of Chainer v1 run too: its arguments, flags, defaults
@@ -83,8 +84,9 @@ def install(*, v1: bool = False) -> None:
 
 
 def uninstall() -> None:
-    """Gives Chainer its own classes, functions and interface back;
-    links that exist stay what they are.
+    """Restore Chainer's own classes, functions and interface.
+
+    Existing links stay as they are.
     """
     _v1.undo()
     _family.undo()
@@ -92,7 +94,7 @@ def uninstall() -> None:
 
 @contextlib.contextmanager
 def installed(*, v1: bool = False) -> Iterator[None]:
-    """``install`` for the block of a ``with``; what was installed before stays so."""
+    """Install for the block of a ``with``; what was installed before stays installed."""
     before = [replacements for replacements in (_family, _v1) if replacements]
     install(v1=v1)
     try:
@@ -104,7 +106,7 @@ def installed(*, v1: bool = False) -> Iterator[None]:
 
 
 def _reduce(link: Any) -> tuple[Any, ...]:
-    """Pickle and copy a link of Chainer's own class, under whose name pickle finds ours."""
+    """Pickle and copy a link of Chainer's own class, whose name now means this package's class."""
     _, _, *state = link.__reduce_ex__(2)
     return (_new, (type(link).__module__, type(link).__name__), *state)
 

@@ -119,7 +119,7 @@ def test_a_difference_is_an_error_and_timed_all_the_same(tmp_path, capsys, measu
         for entry in results['layers']
         for found in entry['comparisons']
     )
-    assert "4/6/16/2 at 'highest': ours and torch differ by" in capsys.readouterr().err
+    assert "4/6/16/2 at 'highest': chainer_lstm and torch differ by" in capsys.readouterr().err
 
 
 def test_an_error_ends_nothing_but_what_raised_it(tmp_path, capsys, measured):

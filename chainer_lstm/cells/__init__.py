@@ -1,13 +1,14 @@
-"""The equations of recurrent cells, a file for each, in array code; no Chainer, no engines."""
+"""The equations of recurrent cells in array code, one file per cell, without Chainer or engines."""
 
 import dataclasses
 import functools
 
-from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
+from chainer_lstm.cells.cell import Cell, sigmoid
 from chainer_lstm.cells.lstm import LSTM
 from chainer_lstm.cells.lstm_variant import LSTMVariant
 from chainer_lstm.cells.normalization import Norm, normalized, normalized_gradient
 from chainer_lstm.cells.peephole import Peephole
+from chainer_lstm.cells.stages import Product, Stage
 
 __all__ = [
     'LSTM',
@@ -27,8 +28,8 @@ __all__ = [
 lstm = LSTM()
 peephole = Peephole()
 CELLS = {cell.name: cell for cell in (lstm, peephole)}
-# The cells that have a compiled form, in the .cuh beside their module.  Of a cell with options, all
-# of those that add weights or noise: arrays that another one of its name lacks are None.
+# The cells that have a compiled form, in the .cuh next to their module.  A compiled LSTMVariant has
+# all options that add weights or noise; a cell without them passes None for these arrays.
 COMPILED: dict[str, Cell] = {
     cell.name: cell
     for cell in (
@@ -40,12 +41,12 @@ COMPILED: dict[str, Cell] = {
         ),
     )
 }
-# This one has compiled kernels for all steps alone.
+# This cell has compiled kernels only for whole sequences.
 NORMALIZED = LSTMVariant(layer_norm=True)
 
 
 def is_compiled(cell: Cell) -> bool:
-    """Return whether a cell has compiled stages; a subclass of one that has is another cell."""
+    """Return whether a cell has compiled stages; a subclass of a compiled cell does not."""
     form = COMPILED.get(cell.name)
     if form is None or type(form) is not type(cell):
         return False
@@ -53,15 +54,13 @@ def is_compiled(cell: Cell) -> bool:
 
 
 def can_project(form: Cell) -> bool:
-    """Return whether a compiled form can be projected: its h is read by products alone, and not
-    masked.
-    """
+    """Return whether a compiled form can be projected: only products read its h, without masks."""
     return form.states[-1] not in form.reads and not form.sequence_noise
 
 
 @functools.lru_cache(maxsize=256)
 def is_normalized(cell: Cell) -> bool:
-    """Return whether a cell is ``NORMALIZED``, of any epsilon."""
+    """Return whether a cell is ``NORMALIZED``, with any epsilon."""
     if type(cell) is not LSTMVariant or not cell.layer_norm:
         return False
     return dataclasses.replace(NORMALIZED, layer_norm_epsilon=cell.layer_norm_epsilon) == cell

@@ -11,86 +11,11 @@ from typing import Any, ClassVar, Optional
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells.normalization import Norm
-
-Names = Sequence[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Product:
-    """The product of a state with a weight, which is added to some gates before activation.
-
-    A diagonal product multiplies each unit's own state by a number.  Like all products it is added
-    before ``forward``, unless it is one of a state after the stage, which ``forward`` computes:
-    then it adds the product itself, and ``backward`` the gradient with respect to the state.  Both
-    get the weight as an argument by its name.
-
-    Attributes:
-        weight: the name of the weight (G H, width of the state), with a row for each of the G
-            gates of each unit: gate g of unit u is row G u + g; a diagonal one is (H,).
-        state: the name of the state; in a second stage, of a new one.
-        gates: the names of the G gates, in the order of the rows; one of a diagonal product.
-        bias: the name of a vector (G H,) that is added to the product, or None.
-        diagonal: whether the product is diagonal.
-        new: whether a diagonal product is one of the state after the stage.
-        mask: the name of a noise array (n, H) that the state is multiplied by before the product,
-            in training, or None.
-        norm: how the product is normalized, before the bias is added; None if it is not.
-    """
-
-    weight: str
-    state: str
-    gates: Names
-    bias: Optional[str] = None
-    diagonal: bool = False
-    new: bool = False
-    mask: Optional[str] = None
-    norm: Optional[Norm] = None
-
-    def __post_init__(self) -> None:
-        if self.diagonal and (len(self.gates) > 1 or self.bias or self.mask or self.norm):
-            raise TypeError(
-                f'expected the diagonal product {self.weight} to have one gate, no bias, no mask '
-                f'and no norm, got gates {tuple(self.gates)}, bias {self.bias}, mask {self.mask} '
-                f'and norm {self.norm}'
-            )
-        if self.new and not self.diagonal:
-            raise TypeError(f'expected the product {self.weight} of a new state to be diagonal')
-
-
-@dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity, which is fast
-class Stage:
-    """A part of a time step: its products, then array code.
-
-    A step has one stage, unless it multiplies a new state: then a second stage takes the states
-    as the first one leaves them.
-
-    Attributes:
-        products: the products that are added to its gates.
-        gates: the gates that it activates.
-        reads: the states that its array code reads, besides products.
-        writes: the states that it computes.
-        needs: those of ``writes`` that ``backward`` reads.
-        forward: ``(xp, gates, before, **more)`` -> the activated gates, a sequence in the order of
-            ``gates``, and the new ``State``.
-        backward: ``(xp, gates, before, new, gradients, **more)`` -> the gradients with respect to
-            its gates before activation, the ``State`` of gradients with respect to ``reads`` and,
-            where there are ``vectors``, a sequence with an array (n, H) for each, whose sum over n
-            is the gradient; None where there is no ``backward``.
-        vectors: the names of weights (H,) that both get as arguments.
-    """
-
-    products: Sequence[Product]
-    gates: Names
-    reads: Names
-    writes: Names
-    needs: Names
-    forward: Callable[..., Any]
-    backward: Optional[Callable[..., Any]]
-    vectors: Names = ()
+from chainer_lstm.cells.stages import Names, Product, Stage
 
 
 class _Frozen:
-    """Refuse attributes that are no fields: equal cells are computed as one."""
+    """Refuse attributes that are not fields: cells with equal fields are interchangeable."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise dataclasses.FrozenInstanceError(
@@ -102,53 +27,53 @@ class _Frozen:
 class Cell(_Frozen):
     """One time step of a recurrent network: the base class of every cell.
 
-    x (B, I) enters by ``W`` (G H, I) and ``b`` (G H,), whose rows are those of the G gates in
-    ``inputs``: gate g of unit u is row G u + g.  States (B, H) enter by ``products`` and in
-    ``forward``.  The last state, by name h, is the output.
+    The input x (B, I) is multiplied by ``W`` (G H, I) and ``b`` (G H,) is added, for the G gates in
+    ``inputs``: gate g of unit u is row G u + g.  States (B, H) are read by ``products`` and by
+    ``forward``.  The last state, named h, is the output.
 
-    Any cell whose array code does not read h can be projected (Sak et al., 2014), as by
-    ``LSTM(outputs=P)``: with m (B, H) for the h that ``forward`` computes, h = m Vᵀ (B, P), of a
-    further weight ``V`` (P, H).  ``backward`` gets the gradient with respect to m.
+    A cell whose array code does not read h can be projected (Sak et al., 2014), as
+    ``LSTM(outputs=P)``: ``forward`` then computes m (B, H), and h = m Vᵀ (B, P) with an additional
+    weight ``V`` (P, H).  ``backward`` gets the gradient with respect to m.
 
-    ``forward`` and ``backward`` are written in functions and operators that ``xp`` (NumPy, CuPy and
-    ``chainer.functions``) shares.  Gates and states are named tuples of arrays (B, H): ``gates.f``,
-    ``before.c``.  ``State`` is that of the states; a state that is left out is None.
+    ``forward`` and ``backward`` use only functions and operators that NumPy, CuPy and
+    ``chainer.functions`` have in common; ``xp`` is one of these modules.  Gates and states are
+    named tuples of arrays (B, H), such as ``gates.f`` and ``before.c``.  ``State`` is the class of
+    the states; a missing state is None.
 
     ``backward(xp, gates, before, new, gradients, **more)`` gets the activated gates, the states in
-    ``reads`` before the step, those in ``needs`` after it, and the gradients with respect to the
-    new states, of which some may be the number 0.  It returns the gradients with respect to the
+    ``reads`` before the step, the states in ``needs`` after it, and the gradients with respect to
+    the new states, some of which may be the number 0.  It returns the gradients with respect to the
     gates before activation, in the order of ``gates``, and the ``State`` of gradients with respect
-    to ``reads``, without those that come through ``products``; and where there are ``vectors``, a
-    sequence with an array (B, H) for each, whose sum over B is the gradient.  A cell without
-    ``backward`` is differentiated by Chainer, step by step.  Neither may write into its arguments.
+    to ``reads``, without the gradients through ``products``; and for ``vectors`` a sequence with an
+    array (B, H) for each, whose sum over B is the gradient.  A cell without ``backward`` is
+    differentiated by Chainer, step by step.  Neither method may write into its arguments.
 
-    Hyperparameters are fields: a subclass that has some is a frozen dataclass itself.  Where the
-    attributes below depend on them, ``__post_init__`` gives them to ``declare``.
+    Hyperparameters are fields: a subclass with hyperparameters is a frozen dataclass itself.  If
+    the attributes below depend on them, ``__post_init__`` passes the attributes to ``declare``.
 
     Args:
         outputs: P, the width of a projected h, or None for H.
 
     Attributes:
-        name: of the cell, a word.
+        name: the name of the cell, a Python identifier.
         gates: the names of the gates.
-        inputs: the gates that x enters; all, unless a subclass says otherwise.
+        inputs: the gates to which x Wᵀ + b is added.  Default: all.
         states: the names of the states, ('c', 'h') or ('h',).
-        products: what is added to the gates before ``forward``.
-        reads: the states that ``forward`` reads, besides products; all, unless a subclass says
-            otherwise.
-        needs: the new states that ``backward`` reads; all, unless a subclass says otherwise.
-        noise: the names of the random arrays that ``forward`` and ``backward`` get as arguments
-            of these names, in training, from ``draw``.
-        sequence_noise: the names of those that are the same at all steps of a sequence, from
-            ``draw_sequence``.
-        numbers: the hyperparameters that a compiled form reads, by name: first those that stand
-            for each of ``noise`` in evaluation.
-        input_norm: how x Wᵀ is normalized, before b is added; None if it is not.
-        vectors: the names of weights (H,) that ``forward`` and ``backward`` get as arguments of
-            these names, and the numbers that links begin with.
-        forget: the gate whose bias links begin with ``chainer.config.lstm_forget_bias``, or None.
-        replays: whether ``chainer.static_graph`` replays ``forward``, as all but functions such as
-            ``clip``.
+        products: the products that are added to the gates before ``forward``.
+        reads: the states that ``forward`` reads, besides products.  Default: all.
+        needs: the new states that ``backward`` reads.  Default: all.
+        noise: the names of random arrays from ``draw``, which ``forward`` and ``backward`` get as
+            keyword arguments in training.
+        sequence_noise: the names of random arrays from ``draw_sequence``, which are the same at
+            all steps of a sequence.
+        numbers: the hyperparameters that a compiled form reads, by name; the first replace each of
+            ``noise`` in evaluation.
+        input_norm: the normalization of x Wᵀ before b is added; None for none.
+        vectors: the names of weights (H,) that ``forward`` and ``backward`` get as keyword
+            arguments, and their initial values.
+        forget: the gate whose bias is initially ``chainer.config.lstm_forget_bias``, or None.
+        replays: whether ``chainer.static_graph`` can replay ``forward``; it cannot replay
+            functions such as ``clip``.
 
     Raises:
         TypeError: ``outputs`` is not an integer.
@@ -177,7 +102,7 @@ class Cell(_Frozen):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # a class that names other gates or states has the defaults of these, not of its base
+        # a class with other gates or states derives its defaults from them, not from its base
         for name, default in _DEFAULTS:
             given = vars(cls)
             if name not in given and (default in given or not getattr(cls, name)):
@@ -194,7 +119,7 @@ class Cell(_Frozen):
                 ``vectors`` and ``replays``.
 
         Raises:
-            TypeError: names of gates or states that there are not.
+            TypeError: a name is not that of a gate or state.
         """
         for name, default in _DEFAULTS:
             if default in attributes:
@@ -238,30 +163,30 @@ class Cell(_Frozen):
     def draw(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
         """Return the arrays of ``noise`` (P, H) for P rows.
 
-        They are drawn once for each call in training, and used again wherever the call is computed
-        again, as for gradients of gradients.
+        They are drawn once for each call in training, and reused if the call is computed again, as
+        for double backprop.
         """
         return ()
 
     def draw_sequence(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
         """Return the arrays of ``sequence_noise`` (B, H) for B sequences, or rows of a single
-        step; (B, P) where they mask products of a projected h.
+        step; (B, P) if they mask products of a projected h.
         """
         return ()
 
     def __reduce__(self) -> Any:
-        """Pickle and copy the fields alone: attributes follow from them."""
+        """Pickle and copy only the fields; attributes are derived from them."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return functools.partial(type(self), **fields), ()
 
     @functools.cached_property
     def is_random(self) -> bool:
-        """Whether there is any noise."""
+        """Whether the cell has noise."""
         return bool(self.noise or self.sequence_noise)
 
     @functools.cached_property
     def stages(self) -> tuple[Stage, ...]:
-        """The stages of a step, one unless a subclass says otherwise."""
+        """The stages of a step; a subclass may have two."""
         return (
             Stage(
                 self.products,
@@ -279,8 +204,8 @@ class Cell(_Frozen):
     def weights(self) -> tuple[str, ...]:
         """The names of the weights, in the order in which functions take them.
 
-        ``W`` and ``b`` come first, then the matrices of the products, that of the projection, the
-        biases of products, the gains of normalized products, that of x first, and ``vectors``.
+        ``W`` and ``b`` come first, then the matrices of the products, the projection, the biases of
+        products, the gains of normalized products (x first), and ``vectors``.
         """
         products = [product for stage in self.stages for product in stage.products]
         biases = [product.bias for product in products if product.bias is not None]
@@ -299,20 +224,20 @@ class Cell(_Frozen):
 
     @functools.cached_property
     def lateral(self) -> Product:
-        """The first product to all gates, which is that of h in most cells."""
+        """The first product that is added to all gates; in most cells that of h."""
         products = [product for stage in self.stages for product in stage.products]
         return next(each for each in products if each.gates == self.gates)
 
     @functools.cached_property
     def norms(self) -> tuple[Norm, ...]:
-        """The normalizations, that of x Wᵀ first."""
+        """The normalizations, the one of x Wᵀ first."""
         products = [product for stage in self.stages for product in stage.products]
         norms = [self.input_norm, *(product.norm for product in products)]
         return tuple([norm for norm in norms if norm is not None])
 
     @functools.cached_property
     def initial(self) -> dict[str, float]:
-        """The numbers that links begin weights with, other than matrices and biases, by name."""
+        """The initial values of weights other than matrices and biases, by name."""
         products = [product for stage in self.stages for product in stage.products]
         found = {product.weight: 0.0 for product in products if product.diagonal}
         found.update((norm.gain, 1.0) for norm in self.norms)
@@ -360,15 +285,15 @@ class Cell(_Frozen):
         return {name: found[name] for name in self.weights}
 
 
-# attributes that are others unless they are given
+# attributes whose default is another attribute
 _DEFAULTS = (('inputs', 'gates'), ('reads', 'states'), ('needs', 'states'))
 
 
 def _derived(cell: Any) -> dict[str, Any]:
-    """Return the attributes that follow from those that a cell, or a class of cells, declares.
+    """Return the attributes derived from the declared ones, of a cell or of a class of cells.
 
     Raises:
-        TypeError: states that are none of a cell, or names that there are not.
+        TypeError: the states are not allowed, or a name is not that of a gate, state or noise.
     """
     gates, states = tuple(cell.gates), tuple(cell.states)
     if states not in (('c', 'h'), ('h',)):
@@ -395,10 +320,10 @@ def _gates_of(names: tuple[str, ...]) -> Callable[..., Any]:
 
 @functools.cache
 def state_of(names: tuple[str, ...]) -> Callable[..., Any]:
-    """Return the named tuple of states of these names, whose values are None unless given."""
+    """Return the named tuple class of states with these names; each value defaults to None."""
     return collections.namedtuple('State', names, defaults=(None,) * len(names))
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """Return the logistic function of x, in a form that cannot overflow."""
+    """Return the logistic function of x, computed by tanh so that it cannot overflow."""
     return xp.tanh(x * 0.5) * 0.5 + 0.5

@@ -14,14 +14,14 @@ struct LstmCell : PlainCell {
         static constexpr unsigned owns = set_of(a, i, f, o), reads = set_of(c),
                                   writes = set_of(c, h), needs = set_of(c);
 
-        // g: sums of pre-activations, become activated gates; before and now: states
+        // g: sums before activation, which become activated gates; before and now: states
         template <typename R, typename More>
         __device__ static void forward(R* g, const R* before, R* now, const More&) {
             new_cell(g, before, now);
             output(g, now, now);
         }
 
-        // gradients: with respect to `now`, become those with respect to `before`
+        // gradients: with respect to `now`, which become gradients with respect to `before`
         template <typename R, typename More>
         __device__ static void backward(const R* g, const R* before, const R* now, R* gradients,
                                         R* gpre, const More&) {

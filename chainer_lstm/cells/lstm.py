@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells.cell import Cell, Product, sigmoid
+from chainer_lstm.cells.cell import Cell, sigmoid
+from chainer_lstm.cells.stages import Product
 
 
 class LSTM(Cell):
@@ -34,13 +35,13 @@ class LSTM(Cell):
 
 
 def new_cell(xp: Any, gates: Any, c_prev: Array) -> tuple[Any, Array]:
-    """Compute a, i, f and the new c, of gates before activation."""
+    """Compute a, i, f and the new c from the gates before activation."""
     a, i, f = xp.tanh(gates.a), sigmoid(xp, gates.i), sigmoid(xp, gates.f)
     return (a, i, f), f * c_prev + a * i
 
 
 def new_cell_gradients(gates: Any, c_prev: Array, gc: Array) -> tuple[Any, Array]:
-    """Compute the gradients with respect to a, i, f before activation and to the c before."""
+    """Compute the gradients with respect to a, i, f before activation and to the previous c."""
     a, i, f = gates.a, gates.i, gates.f
     return (
         gc * i * (1 - a * a),

@@ -1,10 +1,10 @@
-// The compiled forms of lstm_variant.py, of four gates and of three.
+// The compiled forms of lstm_variant.py, with four gates and with three.
 #ifndef CHAINER_LSTM_LSTM_VARIANT_CUH
 #define CHAINER_LSTM_LSTM_VARIANT_CUH
 #include "cell.cuh"
 
-// The array code of both. All options are numbers: there is no clipping at infinity, no zoneout
-// where the kept part is 0, and no hard sigmoid of slope 0.
+// The array code of both. All options are numbers: infinity for no clipping, a kept part of 0 for
+// no zoneout, a slope of 0 for the sigmoid instead of the hard sigmoid.
 template <typename Cell>
 struct LstmVariantStage {
     static constexpr bool coupled = Cell::gates == 3;
@@ -69,7 +69,8 @@ private:
         return bounded(x * R(slope) + R(0.5), R(0), R(1));
     }
 
-    // The gradient with respect to the argument of the activation, of that with respect to y.
+    // The gradient with respect to the argument of the activation, from the gradient with respect
+    // to y.
     template <typename R, typename More>
     __device__ static R before_activation(R y, R gradient, const More& more) {
         const auto slope = more.numbers[Cell::slope];

@@ -1,4 +1,4 @@
-"""LSTM variants: an LSTM with coupled gates, clipping, zoneout, diagonal peepholes and more."""
+"""LSTM variants: coupled gates, clipping, zoneout, diagonal peepholes, layer normalization."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells.cell import Cell, Product, sigmoid
+from chainer_lstm.cells.cell import Cell, sigmoid
 from chainer_lstm.cells.normalization import Norm, normalized, normalized_gradient
+from chainer_lstm.cells.stages import Product
 
 _EPSILON = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class LSTMVariant(Cell):
-    """An LSTM with options, which combine; without any it is the LSTM.
+    """An LSTM with options, which can be combined; without options it is the LSTM.
 
-    With σ the recurrent activation, ⊙ and P only where there are peepholes, kept_c and kept_h
-    (B, H) of 0 and 1 in training, 0 in evaluation, and the sums of products of x and h ``x_a``, …::
+    σ is the recurrent activation; the terms with P exist only with peepholes; kept_c and kept_h
+    (B, H) are 0 and 1 in training and 0 in evaluation; ``x_a``, … are the sums of the products of x
+    and h::
 
         a = tanh(x_a)
         i = σ(x_i + P_i ⊙ c)          coupled: i = 1 - f, without x_i and P_i
@@ -29,36 +31,35 @@ class LSTMVariant(Cell):
         o = σ(x_o + P_o ⊙ c')
         h' = kept_h h + (1 - kept_h) o tanh(s)
 
-    With layer normalization, of LN(v; γ) = γ ⊙ (v - mean(v)) / sqrt(var(v) + ε) over a row::
+    With layer normalization, LN(v; γ) = γ ⊙ (v - mean(v)) / sqrt(var(v) + ε) over a row::
 
         x_a, x_i, x_f, x_o = LN(x Wᵀ; γ_x) + LN(h Uᵀ; γ_h) + b, over the values of all gates
         h' = … o tanh(LN(s; γ_c) + β_c)
 
     Args:
-        coupled: whether i = 1 - f, of three gates (CIFG of Greff et al. 2015).
-        cell_clip: the bound of the new cell's absolute value, as ``cell_clip`` of TensorFlow and
-            the clipping of cuDNN; the gradient is 0 beyond it.  (``clip`` of ONNX bounds the
-            arguments of activations instead.)  None for no bound.
+        coupled: whether i = 1 - f, with three gates (CIFG, Greff et al. 2015).
+        cell_clip: the bound of the new cell's absolute value, as ``cell_clip`` in TensorFlow and
+            clipping in cuDNN; the gradient is 0 beyond it.  None for no bound.  (``clip`` in ONNX
+            bounds the arguments of activations instead.)
         zoneout: the probabilities with which a unit keeps its c and its h in training (Krueger et
-            al. 2017).  Evaluation is that of an LSTM, as of
-            ``chainer.links.StatefulZoneoutLSTM``.
-        zoneout_expectation: whether evaluation takes the probabilities for kept_c and kept_h
-            instead of 0, as Krueger et al. do.
+            al. 2017).  Evaluation is that of an LSTM, as in ``chainer.links.StatefulZoneoutLSTM``.
+        zoneout_expectation: whether evaluation uses the probabilities for kept_c and kept_h instead
+            of 0, as in Krueger et al.
         peephole: 'diagonal' for weights ``P_i``, ``P_f``, ``P_o`` (H,) (Gers et al. 2000), without
             ``P_i`` if coupled; or None.
-        recurrent_dropout: the probability with which a unit of h is dropped, in all products of a
-            sequence (Gal and Ghahramani 2016), or of a single step; others are scaled by
+        recurrent_dropout: the probability with which a unit of h is dropped, at all steps of a
+            sequence (Gal and Ghahramani 2016), or at a single step; other units are scaled by
             1 / (1 - recurrent_dropout).
         recurrent_activation: 'sigmoid', or 'hard_sigmoid' for clip(slope x + 0.5, 0, 1).
-        hard_sigmoid_slope: 0.2 is that of Keras 2 and ONNX, 1 / 6 that of Keras 3 and torch.
-        layer_norm: whether the products and the cell are normalized (Ba et al. 2016, as haste
-            computes it), with weights ``gamma_x`` and ``gamma_h`` of the shape of ``b``,
-            ``gamma_c`` and ``beta_c`` (H,).
-        layer_norm_epsilon: ε, as of torch.
+        hard_sigmoid_slope: 0.2 as in Keras 2 and ONNX; 1 / 6 is used by Keras 3 and torch.
+        layer_norm: whether to normalize the products and the cell (Ba et al. 2016, as in haste),
+            with weights ``gamma_x`` and ``gamma_h`` of the shape of ``b``, ``gamma_c`` and
+            ``beta_c`` (H,).
+        layer_norm_epsilon: ε; the default is torch's.
 
     Raises:
-        TypeError: an option of another type.
-        ValueError: an option out of its range.
+        TypeError: an option has another type.
+        ValueError: an option is out of range.
     """
 
     coupled: bool = False
@@ -91,25 +92,34 @@ class LSTMVariant(Cell):
                 Product(f'P_{gate}', 'c', (gate,), diagonal=True, new=gate == 'o')
                 for gate in gates[1:]
             ]
+        prefix = 'layer_norm_' * self.layer_norm + 'coupled_' * self.coupled
+        zoneout = dict(zip(('kept_c', 'kept_h'), self.zoneout))
         self.declare(
-            name='layer_norm_' * self.layer_norm + 'coupled_' * self.coupled + 'lstm_variant',
+            name=f'{prefix}lstm_variant',
             gates=gates,
             products=tuple(products),
-            reads=('c', 'h') if self.zoneout[1] else ('c',),
-            noise=tuple([name for name, ratio in zip(('kept_c', 'kept_h'), self.zoneout) if ratio]),
+            reads=('c', 'h') if zoneout['kept_h'] else ('c',),
+            noise=tuple([name for name, ratio in zoneout.items() if ratio]),
             sequence_noise=() if mask is None else (mask,),
             input_norm=of_x,
             replays=self.cell_clip is None and self.recurrent_activation == 'sigmoid',
             vectors={'gamma_c': 1.0, 'beta_c': 0.0} if self.layer_norm else {},
-            numbers={
-                'kept_c': self.zoneout[0] if self.zoneout_expectation else 0.0,
-                'kept_h': self.zoneout[1] if self.zoneout_expectation else 0.0,
-                'clip': float('inf') if self.cell_clip is None else self.cell_clip,
-                'slope': self.hard_sigmoid_slope * (self.recurrent_activation != 'sigmoid'),
-                **({'epsilon': self.layer_norm_epsilon} if self.layer_norm else {}),
-            },
+            numbers=self._numbers(),
         )
         super().__post_init__()
+
+    def _numbers(self) -> dict[str, float]:
+        """Return the numbers of the compiled form, which has no options."""
+        is_hard = self.recurrent_activation != 'sigmoid'
+        numbers = {
+            'kept_c': self.zoneout[0] if self.zoneout_expectation else 0.0,
+            'kept_h': self.zoneout[1] if self.zoneout_expectation else 0.0,
+            'clip': float('inf') if self.cell_clip is None else self.cell_clip,
+            'slope': self.hard_sigmoid_slope if is_hard else 0.0,
+        }
+        if self.layer_norm:
+            numbers['epsilon'] = self.layer_norm_epsilon
+        return numbers
 
     def _check(self) -> None:
         """Check the options, and make them hashable and comparable."""
@@ -150,7 +160,7 @@ class LSTMVariant(Cell):
         )
 
     def draw(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
-        """Return kept_c and kept_h: 1 where a unit keeps its state."""
+        """Return kept_c and kept_h: 1 for a unit that keeps its state."""
         return [(xp.random.rand(*shape) < ratio).astype(dtype) for ratio in self.zoneout if ratio]
 
     def draw_sequence(self, xp: Any, shape: tuple[int, int], dtype: Any) -> Sequence[Array]:
@@ -234,7 +244,7 @@ class LSTMVariant(Cell):
         return xp.clip(x * self.hard_sigmoid_slope + 0.5, 0.0, 1.0)
 
     def _sigmoid_gradient(self, y: Any, gradient: Any) -> Any:
-        """Return the gradient with respect to the argument of σ, of that with respect to y."""
+        """Return the gradient with respect to the argument of σ from that with respect to y."""
         if self.recurrent_activation == 'sigmoid':
             return gradient * (y - y * y)
         return gradient * ((y > 0) & (y < 1)) * self.hard_sigmoid_slope

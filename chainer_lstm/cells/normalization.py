@@ -10,13 +10,14 @@ from chainer_lstm.arrays import Array
 
 @dataclasses.dataclass(frozen=True)
 class Norm:
-    """The normalization of a product, before it is added to gates.
+    """Layer normalization of a product before it is added to gates.
 
-    Each row of all its gates gets the mean 0 and the variance 1, and is multiplied by a gain.
+    Each row, over all its gates, is shifted to mean 0, scaled to variance 1 and multiplied by a
+    gain.
 
     Attributes:
         gain: the name of the weight (G H,), 1 at first.
-        epsilon: what is added to the variance.
+        epsilon: is added to the variance.
     """
 
     gain: str
@@ -24,8 +25,8 @@ class Norm:
 
 
 def normalized(xp: Any, x: Array, epsilon: float) -> tuple[Array, Array]:
-    """Return rows (n, N) with the mean 0 and the variance 1, and by what the differences from their
-    means were multiplied (n, 1).
+    """Return rows (n, N) normalized to mean 0 and variance 1, and the scales (n, 1) by which the
+    differences from the mean were multiplied.
     """
     centred = x - xp.mean(x, axis=1, keepdims=True)
     scale = (xp.mean(centred * centred, axis=1, keepdims=True) + epsilon) ** -0.5
@@ -33,6 +34,6 @@ def normalized(xp: Any, x: Array, epsilon: float) -> tuple[Array, Array]:
 
 
 def normalized_gradient(xp: Any, y: Array, scale: Array, gradient: Array) -> Array:
-    """Return the gradient with respect to rows, of that with respect to ``normalized`` rows y."""
+    """Return the gradient with respect to rows from that with respect to ``normalized`` rows y."""
     along = xp.mean(gradient * y, axis=1, keepdims=True)
     return (gradient - xp.mean(gradient, axis=1, keepdims=True) - y * along) * scale

@@ -26,7 +26,7 @@ struct PeepholeCell : PlainCell {
         }
     };
 
-    // of the new c
+    // the output gate, which reads the new c
     struct Second {
         static constexpr Product products[] = {{P_o, c, o}};
         static constexpr unsigned owns = set_of(o), reads = set_of(c), writes = set_of(h),

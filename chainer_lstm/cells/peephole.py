@@ -6,12 +6,13 @@ import functools
 from typing import Any
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.cells.cell import Cell, Product, Stage, sigmoid
+from chainer_lstm.cells.cell import Cell, sigmoid
 from chainer_lstm.cells.lstm import new_cell, new_cell_gradients, output_gradients
+from chainer_lstm.cells.stages import Product, Stage
 
 
 class Peephole(Cell):
-    """An LSTM whose i and f also see P_i c and P_f c, and whose o sees P_o c', of the new c."""
+    """An LSTM with P_i c and P_f c added to i and f, and P_o c', of the new c, added to o."""
 
     name = 'peephole'
     gates = ('a', 'i', 'f', 'o')
@@ -42,7 +43,7 @@ class Peephole(Cell):
         return found, self.State(gc_prev)
 
     def output(self, xp: Any, gates: Any, state: Any, **more: Array) -> tuple[Any, Any]:
-        """Compute o and h of the new c."""
+        """Compute o and h from the new c."""
         o = sigmoid(xp, gates.o)
         return (o,), self.State(state.c, o * xp.tanh(state.c))
 

@@ -1,7 +1,7 @@
-"""LSTMs over trees, whose cell state is a sum over children: Tai et al. 2015, and S-LSTM.
+"""Tree LSTMs, whose cell state is a sum over children: Tai et al. 2015, and S-LSTM.
 
-They read a state of each child, so they are no ``Cell``.  The letters: n nodes, H units, K children
-of a node, E edges between nodes and their children.
+They read the states of all children, so they are not a ``Cell``.  Sizes: n nodes, H units, K
+children per node, E edges between nodes and their children.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Gates(NamedTuple):
     """The gates of n nodes.
 
     Attributes:
-        a, i: (n, H) each, one of both but for S-LSTM, which has them of each child.
+        a, i: (n, H) each; one of each, but in S-LSTM one for each child.
         o: (n, H).
-        f: of each child (m, H), of the first m nodes, which have that many children.
+        f: for the k-th children (m, H), of the first m nodes, which have a k-th child.
     """
 
     a: Sequence[Any]
@@ -38,7 +38,7 @@ def forward(xp: Any, gates: Gates, cs: Sequence[Any]) -> tuple[Any, Any]:
 
     Args:
         xp: the module of array functions; Chainer's, or one of arrays.
-        gates: before activation, f of all nodes for each child.
+        gates: before activation, with f of all nodes for each child.
         cs: the cell states of the children, (n, H) each.
     """
     summands = [sigmoid(xp, i) * xp.tanh(a) for a, i in zip(gates.a, gates.i)]
@@ -58,7 +58,7 @@ def activate(xp: Any, tanhs: Array, sigmoids: Sequence[Array]) -> None:
 
 
 def combine(xp: Any, gates: Gates, cs: Sequence[Array]) -> tuple[Array, Array, Array]:
-    """Return c, tanh(c) and h as ``forward``, of arrays of activated gates."""
+    """Return c, tanh(c) and h as in ``forward``, from arrays of activated gates."""
     c = gates.a[0] * gates.i[0]
     summand = xp.empty_like(c)
     for x, y in (*zip(gates.a[1:], gates.i[1:]), *zip(gates.f, cs)):
@@ -82,10 +82,10 @@ def backward(
     """Compute the gradients.
 
     Args:
-        xp, gates, cs, t: as in and of ``combine``.
+        xp, gates, cs, t: the arguments and the tanh(c) of ``combine``.
         gc, gh: the gradients with respect to c and h, arrays or the number 0.
-        room: gets those with respect to the gates before activation.
-        gcs: gets those with respect to cs.
+        room: receives the gradients with respect to the gates before activation.
+        gcs: receives the gradients with respect to cs.
     """
     one = t.dtype.type(1)
     gc_all = t * t
@@ -107,7 +107,7 @@ def backward(
 
 
 def _of_sigmoid(xp: Any, y: Array, factor: Array, gradient: Any, out: Array) -> None:
-    """Write (y - y²) factor gradient: the gradient through y = σ(…)."""
+    """Write (y - y²) * factor * gradient, the gradient through y = σ(…)."""
     xp.multiply(y, y, out=out)
     xp.subtract(y, out, out=out)
     out *= factor
@@ -116,9 +116,9 @@ def _of_sigmoid(xp: Any, y: Array, factor: Array, gradient: Any, out: Array) -> 
 
 @dataclasses.dataclass(frozen=True)
 class ChildSum:
-    """a, i, o see the sum of the children's h, and each child's f sees its own: any number of them.
+    """Any number of children: a, i, o get the sum of the children's h, each f that of its child.
 
-    Arrays of edges are (K, n, H) where every node has K children, otherwise (E, H).
+    Arrays of edges are (K, n, H) if every node has K children, otherwise (E, H).
 
     Attributes:
         weights: the names of U_aio (3H, H) and U_f (H, H).
@@ -157,7 +157,7 @@ class ChildSum:
         return xp.empty_like(f)
 
     def factors(self, gx: Array, gf: Array, h_children: Any, total: Pointwise) -> Factors:
-        """Return for each weight U the gradients of its product, and what it was multiplied with.
+        """Return for each weight U the gradients of its product, and the rows it has multiplied.
 
         Args:
             gx: (n, 4H), the gradients with respect to x; the columns of f are written.
@@ -169,7 +169,9 @@ class ChildSum:
         return [(gx[:, :width], total(h_children)), (gf, h_children)]
 
     def of_children(self, products: Sequence[Any], spread: Pointwise) -> Any:
-        """Return the gradients with respect to ``h_children``, of those of each product times U."""
+        """Return the gradients with respect to ``h_children`` from the gradient of each product
+        times U.
+        """
         of_sum, of_each = products
         of_each += spread(of_sum)
         return of_each
@@ -177,9 +179,9 @@ class ChildSum:
 
 @dataclasses.dataclass(frozen=True)
 class Nary:
-    """All gates see the h of each of K children by a matrix of its own, and each child has an f.
+    """K children with a matrix each: all gates get the h of each child, and each child has an f.
 
-    Arrays of edges are (K, n, H), and methods as those of ``ChildSum``.
+    Arrays of edges are (K, n, H), and the methods are those of ``ChildSum``.
 
     Attributes:
         n_ary: K.
@@ -220,7 +222,7 @@ class Nary:
         return products  # one array for each child
 
     def _of_edges(self, x: Any) -> Any:
-        """(n, (3 + K) H) -> (K, n, H), a view of the columns of f."""
+        """Return the columns of f, (n, (3 + K) H) -> (K, n, H), a view."""
         n, units = x.shape[0], x.shape[1] // self.blocks
         columns = x[:, 3 * units :].reshape((n, self.n_ary, units))
         return columns.transpose((1, 0, 2))

@@ -3,12 +3,12 @@
 Some of Chainer's modules use names and behaviour that these libraries have removed or deprecated,
 or print advice about CuPy's cuDNN and NCCL that no longer applies; one unpickles npz files, and one
 fails at links that an HDF5 file does not have.  ``EDITS`` lists these modules, and the text that is
-replaced when one of them is imported.  Every other module is imported as it is; those that had
-another name before v7 are found by it too.  Nothing is added to NumPy, to ``sys.modules`` or to the
-warning filters, and no file is changed.
+replaced when one of them is imported.  Every other module is imported as it is; modules that had
+another name before v7 can be imported by that name too.  Nothing is added to NumPy, to
+``sys.modules`` or to the warning filters, and no file is changed.
 
-``import chainer_lstm`` calls ``install``.  Where the distribution is installed, so does the first
-import of Chainer: ``_chainer_lstm_startup`` sees to it.
+``import chainer_lstm`` calls ``install``.  If the package is installed by pip, so does the first
+import of Chainer, through ``_chainer_lstm_startup``.
 """
 
 from __future__ import annotations
@@ -206,7 +206,8 @@ def edited(module: str, source: str) -> str:
 class _EditedLoader(importlib.machinery.SourceFileLoader):
     """Load a module from its edited source.
 
-    Python caches its code beside that of the unedited source, under a name that tells the edits.
+    Python caches its code beside that of the unedited source, under a name with a hash of the
+    edits.
     """
 
     def get_data(self, path: str) -> bytes:
@@ -262,7 +263,7 @@ def _installed_version() -> str:
 def install() -> None:
     """Make a following ``import chainer`` work, and the names that modules had before v7.
 
-    Where Chainer is imported already, its modules stay as they are.
+    If Chainer is imported already, its modules stay as they are.
 
     Raises:
         ImportError: Chainer is not installed, or is not version 7.8.1.

@@ -1,7 +1,7 @@
-"""Let Chainer's devices be compared with integers, as when they were integers.
+"""Let Chainer's devices be compared with integers, which they were before v6.
 
-Before v6 ``updater.device`` and the like were the number of a GPU, or -1 for
-the CPU, and programs ask whether it is ``>= 0``.
+``updater.device`` and the like were the number of a GPU, or -1 for the CPU, and programs test
+whether it is ``>= 0``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def number(device: backend.Device) -> int:
 
 
 def install(replacements: Replacements) -> None:
-    """Let the devices of NumPy and CuPy be taken for integers."""
+    """Let the devices of NumPy and CuPy be used as integers."""
     for cls in (backend.CpuDevice, backend.GpuDevice):
         replacements.set(cls, '__int__', number)
         replacements.set(cls, '__index__', number)

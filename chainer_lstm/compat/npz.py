@@ -1,8 +1,8 @@
-"""What Chainer reads npz files with here, instead of ``numpy.load(allow_pickle=True)``:
-nothing in a file is run.
+"""Read npz files for Chainer without running any code in them.
 
-The only thing that Chainer itself pickles into them is None, for what has no value yet.  Its bytes
-are recognized, and no pickle is ever loaded.
+Chainer reads them by ``numpy.load(allow_pickle=True)``, which does run code.  The only object that
+Chainer pickles into them is None, for a parameter without a value.  Its bytes are recognized, and
+no pickle is ever loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy
 _NONE = re.compile(rb'\](?:q.|r.{4}|\x94)?Nat(?:q.|r.{4}|\x94)?b\.\Z', re.DOTALL)
 _MOST_OF_NONE = 1000  # bytes of such a pickle: it has 150
 _MOST_PATHS = 3  # that an error lists
-_DEFLATE = 1032  # times its size, no file holds more
+_DEFLATE = 1032  # the largest ratio of uncompressed to compressed size
 _HEADERS = {
     (1, 0): numpy.lib.format.read_array_header_1_0,
     (2, 0): numpy.lib.format.read_array_header_2_0,
@@ -39,8 +39,9 @@ class Arrays(Mapping):
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no npz file; or, before any array is read, one is pickled, stands outside
-            (``..``), has the name of another or says it has more elements than are there.
+        ValueError: it is not an npz file, or one of its arrays is pickled, has ``..`` in its name
+            or the name of another array, or declares more elements than the file can hold.  No
+            array was read.
     """
 
     def __init__(self, file: Any, path: str = '') -> None:
@@ -156,7 +157,7 @@ def _header(stream: Any) -> tuple[tuple[int, ...], numpy.dtype]:
 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Gives one kind to the errors of a damaged file."""
+    """Turn the errors of a damaged file into ValueErrors."""
     try:
         yield
     except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:

@@ -12,7 +12,7 @@ import numpy
 def wrap(padding: Any, dtype: numpy.dtype) -> Any:
     """Return a padding value for an integer dtype, wrapped as NumPy 1 did: -1 is 255 in uint8.
 
-    Every other value, and an integer that no dtype holds, is returned as it is.
+    Other values are returned as they are, and so is an integer that no dtype holds.
 
     Args:
         padding: the value, a number in most cases.

@@ -1,5 +1,6 @@
-"""Imports NCCL from CuPy without its advice to install it:
-Chainer asks at every import, few need it.
+"""Import NCCL from CuPy without CuPy's advice to install it.
+
+Chainer imports it at every start, but few programs use it.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""Replace attributes of modules and classes, and give every one of them back."""
+"""Replace attributes of modules and classes, and restore them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MISSING = object()
 
 
 class Replacements:
-    """The replaced attributes, in order, with the values to give back."""
+    """The replaced attributes, in order, with the values to restore."""
 
     def __init__(self) -> None:
         self._replaced: list[tuple[Any, str, Any]] = []
@@ -28,7 +28,7 @@ class Replacements:
         self._replaced.append((place, name, before))
 
     def undo(self) -> None:
-        """Give back what was there, the last replacement first."""
+        """Restore the old values, the last replacement first."""
         while self._replaced:
             place, name, before = self._replaced.pop()
             if isinstance(place, dict):

@@ -13,7 +13,7 @@ class WorkingSet:
     """The installed distributions."""
 
     def require(self, *requirements: str) -> None:
-        """Checks requirements such as ``'scipy>=1.0'``.
+        """Check requirements such as ``'scipy>=1.0'``.
 
         Raises:
             ResolutionError: one is not installed, or in another version.

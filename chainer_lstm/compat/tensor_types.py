@@ -17,7 +17,7 @@ class _TensorTypes:
 
 NP_TYPE_TO_TENSOR_TYPE = _TensorTypes()
 
-# the field that holds the values of a constant as numbers; other types keep theirs as raw bytes
+# the field that holds the values of a constant as numbers; other types hold them as raw bytes
 STORAGE_TENSOR_TYPE_TO_FIELD = {
     TensorProto.FLOAT: 'float_data',
     TensorProto.DOUBLE: 'double_data',

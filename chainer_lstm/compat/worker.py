@@ -38,15 +38,15 @@ def _terminate(reference: weakref.ref) -> None:
 
 
 def inherit(function: Callable[..., None], *args: Any) -> None:
-    """Have processes that this one starts through multiprocessing call a function first.
+    """Let processes that this one starts by multiprocessing call a function first.
 
-    They call it before they import the main script, and so do the processes that they start.
-    Processes that begin as copies, by fork, have it called already; those of ``subprocess`` are
-    programs of their own, and are left alone.
+    They call it before they import the main script, and so do the processes that they start.  A
+    forked process does not call it again.  Processes of ``subprocess`` are separate programs and
+    do not call it.
 
     Args:
         function: a function of a module other than ``__main__``.
-        args: its arguments; as the function itself, they are pickled.
+        args: its arguments, which are pickled, as the function is.
     """
     original = spawn.get_preparation_data
 
@@ -65,8 +65,8 @@ def fork_by_default() -> None:
     """Let multiprocessing copy this process on Linux unless the program chooses another way.
 
     That was the default until Python 3.14.  Programs that start processes outside of
-    ``if __name__ == '__main__'`` depend on it: started otherwise, each of their workers fails as it
-    imports the main script, and a pool replaces it for ever.
+    ``if __name__ == '__main__'`` depend on it: by spawn or forkserver, each of their workers fails
+    when it imports the main script, and a pool starts a new one for ever.
     """
     if sys.platform == 'linux':
         default: Any = multiprocessing.context._default_context  # has no public name

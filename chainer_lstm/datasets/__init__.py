@@ -1,4 +1,4 @@
-"""Text as arrays of ids, sequences made by rule, and trees as numbered nodes."""
+"""Texts as arrays of ids, strings of the Reber grammar, and trees as numbered nodes."""
 
 from chainer_lstm.datasets.chunks import RandomChunks, SequentialChunks
 from chainer_lstm.datasets.corpus import Corpus, load_corpus

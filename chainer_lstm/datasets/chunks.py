@@ -13,7 +13,7 @@ Chunk = tuple[numpy.ndarray, numpy.ndarray]
 
 
 class _Chunks:
-    """What both ways to cut a text have in common."""
+    """The common base of sequential and random chunks."""
 
     continues: ClassVar[bool]
 
@@ -29,7 +29,7 @@ class _Chunks:
             raise ValueError(f'expected ids of shape (n,), got {ids.shape}')
         self.batch_size = checks.size('batch_size', batch_size)
         self.length = checks.size('length', length)
-        # one chunk, wherever it starts
+        # enough for one chunk after any random start
         least = self.length * (self.batch_size + 1)
         if len(ids) < least:
             raise ValueError(
@@ -44,26 +44,26 @@ class _Chunks:
 
 
 class SequentialChunks(_Chunks):
-    """Sequential partitioning: each chunk goes on where the one before it ended.
+    """Sequential partitioning: each chunk continues where the previous one ended.
 
-    The text is cut into ``batch_size`` streams, which are read side by side.  An iteration is one
-    epoch of pairs x, t (length, batch_size): tokens, and the tokens after them.  It begins at a
-    random place among the first ``length`` tokens, so that each epoch has other chunks.
+    The text is cut into ``batch_size`` streams, which are read in parallel.  An iteration is one
+    epoch of pairs x, t (length, batch_size): tokens, and the next tokens.  It starts at a random
+    offset below ``length``, so that the chunks differ between epochs.
 
     Args:
         ids: (n,) token ids.
         batch_size: number of streams.
-        length: time steps of a chunk.
+        length: time steps per chunk.
         random: the generator to draw from; None for NumPy's global one.
 
     Attributes:
-        continues: True: the state after a chunk is the state to begin the next one with.
+        continues: True: the state after a chunk is the initial state of the next chunk.
         ids, batch_size, length: as above.
 
     Raises:
-        TypeError: a size is no integer.
-        ValueError: a size is not positive, the text too short for one chunk, or of another
-            number of axes.
+        TypeError: a size is not an integer.
+        ValueError: a size is not positive, or ids have another number of axes or are too few for
+            one chunk.
     """
 
     continues = True
@@ -78,9 +78,9 @@ class SequentialChunks(_Chunks):
 
 
 class RandomChunks(_Chunks):
-    """Random sampling: chunks of an epoch in random order, each to be read from an empty state.
+    """Random sampling: the chunks of an epoch in random order, each read from an empty state.
 
-    Arguments, errors and what an iteration gives are those of ``SequentialChunks``.
+    Arguments, errors and the items of an iteration are those of ``SequentialChunks``.
 
     Attributes:
         continues: False.

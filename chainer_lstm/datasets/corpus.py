@@ -1,5 +1,5 @@
-"""A text split in three, as word ids:
-the Penn Treebank, a folder, or text that comes with Python.
+"""Word ids of a training, validation and test text: the Penn Treebank, a folder, or texts that come
+with Python.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _PTB_SHA256 = {
     'ptb.test.txt': 'dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0',
 }
 _PARTS = ('train', 'valid', 'test')
-_MIN_COUNT = 2  # of the standard library's text; rarer words are unknown
-_HELD_OUT = 20  # every 20th of its paragraphs is for validation, every 20th for the test
+_MIN_COUNT = 2  # for the standard library's text; rarer words become <unk>
+_HELD_OUT = 20  # one in 20 of its paragraphs is for validation, one in 20 for the test
 
 
 class Corpus(NamedTuple):
-    """Three parts of a text and the words their ids stand for.
+    """The three parts of a text as word ids, and the vocabulary.
 
     Attributes:
         train, valid, test: (n,) int32.
@@ -45,17 +45,17 @@ class Corpus(NamedTuple):
 
 
 def load_corpus(source: Union[str, os.PathLike[str]]) -> Corpus:
-    """Loads a text, one sentence a line, words between blanks;
-    each line ends with the word ``<eos>``.
+    """Load a text with one sentence per line and words separated by blanks; each line ends with the
+    word ``<eos>``.
 
-    Words of the other parts that the training text lacks become ``<unk>``.
+    Validation and test words that do not occur in the training text become ``<unk>``.
 
     Args:
         source: ``'ptb'`` for the Penn Treebank in Mikolov's split, downloaded
             on first use; ``'stdlib'`` for the documentation in Python's
-            standard library, which is always there and differs between
-            Python's versions; otherwise a folder with ``ptb.train.txt`` or
-            ``train.txt``, and ``valid`` and ``test`` likewise.
+            standard library, which is always present and differs between
+            Python versions; otherwise a folder with ``ptb.train.txt`` or
+            ``train.txt``, and ``valid`` and ``test`` files named alike.
 
     Raises:
         OSError: a file is missing or cannot be downloaded.
@@ -118,7 +118,7 @@ def _stdlib() -> tuple[list[str], list[str], list[str]]:
         for name in sorted(topics)
         for paragraph in re.split(r'\n\s*\n', topics[name])
         if not paragraph[:1].isspace()
-    ]  # indented ones are code and grammar
+    ]  # indented paragraphs are code and grammar
     counts = collections.Counter(word for paragraph in paragraphs for word in paragraph)
     parts: tuple[list[str], list[str], list[str]] = ([], [], [])
     for k, paragraph in enumerate(paragraphs):

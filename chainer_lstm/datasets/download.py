@@ -1,4 +1,4 @@
-"""Files fetched once into a cache that processes share."""
+"""Downloads into a cache that processes share."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ import filelock
 
 from chainer_lstm.files import written
 
-_TIMEOUT = 60  # seconds without an answer
+_TIMEOUT = 60  # seconds without a response
 
 
 class DownloadError(OSError):
-    """A file could not be fetched; a caller may know of others to take instead."""
+    """A file could not be downloaded; callers may suggest alternatives."""
 
 
 def cached_download(url: str, sha256: str) -> pathlib.Path:
-    """The path of a file from the web, downloaded unless the cache holds it.
+    """Return the path of a file from the web, downloaded unless the cache has it.
 
     The cache is a folder of ``chainer.dataset.get_dataset_root()``
-    (``$CHAINER_DATASET_ROOT``, by default ``~/.chainer/dataset``).  Of several
-    processes one downloads, and the others wait for it.  A file appears there
-    whole and checked, or not at all.
+    (``$CHAINER_DATASET_ROOT``, by default ``~/.chainer/dataset``).  If several
+    processes need a file, one downloads it and the others wait.  A file appears
+    there complete and verified, or not at all.
 
     Args:
-        url: an https address; its last part names the file.
-        sha256: what the file's content hashes to, in hexadecimal.
+        url: an https address; its last part is the name of the file.
+        sha256: the hash of the content, in hexadecimal.
 
     Raises:
-        ValueError: the address is not https or names no file, or sha256 is none.
-        OSError: the file cannot be fetched or written, or has another hash
+        ValueError: the address is not https or names no file, or sha256 is not a hash.
+        OSError: the file cannot be downloaded or written, or has another hash
             (``chainer_lstm.datasets.download.DownloadError``).
     """
     if not re.fullmatch(r'https://[^/]+/(.*/)?[^/]*[^/.][^/]*', url):
@@ -53,7 +53,7 @@ def cached_download(url: str, sha256: str) -> pathlib.Path:
 
 
 def _download(url: str, sha256: str, path: pathlib.Path) -> None:
-    """Under the lock of the path, so that no other process writes the part."""
+    """Download and verify a file; the caller holds the lock of the path."""
     print(f'downloading {url}', file=sys.stderr)
     try:
         with written(path) as part:

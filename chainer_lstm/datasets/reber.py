@@ -1,6 +1,4 @@
-"""Strings of the embedded Reber grammar:
-a long-range dependency that a recurrent net has to keep in mind.
-"""
+"""Strings of the embedded Reber grammar, which has a long-range dependency."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import numpy
 
 SYMBOLS = 'BTPSXVE'
 
-# from each state: the symbol that may follow, and the state it leads to; None: the string is over
+# for each state: the symbols that may follow, each with the next state; None ends the string
 _GRAMMAR: tuple[dict[str, int | None], ...] = (
     {'B': 1},
     {'T': 2, 'P': 3},
@@ -25,13 +23,13 @@ Example = tuple[numpy.ndarray, numpy.ndarray]
 
 
 def embedded_reber_string(random: numpy.random.RandomState) -> tuple[str, list[str]]:
-    """A string, and for each of its symbols but the last the symbols that may follow.
+    """Draw a string; return it and, for each symbol but the last, the symbols that may follow.
 
-    Choices are equally likely.
+    All choices are equally likely.
     """
     outer = 'TP'[random.randint(2)]
     inner, follow = _reber_string(random)
-    # between the inner string's last symbol and the end stands the outer symbol again
+    # the outer symbol is repeated after the inner string
     return f'B{outer}{inner}{outer}E', ['TP', 'B', *follow, outer, 'E']
 
 
@@ -48,10 +46,10 @@ def _reber_string(random: numpy.random.RandomState) -> tuple[str, list[str]]:
 
 
 def encode(symbols: Sequence[str]) -> numpy.ndarray:
-    """n symbols, or sets of symbols -> (n, 7) float32, ones for those that are in.
+    """Return n symbols, or sets of symbols, as (n, 7) float32, with ones for those in the set.
 
     Raises:
-        ValueError: one that the grammar has not.
+        ValueError: a symbol is not in the grammar.
     """
     unknown = set().union(*symbols) - set(SYMBOLS)
     if unknown:
@@ -60,15 +58,15 @@ def encode(symbols: Sequence[str]) -> numpy.ndarray:
 
 
 def embedded_reber(n: int, random: numpy.random.RandomState) -> list[Example]:
-    """Examples of the embedded Reber grammar, whose next symbols are to be predicted.
+    """Draw examples of the embedded Reber grammar, for the prediction of the next symbols.
 
     B T <Reber string> T E or B P <Reber string> P E: the last symbol but one
     repeats the second.  Reber 1967; embedded by Fahlman 1991; the task as in
     Hochreiter and Schmidhuber 1997.
 
     Args:
-        n: how many.
-        random: what to draw from; choices are equally likely.
+        n: the number of examples.
+        random: the generator to draw from; all choices are equally likely.
 
     Returns:
         n pairs of x (T, 7) float32, the string without its end as one-hot

@@ -1,4 +1,4 @@
-"""Trees as the children of numbered nodes, which ``forward_trees`` of the tree LSTMs takes."""
+"""Trees as lists of the children of numbered nodes, for ``forward_trees`` of the tree LSTMs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class FlatTrees(NamedTuple):
 
     Attributes:
         children: for each node the numbers of its children.
-        values: for each node its value, None of nodes with children.
+        values: for each node its value, None for nodes with children.
         roots: (trees,), the number of the root of each tree.
     """
 
@@ -23,14 +23,14 @@ class FlatTrees(NamedTuple):
 
 
 def flatten_trees(trees: Sequence[Any]) -> FlatTrees:
-    """Number the nodes of nested trees.
+    """Assign numbers to the nodes of nested trees.
 
     >>> flatten_trees([('the', ('old', 'man')), 'yes'])
     FlatTrees(children=[[], [], [], [1, 2], [0, 3], []], \
 values=['the', 'old', 'man', None, None, 'yes'], roots=array([4, 5]))
 
     Args:
-        trees: of each tree a leaf's value, or a tuple or list of the trees below its root.
+        trees: each tree is the value of a leaf, or a tuple or list of the trees below its root.
 
     Raises:
         ValueError: a tuple or list is empty, or a list contains itself.
@@ -42,7 +42,7 @@ values=['the', 'old', 'man', None, None, 'yes'], roots=array([4, 5]))
 
 
 def _append(root: Any, children: list[list[int]], values: list[Any]) -> int:
-    """Append the nodes of a tree, however deep, and return the number of its root."""
+    """Append the nodes of a tree of any depth, and return the number of its root."""
     done: list[int] = []  # numbers of subtrees that wait for their parent
     above: set[int] = set()  # ids of the nodes above, and of this one
     todo = [(root, False)]
@@ -68,13 +68,13 @@ def _append(root: Any, children: list[list[int]], values: list[Any]) -> int:
 
 
 def children_of(parents: Sequence[int]) -> list[list[int]]:
-    """Return the children of each node, of the number of its parent, which is -1 for a root.
+    """Return the children of each node from the numbers of parents, which are -1 for roots.
 
     >>> children_of([1, 4, 1, -1, -1])
     [[], [0, 2], [], [], [1]]
 
     Raises:
-        TypeError: a parent is no integer.
+        TypeError: a parent is not an integer.
         ValueError: a number is out of range.
     """
     found: list[list[int]] = [[] for _ in parents]

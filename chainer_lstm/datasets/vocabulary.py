@@ -15,7 +15,7 @@ UNKNOWN = '<unk>'
 
 
 class Vocabulary:
-    """Ids of tokens, such as characters or words: 0 for unknown ones, then by falling count.
+    """Ids of tokens, such as characters or words: 0 for unknown tokens, then by falling count.
 
     Tokens of equal count are in alphabetical order.
 
@@ -28,13 +28,13 @@ class Vocabulary:
     Args:
         tokens: the tokens of a text; of a string, its characters.
         min_count: tokens that appear less often are unknown.
-        reserved: tokens with the ids from 1 on, whether or not they appear.
+        reserved: tokens that get the ids from 1 on, even if they do not occur.
 
     Attributes:
         tokens: the tokens in the order of their ids.
 
     Raises:
-        TypeError: min_count is no integer, or a token no string.
+        TypeError: min_count is not an integer, or a token not a string.
         ValueError: min_count is not positive.
     """
 
@@ -64,7 +64,7 @@ class Vocabulary:
         """Return the id of a token, or a list of the ids of a list or tuple of tokens.
 
         Raises:
-            TypeError: neither a string nor a list of strings.
+            TypeError: tokens are neither a string nor a list of strings.
         """
         if isinstance(tokens, (list, tuple)):
             return [self[token] for token in tokens]
@@ -75,7 +75,7 @@ class Vocabulary:
         """Return the token of an id, or a list of the tokens of a list or array of ids.
 
         Raises:
-            TypeError: an id is no integer.
+            TypeError: an id is not an integer.
             ValueError: an id is negative or too large.
         """
         if isinstance(ids, (list, tuple)) or numpy.ndim(ids):

@@ -1,5 +1,5 @@
 """``chainer.functions`` with the LSTM family, linear, an embedding and a loss replaced;
-every other name is Chainer's own.
+every other name is re-exported from Chainer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The noise of a cell, which is drawn once for each call in training."""
+"""Noise of a cell, drawn once for each call in training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def draw(cell: Cell, xp: Any, rows: int, batch: int, units: int, dtype: Any) -> 
         dtype: of the arrays.
 
     Raises:
-        ValueError: the cell has drawn another number of arrays, or arrays of another shape.
+        ValueError: ``Cell.draw`` returned another number of arrays, or other shapes.
     """
     found: dict[str, Array] = {}
     masked = [p.state for p in cell.products if p.mask in cell.sequence_noise]

@@ -1,4 +1,4 @@
-"""Nodes of time steps whose weight gradients are made for many steps at once."""
+"""Nodes of time steps that compute their weight gradients for many steps at once."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from chainer_lstm.functions.node import Node
 
 
 class Chain:
-    """The rows of steps with the same weights, and the gradients that were made
-    of rows before them.
+    """The rows of steps with the same weights, and the sums of the gradients of earlier rows.
 
-    A long chain is folded now and then: the gradients of the rows so far are
-    made and added up, and the rows forgotten, so that a chain of any length
-    takes little memory.
+    The weight gradient of T steps is one product over the rows of all of them.  To bound the
+    memory, a chain that has grown long is folded: its gradients are computed and added to the
+    sums, and its rows are released.
     """
 
     LONGEST = 256  # steps
@@ -51,7 +50,7 @@ class Chain:
                 self._size += x.size
 
     def is_long(self) -> bool:
-        """Return whether it is time to fold the chain."""
+        """Return whether the chain is long enough to be folded."""
         return len(self._rows) >= self.LONGEST or self._size >= self.LARGEST
 
     def gradient(self, engine: kernels.Engine, name: str, of_rows: Callable[..., Any]) -> Any:
@@ -60,8 +59,8 @@ class Chain:
         return found + self._sums[name] if name in self._sums else found
 
     def fold(self, engine: kernels.Engine, weights: Mapping[str, Callable[..., Any]]) -> None:
-        """Make the gradients of the rows so far with respect to all weights
-        that are still wanted.
+        """Compute the gradients of the rows so far with respect to these weights, and release
+        the rows.
         """
         self._sums = {
             name: self.gradient(engine, name, of_rows) for name, of_rows in weights.items()
@@ -89,13 +88,12 @@ class _Joined:
 class Chained(Node):
     """A node of a time step.
 
-    A step hands the rows that its weight gradients are made of to the step
-    before it, if that one has the same weights and will run later in the same
-    backward pass.  The first step of the chain makes the gradients of all
-    steps, one product for each weight.
+    Backward of a step passes the rows for its weight gradients to the previous step, if that step
+    has the same weights and runs later in the same backward pass.  The first step of the chain
+    computes the gradients of all steps, with one product for each weight.
 
     Attributes:
-        cell: what it computes.
+        cell: the cell.
         names: of the inputs.
         weights: by name, (engine, rows) -> gradient.
     """
@@ -114,10 +112,10 @@ class Chained(Node):
         before: Optional[Chained],
         given: Optional[dict],
     ) -> dict[int, Any]:
-        """Return the gradients with respect to weights by index;
-        those that ``before`` will make are left out.
+        """Return the gradients with respect to weights by index, without those that ``before``
+        computes.
 
-        ``given`` is what ``passes.handed`` returns in ``backward``.
+        ``given`` is the result of ``passes.handed()`` in ``backward``.
         """
         names, weights = self.names, self.weights
         if given is None:  # called outside of a backward pass
@@ -144,8 +142,8 @@ class Chained(Node):
         return made
 
     def is_of_same_weights(self, before: Any) -> bool:
-        """Return whether ``before`` is a step with the weights of this one;
-        the first of a chain may lack those of a state.
+        """Return whether ``before`` is a step with the weights of this one; the first step of a
+        chain may lack the weights of a state.
         """
         if type(before) is not type(self) or before.cell != self.cell:
             return False

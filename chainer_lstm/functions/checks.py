@@ -1,4 +1,4 @@
-"""Checks of arguments that functions, links and what is made of them share."""
+"""Checks of arguments, shared by functions, links and all layers above them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from chainer.utils import type_check
 
 
 def variable(name: str, value: Any) -> chainer.Variable:
-    """A variable with data.
+    """Return the value as a variable with data.
 
     Raises:
-        TypeError: no variable or array, or a variable without data.
+        TypeError: not a variable or an array, or a variable without data.
     """
     if not isinstance(value, chainer.Variable):
         if not isinstance(value, chainer.get_array_types()):
@@ -35,7 +35,7 @@ def variable(name: str, value: Any) -> chainer.Variable:
 
 
 def size(name: str, value: Any, optional: bool = False) -> Any:
-    """A positive integer, or None where that is allowed.
+    """Return a positive integer; None if the size is optional and not given.
 
     Raises:
         TypeError: not an integer.
@@ -59,8 +59,8 @@ def size(name: str, value: Any, optional: bool = False) -> Any:
 def number(name: str, value: Any, low: float, high: float = math.inf) -> Any:
     """Return a number in [low, high).
 
-    Booleans, NumPy's among them, are the numbers 0 and 1, and arrays without axes are the
-    numbers in them, as in Chainer.
+    As in Chainer, booleans (also NumPy's) count as 0 and 1, and arrays without axes as the
+    number they hold.
 
     Raises:
         TypeError: not a number.
@@ -80,21 +80,21 @@ def _is_number(value: Any) -> bool:
 
 
 def dropout(value: Any, n_layers: Optional[int] = None) -> Any:
-    """Return the ratio that is dropped between layers, in [0, 1).
+    """Return the dropout ratio between layers, in [0, 1).
 
     Args:
         value: the ratio.
-        n_layers: of an NStep link or function.  One layer has no inputs to drop from: any value is
+        n_layers: of an NStep link or function.  A single layer has no dropout: any value is
             accepted, as in Chainer, and 0 is returned.
     """
     return 0.0 if n_layers == 1 else number('dropout', value, 0, 1)
 
 
 def sequence(name: str, value: Any, of: str) -> Any:
-    """A list or tuple.
+    """Return the value if it is a list or tuple.
 
     Raises:
-        TypeError: neither.
+        TypeError: it is neither.
     """
     if not isinstance(value, (list, tuple)):
         raise TypeError(
@@ -107,7 +107,7 @@ def steps(xs: Any) -> tuple[int, ...]:
     """Return the batch size of each time step.
 
     Raises:
-        TypeError: xs is no list or tuple, or not of arrays.
+        TypeError: xs is not a list or tuple of arrays.
         ValueError: xs is empty, its batches grow in time, or its widths differ.
     """
     if not sequence('xs', xs, 'time steps'):
@@ -133,10 +133,10 @@ def states(
     most: Optional[int],
     widths: Sequence[int],
 ) -> None:
-    """Expect shapes (*layers, B, width) of states, with B in this range; None for no bound.
+    """Expect states of shape (*layers, B, width), least <= B <= most; most None for no bound.
 
     Raises:
-        ValueError: one is another.
+        ValueError: a state has another shape.
     """
     for name, shape, width in zip(names, shapes, widths):
         if (
@@ -156,11 +156,11 @@ def states(
 
 
 def same_dtype(convert: str, **two: Any) -> None:
-    """Expect one dtype of two arguments.
+    """Expect two arguments to have the same dtype.
 
     Args:
-        convert: the name of the one that the error says how to convert.
-        **two: the arguments by name; arrays, or types as ``check_type_forward`` gets them.
+        convert: the name of the argument whose conversion the error suggests.
+        **two: the arguments by name; arrays, or types as in ``check_type_forward``.
 
     Raises:
         chainer.utils.type_check.InvalidType: their dtypes differ.
@@ -176,8 +176,8 @@ def same_dtype(convert: str, **two: Any) -> None:
 
 
 def conversion(name: str, got: numpy.dtype, wanted: numpy.dtype) -> str:
-    """Return how an argument of another dtype than wanted is converted,
-    and where it may come from.
+    """Return a hint how to convert an argument to the expected dtype,
+    and how it may have got the other one.
     """
     hint = f'{name}.astype({wanted.char!r}) converts it'
     if got == numpy.float64:
@@ -190,10 +190,11 @@ def _evaluated(dtype: Any) -> numpy.dtype:
 
 
 def flags(name: str, values: Any, shape: tuple[int, ...]) -> numpy.ndarray:
-    """Return booleans of a shape, of 0 and 1; they may have another axis, of size 1, at the end.
+    """Return 0 and 1 as booleans of a shape; the values may have a last axis of size 1 more.
 
     Raises:
-        TypeError, ValueError: they are others.
+        TypeError: the values are not booleans or numbers.
+        ValueError: they have another shape, or a value is neither 0 nor 1.
     """
     values = on_cpu(values)
     if values.dtype.kind not in 'biuf':
@@ -210,7 +211,8 @@ def flags_of_each(name: str, values: Any, lengths: Sequence[int], of: str) -> li
     """Return the flags of each time step or sequence, booleans of these lengths.
 
     Raises:
-        TypeError, ValueError: another number of them, or as ``flags``.
+        TypeError: the values have no length, or as ``flags``.
+        ValueError: there are more or fewer than ``lengths``, or as ``flags``.
     """
     if not hasattr(values, '__len__') or getattr(values, 'ndim', 1) == 0:
         kind = type(values).__name__
@@ -221,6 +223,6 @@ def flags_of_each(name: str, values: Any, lengths: Sequence[int], of: str) -> li
 
 
 def on_cpu(values: Any) -> numpy.ndarray:
-    """Return an array or a variable as an array of NumPy."""
+    """Return an array or a variable as a NumPy array."""
     values = chainer.as_array(values)
     return numpy.asarray(cuda.to_cpu(values) if isinstance(values, cuda.ndarray) else values)

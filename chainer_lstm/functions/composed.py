@@ -1,4 +1,4 @@
-"""A cell in Chainer's own functions, step by step, which can be differentiated again and again."""
+"""A cell composed of Chainer's own functions, step by step, for gradients of any order."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def run_stage(
 
     Args:
         cell, stage: the stage of the cell.
-        parts: variables (B, G H) of its pre-activations, without its products.
+        parts: variables (B, G H), summands of its pre-activations without its own products.
         state: a ``State`` of variables (B, H) or None.
-        weights: by name; of a product also a function from the state to it.
+        weights: by name; in place of a matrix also a function from the state to its product.
         noise: arrays (B, H) by name.
 
     Returns:
@@ -76,11 +76,11 @@ def run_step(
     weights: Weights,
     noise: Noise = NOTHING,
 ) -> tuple[Any, Any, Any]:
-    """Compute stages of a step, whose states may have more rows than its input: these are carried.
+    """Compute stages of a step.  Rows of states beyond those of the input are carried over.
 
     Args:
         cell, parts, weights, noise: as in ``run_stage``.
-        stages: those of the cell that are computed.
+        stages: the stages of the cell to compute.
         state: a ``State`` of variables (B0, H), B <= B0, or None.
 
     Returns:
@@ -111,10 +111,10 @@ def run_step(
 
 
 class Rearranging:
-    """The array functions by which sequences are rearranged, on variables.
+    """The array functions that rearrange sequences, on variables.
 
     Args:
-        xp: the module of array functions of their arrays.
+        xp: NumPy or CuPy, the module of their arrays.
     """
 
     concatenate = staticmethod(F.concat)
@@ -127,14 +127,14 @@ class Rearranging:
 
     def take(self, x: chainer.Variable, indexes: Any, axis: int) -> chainer.Variable:
         """Return all elements of x along an axis, in that order."""
-        # the gradient of an index takes a hundred times as long
+        # the backward pass of indexing takes a hundred times as long
         return F.permutate(x, indexes.astype(numpy.int32), axis=axis) if len(x) else x
 
 
 def run_layer(
     cell: Cell, weights: Weights, rows: Rows, x: Any, initial: Any, noise: Noise
 ) -> Layer:
-    """Return a layer of variables, computed step by step; arguments as of ``sequence.layer_of``."""
+    """Return a layer of variables, computed step by step; arguments as in ``sequence.layer_of``."""
     layer = Layer(cell, weights, rows, x, initial, noise)
     state, found = initial, []
     if rows.total:

@@ -2,12 +2,12 @@
 
 ``lstm_engine``
     'auto' (the default), or the engine that must be used, on the CPU 'numpy'
-    or 'native', on a GPU 'cupy' or 'persistent'.  'native' is C++, and what
-    'auto' takes where it was built.  'persistent' runs a whole sequence in one
+    or 'native', on a GPU 'cupy' or 'persistent'.  'native' is C++, and the
+    choice of 'auto' if it was built.  'persistent' runs a whole sequence in one
     launch; it computes float32 and float16 sequences of LSTM cells whose
     recurrent weights fit into the GPU (compute capability 8.0; on an H100 up to
-    1392 units, at 'medium' 2112).  Where it must be used and cannot be, a
-    sequence is a ValueError.
+    1392 units, at 'medium' 2112).  With 'persistent' selected, a sequence that
+    it cannot run raises ValueError.
 
     On a GPU 'auto' measures: the first sequence of a kind is computed by 'cupy',
     and 'persistent' computes copies of it.  If the results agree and it is
@@ -16,14 +16,14 @@
     that differs, or a timeout, is a RuntimeWarning, once; ``show_config()``
     prints all verdicts.  They are kept for later processes in the folder
     CHAINER_LSTM_CACHE_DIR (``~/.cache/chainer_lstm``), by device, driver,
-    versions and kernel source; delete its files to measure anew.  With
+    versions and kernel source; delete its files to measure again.  With
     ``chainer.config.cudnn_deterministic`` nothing is measured and 'auto' is
-    'cupy', for choices by times can differ from run to run, and the last bits of
-    results with them.
+    'cupy', because a choice by measured times can differ from run to run, and
+    with it the last bits of the results.
 
 ``lstm_matmul_precision``
     How exact float32 products have to be, in PyTorch's words: 'highest' (the
-    default), 'high' (TF32 will do) or 'medium' (bfloat16 will do).
+    default), 'high' (TF32 is enough) or 'medium' (bfloat16 is enough).
     'persistent' multiplies by the recurrent weights in bfloat16 three times
     ('highest': both numbers in two parts, which leaves 16 bits of each), in
     TF32 or in bfloat16; at 'high' and 'medium' the GPU's other products are
@@ -58,7 +58,7 @@ for _name, _value in (
 
 
 def engine_of(x: Any) -> kernels.Engine:
-    """The engine for an array under the present configuration.
+    """Return the engine for an array under the current configuration.
 
     Raises:
         ValueError: an entry of ``chainer.config`` has an unknown value, or

@@ -22,8 +22,8 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
     """Inputs x (N, V) float32 or float64, t (N,) integers
     -> loss () for reduce='mean', (N,) for 'no'.
 
-    Forward keeps exp(x - max) and its sums; backward makes the gradient in
-    their place, and a second one computes them again.
+    Forward saves exp(x - max) and its row sums.  Backward computes the gradient in place in
+    that array; a second backward computes the exponentials again.
     """
 
     names = ('x', 't')
@@ -77,8 +77,8 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
 
 
 def _check(x: chainer.Variable, t: chainer.Variable, ignore_label: int) -> None:
-    """Chainer finds most of this too, but fails while it says so;
-    negative classes it takes for class 0.
+    """Check types, shapes and classes.  Chainer checks most of this, but building its error message
+    raises; and it takes negative classes for class 0.
     """
     expected = x.shape if t.dtype.kind == 'f' else (*x.shape[:1], *x.shape[2:])
     if x.ndim < 2 or x.dtype.kind != 'f' or t.dtype.kind not in 'if' or t.shape != expected:
@@ -109,8 +109,8 @@ def softmax_cross_entropy(
     """``chainer.functions.softmax_cross_entropy``, on the CPU in a sixth of its time and half
     of its memory.
 
-    Whatever else than scores of that kind is given (a GPU, float16, more axes,
-    weights of the classes, soft targets) goes to Chainer's own.
+    Other inputs (on a GPU, float16, more axes, class weights, soft targets) go to Chainer's
+    function.
 
     Args:
         x: (N, V) scores, float32 or float64.
@@ -119,15 +119,15 @@ def softmax_cross_entropy(
             are not ignored, instead of N.
         ignore_label: targets equal to it have the loss 0.
         reduce: 'mean' for one loss, 'no' for (N,).
-        cache_score, class_weight, enable_double_backprop, soft_target_loss: as in Chainer.  Second
-            gradients are there in any case.
+        cache_score, class_weight, enable_double_backprop, soft_target_loss: as in Chainer.  Double
+            backprop works with either value.
 
     Returns:
         The loss, () or (N,).
 
     Raises:
-        TypeError: x or t is no array.
-        ValueError: another ``reduce``, on the CPU a class that is not there, or an entry of
+        TypeError: x or t is not an array.
+        ValueError: an unknown ``reduce``, on the CPU a class out of range, or an entry of
             ``chainer.config`` names an engine that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
     """

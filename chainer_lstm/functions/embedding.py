@@ -1,4 +1,4 @@
-"""``embed_id`` with a gradient that the engine adds up; Chainer adds it row by row in Python."""
+"""``embed_id`` whose gradient the engine sums; Chainer adds it row by row in Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chainer_lstm.functions.node import Input
 
 
 class EmbedIDFunction(chainers.EmbedIDFunction):
-    """Chainer's node, under its name, which hooks and exporters know."""
+    """Chainer's node; it keeps the class name, which hooks and exporters look for."""
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         plain = _is_plain(grad_outputs[0].array) and not is_static_graph()
@@ -36,7 +36,7 @@ def _classes(ids: numpy.ndarray, classes: int, ignore_label: Optional[int]) -> n
     """Return the row of each id, -1 for those to ignore.
 
     Raises:
-        IndexError: there is no such row: the ids have been changed since forward.
+        IndexError: an id has no row: the ids were changed after forward.
     """
     found = ids.astype(numpy.int64)
     found[ids < 0] += classes  # NumPy counts from the last row
@@ -56,10 +56,10 @@ def embed_id(x: Input, W: Input, ignore_label: Optional[int] = None) -> chainer.
     Args:
         x: ids of any shape, signed integers.
         W: (V, N), a row for each id.
-        ignore_label: an id whose row is 0; None for none.
+        ignore_label: an id whose output is 0; None for none.
 
     Returns:
-        The rows of the ids, of the shape of x with an axis N more.
+        The rows of the ids, of the shape of x followed by N.
 
     Raises:
         IndexError: on the CPU, an id for which W has no row.

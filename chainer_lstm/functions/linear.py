@@ -1,5 +1,5 @@
-"""``linear`` with the engine's products:
-threads of BLAS that go on spinning would slow down the LSTM after it.
+"""``linear`` with the engine's products: the threads of a BLAS keep spinning after a product and
+would slow down the LSTM that runs next.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def linear(
 ) -> chainer.Variable:
     """``chainer.functions.linear``, on the CPU with the products of the LSTM's engine.
 
-    Whatever else than two axes, a bias and one dtype, float32 or float64, is given (a GPU, too)
-    goes to Chainer's own.
+    Anything but 2-D CPU arrays of one dtype, float32 or float64, with a bias is delegated to
+    Chainer's function.
 
     Args:
         x: (N, I).
@@ -79,7 +79,7 @@ def linear(
         x Wᵀ + b (N, O).
 
     Raises:
-        TypeError: something is no array.
+        TypeError: an argument is not an array.
         ValueError: an entry of ``chainer.config`` names an engine that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: a shape does not fit.
     """

@@ -43,7 +43,7 @@ class LSTM(StepNode):
 
     @property
     def label(self) -> str:
-        """The name in graphs and of hooks."""
+        """The name in computational graphs and in hooks."""
         return 'LSTM'
 
     def check_type_forward(self, in_types: Any) -> None:
@@ -93,8 +93,9 @@ class LSTM(StepNode):
 
 
 def lstm(c_prev: Input, x: Input) -> State:
-    """The gates and the new state from pre-activations, as ``chainer.functions.lstm``.  Gers et al.
-    2000, eq. 1-6.
+    """Compute the gates and the new state from pre-activations, as ``chainer.functions.lstm``.
+
+    Gers et al. 2000, eq. 1-6.
 
     Twice differentiable.
 
@@ -102,8 +103,8 @@ def lstm(c_prev: Input, x: Input) -> State:
         c_prev: (B0, H, …).
         x: (B, 4H, …), of the same dtype, gates interleaved: gate g of unit u
             is column 4u + g, in the order a (cell input), i (input), f
-            (forget), o (output).  With B < B0 the first B rows of c_prev
-            advance and the others are carried.
+            (forget), o (output).  With B < B0 the first B rows of c_prev are
+            updated and the others are carried over unchanged.
 
     Returns:
         c (B0, H, …), h (B, H, …).
@@ -111,7 +112,7 @@ def lstm(c_prev: Input, x: Input) -> State:
     Raises:
         chainer.utils.type_check.InvalidType: B > B0, x not four times as wide
             as c_prev, or different ndim or dtype.
-        TypeError: no arrays, or ChainerX arrays.
+        TypeError: an argument is not an array, or a ChainerX array.
     """
     if is_static():
         return chainers.lstm(
@@ -136,12 +137,12 @@ def lstm(c_prev: Input, x: Input) -> State:
 def lstm_step(
     c_prev: Input, h_prev: Optional[Input], x: Input, W: Input, b: Input, U: Input
 ) -> State:
-    """A whole time step as one node: ``lstm(c_prev, x Wᵀ + b + h_prev Uᵀ)``.
+    """Compute a whole time step as one node: ``lstm(c_prev, x Wᵀ + b + h_prev Uᵀ)``.
 
     float16 is computed in float32.
 
     Args:
-        c_prev: (B0, H); rows are carried as in ``lstm``.
+        c_prev: (B0, H); rows are carried over as in ``lstm``.
         h_prev: (B, H), or None for zeros.
         x: (B, I), of the dtype of c_prev, h_prev and b.
         W: (4H, I), gates interleaved as in ``lstm``; it may have another float dtype.
@@ -169,9 +170,9 @@ def peephole_lstm_step(
     P_f: Input,
     P_o: Input,
 ) -> State:
-    """A whole time step with peepholes: i and f also see P_i c_prev and P_f c_prev, o sees P_o c.
+    """Compute a whole time step with peepholes: P_i c_prev, P_f c_prev and P_o c enter i, f and o.
 
-    Two nodes, for h is a function of the variable c, as in Chainer.
+    The step is two nodes, because h is a function of the variable c, as in Chainer.
 
     Gers and Schmidhuber 2000, with full matrices as in
     ``chainer.links.StatefulPeepholeLSTM``.

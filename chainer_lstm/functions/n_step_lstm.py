@@ -31,21 +31,21 @@ def n_step_lstm(
     xs: Sequence[Input],
     **kwargs: Any,
 ) -> Result:
-    """Stacked layers over sequences given as one batch a time step,
+    """Run stacked layers over sequences given as one batch per time step,
     as ``chainer.functions.n_step_lstm``.
 
     Args:
         n_layers: S, the number of layers.
         dropout_ratio: of the inputs of every layer but the first, in training,
-            in [0, 1); any value where there is one layer, which does not use it.
+            in [0, 1); ignored with a single layer.
         hx, cx: (S, B, H).
         ws: S lists of eight matrices, 0-3 for the input, 4-7 for the hidden
             state, each in the order i, f, a, o (Chainer's documentation says
             i, f, o, a, which is not what it computes).  Those for the input
             of the first layer are (H, I), all others (H, H).
-        bs: S lists of eight vectors (H,), likewise.
+        bs: S lists of eight vectors (H,), in the same order.
         xs: T steps (B_t, I) with B >= B_0 >= B_1 >= ….
-        **kwargs: none; arguments of Chainer v1 get an error that says so.
+        **kwargs: must be empty; arguments of Chainer v1 raise an error that names them.
 
     Returns:
         hy, cy (S, B, H), and a tuple of T outputs (B_t, H).  Rows that a step
@@ -56,8 +56,8 @@ def n_step_lstm(
             shape, the number or size of the weights does not fit, the dropout
             of several layers is out of range, or an argument is one that
             Chainer no longer supports.
-        TypeError: n_layers is no integer, dropout_ratio no number, or what should be lists of
-            arrays is not.
+        TypeError: n_layers is not an integer, dropout_ratio not a number, or ws, bs or xs are not
+            lists of arrays.
     """
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 1, kwargs)
 
@@ -72,15 +72,14 @@ def n_step_bilstm(
     xs: Sequence[Input],
     **kwargs: Any,
 ) -> Result:
-    """``n_step_lstm`` in both directions, as ``chainer.functions.n_step_bilstm``.
+    """Run ``n_step_lstm`` in both directions, as ``chainer.functions.n_step_bilstm``.
 
     Args:
         n_layers, dropout_ratio, xs: as in ``n_step_lstm``.
-        hx, cx: (2S, B, H), forward and backward of a layer beside each other,
-            index 2s + direction.
+        hx, cx: (2S, B, H), index 2s + direction.
         ws, bs: 2S lists with the same index.  Layers after the first take
             (B_t, 2H), so their matrices for the input have 2H columns.
-        **kwargs: none, as in ``n_step_lstm``.
+        **kwargs: must be empty, as in ``n_step_lstm``.
 
     Returns:
         hy, cy (2S, B, H), and a tuple of T outputs (B_t, 2H).

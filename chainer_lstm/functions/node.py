@@ -1,4 +1,4 @@
-"""What all autograd nodes share."""
+"""The base of all autograd nodes, and helpers for their gradients."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _WIDE = {numpy.dtype(numpy.float32), numpy.dtype(numpy.float64)}  # enough for e
 
 
 class Passed(set[Hashable]):
-    """Keys of what has passed checks, which need not be made again; few enough to be kept."""
+    """A bounded set of keys that have passed a check, which is then skipped."""
 
     _most = 1024
 
     def add(self, key: Hashable) -> None:
-        """Add a key; where there are too many, all others are forgotten."""
+        """Add a key; a full set is cleared first."""
         if len(self) >= self._most:
             self.clear()
         super().add(key)
@@ -35,8 +35,8 @@ _passed = Passed()  # kinds, shapes and dtypes of inputs
 
 
 class Node(NamedNode):
-    """A node without what Chainer does around ``forward`` for hooks, debug mode and GPUs, where
-    there are none.
+    """A node that skips what Chainer does around ``forward`` for hooks, debug mode and device
+    changes, unless one of them is in use.
     """
 
     def apply(self, inputs: tuple) -> tuple:
@@ -62,7 +62,7 @@ class Node(NamedNode):
 
     @property
     def kind(self) -> Any:
-        """Hashable: all that ``check_type_forward`` depends on besides shapes and dtypes."""
+        """A hashable key of all that ``check_type_forward`` reads besides shapes and dtypes."""
         return type(self)
 
     def forward_chainerx(self, inputs: tuple) -> tuple:
@@ -70,11 +70,11 @@ class Node(NamedNode):
 
 
 def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return a gradient, a variable or an array, of the shape and dtype of its output;
+    """Return a gradient, a variable or an array, in the shape and dtype of its output;
     None for None.
 
     ``chainer.grad`` takes ``grad_outputs`` of any shape and dtype, and Chainer's
-    own functions compute with whatever NumPy broadcasts.
+    own functions compute with everything that NumPy broadcasts.
 
     Raises:
         ValueError: the gradient does not broadcast to the shape.
@@ -99,14 +99,14 @@ def full(gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def check_unchanged(node: Any) -> None:
-    """Compare the inputs that a node has retained with those of forward:
-    ``.array`` of a variable can be replaced.
+    """Compare the shapes of retained inputs with those in forward:
+    a program can replace ``.array`` of a variable.
 
     Args:
         node: in backward; it has the ``names`` of its inputs, and their ``shapes`` in forward.
 
     Raises:
-        ValueError: one has another shape.
+        ValueError: an input has another shape.
     """
     found = [x.shape for x in node.inputs]
     if found != node.shapes:
@@ -115,7 +115,7 @@ def check_unchanged(node: Any) -> None:
 
 
 def replaced(name: str, expected: tuple[int, ...], got: tuple[int, ...]) -> ValueError:
-    """Return the error of an array that was replaced between forward and backward."""
+    """Return the error for an array that was replaced between forward and backward."""
     return ValueError(
         f'{name}: expected the array of forward, of shape {expected}, got {got}: '
         '.array of the variable has been replaced since'
@@ -142,8 +142,8 @@ def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) 
 
 
 def as_variable(x: Any, requires_grad: bool = False) -> Optional[variable.Variable]:
-    """Return an array that the package has made as a variable, in half of Chainer's time:
-    nothing is checked.
+    """Return an array of this package as a variable; without Chainer's checks it takes half the
+    time.
 
     None and variables are returned as they are.
     """
@@ -153,15 +153,15 @@ def as_variable(x: Any, requires_grad: bool = False) -> Optional[variable.Variab
 
 
 def arrays(variables: tuple) -> tuple:
-    """The arrays of variables; None for None."""
+    """Return the arrays of variables; None for None."""
     return tuple([None if v is None else v.array for v in variables])
 
 
-def own(variables: Sequence[chainer.Variable]) -> list[chainer.Variable]:
-    """The variables under names of their own, for ``chainer.grad`` by each of them.
+def distinct_copies(variables: Sequence[chainer.Variable]) -> list[chainer.Variable]:
+    """Return identity copies, so that ``chainer.grad`` treats each argument as an input of its own.
 
-    It gives total derivatives: one that is given twice, or of which another is made, would be
-    counted twice.
+    ``chainer.grad`` returns total derivatives: it would count a variable that is passed twice, or
+    from which another argument is computed, twice.
     """
     return [F.identity(v) for v in variables]
 
@@ -172,17 +172,17 @@ def differentiated(
     indexes: Sequence[int],
     grad_outputs: Sequence[Optional[chainer.Variable]],
 ) -> tuple:
-    """Return the gradients of a node as variables, which can be differentiated again where
-    ``chainer.config.enable_backprop`` says so.
+    """Return the gradients of a node as variables; with ``chainer.config.enable_backprop`` they can
+    be differentiated again.
 
     Args:
         node: in backward, with all of its inputs retained.
-        function: computes its outputs, by Chainer's own functions, of its inputs.
+        function: computes the outputs from the inputs by Chainer's own functions.
         indexes, grad_outputs: as ``backward`` gets them.
     """
     double = chainer.config.enable_backprop
     with chainer.using_config('enable_backprop', True):
-        inputs = own(node.get_retained_inputs())
+        inputs = distinct_copies(node.get_retained_inputs())
         outputs = function(inputs)
         given = [(y, g) for y, g in zip(outputs, grad_outputs) if g is not None]
         return chainer.grad(
@@ -194,7 +194,7 @@ def differentiated(
 
 
 def widened(engine: kernels.Engine, inputs: Sequence) -> Sequence:
-    """Return arrays or variables in one dtype, wide enough for the engine; None for None."""
+    """Return arrays or variables cast to the dtype that the engine computes in; None for None."""
     dtypes = {x.dtype for x in inputs if x is not None}
     if len(dtypes) == 1 and dtypes <= _WIDE:
         return inputs
@@ -205,14 +205,14 @@ def widened(engine: kernels.Engine, inputs: Sequence) -> Sequence:
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """Return an array or a variable in a dtype; itself where it has that dtype already."""
+    """Return an array or a variable in a dtype; unchanged if it already has that dtype."""
     if x.dtype == dtype:
         return x
     return F.cast(x, dtype) if isinstance(x, variable.Variable) else x.astype(dtype)
 
 
 def refuse_chainerx() -> NoReturn:
-    """Raises a TypeError that says what is supported."""
+    """Raise a TypeError that names the supported arrays."""
     raise TypeError(
         'chainer_lstm computes on NumPy and CuPy arrays; got ChainerX arrays '
         '(bring them over with to_device("@numpy") or to_device("@cupy:0"))'

@@ -1,5 +1,5 @@
-"""Chainer's functions that rearrange what a node returns,
-for gradients that broadcast to it (see ``node.full``).
+"""Chainer's concat and reshape for the outputs of a node, which also take gradients that only
+broadcast to the output (see ``node.full``).
 """
 
 from __future__ import annotations
@@ -40,16 +40,14 @@ def concat(xs: Sequence[chainer.Variable], axis: int = 0) -> chainer.Variable:
 
 
 def all_rows(new: chainer.Variable, rest: Optional[chainer.Variable]) -> chainer.Variable:
-    """Return a state after a step: the new rows and those that the step has left,
-    if there are any.
-    """
+    """Return a state after a step: its new rows, then the rows that were carried over, if any."""
     if rest is None:
         return new
     return concat((new, rest)) if len(new) else rest
 
 
 def checked(x: chainer.Variable) -> chainer.Variable:
-    """Return x, which a function of a program's own may have made."""
+    """Return x with its gradients checked; it may come from a function of the program."""
     return Reshape(x.shape).apply((x,))[0]
 
 

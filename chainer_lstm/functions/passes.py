@@ -1,4 +1,4 @@
-"""What the nodes of a graph hand each other within one backward pass, past Chainer."""
+"""A dictionary for each backward pass, through which nodes hand each other rows and gradients."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _handed: weakref.WeakKeyDictionary[Any, dict[Any, dict[int, Any]]] = weakref.Wea
 
 
 def handed() -> Optional[dict[Any, dict[int, Any]]]:
-    """Return what was handed in the running pass, by receiver, then by giver;
+    """Return the dictionary of the running backward pass, by receiver, then by giver;
     None outside of a pass.
 
-    The dictionary belongs to the pass and ends with it, also where an error or Ctrl-C aborts it:
-    a later pass over the same nodes receives nothing of it, nor does one that a hook runs within.
-    Chainer does not tell a node which pass it runs in, so the pass is found by its frame.  To be
-    called by ``backward`` of a node itself: two frames above it is the loop.
+    The dictionary lives as long as the pass, also if an error or Ctrl-C aborts it: neither a later
+    pass over the same nodes nor a nested pass of a hook sees its entries.  Chainer gives a node no
+    handle of the pass, so it is found by its frame.  Only ``backward`` of a node may call this
+    function: the loop of the pass is two frames above it.
     """
     try:
         frame: Optional[types.FrameType] = sys._getframe(3)
-    except ValueError:  # so few that there is no loop among them
+    except ValueError:  # the stack is too short to have a loop
         return None
     while frame is not None and frame.f_code not in BACKWARD_LOOPS:
         frame = frame.f_back

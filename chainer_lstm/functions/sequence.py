@@ -16,12 +16,8 @@ from chainer_lstm.functions.sequence_node import SequenceNode
 from chainer_lstm.functions.sequence_plan import Plan, state_names
 from chainer_lstm.functions.step import check_cell, is_static
 from chainer_lstm.functions.weights import shapes_of, weights_of
-from chainer_lstm.kernels.packing import (
-    Packing,
-    packing_of_equal,
-    packing_of_rows,
-    packing_of_steps,
-)
+from chainer_lstm.kernels.packing import Packing, packing_of_equal, packing_of_steps
+from chainer_lstm.kernels.ragged import packing_of_rows
 
 Shapes = tuple[tuple[int, ...], ...]
 _fitting = Passed()  # kinds of plans, and the shapes of inputs
@@ -30,17 +26,16 @@ _fitting = Passed()  # kinds of plans, and the shapes of inputs
 def apply(
     plan: Plan, states: Sequence[Input], xs: Sequence[Input], weights: Sequence[Input]
 ) -> tuple[Any, tuple[chainer.Variable, ...]]:
-    """Run a sequence, whose shapes other than those of states and weights were checked.
+    """Run stacked layers as one node; shapes of states and weights are checked here.
 
     Args:
-        plan: what it is computed by.
-        states: in the order of the cell's; (S D, B, H), or (B, H) of a single layer.
+        plan: the cell, the packing and the options.
+        states: in the order of ``cell.states``; (S D, B, H), or (B, H) of a single layer.
         xs: the arrays of the sequences.
-        weights: those of each layer and direction, one after the other.
+        weights: of all layers and directions, one after the other.
 
     Returns:
-        The new ``State``, as the states, and the outputs as the plan has them, none where they are
-        not wanted.
+        The new ``State``, with arrays of the shapes of ``states``, and the outputs, see ``Plan``.
 
     Raises:
         ValueError: states or weights do not fit.
@@ -66,14 +61,14 @@ def check_shapes(plan: Plan, of_states: Shapes, width: int, of_weights: Shapes) 
     """Compare the shapes of states and weights with those that follow from the width of the input.
 
     Raises:
-        ValueError: one does not fit, or the dropout is out of range.
+        ValueError: a shape does not fit, or the dropout is out of range.
     """
     checks.dropout(plan.dropout)
     layers = len(of_weights) // plan.form.count
     plain = layers == 1 and not plan.form.stacked and all(len(s) == 2 for s in of_states)
     outer = () if plain else (layers,)
     cell = plan.cell
-    # without a projection the width of h, Chainer's first state; h of a projected cell has another
+    # H is the width of h, as in Chainer; of c if h is projected, and narrower
     of_units = of_states[-1] if cell.projection is None else of_states[0]
     units = of_units[-1] if of_units else 0
     names, widths = state_names(cell), [cell.width(name, units) for name in cell.states]
@@ -87,7 +82,7 @@ def check_weights(plan: Plan, got: Shapes, inputs: int, units: int) -> None:
     and the state.
 
     Raises:
-        ValueError: one does not fit.
+        ValueError: a shape does not fit.
     """
     form = plan.form
     expected = shapes_of(form, plan.directions, len(got) // form.count, inputs, units)
@@ -97,7 +92,7 @@ def check_weights(plan: Plan, got: Shapes, inputs: int, units: int) -> None:
     error = f'expected {form.name(*divmod(at, form.count))} of shape {expected[at]}, got {got[at]}'
     same_rows = got[at][:1] == expected[at][:1] and len(got[at]) == len(expected[at]) == 2
     if at < plan.directions * form.count and same_rows and expected[at][1] == inputs:
-        # Chainer's words, where the input does not fit
+        # Chainer's message for an input of the wrong size
         error = f'Inconsistent input size in input values and weight parameters: {error}'
     raise ValueError(error)
 
@@ -113,7 +108,7 @@ def sequence(
     return_cells: bool = False,
     resets: Any = None,
 ) -> tuple:
-    """Stacked layers of any cell over whole sequences, as one node.
+    """Run stacked layers of any cell over whole sequences, as one node.
 
     Args:
         cell: see ``chainer_lstm.cells``.
@@ -121,24 +116,25 @@ def sequence(
             each layer and direction (index ``D * layer + direction``), or (B, H) if there is only
             one.
         xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
-        weights: for each layer and direction those of the cell, in the order of ``cell.weights``,
-            see ``cell.shapes``.  Later layers take D * H inputs.
+        weights: for each layer and direction the weights in the order of ``cell.weights``, in the
+            shapes of ``cell.shapes``.  Later layers take D * H inputs.
         bidirectional: D = 2 instead of 1.
         dropout: ratio, on the inputs of every layer but the first.
         return_cells: whether c of all steps is returned too.
-        resets: (T, B), or T steps (B_t,), 0 and 1 or booleans: 1 where the state is reset before a
-            step, to 0, or to row B of the states where they have B + 1.
+        resets: (T, B), or T steps (B_t,), 0 and 1 or booleans: 1 resets the state before a step, to
+            0, or to row B of the states if they have B + 1 rows.
 
     Returns:
-        The last ``cell.State``, as the states, and the outputs as xs, (T, B, D * H) or a tuple of
-        (B_t, D * H), then c as these.  Rows that a step does not have keep their state.
+        The last ``cell.State``, in the shapes of the states, and the outputs in the form of xs,
+        (T, B, D * H) or a tuple of (B_t, D * H), then c likewise.  A row keeps its state at steps
+        that do not have it.
 
     Raises:
         ValueError: shapes do not fit, batches grow in time, dropout is out of range, or a cell has
             no c to return.
         chainer.utils.type_check.InvalidType: dtypes do not fit.
-        TypeError: no cell, no arrays, no lists of arrays, no number for dropout, or ChainerX
-            arrays.
+        TypeError: an argument is not a cell, an array, a list of arrays or a number as above, or
+            arrays are ChainerX's.
     """
     check_cell(cell)
     if len(checks.sequence('states', states, 'arrays')) != len(cell.states):
@@ -161,7 +157,7 @@ def run(
     return_cells: bool = False,
     resets: Any = None,
 ) -> tuple:
-    """``sequence`` with D ``directions``, of variables and lists whose kinds and numbers fit."""
+    """Run ``sequence`` with D ``directions``; types and numbers of arguments have been checked."""
     dense = not isinstance(xs, (list, tuple))
     if dense:
         xs = checks.variable('xs', xs)
@@ -174,19 +170,19 @@ def run(
         sizes = checks.steps(xs)
         batch = sizes[0]
         given = xs
-    anew = None
+    reset = None
     if resets is not None:
-        anew = _reset_steps(batch, sizes, resets)
-        if anew is None:  # the state after a reset is not used
+        reset = _reset_steps(batch, sizes, resets)
+        if reset is None:  # the state after a reset is not used
             states = [s[..., :batch, :] if s.shape[-2:-1] == (batch + 1,) else s for s in states]
-    if anew is None:
+    if reset is None:
         rows = _batch(states[0], sizes)
         if dense and rows == batch:
             packing = packing_of_equal(len(sizes), batch)
         else:
             packing = packing_of_steps(sizes, rows)
     else:
-        packing = _packing_with_resets(sizes, anew)
+        packing = _packing_with_resets(sizes, reset)
     plan = Plan(cell, packing, weights_of(cell), directions, dropout, cells=return_cells)
     new, ys = apply(plan, states, given, [w for group in weights for w in group])
     if dense:
@@ -195,23 +191,23 @@ def run(
 
 
 def _reset_steps(batch: int, sizes: Sequence[int], resets: Any) -> Optional[numpy.ndarray]:
-    """Return before which steps the state is reset, (B, T) booleans, or None for none."""
-    anew = numpy.zeros((batch, len(sizes)), bool)
+    """Return before which steps the state is reset, (B, T) booleans; None if it never is."""
+    reset = numpy.zeros((batch, len(sizes)), bool)
     for t, of_step in enumerate(checks.flags_of_each('resets', resets, sizes, 'steps')):
-        anew[: len(of_step), t] = of_step
-    return anew if anew.any() else None
+        reset[: len(of_step), t] = of_step
+    return reset if reset.any() else None
 
 
-def _packing_with_resets(sizes: Sequence[int], anew: numpy.ndarray) -> Packing:
+def _packing_with_resets(sizes: Sequence[int], reset: numpy.ndarray) -> Packing:
     """Return the packing of steps one after the other, with resets (B, T)."""
-    rows = numpy.arange(len(anew))[:, None]
+    rows = numpy.arange(len(reset))[:, None]
     lengths = (numpy.array(sizes) > rows).sum(axis=1)
     places = numpy.cumsum([0, *sizes[:-1]]) + rows
-    return packing_of_rows(lengths, places, anew)
+    return packing_of_rows(lengths, places, reset)
 
 
 def _batch(state: Any, sizes: Sequence[int]) -> int:
-    """Return the number of sequences, by a state that may have a wrong shape."""
+    """Return the number of sequences, from a state whose shape has not been checked."""
     rows = state.shape[-2] if state.ndim > 1 else 0
     return max(rows, *sizes[:1], 0)
 
@@ -225,17 +221,17 @@ def lstm_sequence(
     bidirectional: bool = False,
     dropout: float = 0.0,
 ) -> tuple:
-    """Stacked LSTM layers over whole sequences, as one node: ``sequence`` with states in Chainer's
-    order.
+    """Run stacked LSTM layers over whole sequences, as one node: ``sequence`` with states in
+    Chainer's order.
 
     Args:
         hx, cx: (S * D, B, H), the initial state of each layer and direction
             (index ``D * layer + direction``), or (B, H) if there is only one.
         xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
         weights: for each layer and direction W (4H, I), b (4H,), U (4H, H);
-            gates interleaved as in ``lstm``.  Where more are given, such as P_i, P_f, P_o (H, H)
-            besides, the cell is the one of ``cells.CELLS`` that has as many.  Later layers take
-            D * H inputs.
+            gates interleaved as in ``lstm``.  Another number of weights, such as 6 with P_i, P_f
+            and P_o (H, H), selects the cell of ``cells.CELLS`` that has as many.  Later layers
+            take D * H inputs.
         bidirectional: D = 2 instead of 1.
         dropout: ratio, on the inputs of every layer but the first.
 
@@ -246,7 +242,8 @@ def lstm_sequence(
     Raises:
         ValueError: shapes do not fit, batches grow in time, or dropout is out of range.
         chainer.utils.type_check.InvalidType: dtypes do not fit.
-        TypeError: no arrays, no lists of arrays, no number for dropout, or ChainerX arrays.
+        TypeError: an argument is not an array, a list of arrays or a number as above, or arrays
+            are ChainerX's.
     """
     hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
     first = weights[0] if isinstance(weights, (list, tuple)) and weights else ()

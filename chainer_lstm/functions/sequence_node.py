@@ -39,15 +39,15 @@ class SequenceNode(Node):
     new states, and the arrays of h and, if wanted, those of c.
 
     States of a single layer may be (B, H).  The sequences are one array (…, I), or several whose
-    rows are joined; the outputs are like them.  To rearrange them outside takes more time than a
-    small sequence.
+    rows are joined; the outputs have the same form.  Rows are rearranged inside of the node,
+    because nodes for it would take more time than a small sequence.
 
-    Backward runs on arrays and consumes what forward has saved; a second one
-    runs forward again.  Gradients that are to be differentiated go through the
-    single steps, which are differentiable themselves.
+    Backward runs on arrays and consumes what forward has saved; a second
+    backward runs forward again.  Double backprop composes the single steps of
+    Chainer's own functions.
 
     Args:
-        plan: what it is computed by.
+        plan: the cell, the packing and the options.
         inputs: the number of arrays of the sequences.
     """
 
@@ -64,7 +64,7 @@ class SequenceNode(Node):
 
     @property
     def label(self) -> str:
-        """The name in graphs and of hooks."""
+        """The name in computational graphs and in hooks."""
         return f'{type(self._plan.cell).__name__}Sequence'
 
     @property
@@ -208,23 +208,23 @@ class SequenceNode(Node):
         return [y.reshape(*axes, y.shape[-1])]
 
     def _dropped(self, xp: Any, x: Array, k: int) -> Array:
-        """The input of a layer and direction;
-        each has a mask of its own, drawn once, as Chainer draws it.
+        """Return the input of a layer and direction after dropout; each has a mask of its own,
+        drawn once, as in Chainer.
         """
         if k < self._plan.directions or not self._drops:
             return x
-        if is_static_graph():  # a static graph draws in each replay
+        if is_static_graph():  # dropout is drawn in each replay
             return F.dropout(x, self._plan.dropout)
         if k not in self._masks:
             scale = x.dtype.type(1 / (1 - self._plan.dropout))
-            # float64 on the CPU, for Chainer's numbers; CuPy's differ anyway, and float32 is faster
+            # float64 on the CPU gives Chainer's numbers; on a GPU they differ in any case
             dtype = {} if xp is numpy else {'dtype': numpy.float32}
             drawn = xp.random.rand(*x.shape, **dtype)
             self._masks[k] = (drawn >= self._plan.dropout) * scale
         return x * self._masks[k].astype(x.dtype, copy=False)
 
     def _drawn(self, xp: Any, k: int, state: Array) -> Noise:
-        """The noise of a layer and direction, drawn once, for a state (B, H)."""
+        """Return the noise of a layer and direction, drawn once, for a state (B, H)."""
         if not self._draws:
             return NOTHING
         if k not in self._noise:
@@ -277,8 +277,9 @@ class SequenceNode(Node):
         of_last: Sequence[Array],
         from_zeros: bool,
     ) -> list[Gradients]:
-        """Return the gradients of the outputs of each direction of a layer: of those of all steps,
-        by name, and of the last states, (D, B, H) each, zeros or not.
+        """Return the gradients with which backward of each direction of a layer begins: with
+        respect to its states of all steps, by name, and its last states, (D, B, H) each, which
+        stand for zeros with ``from_zeros``.
         """
         plan, begun = self._plan, []
         for d, layer in enumerate(layers):
@@ -295,8 +296,8 @@ class SequenceNode(Node):
         indexes: Sequence[int],
         result: dict[int, Array],
     ) -> Optional[Array]:
-        """Return the gradient with respect to the input of a layer, or None where it is not wanted;
-        write those of its weights into ``result``.  k is the index of its first direction.
+        """Return the gradient with respect to the input of a layer, None if it is not requested;
+        write the weight gradients into ``result``.  k is the index of its first direction.
         """
         form, (first, last) = self._plan.form, self._cuts
         gx = None

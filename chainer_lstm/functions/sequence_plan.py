@@ -1,4 +1,4 @@
-"""What a sequence is computed by, besides arrays."""
+"""The plan of a sequence: cell, packing, form of the weights and options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Output(enum.Enum):
 
 
 class Plan(NamedTuple):
-    """What a sequence is computed by, besides arrays.
+    """All arguments of a sequence that are not arrays.
 
     Attributes:
         cell: the cell of all layers.
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
 
     @property
     def kind(self) -> tuple[Hashable, ...]:
-        """All that the shapes of states and weights depend on, and the dropout."""
+        """A key of all that the shapes of states and weights depend on, and the dropout."""
         return self.cell, self.form, self.directions, self.dropout, self.packing.rows_of_states
 
     @property
@@ -54,12 +54,12 @@ class Plan(NamedTuple):
         return ['h', 'c'] if self.cells else ['h']
 
     def groups(self, weights: Sequence[Any]) -> list[Sequence[Any]]:
-        """The weights of each layer and direction."""
+        """Return the weights of each layer and direction."""
         count = self.form.count
         return [weights[k : k + count] for k in range(0, len(weights), count)]
 
     def rows(self, group: int) -> Rows:
-        """Where the rows of a layer and direction lie."""
+        """Return the layout of the rows of a layer and direction."""
         return self.packing.rows_of_direction(self.is_reverse(group))
 
     def is_reverse(self, group: int) -> bool:

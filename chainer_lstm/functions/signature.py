@@ -15,8 +15,8 @@ class Signature:
 
     Args:
         cell, stage: the stage of the cell.
-        optional: whether states that come through products alone are given, and their weights;
-            a first step lacks them.
+        optional: whether states that are read by products alone are inputs, with their weights;
+            a first step has neither.
 
     Attributes:
         names: the names of the inputs, in their order; optional ones last.
@@ -58,10 +58,9 @@ class Signature:
         self.names = tuple(dict.fromkeys([*names, *(last if optional else ())]))
         self.like = self.names.index('x') if self.first else 0
         self.states = tuple([self._index(name) for name in cell.states])
-        self.writes = tuple([
-            (name, k, None if self.projection and k == len(cell.states) - 1 else self._index(name))
-            for k, name in enumerate(cell.states) if name in stage.writes
-        ])  # fmt: skip
+        self.writes = tuple(
+            [self._write(name, k) for k, name in enumerate(cell.states) if name in stage.writes]
+        )
         needed = {*stage.needs, *(product.state for product in stage.products if product.new)}
         self.retained = tuple([k for k, name in enumerate(stage.writes) if name in needed])
         self.pending = pending if self.first else ()
@@ -72,9 +71,14 @@ class Signature:
         self._through: dict[tuple[int, ...], frozenset[str]] = {}
         self.biases = ('b', *(product.bias for product in stage.products), *self.vectors)
 
+    def _write(self, name: str, k: int) -> tuple[str, int, Optional[int]]:
+        """Return the entry of a state in ``writes``."""
+        is_projected = self.projection is not None and k == len(self.cell.states) - 1
+        return name, k, None if is_projected else self._index(name)
+
     def through(self, indexes: Sequence[int]) -> frozenset[str]:
-        """Return the names of the weights whose products the gradients of these inputs come
-        through, and of vectors.
+        """Return the names of the vectors, and of the weights by which backward multiplies to get
+        the gradients with respect to these inputs.
         """
         key = tuple(indexes)
         if key not in self._through:
@@ -108,10 +112,10 @@ def check_axes(
     axes: int,
     biases: Sequence[Optional[str]] = (),
 ) -> None:
-    """Expect arrays of a number of axes, of one for biases.
+    """Expect arrays of a number of axes, biases of one.
 
     Raises:
-        ValueError: one has another number.
+        ValueError: an array has another number of axes.
     """
     for name, shape in zip(names, shapes):
         expected = 1 if name in biases else axes

@@ -34,10 +34,9 @@ class StageNode(Chained):
     """The states, x and weights that a stage reads, in the order of a ``Signature`` -> the states
     that it computes, and the gates that a later stage activates.
 
-    Where x has fewer rows than a state that is not the last one, the other rows of it are carried.
-    Backward runs on arrays, unless the gradients are to be differentiated
-    again (``chainer.config.enable_backprop``), or the cell has no ``backward``:
-    then the stage is computed once more, on variables.
+    If x has fewer rows than a state that is not the last one, the other rows are carried over.
+    Backward runs on arrays.  For double backprop (``chainer.config.enable_backprop``), and for a
+    cell without ``backward``, the stage is computed once more on variables.
 
     Args:
         of: the signature.
@@ -65,7 +64,7 @@ class StageNode(Chained):
             return super().apply(inputs)
         except (AttributeError, TypeError):
             for name, x in zip(self.names, inputs):
-                variable(name, x)  # in Chainer's words it is hard to see which one is no array
+                variable(name, x)  # Chainer's error does not name the argument
             raise
 
     def check_type_forward(self, in_types: Any) -> None:
@@ -129,7 +128,7 @@ class StageNode(Chained):
             type_check.expect(rows, state.shape[1] == self.cell.width(name, units))
 
     def check_broadcasting(self) -> None:
-        """Refuse shapes that NumPy would broadcast, where types are not checked.
+        """Refuse shapes that NumPy would broadcast; called when Chainer does not check types.
 
         Raises:
             ValueError: a shape in ``self.shapes`` does not fit.
@@ -197,7 +196,7 @@ class StageNode(Chained):
     def gradients(
         self, indexes: tuple[int, ...], grad_outputs: tuple, given: Optional[dict]
     ) -> tuple:
-        """Return the gradients, with what the nodes that ran before have handed."""
+        """Return the gradients; ``given`` has the rows that nodes before handed to this one."""
         check_unchanged(self)
         new = self._retained()
         grad_outputs = tuple([full(g, *of) for g, of in zip(grad_outputs, self.outputs_of)])
@@ -275,7 +274,7 @@ class StageNode(Chained):
         )
 
     def node_before(self, indexes: Sequence[int]) -> Optional[Chained]:
-        """Return the node that makes the weight gradients of this one with its own, or None."""
+        """Return the node that computes the weight gradients of this one with its own, or None."""
         before = self.inputs[0].creator_node
         return before if 0 in indexes and self.is_of_same_weights(before) else None
 
@@ -295,20 +294,20 @@ class StageNode(Chained):
         """Return the pre-activations without the products of the stage, variables."""
         if 'x' in named:
             return [Part(composed.of_input(self.cell, named['x'], named), self.cell.inputs)]
-        # gates that an earlier stage has activated are not read
+        # the gates that an earlier stage has activated are placeholders, which no stage reads
         given = {**dict.fromkeys(self.cell.gates), **{g: named[g] for g in self.stage.gates}}
         like = named[self.stage.gates[0]]
         return [Part(like if x is None else x, (name,)) for name, x in given.items()]
 
     def _in_one_dtype(self, engine: kernels.Engine, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Return the inputs in the dtype of the gates, or in one that is wide enough."""
+        """Return the inputs in the dtype of the gates, or, before they exist, of the engine."""
         if self.gates is None:
             return widened(engine, inputs)
         dtype = self.gates.dtype
         return [cast(x, dtype) for x in inputs]
 
     def _state_of(self, inputs: Sequence[Any], batch: int) -> Any:
-        """Return the states among the inputs, the rows that the step advances."""
+        """Return the states among the inputs, only the rows that the step updates."""
         found = []
         for k in self.signature.states:
             x = None if k is None else inputs[k]
@@ -316,7 +315,7 @@ class StageNode(Chained):
         return self.cell.State(*found)
 
     def _retained(self) -> Any:
-        """Return the new states that backward needs, arrays of the rows that the step advances."""
+        """Return the new states that backward needs, only the rows that the step updates."""
         found, batch, dtype = {}, len(self.gates), self.gates.dtype
         retained = self.signature.retained
         for k, y in zip(retained, self.get_retained_outputs() if retained else ()):
@@ -328,12 +327,12 @@ class StageNode(Chained):
 
 
 def _rows_of(x: Any, batch: int, dtype: Any) -> Any:
-    """Return the first rows of an array in a dtype; itself where it has no others."""
+    """Return the first rows of an array in a dtype; the array itself if it has no others."""
     return cast(x if len(x) == batch else x[:batch], dtype)
 
 
 def _of_all_rows(engine: kernels.Engine, y: Any, before: Any, batch: int) -> Any:
-    """Return a new state with the rows that the step has left."""
+    """Return a new state followed by the rows that are carried over."""
     if y.shape != (batch, *before.shape[1:]):
         raise ValueError(
             f'expected weights that fit the state {before.shape}, and h of {batch} rows as x; '
@@ -343,7 +342,7 @@ def _of_all_rows(engine: kernels.Engine, y: Any, before: Any, batch: int) -> Any
 
 
 def _padded(gradient: Any, x: Any, of_output: Any) -> Any:
-    """Return the gradient of all rows of a state: that of the rows that were carried is the one of
+    """Return the gradient of all rows of a state; rows that were carried over get the gradient of
     the output.
     """
     xp = chainer.backend.get_array_module(x)

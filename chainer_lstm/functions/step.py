@@ -21,10 +21,10 @@ from chainer_lstm.kernels.engines.engine import NOTHING, Part
 
 
 class StepNode(StageNode):
-    """The first stage of a step, which is the whole step for a cell of one stage.
+    """The first stage of a step; for a cell of one stage the whole step.
 
-    Steps are chained through their first input: the step that made it receives the gradient of its
-    output from here, so it runs in the same backward pass.
+    Steps are chained through their first input: the step that computed it receives the gradient of
+    its output from here, so it runs later in the same backward pass.
     """
 
     @property
@@ -41,10 +41,10 @@ class FirstStage(StepNode):
     _outputs = None
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
-        """Hand the gradient of the first state to the node that made the last state of it,
-        which will run later and adds its own.
+        """Hand the gradient of the first state to the node that computed the last state from it:
+        that node runs later and adds its own gradient.
 
-        Chainer would add the two, for which it makes a node.
+        Chainer would add the two gradients in a node of their own.
         """
         given = passes.handed()
         gradients = self.gradients(indexes, grad_outputs, given)
@@ -58,11 +58,11 @@ class FirstStage(StepNode):
 
     @property
     def outputs(self) -> Any:
-        """References to the outputs, as Chainer sets them;
-        a dead one for the first state where the graph was cut at it.
+        """References to the outputs, as Chainer sets them; a dead one for the first state if the
+        graph was cut there.
 
-        This node runs all the same, for the gates, and would take the gradient of the state for
-        itself.
+        The node still runs, for its gates, and would otherwise use the gradient of the state that
+        was cut off.
         """
         found = self._outputs
         if found is None or found[0]() is None or found[0]().creator_node is self:
@@ -74,13 +74,13 @@ class FirstStage(StepNode):
         self._outputs = references
 
     def output_before(self) -> Any:
-        """Return the node that made the last state among the inputs, or None."""
+        """Return the node that computed the last state among the inputs, or None."""
         last = self.signature.states[-1]
         return None if last is None else self.inputs[last].creator_node
 
     def _output_before(self) -> Any:
-        """Return that node if it made the state of this node's first one: not for the first step,
-        and not where either was replaced.
+        """Return that node if it also read this node's first state: None for the first step, and
+        if the program has replaced either state.
         """
         output = self.output_before()
         same = type(output) is SecondStage and output.inputs[0] is self.inputs[0]
@@ -88,11 +88,11 @@ class FirstStage(StepNode):
 
 
 class SecondStage(StageNode):
-    """The second stage: a node of its own, because its outputs are functions of the variables of
-    the new states, as in Chainer: programs cut the graph there or take gradients.
+    """The second stage.  It is a node of its own because, as in Chainer, its outputs are functions
+    of the variables of the new states: programs cut the graph there or take gradients.
 
-    It is chained through the last state that the first node has got: the node that made it receives
-    its gradient from there, after this node has run.
+    It is chained through the last state among the inputs of the first node: the node that computed
+    it receives its gradient from there, after this node has run.
 
     Args:
         first: the first node.
@@ -130,15 +130,15 @@ class SecondStage(StageNode):
 
 
 def _dead() -> None:
-    """Stand for a weak reference to what is gone."""
+    """Return None, like a weak reference to a deleted object."""
 
 
 def is_static(cell: Optional[Cell] = None) -> bool:
-    """Inside ``chainer.static_graph``, which replays functions, and knows Chainer's own only.
+    """Return whether ``chainer.static_graph`` records; it can replay only Chainer's own functions.
 
     Raises:
-        ValueError: the cell has noise, which would be the same in each replay, or functions that
-            are not replayed.
+        ValueError: it does, and the cell has noise, which each replay would repeat, or functions
+            that it cannot replay.
     """
     static = is_static_graph()
     if static and cell is not None and cell.is_random and chainer.config.train:
@@ -157,14 +157,14 @@ def step(
     x: Input,
     weights: Sequence[Input],
 ) -> Any:
-    """A time step of any cell, as one node; as two for a cell of two stages.
+    """Compute a time step of any cell, as one node; as two for a cell of two stages.
 
     float16 is computed in float32.
 
     Args:
         cell: see ``chainer_lstm.cells``.
         state: the states in the order of ``cell.states``, the last one (B, H), the others (B0, H)
-            with B <= B0, whose further rows are carried.  A state that comes through products
+            with B <= B0, whose other rows are carried over.  A state that is read by products
             alone, such as h of an LSTM, may be None for zeros.
         x: (B, I), of the dtype of the states and biases.
         weights: in the order of ``cell.weights``, see ``cell.shapes``; matrices may have another
@@ -175,8 +175,8 @@ def step(
 
     Raises:
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
-        TypeError: no arrays, or ChainerX arrays.
-        ValueError: another number of states or weights.
+        TypeError: an argument is not an array, or a ChainerX array.
+        ValueError: more or fewer states or weights than the cell has.
     """
     check_cell(cell)
     for name, given, expected in (
@@ -195,14 +195,14 @@ def check_cell(cell: Any) -> None:
     """Expect a cell.
 
     Raises:
-        TypeError: it is none.
+        TypeError: it is something else.
     """
     if not isinstance(cell, Cell):
         raise TypeError(f'expected cell to be a chainer_lstm.cells.Cell, got {cell!r}')
 
 
 def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> Any:
-    """``step`` with a ``cell.State`` and weights by name."""
+    """Compute ``step`` of a ``cell.State`` and weights by name."""
     if not is_recorded(cell):
         found = unrecorded_step(cell, state, x, [*weights.values()])
         if found is not None:
@@ -226,8 +226,8 @@ def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> 
 
 
 def is_recorded(cell: Cell) -> bool:
-    """Return whether a step has to be a node: where a graph grows, Chainer has to see it, or noise
-    is drawn.
+    """Return whether a step has to be a node: a graph grows, Chainer observes it (hooks, debug
+    mode), or noise is drawn.
     """
     return setting('enable_backprop') or is_observed() or (cell.is_random and setting('train'))
 
@@ -235,16 +235,16 @@ def is_recorded(cell: Cell) -> bool:
 def unrecorded_step(
     cell: Cell, state: Sequence[Optional[Input]], x: Input, weights: Sequence[Input]
 ) -> Any:
-    """Compute a step that ``is_recorded`` does not ask for, from arrays to arrays, without a node.
+    """Compute a step for which ``is_recorded`` is False, from arrays to arrays, without a node.
 
-    Types are not checked: the kernels compute only where all arrays are exactly as they expect.
+    Types are not checked: the kernels compute only if all arrays are exactly as they expect.
 
     Args:
         cell, state, x: as in ``step``.
         weights: in the order of ``cell.weights``.
 
     Returns:
-        The new ``cell.State``; None where the step has to be computed as nodes.
+        The new ``cell.State``; None if the step has to be computed as nodes.
     """
     inputs = [x, *weights, *state]
     given = [v.array if isinstance(v, chainer.Variable) else v for v in inputs]
@@ -263,7 +263,7 @@ def composed_step(cell: Cell, state: Any, pre: chainer.Variable, weights: Mappin
     Args:
         cell: the cell.
         state: a ``cell.State`` as in ``step``.
-        pre: (B, G H), x Wᵀ + b, and products whose states are None.
+        pre: (B, G H), x Wᵀ + b, plus the products whose states are None.
         weights: by name; a matrix, or a function from a state to its product.
 
     Returns:

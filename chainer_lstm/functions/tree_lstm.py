@@ -1,4 +1,4 @@
-"""``tree_lstm`` and ``slstm``, as Chainer's: the state of a node of a tree, of pre-activations."""
+"""``tree_lstm`` and ``slstm``, as in Chainer: the state of a tree node from pre-activations."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class TreeLSTM(_Combination):
         return [gx]
 
     def _by_gate(self, x: Any) -> Any:
-        """(B, (3 + K) H, …) -> (3 + K, B, H, …), a view."""
+        """Return (B, (3 + K) H, …) as (3 + K, B, H, …), a view."""
         batch, width, *rest = x.shape
         return x.reshape((batch, self.blocks, width // self.blocks, *rest)).swapaxes(0, 1)
 
@@ -145,14 +145,14 @@ class SLSTM(_Combination):
 
 
 def _interleaved(x: Any) -> Any:
-    """(B, 4H, …) -> (4, B, H, …), a view of an array, or a variable."""
+    """Return (B, 4H, …) as (4, B, H, …), a view of an array, or a variable."""
     batch, width, *rest = x.shape
     axes = (2, 0, 1, *range(3, 3 + len(rest)))
     return x.reshape((batch, width // 4, 4, *rest)).transpose(axes)
 
 
 def tree_lstm(*inputs: Input) -> States:
-    """The state of a node of a tree from those of its children, as ``chainer.functions.tree_lstm``.
+    """Compute the state of a tree node from its children, as ``chainer.functions.tree_lstm``.
 
     c = σ(i) tanh(a) + Σ σ(f_k) c_k, h = σ(o) tanh(c).  Tai et al. 2015, eq. 9-14.
 
@@ -177,11 +177,10 @@ def tree_lstm(*inputs: Input) -> States:
 
 
 def slstm(c_prev1: Input, c_prev2: Input, x1: Input, x2: Input) -> States:
-    """The state of a node of a binary tree from its two children, as ``chainer.functions.slstm``.
+    """Compute the state of a binary tree node from its children, as ``chainer.functions.slstm``.
 
     c = Σ σ(i_k) tanh(a_k) + Σ σ(f_k) c_k, h = σ(o_1 + o_2) tanh(c), k = 1, 2.  S-LSTM, Zhu et al.
-    2015; they add up a and i before activation, which Chainer, and therefore this function, does
-    not.
+    2015; the paper adds a and i before activation, Chainer and therefore this function after it.
 
     Twice differentiable.
 

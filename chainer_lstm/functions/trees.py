@@ -1,4 +1,4 @@
-"""Autograd nodes of trees: what all share, and a node with its products, of whole trees or of one
+"""Autograd nodes of trees: their base class, and a node with its products, for whole trees or one
 node of each tree.
 """
 
@@ -35,7 +35,7 @@ class TreeNode(Node):
     """A node of states c, h of trees.
 
     Attributes:
-        names: those of the inputs; the first one has the dtype of all but the weights.
+        names: of the inputs; the first input has the dtype of all but the weights.
         weights: the names of the weights.
         engine, shapes, shape: from forward on, the engine that computes, the shapes of the inputs
             and the shape of c and h.
@@ -66,8 +66,8 @@ class TreeNode(Node):
         return None
 
     def expected(self, first: tuple[int, ...]) -> Mapping[str, Any]:
-        """Return the shapes of the inputs by that of the first one, whose own entry is a
-        description where it does not fit.
+        """Return the shapes of the inputs from the shape of the first one; if that does not fit,
+        its own entry is a description.
         """
         raise NotImplementedError
 
@@ -76,7 +76,7 @@ class TreeNode(Node):
         self.shapes = [x.shape for x in inputs]
         if not chainer.config.type_check:
             wrong = self._wrong(self.shapes)
-            if wrong is not None:  # NumPy broadcasts
+            if wrong is not None:  # NumPy would broadcast
                 raise ValueError('expected {} of shape {}, got {}'.format(*wrong))
         self.engine = engine_of(inputs[0])
         c, h = self.states(widened(self.engine, inputs))
@@ -84,7 +84,7 @@ class TreeNode(Node):
         return cast(c, inputs[0].dtype), cast(h, inputs[0].dtype)
 
     def states(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Compute c and h, of arrays in one dtype."""
+        """Compute c and h from arrays of one dtype."""
         raise NotImplementedError
 
     def backward(self, indexes: Sequence[int], grad_outputs: tuple) -> tuple:
@@ -98,7 +98,7 @@ class TreeNode(Node):
         return tuple([as_variable(x) for x in wanted])
 
     def gradients(self, gc: Any, gh: Any) -> Sequence[Any]:
-        """Return the gradients with respect to the inputs, of those to c and h; None for zeros."""
+        """Return the gradients with respect to the inputs from those of c and h; None for zeros."""
         raise NotImplementedError
 
     def composed(self, inputs: list[chainer.Variable]) -> Sequence[chainer.Variable]:
@@ -195,7 +195,7 @@ def composed(
     cs: Sequence[chainer.Variable] = (),
     hs: Sequence[chainer.Variable] = (),
 ) -> States:
-    """Compute trees by Chainer's own functions, which can be differentiated again and again.
+    """Compute trees by Chainer's own functions, for gradients of any order.
 
     Args:
         kind, plan, x, cs, hs: as of ``Trees``.

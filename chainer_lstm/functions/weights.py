@@ -1,4 +1,4 @@
-"""The forms in which the weights of a layer are given to a sequence."""
+"""The forms in which callers give the weights of a layer to a sequence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 
 class WeightForm:
-    """How the weights of each layer and direction are given: arrays in the order of
+    """The form of the weights of each layer and direction: arrays in the order of
     ``cell.weights``.
 
     Attributes:
@@ -34,9 +34,7 @@ class WeightForm:
         self.count = len(cell.weights)
 
     def name(self, group: int, index: int) -> str:
-        """Return the name of an array of a layer and direction, as arguments of functions have
-        it.
-        """
+        """Return how errors name an array of a layer and direction."""
         return f'weights[{group}][{index}]'
 
     def shapes(self, inputs: int, units: int) -> Sequence[Shape]:
@@ -48,7 +46,7 @@ class WeightForm:
         return dict(zip(self.cell.weights, group))
 
     def parts(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
-        """Return the same with the rows of each gate by themselves, see ``Engine.takes_gates``."""
+        """Return the weights with the rows of each gate apart, see ``Engine.takes_gates``."""
         raise NotImplementedError
 
     def gradients(
@@ -89,7 +87,7 @@ class NStepWeights(WeightForm):
             layout.convert(xp, group[k : k + 4], layout.N_STEP, layout.INTERLEAVED)
             for k in (0, 4, self.matrices, self.matrices + 4)
         ]
-        # the product gives a variable b_h a gradient of its own, as in ``gradients``
+        # times 1: the sum would give both biases one and the same gradient, see ``gradients``
         return {'W': W, 'b': b_x + b_h * 1, 'U': U, **self._projection(group)}
 
     def parts(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
@@ -136,7 +134,7 @@ def shapes_of(
     """Return the shapes of all weights of stacked layers.
 
     Args:
-        form: that of the weights.
+        form: the form of the weights.
         directions: D.
         layers: the number of layers times D.
         inputs: I of the first layer; later ones have D H, or D P of a projected cell.

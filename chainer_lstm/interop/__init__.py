@@ -1,5 +1,5 @@
-"""Weights from the files and objects of many frameworks; to and from torch, Keras and the separate
-matrices of tutorials; to ONNX.
+"""Weights from files and objects of many frameworks, to and from torch, Keras and separate gates,
+and models to ONNX.
 """
 
 from chainer_lstm.interop.gates import from_gates, to_gates

@@ -1,5 +1,5 @@
-"""The names and layouts under which frameworks keep the weights of an LSTM: a table, ``FORMATS``,
-and ``read``, which finds its rows among the names of a model.
+"""The names and layouts of LSTM weights in other frameworks: a table, ``FORMATS``, and ``read``,
+which finds the format among the names of a model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Arrays = dict[str, Any]
 
 
 def _nnabla_cell(arrays: Arrays) -> Arrays:
-    """(I + H, 4, H), (4, H) -> (I + H, 4H), (4H,)."""
+    """Reshape (I + H, 4, H), (4, H) to (I + H, 4H), (4H,)."""
     W = weights.checked('affine/W', arrays['affine/W'], (None, 4, None))
     found = {**arrays, 'affine/W': W.reshape(len(W), -1)}
     if 'affine/b' in arrays:
@@ -27,8 +27,8 @@ def _nnabla_cell(arrays: Arrays) -> Arrays:
 
 
 def _nnabla_layers(arrays: Arrays) -> Arrays:
-    """(D, 4, H, I + H), (S - 1, D, 4, H, D H + H) and (S, D, 4, H) -> (4H, …) of each layer and
-    direction.
+    """Split (D, 4, H, I + H), (S - 1, D, 4, H, D H + H) and (S, D, 4, H) into (4H, …) of each layer
+    and direction.
     """
     found = dict(arrays)
     first = weights.checked('weight_l0', found.pop('weight_l0'), (None, 4, None, None))
@@ -49,8 +49,8 @@ def _nnabla_layers(arrays: Arrays) -> Arrays:
 
 
 def _keras(arrays: Arrays) -> Arrays:
-    """``CuDNNLSTM``, which has 8H biases, to ``LSTM``: cuDNN's memory order of each gate's
-    matrices, (H, I) and (H, H), stands under Keras's shapes, (I, H) and (H, H).
+    """Convert ``CuDNNLSTM``, which has 8H biases, to ``LSTM``: its arrays have Keras's shapes,
+    (I, H) and (H, H) per gate, but cuDNN's memory order, that of (H, I) and (H, H).
     """
     found = dict(arrays)
     for end in ('', '_reverse'):
@@ -72,13 +72,13 @@ def _keras(arrays: Arrays) -> Arrays:
 
 
 class Format(NamedTuple):
-    """How a framework keeps the layers of an LSTM.
+    """The names and layouts of the layers of an LSTM in a framework.
 
-    In a name stand ``{layer}`` for the number of the layer, ``{reverse}`` for the word of the
-    direction, and ``{gate}`` for i, f, g, o, of which each has an array of its own.
+    In a name, ``{layer}`` is the number of the layer, ``{reverse}`` the word for the direction, and
+    ``{gate}`` one of i, f, g, o, for formats with an array for each gate.
 
-    W (4H, I), U (4H, H): their names; where U is empty, W is (4H, I + H).  ``biases`` (4H,) are
-    added up.  V (P, H), of a projection: its name, or empty where none can be read.
+    W (4H, I), U (4H, H): their names; if U is empty, W is (4H, I + H).  ``biases`` (4H,) are
+    summed.  V (P, H): the name of a projection, or empty if projections are not supported.
     """
 
     framework: str
@@ -88,10 +88,10 @@ class Format(NamedTuple):
     order: str = layout.TORCH
     transposed: bool = False  # W (I, 4H), U (H, 4H)
     directions: tuple[str, ...] = ('',)  # the words of ``{reverse}``
-    forget_bias: float = 0.0  # which the framework adds in each call
-    within: str = ''  # a pattern of the path, where the names alone may be of another format
-    separators: str = './'  # of which one stands before the names, if a path does
-    unpack: Callable[[Arrays], Arrays] = dict  # to arrays of the shapes above
+    forget_bias: float = 0.0  # added by the framework in each call
+    within: str = ''  # a pattern for the path, if the names alone are ambiguous
+    separators: str = './'  # characters that may separate a path from the names
+    unpack: Callable[[Arrays], Arrays] = dict  # converts to arrays of the shapes above
     V: str = ''
 
 
@@ -173,7 +173,7 @@ FORMATS = (
     ),
 )
 
-# the end of a name -> what the array is, and no link has
+# the end of a name -> the kind of array, which no link supports
 _UNSUPPORTED = {
     'h2r_weight': 'a projection',
     'projection/kernel': 'a projection',
@@ -183,7 +183,7 @@ _SEPARATORS = './_'  # of any format
 
 
 class Found(NamedTuple):
-    """Weights, and the settings of the layer that ``SequenceLSTM`` has too."""
+    """Weights, and the settings of the layer that are also options of ``SequenceLSTM``."""
 
     weights: weights.Weights
     options: dict[str, Any]
@@ -194,14 +194,15 @@ def read(source: Arrays, path: str, strict: bool, forget_bias: Optional[float]) 
 
     Args:
         source: arrays and settings by name.
-        path: where the names begin, without a separator at the end, or ''.
-        strict: whether other arrays beside those of the LSTM are refused.
-        forget_bias: what the framework adds to the bias of f in each call; None: the format's.
+        path: the common prefix of the names, without a separator at the end, or ''.
+        strict: whether to refuse arrays other than those of the LSTM.
+        forget_bias: the number that the framework adds to the bias of f in each call; None for the
+            format's.
 
     Raises:
-        KeyError: there is none, an array is missing, or, if strict, there are others.
+        KeyError: there is no LSTM, an array is missing, or, if strict, there are other arrays.
         TypeError: an array is not of floats.
-        ValueError: there are several; or a shape or a setting does not fit.
+        ValueError: there are several LSTMs, or a shape or a setting does not fit.
     """
     prefix, format = _find(source, path)
     own = {key[len(prefix) :]: source[key] for key in source if key.startswith(prefix)}
@@ -231,7 +232,7 @@ def read(source: Arrays, path: str, strict: bool, forget_bias: Optional[float]) 
 
 
 def _find(source: Arrays, path: str) -> tuple[str, Format]:
-    """Return where the names of the LSTM begin, and its format."""
+    """Return the prefix of the names of the LSTM, and its format."""
     path = path.rstrip(_SEPARATORS)
     exact: dict[str, list[Format]] = {}
     inside: dict[str, list[Format]] = {}
@@ -260,7 +261,7 @@ def _find(source: Arrays, path: str) -> tuple[str, Format]:
 
 
 def _candidates(source: Arrays) -> Iterator[tuple[str, Format]]:
-    """Yield what stands before the first name of a format, and the format."""
+    """Yield the prefix of each match of a format's first name, and the format."""
     for format in FORMATS:
         first, *others = (_first_names(format, x)[0] for x in (format.W, format.U) if x)
         for key in source:
@@ -274,7 +275,7 @@ def _candidates(source: Arrays) -> Iterator[tuple[str, Format]]:
 
 
 def _count(format: Format, source: Arrays, prefix: str) -> int:
-    """Return how many of the names are there; formats may have some in common."""
+    """Return how many of a format's names exist; formats may have names in common."""
     templates = (format.W, format.U, *format.biases)
     names = [name for x in templates if x for name in _first_names(format, x)]
     return sum(prefix + name in source for name in names)
@@ -285,13 +286,13 @@ def _first_names(format: Format, template: str) -> list[str]:
 
 
 def _names(template: str, layer: int, reverse: str) -> list[str]:
-    """Return the name in a layer and direction, or one for each gate."""
+    """Return the name for a layer and direction, or a name for each gate."""
     gates = 'ifgo' if '{gate}' in template else ' '
     return [template.format(layer=layer, reverse=reverse, gate=gate) for gate in gates]
 
 
 class _Reader:
-    """Takes the arrays of all layers out of a dictionary."""
+    """Removes the arrays of all layers from a dictionary."""
 
     def __init__(
         self, format: Format, arrays: Arrays, prefix: str, forget_bias: Optional[float]
@@ -355,7 +356,7 @@ class _Reader:
         return shape[::-1] if self._format.transposed else shape
 
     def _join(self, names: list[str], shape: tuple[int, ...]) -> numpy.ndarray:
-        """Take the arrays and return them as one of a shape (4H, …), in the package's order."""
+        """Remove arrays and return them as one array (4H, …), in the package's order of gates."""
         expected = (shape[0] // len(names), *shape[1:])
         if self._format.transposed:
             expected = expected[::-1]

@@ -1,4 +1,4 @@
-"""The matrices of tutorials such as Dive into Deep Learning, one for each gate:
+"""Separate matrices for each gate, as in tutorials such as Dive into Deep Learning:
 ``x @ W_xi + h @ W_hi + b_i``.
 """
 
@@ -13,25 +13,25 @@ import numpy
 from chainer_lstm.interop import weights
 from chainer_lstm.kernels import layout
 
-_GATES = 'cifo'  # a, i, f, o in the package's words
+_GATES = 'cifo'  # the names of a, i, f, o here
 _OTHERS = {'P_i': 'W_ci', 'P_f': 'W_cf', 'P_o': 'W_co'}
 
 
 def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) -> chainer.Link:
-    """A link with the weights of separate gates.
+    """Return a link with the weights of separate gates.
 
     Args:
         gates: ``W_xi, W_xf, W_xo, W_xc`` (I, H), ``W_hi, …`` (H, H) and
-            ``b_i, …`` (H,), with c for the cell's input; where gates see c,
+            ``b_i, …`` (H,), with c for the cell's input; for gates that see c
             also ``W_ci, W_cf, W_co``, (H, H) for ``c @ W_ci`` or (H,) for
             ``c * W_ci``.  Arrays, torch tensors or variables.
-        into: a class for a new link, or a link, whose weights are set.
-            Default: the link with a state that has just these weights, such as ``LSTM``.
+        into: a class for a new link, or a link whose weights are set.
+            Default: the stateful link with these weights, such as ``LSTM``.
 
     Raises:
-        KeyError: a key is missing, or one is none of these; nothing was changed.
-        TypeError, ValueError: an array has another shape or no floats, or
-            does not fit into; nothing was changed.
+        KeyError: a key is missing or unknown; nothing was changed.
+        TypeError, ValueError: an array has another shape or is not of floats,
+            or does not fit ``into``; nothing was changed.
     """
     if not isinstance(gates, Mapping):
         raise TypeError(f'expected a dictionary of gates, got {type(gates).__name__}')
@@ -43,34 +43,29 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
         raise KeyError(f'{key}: expected the keys {", ".join(expected)}, {problem}')
     units = weights.checked('b_i', gates['b_i'], (None,)).shape[0]
     in_size = weights.checked('W_xi', gates['W_xi'], (None, units)).shape[0]
-    W, U, b = (
-        layout.join(
-            numpy,
-            [weights.checked(f'{kind}{g}', gates[f'{kind}{g}'], shape).T for g in _GATES],
-            layout.INTERLEAVED,
-        )
-        for kind, shape in (('W_x', (in_size, units)), ('W_h', (units, units)), ('b_', (units,)))
-    )
     layer = weights.Layer(
-        W, U, b, others={name: _peep(key, gates[key], units) for name, key in others.items()}
+        W=_joined(gates, 'W_x', (in_size, units)),
+        U=_joined(gates, 'W_h', (units, units)),
+        b=_joined(gates, 'b_', (units,)),
+        others={name: _peep(key, gates[key], units) for name, key in others.items()},
     )
     into = weights.link_with(others) if into is None else into
     return weights.write(weights.Weights([layer]), into)
 
 
 def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
-    """The inverse of ``from_gates``.
+    """Return the weights of a link as separate gates: the inverse of ``from_gates``.
 
     Args:
-        link: of the LSTM family, of one layer in one direction.
+        link: a link of the LSTM family, of one layer in one direction.
 
     Returns:
-        The matrices and biases by the names of ``from_gates``; ``W_ci, …`` are (H, H), or (H,)
-        of a link that has them so.
+        The matrices and biases by the names of ``from_gates``; ``W_ci, …`` are (H, H) or (H,), as
+        in the link.
 
     Raises:
-        TypeError: no link of the LSTM family.
-        ValueError: more layers or directions, or the size of the input is not known yet.
+        TypeError: link is not of the LSTM family.
+        ValueError: it has more layers or directions, or its input size is not known yet.
     """
     found = weights.read(link)
     if len(found.layers) != 1:
@@ -79,15 +74,22 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
         )
     weights.check_others(found.layers, 'separate gates', _OTHERS)
     (layer,) = found.layers
-    gates = {
-        f'{kind}{g}': part.T.copy()
-        for kind, x in (('W_x', layer.W), ('W_h', layer.U), ('b_', layer.bias))
-        for g, part in zip(_GATES, layout.split(x, layout.INTERLEAVED))
-    }
-    return {**gates, **{_OTHERS[name]: P.T.copy() for name, P in layer.others.items()}}
+    gates = {}
+    for kind, x in (('W_x', layer.W), ('W_h', layer.U), ('b_', layer.bias)):
+        for g, part in zip(_GATES, layout.split(x, layout.INTERLEAVED)):
+            gates[f'{kind}{g}'] = part.T.copy()
+    for name, P in layer.others.items():
+        gates[_OTHERS[name]] = P.T.copy()
+    return gates
+
+
+def _joined(gates: Mapping[str, Any], kind: str, shape: tuple[int, ...]) -> numpy.ndarray:
+    """Return the transposed arrays of one kind of all gates, interleaved."""
+    parts = [weights.checked(f'{kind}{g}', gates[f'{kind}{g}'], shape).T for g in _GATES]
+    return layout.join(numpy, parts, layout.INTERLEAVED)
 
 
 def _peep(key: str, value: Any, units: int) -> numpy.ndarray:
-    """(H, H) for ``c @ W`` -> (H, H) for W c; (H,) for ``c * W`` as it is."""
+    """Return (H, H) for ``c @ W`` transposed, for W c; (H,) for ``c * W`` unchanged."""
     shape = (units,) if len(numpy.shape(value)) == 1 else (units, units)
     return weights.checked(key, value, shape).T

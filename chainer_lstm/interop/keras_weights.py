@@ -1,5 +1,5 @@
-"""The lists that ``get_weights()`` and ``set_weights()`` of Keras's LSTM layers give and take;
-Keras is not needed.
+"""Lists of weights for ``get_weights()`` and ``set_weights()`` of Keras's LSTM layers, without
+importing Keras.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from chainer_lstm.kernels import layout
 
 
 def to_keras(link: chainer.Link) -> list[numpy.ndarray]:
-    """The weights of a link for ``set_weights()`` of Keras's ``LSTM``.
+    """Return the weights of a link for ``set_weights()`` of Keras's ``LSTM``.
 
     Args:
-        link: of the LSTM family, Chainer's own among them.  With a hard sigmoid, Keras's layer
-            has to have the same, see ``recurrent_activation`` of ``SequenceLSTM``.
+        link: a link of the LSTM family, this package's or Chainer's.  If it has a hard sigmoid,
+            Keras's layer must have the same, see ``recurrent_activation`` of ``SequenceLSTM``.
 
     Returns:
         kernel (I, 4H), recurrent_kernel (H, 4H) and bias (4H,), gates one
-        after the other in the order i, f, c, o.  For ``Bidirectional`` the
-        three of the forward layer, then of the backward one; for more layers
-        those of the first, then of the second, as ``get_weights()`` of a
-        model of stacked layers gives them.
+        after the other in the order i, f, c, o.  For ``Bidirectional`` three
+        arrays of the forward layer, then three of the backward layer; for
+        several layers the arrays of each in order, as ``get_weights()`` of a
+        model of stacked layers returns them.
 
     Raises:
-        TypeError: no link of the LSTM family.
-        ValueError: weights that Keras has not, or the size of the input is not known yet.
+        TypeError: link is not of the LSTM family.
+        ValueError: Keras lacks some of the weights, or the input size is not known yet.
     """
     arrays = []
     layers = weights.read(link, hard_sigmoid=True).layers
@@ -46,13 +46,13 @@ def to_keras(link: chainer.Link) -> list[numpy.ndarray]:
 
 
 def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
-    """A link with the weights that ``get_weights()`` of Keras's LSTM layers gave,
-    in the order of ``to_keras``.
+    """Return a link with weights from ``get_weights()`` of Keras's LSTM layers, in the order of
+    ``to_keras``.
 
     Args:
-        arrays: three for every layer and direction, or, with ``use_bias=False``, two.
-        into: a class for a new link, or a link, whose weights are set.  A new
-            ``SequenceLSTM`` has one direction and a sigmoid; for others, give the link itself.
+        arrays: three for every layer and direction; two with ``use_bias=False``.
+        into: a class for a new link, or a link whose weights are set.  A new ``SequenceLSTM`` has
+            one direction and a sigmoid; for anything else pass a link.
 
     Raises:
         TypeError, ValueError: the number of arrays or a shape does not fit; nothing was changed.
@@ -75,16 +75,13 @@ def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
             'recurrent_kernel': (units, 4 * units),
             'bias': (4 * units,),
         }
-        W, U, *b = (
-            layout.convert(
-                numpy,
-                weights.checked(f'arrays[{j}] ({name})', arrays[j], shapes[name]).T,
-                layout.TORCH,
-                layout.INTERLEAVED,
-            )
-            for j, name in zip(range(k, k + step), shapes)
-        )
-        layers.append(weights.Layer(W, U, *(b or [numpy.zeros(4 * units, W.dtype)])))
+        converted = []
+        for j, name in zip(range(k, k + step), shapes):
+            array = weights.checked(f'arrays[{j}] ({name})', arrays[j], shapes[name]).T
+            converted.append(layout.convert(numpy, array, layout.TORCH, layout.INTERLEAVED))
+        if len(converted) == 2:  # the layer has no bias
+            converted.append(numpy.zeros(4 * units, converted[0].dtype))
+        layers.append(weights.Layer(*converted))
     if len(layers) % directions:
         raise ValueError(f'arrays: expected {directions * step} for every layer, got {len(arrays)}')
     slope = weights.slope_of(into)

@@ -1,4 +1,4 @@
-"""A layer of an LSTM in one form, and the weights of the cells that compute one."""
+"""The common form of a layer of an LSTM, and its conversion to and from the weights of cells."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import layout
 
-PROJECTION = 'V'  # among the weights of a cell
-# options of a cell that its weights show or that come with them, and those of training alone
+PROJECTION = 'V'  # the name of the weight
+# options of a cell that are converted with the weights, or that only affect training
 _KNOWN = (
     'outputs',
     'coupled',
@@ -29,9 +29,9 @@ _KNOWN = (
 class Layer(NamedTuple):
     """One layer in one direction, gates interleaved a, i, f, o, on the CPU.
 
-    W (4H, I), U (4H, H), b (4H,); b_h (4H,), a second bias that is added to
-    b, or None; the other weights of the cell by name, of an LSTM none.  Peepholes are matrices
-    (H, H) or their diagonals (H,).  With a projection V (P, H) among them, U is (4H, P).
+    W (4H, I), U (4H, H), b (4H,); b_h (4H,), a second bias that is added to b, or None; others, the
+    other weights of the cell by name: peepholes, matrices (H, H) or their diagonals (H,), and a
+    projection V (P, H), with which U is (4H, P).
     """
 
     W: numpy.ndarray
@@ -47,11 +47,11 @@ class Layer(NamedTuple):
 
 
 def check_cell(cell: Cell, kind: str) -> None:
-    """Expect a cell that computes, in evaluation, a layer of an LSTM by its weights.
+    """Expect a cell that computes a layer of an LSTM in evaluation.
 
     Raises:
-        TypeError: another cell.
-        ValueError: one with an option that changes what it computes.
+        TypeError: it is another cell.
+        ValueError: it has an option that changes its equations.
     """
     plain = cell.unprojected
     if plain in (cells.lstm, cells.peephole):
@@ -68,17 +68,17 @@ def check_cell(cell: Cell, kind: str) -> None:
 
 
 def hard_sigmoid_slope(cell: Cell) -> Optional[float]:
-    """Return the slope of the hard sigmoid of a cell, or None where it has a sigmoid."""
+    """Return the slope of the hard sigmoid of a cell, or None if it has a sigmoid."""
     hard = getattr(cell, 'recurrent_activation', 'sigmoid') != 'sigmoid'
     return getattr(cell, 'hard_sigmoid_slope', None) if hard else None
 
 
 def options_of(layer: Layer, slope: Optional[float]) -> dict[str, Any]:
-    """Return the options of a ``SequenceLSTM`` whose layers have such weights.
+    """Return the options of a ``SequenceLSTM`` for the weights of a layer.
 
     Args:
-        layer: of any of its layers.
-        slope: of the hard sigmoid, or None.
+        layer: any of its layers.
+        slope: the slope of the hard sigmoid, or None.
     """
     options: dict[str, Any] = {}
     if PROJECTION in layer.others:
@@ -91,9 +91,9 @@ def options_of(layer: Layer, slope: Optional[float]) -> dict[str, Any]:
 
 
 def from_cell(cell: Cell, arrays: Mapping[str, numpy.ndarray]) -> Layer:
-    """Return the layer of the weights of a cell by name.
+    """Return a layer from the weights of a cell by name.
 
-    Coupled gates become gates of their own: i = 1 - f = σ(-x_f) has the negative weights of f.
+    Coupled gates are separated: i = 1 - f = σ(-x_f) has the negative weights of f.
     """
     found = dict(arrays)
     if getattr(cell, 'coupled', False):
@@ -107,7 +107,7 @@ def from_cell(cell: Cell, arrays: Mapping[str, numpy.ndarray]) -> Layer:
 
 
 def to_cell(cell: Cell, layer: Layer) -> dict[str, numpy.ndarray]:
-    """Return the weights of a cell by name; those that the layer has not are 0.
+    """Return the weights of a cell by name; weights that the layer lacks are 0.
 
     Raises:
         ValueError: the cell cannot have such weights.
@@ -137,10 +137,10 @@ def _check_coupled(i: Any, f: Any) -> None:
 
 
 def diagonal(name: str, P: numpy.ndarray, target: str) -> numpy.ndarray:
-    """Return the diagonal (H,) of a matrix, or P itself where it is one.
+    """Return the diagonal (H,) of a diagonal matrix, or P itself if it is a vector.
 
     Raises:
-        ValueError: there is something beside the diagonal.
+        ValueError: the matrix is not diagonal.
     """
     if P.ndim == 1:
         return P
@@ -154,10 +154,10 @@ def diagonal(name: str, P: numpy.ndarray, target: str) -> numpy.ndarray:
 
 
 def check_others(layers: Sequence[Layer], target: str, known: Collection[str] = ()) -> None:
-    """Check that a target loses nothing: that weights which it does not know are zero.
+    """Check that a conversion is lossless: weights that the target lacks must be zero.
 
     Raises:
-        ValueError: one is not.
+        ValueError: one of them is not.
     """
     for layer in layers:
         unknown = {name: x for name, x in layer.others.items() if name not in known}

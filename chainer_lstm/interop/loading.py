@@ -1,4 +1,4 @@
-"""``load``: a link of the weights in a file or object of any framework."""
+"""``load``: links from files and objects of many frameworks."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ def load(
 ) -> chainer.Link:
     """Load the weights of an LSTM from a file or object of another framework, or of Chainer.
 
-    The names of the arrays show the framework: torch, Keras, TensorFlow 1, Flax, Haiku, equinox,
-    Gluon or NNabla.  A bias that the framework adds to the forget gate in each call becomes part
-    of the link's.
+    The framework is recognized by the names of the arrays: torch, Keras, TensorFlow 1, Flax, Haiku,
+    equinox, Gluon or NNabla.  A number that the framework adds to the forget gate in each call
+    becomes part of the link's bias.
 
     Args:
-        source: a file ``.safetensors``, ``.pt``, ``.pth`` or ``.npz``, by its path; a dictionary of
-            arrays, which may be nested; a module of torch, a layer of Keras, a module of Flax nnx
-            or equinox; or a list of these.  With an ``.npz`` file and a link, the file has the
-            arrays of that link, as ``chainer.serializers.save_npz`` wrote it, and the link may be
-            any.
-        into: a class for a new link, or a link, whose weights are set.  Default:
-            ``SequenceLSTM``, with ``return_sequences``, unless a Keras layer has it off, and
-            ``batch_first``, unless a torch module has it off.  A new one also has
-            ``go_backwards``, ``merge_mode`` and the hard sigmoid of a Keras layer; another target
-            has to have them already.
-        path: where the names begin, such as ``'encoder.rnn'``, if the source has several LSTMs.
-            A list has the path of each layer, of a bidirectional one a pair (forward, reverse).
-        strict: whether the source has to have the arrays of the LSTM at its path and no others.
-            If not, others are ignored (and missing ones of a link in an ``.npz`` file).
-        forget_bias: what the framework adds to the forget gate in each call.  Default: 1 for
-            TensorFlow 1 and Haiku, 0 for all others.
+        source: the path of a ``.safetensors``, ``.pt``, ``.pth`` or ``.npz`` file; a dictionary of
+            arrays, which may be nested; a torch module, a Keras layer, a module of Flax nnx or
+            equinox; or a list of these.  With an ``.npz`` file and a link, of any class, the file
+            has the arrays of that link, as ``chainer.serializers.save_npz`` writes them.
+        into: a class for a new link, or a link whose weights are set.  Default: ``SequenceLSTM``,
+            with ``return_sequences``, unless a Keras layer has it off, and ``batch_first``, unless
+            a torch module has it off.  A new ``SequenceLSTM`` also gets ``go_backwards``,
+            ``merge_mode`` and the hard sigmoid of a Keras layer; any other target must already
+            have the same settings.
+        path: the common prefix of the names, such as ``'encoder.rnn'``, if the source has several
+            LSTMs.  A list has the path of each layer, or a pair (forward, reverse) for each
+            bidirectional layer.
+        strict: whether the source must have exactly the arrays of the LSTM at its path.  If not,
+            other arrays are ignored (and missing arrays of a link in an ``.npz`` file).
+        forget_bias: the number that the framework adds to the forget gate in each call.  Default: 1
+            for TensorFlow 1 and Haiku, 0 for all others.
 
     Returns:
-        The new link, or into.
+        The new link, or ``into``.
 
     Raises:
-        KeyError: the source has no LSTM, misses an array or has others.
+        KeyError: the source has no LSTM, lacks an array or has others.
         OSError: the file cannot be read.
-        TypeError: a source, link or array of another kind.
-        ValueError: the source has several LSTMs at the path; or an array, an activation or
-            another setting does not fit.
+        TypeError: the source, the link or an array is of another kind.
+        ValueError: the source has several LSTMs at the path; or an array, an activation or another
+            setting does not fit.
 
-    After any error the links of the family are as they were.
+    After any error the links of the family are unchanged.
     """
     if sources.is_npz(source) and into is not None and not isinstance(into, type):
         npz_file.load(source, into, path, strict)  # which checks the path
@@ -82,9 +82,9 @@ def load(
 
 
 def _options(layers: Sequence[Mapping[str, Any]], directions: int) -> dict[str, Any]:
-    """Return the options of a ``SequenceLSTM`` of layers that have these.
+    """Return the options of a ``SequenceLSTM`` from the options of its layers.
 
-    The first layer alone may go backwards: those above it take its outputs in their order.
+    Only the first layer may go backwards: the layers above it take its outputs in their order.
     """
     backwards = [options.get('go_backwards', False) for options in layers]
     if any(backwards[1:]) or (backwards[0] and directions == 2):
@@ -103,7 +103,7 @@ def _options(layers: Sequence[Mapping[str, Any]], directions: int) -> dict[str, 
 
 
 def _check_order(options: Mapping[str, Any], into: weights.Into) -> None:
-    """Expect a target that orders and merges outputs as the source, where that has a setting."""
+    """Expect a target that orders and merges outputs as the settings of the source say."""
     for name, default in (('go_backwards', False), ('merge_mode', 'concat')):
         got, expected = options.get(name), getattr(into, name, default)
         if got is not None and got != expected:
@@ -131,7 +131,7 @@ def _groups(path: Path) -> list[tuple[str, ...]]:
 def _stacked(
     groups: Sequence[Sequence[str]], found: Sequence[Sequence[formats.Found]]
 ) -> weights.Weights:
-    """Put single layers on top of each other, and the second of a pair beside the first."""
+    """Return the weights of a stack of single layers, or of pairs for both directions."""
     layers: list[weights.Layer] = []
     for names, parts in zip(groups, found):
         for name, part in zip(names, parts):

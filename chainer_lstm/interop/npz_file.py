@@ -1,4 +1,4 @@
-"""Reads npz files of exactly the arrays of a link."""
+"""Reads npz files that have exactly the arrays of a link."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ def load(
     path: Any = '',
     strict: bool = True,
 ) -> None:
-    """Load the npz file of a link, and refuse a file of another kind of link or of more layers.
+    """Load the npz file of a link, and refuse the file of another kind of link or of more layers.
 
-    ``chainer.serializers.load_npz`` loads such a file wherever the arrays of the link are in it.
+    ``chainer.serializers.load_npz`` accepts any file that has the arrays of the link.
 
     Args:
-        file: a path or a file object, as ``save_npz`` wrote it.
+        file: a path or a file object, written by ``save_npz``.
         link: any link or model.
-        path: under which the arrays of the link are in the file, such as ``'predictor/'``.
-        strict: whether the file has to have the arrays of the link under the path and no others.
-            If not, missing ones keep their values and others are ignored.
+        path: the prefix of the link's arrays in the file, such as ``'predictor/'``.
+        strict: whether the file must have exactly the arrays of the link under the path.  If not,
+            parameters without an array keep their values, and other arrays are ignored.
 
     Raises:
-        KeyError: the file has an array that the link does not use, or misses one.
-        TypeError: link is no link, or path no string.
-        ValueError: no npz file, or arrays that do not fit.
+        KeyError: the file has an array that the link does not use, or lacks one.
+        TypeError: link is not a link, or path not a string.
+        ValueError: the file is not an npz file, or its arrays do not fit.
 
-    After any error the links of the family are as they were.
+    After any error the links of the family are unchanged.
     """
     if not isinstance(link, chainer.Link):
         raise TypeError(f'link: expected a chainer.Link, got {type(link).__name__}')
@@ -50,7 +50,7 @@ def load(
 
 
 def _check_used(arrays: npz.Arrays, link: chainer.Link, path: str) -> None:
-    """Compare the keys of the file with those of the link, before an array is read.
+    """Compare the keys of the file with those of the link, before any array is read.
 
     Raises:
         KeyError: the link does not use a key under the path.

@@ -1,10 +1,10 @@
-"""The settings of a framework's layer that stand beside its arrays: what the links compute."""
+"""The settings of other frameworks' layers, and the values that the links support."""
 
 from __future__ import annotations
 
 from typing import Any, Optional
 
-# setting -> the values that the links compute
+# setting -> the supported values
 _KNOWN: dict[str, tuple] = {
     'activation': ('tanh',),
     'recurrent_activation': ('sigmoid', 'hard_sigmoid'),
@@ -13,16 +13,16 @@ _KNOWN: dict[str, tuple] = {
     'go_backwards': (False, True),
     'merge_mode': ('concat', 'sum', 'mul', 'ave'),
 }
-# what ``SequenceLSTM`` has under the same names
+# settings that are options of ``SequenceLSTM`` of the same name
 OPTIONS = ('batch_first', 'return_sequences', 'stateful', 'go_backwards', 'merge_mode')
 NAMES = {*_KNOWN, *OPTIONS, 'dropout', 'hard_sigmoid_slope'}
 
 
 def take(own: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Take the settings out of a layer's arrays, and return them.
+    """Remove the settings from a layer's arrays, and return them.
 
     Raises:
-        ValueError: the links do not compute that, or both directions are not alike.
+        ValueError: a setting is not supported, or differs between the directions.
     """
     found: dict[str, Any] = {}
     for key in [key for key in own if key.removesuffix('_reverse') in NAMES]:

@@ -1,5 +1,5 @@
-"""Files and objects of other frameworks as arrays and settings by name; a framework is imported
-when an object or a file of it is given.
+"""Reads files and objects of other frameworks as arrays and settings by name; a framework is
+imported only when needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from chainer_lstm.interop import formats, settings
 
 
 def is_npz(source: Any) -> bool:
-    """Return whether a source is a path of an npz file, or a file object."""
+    """Return whether a source is the path of an npz file, or a file object."""
     return hasattr(source, 'read') or _ending(source) == '.npz'
 
 
@@ -24,8 +24,8 @@ def named(source: Any) -> formats.Arrays:
 
     Raises:
         OSError: the file cannot be read.
-        TypeError: no path, file or object of a framework.
-        ValueError: the file has another format than its name says.
+        TypeError: source is not a path, a file object or an object of a known framework.
+        ValueError: the format of the file does not match its name.
     """
     if is_npz(source):
         with npz.Arrays(source) as arrays:
@@ -68,7 +68,7 @@ def _of_file(path: Any) -> Any:
         return torch.load(path, map_location='cpu', weights_only=True)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # of any kind, by what the bytes are
+    except Exception as error:  # depends on the content of the file
         got = 'other objects' if isinstance(error, pickle.UnpicklingError) else 'no file of torch'
         raise ValueError(
             f'source: expected a state_dict in {os.fspath(path)!r}, as '
@@ -86,7 +86,7 @@ def _flat(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
         for key in value:
             yield from _flat(value[key], (*path, str(key)))
         return
-    # TensorFlow's names end in :0; nnx writes if_ for the keyword
+    # names in TensorFlow end in :0; nnx writes if_, because if is a keyword
     name = re.sub('(_|:0)(?=/|$)', '', '/'.join(path))
     if getattr(value, 'shape', ()):
         yield name, value

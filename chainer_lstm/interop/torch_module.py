@@ -1,4 +1,4 @@
-"""``torch.nn.LSTM``; torch is imported when it is asked for."""
+"""Conversion to and from ``torch.nn.LSTM``; torch is imported only when needed."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def to_torch(link: chainer.Link) -> torch.nn.LSTM:
-    """A ``torch.nn.LSTM`` with the weights of a link, on the CPU, of its dtype, layers,
+    """Return a ``torch.nn.LSTM`` with the weights of a link, on the CPU, with its dtype, layers,
     directions and dropout.
 
-    It takes (T, B, I), and (B, T, I) where the link is a ``SequenceLSTM``
-    that does; ragged sequences as ``torch.nn.utils.rnn`` packs them.  hx and
-    cx of NStep links are torch's h0 and c0.
+    The module takes (T, B, I); from a ``SequenceLSTM`` with ``batch_first``
+    it takes (B, T, I).  Ragged sequences are passed as ``torch.nn.utils.rnn``
+    packs them.  hx and cx of NStep links are torch's h0 and c0.
 
     Args:
-        link: of the LSTM family, Chainer's own among them.
+        link: a link of the LSTM family, this package's or Chainer's.
 
     Raises:
-        TypeError: no link of the LSTM family.
-        ValueError: weights that torch has not, or the size of the input is not known yet.
+        TypeError: link is not of the LSTM family.
+        ValueError: torch lacks some of the weights, or the input size is not known yet.
     """
     import torch
 
@@ -66,7 +66,7 @@ def _module(found: weights.Weights, batch_first: bool) -> torch.nn.LSTM:
         units,
         layers,
         batch_first=batch_first,
-        dropout=found.dropout if layers > 1 else 0.0,  # torch warns of one of a single layer
+        dropout=found.dropout if layers > 1 else 0.0,  # torch warns of dropout with a single layer
         bidirectional=found.directions == 2,
         proj_size=found.outputs or 0,
         dtype=torch.from_numpy(found.layers[0].W).dtype,
@@ -74,16 +74,16 @@ def _module(found: weights.Weights, batch_first: bool) -> torch.nn.LSTM:
 
 
 def from_torch(module: torch.nn.LSTM, into: weights.Into) -> chainer.Link:
-    """A link with the weights of a ``torch.nn.LSTM``.
+    """Return a link with the weights of a ``torch.nn.LSTM``.
 
     Args:
         module: the LSTM.
-        into: a class for a new link, or a link, whose weights are set.
+        into: a class for a new link, or a link whose weights are set.
             ``LSTM`` and ``SequenceLSTM`` have one bias: the sum of torch's two.
 
     Raises:
-        TypeError: no torch.nn.LSTM, or of a dtype that NumPy has not.
-        ValueError: projections, or weights that do not fit into; nothing was changed.
+        TypeError: module is not a torch.nn.LSTM, or has a dtype that NumPy lacks.
+        ValueError: the weights do not fit ``into``; nothing was changed.
     """
     import torch
 
@@ -93,16 +93,16 @@ def from_torch(module: torch.nn.LSTM, into: weights.Into) -> chainer.Link:
 
 
 def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Tensor]]:
-    """The state that a stateful link keeps, for ``torch.nn.LSTM``.
+    """Return the state of a stateful link for ``torch.nn.LSTM``.
 
     Args:
-        link: of one cell that keeps its state, such as ``LSTM``, or a stateful ``SequenceLSTM``.
+        link: a stateful link of one cell, such as ``LSTM``, or a stateful ``SequenceLSTM``.
 
     Returns:
-        (h0, c0), tensors (S * D, B, H) on the CPU; None where there is no state.
+        (h0, c0), tensors (S * D, B, H) on the CPU; None if there is no state.
 
     Raises:
-        TypeError: a link that keeps no state.
+        TypeError: the link keeps no state.
     """
     import torch
 
@@ -115,15 +115,15 @@ def state_to_torch(link: chainer.Link) -> Optional[tuple[torch.Tensor, torch.Ten
 
 
 def state_from_torch(state: Any, link: chainer.Link) -> None:
-    """Gives a stateful link the state that ``torch.nn.LSTM`` returned.
+    """Set the state of a stateful link to a state that ``torch.nn.LSTM`` returned.
 
     Args:
         state: (h, c), each (S * D, B, H), or None, which resets the link.
         link: as in ``state_to_torch``.
 
     Raises:
-        TypeError: a link that keeps no state, or a state that is not of floats.
-        ValueError: no pair, or another shape; the state is as before.
+        TypeError: the link keeps no state, or the state is not of floats.
+        ValueError: the state is not a pair, or has another shape; nothing was changed.
     """
     _check_stateful(link)
     if state is None:

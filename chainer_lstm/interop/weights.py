@@ -1,6 +1,4 @@
-"""The weights of any link of the family in one form,
-which every converter reads from and writes to.
-"""
+"""The common form of the weights of all links of the family, which converters read and write."""
 
 from __future__ import annotations
 
@@ -31,15 +29,15 @@ from chainer_lstm.links.options import cell_of
 
 Into = Union[type, chainer.Link]
 
-_MOST_NAMES = 5  # that an error lists
+_MOST_NAMES = 5  # listed in an error
 
-# of a link's own arrays, those that are no weights of the layers
+# arrays of a link that are not weights of its layers
 _STATE = {'c', 'h', 'c0', 'h0'}
 
 
 class Weights(NamedTuple):
-    """``layers`` has index ``directions * layer + direction``; gates have a sigmoid, or a hard one
-    of a slope.
+    """The layers, index ``directions * layer + direction``, and the settings of a link;
+    ``hard_sigmoid_slope`` is None for a sigmoid.
     """
 
     layers: Sequence[Layer]
@@ -61,8 +59,8 @@ class Weights(NamedTuple):
 
 
 def chainers(cls: type) -> Any:
-    """Return the class of Chainer that a link replaces; ``chainer.links`` may have the link under
-    its name.
+    """Return the class of Chainer that a link replaces; after ``install()`` its name in
+    ``chainer.links`` is the link itself.
     """
     return next(base for base in cls.__mro__ if base.__module__.startswith('chainer.links.'))
 
@@ -78,36 +76,35 @@ FAMILY = (*_CELLS, *_N_STEP, links.SequenceLSTM)
 
 
 def convert(link: chainer.Link, into: Into) -> chainer.Link:
-    """Moves weights between the links of the family, Chainer's own among them.
+    """Copy weights between links of the family, this package's and Chainer's.
 
     Args:
-        link: where the weights come from.
-        into: a class, for a new link; or a link, whose weights are set.
+        link: the source of the weights.
+        into: a class for a new link, or a link whose weights are set.
 
     Returns:
-        The new link, or into.
+        The new link, or ``into``.
 
     Raises:
-        TypeError: link or into is none of the family.
-        ValueError, KeyError: into cannot have such weights, or link has none yet; nothing was
-            changed.
+        TypeError: link or ``into`` is not of the family.
+        ValueError, KeyError: ``into`` cannot have such weights, or link is not initialized yet;
+            nothing was changed.
     """
     return write(read(link, hard_sigmoid=True), into)
 
 
 def read(link: chainer.Link, *, learned_state: bool = False, hard_sigmoid: bool = False) -> Weights:
-    """The weights of a link, by which its evaluation is that of an LSTM.
+    """Return the weights of a link that computes an LSTM in evaluation.
 
     Args:
-        link: of the family.
-        learned_state: whether the caller carries a learned initial state along; it is refused
-            otherwise.
-        hard_sigmoid: likewise of a hard sigmoid in place of the sigmoid.
+        link: a link of the family.
+        learned_state: whether the caller handles a learned initial state; otherwise it is refused.
+        hard_sigmoid: whether the caller handles a hard sigmoid; otherwise it is refused.
 
     Raises:
-        TypeError: no link of the family, or of a cell that is no LSTM.
-        ValueError: its input size is not known yet, or it has a learned state or an option that
-            the caller has no place for.
+        TypeError: link is not of the family, or its cell is not an LSTM.
+        ValueError: its input size is not known yet, or it has a learned state or an option that the
+            caller does not handle.
         KeyError: parts of it were replaced.
     """
     if not isinstance(link, FAMILY):
@@ -150,10 +147,10 @@ def read(link: chainer.Link, *, learned_state: bool = False, hard_sigmoid: bool 
 
 
 def write(weights: Weights, into: Into) -> chainer.Link:
-    """A new link of the class into, or the link into, with the weights.
+    """Return a new link of the class ``into``, or the link ``into``, with the weights.
 
     Raises:
-        TypeError: into is no link or class of the family, or of a cell that is no LSTM.
+        TypeError: ``into`` is not a link or class of the family, or its cell is not an LSTM.
         ValueError, KeyError: it cannot have such weights; nothing was changed.
     """
     cls = into if isinstance(into, type) else type(into)
@@ -176,11 +173,11 @@ def write(weights: Weights, into: Into) -> chainer.Link:
 
 
 def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> numpy.ndarray:
-    """The value as an array of floats on the CPU; None in the shape for any size.
+    """Return the value as an array of floats on the CPU; None in ``shape`` allows any size.
 
     Raises:
-        TypeError: not of floats.
-        ValueError: another shape.
+        TypeError: the value is not of floats.
+        ValueError: it has another shape.
     """
     if hasattr(value, 'detach'):  # torch's, without importing it
         try:
@@ -203,31 +200,31 @@ def checked(name: str, value: Any, shape: tuple[Optional[int], ...]) -> numpy.nd
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first of the names, and how many more there are, for an error."""
+    """Return the first names and the number of further ones, for an error."""
     more = f' and {len(names) - _MOST_NAMES} more' if len(names) > _MOST_NAMES else ''
     return ', '.join(names[:_MOST_NAMES]) + more
 
 
 def arrays_of(link: chainer.Link) -> dict[str, numpy.ndarray]:
-    """What a file of the link holds."""
+    """Return the arrays that a file of the link has, by key."""
     serializer = serializers.DictionarySerializer()
     serializer.save(link)
     return dict(serializer.target)
 
 
 def slope_of(into: Into) -> Optional[float]:
-    """Return the slope of the hard sigmoid that a link has in place of the sigmoid, or None."""
+    """Return the slope of the hard sigmoid of a link, or None if it has a sigmoid."""
     return hard_sigmoid_slope(_cell(into)) if isinstance(into, FAMILY) else None
 
 
 def link_with(others: Collection[str]) -> type:
-    """Return the link of one cell that has just these weights besides W, b and U."""
+    """Return the class of the link of one cell with exactly W, b, U and these weights."""
     names = {'W', 'b', 'U', *others}
     return next(cls for cls in _CELL_LINKS if cls.weight_keys.keys() == names)
 
 
 def _keys(into: Into) -> Mapping[str, str]:
-    """Return the keys of the weights of a layer and direction, by name, in a link made of cells."""
+    """Return the keys of the weights of a layer and direction by name; not for NStep links."""
     if isinstance(into, links.SequenceLSTM):
         return into[into.cell_names[0]].weight_keys
     cls = into if isinstance(into, type) else type(into)
@@ -235,7 +232,7 @@ def _keys(into: Into) -> Mapping[str, str]:
 
 
 def _cell(into: Any) -> Cell:
-    """Return the cell of a link, or of links of a class; Chainer's own have none."""
+    """Return the cell of a link, or of links of a class; for Chainer's links, the equivalent."""
     if not isinstance(into, type) and hasattr(into, 'cell'):
         return into.cell
     cls = into if isinstance(into, type) else type(into)
@@ -246,21 +243,24 @@ def _cell(into: Any) -> Cell:
 
 
 def _n_step_layer(arrays: Mapping[str, numpy.ndarray], prefix: str) -> Layer:
-    W, U, b, b_h = (
-        layout.convert(
-            numpy,
-            [arrays[f'{prefix}{kind}{first + k}'] for k in range(4)],
-            layout.N_STEP,
-            layout.INTERLEAVED,
-        )
-        for kind, first in (('w', 0), ('w', 4), ('b', 0), ('b', 4))
-    )
+    """Return a layer of an NStep link, whose arrays w0, …, w7, b0, …, b7 belong to a gate each."""
+
+    def interleaved(kind: str, first: int) -> numpy.ndarray:
+        parts = [arrays[f'{prefix}{kind}{first + k}'] for k in range(4)]
+        return layout.convert(numpy, parts, layout.N_STEP, layout.INTERLEAVED)
+
     V = arrays.get(f'{prefix}w8')
-    return Layer(W, U, b, b_h, {} if V is None else {PROJECTION: V})
+    return Layer(
+        W=interleaved('w', 0),
+        U=interleaved('w', 4),
+        b=interleaved('b', 0),
+        b_h=interleaved('b', 4),
+        others={} if V is None else {PROJECTION: V},
+    )
 
 
 def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.ndarray]:
-    """The weights under the keys and in the order that the link has."""
+    """Return the weights by the keys and in the order of a link."""
     arrays = {}
     if isinstance(link, _N_STEP):
         for k, (W, U, b, b_h, others) in enumerate(weights.layers):
@@ -282,14 +282,14 @@ def _chainer_arrays(weights: Weights, link: chainer.Link) -> dict[str, numpy.nda
 
 
 def _prefixes(link: chainer.Link) -> list[str]:
-    """Where the keys of each layer and direction begin, in a link made of cells."""
+    """Return the prefixes of the keys of each layer and direction; not for NStep links."""
     return (
         [f'{name}/' for name in link.cell_names] if isinstance(link, links.SequenceLSTM) else ['']
     )
 
 
 def _shape(link: chainer.Link) -> tuple[int, int, float]:
-    """-> number of layers times directions, directions, dropout."""
+    """Return the number of layers times directions, the directions, and the dropout."""
     if isinstance(link, links.SequenceLSTM):
         return len(link.cell_names), link.directions, link.dropout
     if isinstance(link, _N_STEP):
@@ -304,7 +304,7 @@ def _new(weights: Weights, cls: Any) -> chainer.Link:
         if issubclass(cls, _N_STEP):
             return cls(layers, in_size, units, weights.dropout, **options)
         if issubclass(cls, links.SequenceLSTM):
-            # an NStep link of one layer accepts any dropout and does not use it
+            # an NStep link of one layer may have any dropout, which it does not use
             dropout = dropout_of(weights.dropout, layers)
             bidirectional = weights.directions == 2
             return cls(
@@ -319,7 +319,7 @@ def _new(weights: Weights, cls: Any) -> chainer.Link:
 
 
 def _check_layers(weights: Weights, into: Into, cls: type) -> None:
-    """Expect the directions and layers of into, where they are fixed."""
+    """Expect weights with the directions and layers of ``into``."""
     got = weights.directions, weights.sizes[0]
     for name, expected, value in zip(('directions', 'layers'), _fitting(weights, into, cls), got):
         if expected != value:
@@ -327,7 +327,7 @@ def _check_layers(weights: Weights, into: Into, cls: type) -> None:
 
 
 def _fitting(weights: Weights, into: Into, cls: type) -> tuple[int, int]:
-    """Return the directions and layers that a link, or one of a class, would have."""
+    """Return the directions and layers of a link, or of a new link of a class."""
     if not isinstance(into, type):
         count, directions, _ = _shape(into)
         return directions, count // directions
@@ -339,16 +339,16 @@ def _fitting(weights: Weights, into: Into, cls: type) -> tuple[int, int]:
 
 
 def _options(weights: Weights, cls: type) -> dict[str, Any]:
-    """Return the options of a new link whose cell has such weights, as far as its class has any."""
+    """Return the options of a new link for such weights, as far as its class has them."""
     options = options_of(weights.layers[0], weights.hard_sigmoid_slope)
     if issubclass(cls, links.SequenceLSTM):
         return options
-    projects = issubclass(cls, (links.NStepLSTM, links.NStepBiLSTM))  # Chainer's own do not
+    projects = issubclass(cls, (links.NStepLSTM, links.NStepBiLSTM))  # unlike Chainer's
     return {name: value for name, value in options.items() if projects and name == 'proj_size'}
 
 
 def _check_fit(weights: Weights, into: Into, cls: type) -> None:
-    """The cell of into computes an LSTM of such weights."""
+    """Expect ``into`` to have a cell that computes an LSTM with such weights."""
     cell, kind = _cell(into), cls.__name__
     if isinstance(into, type):
         cell = cell_of(cell, **_options(weights, cls))

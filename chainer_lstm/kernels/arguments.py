@@ -11,13 +11,13 @@ from typing import NamedTuple, Optional, Union
 
 Shape = tuple[int, ...]
 Names = Sequence[str]
-Together = Iterable[Names]  # groups of names of arrays, of which all or none are given
-# The names and the axes of the arrays of a member, None for those that the kernel does not take.
-# Axes are one text, such as 'batch units', with a ? at its end if the array may be None, or a = if
-# it may where its axes are equal.
+Together = Iterable[Names]  # groups of array names: all arrays of a group are given, or none
+# (name, axes) of each array of a member, None for an array that the kernel does not take.  Axes are
+# a string such as 'batch units'; it ends with ? if the array may be None, with = if it may be None
+# only when its axes are equal.
 Arrays = Sequence[Optional[tuple[str, str]]]
-# The arrays of each member; of one of a single array of the same name, the axes.  Of a member of
-# numbers, their names as one text.
+# The arrays of each member; for a member that is one array of the same name, just the axes; for a
+# member of numbers, their names in one string.
 Members = Mapping[str, Union[Arrays, str, None]]
 
 PADDING = 16
@@ -29,16 +29,16 @@ class Argument(NamedTuple):
     """An array that a kernel takes.
 
     Attributes:
-        name: in errors.
-        axes: the names of its sizes: of sizes of the kernel, of 'gates', which are those of all
-            units, or of 'states', the rows of a buffer with the initial states, see
-            ``packing.Rows``; after 'padded_', such a size rounded up to a multiple of ``PADDING``.
+        name: as errors show it.
+        axes: the names of its sizes: a size of the kernel, 'gates' (the gates of all units) or
+            'states' (the rows of a buffer with the initial states, see ``packing.Rows``); with
+            the prefix 'padded_', such a size rounded up to a multiple of ``PADDING``.
         optional: whether it may be None.
         square: whether it may be None only where its axes are equal.
         written: whether the kernel writes into it.
-        strides: how many of its strides the kernel takes after the address: 0 for a dense array, 1
-            for one of dense rows, 2 for any; its last axes have them.
-        integers: int64, not of the kernel's dtype.
+        strides: how many strides follow the address: 0 for a C-contiguous array, 1 for contiguous
+            rows, 2 for any strides.
+        integers: whether it is int64 instead of the kernel's dtype.
     """
 
     name: str
@@ -51,23 +51,22 @@ class Argument(NamedTuple):
 
 
 class Kernel:
-    """The arguments of a kernel, all from the text of its members in C++.
+    """The arguments of a kernel, parsed from the C++ text of its struct members.
 
     Attributes:
         sizes: the names of its sizes, then of its numbers.
         extents: how many of them are sizes.
         arguments: its arrays, in the order in which it takes them.
-        words: the word of 8 bytes in the struct where the address of each array is.
-        layout: packs sizes, and addresses and strides of arrays, as the struct, with zeros for
-            arrays that the kernel does not take.
-        layout_of_floats: the same with numbers of four bytes, which CUDA kernels read where they
-            compute in float32.
+        words: for each array, the index of the 8-byte word in the struct that has its address.
+        layout: packs sizes, addresses and strides into the struct, with zeros for arrays that the
+            kernel does not take.
+        layout_of_floats: the same with 4-byte numbers, for CUDA kernels that compute in float32.
 
     Args:
         name: of the kernel.
         text: the members of its struct, see ``native/arguments.hpp``.
         members: the arrays of each member that is not a size.
-        together: groups of names of arrays, of which all or none are given.
+        together: groups of array names: all arrays of a group are given, or none.
         gates: the number of gates of the cell.
     """
 
@@ -127,7 +126,7 @@ class Kernel:
 
 
 def _declarations(text: str) -> Iterator[tuple[str, str]]:
-    """(type, name) of each member: 'States<Cell, const T> before, now;' has two."""
+    """Yield (type, name) of each member: 'States<Cell, const T> before, now;' has two."""
     for kind, names in re.findall(r'((?:const )?\w+(?:<.*?>)?)([^;]*);', text):
         for name in names.split(','):
             yield kind, re.sub(r'[ *]|\[.*', '', name)

@@ -1,12 +1,12 @@
-"""The boundary between arrays and compiled kernels:
-the shape of every array, checked before its address is taken.
+"""The boundary between arrays and compiled kernels: the shape of every array is checked before its
+address is taken.
 
-A kernel, of C++ or CUDA, sees addresses and a few sizes, and trusts them.  ``check`` is what every
-call goes through first, whatever was or was not checked before: types of Chainer can be switched
-off, and arrays of a variable can be replaced between forward and backward.  The numbers in the
-tables of a sequence are those of ``packing.Rows``, which checks them.
+A C++ or CUDA kernel gets addresses and a few sizes, and trusts them.  Every call passes ``check``,
+because earlier checks can be bypassed: Chainer's type checks can be switched off, and the arrays of
+variables can be replaced between forward and backward.  The tables of a sequence come from
+``packing.Rows``, which checks them.
 
-The kernels of a cell are those of ``cell_kernels``.
+The kernels of cells are declared in ``cell_kernels``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SUMS_OF_SQUARES = 'isize size, parts; const T* x; T* sums;'
 _SGD = 'isize size; Numbers<SgdRates> numbers; T *x, *g, *v;'
 _ADAM = 'isize size; Numbers<AdamRates> numbers; T *x, *g, *m, *v, *most;'
 
-# of C++ and, the stages, of CUDA
+# all kernels of C++; the stages are kernels of CUDA too
 KERNELS = {
     kernel.name: kernel
     for kernel in (
@@ -91,7 +91,7 @@ KERNELS = {
         *normalized_kernels(NORMALIZED),
     )
 }
-# of the persistent engine: the arrays of struct Job that are not made beside its launch
+# the persistent engine: the arrays of struct Job that callers pass
 PERSISTENT = {
     kernel.name: kernel
     for kernel in (
@@ -135,13 +135,13 @@ def check(
 
     Args:
         kernel: the kernel.
-        dtype: of all arrays but those of integers.
+        dtype: the dtype of all arrays except integer ones.
         sizes: in the order of ``kernel.sizes``.
-        arrays: in the order of ``kernel.arguments``; None for one that is not given.
+        arrays: in the order of ``kernel.arguments``; None for an array that is not given.
 
     Raises:
-        ValueError: an array is missing or has another shape or dtype, or one is given without
-            those that belong to it.
+        ValueError: an array is missing or has another shape or dtype, or only some arrays of a
+            group are given.
     """
     expected = kernel.expected(*sizes[: kernel.extents])
     if len(arrays) != len(expected):
@@ -182,7 +182,7 @@ def _refuse(
 
 
 def dense(argument: Argument, x: Array) -> None:
-    """Check an array that a kernel writes into: a copy of it would not do.
+    """Check that an output array is C-contiguous: results in a copy would be lost.
 
     Raises:
         ValueError: the array is not C-contiguous.

@@ -1,9 +1,9 @@
-"""Numbers that the replays of a captured CUDA graph read anew.
+"""Numbers that each replay of a captured CUDA graph reads from device memory.
 
-The arguments of a kernel are frozen in a graph.  What changes from one update to the next, such as
-a learning rate or the position of a random generator, is read from device memory instead: whoever
-launches such a kernel asks ``current()`` for the inputs of the graph that is being captured, and
-passes the address of a number instead of the number.
+A graph freezes the arguments of its kernels.  A number that changes from one update to the next,
+such as a learning rate or the position of a random generator, is therefore passed by address: the
+code that launches the kernel asks ``current()`` for the inputs of the graph that is being captured,
+and passes the address of a number in place of the number.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any, Optional
 
 import numpy
 
-_MOST = 256  # numbers a graph
+_MOST = 256  # numbers per graph
 _local = threading.local()
 
 
 class Inputs:
-    """The numbers of one graph.
+    """The changing numbers of one graph.
 
     Args:
         xp: CuPy, with the device of the graph current.
 
     Attributes:
-        numbers: (256,) float64 on the device; replays copy ``values()`` into it before they begin.
+        numbers: (256,) float64 on the device; before each replay ``values()`` is copied into it.
     """
 
     def __init__(self, xp: Any) -> None:
@@ -34,11 +34,11 @@ class Inputs:
         self._computed: list[Callable[[], float]] = []
 
     def address(self, compute: Callable[[], float]) -> int:
-        """Return the address of a float64 on the device, which is what ``compute`` returns when the
-        capture ends, and before each replay.
+        """Return the address of a float64 on the device, which is set to the result of ``compute``
+        when the capture ends and before each replay.
 
         Raises:
-            RuntimeError: the graph has no room for another number.
+            RuntimeError: the graph has 256 numbers already.
         """
         if len(self._computed) == _MOST:
             raise RuntimeError(f'expected at most {_MOST} numbers in a graph')

@@ -1,4 +1,4 @@
-"""The kernels of a compiled cell and their arguments, which follow from the cell."""
+"""The kernels of a compiled cell and their arguments, derived from the cell."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class _StageKernels:
         self.stage: Stage = stage
         self.number = number
         self.form = '{}' if number else '{}_prev'
-        # the states that products alone read: None in a first step
+        # the states that only products read: None at a first step
         by_products = {product.state for product in stage.products}
         self.alone = [s for s in cell.states if s in by_products and s not in stage.reads]
-        # all states that may be None: a cell need not read each that its form reads
+        # all states that may be None: a cell may not read each state of its compiled form
         self.optional = [*self.alone, *stage.reads[1:]]
 
     def forward(self) -> Kernel:
-        """Array code of the sum of products."""
+        """Return the kernel that runs the array code on the sums of products."""
         matrices = [p for p in self.stage.products if not p.diagonal]
         to_one = [p for p in matrices if not _to_all(self.cell, p)]
         members: Members = {
@@ -95,7 +95,7 @@ class _StageKernels:
         return self._kernel('forward', _STAGE_FORWARD, members)
 
     def backward(self) -> Kernel:
-        """The gradients of array code."""
+        """Return the kernel of the gradients of the array code."""
         out = self._states('g{}_prev', self.stage.reads, self.optional)
         members = {
             **self._saved(),
@@ -106,7 +106,7 @@ class _StageKernels:
         return self._kernel('backward', _STAGE_BACKWARD, members)
 
     def step_forward(self) -> Kernel:
-        """The products and array code of them."""
+        """Return the kernel of the products and the array code."""
         members: Members = {
             'x': self._of_first('batch inputs'),
             'W': self._of_first('gates inputs'),
@@ -125,8 +125,8 @@ class _StageKernels:
         return self._kernel('step_forward', _STEP_FORWARD, members, together)
 
     def step_backward(self) -> Kernel:
-        """The gradients of both.  Where a weight is None, that which comes through its product is
-        left out.
+        """Return the kernel of the gradients of both; a weight that is None skips the gradient
+        through its product.
         """
         members: Members = {
             **self._saved(),
@@ -163,7 +163,7 @@ class _StageKernels:
         ]
 
     def _weights(self, optional: Names) -> Arrays:
-        """The weights of the products; optional are those of some states."""
+        """Return the weights of the products; those of some states are optional."""
         return [
             _weight(self.cell, p, '?' if p.state in optional else '')
             if p in self.stage.products
@@ -172,7 +172,7 @@ class _StageKernels:
         ]
 
     def _packed(self) -> Arrays:
-        """The same as panels, see ``native/arguments.hpp``."""
+        """Return the same weights as packed panels, see ``native/arguments.hpp``."""
         return [
             (f'packed_{p.weight}', f'padded_{_weight(self.cell, p)[1]}?')
             if p in self.stage.products and not p.diagonal
@@ -181,14 +181,14 @@ class _StageKernels:
         ]
 
     def _vectors(self) -> Arrays:
-        """The weights of the diagonal products."""
+        """Return the weights of the diagonal products."""
         return [
             _weight(self.cell, p) if p.diagonal and p in self.stage.products else None
             for p in _products(self.cell)
         ]
 
     def _group(self, form: str, state: str) -> list[str]:
-        """A state of products alone, and their weights."""
+        """Return the names of a state that only products read, and of their weights."""
         weights = [p.weight for p in self.stage.products if p.state == state and not p.diagonal]
         return [form.format(state), *weights]
 
@@ -207,7 +207,7 @@ def _to_all(cell: Cell, product: Product) -> bool:
 
 
 def _weight(cell: Cell, product: Product, end: str = '', width: str = 'units') -> tuple[str, str]:
-    if product.diagonal:  # a cell need not have each weight that its form has
+    if product.diagonal:  # a cell may lack some weights of its compiled form
         return product.weight, 'units?'
     rows = 'gates' if _to_all(cell, product) else 'units'
     return product.weight, f'{rows} {width}{end}'
@@ -218,7 +218,7 @@ def _noise(cell: Cell, rows: str) -> Arrays:
 
 
 def _sequence_kernels(cell: Cell) -> list[Kernel]:
-    """All steps, forward and backward: see ``Layer`` and ``Gradients`` of ``engines.engine``."""
+    """Return the kernels for all steps, see ``Layer`` and ``Gradients`` of ``engines.engine``."""
     h = cell.states[-1]
     projects = can_project(cell)
     widths = {s: 'outputs' if projects and s == h else 'units' for s in cell.states}
@@ -263,7 +263,9 @@ def _sequence_kernels(cell: Cell) -> list[Kernel]:
 
 
 def normalized_kernels(cell: Cell) -> list[Kernel]:
-    """All steps of ``NORMALIZED``; arrays that are kept have the names of ``normalization``."""
+    """Return the kernels for all steps of ``NORMALIZED``; saved arrays are named as in
+    ``normalization``.
+    """
     common: Members = {
         'numbers': ' '.join(cell.numbers),
         **dict.fromkeys(('start', 'n'), 'steps'),
@@ -293,7 +295,7 @@ def _check_limits(cell: Cell) -> None:
     """Expect a cell that the compiled kernels can compute.
 
     Raises:
-        ValueError: it is none.
+        ValueError: they cannot.
     """
     products, first = _products(cell), cell.stages[0]
     to_all = [[p for p in stage.products if _to_all(cell, p)] for stage in cell.stages]
@@ -318,11 +320,11 @@ def _check_limits(cell: Cell) -> None:
 
 
 def kernels_of(cell: Cell) -> list[Kernel]:
-    """Return the kernels of a compiled cell, of products that are added to all gates or to one.
+    """Return the kernels of a compiled cell, each of whose products goes to all gates or to one.
 
-    They are named, with the number S of a stage:
+    Their names, with S for the number of a stage:
 
-    - NAME_forward_S, NAME_backward_S: a stage, its products made.
+    - NAME_forward_S, NAME_backward_S: a stage without its products.
     - NAME_step_forward_S, NAME_step_backward_S: a stage with its products.
     - NAME_sequence_forward, NAME_sequence_backward: all steps.
     """
@@ -335,8 +337,8 @@ def kernels_of(cell: Cell) -> list[Kernel]:
 
 
 def description(cell: Cell) -> str:
-    """Return a compiled cell as text, which the C++ library has of the cells that it was built
-    from.  Gates, states and weights are numbered; a set is the sum of 2 ** k over its members.
+    """Return a compiled cell as text, to compare with the cell that the C++ library was built from.
+    Gates, states and weights are numbered; a set is the sum of 2 ** k over its members.
     """
     weights = [product.weight for product in _products(cell)]
     names = {

@@ -1,4 +1,4 @@
-"""LSTMs over many trees at once, level by level.  Arrays in, arrays out."""
+"""LSTMs over many trees at once, level by level, on arrays."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from chainer_lstm.kernels.engines.engine import Engine
 
 
 class Saved(NamedTuple):
-    """What backward needs.
+    """The results of forward, which backward needs.
 
     Attributes:
-        levels: the levels, their indexes where the arrays are.
+        levels: the levels, with their indexes on the device of the arrays.
         c, h: the states of all rows, and a row of zeros.
-        gates: of each level (a, i, o, f), activated; f of edges, None of leaves.
+        gates: the activated gates of each level (a, i, o, f); f of edges, None for leaves.
         t: (N, H), tanh(c) of the nodes.
     """
 
@@ -45,8 +45,8 @@ def forward(
         kind: the equations.
         of: the levels.
         x: (N, blocks H), the products of the input, in the order of the levels.
-        weights: those of the kind.
-        cs, hs: the states that are given, arrays (B, H).
+        weights: the weights of the kind.
+        cs, hs: the given states, arrays (B, H).
     """
     units = x.shape[1] // kind.blocks
     c, h = (_buffer(e.xp, x, units, of.given, states) for states in (cs, hs))
@@ -84,7 +84,7 @@ def _gates(level: levels.Level, aio: Sequence[Array], f: Optional[Array]) -> tre
 
 
 def _buffer(xp: Any, x: Array, units: int, given: int, states: Sequence[Array]) -> Array:
-    """Return the rows of states that are given, those of nodes, uninitialized, and one of zeros."""
+    """Return the given rows of states, uninitialized rows for the nodes, and a row of zeros."""
     found = xp.empty((given + len(x) + 1, units), x.dtype)
     found[-1] = 0
     for k, state in enumerate(states):
@@ -99,9 +99,9 @@ def backward(
 
     Args:
         e, kind, weights: as in ``forward``.
-        saved: what it returned.
-        gc, gh: of the shape of the states, with the gradients of nodes, otherwise zeros; those of
-            children are added.
+        saved: the result of ``forward``.
+        gc, gh: of the shape of the states, with the gradients of nodes, otherwise zeros; the
+            gradients of children are added to them.
 
     Returns:
         The gradients with respect to x and the weights.
@@ -133,7 +133,7 @@ def backward(
 def _add(gradients: Array, children: Any, of_children: Any) -> None:
     """Add the gradients of children, an array or one array for each child of a node.
 
-    A node is the child of one other: no row but that of zeros is twice among them.
+    A node is the child of at most one other: only the row of zeros can occur twice.
     """
     if isinstance(of_children, list):
         for rows, gradient in zip(children, of_children):
@@ -160,7 +160,7 @@ def _joined(xp: Any, rows: Sequence[Array]) -> Array:
 
 
 def _rows(x: Array) -> Array:
-    """(…, H) -> (P, H)."""
+    """Return (…, H) as (P, H)."""
     return x if x.ndim == 2 else x.reshape((x.shape[0] * x.shape[1], x.shape[2]))
 
 

@@ -1,4 +1,4 @@
-"""Arrays that do not change for a time: they are read-only, and engines may keep them packed."""
+"""Arrays that are read-only for a time, so that engines may keep packed copies of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Pack = Callable[[Array], Optional[Array]]
 
 @dataclasses.dataclass
 class _Frozen:
-    """An array that is frozen, and how often."""
+    """A frozen array, and by how many blocks."""
 
     array: Array
     writeable: bool
@@ -24,18 +24,18 @@ class _Frozen:
 
 
 _lock = threading.Lock()
-_frozen: dict[int, _Frozen] = {}  # by id: an array lives while it is here
+_frozen: dict[int, _Frozen] = {}  # by id, which stays valid because the entry keeps the array alive
 
 
 @contextmanager
 def frozen(arrays: Sequence[tuple[Array, Optional[Pack]]]) -> Iterator[None]:
-    """Make arrays of NumPy read-only in the block, in which ``packed`` finds what was made of them.
+    """Make NumPy arrays read-only in a block, in which ``packed`` returns their packed copies.
 
     Blocks may be nested and overlap, in any threads: an array is writable again after the last one.
-    An array that is a view is not packed: what it is a view of may change.
+    A view is not packed, because its base may change.
 
     Args:
-        arrays: of different arrays, each with what packs it, or None.
+        arrays: different arrays, each with the function that packs it, or None.
     """
     held: list[Array] = []
     try:
@@ -63,7 +63,7 @@ def _release(array: Array) -> None:
 
 
 def packed(array: Any) -> Optional[Array]:
-    """Return what was packed of an array; None where it is not frozen."""
+    """Return the packed copy of an array; None if it has none."""
     entry = _frozen.get(id(array))
     return None if entry is None else entry.packed
 

@@ -1,5 +1,5 @@
-"""The order of the gates.  Inside the package it is interleaved a, i, f, o;
-this is the only converter.
+"""The orders of the gates in weights, and the conversions between them.  The order inside of the
+package is interleaved a, i, f, o.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TORCH = 'torch'
 ONNX = 'onnx'  # i, o, f, a: ONNX, which writes c for a
 TENSORFLOW = 'tensorflow'  # i, a, f, o: cells of TensorFlow 1, which write j for a
 
-# where a, i, f, o are
+# the positions of a, i, f, o
 _PLACES = {
     N_STEP: (2, 0, 1, 3),
     PLANAR: (0, 1, 2, 3),
@@ -32,7 +32,7 @@ _PLACES = {
 
 
 def split(x: Gates, order: str) -> list[Any]:
-    """-> the parts of a, i, f, o, each (H, …); views where x is an array."""
+    """Return the parts of a, i, f, o, each (H, …); views if x is an array."""
     if order == INTERLEAVED:
         return [x[g::4] for g in range(4)]
     if order == N_STEP:
@@ -48,12 +48,12 @@ def planar(x: Array) -> Array:
 
 
 def gates(x: Array, order: str) -> list[Array]:
-    """(n, 4H) -> a, i, f, o, each (n, H): views."""
+    """Return (n, 4H) as a, i, f, o, each (n, H): views."""
     return [gate.T for gate in split(x.T, order)]
 
 
 def join(xp: Any, gates: Sequence[Array], order: str) -> Gates:
-    """The inverse of ``split``."""
+    """Return gates joined in an order: the inverse of ``split``."""
     if order == INTERLEAVED:
         a = gates[0]
         return xp.reshape(xp.stack(gates, axis=1), (4 * a.shape[0], *a.shape[1:]))
@@ -62,5 +62,5 @@ def join(xp: Any, gates: Sequence[Array], order: str) -> Gates:
 
 
 def convert(xp: Any, x: Gates, source: str, target: str) -> Gates:
-    """From one order to another; x itself where they are the same."""
+    """Return x converted from one order to another; x itself if they are the same."""
     return x if source == target else join(xp, split(x, source), target)

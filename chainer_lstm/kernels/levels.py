@@ -1,8 +1,7 @@
 """The levels of many trees: the leaves, the nodes all of whose children are leaves, and so on.
 
-Nodes are sorted by their level, in a level those with most children first: the children in the
-first place of a level are then those of its first rows, and so on, as time steps of a packed
-sequence.
+Nodes are sorted by level, and within a level by their number of children, most first.  So the k-th
+children of a level belong to its first rows, like the rows of a time step of packed sequences.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ Kind = Union[tree.ChildSum, tree.Nary]
 
 
 class Level(NamedTuple):
-    """Nodes whose children are computed already.
+    """Nodes that can be computed together, because their children are in lower levels.
 
     Attributes:
         start, stop: the rows of the nodes.
-        children: the rows of their children's states, None for leaves: (K, n) where each node has
-            K, otherwise (E,), the first children of all nodes before the second ones.
-        counts: how many nodes have a k-th child; they are the first ones.
-        parents: the node of each edge, counted from ``start``; None where each node has K.
+        children: the rows of their children's states, None for leaves: (K, n) if each node has K
+            children, otherwise (E,), the first children of all nodes before the second ones.
+        counts: the number of nodes that have a k-th child; they are the first nodes.
+        parents: the node of each edge, counted from ``start``; None if each node has K children.
     """
 
     start: int
@@ -37,7 +36,7 @@ class Level(NamedTuple):
     parents: Any = None
 
     def rows(self, first: int = 0) -> slice:
-        """Return the rows of the nodes in an array where those of all nodes begin at ``first``."""
+        """Return the rows of the nodes in an array in which the first node is row ``first``."""
         return slice(first + self.start, first + self.stop)
 
     def total(self, x: Any) -> Any:
@@ -78,9 +77,9 @@ class Plan(NamedTuple):
     """The levels of a batch of trees.
 
     Attributes:
-        order: the node of each row, (N,); None where rows are as given.
+        order: the node of each row, (N,); None if the rows are in the order of the nodes.
         levels: the levels.
-        given: the number of rows of states that are given, which come before those of nodes.
+        given: the number of given rows of states, which precede the rows of nodes.
     """
 
     order: Optional[Any]
@@ -89,8 +88,8 @@ class Plan(NamedTuple):
 
 
 def single(children: int, batch: int) -> Plan:
-    """Return the plan of one node of each of a batch of trees, whose children's states are given,
-    the first children of all before the second ones.
+    """Return the plan of a batch of single nodes whose children's states are given, the first
+    children of all nodes before the second ones.
     """
     given = children * batch
     rows = numpy.arange(given).reshape(children, batch) if children else None
@@ -101,15 +100,15 @@ def plan(children: Any, nodes: int, kind: Kind) -> Plan:
     """Return the levels of trees.
 
     Args:
-        children: for each node the numbers of its children: lists, or an array (N, K) with -1 where
-            there is none.
+        children: for each node the numbers of its children: lists, or an array (N, K) with -1 for
+            no child.
         nodes: N.
         kind: the equations.
 
     Raises:
-        TypeError: no such lists or array, or not of integers.
-        ValueError: another number of nodes, a number out of range, too many children, a node with
-            two parents, or a cycle.
+        TypeError: children are not such lists or such an array, or not integers.
+        ValueError: the number of nodes differs, a number is out of range, a node has too many
+            children or two parents, or there is a cycle.
     """
     n_ary = kind.n_ary if isinstance(kind, tree.Nary) else None
     parents, slots, kids = _edges(children, nodes, n_ary)
@@ -132,7 +131,7 @@ def plan(children: Any, nodes: int, kind: Kind) -> Plan:
 def _ragged(
     bounds: Sequence[tuple[int, int]], height: Any, slots: Any, parents: Any, kids: Any
 ) -> list[Level]:
-    """Return the levels above the leaves, of edges: the level of the parent, the place among its
+    """Return the levels above the leaves from edges: the level of each parent, the place among its
     children, and the rows of both.
     """
     order = numpy.lexsort((parents, slots, height))
@@ -150,7 +149,7 @@ def _ragged(
 
 
 def _edges(children: Any, nodes: int, n_ary: Optional[int]) -> tuple[Any, Any, Any]:
-    """Return the parent, the place among its children, and the child of each edge, checked."""
+    """Check the edges; return the parent, the place among its children, and the child of each."""
     lengths, kids = _flat(children, n_ary)
     if kids.size and kids.dtype.kind not in 'iu':
         raise TypeError(f'expected children to be node numbers, integers, got {kids.dtype}')
@@ -165,7 +164,7 @@ def _edges(children: Any, nodes: int, n_ary: Optional[int]) -> tuple[Any, Any, A
         _refuse(slots >= n_ary, parents, f'at most {n_ary} children', lengths[parents])
     there = kids >= 0
     parents, slots, kids = parents[there], slots[there], kids[there].astype(int)
-    if n_ary is None:  # the places of children are those among the ones that are there
+    if n_ary is None:  # places count only the children that exist
         slots = numpy.arange(len(kids)) - numpy.searchsorted(parents, parents)
     twice = numpy.flatnonzero(numpy.bincount(kids, minlength=nodes) > 1)
     if twice.size:
@@ -215,7 +214,7 @@ def _heights(parents: Any, kids: Any, nodes: int) -> Any:
     """Return the level of each node: 0 for leaves, otherwise above all of its children."""
     parent = numpy.full(nodes, -1)
     parent[kids] = parents
-    waits = numpy.bincount(parents, minlength=nodes)  # for so many children
+    waits = numpy.bincount(parents, minlength=nodes)  # the number of children without a level yet
     height = numpy.full(nodes, -1)
     now = numpy.flatnonzero(waits == 0)
     for level in itertools.count():

@@ -1,9 +1,9 @@
-"""The normalization of products, and the gradients through it, on the arrays of any engine.
+"""Layer normalization of products, and the gradients through it, on any engine.
 
-Rows are kept by name between forward and backward: of the product with a weight the normalized
-rows (P, N), the scale (P,) by which they were multiplied, and from backward on the gradients with
-respect to the rows before normalization (P, N); and of each of ``Cell.vectors`` the rows (P, H)
-whose sums are its gradient.
+Forward saves rows by name for backward: for the product with a weight the normalized rows (P, N)
+and the scale (P,) by which they were multiplied.  Backward adds the gradients with respect to the
+rows before normalization (P, N), and for each of ``Cell.vectors`` the rows (P, H) whose sum is its
+gradient.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def rows_of(vector: str) -> str:
 
 
 def rooms(xp: Any, cell: Cell, rows: int, units: int, dtype: Any) -> Kept:
-    """Return arrays for all that steps keep, of all rows of a layer."""
+    """Return arrays for all rows that the steps of a layer save."""
     found = {rows_of(name): xp.empty((rows, units), dtype) for name in cell.vectors}
     for stage in cell.stages:
         for product in stage.products:
@@ -65,20 +65,20 @@ def forward(
 
 
 def backward(e: Engine, gradient: Array, weight: str, gain: Array, kept: Kept) -> Array:
-    """Return the gradient with respect to the product, of that with respect to ``forward``."""
+    """Return the gradient with respect to the product from that of the result of ``forward``."""
     rows, scale = kept[normalized_of(weight)], kept[scale_of(weight)]
     found = e.normalize_backward(wide(gradient), gain, rows, scale)
     return _put(kept, gradient_of(weight), found.astype(gradient.dtype, copy=False))
 
 
 def keep_vectors(kept: Kept, found: Mapping[str, Array]) -> None:
-    """Keep the rows of vectors by name."""
+    """Save the rows of vectors by name."""
     for name, rows in found.items():
         _put(kept, rows_of(name), rows)
 
 
 def _put(kept: Kept, name: str, value: Array) -> Array:
-    """Keep an array, in the array that is kept by this name if there is one."""
+    """Save an array by name, in the existing array of this name if there is one."""
     if name in kept:
         kept[name][...] = value
     else:
@@ -87,7 +87,7 @@ def _put(kept: Kept, name: str, value: Array) -> Array:
 
 
 def wide(x: Array) -> Array:
-    """Return an array in a dtype that sums of squares fit in."""
+    """Return an array in a dtype that does not overflow for sums of squares."""
     return x.astype(_wide_dtype(x.dtype), copy=False)
 
 

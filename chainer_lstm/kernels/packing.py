@@ -14,19 +14,22 @@ from chainer_lstm.kernels.tables import on_device, rows_before
 
 
 class Rows:
-    """Where the rows of packed sequences lie, in the order in which one direction computes them.
+    """The layout of the rows of packed sequences, in the order in which a direction computes them.
 
-    States are kept in buffers (P + B, H) that hold the initial state too, on the side of the first
-    step, so that the rows before a step are mostly a view.
+    States lie in buffers (P + B, H) that also hold the initial state, next to the rows of the first
+    step, so that the rows before a step are usually a view::
+
+        forward    initial | step 0 | step 1 | … | step T-1
+        reverse    step 0 | step 1 | … | step T-1 | initial
 
     Args:
-        batches: number of rows of each time step, not growing.
-        batch: B, number of sequences; those beyond ``batches[0]`` are empty.
+        batches: the number of rows of each time step, not growing.
+        batch: B, the number of sequences; sequences beyond ``batches[0]`` are empty.
         reverse: whether the last time step is computed first.
 
     Raises:
-        ValueError: sizes in ``batches`` grow, or are negative or above ``batch``.  Kernels find the
-            rows of a step by them.
+        ValueError: sizes in ``batches`` grow, or are negative or above ``batch``.  Kernels rely on
+            them.
     """
 
     def __init__(self, batches: Sequence[int], batch: int, reverse: bool = False) -> None:
@@ -48,7 +51,7 @@ class Rows:
 
     @functools.cached_property
     def table(self) -> numpy.ndarray:
-        """int64 (2, T), the first row of each step and the number of rows, in order."""
+        """The first row of each step and its number of rows, in order, int64 (2, T)."""
         return numpy.array(self.steps, numpy.int64).reshape(-1, 2).T.copy()
 
     @functools.cached_property
@@ -70,11 +73,13 @@ class Rows:
         return buffer
 
     def inner(self, buffer: Array) -> Array:
-        """The packed rows (P, H) of a buffer."""
+        """Return the packed rows (P, H) of a buffer."""
         return buffer[self.first : self.first + self.total]
 
     def previous(self, xp: Any, buffer: Array, k: int) -> Array:
-        """The rows (n, H) before the k-th step in order, initial ones where a sequence begins."""
+        """Return the rows (n, H) before the k-th step in order; where a sequence begins, its
+        initial row.
+        """
         _, n = self.steps[k]
         known = min(n, self.steps[k - 1][1]) if k else 0
         start = self.first + self.steps[k - 1][0]
@@ -84,7 +89,7 @@ class Rows:
         return xp.concatenate((buffer[start : start + known], initial)) if known else initial
 
     def all_previous(self, xp: Any, buffer: Array) -> Array:
-        """The rows (P, H) before all rows."""
+        """Return for each packed row the row before it, (P, H)."""
         if self.equal:
             return buffer[self.batch :] if self.reverse else buffer[: self.total]
         return buffer[on_device(xp, self._before)]
@@ -94,7 +99,7 @@ class Rows:
         return x[on_device(xp, self._sequences)]
 
     def last(self, xp: Any, buffer: Array) -> Array:
-        """The state (B, H) after the last step of each sequence; of an empty one the initial."""
+        """Return the state (B, H) after the last step of each sequence, initial if it is empty."""
         if self.equal and self.steps:
             start, n = self.steps[-1]
             return buffer[self.first + start : self.first + start + n]
@@ -123,33 +128,33 @@ class Rows:
 
 @functools.lru_cache(maxsize=32)
 def rows_of(batches: tuple[int, ...], batch: int, reverse: bool) -> Rows:
-    """Return the ``Rows`` of sequences, which must not be changed: they are cached."""
+    """Return cached ``Rows``; treat them as immutable."""
     return Rows(batches, batch, reverse)
 
 
 class Packing:
-    """A ragged batch as packed rows, and where its rows lie in the arrays of a caller.
+    """A ragged batch as packed rows, and the place of its rows in the arrays of a caller.
 
-    The rows of all steps are packed: those of step 0 first, the sequence with the most steps first
-    in each.  A caller's arrays, joined along the first axis, have N rows; those that are not packed
-    are masked.  Where a state is reset inside a sequence, what follows is packed as a sequence of
-    its own, that begins with another state: S >= B pieces in all.
+    The rows of step 0 come first, and within a step the sequence with the most steps comes first.
+    A caller's arrays, joined along the first axis, have N rows; rows that are not packed are
+    masked.  If a state is reset inside of a sequence, the rest of the sequence is packed as a
+    sequence of its own with another initial state: S >= B pieces in all.
 
-    The methods take arrays; all but those of gradients also take variables, for which ``xp`` has
-    functions.  G is the number of layers and directions.
+    The methods take arrays; all but those of gradients also take variables, with an ``xp`` of
+    functions of variables.  G is the number of layers and directions.
 
     Attributes:
         sizes: the number of rows of each time step, not growing.
         batch: S, the number of pieces.
         total: P, the number of packed rows.
-        rows: (P,), the caller's row of each packed row, or None where they are in order.
+        rows: (P,), the caller's row of each packed row, or None if they are in order.
         masked: (N - P,), the caller's masked rows, or None.
         repeated: for each direction (N - P,), the row of a buffer of states (see ``Rows``) that
-            the output repeats at a masked row: the last one before it in the direction's order.
-            None for outputs of 0.
-        resets: whether the state is reset somewhere; then initial states may have a row more than
-            there are sequences, the state after a reset, which is 0 otherwise.
-        rows_of_states: how many rows states may have, at least and at most; None for any number.
+            the output repeats at a masked row: the last row before it in the direction's order.
+            None if the output is 0 there.
+        resets: whether any state is reset; then initial states may have an additional row, the
+            state after a reset, which is otherwise 0.
+        rows_of_states: the smallest and the largest number of rows of states; None for no limit.
     """
 
     def __init__(
@@ -178,14 +183,14 @@ class Packing:
         self.rows_of_states: tuple[int, Optional[int]] = least, most
 
     def rows_of_direction(self, reverse: bool) -> Rows:
-        """Return where the packed rows lie, in the order in which a direction computes them."""
+        """Return the layout of the packed rows in the order in which a direction computes them."""
         found = self._rows[reverse]
         if found is None:
             found = self._rows[reverse] = rows_of(self.sizes, self.batch, reverse)
         return found
 
     def pack(self, xp: Any, x: Array) -> Array:
-        """(N, I) -> (P, I)."""
+        """Return the packed rows of an input, (N, I) -> (P, I)."""
         return self._take(xp, x, self.rows, reorder=self.masked is None)
 
     def pack_gradient(self, xp: Any, gx: Array) -> Array:
@@ -196,7 +201,9 @@ class Packing:
         return self._take(xp, gx, self._places)
 
     def unpack(self, xp: Any, y: Array, buffers: Sequence[Array]) -> Array:
-        """(P, D H), and the buffers (P + S, H) of its directions -> (N, D H)."""
+        """Return an output in the caller's order from (P, D H) and the buffers (P + S, H) of its
+        directions -> (N, D H).
+        """
         if self.masked is not None:
             if self.repeated is None:
                 rest = xp.zeros((len(self.masked), y.shape[1]), y.dtype)
@@ -210,7 +217,7 @@ class Packing:
         self, xp: Any, gy: Array, firsts: Sequence[int]
     ) -> tuple[Array, Sequence[Array]]:
         """Return the gradient of ``unpack`` with respect to its input, (N, D H) -> (P, D H), and to
-        the initial states of the directions, D arrays (S, H), none where no output repeats them.
+        the initial states of the directions, D arrays (S, H), or none if no output repeats them.
 
         ``firsts`` are ``Rows.first`` of the directions.
         """
@@ -228,7 +235,9 @@ class Packing:
         return found, initial
 
     def begin(self, xp: Any, state: Array, directions: int) -> Array:
-        """Initial states (G, B, H), with resets also (G, B + 1, H), -> of pieces (G, S, H)."""
+        """Return the initial states of pieces (G, S, H) from those of sequences (G, B, H); with
+        resets also from (G, B + 1, H).
+        """
         if self._ends is None:
             return state
         groups, given, units = state.shape
@@ -243,7 +252,7 @@ class Packing:
             return gradient
         found = xp.zeros((len(gradient), given + 1, gradient.shape[2]), gradient.dtype)
         for k, part in enumerate(gradient):
-            # the row of resets is written more than once: its sum replaces that
+            # the row of resets is assigned several times, and then replaced by the sum
             found[k, on_device(xp, self._ends.first[k % directions])] = part
             if self.resets:
                 restarts = on_device(xp, self._ends.restarts[k % directions])
@@ -251,7 +260,7 @@ class Packing:
         return found[:, :given]
 
     def end(self, xp: Any, state: Array, directions: int) -> Array:
-        """Last states of pieces (G, S, H) -> (G, B, H)."""
+        """Return the last states of sequences from those of pieces, (G, S, H) -> (G, B, H)."""
         if self._ends is None:
             return state
         return self._states(xp, state, self._ends.last, directions)
@@ -270,7 +279,7 @@ class Packing:
     ) -> Array:
         """Return rows of states by a table for each direction."""
         groups, rows, units = state.shape
-        key = id(tables), groups, rows, directions  # tables are those of ``_ends``
+        key = id(tables), groups, rows, directions  # tables belong to ``_ends``, which keeps them
         if key not in self._of_states:
             parts = [tables[k % directions] + k * rows for k in range(groups)]
             self._of_states[key] = numpy.concatenate(parts)
@@ -280,14 +289,14 @@ class Packing:
 
     @functools.cached_property
     def _places(self) -> Optional[numpy.ndarray]:
-        """The place of each of the caller's rows among packed and then masked ones."""
+        """The place of each of the caller's rows among the packed rows, then the masked ones."""
         masked = () if self.masked is None else (self.masked,)
-        return None if self.rows is None else _inverse(numpy.concatenate((self.rows, *masked)))
+        return None if self.rows is None else inverse(numpy.concatenate((self.rows, *masked)))
 
     def _take(
         self, xp: Any, x: Array, rows: Optional[numpy.ndarray], reorder: bool = True
     ) -> Array:
-        """Return rows of x: all in another order, which is faster for variables, or any."""
+        """Return rows of x; for all rows in another order, ``reorder`` is faster for variables."""
         if rows is None:
             return x
         rows = on_device(xp, rows)
@@ -295,7 +304,7 @@ class Packing:
 
 
 class Ends(NamedTuple):
-    """Where pieces begin and sequences end, for each direction.
+    """The beginnings of pieces and the ends of sequences, for each direction.
 
     Attributes:
         first: (S,), the sequence whose state a piece begins with, B for the state after a reset.
@@ -308,7 +317,8 @@ class Ends(NamedTuple):
     last: Sequence[numpy.ndarray]
 
 
-def _inverse(order: numpy.ndarray) -> numpy.ndarray:
+def inverse(order: numpy.ndarray) -> numpy.ndarray:
+    """Return the permutation that undoes an order."""
     found = numpy.empty_like(order)
     found[order] = numpy.arange(len(order))
     return found
@@ -322,94 +332,5 @@ def packing_of_equal(time: int, batch: int) -> Packing:
 
 @functools.lru_cache(maxsize=256)
 def packing_of_steps(sizes: tuple[int, ...], batch: int) -> Packing:
-    """Return the packing of rows that are packed already: time steps one after the other."""
+    """Return the packing of rows that are already in packed order, step after step."""
     return Packing(sizes, batch)
-
-
-@functools.lru_cache(maxsize=32)
-def packing_of_sequences(lengths: tuple[int, ...]) -> Packing:
-    """Return the packing of whole sequences, one after the other."""
-    counts = numpy.array(lengths, numpy.intp)
-    # sorted as in Chainer: the order of equal lengths decides which dropout each gets
-    order = numpy.argsort(-counts)
-    sizes = _sizes(counts)
-    starts = (numpy.cumsum(counts) - counts)[order]
-    rows = numpy.concatenate([starts[:0], *(starts[:n] + t for t, n in enumerate(sizes))])
-    return Packing(sizes, len(lengths), rows, ends=_sorted(order))
-
-
-def packing_of_padded(
-    valid: numpy.ndarray,
-    places: numpy.ndarray,
-    resets: Optional[numpy.ndarray] = None,
-    repeats: bool = True,
-) -> Packing:
-    """Return the packing of padded sequences.
-
-    Args:
-        valid: (B, T) booleans, whether a step is not masked; T > 0.
-        places: (B, T), the caller's row of each step; negative where there is none, not valid.
-        resets: (B, T) booleans, whether the state is reset before a step.
-        repeats: whether outputs of masked steps repeat those before them, instead of being 0.
-    """
-    begins = numpy.zeros_like(valid) if resets is None else resets.copy()
-    begins[:, 0] = True
-    piece = numpy.cumsum(begins).reshape(valid.shape) - 1
-    pieces = int(begins.sum())
-    counts = numpy.bincount(piece[valid], minlength=pieces)
-    seen = valid.cumsum(axis=1)  # valid steps of the piece, this one included
-    seen -= (seen - valid)[begins][piece]
-    order = numpy.argsort(-counts, kind='stable')
-    rank, sizes = _inverse(order)[piece], _sizes(counts)
-    starts = numpy.cumsum([0, *sizes])
-    packed = starts[seen - 1] + rank
-    rows = places[valid][numpy.argsort(packed[valid])]
-    # in buffers of states: forward begins with the initial ones, reverse ends with them
-    before = numpy.where(seen == 0, rank, pieces + packed)
-    after = numpy.where(seen == counts[piece], starts[-1] + rank, starts[seen] + rank)
-    masked = ~valid & (places >= 0)
-    repeated = (before[masked], after[masked]) if repeats else None
-    ends = _sorted(order) if resets is None else _pieces(order, piece, resets[:, 0])
-    return Packing(sizes, pieces, rows, places[masked], repeated, ends)
-
-
-def packing_of_rows(
-    lengths: Sequence[int], places: numpy.ndarray, resets: numpy.ndarray
-) -> Packing:
-    """Return the packing of sequences with resets, of which all rows are valid.
-
-    Args:
-        lengths: (B,), the number of steps of each.
-        places, resets: as of ``packing_of_padded``; what lies beyond a length is not read.
-    """
-    valid = numpy.arange(places.shape[1]) < numpy.asarray(lengths)[:, None]
-    return packing_of_padded(valid, numpy.where(valid, places, -1), resets & valid)
-
-
-def _sorted(order: numpy.ndarray) -> Optional[Ends]:
-    """Return the ends of whole sequences in an order, None where that is their own."""
-    if (order[1:] > order[:-1]).all():
-        return None
-    never = numpy.zeros(len(order), bool)
-    return Ends((order,) * 2, (never,) * 2, (_inverse(order),) * 2)
-
-
-def _pieces(order: numpy.ndarray, piece: numpy.ndarray, reset_first: numpy.ndarray) -> Ends:
-    """Return the ends of pieces in an order.
-
-    ``piece`` (B, T) is the piece of each step; ``reset_first`` (B,) says whether a sequence begins
-    with a reset.
-    """
-    batch, rank = len(piece), _inverse(order)
-    sequence = numpy.repeat(numpy.arange(batch), piece[:, -1] - piece[:, 0] + 1)[order]
-    forward, reverse = numpy.ones((2, len(order)), bool)
-    forward[piece[:, 0]] = reset_first
-    reverse[piece[:, -1]] = False
-    restarts = forward[order], reverse[order]
-    first = [numpy.where(anew, batch, sequence) for anew in restarts]
-    return Ends(first, restarts, (rank[piece[:, -1]], rank[piece[:, 0]]))
-
-
-def _sizes(counts: numpy.ndarray) -> tuple[int, ...]:
-    """Return the number of sequences at each time step, of the number of steps of each."""
-    return tuple([int((counts > t).sum()) for t in range(counts.max(initial=0))])

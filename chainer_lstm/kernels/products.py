@@ -1,4 +1,4 @@
-"""The products of a cell, on any engine: into its gates, and the gradients through them."""
+"""The products of a cell with its weights, and the gradients through them, on any engine."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def gates_of(cell: Cell, parts: Sequence[Part]) -> Any:
 
 
 def columns(x: Array, gates: Sequence[str], wanted: Sequence[str]) -> Array:
-    """Return the columns of some gates of an array (n, G H) of ``gates``: a view where one or all
-    are wanted.
+    """Return the columns of some gates of an array (n, G H) of ``gates``; a view for one gate and
+    for all gates.
     """
     if tuple(wanted) == tuple(gates):
         return x
@@ -65,7 +65,7 @@ def parts_of(
     noise: Noise = NOTHING,
     kept: Optional[Kept] = None,
 ) -> list[Part]:
-    """Return the products of the states that are given, without the diagonal ones.
+    """Return the products of the given states, except diagonal ones.
 
     Args:
         e: the engine.
@@ -73,8 +73,8 @@ def parts_of(
         state: the ``State`` before it.
         weights: by name.
         noise: by name, of these rows.
-        kept: gets what ``add_gradients`` needs of normalized products; arrays that it has are
-            written into.
+        kept: receives the rows of normalized products for ``add_gradients``, in its existing
+            arrays if there are any.
     """
     kept = {} if kept is None else kept
     found = []
@@ -96,7 +96,7 @@ def of_input(
     kept: Optional[Kept] = None,
     b: Optional[Array] = None,
 ) -> Array:
-    """Return x Wᵀ + b of any number of rows, normalized or not; ``kept`` as of ``parts_of``."""
+    """Return x Wᵀ + b of any number of rows, normalized or not; ``kept`` as in ``parts_of``."""
     y = _linear(e, of_x(cell), x, b, weights, {} if kept is None else kept)
     return y.astype(x.dtype, copy=False)
 
@@ -125,13 +125,13 @@ def of_x(cell: Cell) -> Product:
 
 
 def masked(product: Product, value: Any, noise: Noise) -> Any:
-    """Return what a product multiplies: the rows of its state, masked in training."""
+    """Return the rows that a product multiplies: its state, masked in training."""
     mask = None if product.mask is None else noise.get(product.mask)
     return value if mask is None else value * mask
 
 
 def diagonal(stage: Stage) -> list[Product]:
-    """Return the diagonal products that are added before the array code of a stage."""
+    """Return the diagonal products that are computed before the array code of a stage."""
     return [product for product in stage.products if product.diagonal and not product.new]
 
 
@@ -141,7 +141,7 @@ def before_of(stage: Stage) -> list[str]:
 
 
 def diagonal_parts(stage: Stage, state: Any, weights: Weights) -> list[Part]:
-    """Return these products of arrays, or of variables of Chainer."""
+    """Return the results of ``diagonal`` products of arrays or Chainer's variables."""
     return [
         Part(getattr(state, product.state) * weights[product.weight], product.gates)
         for product in diagonal(stage)
@@ -150,7 +150,7 @@ def diagonal_parts(stage: Stage, state: Any, weights: Weights) -> list[Part]:
 
 
 def arguments(cell: Cell, stage: Stage, more: Noise) -> dict[str, Array]:
-    """Return the arguments that the array code of a stage gets by name.
+    """Return the keyword arguments of the array code of a stage.
 
     Args:
         cell, stage: the stage of the cell.
@@ -163,7 +163,7 @@ def arguments(cell: Cell, stage: Stage, more: Noise) -> dict[str, Array]:
 
 
 def vectors(stage: Stage, weights: Weights) -> dict[str, Array]:
-    """Return the weights that array code reads, and those of diagonal products, that are given."""
+    """Return the given vectors of a stage and the given weights of its diagonal products."""
     names = [product.weight for product in stage.products if product.diagonal]
     names += stage.vectors
     return {name: weights[name] for name in names if name in weights}
@@ -174,7 +174,7 @@ def rows_of(stage: Stage, before: Any, new: Any, noise: Noise) -> dict[str, Arra
 
     Args:
         stage: the stage.
-        before, new: the ``State`` before and after it; a state that is None is left out.
+        before, new: the ``State`` before and after it; a state that is None is skipped.
         noise: by name, of these rows.
     """
     found = {}
@@ -202,18 +202,18 @@ def add_gradients(
     room: Optional[Any] = None,
     kept: Optional[Kept] = None,
 ) -> Any:
-    """Add the gradients through the products of a stage, without the diagonal ones.
+    """Add the gradients through the products of a stage, except diagonal ones.
 
     Args:
         e: the engine.
         cell, stage: the stage of the cell.
         gpre: (n, G H), the gradients with respect to the gates before activation.
-        gradients: a ``State`` of those with respect to the states before the stage, None for zeros;
-            they are added to in place.
-        weights: those whose products count, and gains.
+        gradients: a ``State`` of gradients with respect to the states before the stage, None for
+            zeros; changed in place.
+        weights: the weights of the products to include, and gains.
         noise: by name, of these rows.
-        room: a ``State`` of arrays for gradients that are None, or None for new arrays.
-        kept: of ``parts_of``, of these rows; gets the gradients with respect to normalized
+        room: a ``State`` of output arrays for gradients that are None, or None for new arrays.
+        kept: from ``parts_of``, of these rows; receives the gradients with respect to normalized
             products before normalization.
 
     Returns:
@@ -240,7 +240,7 @@ def add_gradients(
 
 
 def add_input_gradient(e: Engine, cell: Cell, gpre: Array, weights: Weights, kept: Kept) -> None:
-    """Keep the gradient with respect to x Wᵀ before its normalization, of any number of rows."""
+    """Save the gradient with respect to x Wᵀ before its normalization, if it is normalized."""
     product = of_x(cell)
     if product.norm is not None:
         _through(e, product, columns(gpre, cell.gates, product.gates), weights, kept)
@@ -254,9 +254,9 @@ def input_gradient(cell: Cell, gpre: Array, kept: Mapping[str, Array]) -> Array:
 
 
 def _through(e: Engine, product: Product, part: Array, weights: Weights, kept: Kept) -> Array:
-    """Return the gradient with respect to a product before its normalization, and keep it."""
+    """Return the gradient with respect to a product before its normalization, and save it."""
     norm, weight = product.norm, product.weight
-    if norm is None or norm.gain not in weights:  # a first step has no product of h
+    if norm is None or norm.gain not in weights:  # at a first step h has no product
         return part
     return normalization.backward(e, part, weight, weights[norm.gain], kept)
 
@@ -268,9 +268,9 @@ def weight_gradients(
     """Return, by the name of each weight of a stage, the function that computes its gradient.
 
     The functions take the engine and rows by name, of one step or of many: ``gpre`` (P, G H), the
-    gradients with respect to ``gates`` before activation, ``x`` in the first stage, those of
-    ``rows_of``, what was kept of normalization, and in the last stage of a projected cell ``gh``
-    (P, O), the gradients with respect to h, and ``m`` (P, H).
+    gradients with respect to ``gates`` before activation; ``x`` in the first stage; the rows of
+    ``rows_of`` and of ``normalization``; and in the last stage of a projected cell ``gh`` (P, O),
+    the gradients with respect to h, and ``m`` (P, H).
     """
 
     def part(product: Product, rows: Rows) -> Array:

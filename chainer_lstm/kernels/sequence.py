@@ -1,8 +1,8 @@
-"""One layer in one direction over whole sequences: the time loop of every cell and engine.
+"""The time loop over one layer in one direction, for every cell and engine.
 
-The product of the input is made for all steps at once, then each step adds the products of the
-states, and the gradients with respect to the weights are one product each.  Engines with kernels
-for whole sequences (``Engine.supports``) replace the loop.
+The product of the input is computed for all steps at once; each step adds the products of the
+states; the gradient of each weight is one product over all steps.  Engines with kernels for whole
+sequences (``Engine.supports``) replace the loop.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def gradients_of(
 
 
 def forward(e: Engine, layer: Layer) -> Array:
-    """Compute all steps on the stages of an engine.
+    """Compute all steps by the stages of an engine.
 
     Returns:
         The gates (P, G H); the states are written into the buffers of the layer.
@@ -94,11 +94,11 @@ def _with_output(state: Any, output: Array) -> Any:
 
 
 def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any:
-    """Compute the gradients of all steps on the stages of an engine.
+    """Compute the gradients of all steps by the stages of an engine; overwrite the gates with the
+    gradients before activation.
 
     Returns:
-        The ``State`` of gradients (B, H) with respect to the initial states; the gates have become
-        the gradients before activation.
+        The ``State`` of gradients (B, H) with respect to the initial states.
     """
     cell, rows, last = layer.cell, layer.rows, gradients.last
     for k in reversed(range(len(rows.steps))):
@@ -119,8 +119,8 @@ def backward(e: Engine, layer: Layer, gates: Array, gradients: Gradients) -> Any
 
 
 def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, found: Any, room: Any) -> None:
-    """Write the gradients with respect to the states before the k-th step into ``room``, of those
-    after its array code, which may lie there.
+    """Write the gradients with respect to the states before the k-th step into ``room``; ``found``,
+    those after its array code, may be the same arrays.
     """
     cell, rows, xp = layer.cell, layer.rows, e.xp
     start, n = rows.steps[k]
@@ -144,7 +144,7 @@ def _step_backward(e: Engine, layer: Layer, gates: Array, k: int, found: Any, ro
             e, cell, stage, gates, found._replace(**changed), layer.weights, noise, room, kept
         )
     for gradient, target in zip(found, room):
-        if gradient is None:  # of a state that nothing but the step itself reads
+        if gradient is None:  # the step overwrites the state without reading it
             target[...] = 0
 
 
@@ -193,8 +193,8 @@ def _noise_of_rows(xp: Any, layer: Layer) -> dict[str, Array]:
 
 
 def _multiplied(xp: Any, layer: Layer) -> tuple[Any, Any]:
-    """Return the states of all rows, before each step those that products of the first stage
-    multiply, and after each step.
+    """Return the states of all rows before each step, only those that products of the first stage
+    multiply, and the states after each step.
     """
     cell, rows = layer.cell, layer.rows
     old = {product.state for product in cell.stages[0].products if not product.new}

@@ -1,4 +1,4 @@
-"""Tables of row numbers, made by NumPy, and their copies on GPUs."""
+"""Tables of row numbers, and their copies on GPUs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _copies: dict[int, tuple[weakref.ref[numpy.ndarray], dict[tuple[int, int], Any]]
 
 
 def on_device(xp: Any, table: numpy.ndarray) -> Any:
-    """Return a table as an array of ``xp``: on a GPU a copy that is made once and kept as long as
-    the table, which must not be changed.
+    """Return a table as an array of ``xp``: on a GPU a copy that is cached as long as the table
+    lives.  The table must not be changed.
 
-    Each stream has a copy of its own, since nothing else makes one stream wait for another.
+    Each stream has a copy of its own, because streams do not wait for each other's copies.
     """
     cuda = getattr(xp, 'cuda', None)
     if cuda is None:
@@ -32,7 +32,7 @@ def on_device(xp: Any, table: numpy.ndarray) -> Any:
 
 
 def rows_before(steps: numpy.ndarray, first: int, initial: int) -> numpy.ndarray:
-    """Return for each packed row the one before it in a buffer of states, see ``packing.Rows``.
+    """Return for each packed row the row before it in a buffer of states, see ``packing.Rows``.
 
     Args:
         steps: (2, T), the first row and the number of rows of each step, in order.
@@ -40,10 +40,10 @@ def rows_before(steps: numpy.ndarray, first: int, initial: int) -> numpy.ndarray
     """
     starts, sizes = steps
     count = len(starts)
-    # of the step before each: none before the first
+    # the size and the offset of the step before each; none before the first
     known = numpy.concatenate(([0], sizes))[:count]
     moved = first + numpy.concatenate(([0], starts))[:count] - starts
-    order = numpy.argsort(starts, kind='stable')  # in memory
+    order = numpy.argsort(starts, kind='stable')  # from the order of computation to that in memory
     starts, known, moved = (numpy.repeat(x[order], sizes[order]) for x in (starts, known, moved))
     rows = numpy.arange(len(starts))
     in_step = rows - starts

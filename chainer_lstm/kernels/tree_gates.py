@@ -1,4 +1,4 @@
-"""The gates of LSTMs over trees: array code on the CPU, one kernel on a GPU."""
+"""The gates of tree LSTMs: array code on the CPU, one kernel on a GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def forward(
     Args:
         xp: the module of array functions.
         gates: before activation.
-        tanhs, sigmoids: arrays of several of them, as they lie in memory.
+        tanhs, sigmoids: arrays of several gates, contiguous in memory.
         cs: the cell states of the children.
     """
     if _is_fused(xp, gates):
@@ -30,11 +30,11 @@ def forward(
 
 
 def backward(xp: Any, gates: tree.Gates, *arguments: Any) -> None:
-    """Compute the gradients; further arguments as of ``cells.tree.backward``."""
+    """Compute the gradients; further arguments as in ``cells.tree.backward``."""
     compute = fused.backward if _is_fused(xp, gates) else tree.backward
     compute(xp, gates, *arguments)
 
 
 def _is_fused(xp: Any, gates: tree.Gates) -> bool:
-    """Return whether a kernel may compute them: on a GPU, every node with the same children."""
+    """Return whether one kernel can compute the gates: on a GPU, if all nodes have all children."""
     return xp is not numpy and all(len(f) == len(gates.o) for f in gates.f)

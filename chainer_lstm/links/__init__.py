@@ -1,4 +1,4 @@
-"""``chainer.links`` with the LSTM family replaced, and ``frozen``; the rest is Chainer's own."""
+"""``chainer.links`` with the LSTM family replaced, and ``frozen``; other names are Chainer's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of what users pass, made before anything is changed."""
+"""Checks of the arguments of links, made before anything is changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ States = tuple[Optional[chainer.Variable], Optional[chainer.Variable]]
 
 
 def batch(x: Any) -> chainer.Variable:
-    """A variable of floats with a batch axis and at least one more.
+    """Return a variable of floats with a batch axis and at least one more axis.
 
     Raises:
         TypeError: not a variable or array, or a variable without data.
@@ -26,7 +26,7 @@ def batch(x: Any) -> chainer.Variable:
 
 
 def floats(x: Any) -> None:
-    """The same of an array that is one."""
+    """Expect an array of floats with a batch axis and at least one more axis."""
     if x.dtype.kind != 'f':
         raise type_check.InvalidType('x.dtype.kind == f', f'{x.dtype.kind} ({x.dtype})')
     if x.ndim < 2:
@@ -38,15 +38,15 @@ def floats(x: Any) -> None:
 
 
 def states(c: Any, h: Any, axes: Sequence[Union[str, int]]) -> States:
-    """c and h, each None or a variable of floats.
+    """Return c and h, each None or a variable of floats.
 
     Args:
         c, h: variables or arrays, or None.
-        axes: the size of each axis of both, or the name of one of any size.
+        axes: the size of each axis, or the name of an axis of any size.
 
     Raises:
-        TypeError: not a variable or array, or not of floats.
-        ValueError: another shape, or two that differ.
+        TypeError: a state is not a variable or array, or not of floats.
+        ValueError: a state has another shape, or the two differ.
     """
     c, h = _state('c', c, axes), _state('h', h, axes)
     if c is not None and h is not None and c.shape != h.shape:

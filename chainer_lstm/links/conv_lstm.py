@@ -11,8 +11,7 @@ import chainer.functions as F
 import chainer.links as L
 from chainer.utils import type_check
 
-from chainer_lstm import functions
-from chainer_lstm import initializers as ours
+from chainer_lstm import functions, initializers
 from chainer_lstm.functions.checks import size, variable
 from chainer_lstm.functions.node import Input
 from chainer_lstm.links import checks, parameters
@@ -22,7 +21,7 @@ Pair = Union[int, Sequence[int]]
 
 
 class ConvLSTM2D(KeepsState, chainer.Chain):
-    """An LSTM of images that keeps its state: convolutions are in the place of products.
+    """An LSTM over images that keeps its state, with convolutions in place of products.
 
     Shi et al. 2015, eq. 3, without the terms of c in the gates; * is a convolution::
 
@@ -30,16 +29,16 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         c' = σ(f) c + σ(i) tanh(a)
         h' = σ(o) tanh(c')
 
-    ``link(x)`` is one time step, ``forward_sequence`` many: x of all steps is convolved at once.
-    ``reset_state()`` forgets the state, ``reset_state(rows)`` that of some images.
+    ``link(x)`` computes one time step, ``forward_sequence`` many, with one convolution of all x.
+    ``reset_state()`` forgets the state, ``reset_state(rows)`` the state of some images.
 
     Args:
         in_channels: C, or None to take it from the first input.
         out_channels: H, the channels of c and h.
         ksize: of both convolutions, an integer or a pair; odd, so that h keeps its size.
         stride: of the convolution of x, an integer or a pair.
-        pad: of the convolution of x, an integer or a pair; 'same' for ``ksize // 2``, with which
-            images keep their size where the stride is 1.  h is always padded so.
+        pad: of the convolution of x, an integer or a pair; 'same' is ``ksize // 2``, which keeps
+            the size of images at stride 1.  h is always padded with 'same'.
         lateral_init, upward_init: initializers of U and W.  Default: ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
         forget_bias_init: initializer of the bias of f.  Default:
@@ -72,7 +71,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
         forget_bias_init: Any = None,
     ) -> None:
         super().__init__()
-        ours.check(lateral_init=lateral_init, upward_init=upward_init)
+        initializers.check(lateral_init=lateral_init, upward_init=upward_init)
         if forget_bias_init is None:
             forget_bias_init = chainer.config.lstm_forget_bias
         in_channels = size('in_channels', in_channels, optional=True)
@@ -93,7 +92,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
                 stride,
                 pad,
                 initialW=upward_init,
-                initial_bias=ours.GateBias(bias_init, forget_bias_init),
+                initial_bias=initializers.GateBias(bias_init, forget_bias_init),
             )
             self.lateral = L.Convolution2D(
                 self.state_size, width, ksize, 1, same, nobias=True, initialW=lateral_init
@@ -107,11 +106,11 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             x: (B, C, rows, columns).
 
         Returns:
-            h (B, H, rows, columns), of the size that the convolution of x has.
+            h (B, H, rows, columns), with the rows and columns of the convolution of x.
 
         Raises:
-            chainer.utils.type_check.InvalidType: a shape or dtype does not fit, such as that of a
-                batch larger than the state.
+            chainer.utils.type_check.InvalidType: a shape or dtype does not fit, such as a batch
+                larger than the state.
         """
         x = checks.batch(x)
         if x.ndim != 4:
@@ -122,7 +121,8 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             return self._step(self.upward(x))
 
     def forward_sequence(self, xs: Input) -> chainer.Variable:
-        """Compute the outputs of all steps, and the state as after calling the link with each.
+        """Compute the outputs of all steps; the state is the same as after calling the link with
+        each step.
 
         Args:
             xs: (T, B, C, rows, columns).
@@ -146,12 +146,12 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
             return F.stack([self._step(part) for part in F.split_axis(pre, steps, axis=0)])
 
     def _sized_for(self, x: chainer.Variable) -> AbstractContextManager[None]:
-        """See ``parameters.sized_for``; the convolution initializes itself where it is called."""
+        """See ``parameters.sized_for``; the convolution initializes itself at its first call."""
         waiting = getattr(self.upward, 'W', None)
         return parameters.sized_for(x, self.upward, lambda size: None, waiting)
 
     def _step(self, pre: chainer.Variable) -> chainer.Variable:
-        """(B, 4H, rows, columns), the convolution of x -> h."""
+        """Return h from the convolution of x, (B, 4H, rows, columns)."""
         expected = len(pre), self.state_size, *pre.shape[2:]
         c, h = self._states()
         for name, state in (('c', c), ('h', h)):
@@ -178,7 +178,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
 
 
 def _pair(name: str, value: Any, zero: bool = False) -> tuple[int, int]:
-    """Return two integers, of one or of a pair: positive, or also zero."""
+    """Return an integer twice, or a pair: positive integers, or also 0."""
     pair = value if isinstance(value, (list, tuple)) else (value, value)
     if len(pair) != 2:
         raise ValueError(f'expected {name} to be an integer or a pair, got {value!r}')

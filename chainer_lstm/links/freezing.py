@@ -1,4 +1,4 @@
-"""Weights that do not change for a time, for serving."""
+"""Weights that are constant for a time, for faster inference."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from chainer_lstm.links.stateful import Stateful
 
 
 def frozen(link: chainer.Link) -> AbstractContextManager[None]:
-    """Keep the parameters of a link on the CPU unchanged in a block, and the weights of single
-    steps packed, with which steps of more than a few rows are faster.
+    """Make the parameters of a link on the CPU read-only in a block, and keep the weights of single
+    steps packed, which makes steps of more than a few rows faster.
 
-    In the block the arrays of the parameters are read-only: what writes into them, such as an
-    optimizer or ``load_npz``, raises NumPy's ValueError.  An array that replaces one of them is
-    computed with.  Blocks may be nested and overlap in any threads.  Views of the arrays that were
-    made before are not made read-only: do not write into these.
+    In the block, code that writes into a parameter's array, such as an optimizer or ``load_npz``,
+    raises NumPy's ValueError.  A parameter whose array is replaced is computed with the new array.
+    Blocks may be nested and overlap in any threads.  Existing views of the arrays stay writable; do
+    not write into them.
 
     Args:
         link: the link, with all of its children.
@@ -31,7 +31,7 @@ def frozen(link: chainer.Link) -> AbstractContextManager[None]:
         A context manager, for one ``with`` statement.
 
     Raises:
-        TypeError: it is no link.
+        TypeError: link is not a link.
         ValueError: a parameter waits for the size of the first input.
     """
     if not isinstance(link, chainer.Link):
@@ -52,7 +52,7 @@ def frozen(link: chainer.Link) -> AbstractContextManager[None]:
 
 
 def _matrices(link: chainer.Link) -> Iterator[Any]:
-    """Yield the arrays of the matrices of links that take single steps."""
+    """Yield the weight matrices of the links that compute single steps."""
     for each in link.links():
         if isinstance(each, (Stateful, LSTMWeights)):
             for weight in each.cell_weights():

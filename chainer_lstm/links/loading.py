@@ -1,4 +1,4 @@
-"""Loading that leaves a link as it was where the file does not fit."""
+"""Loading that changes nothing if the file does not fit the link."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chainer_lstm.chainer_private import parameter_names
 
 
 class CheckedLoading(chainer.Link):
-    """A link that a file with missing or misshapen arrays leaves as it was."""
+    """A link that stays unchanged if a file has missing or misshapen arrays."""
 
     def serialize(self, serializer: Any) -> None:
         """Read or write the parameters.
@@ -25,20 +25,20 @@ class CheckedLoading(chainer.Link):
 
 
 def check(link: chainer.Link, serializer: Any) -> None:
-    """Check that a file has every parameter of the link, of numbers in the shape that it expects.
+    """Check that a file has every parameter of a link, of real numbers in the expected shape.
 
-    Read before the first one is set, so that a wrong file changes nothing;
+    All arrays are checked before the first parameter is set, so that a wrong file changes nothing.
     Chainer would broadcast a wrong shape, drop imaginary parts, or stop half-way.
 
     Args:
         link: any link.
-        serializer: of the file; one that writes is left alone.
+        serializer: of the file; nothing is checked when it writes.
 
     Raises:
         KeyError: a parameter is missing (from the deserializer; from HDF5, for a whole link, a
             ValueError).
-        ValueError: a parameter has another shape, or is not of real numbers; or it has several
-            names, because links share it, and their arrays differ.
+        ValueError: an array has another shape, or is not of real numbers; or links share a
+            parameter and the file has different arrays for it.
     """
     if not isinstance(serializer, chainer.Deserializer):
         return
@@ -75,7 +75,7 @@ def _check_array(key: str, data: Any, link: chainer.Link, name: str) -> None:
     elif rows is not None:
         expected = (rows, *data.shape[-1:])  # any in_size
     else:
-        expected = data.shape  # a link that the user has put there takes its shapes from the file
+        expected = data.shape  # a link of the program, which takes its shapes from the file
     if data.dtype.kind not in 'fiub':
         raise ValueError(f'{key}: expected real numbers, got {data.dtype}')
     if data.shape != expected:
@@ -83,5 +83,5 @@ def _check_array(key: str, data: Any, link: chainer.Link, name: str) -> None:
 
 
 def same_bits(x: numpy.ndarray, y: numpy.ndarray) -> bool:
-    """Return whether two arrays are equal, NaN to NaN."""
+    """Return whether two arrays are equal bit by bit, so that NaN equals NaN."""
     return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()

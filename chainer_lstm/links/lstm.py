@@ -9,8 +9,7 @@ import chainer
 import chainer.links as L
 from chainer.links.rnn.lstm import LSTMBase
 
-from chainer_lstm import cells, functions
-from chainer_lstm import initializers as ours
+from chainer_lstm import cells, functions, initializers
 from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import initialize_linear, initializer
 from chainer_lstm.functions.checks import size
@@ -23,11 +22,12 @@ from chainer_lstm.links.stateful import Stateful, flat
 
 
 class LSTMWeights(LSTMBase):
-    """What both links add to Chainer's: checks, initializers per gate, proper copies, one step.
+    """The common base of ``LSTM`` and ``StatelessLSTM``: checks, initializers per gate, ``copy``
+    that initializes, and one step.
 
     Attributes:
         cell: the cell.
-        weight_keys: where the weights of the cell are in files, by name.
+        weight_keys: the keys of the cell's weights in files, by name.
     """
 
     cell: Cell = cells.lstm
@@ -52,17 +52,17 @@ class LSTMWeights(LSTMBase):
             'bias_init': bias_init,
             'forget_bias_init': forget_bias_init,
         }
-        ours.check(**inits)
+        initializers.check(**inits)
         super().__init__(
             size('in_size', in_size, optional=True), size('out_size', out_size), **inits
         )
 
     def cell_weights(self) -> tuple[Any, ...]:
-        """W, b, U, in the order of ``Cell.weights``."""
+        """Return W, b, U, in the order of ``Cell.weights``."""
         return self.upward.W, self.upward.b, self.lateral.W
 
     def is_as_made(self) -> bool:
-        """Return whether neither ``upward`` nor ``lateral`` was replaced or hooked."""
+        """Return whether ``upward`` and ``lateral`` are the original links, without hooks."""
         linears = ((self.upward, False), (self.lateral, True))
         return all(parameters.is_as_made(linear, nobias) for linear, nobias in linears)
 
@@ -77,26 +77,26 @@ class LSTMWeights(LSTMBase):
     def _initialize_params(self) -> None:
         units = self.state_size
         for g in range(4):
-            # the order of the draws is Chainer's: the same seed gives the same weights
+            # drawn in Chainer's order, so that the same seed gives the same weights
             for init, linear in (
                 (self.lateral_init, self.lateral),
                 (self.upward_init, self.upward),
             ):
                 W = linear.W.array
-                if isinstance(init, ours.PerGate):
+                if isinstance(init, initializers.PerGate):
                     init.initializer(W.reshape(units, 4, -1)[:, g])
                 else:
                     initializer(init)(W[g * units : (g + 1) * units])
         biases = self.upward.b.array.reshape(
             1, units, 4, 1
-        )  # three axes a gate, as Chainer's initializers see them
+        )  # (1, units, 1) for each gate, the shape that Chainer gives to initializers
         for g, init in enumerate(
             (self.bias_init, self.bias_init, self.forget_bias_init, self.bias_init)
         ):
             initializer(init)(biases[:, :, g])
 
     def copy(self, mode: str = 'share') -> Any:
-        """Chainer's ``copy``, but with 'init' the weights are drawn as a new link's;
+        """Return a copy as Chainer's ``copy``, but 'init' draws the weights as for a new link;
         in Chainer they are zero.
 
         Args:
@@ -136,7 +136,7 @@ class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
         out_size: H, the number of units.
         lateral_init, upward_init: initializers of the weights of h and of x, called on four
             consecutive blocks of H rows, in which the interleaved gates are mixed, as in Chainer;
-            ``initializers.PerGate`` for one call a gate.  Default: ``LeCunNormal``.
+            ``initializers.PerGate`` for one call per gate.  Default: ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
         forget_bias_init: initializer of the bias of f.  Default:
             ``chainer.config.lstm_forget_bias``, which is 1.
@@ -144,7 +144,7 @@ class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
     Attributes:
         upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,); row 4u + g is gate g of unit u, in the order
             a, i, f, o.
-        lateral: ``Linear``, ``W`` (4H, H), its rows as those of ``upward``.
+        lateral: ``Linear``, ``W`` (4H, H), with rows in the same order.
 
     Raises:
         TypeError: a size is not an integer, an initializer not callable.
@@ -160,13 +160,13 @@ class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
     """
 
     def forward(self, c: Optional[Input], h: Optional[Input], x: Input) -> State:
-        """Advances a state that the caller keeps.
+        """Compute one time step from a state that the caller keeps.
 
         Args:
-            c: (B0, H), or None for zeros.  With B < B0 the other rows are carried.
+            c: (B0, H), or None for zeros.  With B < B0 the other rows are carried over unchanged.
             h: (B, H), or None for zeros.
-            x: (B, I), or (B, …), which is flattened to it.  Of h and x, one may have a single row,
-                which then stands for all B.
+            x: (B, I), or (B, …), which is flattened to it.  Either h or x may have a single row,
+                which is used for all B rows.
 
         Returns:
             c (B0, H), h (B, H).
@@ -181,7 +181,7 @@ class StatelessLSTM(LSTMWeights, CheckedLoading, L.StatelessLSTM):
             if rows != x.shape[:1] and 1 in (*rows, len(x)):
                 return functions.lstm(
                     c, self.upward(x) + self.lateral(h)
-                )  # one row stands for many
+                )  # a single row is used for all
             return self._step(c, h, x)
 
 
@@ -193,29 +193,30 @@ class LSTM(LSTMWeights, Stateful, L.LSTM):
         a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
         c' = i a + f c                      h' = o tanh(c')
 
-    A batch may be smaller than the state: its rows advance, the others stay.  So sequences sorted
-    by length, longest first, can be given as one batch a time step.  ``reset_state()`` forgets the
-    state; ``copy('share')`` returns a link with the same parameters and a state of its own.
+    A batch may be smaller than the state: the first rows of the state are updated, the others stay.
+    So sequences sorted by length, longest first, can be passed as one batch per time step.
+    ``reset_state()`` forgets the state; ``copy('share')`` returns a link with the same parameters
+    and a state of its own.
 
     Args:
         in_size: I, or None to take it from the first input.  One size alone is out_size.
         out_size: H, the number of units.
         lateral_init, upward_init: initializers of the weights of h and of x, called on four
             consecutive blocks of H rows, in which the interleaved gates are mixed, as in Chainer;
-            ``initializers.PerGate`` for one call a gate.  Default: ``LeCunNormal``.
+            ``initializers.PerGate`` for one call per gate.  Default: ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
         forget_bias_init: initializer of the bias of f.  Default:
             ``chainer.config.lstm_forget_bias``, which is 1.
-        learn_initial_state: whether the state to begin with is a parameter.  Default: zeros.
+        learn_initial_state: whether the initial state is a parameter instead of zeros.
 
     Attributes:
         upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,); row 4u + g is gate g of unit u, in the order
             a, i, f, o.
-        lateral: ``Linear``, ``W`` (4H, H), its rows as those of ``upward``.
+        lateral: ``Linear``, ``W`` (4H, H), with rows in the same order.
         c0, h0: (H,), 0 at first; only with ``learn_initial_state``.
         c, h: the state, (B, H) variables, or None after ``reset_state``.
-        persistent_state: whether ``c`` and ``h`` are written and read by serializers too, so that a
-            run that is resumed goes on from the same state.  False, as in Chainer, which reads
+        persistent_state: whether serializers also write and read ``c`` and ``h``, so that a resumed
+            run continues from the same state.  Default: False, as in Chainer, which can read
             either file.
 
     Raises:

@@ -12,8 +12,7 @@ import numpy
 from chainer.links.rnn.n_step_lstm import NStepLSTMBase
 from chainer.utils import argument, type_check
 
-from chainer_lstm import cells
-from chainer_lstm import initializers as ours
+from chainer_lstm import cells, initializers
 from chainer_lstm.cells import Cell
 from chainer_lstm.chainer_private import initializer
 from chainer_lstm.functions import checks, outputs
@@ -21,12 +20,8 @@ from chainer_lstm.functions.composed import Rearranging
 from chainer_lstm.functions.n_step_lstm import run
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.weights import n_step_weights_of
-from chainer_lstm.kernels.packing import (
-    Packing,
-    packing_of_rows,
-    packing_of_sequences,
-    packing_of_steps,
-)
+from chainer_lstm.kernels.packing import Packing, packing_of_steps
+from chainer_lstm.kernels.ragged import packing_of_rows, packing_of_sequences
 from chainer_lstm.links.loading import CheckedLoading
 from chainer_lstm.links.options import cell_of
 from chainer_lstm.links.parameters import reinitialize, sized_for
@@ -37,9 +32,7 @@ _FORGET = 1  # w1, b1: the input matrix and bias of f
 
 
 class _NStep(CheckedLoading, NStepLSTMBase):
-    """What both links add to Chainer's: checks, forget biases, and sequences of any length,
-    zero included.
-    """
+    """The common base of both links: checks, options, and sequences of any length, including 0."""
 
     ws: list
     bs: list
@@ -80,12 +73,12 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             'recurrent_dropout': recurrent_dropout,
         }
         cell = cell_of(cells.lstm, proj_size, **options)
-        if cell != self.cell:  # otherwise links have the attributes of Chainer's
+        if cell != self.cell:  # set only if needed, so that attributes are those of Chainer's link
             self.cell = cell
         if return_cells:
             self.return_cells = return_cells
         checks.dropout(dropout, n_layers)
-        ours.check(
+        initializers.check(
             initialW=initialW,
             initial_bias=initial_bias,
             forget_bias_init=forget_bias_init,
@@ -119,7 +112,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
     def _init_matrices(
         self, in_size: Optional[int], initialW: Any, upward_init: Any, lateral_init: Any
     ) -> None:
-        """Draw those anew whose initializers or shapes are not Chainer's."""
+        """Draw the matrices again whose initializers or shapes differ from Chainer's."""
         form, outputs = n_step_weights_of(self.cell), self._width('h')
         for k, layer in enumerate(self):
             inputs = in_size if k < self.direction else self.direction * outputs
@@ -148,7 +141,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         return [W for ws in self.ws[: self.direction] for W in ws[:4]]
 
     def copy(self, mode: str = 'share') -> Any:
-        """As Chainer's."""
+        """Return a copy, as in Chainer."""
         link = super().copy(mode)
         link._list_matrices()
         return link
@@ -165,26 +158,27 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         resets: Optional[Sequence[Any]] = None,
         **kwargs: Any,
     ) -> Any:
-        """Runs all layers over sequences of any lengths, in any order.
+        """Run all layers over sequences of any lengths, in any order.
 
         Args:
             hx, cx: (S, B, H), for both directions (2S, B, H), or None for the learned state, or 0.
-                Rows after the first B are left out, as in Chainer, so that a
-                smaller last batch goes on from the state of a larger one.
+                Rows after the first B are ignored, as in Chainer, so that a smaller last batch can
+                continue from the state of a larger one.
             xs: B sequences, xs[k] (L_k, I); L_k may be 0.
-            resets: for each sequence (L_k,) of 0 and 1 or booleans: 1 for steps before which the
-                state becomes the learned one, or 0, as in ``SequenceLSTM``.
+            resets: for each sequence (L_k,) of 0 and 1 or booleans: 1 resets the state before a
+                step to the learned state, or 0, as in ``SequenceLSTM``.
 
         Returns:
             hy, cy (S, B, H), for both directions (2S, B, H), and ys with
             ys[k] (L_k, H), for both directions (L_k, 2H).  A sequence of
-            length 0 leaves its state.  With ``proj_size`` hx, hy and ys have P
-            in place of H.  With ``return_cells`` the last item are c of all steps, as ys.
+            length 0 keeps its state.  With ``proj_size`` hx, hy and ys have P
+            in place of H.  With ``return_cells`` the last item has c of all steps, in the form
+            of ys.
 
         Raises:
-            ValueError: xs is empty, a shape does not fit, or an argument is one that Chainer no
-                longer supports.
-            TypeError: xs is no list or tuple, or something in it, hx or cx no array.
+            ValueError: xs is empty, a shape does not fit, or an argument is no longer supported by
+                Chainer.
+            TypeError: xs is not a list or tuple of arrays, or hx or cx is not an array.
             chainer.utils.type_check.InvalidType: a dtype does not fit.
         """
         if kwargs:
@@ -207,7 +201,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         return (hy, cy, ys, cs) if self.return_cells else (hy, cy, ys)
 
     def _run_hook(self, hx: Any, cx: Any, xs: list[chainer.Variable], packing: Packing) -> Result:
-        """Call an ``rnn`` that is not this class's, on sorted, time-major sequences."""
+        """Call an overridden ``rnn`` on sorted, time-major sequences."""
         if self.return_cells:
             raise ValueError('expected no return_cells of a link with its own rnn, got it')
         xp = Rearranging(self.xp)
@@ -235,7 +229,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         bs: list,
         xs: Sequence[Input],
     ) -> tuple:
-        """``n_step_lstm`` or ``n_step_bilstm`` on sorted, time-major sequences,
+        """Run ``n_step_lstm`` or ``n_step_bilstm`` on sorted, time-major sequences,
         as in Chainer's links.
         """
         if not len(xs):
@@ -248,7 +242,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
         if not checks.sequence('xs', xs, 'sequences'):
             raise ValueError('expected at least one sequence in xs, got an empty list')
         found: list[Any] = [*xs]
-        # properties of variables are slow: of hundreds of short sequences they would take half of
+        # properties of variables are slow: for hundreds of short sequences they would take half of
         # the time
         arrays: list[Any] = [x.array if isinstance(x, chainer.Variable) else None for x in xs]
         for k, array in enumerate(arrays):
@@ -278,7 +272,7 @@ class _NStep(CheckedLoading, NStepLSTMBase):
     def _state(
         self, name: str, state: str, value: Any, xs: list[chainer.Variable], resets: bool
     ) -> chainer.Variable:
-        """Return hx or cx with a row for each sequence, with resets the learned one after them."""
+        """Return hx or cx with a row for each sequence; with resets, the learned row follows."""
         shape = (self.n_layers * self.direction, len(xs), self._width(state))
         learned = getattr(self, f'{state}0', None)
         if value is not None:
@@ -304,47 +298,47 @@ def _packing(lengths: Sequence[int], resets: Optional[Sequence[Any]]) -> Packing
     """Return the packing of sequences of these lengths, one after the other."""
     if resets is None:
         return packing_of_sequences(tuple(lengths))
-    anew = numpy.zeros((len(lengths), max(lengths)), bool)
+    steps = numpy.zeros((len(lengths), max(lengths)), bool)
     of_each = checks.flags_of_each('resets', resets, lengths, 'sequences')
     for k, of_sequence in enumerate(of_each):
-        anew[k, : len(of_sequence)] = of_sequence
-    if not anew.any():
+        steps[k, : len(of_sequence)] = of_sequence
+    if not steps.any():
         return packing_of_sequences(tuple(lengths))
     places = numpy.cumsum([0, *lengths[:-1]])[:, None] + numpy.arange(max(lengths))
-    return packing_of_rows(lengths, places, anew)
+    return packing_of_rows(lengths, places, steps)
 
 
 class NStepLSTM(_NStep, L.NStepLSTM):
     """Stacked LSTMs over a list of sequences of any lengths, as ``chainer.links.NStepLSTM``.
 
-    Sequences are sorted and packed inside; the call is one autograd node.
+    Sequences are sorted and packed inside of the link; the call is one autograd node.
 
     Args:
         n_layers: S, the number of layers.
-        in_size: I, the size of the input, or None to take it from the first one.
+        in_size: I, the size of the input, or None to take it from the first call.
         out_size: H, the number of units.
-        dropout: ratio, between the layers, in training.  A single layer does not use it and accepts
+        dropout: ratio between the layers, in training.  A single layer does not use it and accepts
             any value, as in Chainer.
         initialW: initializer of all weights.  Default: ``LeCunNormal``.
         initial_bias: initializer of all biases.  Default: 0.
         forget_bias_init: initializer of b1, the input bias of f (its other bias, b5, is added to
             it).  Default: as initial_bias.
         lateral_init, upward_init: initializers of the weights of h and of x.  Default: as initialW.
-        bias_init: another name of initial_bias.
+        bias_init: another name for initial_bias.
         proj_size: P, to project h (Sak et al. 2014): h = (o tanh(c)) Vᵀ is (…, P).
         cell_clip, zoneout, recurrent_dropout: see ``cells.LSTMVariant``.
-        return_cells: ``(hy, cy, ys, cs)`` instead of ``(hy, cy, ys)``, with c of all steps.
-        learn_initial_state: whether the state to begin with, where none is given, is a parameter.
+        return_cells: return ``(hy, cy, ys, cs)``, with c of all steps.
+        learn_initial_state: whether the default initial state is a parameter instead of zeros.
 
     Attributes:
         ws, bs: for every layer eight weights (H, I) or (H, H) and eight biases (H,),
             each four in the order i, f, a, o.  With ``proj_size`` the weights of h are (H, P), and
-            a ninth one, ``w8``, is the projection (P, H).
+            a ninth weight, ``w8``, is the projection (P, H).
         h0, c0: (S, H), 0 at first; only with ``learn_initial_state``.
 
     Raises:
-        TypeError: a size is not an integer, dropout of several layers no number, an initializer
-            not callable.
+        TypeError: a size is not an integer, dropout of several layers not a number, or an
+            initializer not callable.
         ValueError: a size is not positive, or dropout of several layers not in [0, 1).
 
     Example:
@@ -360,34 +354,34 @@ class NStepBiLSTM(_NStep, L.NStepBiLSTM):
     """Stacked LSTMs over a list of sequences in both directions, as
     ``chainer.links.NStepBiLSTM``.
 
-    Outputs are (T, 2H), forward beside reverse; layers but the first take 2H inputs.
+    Outputs are (T, 2H), the forward columns first; layers after the first take 2H inputs.
 
     Args:
         n_layers: S, the number of layers.
-        in_size: I, the size of the input, or None to take it from the first one.
+        in_size: I, the size of the input, or None to take it from the first call.
         out_size: H, the number of units.
-        dropout: ratio, between the layers, in training.  A single layer does not use it and accepts
+        dropout: ratio between the layers, in training.  A single layer does not use it and accepts
             any value, as in Chainer.
         initialW: initializer of all weights.  Default: ``LeCunNormal``.
         initial_bias: initializer of all biases.  Default: 0.
         forget_bias_init: initializer of b1, the input bias of f (its other bias, b5, is added to
             it).  Default: as initial_bias.
         lateral_init, upward_init: initializers of the weights of h and of x.  Default: as initialW.
-        bias_init: another name of initial_bias.
+        bias_init: another name for initial_bias.
         proj_size: P, to project h (Sak et al. 2014): h = (o tanh(c)) Vᵀ is (…, P).
         cell_clip, zoneout, recurrent_dropout: see ``cells.LSTMVariant``.
-        return_cells: ``(hy, cy, ys, cs)`` instead of ``(hy, cy, ys)``, with c of all steps.
-        learn_initial_state: whether the state to begin with, where none is given, is a parameter.
+        return_cells: return ``(hy, cy, ys, cs)``, with c of all steps.
+        learn_initial_state: whether the default initial state is a parameter instead of zeros.
 
     Attributes:
         ws, bs: for every layer and direction, index 2s + direction, eight weights (H, I) or (H, H)
             and eight biases (H,), each four in the order i, f, a, o.  With ``proj_size`` the
-            weights of h are (H, P), and a ninth one, ``w8``, is the projection (P, H).
+            weights of h are (H, P), and a ninth weight, ``w8``, is the projection (P, H).
         h0, c0: (2S, H), 0 at first; only with ``learn_initial_state``.
 
     Raises:
-        TypeError: a size is not an integer, dropout of several layers no number, an initializer
-            not callable.
+        TypeError: a size is not an integer, dropout of several layers not a number, or an
+            initializer not callable.
         ValueError: a size is not positive, or dropout of several layers not in [0, 1).
 
     Example:

@@ -1,4 +1,4 @@
-"""The cell of a link, by options of an LSTM."""
+"""The cell of a link from options of an LSTM."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def cell_of(cell: Cell, proj_size: Optional[int] = None, **options: Any) -> Cell
     """Return a cell with options.
 
     Args:
-        cell: the cell to begin with.
-        proj_size: P, of its projection, or None.
+        cell: the cell without options.
+        proj_size: P, the width of its projection, or None.
         **options: of ``cells.LSTMVariant``; or ``peephole='full'`` alone, for ``cells.peephole``.
 
     Raises:
-        TypeError: no cell, or an option of another type.
-        ValueError: an option out of its range, or that does not go together with another or with
+        TypeError: cell is not a cell, or an option has another type.
+        ValueError: an option is out of range, or cannot be combined with another option or with
             this cell.
     """
     check_cell(cell)

@@ -1,4 +1,4 @@
-"""When parameters get their values, and when they may be taken past the links that hold them."""
+"""Initialization of parameters at the first call, and the test whether a link may be bypassed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def sized_for(
 ) -> contextlib.AbstractContextManager[None]:
     """Initialize the parameters of a link that wait for the size of its input.
 
-    After an error in the block they wait again, and all others are as before.
+    After an error in the block they wait again, and all other parameters have their old values.
 
     Args:
         x: the input (B, …).
         link: the link.
-        initialize: from the size of the input; initializes parameters that wait, and draws others
-            anew.
-        *waiting: the parameters that may wait; None of a link that has none.
+        initialize: called with the size of the input; initializes the waiting parameters and may
+            draw others again.
+        *waiting: the parameters that may wait; None for a link without such a parameter.
     """
     found = [W for W in waiting if W is not None and W.array is None]
     return _sized_for(x, link, initialize, found) if found else _NOTHING_WAITS
@@ -55,32 +55,32 @@ def _sized_for(
 def sized_for_linear(
     x: Any, link: chainer.Link, linear: chainer.Link
 ) -> contextlib.AbstractContextManager[None]:
-    """Call ``sized_for`` for a ``Linear`` inside of a link, the only one that may wait."""
+    """Call ``sized_for`` for a link in which only this ``Linear`` may wait."""
     return sized_for(x, link, functools.partial(initialize_linear, linear), weight_of(linear))
 
 
 def weight_of(link: chainer.Link) -> Optional[Any]:
-    """Return the weight of a ``Linear``; None of a link that a user has put in its place."""
+    """Return the weight of a ``Linear``; None for a link of the program in its place."""
     return link.W if isinstance(link, L.Linear) else None
 
 
 def reinitialize(param: Any, initializer: Any) -> None:
-    """Draw a parameter anew, now and whenever it is initialized again."""
+    """Draw a parameter again, now and whenever it is initialized later."""
     param.initializer = initializer
     if param.array is not None:
         param.initialize(param.shape)
 
 
 def is_as_made(linear: chainer.Link, nobias: bool) -> bool:
-    """Return whether a ``Linear`` is neither replaced nor hooked, and has a bias or has none."""
+    """Return whether a link is a ``Linear`` without hooks, and without a bias if ``nobias``."""
     return type(linear) is L.Linear and not linear.local_link_hooks and (linear.b is None) == nobias
 
 
 def is_plain(*links: Any, cls: Any = L.Linear) -> bool:
     """Return whether the parameters of links of a class may be used without calling the links.
 
-    They may not where a link is replaced, hooked or has a ``forward`` of its own, nor while a
-    static graph is recorded.
+    The links must be called if one of them was replaced, has a hook or a ``forward`` of its own, or
+    if a static graph is recorded.
     """
     if link_hooks() or is_static_graph():
         return False
@@ -91,7 +91,7 @@ def is_plain(*links: Any, cls: Any = L.Linear) -> bool:
 
 
 def is_plain_cell(upward: Any, *others: Any) -> bool:
-    """Return ``is_plain`` of links of which the first has to have a bias, and the others none."""
+    """Return ``is_plain`` of links; the first must have a bias, and the others must not."""
     if not is_plain(upward, *others) or upward.b is None:
         return False
     return not [linear for linear in others if linear.b is not None]

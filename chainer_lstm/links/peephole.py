@@ -8,8 +8,7 @@ from typing import Any, Optional
 import chainer
 import chainer.links as L
 
-from chainer_lstm import cells, functions
-from chainer_lstm import initializers as ours
+from chainer_lstm import cells, functions, initializers
 from chainer_lstm.chainer_private import initializer
 from chainer_lstm.functions.checks import size
 from chainer_lstm.functions.lstm import State
@@ -23,16 +22,17 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
     """One step of an LSTM with full peephole matrices, which keeps its state, as
     ``chainer.links.StatefulPeepholeLSTM``.
 
-    With σ the logistic function and elementwise products (Gers and Schmidhuber 2000, who have
-    vectors where P are matrices)::
+    With σ the logistic function and elementwise products (Gers and Schmidhuber 2000, with vectors
+    in place of the matrices P)::
 
         a = tanh(W_a x + b_a + U_a h)       i, f = σ(W x + b + U h + P c)
         c' = i a + f c                      o = σ(W_o x + b_o + U_o h + P_o c')
         h' = o tanh(c')
 
-    A batch may be smaller than the state: its rows advance, the others stay.  So sequences sorted
-    by length, longest first, can be given as one batch a time step.  ``reset_state()`` forgets the
-    state; ``copy('share')`` returns a link with the same parameters and a state of its own.
+    A batch may be smaller than the state: the first rows of the state are updated, the others stay.
+    So sequences sorted by length, longest first, can be passed as one batch per time step.
+    ``reset_state()`` forgets the state; ``copy('share')`` returns a link with the same parameters
+    and a state of its own.
 
     Args:
         in_size: I, or None to take it from the first input.
@@ -41,17 +41,17 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
             Default: ``LeCunNormal``.
         bias_init: initializer of the biases of a, i and o.  Default: 0.
         forget_bias_init: initializer of the bias of f.  Default: as bias_init.
-        learn_initial_state: whether the state to begin with is a parameter.  Default: zeros.
+        learn_initial_state: whether the initial state is a parameter instead of zeros.
 
     Attributes:
         upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,); row 4u + g is gate g of unit u, in the order
             a, i, f, o.
-        lateral: ``Linear``, ``W`` (4H, H), its rows as those of ``upward``.
+        lateral: ``Linear``, ``W`` (4H, H), with rows in the same order.
         peep_i, peep_f, peep_o: ``Linear``, ``W`` (H, H).
         c0, h0: (H,), 0 at first; only with ``learn_initial_state``.
         c, h: the state, (B, H) variables, or None after ``reset_state``.
-        persistent_state: whether ``c`` and ``h`` are written and read by serializers too, so that a
-            run that is resumed goes on from the same state.  False, as in Chainer, which reads
+        persistent_state: whether serializers also write and read ``c`` and ``h``, so that a resumed
+            run continues from the same state.  Default: False, as in Chainer, which can read
             either file.
 
     Raises:
@@ -83,7 +83,7 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
         learn_initial_state: bool = False,
     ) -> None:
         in_size, out_size = size('in_size', in_size, optional=True), size('out_size', out_size)
-        ours.check(
+        initializers.check(
             lateral_init=lateral_init,
             upward_init=upward_init,
             peep_init=peep_init,
@@ -99,14 +99,16 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
             if init is not None:
                 parameters.reinitialize(linear.W, initializer(init))
         if bias_init is not None or forget_bias_init is not None:
-            parameters.reinitialize(self.upward.b, ours.GateBias(bias_init, forget_bias_init))
+            parameters.reinitialize(
+                self.upward.b, initializers.GateBias(bias_init, forget_bias_init)
+            )
         self._learn(learn_initial_state)
 
     def _peepholes(self) -> tuple[L.Linear, L.Linear, L.Linear]:
         return self.peep_i, self.peep_f, self.peep_o
 
     def cell_weights(self) -> tuple[Any, ...]:
-        """W, b, U, P_i, P_f, P_o, in the order of ``Cell.weights``."""
+        """Return W, b, U, P_i, P_f, P_o, in the order of ``Cell.weights``."""
         upward = self.upward
         return upward.W, upward.b, self.lateral.W, *(peep.W for peep in self._peepholes())
 
@@ -123,7 +125,7 @@ class StatefulPeepholeLSTM(Stateful, L.StatefulPeepholeLSTM):
         return parameters.is_plain_cell(self.upward, self.lateral, *self._peepholes())
 
     def _composed_step(self, c: Any, h: Optional[Input], x: chainer.Variable) -> State:
-        """The step through the links themselves, whatever they have become."""
+        """Compute a step by calling the links inside, which a program may have replaced."""
         pre = self.upward(x)
         if h is not None:
             pre += self.lateral(h)

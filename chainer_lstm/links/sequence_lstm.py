@@ -1,6 +1,4 @@
-"""``SequenceLSTM``: layers over a whole batch of sequences in one call, as Keras, NNabla,
-Gluon and torch have them.
-"""
+"""``SequenceLSTM``: layers over a whole batch of sequences in one call, as in Keras and torch."""
 
 from __future__ import annotations
 
@@ -19,7 +17,8 @@ from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Output, Plan
 from chainer_lstm.functions.weights import weights_of
-from chainer_lstm.kernels.packing import Packing, packing_of_equal, packing_of_padded
+from chainer_lstm.kernels.packing import Packing, packing_of_equal
+from chainer_lstm.kernels.ragged import packing_of_padded
 from chainer_lstm.links import steps
 from chainer_lstm.links.lstm import StatelessLSTM
 from chainer_lstm.links.options import cell_of
@@ -28,62 +27,62 @@ from chainer_lstm.links.weights import CellWeights
 
 
 class SequenceLSTM(SequenceState):
-    """Stacked layers of an LSTM, or of another cell, in one or both directions over (B, T, I), the
-    whole call one node.
+    """Stacked layers of an LSTM, or of another cell, over (B, T, I), in one or both directions.  A
+    call is one autograd node.
 
-    A state is a pair in the order c, h, or has the states of the cell, each (S * D, B, H) with
-    index ``D * layer + direction``, or (B, H) where S * D is 1.
+    A state is a pair (c, h), or the states of the cell, each (S * D, B, H) with index
+    ``D * layer + direction``, or (B, H) if S * D is 1.
 
     Args:
         in_size: I, or None to take it from the first input.
         out_size: H, the number of units.
         n_layers: S, the number of layers.
-        bidirectional: D = 2 directions instead of 1; outputs are forward beside reverse.
-        dropout: ratio, between the layers, in training.
-        return_sequences: the outputs of all steps instead of the last one.
-        return_state: ``(y, c, h)`` instead of y.
-        stateful: a call begins with the state that the one before ended with.
-            Gradients go back into that call, until the graph is unchained.
+        bidirectional: D = 2 directions instead of 1; outputs are forward, then reverse columns.
+        dropout: ratio between the layers, in training.
+        return_sequences: return the outputs of all steps instead of the last output.
+        return_state: return ``(y, c, h)`` instead of y.
+        stateful: a call starts from the final state of the previous call.  Gradients flow back
+            into that call, until the graph is unchained.
         batch_first: x and the outputs of all steps are (B, T, …) instead of (T, B, …).
-        learn_initial_state: the state to begin with is a parameter.
-        return_cells: ``(y, cells)`` instead of y, with c where y has h.
+        learn_initial_state: the initial state is a parameter.
+        return_cells: return ``(y, cells)`` instead of y; cells has c in the form of y.
         zero_masked: outputs at masked steps are 0, as in torch and in Keras's ``Bidirectional``.
-        go_backwards: the last step first, and outputs in that order, as in Keras.
-        merge_mode: how the outputs of both directions become one: 'concat', 'sum', 'mul' or 'ave',
-            as in Keras, of the last layer; those before it are concatenated.
-        weight_dropout: ratio, on the matrices that h is multiplied by, in training, a mask a call
+        go_backwards: compute the last step first, with outputs in that order, as in Keras.
+        merge_mode: how the last layer combines both directions, as in Keras: 'concat', 'sum', 'mul'
+            or 'ave'; earlier layers always concatenate them.
+        weight_dropout: ratio on the recurrent weight matrices, in training, with one mask per call
             (Merity et al. 2018).
         lateral_init, upward_init: initializers of the weights of h and of x, of every layer and
             direction.  Default: ``LeCunNormal``.
-        bias_init: initializer of the biases but that of f.  Default: 0.
-        forget_bias_init: initializer of the bias of f, for a cell with a ``forget`` gate only.
+        bias_init: initializer of all biases but that of f.  Default: 0.
+        forget_bias_init: initializer of the bias of f, only for a cell with a ``forget`` gate.
             Default: ``chainer.config.lstm_forget_bias``, which is 1.
-        cell: what each layer computes, see ``chainer_lstm.cells``.
+        cell: the cell of each layer, see ``chainer_lstm.cells``.
         proj_size: P, to project h (Sak et al., 2014): h = (o tanh(c)) Vᵀ.  Then h is (…, P) instead
-            of (…, H), the output (…, D * P), and later layers take D * P inputs.  Usually less
-            than H; recurrent weights are (4H, P), with fewer parameters and products.
+            of (…, H), the output (…, D * P), and later layers take D * P inputs.  P is usually
+            less than H, and recurrent weights are (4H, P), with fewer parameters and FLOPs.
         coupled, cell_clip, zoneout, zoneout_expectation, recurrent_dropout, recurrent_activation,
             hard_sigmoid_slope, layer_norm, layer_norm_epsilon: of an LSTM, see
             ``cells.LSTMVariant``; they combine.
         peephole: 'diagonal', as there, or alone 'full', for ``cells.peephole``.
 
     Attributes:
-        l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``, of another or of a
-            projected cell ``CellWeights``, such as ``l0/W``, ``l0/b``, ``l0/U`` (4H, P) and
-            ``l0/V`` (P, H).  They hold the weights and are not called themselves.
+        l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``; for another or a
+            projected cell ``CellWeights``, with parameters such as ``l0/W``, ``l0/b``, ``l0/U``
+            (4H, P) and ``l0/V`` (P, H).  They hold the weights and are not called themselves.
         cell: as above, with ``outputs`` of ``proj_size``.
-        cell_names: the names of these, index ``D * layer + direction``.
+        cell_names: the names of these links, index ``D * layer + direction``.
         directions: D.
         c0, h0: (S * D, H), 0 at first; only with ``learn_initial_state``.
-        c, h: the kept state, (S * D, B, H) variables, or None; c is None where the cell has none.
-        persistent_state: whether the kept state is written and read by serializers too; without
-            ``stateful`` there is none.
+        c, h: the kept state, (S * D, B, H) variables, or None; c is None if the cell has none.
+        persistent_state: whether serializers also write and read the kept state; only with
+            ``stateful``.
 
     Raises:
-        TypeError: a size is not an integer, dropout no number, an initializer not callable, or
-            ``cell`` no cell.
-        ValueError: a size is not positive, a ratio out of its range, or options do not go together
-            or with the cell.
+        TypeError: a size is not an integer, dropout not a number, an initializer not callable, or
+            ``cell`` not a cell.
+        ValueError: a size is not positive, a ratio is out of range, or options cannot be combined
+            with each other or with the cell.
 
     Example:
         >>> import numpy
@@ -174,8 +173,8 @@ class SequenceLSTM(SequenceState):
         self._init_states(learn_initial_state)
 
     def _check_options(self) -> None:
-        """Raise a ValueError for options that make no sense together."""
-        if self.merge_mode not in list(_MERGES):  # which compares what has no hash too
+        """Raise a ValueError for options that cannot be combined."""
+        if self.merge_mode not in list(_MERGES):  # a list, for values without a hash
             raise ValueError(
                 f'expected merge_mode to be one of {", ".join(_MERGES)}, got {self.merge_mode!r}'
             )
@@ -197,34 +196,34 @@ class SequenceLSTM(SequenceState):
         mask: Any = None,
         resets: Any = None,
     ) -> Any:
-        """Runs all layers over all steps.
+        """Run all layers over all steps.
 
-        A masked step leaves the state as it is, and its output is the one
-        before it in the direction's order, h0 before the first valid step.
+        A masked step does not change the state, and its output repeats the previous output in the
+        direction's order, h0 before the first valid step.
 
         Args:
             x: (B, T, I), or (T, B, I) with ``batch_first=False``; or one sequence (T, I), for
-                which the axis B is missing in all other shapes too.
+                which all other shapes lack the axis B too.
             initial_state: (c, h), or the states of the cell; default: the kept state, the learned
-                one, or 0.
+                state, or 0.
             lengths: (B,) integers, 0 to T: all later steps are masked.
             mask: (B, T) or (B, T, 1), also with ``batch_first=False``; 0 or
                 False for masked steps, anywhere.
-            resets: (B, T) or (B, T, 1), also with ``batch_first=False``; 1 or True for steps before
-                which the state becomes the learned one, or 0: where an episode or a document
-                begins.  What lies on both sides is computed as two sequences, in both directions.
-                All three are read on the CPU.
+            resets: (B, T) or (B, T, 1), also with ``batch_first=False``; 1 or True resets the state
+                before a step to the learned state, or 0, such as at the beginning of an episode or
+                a document.  The parts on both sides are computed as two sequences, in both
+                directions.  lengths, mask and resets are read on the CPU.
 
         Returns:
             y (B, D * H), h of the last layer after the last valid step, for
             the reverse direction after the first; with ``return_sequences``
-            (B, T, D * H) or (T, B, D * H).  With ``return_cells`` and ``return_state`` a tuple
-            with c of the same shape, then c, h, or the states of the cell, each (S * D, B, H), or
-            (B, H) where S * D is 1.
+            (B, T, D * H) or (T, B, D * H).  With ``return_cells`` or ``return_state`` a tuple: y;
+            c of the same shape; c, h, or the states of the cell, each (S * D, B, H), or (B, H) if
+            S * D is 1.
 
         Raises:
             TypeError, ValueError, chainer.utils.type_check.InvalidType: a type, shape, value or
-                dtype does not fit; parameters and state are as before.
+                dtype does not fit; parameters and state are unchanged.
         """
         children = self.cells()
         x = checks.variable('x', x)
@@ -233,12 +232,12 @@ class SequenceLSTM(SequenceState):
         x = self._checked(x, children[0])
         time, batch = x.shape[1::-1] if self.batch_first else x.shape[:2]
         valid = steps.valid_steps(batch, time, lengths, mask)
-        anew = steps.reset_steps(batch, time, resets, self.go_backwards)
-        state = self.first_state(batch, x.dtype, initial_state, anew is not None)
+        restarts = steps.reset_steps(batch, time, resets, self.go_backwards)
+        state = self.first_state(batch, x.dtype, initial_state, restarts is not None)
         if self.go_backwards:
             x = F.flip(x, 1 if self.batch_first else 0)
             valid = None if valid is None else valid[:, ::-1]
-        plan = self._plan(batch, time, valid, anew)
+        plan = self._plan(batch, time, valid, restarts)
         rows = x.array.reshape(time * batch, x.shape[2])
         with contextlib.ExitStack() as stack:
             for child in children:
@@ -271,7 +270,7 @@ class SequenceLSTM(SequenceState):
         )
 
     def _forward_one(self, x: Any, state: Any, lengths: Any, mask: Any, resets: Any) -> Any:
-        """``forward`` of one sequence, without the axis B."""
+        """Run ``forward`` on one sequence, without the axis B."""
         time_axis = 1 if self.batch_first else 0
         if isinstance(state, (tuple, list)):
             state = [s if s is None else _with_batch(s) for s in state]
@@ -303,7 +302,7 @@ class SequenceLSTM(SequenceState):
         return packing_of_padded(valid, places, resets, repeats=not self.zero_masked)
 
     def _weights(self, children: Sequence[Union[StatelessLSTM, CellWeights]]) -> list[Any]:
-        """Return the weights of all layers and directions; in training those of h are dropped."""
+        """Return the weights of all layers and directions, in training with ``weight_dropout``."""
         found = [w for child in children for w in child.cell_weights()]
         if self.weight_dropout and chainer.config.train:
             matrices = {
@@ -323,7 +322,7 @@ class SequenceLSTM(SequenceState):
         """Return the links that hold the weights, in the order of ``cell_names``.
 
         Raises:
-            TypeError: one was replaced or hooked.
+            TypeError: a link was replaced or has a hook.
         """
         kind = StatelessLSTM if self.cell == cells.lstm else CellWeights
         found = [getattr(self, name) for name in self.cell_names]
@@ -366,5 +365,5 @@ _MERGES: dict[str, Callable[[chainer.Variable], chainer.Variable]] = {
 
 
 def _with_batch(state: Input) -> chainer.Variable:
-    """(…, H) -> (…, 1, H)."""
+    """Return (…, H) as (…, 1, H)."""
     return F.expand_dims(checks.variable('initial_state', state), -2)

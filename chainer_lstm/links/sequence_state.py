@@ -1,4 +1,4 @@
-"""The state of ``SequenceLSTM``: given, kept or learned, of all layers and directions."""
+"""The state of ``SequenceLSTM`` for all layers and directions: given, kept or learned."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from chainer_lstm.links.state import KeepsState, repeated, zeros
 
 
 class SequenceState(KeepsState, chainer.Chain):
-    """A link over whole sequences, that may keep its state or learn the one to begin with.
+    """A link over whole sequences that may keep its state and may learn its initial state.
 
     Attributes:
         cell: the cell of all layers.
         cell_names: a name for each layer and direction, index ``D * layer + direction``.
         out_size: H.
         stateful: whether the state is kept.
-        learn_initial_state: whether the state to begin with is a parameter.
-        c0, h0: (S * D, H), that state.
-        c, h: the kept state, (S * D, B, H) variables, or None; c is None where the cell has none.
+        learn_initial_state: whether the initial state is a parameter.
+        c0, h0: (S * D, H), the learned initial state.
+        c, h: the kept state, (S * D, B, H) variables, or None; c is None if the cell has none.
     """
 
     cell: Cell
@@ -48,21 +48,21 @@ class SequenceState(KeepsState, chainer.Chain):
         return self.cell.width(state, self.out_size)
 
     def device_resident_accept(self, visitor: Any) -> None:
-        """Visit the parameters and the state, which are sent to another device."""
+        """Visit the parameters and the state when the link moves to another device."""
         super().device_resident_accept(visitor)
         for state in (self.c, self.h):
             if state is not None:
                 visitor.visit_variable(state)
 
     def set_state(self, c: Optional[Input], h: Input) -> None:
-        """Sets the state that the next call begins with, and moves it to the link's device.
+        """Set the initial state of the next call, and move it to the link's device.
 
         Args:
-            c, h: (S * D, B, H), or (B, H) where S * D is 1; c is None where the cell has none.
+            c, h: (S * D, B, H), or (B, H) if S * D is 1; c is None if the cell has none.
 
         Raises:
-            TypeError: not a variable or array, or not of floats.
-            ValueError: another shape, or a link that is not stateful; the state is as before.
+            TypeError: a state is not a variable or array, or not of floats.
+            ValueError: a state has another shape, or the link is not stateful; nothing was changed.
         """
         if not self.stateful:
             raise ValueError('expected a link with stateful=True, got one that keeps no state')
@@ -93,8 +93,8 @@ class SequenceState(KeepsState, chainer.Chain):
     def first_state(
         self, batch: int, dtype: Any, given: Any, resets: bool
     ) -> Sequence[chainer.Variable]:
-        """Return the states that a call begins with, (S D, B, H) each, or (B, H) of one layer and
-        direction; with resets and a learned state that too, as a row more.
+        """Return the initial states of a call, (S D, B, H) each, or (B, H) for one layer and
+        direction; with resets and a learned state, that state is an additional row.
         """
         if not (resets and self.learn_initial_state):
             return self._given_state(batch, dtype, given)
@@ -138,7 +138,7 @@ class SequenceState(KeepsState, chainer.Chain):
     def _state(
         self, name: str, value: Any, batch: Optional[int] = None, dtype: Any = None
     ) -> chainer.Variable:
-        """(S * D, B, H), or (B, H) where S * D is 1; with ``stateful`` always the first."""
+        """Return a checked state (S * D, B, H); without ``stateful`` (B, H) stays if S * D is 1."""
         groups, width = len(self.cell_names), self._width(name)
         value = checks.variable(name, value)
         shape = (1, *value.shape) if value.ndim == 2 and groups == 1 else value.shape

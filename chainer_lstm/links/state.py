@@ -1,4 +1,4 @@
-"""The state of a link, which moves with it and can be written into files."""
+"""The state of a link, which moves to devices with it and can be serialized."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STATE = ('c', 'h')
 class KeepsState(chainer.Link):
     """A link with a state ``c``, ``h``, whose loading is checked.
 
-    Either may be None or, where a program has assigned one, a plain array, as in Chainer.
+    Each may be None or, as in Chainer, a plain array that a program has assigned.
     A subclass defines ``_first``, ``_state_shape`` and ``_checked_states``.
 
     Attributes:
@@ -35,14 +35,14 @@ class KeepsState(chainer.Link):
     h: Optional[Input]
 
     def reset_state(self, rows: Any = None) -> None:
-        """Forget the state: the next call begins anew.
+        """Forget the state: the next call starts from the initial state.
 
         Args:
-            rows: (B,) of 0 and 1 or booleans: 1 for each sequence that begins anew, such as an
-                episode that has ended; None for all.
+            rows: (B,) of 0 and 1 or booleans: 1 for each sequence to reset, such as an episode that
+                has ended; None for all.
 
         Raises:
-            TypeError, ValueError: rows do not fit; the state is as before.
+            TypeError, ValueError: rows do not fit; the state is unchanged.
         """
         if rows is None:
             self.c = self.h = None
@@ -50,39 +50,39 @@ class KeepsState(chainer.Link):
         states = self._states()
         batches = {state.shape[self._batch_axis] for state in states if state is not None}
         if batches:
-            anew = checks.flags('rows', rows, (max(batches),))
+            chosen = checks.flags('rows', rows, (max(batches),))
             self.c, self.h = (
-                state if state is None or not anew.any() else self._renewed(name, state, anew)
+                state if state is None or not chosen.any() else self._reset(name, state, chosen)
                 for name, state in zip(_STATE, states)
             )
 
-    def _renewed(self, name: str, state: chainer.Variable, anew: numpy.ndarray) -> Any:
-        """Return a state with rows of the one to begin with."""
+    def _reset(self, name: str, state: chainer.Variable, chosen: numpy.ndarray) -> Any:
+        """Return a state with some rows replaced by the initial state."""
         axes, shape = [1] * state.ndim, state.shape
-        axes[self._batch_axis] = len(anew)
-        first = F.broadcast_to(self._first(name, len(anew), state.dtype), shape)
-        rows = self.xp.asarray(anew).reshape(axes)
+        axes[self._batch_axis] = len(chosen)
+        first = F.broadcast_to(self._first(name, len(chosen), state.dtype), shape)
+        rows = self.xp.asarray(chosen).reshape(axes)
         return F.where(self.xp.broadcast_to(rows, shape), first, state)
 
     def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
-        """Return the state to begin with, of so many rows, or what broadcasts to it."""
+        """Return the initial state of so many rows, or a variable that broadcasts to it."""
         raise NotImplementedError
 
     def set_state(self, c: Optional[Input], h: Optional[Input]) -> None:
         """Set the state and move it to the link's device.
 
         Args:
-            c, h: variables or arrays of the shape of a state, or None.  If one is None, it is zeros
-                of the shape of the other.
+            c, h: variables or arrays of the shape of a state, or None.  If only one is None, zeros
+                of the shape of the other are used.
 
         Raises:
-            TypeError: not a variable or array, or not of floats.
-            ValueError: another shape; the state is as before.
+            TypeError: a state is not a variable or array, or not of floats.
+            ValueError: a state has another shape; nothing was changed.
         """
         self._keep(*self._checked_states(c, h))
 
     def save_state(self) -> dict[str, numpy.ndarray]:
-        """Copies of ``c`` and ``h`` on the CPU, under these names; what is None is left out."""
+        """Return copies of ``c`` and ``h`` on the CPU by name, without those that are None."""
         cpu: Any = chainer.get_device('@numpy')
         return {
             name: cpu.send(state.array).copy()
@@ -91,11 +91,12 @@ class KeepsState(chainer.Link):
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Sets what ``save_state`` gave; a state that is left out becomes None.
+        """Restore the result of ``save_state``; a missing state becomes None.
 
         Raises:
-            KeyError: another key.
-            TypeError, ValueError: no dictionary, or as ``set_state``; the state is as before.
+            KeyError: there is another key than c and h.
+            TypeError, ValueError: state is not a dictionary, or as in ``set_state``; nothing was
+                changed.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f'expected a dictionary of c and h, got {type(state).__name__}')
@@ -112,7 +113,7 @@ class KeepsState(chainer.Link):
         self.set_state(given.get('c'), given.get('h'))
 
     def device_resident_accept(self, visitor: Any) -> None:
-        """Visit the parameters and the state, which are sent to another device."""
+        """Visit the parameters and the state when the link moves to another device."""
         self.c, self.h = self._states()
         super().device_resident_accept(visitor)
 
@@ -152,9 +153,9 @@ class KeepsState(chainer.Link):
         self.c, self.h = c, h
 
     def _read_state(self, deserializer: chainer.Deserializer) -> States:
-        """Return the checked state in the file; an array without rows stands for None.
+        """Return the checked state of a file; an array without rows stands for None.
 
-        A file of weights alone leaves the state as it is.
+        A file without a state keeps the present state.
         """
         try:
             stored = [deserializer(name, None) for name in _STATE]
@@ -168,7 +169,7 @@ class KeepsState(chainer.Link):
         return self._checked_states(c, h)
 
     def _no_rows(self) -> Any:
-        """Return an array of the shape of a state without rows, which stands for None in files."""
+        """Return an array without rows, which stands for a state that is None in files."""
         with chainer.using_device(self.device):
             return self.xp.zeros(self._state_shape(0), chainer.get_dtype())
 
@@ -179,24 +180,24 @@ class KeepsState(chainer.Link):
         """Return c and h as variables of the shape of a state, or None.
 
         Raises:
-            TypeError: not a variable or array, or not of floats.
-            ValueError: another shape.
+            TypeError: a state is not a variable or array, or not of floats.
+            ValueError: a state has another shape.
         """
         raise NotImplementedError
 
 
 def repeated(learned: chainer.Variable, rows: int) -> chainer.Variable:
-    """(…, H) -> (…, rows, H)."""
+    """Return a learned state (…, H) as (…, rows, H)."""
     axis = learned.ndim - 1
     row = F.expand_dims(learned, axis)
-    if rows == 0:  # repeat has no gradient then
+    if rows == 0:  # F.repeat has no gradient for 0 repeats
         return row[..., :0, :]
-    # a static graph, which writes into outputs, cannot replay broadcast_to
+    # not broadcast_to: a static graph writes into outputs, which are read-only views there
     return F.repeat(row, rows, axis=axis)
 
 
 def zeros(link: chainer.Link, shape: tuple[int, ...], dtype: Any) -> chainer.Variable:
-    """Zeros on the link's device."""
+    """Return zeros on the link's device."""
     if link.xp is numpy:
         return as_variable(numpy.zeros(shape, dtype))
     with chainer.using_device(link.device):

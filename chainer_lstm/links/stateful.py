@@ -1,4 +1,4 @@
-"""Links of one cell that keep its state: single steps and whole sequences."""
+"""Base of the links of one cell that keep their state: single steps and whole sequences."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Stateful(KeepsState):
     A subclass defines ``cell``, ``cell_weights``, ``sized_for``, ``_is_plain`` and ``_step``.
 
     Attributes:
-        learn_initial_state: whether the state to begin with is a parameter.
-        c0, h0: (H,), that state.
+        learn_initial_state: whether the initial state is a parameter.
+        c0, h0: (H,), the learned initial state.
     """
 
     cell: Cell
@@ -38,7 +38,7 @@ class Stateful(KeepsState):
     learn_initial_state = False
 
     def forward(self, x: Input) -> chainer.Variable:
-        """One time step; advances the state.
+        """Compute one time step and update the state.
 
         Args:
             x: (B, I), or (B, …), which is flattened to it.
@@ -47,7 +47,7 @@ class Stateful(KeepsState):
             h (B, H).
 
         Raises:
-            TypeError: the batch is larger than that of the state.
+            TypeError: the batch is larger than the state.
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         y = None if is_recorded(self.cell) else self._unrecorded(x)
@@ -66,7 +66,7 @@ class Stateful(KeepsState):
         return y
 
     def _unrecorded(self, x: Input) -> Optional[chainer.Variable]:
-        """Take a step without a node and return h; None where that cannot be done."""
+        """Compute a step without a node and return h; None if a node is needed."""
         if self.c is None or self.h is None or not self._is_plain():
             return None
         new = unrecorded_step(self.cell, (self.c, self.h), x, self.cell_weights())
@@ -82,26 +82,26 @@ class Stateful(KeepsState):
         return_cells: bool = False,
         resets: Any = None,
     ) -> Any:
-        """The outputs of all steps, and the state as after calling the link with each of them,
-        in one node.
+        """Compute all steps in one node; the state is the same as after calling the link with each
+        step.
 
-        Of a list of steps the last output is the variable ``h``, as after a
-        step, if its batch is that of the state and a graph grows.
+        For a list of steps the last output is the variable ``h``, as after a
+        single step, if its batch is that of the state and a graph is built.
 
         Args:
             xs: (T, B, I), or T steps (B_t, I) or (B_t, …) whose batches do not grow.
-            return_cells: whether c of all steps is returned too.
-            resets: (T, B), or T (B_t,), of 0 and 1 or booleans: 1 for steps before which the state
-                of a sequence is reset, as by ``reset_state``.  Then the state has as many rows as
-                the first step.
+            return_cells: whether to return c of all steps too.
+            resets: (T, B), or T (B_t,), of 0 and 1 or booleans: 1 resets the state of a sequence
+                before a step, as ``reset_state`` does.  The state must have as many rows as the
+                first step.
 
         Returns:
-            (T, B, H), or a tuple of T (B_t, H); with ``return_cells`` a pair of such.
+            (T, B, H), or a tuple of T (B_t, H); with ``return_cells`` a pair of them.
 
         Raises:
-            TypeError: the first batch is larger than that of the state.
-            ValueError: batches grow in time, xs is no such array or an empty list, or resets do
-                not fit.
+            TypeError: the first batch is larger than the state.
+            ValueError: batches grow in time, xs is not such an array or is an empty list, or resets
+                do not fit.
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
         if isinstance(xs, (list, tuple)):
@@ -137,19 +137,20 @@ class Stateful(KeepsState):
         found = self._run(steps[0], rows, steps, return_cells, resets)
         ys = found[0]
         if chainer.config.enable_backprop and len(ys[-1]) == rows:
-            # as after single steps: cutting the graph at h cuts it at the same place
+            # so that unchaining h cuts the graph at the same place as after single steps
             self.h = ys[-1]
         return found if return_cells else ys
 
     def _each(self, xs: Any, resets: Any) -> tuple[tuple, tuple]:
-        """Call the link with each step; return h and c of all."""
+        """Call the link with each step; return h and c of all steps."""
         sizes = [len(x) for x in xs]
-        anew = resets if resets is None else flags_of_each('resets', resets, sizes, 'steps')
+        if resets is not None:
+            resets = flags_of_each('resets', resets, sizes, 'steps')
         ys, cs = [], []
         for t, x in enumerate(xs):
-            if anew is not None:
+            if resets is not None:
                 rows = numpy.zeros(self._rows(len(x)), bool)
-                rows[: len(x)] = anew[t]
+                rows[: len(x)] = resets[t]
                 self.reset_state(rows)
             ys.append(self(x))
             assert self.c is not None
@@ -159,8 +160,8 @@ class Stateful(KeepsState):
     def _run(
         self, first: Any, rows: int, steps: Any, return_cells: bool, resets: Any
     ) -> Sequence[Any]:
-        """Return h and, if wanted, c of all steps, the first one with that input, and keep the
-        state.
+        """Return h and, if requested, c of all steps, and keep the state.  ``first`` is the input
+        of the first step.
         """
         states = [
             self._first(name, rows, first.dtype) if state is None else state
@@ -186,24 +187,24 @@ class Stateful(KeepsState):
         return found
 
     def _learn(self, learn: bool) -> None:
-        """Make the state to begin with a parameter."""
-        if learn:  # otherwise links have the attributes of Chainer's
+        """Make the initial state a parameter, if ``learn``."""
+        if learn:  # set only if needed, so that attributes are those of Chainer's link
             self.learn_initial_state = learn
             with self.init_scope():
                 self.c0, self.h0 = (chainer.Parameter(0, self.state_size) for _ in 'ch')
 
     def _first(self, name: str, rows: int, dtype: Any) -> chainer.Variable:
-        """Return the state to begin with."""
+        """Return the initial state."""
         if not self.learn_initial_state:
             return zeros(self, (rows, self.state_size), dtype)
         return repeated(getattr(self, f'{name}0'), rows)
 
     def _rows(self, batch: int, resets: Any = None) -> int:
-        """Of the state, which c or h alone says for both.
+        """Return the number of rows of the state, for a batch.
 
         Raises:
-            TypeError: the batch is larger.
-            ValueError: the batch is smaller, with resets.
+            TypeError: the batch is larger than the state.
+            ValueError: with resets, the batch is smaller than the state.
         """
         given = self.c if self.h is None else self.h
         rows = batch if given is None else len(given)
@@ -219,7 +220,7 @@ class Stateful(KeepsState):
         return rows
 
     def cell_weights(self) -> tuple[Any, ...]:
-        """The parameters of the cell, in the order of ``Cell.weights``."""
+        """Return the parameters of the cell, in the order of ``Cell.weights``."""
         raise NotImplementedError
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:
@@ -227,11 +228,11 @@ class Stateful(KeepsState):
         raise NotImplementedError
 
     def _is_plain(self) -> bool:
-        """Whether the weights may be taken from the links inside; otherwise they are called."""
+        """Return whether the links inside may be bypassed, using only their weights."""
         raise NotImplementedError
 
     def _step(self, c: Input, h: Optional[Input], x: chainer.Variable) -> State:
-        """c (B0, H), h (B, H) or None, x (B, …) -> c (B0, H), h (B, H)."""
+        """Compute c (B0, H), h (B, H) from c (B0, H), h (B, H) or None, x (B, …)."""
         raise NotImplementedError
 
     def _state_shape(self, rows: int) -> tuple[int, ...]:
@@ -242,12 +243,12 @@ class Stateful(KeepsState):
 
 
 def flat(x: Any) -> chainer.Variable:
-    """(B, …) -> (B, I)."""
+    """Return (B, …) as (B, I)."""
     return x if x.ndim == 2 else F.reshape(x, (len(x), chainer.utils.size_of_shape(x.shape[1:])))
 
 
 def _active_rows(h: Optional[Input], batch: int) -> tuple:
-    """The rows of h that a batch advances, and those it leaves; None for none."""
+    """Return the rows of h that a batch updates and the other rows; None for no rows."""
     if h is None or h.shape[0] == batch:
         return h, None
     if batch == 0:

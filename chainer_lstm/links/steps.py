@@ -1,4 +1,4 @@
-"""Which steps of padded sequences are valid, before which the state is reset; read on the CPU."""
+"""Masks and resets of padded sequences as NumPy booleans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[nump
         mask: (B, T) or (B, T, 1) of 0 and 1, or None.
 
     Raises:
-        TypeError, ValueError: both are given, or one does not fit.
+        TypeError, ValueError: both lengths and mask are given, or one of them does not fit.
     """
     if lengths is not None and mask is not None:
         raise ValueError('expected lengths or mask, got both')
@@ -41,12 +41,12 @@ def valid_steps(batch: int, time: int, lengths: Any, mask: Any) -> Optional[nump
 def reset_steps(
     batch: int, time: int, resets: Any, backwards: bool = False
 ) -> Optional[numpy.ndarray]:
-    """Return before which steps the state is reset, (B, T) booleans, or None for none.
+    """Return before which steps the state is reset, (B, T) booleans, or None if it never is.
 
-    Fed backwards, what lies on one side of a reset begins where it ended.
+    With ``backwards`` the resets are those of reversed sequences: a part begins where it ended.
 
     Raises:
-        TypeError, ValueError: ``resets`` are no (B, T) or (B, T, 1) of 0 and 1.
+        TypeError, ValueError: ``resets`` are not (B, T) or (B, T, 1) of 0 and 1.
     """
     if resets is None:
         return None

@@ -24,7 +24,7 @@ from chainer_lstm.links.stateful import flat
 
 
 class _TreeLSTM(CheckedLoading):
-    """What both links share; a subclass defines ``_kind`` and ``_products``."""
+    """The common base of both links; a subclass defines ``_kind`` and ``_products``."""
 
     in_size: Optional[int]
     state_size: int
@@ -41,7 +41,7 @@ class _TreeLSTM(CheckedLoading):
             c, h (B, H).
 
         Raises:
-            TypeError: another number of arguments, or no arrays.
+            TypeError: the number of arguments does not fit, or an argument is not an array.
             ValueError: all arguments are None.
             chainer.utils.type_check.InvalidType: a shape or dtype does not fit.
         """
@@ -63,18 +63,18 @@ class _TreeLSTM(CheckedLoading):
 
         Args:
             children: for each of the N nodes of all trees, in any order, the numbers of its
-                children: a list of lists, or an integer array (N, K) with -1 where there is none.
+                children: a list of lists, or an integer array (N, K) with -1 for no child.
                 A number is a row of x.
-            x: (N, I), or (N, …), which is flattened to it: the inputs of all nodes, zeros for those
-                without one.
+            x: (N, I), or (N, …), which is flattened to it: the inputs of all nodes, zeros for nodes
+                without an input.
 
         Returns:
             c, h (N, H), in the order of x.
 
         Raises:
-            TypeError: no such lists or array, or not of integers.
-            ValueError: another number of nodes, a number out of range, too many children, a node
-                with two parents, or a cycle.
+            TypeError: children are not such lists or such an array, or not integers.
+            ValueError: the number of nodes differs, a number is out of range, a node has too many
+                children or two parents, or there is a cycle.
             chainer.utils.type_check.InvalidType: the shape or dtype of x does not fit.
         """
         x = checks.batch(x)
@@ -99,7 +99,7 @@ class _TreeLSTM(CheckedLoading):
         return trees.Trees(kind, plan, len(cs)).apply((pre, *weights, *cs, *hs))
 
     def _input(self, cshsx: Sequence[Optional[Input]]) -> chainer.Variable:
-        """Return x, zeros where it is None."""
+        """Return x, or zeros if it is None."""
         if cshsx[-1] is not None:
             return checks.batch(cshsx[-1])
         given = [s for s in cshsx if s is not None]
@@ -113,7 +113,7 @@ class _TreeLSTM(CheckedLoading):
         return zeros(self, (len(like), width), like.dtype)
 
     def _state(self, name: str, state: Optional[Input], x: chainer.Variable) -> chainer.Variable:
-        """Return a state of a child, zeros where it is None."""
+        """Return a state of a child, or zeros if it is None."""
         expected = len(x), self.state_size
         if state is None:
             return zeros(self, expected, x.dtype)
@@ -128,7 +128,7 @@ class _TreeLSTM(CheckedLoading):
         raise NotImplementedError
 
     def _given(self, pairs: list) -> list:
-        """Return the pairs c, h of children that count."""
+        """Return the pairs c, h of the children to include."""
         raise NotImplementedError
 
     def _kind(self) -> levels.Kind:

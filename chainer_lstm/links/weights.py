@@ -1,4 +1,4 @@
-"""The weights of a cell that has no link of Chainer's."""
+"""The weights of a cell for which Chainer has no link."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from chainer_lstm.links.loading import CheckedLoading
 
 
 class CellWeights(CheckedLoading):
-    """The weights of a cell, as parameters under the names that it gives them.
+    """The weights of a cell, as parameters with the cell's names.
 
-    It is not called.  A link that computes takes ``cell_weights`` inside of ``sized_for``.
+    The link is not callable: a link that computes uses ``cell_weights`` inside of ``sized_for``.
 
     Args:
         cell: the cell.
@@ -27,7 +27,7 @@ class CellWeights(CheckedLoading):
         out_size: H, the number of units.
         lateral_init: initializer of the matrices of states.  Default: ``LeCunNormal``.
         upward_init: initializer of ``W``.  Default: ``LeCunNormal``.
-        bias_init: initializer of the biases.  Default: 0.  The weights of ``cell.initial`` begin as
+        bias_init: initializer of the biases.  Default: 0.  Weights in ``cell.initial`` start from
             the numbers there.
         forget_bias_init: initializer of the bias of the gate ``cell.forget``.  Default:
             ``chainer.config.lstm_forget_bias``, which is 1.
@@ -37,9 +37,9 @@ class CellWeights(CheckedLoading):
         W, b, …: the parameters, of the shapes of ``Cell.shapes``.
 
     Raises:
-        TypeError: no cell, a size is not an integer, an initializer not callable.
-        ValueError: a size is not positive, or ``forget_bias_init`` given for a cell without such a
-            gate.
+        TypeError: cell is not a cell, a size is not an integer, or an initializer not callable.
+        ValueError: a size is not positive, or ``forget_bias_init`` is given for a cell without a
+            forget gate.
     """
 
     def __init__(
@@ -91,20 +91,20 @@ class CellWeights(CheckedLoading):
 
     @property
     def weight_keys(self) -> dict[str, str]:
-        """Where the weights of the cell are in files, by name."""
+        """The keys of the cell's weights in files, by name."""
         return {name: name for name in self.cell.weights}
 
     @property
     def input_rows(self) -> int:
-        """The number of rows of ``W``, which ``loading.check`` expects while it waits."""
+        """The number of rows of ``W``, for ``loading.check`` before ``W`` is initialized."""
         return len(self.cell.inputs) * self.out_size
 
     def cell_weights(self) -> tuple[Any, ...]:
-        """The parameters of the cell, in the order of ``Cell.weights``."""
+        """Return the parameters of the cell, in the order of ``Cell.weights``."""
         return tuple(getattr(self, name) for name in self.cell.weights)
 
     def is_as_made(self) -> bool:
-        """Return whether no hook was added, which a link that is not called would ignore."""
+        """Return whether the link has no hooks; they would never run."""
         return not self.local_link_hooks
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:

@@ -24,32 +24,33 @@ class StatefulZoneoutLSTM(Stateful, L.StatefulZoneoutLSTM):
     """One step of an LSTM with zoneout, which keeps its state, as
     ``chainer.links.StatefulZoneoutLSTM``.
 
-    In training each unit keeps its c with the probability ``c_ratio``, its h with ``h_ratio``
-    (Krueger et al. 2017).  Evaluation is that of an LSTM.  Under one seed the same units are kept
-    as by Chainer's link, if both ratios are above 0.
+    In training each unit keeps its c with the probability ``c_ratio``, and its h with ``h_ratio``
+    (Krueger et al. 2017).  In evaluation the link is an LSTM.  With the same seed the same units
+    are kept as in Chainer's link, if both ratios are above 0.
 
-    A batch may be smaller than the state: its rows advance, the others stay.  So sequences sorted
-    by length, longest first, can be given as one batch a time step.  ``reset_state()`` forgets the
-    state; ``copy('share')`` returns a link with the same parameters and a state of its own.
+    A batch may be smaller than the state: the first rows of the state are updated, the others stay.
+    So sequences sorted by length, longest first, can be passed as one batch per time step.
+    ``reset_state()`` forgets the state; ``copy('share')`` returns a link with the same parameters
+    and a state of its own.
 
     Args:
         in_size: I, or None to take it from the first input.
         out_size: H, the number of units.
-        c_ratio, h_ratio: the probabilities, from 0 to 1; attributes too, which may be changed.
+        c_ratio, h_ratio: the probabilities, from 0 to 1; also attributes that may be changed.
             Default: 0.5.
 
     Attributes:
         upward: ``Linear``, ``W`` (4H, I), ``b`` (4H,); row 4u + g is gate g of unit u, in the order
             a, i, f, o.
-        lateral: ``Linear``, ``W`` (4H, H), its rows as those of ``upward``.
+        lateral: ``Linear``, ``W`` (4H, H), with rows in the same order.
         c, h: the state, (B, H) variables, or None after ``reset_state``.
-        persistent_state: whether ``c`` and ``h`` are written and read by serializers too, so that a
-            run that is resumed goes on from the same state.  False, as in Chainer, which reads
+        persistent_state: whether serializers also write and read ``c`` and ``h``, so that a resumed
+            run continues from the same state.  Default: False, as in Chainer, which can read
             either file.
 
     Raises:
         TypeError: a size is not an integer, a ratio not a number.
-        ValueError: a size is not positive, or a ratio out of its range.
+        ValueError: a size is not positive, or a ratio is out of range.
 
     Example:
         >>> import numpy
@@ -74,11 +75,11 @@ class StatefulZoneoutLSTM(Stateful, L.StatefulZoneoutLSTM):
 
     @property
     def cell(self) -> LSTMVariant:  # type: ignore[override]  # the ratios may change
-        """The cell of the ratios."""
+        """The cell with the present ratios."""
         return _cell_of(self.c_ratio, self.h_ratio)
 
     def cell_weights(self) -> tuple[Any, ...]:
-        """W, b, U, in the order of ``Cell.weights``."""
+        """Return W, b, U, in the order of ``Cell.weights``."""
         return self.upward.W, self.upward.b, self.lateral.W
 
     def sized_for(self, x: Any) -> AbstractContextManager[None]:

@@ -21,8 +21,8 @@ class CharacterModel(chainer.Chain):
         >>> model = CharacterModel(L.LSTM(28, 256), 28)
 
     Args:
-        lstm: a link of V inputs with a state and ``forward_sequence``, such as ``LSTM`` or a
-            link that ``interop.from_gates`` made.
+        lstm: a link with V inputs, a state and ``forward_sequence``, such as ``LSTM`` or the result
+            of ``interop.from_gates``.
         n_vocab: V, the number of characters.
 
     Attributes:
@@ -30,7 +30,7 @@ class CharacterModel(chainer.Chain):
         out: ``Linear``, ``W`` (V, H), ``b`` (V,).
 
     Raises:
-        TypeError: the link has no ``forward_sequence``, or n_vocab is no integer.
+        TypeError: the link has no ``forward_sequence``, or n_vocab is not an integer.
         ValueError: n_vocab is not positive.
     """
 
@@ -46,11 +46,11 @@ class CharacterModel(chainer.Chain):
             self.out = L.Linear(lstm.state_size, n_vocab)
 
     def reset_state(self) -> None:
-        """Forget the characters that were read."""
+        """Forget the state."""
         self.lstm.reset_state()
 
     def forward(self, x: Input) -> chainer.Variable:
-        """Compute the scores of the next characters; advances the state.
+        """Compute the scores of the next characters and update the state.
 
         Args:
             x: character ids (B,) int, one step, or (T, B), a chunk.
@@ -61,7 +61,7 @@ class CharacterModel(chainer.Chain):
         Raises:
             TypeError: x is not of integers.
             ValueError: x has another number of axes or, on the CPU, an id that is not from 0 to
-                V - 1; the state is as before.
+                V - 1; the state is unchanged.
         """
         ids = checks.variable('x', x).array
         W, b = self.out.W, self.out.b

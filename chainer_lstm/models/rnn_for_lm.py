@@ -30,8 +30,8 @@ class RNNForLM(CheckedLoading, SharesParameters):
     Args:
         n_vocab: V, the number of words.
         n_units: H, of the embedding and every layer.
-        train: for scripts written for Chainer v1, where the model held this
-            flag; None follows ``chainer.config.train``.
+        train: for scripts for Chainer v1, where the model had this flag; None
+            follows ``chainer.config.train``.
         n_layers: S, the number of LSTM layers.
         dropout: ratio on the input of every layer and of the softmax.
         init: weights are drawn uniformly between -init and init.
@@ -45,8 +45,9 @@ class RNNForLM(CheckedLoading, SharesParameters):
         train: as above; may be set later.
 
     Raises:
-        TypeError: a size is no integer, dropout or init no number, tie_embeddings no bool.
-        ValueError: a size is not positive, dropout not in [0, 1), init negative or not finite.
+        TypeError: a size is not an integer, dropout or init not a number, or tie_embeddings not a
+            bool.
+        ValueError: a size is not positive, dropout not in [0, 1), or init negative or not finite.
     """
 
     def __init__(
@@ -95,13 +96,14 @@ class RNNForLM(CheckedLoading, SharesParameters):
         Args:
             path: an npz file of ``chainer.serializers.save_npz``, of the
                 model alone or inside a ``Classifier``.
-            tie_embeddings: as in the constructor; None ties them if the
-                file has them equal bit for bit, as that of a tied model has.
+            tie_embeddings: as in the constructor; None ties them if they are
+                equal bit for bit in the file, as for a tied model.
 
         Raises:
             OSError: the file cannot be read.
-            TypeError: tie_embeddings is no bool.
-            ValueError: it is not the file of such a model, or tie_embeddings and they differ.
+            TypeError: tie_embeddings is not a bool.
+            ValueError: the file is not of such a model, or tie_embeddings is True and the two
+                arrays differ.
         """
         if tie_embeddings is not None:
             _check_tie_embeddings(tie_embeddings)
@@ -134,12 +136,12 @@ class RNNForLM(CheckedLoading, SharesParameters):
 
     @property
     def lstms(self) -> list[LSTM]:
-        """The LSTM layers, the first first."""
+        """The LSTM layers in order."""
         return [self[f'l{k}'] for k in range(1, self.n_layers + 1)]
 
     @property
     def tie_embeddings(self) -> bool:
-        """Whether ``embed`` and the softmax layer have one parameter ``W``."""
+        """Whether ``embed`` and the softmax layer share their parameter ``W``."""
         return getattr(self.embed, 'W', None) is getattr(self._output_layer, 'W', self)
 
     @property
@@ -150,26 +152,26 @@ class RNNForLM(CheckedLoading, SharesParameters):
         self._output_layer.W = self.embed.W
 
     def reset_state(self) -> None:
-        """Forgets what was read."""
+        """Forget the states of all layers."""
         for lstm in self.lstms:
             lstm.reset_state()
 
     def forward(self, x: Input) -> chainer.Variable:
-        """Word ids -> scores of the word after each; advances the state.
+        """Compute the scores of the word after each word, and update the state.
 
         Args:
-            x: (B,) int, one step, or (T, B), a chunk: all its steps are one
-                node a layer and one product for all scores.  Ids are from 0 to
-                V - 1; an ``embed`` that was replaced by an ``EmbedID`` with an
-                ``ignore_label`` takes that too.  On a GPU they are not checked,
-                which would take a synchronization.
+            x: word ids (B,) int, one step, or (T, B), a chunk: one node per
+                layer and one product for all scores.  Ids are from 0 to V - 1,
+                or the ``ignore_label`` of an ``EmbedID`` that has replaced
+                ``embed``.  On a GPU they are not checked, because that would
+                need a synchronization.
 
         Returns:
             (B, V), or (T * B, V), the rows of step 0 first.
 
         Raises:
-            TypeError: x is no array, or the batch is larger than that of the state.
-            ValueError: x has another number of axes or, on the CPU, a word that is not there.
+            TypeError: x is not an array, or the batch is larger than the state.
+            ValueError: x has another number of axes or, on the CPU, an id out of range.
             chainer.utils.type_check.InvalidType: x is not of integers.
         """
         words = checks.variable('x', x)
@@ -198,12 +200,12 @@ class RNNForLM(CheckedLoading, SharesParameters):
         return embed(words)
 
     def _no_words(self, shape: tuple[int, ...]) -> chainer.Variable:
-        """In the place of Chainer's embedding, which fails in backward where there are none."""
+        """Return the embedding of no words, for which Chainer's fails in backward."""
         W = self.embed.W
         return chainer.Variable(self.xp.zeros((*shape, W.shape[1]), W.dtype))
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
-        # Chainer draws numbers for a ratio of 0 too
+        # Chainer draws random numbers even for a ratio of 0
         return F.dropout(h, self.dropout) if self.dropout else h
 
 
@@ -213,12 +215,12 @@ def _check_tie_embeddings(value: Any) -> None:
 
 
 def check_words(name: str, words: Array, embed: chainer.Link) -> None:
-    """Check that an ``EmbedID`` has a row for every word; otherwise NumPy counts from the last row.
+    """Check that an ``EmbedID`` has a row for every word; NumPy would accept negative ids.
 
-    Words on a GPU are not checked, nor are those of an embedding of the user's own.
+    Words on a GPU, and words for an embedding of the program's own, are not checked.
 
     Args:
-        name: of the argument, for the error.
+        name: the name of the argument, for the error.
         words: an array of integers.
         embed: the embedding.
 
@@ -243,7 +245,7 @@ def check_words(name: str, words: Array, embed: chainer.Link) -> None:
 
 
 class _Everything:
-    """Takes all arrays of a file that is loaded into it."""
+    """Collects all arrays of a file that is loaded into it."""
 
     def serialize(self, deserializer: chainer.serializers.NpzDeserializer) -> None:
         self.arrays = dict(deserializer.npz)

@@ -1,4 +1,4 @@
-"""Chains in which several links have one parameter, such as tied embeddings."""
+"""Chains whose links share parameters, such as tied embeddings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from chainer_lstm.chainer_private import parameter_names
 
 
 class SharesParameters(chainer.Chain):
-    """A chain whose links may share a ``Parameter``, which then counts as one.
+    """A chain whose links may share a ``Parameter``.
 
-    Chainer's ``Chain`` gives such a parameter once for every link that has it, so that an optimizer
-    updates it, and a norm of gradients adds it, several times; and its copies are separate.
-    Files hold the array once for every link.
+    Chainer's ``Chain`` yields a shared parameter once for every link, so that an optimizer updates
+    it, and a gradient norm counts it, several times; and copies of the chain no longer share it.
+    Here it counts once and stays shared.  Files hold the array once for every link.
     """
 
     def params(self, include_uninit: bool = True) -> Iterator[chainer.Parameter]:
@@ -31,7 +31,7 @@ class SharesParameters(chainer.Chain):
                 yield path, param
 
     def copy(self, mode: str = 'share') -> SharesParameters:
-        """Return a copy, as ``Chain.copy``; what is shared here is shared there."""
+        """Return a copy, as ``Chain.copy``, with the same parameters shared."""
         copied = super().copy(mode)
         copies: dict[int, chainer.Parameter] = {}
         for link, new in zip(self.links(), copied.links()):
@@ -41,7 +41,7 @@ class SharesParameters(chainer.Chain):
         return copied
 
     def addgrads(self, link: chainer.Link) -> None:
-        """Add the gradients of another chain, those of a shared parameter once."""
+        """Add the gradients of another chain, once for a shared parameter."""
         pairs = set()
         for own, other in zip(self.links(), link.links()):
             for name in parameter_names(own):

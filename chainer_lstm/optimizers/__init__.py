@@ -1,4 +1,4 @@
-"""Updates by Chainer's optimizers, with the engine's kernels."""
+"""Faster updates for Chainer's optimizers, by the engine's kernels."""
 
 from chainer_lstm.optimizers.update import update
 

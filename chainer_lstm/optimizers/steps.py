@@ -1,4 +1,4 @@
-"""The steps of Chainer's update rules that kernels compute."""
+"""Chainer's update rules that kernels can compute, and one step of each."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Step(NamedTuple):
     """The update of a parameter.
 
     Attributes:
-        rule: its rule; None where the gradients are scaled alone.
+        rule: its update rule; None if only the gradients are scaled.
         values: the hyperparameters of the rule, the same object for rules that share them.
-        arrays: the parameter, its gradients and the states of the rule; without one the gradients.
+        arrays: the parameter, its gradient and the states of the rule; without a rule the gradient.
     """
 
     rule: Any
@@ -40,12 +40,12 @@ class Step(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """An update rule of Chainer's.
+    """An update rule of Chainer.
 
     Attributes:
-        methods: those that an update goes through, as Chainer defines them.
+        methods: the methods that an update calls, as Chainer defines them.
         states: the names of its states, by its hyperparameters.
-        rates: the numbers of its kernel, by the rule, its hyperparameters and a dtype.
+        rates: returns the numbers for its kernel from the rule, its hyperparameters and a dtype.
         step: calls the kernel with the arrays of a step, the scale of the gradients and the rates.
     """
 
@@ -57,7 +57,7 @@ class _Kind(NamedTuple):
 
 def take(steps: Sequence[Step], engine: kernels.Engine, scale: float) -> None:
     """Scale the gradients, and update the parameters."""
-    rates: dict[Any, tuple[float, ...]] = {}  # those of rules that share them are computed once
+    rates: dict[Any, tuple[float, ...]] = {}  # computed once for rules with shared hyperparameters
     for rule, values, arrays in steps:
         if rule is None:
             gradient = arrays[0]
@@ -73,7 +73,7 @@ def take(steps: Sequence[Step], engine: kernels.Engine, scale: float) -> None:
 
 
 def steps_of(params: Sequence[Any]) -> Optional[list[Step]]:
-    """Return the updates of all parameters, or None where Chainer's code has to update them."""
+    """Return the updates of all parameters, or None if Chainer's code has to update them."""
     shared: dict[int, Values] = {}
     found = []
     for param in params:
@@ -115,7 +115,7 @@ def _methods(cls: Any) -> tuple[Any, ...]:
 
 
 def _values(hyperparam: Any, shared: dict[int, Values]) -> Values:
-    """Return hyperparameters by name; those without values of their own share their parent's."""
+    """Return hyperparameters by name; a rule without values of its own shares its parent's."""
     own = hyperparam if len(vars(hyperparam)) > 1 else hyperparam.parent
     if id(own) not in shared:
         shared[id(own)] = own.get_dict()
@@ -144,7 +144,7 @@ def is_dense(x: Any) -> bool:
 
 
 def _overlap(arrays: Sequence[Any]) -> bool:
-    """Return whether dense arrays share memory, in which the order of updates would count."""
+    """Return whether dense arrays share memory: then the order of updates would matter."""
     places = sorted([(addressof(c_char.from_buffer(x)), x.nbytes) for x in arrays if x.size])
     return any(start + size > other for (start, size), (other, _) in itertools.pairwise(places))
 

@@ -1,4 +1,4 @@
-"""``GradientMethod.update`` of Chainer, with the engine's kernels."""
+"""Chainer's ``GradientMethod.update`` by the engine's kernels."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def update(
 ) -> None:
     """Update the parameters of a model as ``optimizer.update`` does, on the CPU in less time.
 
-    Parameters, gradients and states become the same, to rounding.  The norm for
-    ``GradientClipping`` is one pass over the gradients, in threads.  In another one each gradient
-    is scaled and its parameter updated by ``SGD``, ``MomentumSGD``, ``Adam`` or one of Adam's
-    variants.  Chainer takes a pass for each operation.
+    Parameters, gradients and states are the same as Chainer's, to rounding.  The norm for
+    ``GradientClipping`` is computed in one multithreaded pass over the gradients.  A second pass
+    scales each gradient and updates its parameter by ``SGD``, ``MomentumSGD``, ``Adam`` or one of
+    Adam's variants.  Chainer makes one pass for each arithmetic operation.
 
     Chainer's code updates all parameters if one of them
 
     - is on a GPU, of float16 or not C-contiguous, or shares memory with another;
     - has another update rule, or one with hooks or a scaled loss.
 
-    An optimizer whose class has an ``update`` of its own, as ChainerMN's, is left to that.
+    The ``update`` of an optimizer that overrides it, such as ChainerMN's, is called instead.
 
     Args:
         optimizer: set up with a link.
-        lossfun: computes the loss, whose gradients replace those that there are; without it, they
-            have been computed.
+        lossfun: computes the loss; its gradients replace the present ones.  None if the gradients
+            have been computed already.
         *args, **kwds: the arguments of ``lossfun``.
     """
     own = 'update' in vars(optimizer) or type(optimizer).update not in (_CHAINERS, update_method)
@@ -101,7 +101,7 @@ def _compute_gradients(optimizer: Any, loss: chainer.Variable) -> None:
 
 
 def _call_pre_hooks(optimizer: Any, engine: kernels.Engine) -> float:
-    """Call the hooks before the update; return what gradients are still to be scaled by."""
+    """Call the hooks before the update; return the factor by which to scale the gradients."""
     scale = 1.0
     for hook in pre_update_hooks(optimizer) or ():
         _scale_gradients(optimizer, scale)

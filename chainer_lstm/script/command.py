@@ -1,7 +1,7 @@
 """Run an old Chainer program as it is, on the installed Python, NumPy and CuPy.
 
-Arguments after the script or module are the program's own.  Errors that an old program meets on
-today's libraries are shown with a hint.
+Arguments after the script or module are the program's.  Errors that come from changes of the
+libraries are shown with a hint.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     """Run the script or module that the arguments name as ``python`` does.
 
     Raises:
-        SystemExit: the program's own; status 2 for wrong arguments of this command.
+        SystemExit: the program's exit, or status 2 for wrong arguments of this command.
     """
     own, arguments = _split(argv)
     parser = _parser()

@@ -1,8 +1,8 @@
-"""``--cpu``: what a program asks of a GPU is computed on the CPU.
+"""``--cpu``: compute on the CPU what a program computes on a GPU.
 
-Chainer is imported as where there is no CuPy, and the functions that need a GPU are replaced by
-ones that do the same with NumPy's arrays.  ``import cupy`` gives the stand-in to the program's own
-files; libraries go on without it.
+Chainer is imported as if CuPy were not installed, and its functions that need a GPU are replaced by
+functions that do the same with NumPy's arrays.  ``import cupy`` in the program's own files imports
+the stand-in; in libraries it fails.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ON_GPU = '__chainer_lstm_on_gpu__'
 
 
 def install() -> None:
-    """Import Chainer without CuPy, and let GPUs stand for the CPU."""
+    """Import Chainer without CuPy, and let the numbers of GPUs mean the CPU."""
     modules: dict[str, Any] = sys.modules
     cupy = modules.get('cupy')
     modules['cupy'] = None  # import cupy: ModuleNotFoundError
@@ -43,7 +43,7 @@ def install() -> None:
 
 
 def _replace_functions(chainer: Any, cupy_on_cpu: Any) -> None:
-    """Replace what needs a GPU in Chainer; everything else stays as where there is no CuPy."""
+    """Replace Chainer's functions that need a GPU."""
     from chainer_lstm import chainer_private
 
     cuda = chainer.backends.cuda
@@ -72,7 +72,7 @@ def _replace_functions(chainer: Any, cupy_on_cpu: Any) -> None:
 
 
 def _importer(import_module: Any, stand_ins: dict[str, Any]) -> Any:
-    """Return an ``__import__`` by which the program's own files get a stand-in."""
+    """Return an ``__import__`` that gives a stand-in to the program's own files."""
 
     def import_stand_in(
         name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
@@ -103,7 +103,7 @@ class _OnGpu:
 
 
 def on_gpu(value: Any) -> Any:
-    """Return what stands for the array in ``array.get()``; everything else as it is."""
+    """Return an array with ``get`` for an array of NumPy; other values as they are."""
     return _OnGpu(value) if isinstance(value, (numpy.ndarray, numpy.generic)) else value
 
 

@@ -1,7 +1,7 @@
-"""A CuPy whose arrays are NumPy's, for programs on a machine without a GPU.
+"""A stand-in for CuPy whose arrays are NumPy's, for programs on a machine without a GPU.
 
-It has what programs call beside the functions that CuPy shares with NumPy.  There is one device,
-under any number, and its memory and streams need no care.
+Besides the functions that CuPy shares with NumPy it has the functions that programs call.  Every
+device number means the CPU, and the functions for memory and streams do nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chainer_lstm.chainer_private import convert_arrays, to_cpu
 
 
 class _Module(types.ModuleType):
-    """A module of CuPy: some names, and those of the module of NumPy in its place."""
+    """A module of CuPy: some names, and all names of a module of NumPy."""
 
     def __init__(
         self, name: str, numpy_module: types.ModuleType | None = None, **names: Any
@@ -82,7 +82,7 @@ class GpuDevice(CpuDevice):
 
     @staticmethod
     def from_array(array: object) -> None:
-        """Return None: no array is a GPU's."""
+        """Return None: no array is on a GPU."""
 
     def __reduce__(self) -> Any:
         return CpuDevice, ()  # a model that is pickled can be read without --cpu
@@ -141,7 +141,7 @@ class MemoryPool:
 
 
 def nothing(*args: Any, **options: Any) -> None:
-    """Return at once, in place of what manages a GPU."""
+    """Return at once, instead of managing a GPU."""
 
 
 def current_device(device: Any = None) -> Device:

@@ -22,7 +22,7 @@ CHAINER = 'chainer'
 
 
 class Hint(NamedTuple):
-    """A kind of error, and what to do about it."""
+    """A kind of error, and the advice for it."""
 
     place: str
     pattern: str  # of the text of _text, from its start; a name that numpy1 gives is (?P<numpy1>)
@@ -164,7 +164,7 @@ HINTS = (
 )  # fmt: skip
 
 _CHAINER = ('chainer', 'chainer_lstm')
-# whose frames below a line of the program say nothing about where the error comes from
+# packages whose frames below a line of the program do not tell the cause of the error
 _TRANSPARENT = ('numpy', 'cupy', 'importlib', 'codecs', 'PIL', 'matplotlib')
 
 # frames of what runs the program, before its first one
@@ -219,7 +219,7 @@ def _is_known(match: re.Match) -> bool:
 
 
 def _text(error: BaseException) -> str:
-    """Return type and message; names that are not in a module are told as if asked of it."""
+    """Return type and message; for a missing name of an import, those of a missing attribute."""
     if isinstance(error, SyntaxError):
         return f'{type(error).__name__}: {error.msg}\n{error.text}'
     cuda = sys.modules.get('chainer.backends.cuda')
@@ -258,7 +258,7 @@ def _place(error: BaseException) -> Optional[str]:
 
 
 def _is_about_chainer(error: BaseException) -> bool:
-    """Return whether a function of Chainer refuses its arguments, or an object an attribute."""
+    """Return whether a function of Chainer got wrong arguments, or an object has no attribute."""
     if isinstance(error, AttributeError):
         return type(error.obj).__module__.partition('.')[0] in _CHAINER
     called = _called(error)
@@ -276,13 +276,13 @@ def _is_about_chainer(error: BaseException) -> bool:
 
 
 def _called(error: BaseException) -> Optional[str]:
-    """Return the name of the function or class that refuses its arguments, or None."""
+    """Return the name of the function or class that got wrong arguments, or None."""
     found = re.match(r'(\w+)(?:\.\w+)?\(\) ', str(error))
     return found[1] if isinstance(error, TypeError) and found is not None else None
 
 
 def _refused_by_own_code(error: BaseException) -> bool:
-    """Return whether a function or class of the program refuses its arguments."""
+    """Return whether a function or class of the program got wrong arguments."""
     name = _called(error)
     if name is None:
         return False

@@ -1,9 +1,10 @@
 """``--numpy1``: names and conversions of NumPy 1 for the program's own files.
 
-NumPy asks its ``__getattr__`` for a name that it does not have; where the program asks, the name
-is given.  Conversions of arrays with one element, such as ``float(array)``, are the array's own
-and cannot be replaced: the calls are rewritten.  NumPy 1's promotion, in which an array of float32
-times a float64 scalar stays float32, cannot be given back: it is in the loops of NumPy.
+NumPy calls its ``__getattr__`` for a name that it does not have; if the program asks for one of
+NumPy 1's names, it gets the value.  Conversions of arrays with one element, such as
+``float(array)``, are methods of the array that cannot be replaced, so the calls are rewritten.
+NumPy 1's promotion, in which an array of float32 times a float64 scalar stays float32, cannot be
+restored: it is part of NumPy's loops.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class _Number:
 
 
 def numbers(values: Any) -> Any:
-    """Return what stands for the right side of ``text % values``."""
+    """Return the replacement of the right side of ``text % values``."""
     if isinstance(values, tuple):
         return tuple(map(_number, values))
     if type(values) is dict:
@@ -175,7 +176,7 @@ class _Elements:
 
 
 def elements(target: Any) -> Any:
-    """Return what stands for the target of ``target[index] = value``."""
+    """Return the replacement of the target of ``target[index] = value``."""
     if isinstance(target, numpy.ndarray) and target.dtype.kind != 'O':
         return _Elements(target)
     return target
@@ -184,7 +185,7 @@ def elements(target: Any) -> Any:
 class _Conversions(ast.NodeTransformer):
     """Rewrite float(x), math.f(x), '...' % x and a[i] = x by the functions of this module.
 
-    The operation itself stays where it is, so that tracebacks of its errors do too.
+    The operation itself stays on its line, so that tracebacks of its errors show that line.
     """
 
     def visit_Module(self, node: ast.Module) -> ast.AST:

@@ -16,7 +16,7 @@ class OptionError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the program is to be given, in this process and in those that it starts."""
+    """The options for a program, in this process and in the processes that it starts."""
 
     engine: str = 'auto'
     forget_bias: Optional[float] = None
@@ -26,9 +26,9 @@ class Options:
 
 
 def apply(options: Options) -> None:
-    """Import Chainer with this package's LSTM family, and bring the options into effect.
+    """Import Chainer with this package's LSTM family, and apply the options.
 
-    To be called once in a process, before Chainer is imported.
+    Call it once in a process, before Chainer is imported.
 
     Raises:
         OptionError: there is no such engine.

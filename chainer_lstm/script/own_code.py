@@ -1,4 +1,4 @@
-"""The program's own files, and changes that are made to their code when it is compiled.
+"""Change the code of the program's own files when it is compiled.
 
 Installed libraries and the standard library are left as they are.
 """
@@ -33,7 +33,7 @@ _transformers: list[ast.NodeTransformer] = []
 
 @functools.cache
 def is_own(filename: str) -> bool:
-    """Return whether code of that file is the program's own, not of a library or of Python."""
+    """Return whether a file belongs to the program, not to a library or to Python."""
     if filename.startswith('<'):
         return filename == '<stdin>'
     path = os.path.realpath(filename)
@@ -41,7 +41,7 @@ def is_own(filename: str) -> bool:
 
 
 def add_transformer(transformer: ast.NodeTransformer) -> None:
-    """Rewrite what is compiled of the program's own files from now on."""
+    """Rewrite the program's own files that are compiled from now on."""
     if not _transformers:
         # runpy, by which processes of multiprocessing import the main script, has no loader
         runpy.__dict__['compile'] = compiled
@@ -76,7 +76,7 @@ def adopt(spec: importlib.machinery.ModuleSpec | None) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Find the modules that ``PathFinder`` finds, and adopt the program's own."""
+    """Find the modules that ``PathFinder`` finds; ``adopt`` those that belong to the program."""
 
     def find_spec(
         self,

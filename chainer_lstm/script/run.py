@@ -1,7 +1,8 @@
 """Run a script or a module as ``python`` runs it.
 
-``runpy`` restores ``sys.modules['__main__']`` when the code has ended.  Threads, functions of
-atexit and pickles of the program's classes need it until the interpreter ends.
+``runpy`` does not fit: it restores ``sys.modules['__main__']`` when the code has ended, but
+threads, functions of atexit and pickles of the program's classes need it until the interpreter
+ends.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def run(code: types.CodeType, names: dict[str, Any]) -> None:
 
 
 def _main_inside(path: str) -> importlib.machinery.ModuleSpec | None:
-    """Find the ``__main__`` of a folder or an archive; None for a file.
+    """Return the ``__main__`` of a folder or an archive; None for a file.
 
     Raises:
         NotFoundError: there is none in it.
@@ -97,7 +98,7 @@ def _main_inside(path: str) -> importlib.machinery.ModuleSpec | None:
 
 
 def _find(name: str) -> importlib.machinery.ModuleSpec | None:
-    """Find a module, which imports the packages that contain it."""
+    """Find a module; the packages that contain it are imported."""
     if not name or name.startswith('.'):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a language model is trained with, under Chainer's ``Trainer`` or in a loop."""
+"""Training of language models, under Chainer's ``Trainer`` or in a loop of your own."""
 
 from chainer_lstm.training.bptt import BPTTUpdater, ParallelSequentialIterator
 from chainer_lstm.training.decay import ExponentialDecay

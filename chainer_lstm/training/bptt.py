@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time over one long sequence, read at several places at once."""
+"""Truncated backpropagation through time over one long sequence, read by several streams."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from chainer_lstm.functions import checks
 
 
 class ParallelSequentialIterator(chainer.dataset.Iterator):
-    """Reads a long sequence at ``batch_size`` places, equally far apart,
-    one step or one chunk a batch.
+    """Read a long sequence by ``batch_size`` streams, whose offsets are equally far apart.
 
-    With a communicator the places are split over the ranks of a job, of which each has
-    ``batch_size``.
+    With a communicator each rank of the job reads ``batch_size`` streams.
 
-    A step is a list of pairs (current word, next word), one for each place, as in Chainer's
-    example; ``chunk`` gives several as arrays.  An epoch is over when every word was read once.
+    ``next()`` returns a list of pairs (current word, next word), one for each stream, as in
+    Chainer's example; ``chunk`` returns several steps as arrays.  An epoch ends when every word has
+    been read once.
 
     Args:
         dataset: (n,) word ids.
-        batch_size: number of places.
-        repeat: whether to begin again after an epoch.
+        batch_size: number of streams.
+        repeat: whether to start again after an epoch.
         communicator: ChainerMN's, or None for a process that trains alone.
 
     Attributes:
@@ -72,18 +71,17 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         return list(zip(x, t))
 
     def chunk(self, length: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Several steps at once.
+        """Return several steps at once.
 
         Args:
-            length: how many.
+            length: the number of steps.
 
         Returns:
             The current words and the next words, each (length, B).
 
         Raises:
             TypeError, ValueError: length is no positive integer.
-            StopIteration: the epoch is over and there is no other; the last chunk of it may be
-                shorter.
+            StopIteration: the epoch is over and ``repeat`` is False; the last chunk may be shorter.
         """
         checks.size('length', length)
         if not self.repeat:
@@ -112,10 +110,10 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         return None if self._previous_epoch_detail < 0 else self._previous_epoch_detail
 
     def serialize(self, serializer: Any) -> None:
-        """Writes or reads the position.
+        """Write or read the position.
 
         Raises:
-            ValueError: one of another batch size or number of ranks.
+            ValueError: the snapshot is of another batch size or number of ranks.
         """
         for name in ('batch_size', 'ranks'):
             expected = getattr(self, name)
@@ -132,7 +130,7 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
 
 
 class BPTTUpdater(chainer.training.updaters.StandardUpdater):
-    """Update once every ``bprop_len`` steps, with the sum of their losses; the state goes on.
+    """Update once every ``bprop_len`` steps, by the sum of their losses; the state is kept.
 
     The loss is scaled as ``optimizer.loss_scaling()`` says, as by Chainer's ``StandardUpdater``.
     As there, hooks of the optimizer such as ``GradientClipping`` get the scaled gradients.
@@ -141,8 +139,8 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         train_iter: a ``ParallelSequentialIterator``.
         optimizer: set up with a model that takes (x, t) and returns the mean
             loss: x (T, B) and t (T * B,), or both (B,) with ``stepwise``.
-        bprop_len: steps a chunk.
-        device: where the words are sent.
+        bprop_len: steps per chunk.
+        device: the device of the model, to which the words are sent.
         stepwise: call the model with one step at a time, as Chainer's example
             does; the losses and gradients are the same.
 
@@ -151,7 +149,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         seconds: time spent in updates.
 
     Raises:
-        TypeError: an iterator that gives no chunks, no optimizer, or a bprop_len that is no
+        TypeError: the iterator has no ``chunk``, the optimizer is not one, or bprop_len is not an
             integer.
         ValueError: bprop_len is not positive, or the optimizer is not set up.
     """
@@ -207,8 +205,8 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
 
 
 def unchain_states(model: chainer.Link) -> None:
-    """The states after a chunk are no part of its loss,
-    which alone ``unchain_backward`` cuts off.
+    """Cut the graph at the states after a chunk: they are not part of its loss, so
+    ``loss.unchain_backward`` does not reach them.
     """
     for link in model.links():
         for name in ('c', 'h'):

@@ -1,4 +1,4 @@
-"""Decay of an optimizer's learning rate, whatever the optimizer calls it."""
+"""Exponential decay of the learning rate of any optimizer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _RATES = ('lr', 'alpha')  # RMSprop has both, and its alpha is no learning rate
 class ExponentialDecay(extension.Extension):
     """Multiply the learning rate by ``decay`` after each epoch from the ``first``-th on.
 
-    This is the schedule of Zaremba et al. 2014.  The rate follows from the number of epochs alone,
-    so a resumed run has the right one.
+    This is the schedule of Zaremba et al. 2014.  The rate depends only on the number of epochs, so
+    a resumed run continues with the same rate.
 
     Args:
         decay: factor an epoch.
@@ -31,7 +31,8 @@ class ExponentialDecay(extension.Extension):
             which is checked when the training begins.
 
     Raises:
-        TypeError: decay is no number, first no integer, attr no name, or optimizer no optimizer.
+        TypeError: decay is not a number, first not an integer, attr not a name, or optimizer not
+            an optimizer.
         ValueError: decay or first is negative, decay not finite, or the optimizer has no such
             attribute.
     """
@@ -80,7 +81,7 @@ class ExponentialDecay(extension.Extension):
 
 
 def _attribute_to_decay(optimizer: Any, attr: Optional[str]) -> str:
-    """Return the attribute that is meant, ``lr`` or ``alpha`` for None.
+    """Return the name of the attribute to decay, ``lr`` or ``alpha`` for None.
 
     Raises:
         ValueError: the optimizer has no such number that can be set.
@@ -100,7 +101,7 @@ def _attribute_to_decay(optimizer: Any, attr: Optional[str]) -> str:
 
 
 def _is_number_to_set(optimizer: Any, name: str) -> bool:
-    """Return whether it is a number and no computed one, as the ``lr`` of Chainer's Adam is."""
+    """Return whether it is a number that can be set; ``lr`` of Chainer's Adam is read-only."""
     found = inspect.getattr_static(optimizer, name, None)
     if isinstance(found, property) and found.fset is None:
         return False

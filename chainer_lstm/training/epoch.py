@@ -34,8 +34,8 @@ def train_epoch(
 ) -> Epoch:
     """Update a language model once for every chunk of a text, with the mean loss of its tokens.
 
-    Sequential chunks are read from the state that the chunk before left, without its gradients;
-    random ones, and the first one, from an empty state.  To clip gradients, add
+    A sequential chunk starts from the state after the previous chunk, without its gradients; a
+    random chunk, and the first one, from an empty state.  To clip gradients, add
     ``chainer.optimizer_hooks.GradientClipping`` to the optimizer.
 
     Args:
@@ -48,7 +48,7 @@ def train_epoch(
         The perplexity, the number of tokens and the time.
 
     Raises:
-        TypeError: chunks of another class, or a model without ``reset_state``.
+        TypeError: chunks are of another class, or the model has no ``reset_state``.
     """
     if not hasattr(chunks, 'continues'):
         raise TypeError(f'expected SequentialChunks or RandomChunks, got {type(chunks).__name__}')

@@ -17,8 +17,8 @@ from chainer_lstm.training.bptt import BPTTUpdater
 
 
 class PerplexityLog:
-    """``postprocess`` of a ``LogReport``:
-    adds ``perplexity``, ``val_perplexity`` and ``words/sec`` of updates.
+    """Add ``perplexity``, ``val_perplexity`` and ``words/sec`` of updates to a log; an argument
+    ``postprocess`` for Chainer's ``LogReport``.
 
     Args:
         updater: the updater whose words and seconds are counted.
@@ -39,30 +39,30 @@ class PerplexityLog:
 
 
 def perplexity(loss: float) -> float:
-    """exp(loss), infinite where that overflows."""
-    return math.exp(loss) if loss < 700 else math.inf  # a diverged run goes on to say so
+    """Return exp(loss), infinity if that overflows."""
+    return math.exp(loss) if loss < 700 else math.inf  # of a diverged run, which must not fail
 
 
 class LanguageModelEvaluator(extensions.Evaluator):
-    """Mean loss over a text, every word but the first predicted once, nothing else.
+    """Compute the mean loss over a text, in which every word but the first is predicted once.
 
-    The text is cut into ``batch_size`` streams of equal length, each read from
-    an empty state, a chunk at a time.
+    The text is cut into ``batch_size`` streams of equal length.  Each stream
+    starts from an empty state and is read in chunks.
 
     Args:
         words: (n,) word ids.
         target: a model that takes chunks, x (T, B) and t (T * B,), with a
             ``predictor`` that has ``reset_state``, such as
-            ``Classifier(RNNForLM(...))``; a copy with a state of its own
-            leaves the training's state alone.
+            ``Classifier(RNNForLM(...))``; pass a copy if the state of the
+            model in training must not change.
         batch_size: number of streams.
-        length: steps a chunk; only memory and speed depend on it.
+        length: steps per chunk; it affects only memory and speed.
         communicator: ChainerMN's, for ``batch_size`` streams in every rank;
             all ranks evaluate at the same time and get the same result.
 
     Raises:
-        TypeError: a target without such a predictor, or a size that is no integer.
-        ValueError: fewer than two words, or a size that is not positive.
+        TypeError: the target has no such predictor, or a size is not an integer.
+        ValueError: there are fewer than two words, or a size is not positive.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class LanguageModelEvaluator(extensions.Evaluator):
         self._communicator = communicator
 
     def evaluate(self) -> dict[str, float]:
-        """Reads the whole text.
+        """Read the whole text.
 
         Returns:
-            A dictionary of the mean loss, under the name ``main/loss``.
+            A dictionary with the mean loss under ``main/loss``.
         """
         model = self.get_target('main')
         total = 0.0
@@ -109,10 +109,10 @@ class LanguageModelEvaluator(extensions.Evaluator):
         return observation
 
     def _chunks(self) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-        """Chunks (current words, next words) of this rank;
-        in all of them every word but the first is next once.
+        """Yield the chunks (current words, next words) of this rank; over all chunks and ranks
+        every word but the first is a next word once.
 
-        Where the streams cannot be equally long, the first ones are one longer.
+        If the streams cannot have equal lengths, the first ones are one word longer.
         """
         rank = 0 if self._communicator is None else self._communicator.rank
         ranks = 1 if self._communicator is None else self._communicator.size
@@ -131,9 +131,8 @@ class LanguageModelEvaluator(extensions.Evaluator):
 
 
 class PrintReport(extensions.PrintReport):
-    """Print entries of the log, into a file or a pipe without escape sequences.
-
-    On a terminal it is Chainer's ``PrintReport``.
+    """Print entries of the log like Chainer's ``PrintReport``; a file or a pipe gets no escape
+    sequences.
 
     Args:
         entries: names of the entries.
@@ -150,7 +149,7 @@ class PrintReport(extensions.PrintReport):
 
 
 class _WithoutEscapes:
-    """A stream's text without the sequences that move a terminal's cursor and erase its lines."""
+    """Write to a stream without the escape sequences that move the cursor and erase lines."""
 
     _SEQUENCE = re.compile('\033\\[[0-9;]*[A-Za-z]')
 
@@ -166,8 +165,8 @@ class _WithoutEscapes:
 
 
 class RandomState(extension.Extension):
-    """Puts the state of NumPy's global generator into snapshots,
-    so that a resumed run draws on from there.
+    """Save the state of NumPy's global generator in snapshots, so that a resumed run draws the same
+    numbers.
     """
 
     def __call__(self, trainer: chainer.training.Trainer) -> None:

@@ -1,4 +1,4 @@
-"""Text from a language model."""
+"""Text generation by a language model."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ def generate(
     sample: bool = True,
     random: numpy.random.RandomState | None = None,
 ) -> Iterator[int]:
-    """Yields word ids that follow ``prime``, without end.
+    """Yield word ids that continue ``prime``, endlessly.
 
-    The prime is read once, from an empty state, and no graph is built.
+    The prime is read once, from an empty state, without building a graph.
 
     Args:
         model: a language model such as ``RNNForLM``, of word ids (B,), with
             ``reset_state``; its state is reset and advanced.
-        prime: ids of the words to begin after, at least one.
-        temperature: scores are divided by it; below 1 likely words become
-            likelier.
-        sample: draw words; otherwise always take the likeliest.
-        random: what to draw from; None for NumPy's global generator.
+        prime: word ids to continue, at least one.
+        temperature: divides the scores; below 1 likely words become likelier.
+        sample: draw words; otherwise always take the likeliest word.
+        random: the generator to draw from; None for NumPy's global generator.
 
     Raises:
-        TypeError: prime has something else than integers, or the model is none.
+        TypeError: the prime is not of integers, or the model has no ``reset_state``.
         ValueError: the prime is empty or has a word that is not among those of
-            an ``RNNForLM``, the temperature is not positive, or a score NaN or
-            infinite.
+            an ``RNNForLM``, the temperature is not positive, or a score is NaN
+            or infinite.
     """
     if not hasattr(model, 'reset_state'):
         raise TypeError(f'expected a model with reset_state, got {type(model).__name__}')
@@ -77,8 +76,8 @@ def _words(
 
 
 def _scores(model: chainer.Link, word: int) -> numpy.ndarray:
-    """(V,) float64 on the CPU.  The configuration is set for each word:
-    a generator must not leave it set.
+    """Return the scores (V,) after a word, float64 on the CPU.  The configuration is set for each
+    word, because a suspended generator must not leave it set.
     """
     with chainer.no_backprop_mode(), chainer.using_config('train', False):
         x = model.device.send(numpy.array([word], numpy.int32))
@@ -88,7 +87,7 @@ def _scores(model: chainer.Link, word: int) -> numpy.ndarray:
 def predict(
     model: chainer.Link, prefix: Union[str, list[str]], vocabulary: Vocabulary, length: int = 50
 ) -> Any:
-    """Return a prefix and the likeliest tokens after it, each read by the model before the next.
+    """Return a prefix continued by the likeliest tokens, each of which the model reads in turn.
 
     Args:
         model: as in ``generate``.
@@ -100,8 +99,8 @@ def predict(
         A string, or a list of tokens, as the prefix.
 
     Raises:
-        TypeError: a token is no string, or length no integer.
-        ValueError: the prefix is empty, length not positive, or a score NaN or infinite.
+        TypeError: a token is not a string, or length not an integer.
+        ValueError: the prefix is empty, length is not positive, or a score is NaN or infinite.
     """
     length = checks.size('length', length)
     words = generate(model, vocabulary[[*prefix]], sample=False)

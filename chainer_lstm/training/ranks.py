@@ -1,5 +1,5 @@
-"""Training in several processes, the ranks of an MPI job, on one machine or more:
-what ChainerMN leaves to a script.
+"""Training in several processes, the ranks of an MPI job: the parts that ChainerMN leaves to a
+script.
 """
 
 from __future__ import annotations
@@ -18,15 +18,13 @@ from chainer.training import extension
 from chainer_lstm.training import script
 from chainer_lstm.training.extensions import RandomState
 
-# the number of processes, as MPICH and Open MPI tell it
+# environment variables with the number of processes, of MPICH and of Open MPI
 _SIZES = ('PMI_SIZE', 'OMPI_COMM_WORLD_SIZE')
-_FORWARDING = 0.2  # seconds for mpiexec to pass on what a rank printed; an abort discards the rest
+_FORWARDING = 0.2  # seconds for mpiexec to forward a rank's output; an abort discards the rest
 
 
-class Alone:
-    """Stands for ChainerMN's communicator in a process that trains alone:
-    the part of it that is used here.
-    """
+class SingleProcess:
+    """The communicator of a single process, with the methods of ChainerMN's that are used here."""
 
     rank = 0
     size = 1
@@ -43,11 +41,11 @@ class Alone:
 
 
 def communicator(mpi: bool, gpu: bool) -> Any:
-    """ChainerMN's communicator of this job, ``pure_nccl`` for GPUs and ``naive`` for CPUs;
-    ``Alone`` without MPI.
+    """Return ChainerMN's communicator of this job, ``pure_nccl`` for GPUs and ``naive`` for CPUs;
+    ``SingleProcess`` without MPI.
 
     Raises:
-        RuntimeError: mpi4py or an MPI library is missing; GPUs, and NCCL is missing.
+        RuntimeError: mpi4py or an MPI library is missing, or for GPUs NCCL.
         ValueError: there are several processes, but mpi is False.
     """
     if not mpi:
@@ -57,7 +55,7 @@ def communicator(mpi: bool, gpu: bool) -> Any:
                 f'expected --mpi in a job of {ranks} processes, '
                 'or each would train and write the same'
             )
-        return Alone()
+        return SingleProcess()
     try:
         import chainermn
         import mpi4py.MPI  # noqa: F401
@@ -73,9 +71,9 @@ class FailedTogether(RuntimeError):
 
 
 @contextlib.contextmanager
-def together(communicator: Any) -> Iterator[None]:
-    """Inside, ranks do not wait for each other;
-    what is wrong in one of them ends all when they are through.
+def fail_together(communicator: Any) -> Iterator[None]:
+    """Run a block without communication in all ranks; an error in one of them ends all ranks at the
+    end of the block.
 
     Raises:
         FailedTogether: with the first rank's error.
@@ -92,12 +90,11 @@ def together(communicator: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def aborting(communicator: Any) -> Iterator[None]:
-    """For the whole of a script: an error in one rank ends them all,
-    or they would wait for it for ever.
+def abort_all_on_error(communicator: Any) -> Iterator[None]:
+    """Run a whole script; an error in one rank ends all ranks, which would otherwise wait for it.
 
     Raises:
-        SystemExit: instead of what all ranks know, in every rank but 0.
+        SystemExit: in every rank but 0, in place of an error that all ranks have.
     """
     try:
         yield
@@ -120,20 +117,20 @@ def aborting(communicator: Any) -> Iterator[None]:
         communicator.mpi_comm.Abort(130 if interrupted else 2)
 
 
-def from_rank_0(communicator: Any, value: Any) -> Any:
-    """The value that rank 0 has."""
+def broadcast(communicator: Any, value: Any) -> Any:
+    """Return the value of rank 0."""
     return communicator.bcast_obj([value] if communicator.rank == 0 else None)[0]
 
 
 class RankStates(extension.Extension):
-    """Puts what differs between ranks into the snapshot that rank 0 writes:
-    links' states, NumPy's generator.
+    """Save the states of links and of NumPy's generator, which differ between ranks, in the
+    snapshot of rank 0.
 
-    Every rank has it, and calls it before rank 0 takes the snapshot.
+    The extension runs in every rank, before rank 0 takes the snapshot.
 
     Args:
         communicator: ChainerMN's.
-        links: those with a state.
+        links: the links with a state.
     """
 
     trigger = (1, 'epoch')
@@ -163,12 +160,12 @@ class RankStates(extension.Extension):
 
 
 class StopOnSignal(extension.Extension):
-    """Ends the training of all ranks after an update once rank 0 has noted a signal.
+    """End the training of all ranks after an update in which rank 0 received a signal.
 
     Args:
-        signals: noted while the trainer runs.
-        save: extensions called before: they take a snapshot.
-        communicator: ChainerMN's, or ``Alone``.
+        signals: records signals while the trainer runs.
+        save: extensions that are called first and take a snapshot.
+        communicator: ChainerMN's, or ``SingleProcess``.
     """
 
     priority = -200  # after snapshots
@@ -181,7 +178,7 @@ class StopOnSignal(extension.Extension):
         self._communicator = communicator
 
     def __call__(self, trainer: chainer.training.Trainer) -> None:
-        self._signals.number = from_rank_0(self._communicator, self._signals.number)
+        self._signals.number = broadcast(self._communicator, self._signals.number)
         if self._signals.number:
             for save in self._save:
                 save(trainer)

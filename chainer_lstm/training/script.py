@@ -1,4 +1,4 @@
-"""What the example scripts share: options, seeds, results in files, and how they end."""
+"""Shared code of the example scripts: options, seeds, result files, errors and signals."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from chainer_lstm.command_line import Parser
 from chainer_lstm.datasets.download import DownloadError
 from chainer_lstm.files import written
 
-# what is wrong with what a user gives, or with the machine: told in one line
+# errors of the input or the machine, which are reported in one line, without a traceback
 ERRORS = (OSError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile)
 
-_INTERVAL = 0.2  # seconds between two states of a progress line
+_INTERVAL = 0.2  # seconds between updates of the progress line
 
 
 def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], Any]:
-    """An argparse type: a number in [low, high)."""
+    """Return an argparse type: a number in [low, high)."""
 
     def parse(text: str) -> Any:
         value = kind(text)
@@ -44,7 +44,7 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
 
 
 def parser(doc: Optional[str], out: str = 'result') -> argparse.ArgumentParser:
-    """A parser with the options that every training script has:
+    """Return a parser with the options of every training script:
     --seed, --device, --gpu, --out, --test.
     """
     p = Parser(doc)
@@ -66,7 +66,7 @@ def parser(doc: Optional[str], out: str = 'result') -> argparse.ArgumentParser:
 
 
 def add_device(p: argparse.ArgumentParser) -> None:
-    """--device, and --gpu as Chainer's examples have it."""
+    """Add --device, and --gpu as in Chainer's examples."""
     p.add_argument(
         '--device', '-d', default='-1', help='-1: CPU; N or @cupy:N: GPU N (default: -1)'
     )
@@ -76,10 +76,10 @@ def add_device(p: argparse.ArgumentParser) -> None:
 
 
 def get_device(name: str) -> chainer.backend.Device:
-    """Return a device by its name, as --device and --gpu have it.
+    """Return a device by the value of --device or --gpu.
 
     Raises:
-        ValueError, RuntimeError: there is no such device, or something is missing for a GPU.
+        ValueError, RuntimeError: there is no such device, or CuPy or a driver is missing.
     """
     index = name.removeprefix('@cupy:')
     if index.isdecimal():
@@ -88,7 +88,7 @@ def get_device(name: str) -> chainer.backend.Device:
 
 
 def _check_gpu(index: int) -> None:
-    """Find what Chainer would report with its own address and a list of files."""
+    """Raise a short error for a missing GPU or CuPy; Chainer's lists files and an address."""
     missing = gpu.missing()
     if missing is not None:
         remedy = "pip install 'chainer-lstm[cuda13]', or [cuda12] for an older driver"
@@ -104,7 +104,7 @@ def _check_gpu(index: int) -> None:
 
 
 def start(args: argparse.Namespace) -> chainer.backend.Device:
-    """Makes the folder --out, uses the device and seeds its generator and NumPy's."""
+    """Make the folder --out, use the device, and seed its generator and NumPy's."""
     device = get_device(args.device)
     device.use()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -116,10 +116,10 @@ def start(args: argparse.Namespace) -> chainer.backend.Device:
 
 @contextlib.contextmanager
 def alternatives(text: str) -> Iterator[None]:
-    """Add to the error of a download what to do without it.
+    """Append alternatives to the error of a failed download.
 
     Args:
-        text: options and what they bring.
+        text: options, each with what it does.
 
     Raises:
         DownloadError: a file could not be downloaded.
@@ -131,7 +131,7 @@ def alternatives(text: str) -> Iterator[None]:
 
 
 def message(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Return the message of an error in one line."""
     text: object = error
     if isinstance(error, KeyError) and error.args:
         text = error.args[0]  # str() would quote it
@@ -141,15 +141,15 @@ def message(error: BaseException) -> str:
 def main(
     p: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], after_interrupt: str = ''
 ) -> None:
-    """Runs a script and says in one line how it ended, if not well.
+    """Run a script; an error or a signal ends it with one line instead of a traceback.
 
-    What is wrong with its input or the machine (``ERRORS``) ends it with status 2, Ctrl-C with 130,
-    as shells have it.
+    ``ERRORS``, those of the input or the machine, exit with status 2, Ctrl-C with 130, as usual in
+    shells.
 
     Args:
-        p: of the options, --device among them.
-        run: takes the options.
-        after_interrupt: what to do after Ctrl-C, with options in braces.
+        p: the parser of the options, --device among them.
+        run: the script, a function of the options.
+        after_interrupt: a hint for the user after Ctrl-C, with options in braces.
     """
     args = p.parse_args()
     try:
@@ -166,7 +166,7 @@ def main(
 
 
 class Stopped(KeyboardInterrupt):
-    """A loop came to a good end after a signal.
+    """A loop ended cleanly after a signal.
 
     Attributes:
         number: of the signal.
@@ -181,13 +181,12 @@ _ENDED: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'termina
 
 
 class Signals:
-    """Ctrl-C and SIGTERM, noted while this is entered,
-    so that a loop can end where its results are whole.
+    """Record Ctrl-C and SIGTERM inside of a block, so that a loop can end with whole results.
 
-    A second one acts at once, as it does without.
+    A second signal has its usual effect at once.
 
     Attributes:
-        number: of the signal noted, or 0.
+        number: of the signal received, or 0.
     """
 
     number = 0
@@ -205,19 +204,17 @@ class Signals:
         self.__exit__()
 
     def raise_noted(self) -> None:
-        """Ends the script, if a signal was noted.
+        """Raise ``Stopped`` if a signal was received.
 
         Raises:
-            Stopped: one was.
+            Stopped: a signal was received.
         """
         if self.number:
             raise Stopped(self.number)
 
 
 def progress(items: Iterable, total: int, signals: Signals) -> Iterator:
-    """Passes the items on, until a signal is noted;
-    on a terminal, with a line that says how many of them are done.
-    """
+    """Yield the items until a signal is received; on a terminal, show a progress line."""
     shown = 0.0
     with signals:
         for k, item in enumerate(items):
@@ -225,7 +222,7 @@ def progress(items: Iterable, total: int, signals: Signals) -> Iterator:
             if sys.stderr.isatty() and (k + 1 == total or time.monotonic() - shown > _INTERVAL):
                 shown = time.monotonic()
                 done = 20 * (k + 1) // total
-                # short, and the cursor at its beginning: what the script prints next covers it
+                # short, with the cursor at its beginning, so that the next output overwrites it
                 end = '\r\033[K' if k + 1 == total else '\r'
                 line = f'[{"#" * done:.<20}] {k + 1}/{total}'
                 print(line, end=end, file=sys.stderr, flush=True)
@@ -234,7 +231,7 @@ def progress(items: Iterable, total: int, signals: Signals) -> Iterator:
 
 
 def save_results(out: pathlib.Path, args: argparse.Namespace, results: dict[str, Any]) -> None:
-    """Writes the options and the results to results.json."""
+    """Write the options and the results to results.json."""
     options = {
         name: value if isinstance(value, (int, float, type(None))) else str(value)
         for name, value in vars(args).items()
@@ -253,7 +250,7 @@ def save_plot(
     log: bool = False,
     top: Optional[float] = None,
 ) -> None:
-    """Draws curves over 1, 2, …, up to ``top``, into a PNG; without matplotlib, says so instead."""
+    """Draw curves over 1, 2, …, up to ``top``, into a PNG; without matplotlib, print a message."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

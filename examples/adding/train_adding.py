@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The adding problem with SequenceLSTM, the layer as in Keras and NNabla:
-whole batches (B, T, I) in, states out.
+"""Train SequenceLSTM, a layer as in Keras and NNabla, on the adding problem: batches (B, T, I) in,
+states out.
 
     train_adding.py                100 steps
     train_adding.py --length 200
 
-Each step brings a number between 0 and 1 and a mark; two steps of a sequence
-are marked, and the net has to give the sum of their numbers at the end.  Always
+Each step has a number between 0 and 1 and a mark; two steps of a sequence are
+marked, and the network outputs the sum of their numbers at the end.  Always
 answering 1 has a mean squared error of 1/6.  Hochreiter and Schmidhuber 1997;
 numbers and marks as in Le, Jaitly and Hinton 2015.  The folder --out gets
 results.json and error.png.
@@ -25,7 +25,7 @@ from chainer_lstm.training import script
 
 
 class AddingModel(chainer.Chain):
-    """Two layers: the first gives all its outputs and its state, with which the second begins.
+    """Two layers: the first returns all its outputs and its state, with which the second begins.
 
     Args:
         n_units: H.
@@ -39,13 +39,13 @@ class AddingModel(chainer.Chain):
             self.out = L.Linear(n_units, 1)
 
     def forward(self, x: numpy.ndarray) -> chainer.Variable:
-        """x (B, T, 2) -> sums (B, 1)."""
+        """Return the sums (B, 1) of x (B, T, 2)."""
         h_all, c, h = self.reader(x)
         return self.out(self.adder(h_all, initial_state=(c, h)))
 
 
 def draw(batch: int, length: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """x (batch, length, 2) of numbers and marks, one in each half, and the sums (batch, 1)."""
+    """Return x (B, T, 2) of numbers and marks, one in each half, and the sums (B, 1)."""
     x = numpy.zeros((batch, length, 2), 'f')
     x[:, :, 0] = numpy.random.rand(batch, length)
     for low, high in ((0, length // 2), (length // 2, length)):

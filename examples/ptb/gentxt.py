@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes text with a model trained by train_ptb.py.
+"""Write text with a model trained by train_ptb.py.
 
     gentxt.py -m result/model.npz                              begins a new sentence
     gentxt.py -m result/model.npz -p 'the company' --length 50
     gentxt.py -m result/model.npz --temperature 0.7 --sample 3
 
-Reads also the model files of Chainer's own example; their vocabulary is that
-of the Penn Treebank, which is downloaded once.
+It reads the model files of Chainer's own example too.  Their vocabulary is the
+Penn Treebank's, which is downloaded once.
 """
 
 from __future__ import annotations

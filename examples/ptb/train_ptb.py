@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains a recurrent language model: Zaremba et al. 2014, Recurrent Neural Network Regularization.
+"""Train a recurrent language model: Zaremba et al. 2014, Recurrent Neural Network Regularization.
 
 The options of Chainer's own example work as there, and start from its
 configuration: two layers of 650 units, 39 epochs.  --preset takes one of the
@@ -129,7 +129,7 @@ def parser():
 
 
 def become_rank(args, comm) -> None:
-    """Sets what each rank has of its own: dropout, GPU, and rank 0 alone the folder of results."""
+    """Set what differs between ranks: dropout and GPU; only rank 0 writes results."""
     if len(set(comm.allreduce_obj([repr(vars(args))]))) > 1:
         raise ValueError('expected the same options in all ranks')
     if comm.rank > 0:
@@ -150,7 +150,7 @@ def make_model(args, n_vocab: int) -> chainer.Link:
 
 
 def make_trainer(args, corpus: Corpus, comm, signals: script.Signals) -> training.Trainer:
-    """Model, optimizer and every extension; nothing is computed yet."""
+    """Return a trainer with model, optimizer and all extensions."""
     device = script.start(args)
     model = make_model(args, len(corpus.vocabulary))
     model.to_device(device)
@@ -186,7 +186,7 @@ def make_trainer(args, corpus: Corpus, comm, signals: script.Signals) -> trainin
 
 
 def report(trainer: training.Trainer, often: bool) -> None:
-    """Extends it with everything that tells how the training goes."""
+    """Add the extensions that report the progress of the training."""
     log = (10, 'iteration') if often else (0.25, 'epoch')
     trainer.extend(extensions.LogReport(postprocess=PerplexityLog(trainer.updater), trigger=log))
     trainer.extend(
@@ -206,8 +206,9 @@ def report(trainer: training.Trainer, often: bool) -> None:
 
 
 def snapshot_to_resume(args) -> pathlib.Path | None:
-    """The snapshot named, or the newest whole one in the folder of results;
-    None for a run that has none yet.
+    """Return the snapshot of the arguments, or the newest whole one in the folder of results.
+
+    It is None for a run without snapshots.
     """
     if args.resume:
         return pathlib.Path(args.resume)
@@ -228,7 +229,7 @@ def snapshot_to_resume(args) -> pathlib.Path | None:
 
 
 def is_whole(path: pathlib.Path) -> bool:
-    """Whether every array in a snapshot can be read."""
+    """Return whether every array in a snapshot can be read."""
     try:
         with zipfile.ZipFile(path) as file:
             return file.testzip() is None
@@ -237,13 +238,13 @@ def is_whole(path: pathlib.Path) -> bool:
 
 
 def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
-    """Goes on from a snapshot, which only rank 0 needs to have."""
+    """Resume from a snapshot, which only rank 0 needs to have."""
     content = None
-    with ranks.together(comm):
+    with ranks.fail_together(comm):
         if comm.rank == 0:
             content = snapshot.read_bytes()
-    content = ranks.from_rank_0(comm, content)
-    with ranks.together(comm):
+    content = ranks.broadcast(comm, content)
+    with ranks.fail_together(comm):
         try:
             chainer.serializers.load_npz(io.BytesIO(content), trainer)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -254,7 +255,7 @@ def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
 
 
 def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
-    """The model, and beside it its words, one a line, in the order of their ids."""
+    """Save the model, and its words in a second file, one a line, in the order of their ids."""
     content = io.BytesIO()
     chainer.serializers.save_npz(content, model)
     with script.written(path) as whole:
@@ -266,7 +267,7 @@ def save(model: chainer.Link, corpus: Corpus, path: pathlib.Path) -> None:
 def sentences(
     model: RNNForLM, corpus: Corpus, seed: int, count: int = 3, longest: int = 30
 ) -> list[str]:
-    """A few generated sentences."""
+    """Return a few generated sentences."""
     words, eos = list(corpus.vocabulary), corpus.vocabulary['<eos>']
     stream = generate(model, [eos], random=numpy.random.RandomState(seed))
     return [
@@ -280,7 +281,7 @@ def sentences(
 
 def train(args, comm) -> None:
     signals, snapshot = script.Signals(), None
-    with ranks.together(comm):
+    with ranks.fail_together(comm):
         become_rank(args, comm)
         model_path = args.model or args.out / 'model.npz'
         if comm.rank == 0:
@@ -294,7 +295,7 @@ def train(args, comm) -> None:
         if args.test:
             corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)
         trainer = make_trainer(args, corpus, comm, signals)
-    snapshot = ranks.from_rank_0(comm, snapshot)
+    snapshot = ranks.broadcast(comm, snapshot)
     if snapshot is not None:
         load(snapshot, trainer, comm)
     optimizer = trainer.updater.get_optimizer('main')
@@ -339,7 +340,7 @@ def run(args) -> None:
         if getattr(args, name) is None:
             setattr(args, name, value)
     comm = ranks.communicator(args.mpi, script.get_device(args.device).xp is not numpy)
-    with ranks.aborting(comm):
+    with ranks.abort_all_on_error(comm):
         train(args, comm)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The embedded Reber grammar with a peephole LSTM:
-ten units learn what may follow, and one symbol from long ago.
+"""Train a peephole LSTM on the embedded Reber grammar: ten units learn which symbols may follow,
+one of which depends on a symbol long before.
 
     train_reber.py                      1,000 training strings, 1,000 others to test on
     train_reber.py --seed 4             other strings and other weights
@@ -8,8 +8,8 @@ ten units learn what may follow, and one symbol from long ago.
     train_reber.py --tutorial           the weights and the plain SGD of a Theano tutorial: the
                                         error saturates until the long-range dependency is learned
 
-After each symbol of a string the net says which of the seven symbols may be
-the next.  The next-to-last one repeats the second, 5 to 35 symbols earlier.
+After each symbol of a string the network predicts which of the seven symbols
+may follow.  The next-to-last one repeats the second, 5 to 35 symbols earlier.
 The folder --out gets results.json and error.png.
 """
 
@@ -52,20 +52,21 @@ class ReberModel(chainer.Chain):
             self.out = L.Linear(n_units, len(SYMBOLS))
 
     def forward(self, xs: list[numpy.ndarray]) -> chainer.Variable:
-        """Strings (T_n, 7) -> (N, T, 7) before the sigmoid; what follows a string is of no use."""
+        """Return (N, T, 7) before the sigmoid for strings (T_n, 7); later rows are unused."""
         x = self.device.send(padded(xs, 0))
         y = self.lstm(x, lengths=[len(x) for x in xs])
         return self.out(y, n_batch_axes=2)
 
 
 def padded(arrays: list[numpy.ndarray], value: int) -> numpy.ndarray:
-    """N arrays (T_n, 7) -> (N, T, 7)."""
+    """Return N arrays (T_n, 7) as one padded array (N, T, 7)."""
     return F.pad_sequence(arrays, padding=value).array
 
 
 def set_tutorial_weights(model: ReberModel) -> None:
-    """Uniform matrices whose largest singular value is 1; biases of i and o uniform in ±1/2, of f
-    in 0 to 1, others 0.
+    """Set uniform matrices with a largest singular value of 1.
+
+    Biases of i and o are uniform in ±1/2, those of f in 0 to 1; the others are 0.
     """
     W, b, U, *peepholes = (w.array for w in model.lstm.l0.cell_weights())
     matrices = [array[gate::4] for array in (W, U) for gate in range(4)]  # a, i, f, o
@@ -93,25 +94,25 @@ def train_epoch(
 
 
 def without_memory(examples: list) -> float:
-    """Return the least error of a net that forgets the second symbol of a string.
+    """Return the least error of a network that forgets the second symbol of a string.
 
-    It can only say 1/2 for both symbols that are possible as the next-to-last one.
+    It can only predict 1/2 for both symbols that are possible as the next-to-last one.
     """
     return float(numpy.mean([2 * math.log(2) / t.size for _, t in examples]))
 
 
 def predict(model: ReberModel, xs: list[numpy.ndarray]) -> list[numpy.ndarray]:
-    """Strings (T_n, 7) -> for each the probabilities (T_n, 7) that a symbol may follow."""
+    """Return for strings (T_n, 7) the probabilities (T_n, 7) that a symbol may follow."""
     with chainer.no_backprop_mode():
         found = chainer.get_device('@numpy').send(F.sigmoid(model(xs)).array)
     return [p[: len(x)] for p, x in zip(found, xs)]
 
 
 def success(model: ReberModel, examples: list) -> dict[str, float]:
-    """The shares of strings in which …
+    """Return the shares of strings with correct predictions, by the kind of prediction.
 
     legal: the likeliest symbol is a legal one, after every symbol;
-    exact: just the legal symbols are above 0.5, after every symbol;
+    exact: exactly the legal symbols are above 0.5, after every symbol;
     long-range: the likeliest next-to-last symbol is the right one.
     """
     xs, ts = zip(*examples)

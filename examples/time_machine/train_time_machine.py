@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A character model of The Time Machine:
-the LSTM of Dive into Deep Learning, https://d2l.ai, in Chainer.
+"""Train a character model of The Time Machine: the LSTM of Dive into Deep Learning,
+https://d2l.ai, in Chainer.
 
     train_time_machine.py                        500 epochs over the first 10,000 characters
                                                  (downloaded)
@@ -59,7 +59,7 @@ class ScratchModel(chainer.Chain):
         self.c = self.h = None
 
     def forward(self, x: numpy.ndarray) -> chainer.Variable:
-        """Character ids (T, B) -> scores (T * B, V), or one step (B,) -> (B, V)."""
+        """Return scores (T * B, V) for character ids (T, B), or (B, V) for one step (B,)."""
         n_vocab, n_units = self.W_xi.shape
         one_hot = self.xp.eye(n_vocab, dtype=self.W_xi.dtype)[x]
         if self.h is None:
@@ -112,7 +112,13 @@ def parser():
     p = script.parser(__doc__, out='result/time_machine')
     size, positive = script.number(int, 1), script.number(float, 0)
     p.add_argument('--data', help='the text (default: The Time Machine, downloaded once)')
-    p.add_argument('--most', type=size, default=10000, help='characters of it (default: 10000)')
+    p.add_argument(
+        '--max-tokens',
+        '--most',
+        type=size,
+        default=10000,
+        help='characters of it that are used (default: 10000)',
+    )
     p.add_argument(
         '--edge-blanks',
         action='store_true',
@@ -154,7 +160,9 @@ def run(args) -> None:
     if args.test:
         args.epoch, args.unit = 10, 32
     with script.alternatives('--data FILE with any other text'):
-        ids, vocabulary = load_time_machine(args.data, args.most, edge_blanks=args.edge_blanks)
+        ids, vocabulary = load_time_machine(
+            args.data, args.max_tokens, edge_blanks=args.edge_blanks
+        )
     device = script.start(args)
     model = make_model(args, len(vocabulary))
     model.to_device(device)

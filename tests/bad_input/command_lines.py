@@ -120,7 +120,7 @@ LINES = {
         *(
             (' '.join((*TEXT, options)), message)
             for options, message in (
-                ('--most 0', NUMBER),
+                ('--max-tokens 0', NUMBER),
                 ('--sampling backwards', "invalid choice: 'backwards'"),
                 ('--bproplen 0', NUMBER),
                 ('--lr nan', 'got nan'),

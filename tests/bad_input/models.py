@@ -126,11 +126,11 @@ def of_sizes():
     for size, error, message in SIZES:
         if size is not None:
             yield (
-                f'load_time_machine most {size!r}',
+                f'load_time_machine max_tokens {size!r}',
                 nothing,
                 lambda _, size=size: datasets.load_time_machine('x', size),
                 error,
-                f'expected most to be {message}',
+                f'expected max_tokens to be {message}',
             )
 
 

@@ -19,14 +19,15 @@ from tests.conftest import assert_same, contents
 
 # numpy.asarray(None) as Python 2 pickled it for NumPy's files
 PYTHON_2 = (
-    b'\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87Rq\x03(K\x01)'
-    b'cnumpy\ndtype\nq\x04U\x02O8K\x00K\x01\x87Rq\x05(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]'
+    b'\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b'
+    b'\x87Rq\x03(K\x01)cnumpy\ndtype\nq\x04U\x02O8K\x00K\x01\x87Rq\x05(K\x03U\x01|NNN'
+    b'J\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]'
     b'q\x06Natb.'
 )
 
 
 class Attack:
-    """Whoever unpickles it leaves a file behind."""
+    """Unpickling it creates a file."""
 
     def __init__(self, path):
         self.path = path
@@ -93,7 +94,7 @@ HOSTILE = {
         lambda attack: {'embed/W.npy': object_array(numpy.array([None, attack]))},
         'pickled objects',
     ),
-    'an object nobody asks for': (
+    'an object that is not loaded': (
         lambda attack: {'more.npy': object_array(numpy.asarray(attack))},
         'pickled objects',
     ),
@@ -133,7 +134,7 @@ HOSTILE = {
         lambda attack: {'embed/W.npy': b'\x93NUMPY\x01\x00\x14\x00{"descr": "<f4", ((\n  '},
         'header',
     ),
-    'a format nobody knows': (
+    'an unknown format': (
         lambda attack: {'embed/W.npy': b'\x93NUMPY\x09\x00' + ZEROS},
         r'got \(9, 0\)',
     ),

@@ -16,7 +16,7 @@ SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33, 65, 130)  # around the widths of ve
 
 
 class Case:
-    """Choices by name.  Whoever asks first for a choice says what there is to choose from,
+    """Choices by name.  The first request for a choice gives the values to choose from,
     the simplest first.
 
     Args:

@@ -181,8 +181,8 @@ class _DeviceArray(numpy.ndarray):
 
 
 def _exact_memory(size):
-    """Bytes with nothing of ours around them, so that AddressSanitizer sees every access outside;
-    never freed.
+    """Return bytes with no allocation around them, so that AddressSanitizer sees accesses outside;
+    they are never freed.
     """
     pointer = ctypes.c_void_p()
     if ctypes.CDLL(None).posix_memalign(ctypes.byref(pointer), _ALIGNMENT, size):

@@ -6,7 +6,7 @@
 // - a prefetch happens when it is asked for, or only when it is waited for,
 // - shared memory starts as NaN and ends in canaries, lanes of a warp must meet in the same
 // operation,
-// - when nobody can go on, that is an error, not a hang.
+// - when no thread can go on, that is an error, not a hang.
 // It cannot show what a fence or a stale cache line does: blocks take turns on one core.
 #include <cstdint>
 #include <cstdlib>

@@ -151,7 +151,7 @@ def test_wrong_resets(make, resets, message, hooked):
 @pytest.mark.parametrize('learn', [False, True])
 @pytest.mark.parametrize('hooked', [False, True])
 def test_resets_of_a_smaller_batch(make, learn, hooked):
-    """Rows of the state that the first step has not are no state to begin anew with."""
+    """Rows of the state beyond the first step are not used by resets."""
     link, xs = make(learn_initial_state=learn), uniform((TIME, BATCH, INPUT))
     if hooked:
         link.upward.add_hook(TimerHook())

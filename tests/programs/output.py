@@ -63,6 +63,6 @@ def _are_close(found: str, expected: str) -> bool:
 
 
 def _last_digit(number: str) -> float:
-    """The value of one unit of the last digit: 0.001 of '1.234', 1e-8 of '1.234e-05'."""
+    """Return the value of one unit of the last digit: 0.001 of '1.234', 1e-8 of '1.234e-05'."""
     digits, _, exponent = number.partition('e')
     return 10.0 ** (int(exponent or 0) - len(digits.partition('.')[2]))

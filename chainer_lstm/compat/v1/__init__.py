@@ -1,7 +1,7 @@
-"""Let programs of Chainer v1 run: its arguments, flags, defaults and names, around v7's functions.
+"""Run programs of Chainer v1: its arguments, flags, defaults and names, on v7's functions.
 
-Nothing here computes: v1's calls are turned into those of Chainer 7.8.1 and
-of this package.  ``chainer_lstm.install(v1=True)`` installs it.
+v1's calls are turned into calls of Chainer 7.8.1 and this package, which compute.
+``chainer_lstm.install(v1=True)`` installs it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from chainer_lstm.compat.v1 import (
 
 
 def install(replacements: Replacements) -> None:
-    """Put v1's interface in the place of v7's."""
+    """Replace v7's interface by v1's."""
     for module in (
         arguments,
         arrays,

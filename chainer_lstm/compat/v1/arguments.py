@@ -1,7 +1,7 @@
-"""The arguments that functions and links of Chainer v1 had, in their places.
+"""The arguments that functions and links of Chainer v1 had, by position too.
 
-A program's calls are read with v1's list of arguments; calls from within
-Chainer and this package are left as they are, for these mean v7's.
+A program's calls are read with v1's list of arguments.  Calls from within Chainer and this package
+use v7's arguments and are left as they are.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def install(replacements: Replacements) -> None:
 
 
 def from_program() -> bool:
-    """Return whether the caller's caller is none of the libraries' modules."""
+    """Return whether the caller's caller is the program, not Chainer or this package."""
     return not _is_library(sys._getframe(2).f_globals.get('__name__', ''))
 
 
@@ -112,17 +112,17 @@ def taking(
     run: Callable,
     defaults: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable:
-    """Return a decorator for a function whose arguments in v1 had these names.
+    """Return a decorator for a function that had other arguments in v1.
 
     The decorated function has to be called by the program itself, so other
     decorators go inside.
 
     Args:
-        names: all of v1, in order.
-        old: those that v7's does not have.
+        names: the names of v1's arguments, in order.
+        old: the names that v7's function does not have.
         run: called with the function, its arguments, its keyword arguments,
-            and a dictionary of the old ones that were given.
-        defaults: of the old ones.
+            and a dictionary of the old arguments that were given.
+        defaults: the defaults of the old arguments.
     """
     order = names.split()
 

@@ -1,4 +1,4 @@
-"""What ``chainer.cuda`` had in v1: arrays of CuPy, and ``init``."""
+"""The functions that ``chainer.cuda`` had in v1: ``init``, and some that make CuPy's arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chainer_lstm.compat.replacements import Replacements
 
 
 def install(replacements: Replacements) -> None:
-    """Add the functions that v2 removed; an error where there is no GPU, as before."""
+    """Add the functions that v2 removed; without a GPU they raise an error, as in v1."""
     replacements.set(cuda, 'init', init)
     creators = {'full': full, **{name: _creator(name) for name in ('empty', 'ones', 'zeros')}}
     for name, create in creators.items():

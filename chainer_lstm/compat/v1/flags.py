@@ -53,7 +53,7 @@ ON, OFF, AUTO = Flag
 
 
 def aggregate_flags(flags: Sequence[Flag]) -> Flag:
-    """Return the flag of the outputs of a function: ON or OFF where an input has it, else AUTO.
+    """Return the flag of the outputs of a function: ON or OFF if an input has it, else AUTO.
 
     Raises:
         ValueError: one is ON and another OFF.
@@ -71,10 +71,9 @@ def aggregate_flags(flags: Sequence[Flag]) -> Flag:
 
 
 def install(replacements: Replacements) -> None:
-    """Add ``chainer.flag`` and ``volatile``, and heed it wherever a function is applied.
+    """Add ``chainer.flag`` and ``volatile``, and let functions build graphs accordingly.
 
-    A variable that a program makes is OFF unless it says otherwise, parameters
-    and arrays are AUTO.
+    A variable that a program makes is OFF by default, parameters and arrays are AUTO.
     """
     module = types.ModuleType('chainer.flag', __doc__)
     names = {'Flag': Flag, 'ON': ON, 'OFF': OFF, 'AUTO': AUTO}

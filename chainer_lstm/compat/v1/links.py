@@ -107,7 +107,7 @@ class FunctionSet(chainer.Chain):
 
     @property
     def parameters(self) -> tuple:
-        """The arrays of all parameters."""
+        """Return the arrays of all parameters."""
         return tuple(parameter.array for parameter in self.params())
 
     @parameters.setter
@@ -116,7 +116,7 @@ class FunctionSet(chainer.Chain):
 
     @property
     def gradients(self) -> tuple:
-        """The arrays of all gradients, in the order of ``parameters``."""
+        """Return the arrays of all gradients, in the order of ``parameters``."""
         return tuple(parameter.grad for parameter in self.params())
 
     @gradients.setter
@@ -218,7 +218,7 @@ def _scaled(initializer: Any, scale: float) -> Any:
 
 
 def _zero_variance(init: Callable) -> Callable:
-    """In v1 the moving average of variances began with 0."""
+    """Start the moving average of variances with 0, as v1 did."""
 
     @functools.wraps(init)
     def __init__(self: L.BatchNormalization, *args: Any, **kwargs: Any) -> None:
@@ -228,7 +228,7 @@ def _zero_variance(init: Callable) -> Callable:
 
 
 def _bias_if_initial(default: Any) -> Callable:
-    """In v1 a convolution in N dimensions had a bias only where its initial value was not None."""
+    """Make a convolution in N dimensions without a bias if the bias's initial value is None."""
 
     def decorate(init: Callable) -> Callable:
         @functools.wraps(init)

@@ -85,7 +85,7 @@ def _serialize(serialize: Callable) -> Callable:
 
 
 class UpdateRule(optimizer.UpdateRule):
-    """Updates a parameter by the methods of an optimizer that the program defines."""
+    """Update a parameter by the methods of an optimizer that the program defines."""
 
     def __init__(self, own: optimizer.GradientMethod) -> None:
         super().__init__()
@@ -122,9 +122,9 @@ def _kind(param: Any) -> str:
 
 
 def _preparing(reallocate: Callable) -> Callable:
-    """Before an update, let parameters that came after ``setup`` learn too, and by v1's methods.
+    """Before an update, add the parameters that came after ``setup``, and v1's methods.
 
-    A program may have defined these for a class that is derived from ``Adam`` or another.
+    A program may have defined these methods for a class derived from ``Adam`` or the like.
     """
 
     @functools.wraps(reallocate)

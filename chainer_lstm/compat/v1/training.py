@@ -20,7 +20,7 @@ from chainer_lstm.compat.v1.flags import OFF, ON, Flag, variable_of
 
 
 def install(replacements: Replacements) -> None:
-    """Give models variables, and let no evaluator switch dropout off.
+    """Give models variables, and keep evaluators from switching dropout off.
 
     In v1 a model said ``train=False`` itself, and an evaluator's variables
     were volatile.
@@ -43,14 +43,14 @@ def install(replacements: Replacements) -> None:
 def _shuffled(
     self: order_samplers.ShuffleOrderSampler, current_order: Any, current_position: int
 ) -> Any:
-    """Shuffle the order of the epoch before, where v7 draws a new permutation."""
+    """Shuffle the order of the previous epoch; v7 draws a new permutation."""
     order = current_order.copy()
     self._random.shuffle(order)
     return order
 
 
 def _ending(statemachine: Callable) -> Callable:
-    """Shuffle nothing where an iterator ends; v7 draws an order that is not used."""
+    """Do not shuffle when an iterator ends; v7 draws an order that is not used."""
 
     @functools.wraps(statemachine)
     def call(

@@ -1,4 +1,4 @@
-"""Models as ONNX files of standard ``LSTM`` nodes; onnx is imported when it is asked for."""
+"""Export of models as ONNX files with standard ``LSTM`` nodes; onnx is imported when needed."""
 
 from chainer_lstm.interop.onnx_file.export import export_onnx
 

@@ -1,4 +1,4 @@
-"""A check that a link of the LSTM family computes layers of an LSTM and nothing else."""
+"""Checks numerically that a link computes exactly the layers of an LSTM."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from chainer_lstm.kernels import layout
 
 
 def check(call: LinkCall) -> None:
-    """Compare the outputs of a call with the equations.
+    """Compare the outputs of a call with the equations of an LSTM.
 
-    A subclass or an option of a link may compute something else by the same weights; the file has
-    layers of an LSTM.
+    A subclass or an option of a link may compute something else with the same weights, which the
+    file could not represent.
 
     Raises:
         TypeError: they differ.
@@ -59,7 +59,7 @@ def _batch(call: LinkCall) -> tuple[numpy.ndarray, numpy.ndarray]:
 
 
 def _initial(call: LinkCall, found: weights.Weights, batch: int) -> list[numpy.ndarray]:
-    """Return h and c (S * D, B, H) that a link begins with: given, learned or 0."""
+    """Return the initial h and c (S * D, B, H) of a link: given, learned or 0."""
     learned = lstm.learned_state(call.link)
     shape = len(found.layers), batch, found.sizes[2]
     states = []

@@ -1,4 +1,4 @@
-"""The export of a model: what is checked before it is traced, translated and written."""
+"""Export of a model to ONNX: checks the arguments, traces, translates and writes the model."""
 
 from __future__ import annotations
 
@@ -28,55 +28,56 @@ def export_onnx(
     opset: Optional[int] = None,
     each_step: Optional[bool] = None,
 ) -> None:
-    """Write a model to an ONNX file that computes the same, without dropout.
+    """Write a model to an ONNX file that computes the same function, without dropout.
 
-    The model is called with the example (and with others, to see that it computes the same
-    functions), its calls of links of the LSTM family are recorded, and
-    Chainer's functions between them are translated one by one.  Therefore names, shapes and order
-    of links are free, and a residual connection or an activation is in the file, where a walk
-    over the links would miss it.  A function that is not known, or one that mixes the rows of a
-    batch, is an error; nothing is left out silently.
+    The model is called with the example, and with other values and sizes to see that it computes
+    the same functions.  Its calls of links of the LSTM family are recorded, and Chainer's functions
+    between them are translated one by one.  So links may have any names, shapes and order, and
+    residual connections and activations are exported too.  An unknown function, or a function that
+    mixes the rows of a batch, is an error; nothing is omitted silently.
 
-    Inputs of the file: ``x``; ``sequence_lens`` (B,) int32 for a list of sequences only; ``h0`` and
-    ``c0`` (N, B, H), with the S * D rows of each link, in the order of the calls.  These are
-    optional: without them a link begins with zeros, or with the state that a ``SequenceLSTM`` has
-    learned.  Outputs: ``y``, ``hn``, ``cn``, the states as h0 and c0.  B and T are free.  Where
-    links have not the same H, each has states of its own: ``h0_encoder`` for ``model.encoder``.
+    Inputs of the file: ``x``; ``sequence_lens`` (B,) int32, only for a list of sequences; ``h0``
+    and ``c0`` (N, B, H), with the S * D rows of each link, in the order of the calls.  The states
+    are optional: by default a link starts from zeros, or from the learned state of a
+    ``SequenceLSTM``.  Outputs: ``y``, ``hn``, ``cn``, the states in the form of h0 and c0.  B and T
+    are free.  If links have different H, each has states of its own: ``h0_encoder`` for
+    ``model.encoder``.
 
     Args:
         model: a link of the family, or a ``Sequential`` or other ``Chain`` of such links,
-            ``EmbedID``, ``Linear`` and functions; of a ``Classifier`` its predictor.  It takes one
-            argument and returns one variable, or the list of sequences.  Matrices from c to a gate
-            have to be diagonal.  Of the options of an LSTM, a file has no ``cell_clip``,
-            ``proj_size``, ``return_cells``, ``zoneout_expectation`` and normalization.
-        path: the file, or a file object that is open for binary writing.  Weights above 2 GB are
-            written into a second file, ``<path>.data``, which has to stay beside the first.
-        example: what the model is called with; its values do not matter.  Its T and B should be
-            numbers that forward has nowhere else, such as 5 and 3: a reshape to a fixed size that
-            happens to be B is taken for one to B.
+            ``EmbedID``, ``Linear`` and functions; for a ``Classifier`` its predictor is exported.
+            It takes one argument and returns one variable, or a list of sequences.  Matrices
+            for gates that see c must be diagonal.  ONNX's LSTM has no ``cell_clip``, ``proj_size``,
+            ``return_cells``, ``zoneout_expectation`` and normalization.
+        path: the path of the file, or a file object opened for binary writing.  Weights above 2 GB
+            are written into a second file, ``<path>.data``, which must stay in the same folder.
+        example: an argument for the model; its values do not matter.  T and B of the example should
+            be numbers that occur nowhere else in forward, such as 5 and 3: a reshape to a fixed
+            size that happens to equal B is taken for a reshape to B.
 
             - x (B, I) or word ids (B,): one step.
-            - x (T, B, I) or word ids (T, B), with ``LSTM`` and other links that take one step a
-              call: the file has all steps.
-            - x (B, T, I) or (T, B, I), with ``SequenceLSTM``, or their word ids: as the link.
+            - x (T, B, I) or word ids (T, B), with ``LSTM`` and other links that compute one step
+              per call: the file computes all steps.
+            - x (B, T, I) or (T, B, I), with ``SequenceLSTM``, or their word ids: as for the link.
             - a list of sequences (L, I) or (L,), with NStep links: x (T, B, I) or (T, B), padded
-              with 0, and y likewise.  Of y, an NStep link sets all after the end of a sequence to
+              with 0, and y in the same form.  An NStep link sets y after the end of a sequence to
               0; functions after it, such as ``Linear``, compute those rows too.
-        dtype: of the file's floats.  onnxruntime computes LSTMs in float32 and float16 only.
+        dtype: the dtype of the file's floats.  onnxruntime computes LSTMs only in float32 and
+            float16.
         opset: the version of ONNX's operators, from 13; the default is 14, of 2021.
-        each_step: whether the example is all steps (T, B, …) of a model that is called with one,
-            (B, …).  The default is True for an example with one axis more than a step, of a model
-            whose links of the family are of one cell.  A model that runs over the time axis of x
-            itself needs False: ``forward_sequence`` as it is, a loop for the T of the example.
+        each_step: whether the example has all steps (T, B, …) of a model that is called with one
+            step (B, …).  Default: True if the example has one axis more than a step and all links
+            of the family in the model compute one step per call.  A model that iterates over the
+            time axis of x itself needs False: ``forward_sequence`` is exported for any T, a loop
+            for the T of the example.
 
     Raises:
-        TypeError: model or example is of a wrong kind, or the model has functions or links of
-            other cells that the file cannot have.
-        ValueError: a dtype of no floats, an opset that cannot be written, full matrices from c to a
-            gate, an option that a file cannot have, sizes that are not known yet, an example that
-            does not fit, functions that mix rows, functions or numbers that depend on values or
-            sizes of x or on the step, or arrays that neither x nor a parameter gives; nothing is
-            written.
+        TypeError: model or example is of the wrong kind, or the model has functions or links of
+            cells that cannot be exported.
+        ValueError: dtype is not a float; opset is not supported; a matrix for c is full; an
+            option cannot be exported; a size is not known yet; the example does not fit; a function
+            mixes rows; functions or numbers depend on the values or sizes of x or on the step; or
+            an array comes neither from x nor from a parameter.  Nothing is written.
         OSError: the file cannot be written.
     """
     if not isinstance(model, chainer.Link) or not hasattr(model, 'forward'):
@@ -109,16 +110,16 @@ def export_onnx(
 def _translated(
     model: chainer.Link, calls: Sequence[Trace], graph: Graph, stacks: Mapping[int, lstm.Stack]
 ) -> Graph:
-    """Return the graph of a model, which all calls have to have in common.
+    """Return the graph of a model, which must be the same for all calls.
 
     Args:
         model: the model.
-        calls: of it.
-        graph: with the weights of its links of the family.
-        stacks: the layers of these, by the id of the link.
+        calls: the recorded calls of the model.
+        graph: has the weights of its links of the family.
+        stacks: the layers of these links, by the id of the link.
 
     Raises:
-        TypeError, ValueError: a call cannot be translated, or is another one.
+        TypeError, ValueError: a call cannot be translated, or the graphs differ.
     """
     names = {id(link): name.strip('/').replace('/', '_') for name, link in model.namedlinks()}
     graphs = [graph.copy() for _ in calls]
@@ -144,7 +145,7 @@ def _checked_example(example: Any) -> Any:
 
 
 def _of_values(example: Any, model: chainer.Link) -> Any:
-    """Return an example of floats with values that tell steps apart, in a dtype of the model."""
+    """Return an example of random floats, so that steps differ, in a dtype of the model."""
     if isinstance(example, list):
         return [_of_values(x, model) for x in example]
     if example.dtype.kind != 'f':
@@ -165,7 +166,7 @@ def _check_initialized(model: chainer.Link) -> None:
 
 
 def _check_fit(link: Any, example: Any) -> None:
-    """Expect an example of the axes and the width that a link of the family takes."""
+    """Expect an example with the axes and the width that a link of the family takes."""
     width = lstm.read(link).sizes[1]
     if lstm.is_n_step(link):
         allowed = [2]
@@ -180,7 +181,7 @@ def _check_fit(link: Any, example: Any) -> None:
 
 
 def _has_steps(found: list[Any], example: Any) -> bool:
-    """Return whether an example is all steps of links that take one in a call."""
+    """Return whether an example has all steps for links that compute one step per call."""
     if not found or isinstance(example, list) or not all(is_of_one_cell(link) for link in found):
         return False
     return example.ndim == (3 if example.dtype.kind == 'f' else 2)

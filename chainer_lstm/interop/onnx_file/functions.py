@@ -1,8 +1,8 @@
-"""Chainer's functions as ONNX's nodes, for batches and sequences of any size.
+"""Translation of Chainer's functions to ONNX nodes, for batches and sequences of any size.
 
-A value knows what its leading axes are in the traced call, its rows.  The tensor of the file has
-one layout for each, and all functions here compute each row alone, so the sizes of the example are
-nowhere in the file.
+Each value records the meaning of its leading axes in the traced call, its rows.  Each kind of rows
+has one layout in the file, and all functions here compute rows independently.  So no size of the
+example is written into the file.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class Value(NamedTuple):
         return self.shape[self.rows.axes :]
 
     def axis(self, axis: int) -> int:
-        """Return the axis of the tensor, counted from its end, for one after the rows.
+        """Return the axis of the tensor, counted from its end, for an axis after the rows.
 
         Raises:
-            Untranslatable: it is one of the rows.
+            Untranslatable: the axis is one of the rows.
         """
         axis %= len(self.shape)
         if axis < self.rows.axes:
@@ -86,7 +86,7 @@ class Value(NamedTuple):
 
 
 class Untranslatable(Exception):
-    """How a function is used, where the file cannot compute that for other sizes."""
+    """Describes a use of a function that cannot be exported for all sizes."""
 
 
 class Call(NamedTuple):
@@ -116,7 +116,7 @@ class Call(NamedTuple):
 
 
 def _unary(operator: str, **attributes: str) -> Callable[[Call], list[Value]]:
-    """Return the rule of a function of each element; attributes of ONNX's node by Chainer's."""
+    """Return the rule of an elementwise function; attributes: ONNX's names to Chainer's."""
 
     def rule(call: Call) -> list[Value]:
         given = {name: float(getattr(call.node, own)) for name, own in attributes.items()}
@@ -145,7 +145,7 @@ def _binary(operator: str) -> Callable[[Call], list[Value]]:
 
 
 def _with_number(operator: str, *, first: bool = False) -> Callable[[Call], list[Value]]:
-    """Return the rule of a function of a value and a number, which comes first or last."""
+    """Return the rule of a function of a value and a number, the number first or last."""
 
     def rule(call: Call) -> list[Value]:
         if numpy.ndim(call.node.value):
@@ -158,7 +158,7 @@ def _with_number(operator: str, *, first: bool = False) -> Callable[[Call], list
 
 
 def _common_rows(values: Sequence[Value]) -> Rows:
-    """Return the rows of values that a function computes together; parameters have none."""
+    """Return the rows of values that a function combines; parameters have no rows."""
     found = {(value.rows, value.at) for value in values if value.rows is not Rows.NONE}
     if len(found) > 1:
         raise Untranslatable(f'on {" and ".join(sorted(rows.value for rows, _ in found))} together')
@@ -201,7 +201,7 @@ def _linear(call: Call) -> list[Value]:
     x, W, *b = call.inputs
     if len(x.features) != 1 or W.array is None:
         raise Untranslatable(f'on {x.rows.value} of shape {x.shape} and weights {W.rows.value}')
-    # transposed here: quantization finds no weight behind a node that transposes it
+    # transposed here, because quantization does not find a weight behind a Transpose node
     y = call.graph.node('MatMul', x.name, call.graph.weight(W.array, transposed=True))
     if b:
         y = call.graph.node('Add', y, call.name(b[0]))
@@ -219,7 +219,7 @@ def _reshape(call: Call) -> list[Value]:
 
 
 def _rows_after(x: Value, shape: tuple[int, ...], sizes: Sequence[int]) -> Rows:
-    """Return the rows of a value in another shape: kept, joined, or apart again."""
+    """Return the rows of a value in another shape: kept, joined, or split again."""
     axes, split = x.rows.axes, {joined: rows for rows, joined in _JOINED.items()}
     if x.rows in split:
         apart = tuple(sizes) if split[x.rows] is Rows.TIME_MAJOR else tuple(sizes[::-1])

@@ -1,4 +1,4 @@
-"""An ONNX graph that is being built, and how it is written."""
+"""Builds and writes an ONNX graph."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PAGE = 4096  # external weights begin at pages, so that a runtime can map them
 
 
 class Graph:
-    """A graph that is being built; tensors are known by their names.
+    """A graph under construction, with tensors by name.
 
-    A node that is there already, and a weight, are not added twice.
+    A node or a weight that exists already is not added again.
 
     Args:
         dtype: of its floats.
@@ -46,14 +46,14 @@ class Graph:
         return name
 
     def output(self, tensor: str, name: str, shape: Sequence[Any]) -> None:
-        """Give a tensor out under another name."""
+        """Add an output, a tensor under another name."""
         from onnx import helper
 
         self._nodes.append(helper.make_node('Identity', [tensor], [name]))
         self._outputs.append(self._info(name, shape, None))
 
     def weight(self, array: numpy.ndarray, *, transposed: bool = False) -> str:
-        """Add floats that are not copied before they are written."""
+        """Add an array of floats, which is not copied until it is written."""
         key = 'weight', id(array), transposed
         if key not in self._known:
             name = f'weight_{len(self._weights)}'
@@ -91,7 +91,7 @@ class Graph:
         return self._known[key]
 
     def copy(self) -> Graph:
-        """Return a graph of the same nodes and weights, to which others can be added."""
+        """Return a copy of the graph that shares its weights."""
         found = copy.copy(self)
         for name, value in vars(self).items():
             if isinstance(value, (list, dict)):
@@ -99,7 +99,7 @@ class Graph:
         return found
 
     def is_equal(self, other: Graph) -> bool:
-        """Return whether another graph computes the same by the same weights."""
+        """Return whether another graph has the same nodes and equal weights."""
         pairs = itertools.zip_longest(self._kept, other._kept)
         return (
             self._nodes == other._nodes
@@ -112,13 +112,12 @@ class Graph:
     def save(self, target: Target, name: str, opset: int) -> None:
         """Check the graph and write it.
 
-        Weights above 2 GB, the most that protobuf has, are written one after the other into a file
-        of ONNX's external data beside it.  The graph is checked with its weights as inputs, so
-        none is copied.
+        Weights above 2 GB, protobuf's limit, are written one after the other into a second file, as
+        ONNX's external data.  The graph is checked with its weights as inputs, to avoid copies.
 
         Raises:
             TypeError: target is neither a path nor a file object.
-            ValueError: there is no file beside target, and it would need one.
+            ValueError: target is a file object, and the weights need a second file.
         """
         import onnx
 
@@ -202,10 +201,10 @@ class Graph:
 
 
 def check_opset(opset: Optional[int]) -> int:
-    """Return the version of ONNX's operators to write, the default one for None.
+    """Return the version of ONNX's operators to write, the default for None.
 
     Raises:
-        TypeError, ValueError: it is none that can be written.
+        TypeError, ValueError: the version is not supported.
     """
     import onnx
 

@@ -24,9 +24,9 @@ class States(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Stacked layers: for each the names of W, R, B and, where gates see c, P.
+    """Stacked layers: for each the names of W, R, B and, if gates see c, P.
 
-    Gates have a sigmoid, or a hard one of a slope.  ``backwards`` and ``merge_mode`` are options of
+    ``hard_sigmoid_slope`` is None for a sigmoid.  ``backwards`` and ``merge_mode`` are options of
     ``SequenceLSTM``.
     """
 
@@ -47,7 +47,8 @@ def stack(graph: Graph, link: chainer.Link) -> Stack:
     """Add the weights of a link of the family to a graph.
 
     Raises:
-        TypeError, ValueError, KeyError: they cannot be read, gates see all of c, or h is projected.
+        TypeError, ValueError, KeyError: the weights cannot be read, or have full matrices for c
+            or a projection.
     """
     found = read(link)
     layers.check_others(found.layers, 'an ONNX file', ('P_i', 'P_f', 'P_o'))
@@ -68,7 +69,7 @@ def read(link: chainer.Link) -> weights.Weights:
 
 
 def order_of_outputs(link: Any) -> tuple[bool, str]:
-    """Return ``go_backwards`` and ``merge_mode`` of a link, which other links have not."""
+    """Return ``go_backwards`` and ``merge_mode`` of a link, or the defaults if it has none."""
     return getattr(link, 'go_backwards', False), getattr(link, 'merge_mode', 'concat')
 
 
@@ -80,11 +81,10 @@ def run(graph: Graph, stack: Stack, x: str, lengths: str, initial: States) -> tu
         stack: the layers.
         x: the name of (T, B, I).
         lengths: the name of (B,) int32, or '' for sequences of T steps.
-        initial: the states to begin with.
+        initial: the initial states.
 
     Returns:
-        The names of y (T, B, D * H), in the order of time, or backwards in the opposite one; and
-        of the states at the end.
+        The names of y (T, B, D * H), in the order of computation, and of the final states.
     """
     count, directions, units = len(stack.weights), stack.directions, stack.units
     attributes = _attributes(stack)
@@ -101,7 +101,7 @@ def run(graph: Graph, stack: Stack, x: str, lengths: str, initial: States) -> tu
         ends[0].append(hy)
         ends[1].append(cy)
     last = [joined(graph, end) for end in ends]
-    if lengths:  # ONNX leaves open, and onnxruntime sets to 0, the states of a sequence of no steps
+    if lengths:  # the states of an empty sequence are undefined in ONNX, and 0 in onnxruntime
         empty = graph.node('Equal', lengths, graph.constant(0, numpy.int32))
         empty = graph.node('Unsqueeze', empty, graph.constant([0, 2]))
         last = [graph.node('Where', empty, *pair) for pair in zip(initial, last)]
@@ -120,7 +120,7 @@ def _attributes(stack: Stack) -> dict[str, Any]:
 
 
 def merged(graph: Graph, stack: Stack, y: str) -> str:
-    """Return the outputs of both directions as one, by the merge mode."""
+    """Return the outputs of both directions combined by the merge mode."""
     if stack.merge_mode == 'concat':
         return y
     halves = graph.nodes('Split', 2, y, graph.constant([stack.units] * 2), axis=-1)
@@ -136,7 +136,7 @@ def joined(graph: Graph, states: Sequence[str]) -> str:
 
 
 def learned_state(link: chainer.Link) -> Mapping[str, numpy.ndarray]:
-    """Return h and c (S * D, H) by these names, or nothing where they are not learned."""
+    """Return the learned h and c (S * D, H) by name; empty if they are not learned."""
     found = {}
     for name in STATES:
         param = getattr(link, f'{name}0', None)  # (S * D, H), or (H,) of a link of one cell
@@ -149,16 +149,16 @@ def learned_state(link: chainer.Link) -> Mapping[str, numpy.ndarray]:
 def initial_states(
     graph: Graph, name: str, defaults: Sequence[numpy.ndarray], x: str, axis: int
 ) -> list[str]:
-    """Add the optional input of a state of some links.
+    """Add an optional input for a state of some links.
 
-    An initializer of the same name makes an input of ONNX optional.  Its shape is fixed, so it is
-    repeated for the batch in the graph.
+    An initializer of the same name makes an input of ONNX optional.  Its shape is fixed, so nodes
+    of the graph repeat it for the batch.
 
     Args:
         graph: to add it to.
         name: of the input.
         defaults: (S * D, H) of each link.
-        x: a tensor with the batch.
+        x: a tensor with a batch axis.
         axis: the axis of x that is the batch.
 
     Returns:
@@ -180,7 +180,7 @@ def _split(graph: Graph, state: str, sizes: Sequence[int]) -> list[str]:
 
 
 def _node_weights(graph: Graph, group: Sequence[layers.Layer]) -> list[str]:
-    """Names of W (D, 4H, I), R (D, 4H, H), B (D, 8H) and, where gates see c, P (D, 3H)."""
+    """Return the names of W (D, 4H, I), R (D, 4H, H), B (D, 8H) and, if gates see c, P (D, 3H)."""
 
     def order(x: numpy.ndarray) -> numpy.ndarray:
         return layout.convert(numpy, x, layout.INTERLEAVED, layout.ONNX)
@@ -197,8 +197,8 @@ def _node_weights(graph: Graph, group: Sequence[layers.Layer]) -> list[str]:
 
 
 def _diagonals(given: Mapping[str, numpy.ndarray]) -> numpy.ndarray:
-    """P_i, P_f, P_o, each (H, H) or its diagonal (H,) -> (3H,), in ONNX's order, which has the
-    cell's input last.
+    """Return P_i, P_f, P_o, each (H, H) or its diagonal (H,), as (3H,) in ONNX's order, in which
+    the cell input is last.
     """
     i, f, o = (layers.diagonal(name, given[name], 'ONNX') for name in ('P_i', 'P_f', 'P_o'))
     return layout.join(numpy, [i, i, f, o], layout.ONNX)[: 3 * len(i)]

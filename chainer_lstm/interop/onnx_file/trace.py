@@ -1,4 +1,4 @@
-"""A call of a model, with its calls of links of the LSTM family."""
+"""Records a call of a model and, within it, the calls of links of the LSTM family."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class LinkCall(NamedTuple):
     Attributes:
         link: the link.
         xs: its input, or the sequences of an NStep link.
-        initial: h and c as they were given to it, or None.
-        ys: its outputs, as xs.
+        initial: the h and c that it was given, or None.
+        ys: its outputs, in the form of xs.
         last: h and c after it.
-        rows: of its input, where the link says so: ``SEQUENCE``, ``TIME_MAJOR``, ``BATCH_MAJOR``,
-            or ``BATCH`` for one step.
+        rows: the rows of its input according to the link: ``SEQUENCE``, ``TIME_MAJOR``,
+            ``BATCH_MAJOR``, or ``BATCH`` for one step.
     """
 
     link: Any
@@ -42,11 +42,11 @@ class Trace(NamedTuple):
     """A call of a model.
 
     Attributes:
-        x: the variables that it was called with, several for a list of sequences.
-        y: what it returned, likewise.
-        calls: those of links of the family, in order.
-        before: those of earlier calls of the model.
-        rows: those of x.
+        x: its arguments, several variables for a list of sequences.
+        y: its results, in the same form.
+        calls: the calls of links of the family, in order.
+        before: the calls of links in earlier calls of the model.
+        rows: the rows of x.
     """
 
     x: Sequence[chainer.Variable]
@@ -57,7 +57,7 @@ class Trace(NamedTuple):
 
 
 def family(model: chainer.Link) -> list[Any]:
-    """Return the links of the family in a model, without those inside of others, each once."""
+    """Return the outermost links of the family in a model, each once."""
     if isinstance(model, weights.FAMILY):
         return [model]
     found = {id(link): link for child in model.children() for link in family(child)}
@@ -65,21 +65,20 @@ def family(model: chainer.Link) -> list[Any]:
 
 
 def is_of_one_cell(link: chainer.Link) -> bool:
-    """Return whether a link computes one step in a call."""
+    """Return whether a link computes one step per call."""
     return not isinstance(link, links.SequenceLSTM) and not lstm.is_n_step(link)
 
 
 def traces(model: Any, example: Example, each_step: bool) -> list[Trace]:
-    """Call a model several times, and record that; the model is as before.
+    """Call a model several times and record the calls; the model is restored afterwards.
 
-    The second call has other values and, unless the model fails, other sizes; a state that is kept
-    elsewhere than in the links of the family shows in it.  The third one, of a model of single
-    steps, is that of the next step, as one that begins anew.  A file can have what all of them have
-    in common.
+    The second call has other values and, unless the model fails, other sizes; it reveals states
+    that are kept outside of the links of the family.  For a model of single steps a third call
+    records the next step, as if it were a first step.  The calls must agree to be exported.
 
     Raises:
-        TypeError: it returns neither an array nor a list of sequences.
-        ValueError: a link does not begin the next step with the state after the one before.
+        TypeError: the model returns neither an array nor a list of sequences.
+        ValueError: a link does not start a step from the state after the previous step.
     """
     several = isinstance(example, list)
     given = example if several else [example[0] if each_step else example]
@@ -110,8 +109,8 @@ def traces(model: Any, example: Example, each_step: bool) -> list[Trace]:
 
 
 def _larger(given: Sequence[Any], rows: Rows) -> list[Any]:
-    """Return an example of twice the batch and three times the steps, or of one more sequence, and
-    all of other lengths.
+    """Return an example with twice the batch and three times the steps; for a list, one more
+    sequence and other lengths.
     """
     xp = chainer.backend.get_array_module(given[0])
     if rows is Rows.SEQUENCE:
@@ -121,7 +120,7 @@ def _larger(given: Sequence[Any], rows: Rows) -> list[Any]:
 
 
 def _of_other_values(x: Any) -> Any:
-    """Return an example of other values and signs, of word ids in another order."""
+    """Return an example with other values and signs, or word ids in another order."""
     return (-0.9 * x).astype(x.dtype) if x.dtype.kind == 'f' else x[::-1]
 
 
@@ -138,7 +137,7 @@ def _call(
     calls: list[LinkCall],
     earlier: Sequence[Trace],
 ) -> Trace:
-    """Call a model with new variables of the arrays, and take its calls of links."""
+    """Call a model with new variables of the arrays, and return the recorded call."""
     calls.clear()
     x = [chainer.Variable(array) for array in arrays]
     result = _called(model, x if several else x[0])
@@ -157,10 +156,10 @@ def _call(
 
 
 def _next(step: Trace, before: Trace) -> Trace:
-    """Return the call of the step after another one as if it began anew.
+    """Return the call of a next step as if it were a first step.
 
     Raises:
-        ValueError: a link does not begin with the state after the step before.
+        ValueError: a link does not start from the state after the previous step.
     """
     states = {id(call.link): call.last for call in before.calls}
     calls = []
@@ -202,7 +201,7 @@ def _rows_of_input(example: Example, each_step: bool, calls: Sequence[LinkCall])
 
 
 def _record(link: Any, calls: list[LinkCall]) -> None:
-    """Replace the methods of a link by ones that also append to calls."""
+    """Replace the methods of a link by methods that also record the call."""
     if isinstance(link, links.SequenceLSTM):
         _record_sequence(link, calls)
     elif lstm.is_n_step(link):
@@ -214,10 +213,10 @@ def _record(link: Any, calls: list[LinkCall]) -> None:
 
 
 def _refuse(link: Any, **options: Any) -> None:
-    """Refuse options of a call that a file cannot have.
+    """Refuse options of a call that cannot be exported.
 
     Raises:
-        ValueError: one is given.
+        ValueError: such an option is given.
     """
     given = sorted(name for name, value in options.items() if value is not None)
     if given:

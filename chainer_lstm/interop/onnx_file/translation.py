@@ -1,4 +1,4 @@
-"""A recorded call of a model as nodes of an ONNX graph."""
+"""Translates a recorded call of a model to the nodes of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _TRANSPOSED = (Rows.BATCH_MAJOR, Rows.JOINED_BATCH_MAJOR)
 
 
 class Translation:
-    """Adds all nodes of a call of a model to a graph, its inputs and outputs included.
+    """Adds the nodes, inputs and outputs for a call of a model to a graph.
 
     Args:
         graph: to add them to.
         trace: the call.
         stacks: the layers of each link of the family, by the id of the link.
-        names: of these links, likewise.
+        names: the names of these links, by the id of the link.
     """
 
     def __init__(
@@ -37,19 +37,19 @@ class Translation:
         self._names = names
         self._values: dict[int, Value] = {}  # by the id of a variable node
         self._results: dict[int, list[Value]] = {}  # by the id of a function node
-        # of an earlier call of the model: no part of this one
+        # variables of earlier calls of the model, which are not computed by this call
         self._foreign = {id(v.node) for call in trace.before for v in (*call.ys, *call.last)}
         self._lengths = ''
         self._sizes: Sequence[int] = ()
-        self._initial: dict[int, States] = {}  # by the index of a call that begins with a state
-        self._last: dict[int, States] = {}  # of the same
-        self._begun: dict[int, int] = {}  # the last of these indexes, by the id of a link
+        self._initial: dict[int, States] = {}  # by the index of a call that starts from an input
+        self._last: dict[int, States] = {}  # the final states, by the same index
+        self._begun: dict[int, int] = {}  # the last of these indexes, by the id of the link
 
     def run(self) -> None:
         """Add the nodes.
 
         Raises:
-            TypeError, ValueError: the model computes with something that the file cannot have.
+            TypeError, ValueError: the model uses something that cannot be exported.
         """
         x = self._add_input()
         groups = self._state_groups()
@@ -92,8 +92,8 @@ class Translation:
         return self._stacks[id(self._trace.calls[k].link)]
 
     def _state_groups(self) -> list[tuple[str, list[int]]]:
-        """Return the calls without a given state in groups that share inputs of the file, and the
-        end of the names of these: one group, or one for each call where H differs.
+        """Return the calls without a given state, in groups that share inputs of the file, and the
+        suffix of the inputs' names: one group, or a group for each call if H differs.
         """
         calls = self._trace.calls
         begun = [k for k, call in enumerate(calls) if any(_is_free(s) for s in call.initial)]
@@ -134,7 +134,7 @@ class Translation:
             self._begun[id(call.link)] = k
         if id(call.link) in self._begun:
             self._last[self._begun[id(call.link)]] = last
-        if rows is not Rows.STEP:  # c and h are those after all steps
+        if rows is not Rows.STEP:  # then c and h are the states after all steps
             for variable, name in zip(call.last, last):
                 if variable.ndim == 2:
                     name = graph.node('Squeeze', name, graph.constant([0]))
@@ -149,7 +149,7 @@ class Translation:
             self._values[id(variable.node)] = Value(y, rows, variable.shape, at)
 
     def _of_last_layer(self, stack: Stack, h: str) -> str:
-        """(S * D, B, H) -> (B, D * H), the directions of the last layer beside each other."""
+        """Return the directions of the last layer side by side, (S * D, B, H) -> (B, D * H)."""
         graph = self._graph
         ends = graph.constant(range(stack.groups - stack.directions, stack.groups))
         y = graph.node('Transpose', graph.node('Gather', h, ends), perm=[1, 0, 2])
@@ -172,7 +172,7 @@ class Translation:
         return name, rows
 
     def _are_whole(self, values: Sequence[Value]) -> bool:
-        """Return whether values are one, or all sequences of the batch in order."""
+        """Return whether values are one value, or all sequences of the batch in order."""
         if values[0].rows is not Rows.SEQUENCE:
             return len(values) == 1
         expected = [(values[0].name, k, length) for k, length in enumerate(self._sizes)]
@@ -239,7 +239,7 @@ class Translation:
 
 
 def _axes(rows: Rows, shape: tuple[int, ...]) -> list[Any]:
-    """Return the axes of an input or output of the file, of a shape in the traced call."""
+    """Return the axes of an input or output of the file from a shape in the traced call."""
     axes: list[Any] = ['time', 'batch']
     if rows is Rows.BATCH:
         axes = ['batch']
@@ -251,7 +251,7 @@ def _axes(rows: Rows, shape: tuple[int, ...]) -> list[Any]:
 
 
 def _is_free(state: Any) -> bool:
-    """Return whether a link begins anew: without a state, or with zeros that are not computed."""
+    """Return whether a link starts without a state, or with constant zeros."""
     if state is None:
         return True
     state = chainer.as_variable(state)

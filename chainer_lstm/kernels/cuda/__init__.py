@@ -1,5 +1,5 @@
-"""CUDA source, in the files beside this one and the ``.cuh`` of the cells, and its loading:
-compiled when first used, once per dtype.
+"""Loads the CUDA source in this folder and the ``.cuh`` of the cells: a kernel is compiled at its
+first use, once per dtype.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _STAGES = ('First', 'Second')
 
 
 def source(name: str, folder: pathlib.Path = _FOLDER) -> str:
-    """Return a file's text with its own includes put in: CuPy's cache knows a kernel by its text
+    """Return a file's text with its includes expanded: CuPy's cache identifies a kernel by its text
     alone.
     """
     path = folder / name
@@ -31,7 +31,7 @@ def source(name: str, folder: pathlib.Path = _FOLDER) -> str:
 
 @functools.cache
 def source_hash() -> str:
-    """Return a hash of all sources, and of what lays out the launches of the persistent kernels."""
+    """Return a hash of all CUDA sources and of the Python files that plan persistent launches."""
     files = [*_FOLDER.glob('*.cu*'), *_CELLS.glob('*.cuh'), *_ENGINES.glob('persistent*.py')]
     found = hashlib.sha256()
     for path in sorted(files):
@@ -67,8 +67,8 @@ def options(constants: dict[str, Any]) -> tuple[str, ...]:
 
 @functools.cache
 def stage_kernel(name: str, dtype_char: str) -> Any:
-    """Return a stage's kernel as a ``cupy.RawKernel``, which CuPy compiles once for each kind of
-    device.
+    """Return a stage's kernel as a ``cupy.RawKernel``, which CuPy compiles once for each compute
+    capability.
     """
     import cupy
 
@@ -78,8 +78,8 @@ def stage_kernel(name: str, dtype_char: str) -> Any:
 
 @functools.cache
 def sequence_kernel(file: str, name: str, options: tuple[str, ...], cooperative: bool) -> Any:
-    """Return a kernel of the persistent engine; if cooperative, all its blocks run at the same time
-    or none does.
+    """Return a kernel of the persistent engine; the launch of a cooperative one fails unless all
+    its blocks can be resident.
     """
     import cupy
 

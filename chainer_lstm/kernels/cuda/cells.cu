@@ -1,4 +1,13 @@
-// A stage of a time step of a cell, forward and backward: a thread for each unit of each row.
+// A stage of a time step of a cell, forward and backward, after the products, which cuBLAS
+// computes:
+//
+//   for each unit of each row, in a thread:
+//     load its gates, products and old states
+//     add, activate, and compute the new states       the array code of cells/*.cuh
+//     store gates and states
+//
+// Threads share no data, so there is no barrier and the block size does not matter. The number of
+// blocks is limited (kernels/engines/cupy.py); threads stride over the units.
 //
 // Given at compilation: CELL and STAGE (LstmCell and First; the .cuh of the cell stands before this
 // text), the names FORWARD and BACKWARD of the kernels, STORED, the type of the arrays (half_bits,
@@ -21,14 +30,14 @@ constexpr int n_products = sizeof Stage::products / sizeof(Product);
 
 constexpr bool has(unsigned set, int k) { return set >> k & 1; }
 
-// A number of a cell, in 8 bytes of which a float takes the first four.
+// A number of a cell in 8 bytes, of which a float uses the first four.
 struct alignas(8) Number {
     REAL value;
 
     __device__ operator REAL() const { return value; }
 };
 
-// Those of native/arguments.hpp, 8 bytes each; null where an array is not given.
+// The arguments as in native/arguments.hpp, 8 bytes each; null for an array that is not given.
 struct Forward {
     index_t batch, units;
     Number numbers[at_least_one(N + CELL::numbers)];
@@ -43,7 +52,7 @@ struct Backward {
     STORED *gpre, *out[S];
 };
 
-// The gates of a unit lie side by side: where they are 2, 4 or 8, one load.
+// The gates of a unit are contiguous: 2, 4 or 8 of them are one load.
 struct alignas((G & -G) * sizeof(STORED)) Gates {
     STORED of[G];
 };
@@ -68,7 +77,7 @@ __device__ inline void each_product(const F& f) {
     }
 }
 
-// What array code reads of the arguments of a kernel.
+// The arguments of array code, from those of a kernel.
 template <class X>
 __device__ inline More<CELL, REAL, Number> more_of(const X& x, index_t k) {
     More<CELL, REAL, Number> more;

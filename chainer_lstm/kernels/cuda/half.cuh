@@ -1,5 +1,4 @@
-// float16 as it lies in memory, converted without the toolkit's headers, which an installation may
-// lack.
+// float16 in memory, converted without the toolkit's headers, which may not be installed.
 #ifndef CHAINER_LSTM_HALF_CUH
 #define CHAINER_LSTM_HALF_CUH
 

@@ -1,9 +1,13 @@
-// What forward and backward share: where rows lie, the exchange between blocks, and the product
-// with weights that stay on chip for the whole sequence.
+// The shared part of the persistent kernels: the places of rows, the exchange between blocks, and
+// the product with weights that stay on chip for the whole sequence.
 //
-// Blocks hand each other numbers through an exchange buffer with a slot for every time step and
-// group of 8 rows.  All its words start as UNSET and are written once, so a word that differs has
-// arrived: no flags, no fences, no barrier. All blocks have to run at the same time.
+//   exchange buffer in L2:  slot (t, group of 8 rows)
+//   +----------+----------+-----+   step t: every block reads the whole slot t of a group,
+//   | block 0  | block 1  | ... |   multiplies by its weights, computes its 16 units,
+//   +----------+----------+-----+   and writes its part of slot t + 1
+//
+// All words of the buffer start as UNSET and are written once, so a word that differs has arrived:
+// no flags, no fences, no barrier between blocks. All blocks have to run at the same time.
 //
 // Given at compilation: UNITS; PRECISION; REGISTER_CHUNKS, how many chunks of weights a warp keeps
 // in registers (the others lie in shared memory); SHARED_BYTES, which the kernel's fixed part of
@@ -22,6 +26,7 @@
 #endif
 
 constexpr int H = UNITS;
+// with 255 registers each, 256 threads use the whole register file, which holds the weights
 constexpr int THREADS = 256;
 constexpr int WARPS = THREADS / 32;  // they share the sum over k
 constexpr int TILE = 16;             // units that a block owns
@@ -85,7 +90,7 @@ __device__ inline int length_of(const Job& job, int row) {
     return row >= job.batch ? 0 : job.lengths ? job.lengths[row] : job.steps;
 }
 
-// Where a buffer has the state of a sequence after its t-th step; -1 is before the first.
+// The row of a buffer with the state of a sequence after step t; -1 is before the first.
 __device__ inline int place(const Job& job, int row, int length, int t) {
     if (t < 0) return job.initial + row;
     const int step = job.reverse ? length - 1 - t : t;

@@ -1,9 +1,17 @@
 // A whole sequence of one layer and direction in one launch, backward:  gh[t-1] += U^T gpre[t],
-// after the cell. The sum over the 4H gates is cut into SPLIT parts.  Block (x, y, z) owns units
-// 16x to 16x + 15, multiplies part x % SPLIT for the 16 SPLIT units of its team, the blocks with
-// the same x / SPLIT, and hands the sums to their owners. The boxes for that have two halves by the
-// parity of t and need no filling in between: a mate writes the one of t again at t - 2, after it
-// got our sums of t - 1, which we sent after we had read those of t.
+// after the cell.
+//
+//   load the block's weights and its gradients of the last c and h
+//   for each step t, the last one first, for each group of 8 rows of the block:
+//     wait for gpre[t+1] of the block's part; each warp: a partial sum; barrier
+//     exchange the sums with the team through boxes: gh[t] of the block's units
+//     each owner of a unit and row: gpre[t] from gates, c and gradients; publish it, then store it
+//
+// The sum over the 4H gates is cut into SPLIT parts.  Block (x, y, z) owns units 16x to 16x + 15
+// and multiplies part x % SPLIT for the 16 SPLIT units of its team, the blocks with the same x /
+// SPLIT. A box has two halves by the parity of t, which need no clearing. A block of the team
+// overwrites the half of step t at t - 2. Before that it received this block's sums of t - 1, which
+// this block sent after it had read those of t.
 #include "persistent.cuh"
 
 constexpr int BLOCKS = (H + TILE * SPLIT - 1) / (TILE * SPLIT) * SPLIT;

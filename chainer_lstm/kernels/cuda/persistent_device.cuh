@@ -1,4 +1,4 @@
-// What the persistent kernels need of the hardware.  Every decision about memory order is in this
+// The hardware functions of the persistent kernels.  Every decision about memory order is in this
 // file. On the CPU the tests define the same functions, in fibres.hpp.
 #ifndef CHAINER_LSTM_PERSISTENT_DEVICE_CUH
 #define CHAINER_LSTM_PERSISTENT_DEVICE_CUH

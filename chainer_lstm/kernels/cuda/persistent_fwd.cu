@@ -1,6 +1,14 @@
 // A whole sequence of one layer and direction in one launch, forward:  pre[t] += U h[t-1], then the
-// cell. Block (x, y, z) owns units 16x to 16x + 15 with all their gates, groups y, y + gridDim.y,
-// ... of 8 rows, of job z.
+// cell.
+//
+//   load the block's weights into registers and shared memory, and its b and c; publish h[-1]
+//   for each step t, for each group of 8 rows of the block:
+//     prefetch pre[t]; wait for h[t-1] of all blocks
+//     each warp: a partial sum over its part of k; barrier      then threads read all partial sums
+//     each owner of a unit and row: add them, activate; publish h[t] first, then store the results
+//
+// Block (x, y, z) owns units 16x to 16x + 15 with all their gates, groups y, y + gridDim.y, ... of
+// 8 rows, of job z.
 #include "persistent.cuh"
 
 constexpr int TILES = (H + TILE - 1) / TILE;

@@ -1,6 +1,6 @@
-"""The gates of LSTMs over trees in one kernel, for CuPy: ``cells/tree.py``, for one unit.
+"""The gates of tree LSTMs in one CuPy kernel, with the equations of ``cells/tree.py``.
 
-A kernel is written for a number of children, and compiled when it is first used.
+A kernel is generated for each number of children, and compiled at its first use.
 """
 
 from __future__ import annotations

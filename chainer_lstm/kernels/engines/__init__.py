@@ -1,1 +1,1 @@
-"""How a cell is computed: the protocol of engines, a file for each, and the choice among them."""
+"""Engines, which compute cells: their protocol, one file for each, and the choice among them."""

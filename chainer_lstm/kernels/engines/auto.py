@@ -1,4 +1,4 @@
-"""The engine of 'auto' on a GPU: step by step, or persistent where that has proven faster."""
+"""The engine of 'auto' on a GPU: stepwise, or persistent if a trial has found that faster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chainer_lstm.kernels.engines.verdicts import Verdict, VerdictFile, cache_fo
 
 
 class StepwiseEngine(PersistentEngine):
-    """The CuPy engine, with products as exact as the precision asks for."""
+    """The CuPy engine, with float32 products of the configured precision."""
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         return False
@@ -33,7 +33,7 @@ class StepwiseEngine(PersistentEngine):
 
 
 class AutoEngine(StepwiseEngine):
-    """Tries the persistent engine at the first sequence of each kind, see ``trial``."""
+    """The stepwise engine; it tries the persistent one at the first sequence of each kind."""
 
     def __init__(self, precision: str) -> None:
         super().__init__(precision, forced=False)
@@ -51,7 +51,7 @@ class AutoEngine(StepwiseEngine):
     ) -> list[Any]:
         job = Backward(layers, gates, gradients)
         if any(g is not None for given in gradients for g in given.output[:-1]):
-            return job.run(self._answer)  # the persistent kernel reads gradients of h alone
+            return job.run(self._answer)  # the persistent kernel takes gradients of h only
         return self._run_chosen(job)
 
     def _run_chosen(self, job: Job) -> Any:
@@ -93,7 +93,7 @@ def _trials_of(number: int) -> Trials:
 
 
 def _verdict_file(number: int) -> VerdictFile:
-    """Return the file of verdicts for a device and the software that is installed."""
+    """Return the file of verdicts for a device and the installed software."""
     xp = cupy_engine.xp
     properties = xp.cuda.runtime.getDeviceProperties(number)
     identity = {
@@ -109,8 +109,8 @@ def _verdict_file(number: int) -> VerdictFile:
 
 
 def verdicts(number: int) -> dict[str, Verdict]:
-    """Return the verdicts on the persistent engine by key, of a device, of this process and of
-    those before it.
+    """Return the verdicts on the persistent engine on a device by key, of this and of earlier
+    processes.
     """
     own = _trials_of(number).verdicts
     return {**_verdict_file(number).read(), **{str(key): own[key] for key in list(own)}}
@@ -132,7 +132,7 @@ def engine_of(name: str, precision: str, measure: bool) -> Engine:
     Args:
         name: 'auto', 'cupy' or 'persistent'.
         precision: of float32 products.
-        measure: whether 'auto' may choose by times, which differ from run to run.
+        measure: whether 'auto' may choose by measured times, which differ from run to run.
     """
     if name != 'auto':
         return persistent.engine_of(name, precision)

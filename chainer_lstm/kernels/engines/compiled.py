@@ -1,4 +1,4 @@
-"""The base of engines with compiled stages: the stages of ``.cuh`` files, in CUDA and in C++."""
+"""Base of the engines that compile the stages of ``.cuh`` files, in CUDA and in C++."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chainer_lstm.kernels.engines.numpy import NumpyEngine
 
 
 class CompiledEngine(NumpyEngine):
-    """A subclass has ``launch``.  Cells without a ``.cuh`` are computed by their array code."""
+    """A subclass defines ``launch``.  Cells without a ``.cuh`` run as array code."""
 
     def launch(
         self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
@@ -21,7 +21,7 @@ class CompiledEngine(NumpyEngine):
         """Run a kernel over the units of ``like`` (B, H).
 
         Args:
-            kernel: a name in ``boundary.KERNELS``, which says the shapes of the arrays.
+            kernel: a name in ``boundary.KERNELS``, where the shapes of the arrays are declared.
             like: an array of the batch and dtype of the call.
             *arrays: in the order of the kernel; None for an input that is not given.
             numbers: those of the cell.
@@ -111,7 +111,7 @@ class CompiledEngine(NumpyEngine):
         """Return an uninitialized array of the gates of a cell, for a state like ``like``.
 
         Raises:
-            ValueError: ``like`` has another number of axes than two.
+            ValueError: ``like`` does not have two axes.
         """
         if like.ndim != 2:
             raise ValueError(f'expected a state of shape (batch, units), got {like.shape}')
@@ -120,6 +120,6 @@ class CompiledEngine(NumpyEngine):
 
 
 def _before(is_first: bool, stage: Stage, state: Any) -> dict[str, Optional[Array]]:
-    """Return the states that a stage reads by the names of arguments."""
+    """Return the states that a stage reads by the names of kernel arguments."""
     form = '{}_prev' if is_first else '{}'
     return {form.format(name): getattr(state, name) for name in stage.reads}

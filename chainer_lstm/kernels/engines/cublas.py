@@ -1,8 +1,8 @@
-"""Products of float32 matrices by cuBLAS, with a precision of their own, and of float16 ones into
-float32.
+"""Products of float32 matrices by cuBLAS, with the precision as an argument, and of float16 ones
+into float32.
 
-CuPy's precision is one setting for all threads, and its ``matmul`` takes several times as long to
-begin.
+In CuPy the precision is one setting for all threads, and a call of ``matmul`` costs several times
+as much of the host's time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy
 
 from chainer_lstm.arrays import Array
 
-# of cublas_api.h and library_types.h
+# from cublas_api.h and library_types.h
 FLOAT32, TF32 = 68, 77  # CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32
 _CUDA_R_32F, _CUDA_R_16F, _DEFAULT_ALGORITHM = 0, 2, -1
 _DTYPE, _HALF = numpy.dtype(numpy.float32), numpy.dtype(numpy.float16)
@@ -24,10 +24,10 @@ _ONE_AT, _ZERO_AT = _ONE.ctypes.data, _ZERO.ctypes.data
 
 
 def operand(x: Array) -> Optional[tuple[int, int]]:
-    """Return how cuBLAS, whose matrices lie column by column, reads the transpose of a matrix: the
-    operation, 0 as it lies in memory or 1 transposed, and the distance of columns in memory.
+    """Return how cuBLAS, which is column-major, reads the transpose of a matrix: the operation (0
+    for none, 1 for transposed) and the leading dimension.
 
-    None if neither its rows nor its columns are dense, or they overlap.
+    None if neither its rows nor its columns are contiguous, or they overlap.
     """
     (rows, columns), (of_row, of_column), size = x.shape, x.strides, x.itemsize
     if of_column == size and of_row >= columns * size and of_row % size == 0:
@@ -44,7 +44,7 @@ def _functions(xp: Any) -> tuple[Callable[..., None], Callable[[], int]]:
 
 
 def product(xp: Any, a: Array, b: Array, out: Optional[Array], precision: int) -> Optional[Array]:
-    """Return a b, (M, K) and (K, N), or None where that is left to ``matmul``.
+    """Return a b, (M, K) and (K, N), or None for operands that ``matmul`` has to compute.
 
     Args:
         xp: CuPy.
@@ -68,7 +68,7 @@ def product(xp: Any, a: Array, b: Array, out: Optional[Array], precision: int) -
     if y.shape != (rows, columns) or y.dtype != _DTYPE or not y.flags.c_contiguous:
         return None
     gemm, handle = _functions(xp)
-    # column by column, the memory of y is that of bᵀ aᵀ
+    # row-major y = a b is column-major yᵀ = bᵀ aᵀ
     (of_b, apart_b), (of_a, apart_a) = second, first
     gemm(
         handle(), of_b, of_a, columns, rows, inner,

@@ -1,4 +1,4 @@
-"""The CuPy engine: cuBLAS for the products, one fused kernel for each stage of a step."""
+"""The CuPy engine: cuBLAS for products, and one fused kernel for each stage of a step."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.engine import Gradients, Layer
 
 _THREADS = 256
-_MAX_BLOCKS = 1024  # threads stride over what is left
+_MAX_BLOCKS = 1024  # beyond that, threads stride over the remaining units
 
 
 class CupyEngine(CompiledEngine):
-    """float16 stays float16 in memory; the kernels compute it in float32."""
+    """float16 arrays stay float16 in memory; the kernels compute in float32."""
 
     takes_states = True
 
@@ -47,8 +47,8 @@ class CupyEngine(CompiledEngine):
         return y
 
     def _compute_type(self) -> Optional[int]:
-        """Return how exact products of float32 are, for ``cublas.product``; None where CuPy decides
-        by CUPY_TF32 or what else was set.
+        """Return the compute type of float32 products for ``cublas.product``; None if CuPy's own
+        setting, such as CUPY_TF32, must decide.
         """
         core = self.xp._core  # CuPy has no public name for this
         default = core._routines_linalg.COMPUTE_TYPE_DEFAULT
@@ -87,8 +87,8 @@ class CupyEngine(CompiledEngine):
     def _given(
         self, kernel: Kernel, itemsize: int, arrays: Sequence[Optional[Array]]
     ) -> list[Optional[Array]]:
-        """Return the arrays as a kernel takes them: C-contiguous, and gates where those of a unit
-        can be loaded at once.
+        """Return the arrays as a kernel takes them: C-contiguous, and gates aligned so that the
+        gates of a unit are one vector load.
         """
         load = (kernel.gates & -kernel.gates) * itemsize  # bytes
         given: list[Optional[Array]] = []
@@ -114,7 +114,7 @@ class CupyEngine(CompiledEngine):
 
 @functools.cache
 def _value_of(size: int) -> numpy.dtype:
-    """Return the dtype of one element of so many bytes, which CuPy passes to a kernel by value."""
+    """Return a dtype of one element of this size, which CuPy passes to a kernel by value."""
     return numpy.dtype((numpy.void, size))
 
 

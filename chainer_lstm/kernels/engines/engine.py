@@ -1,9 +1,9 @@
-"""The protocol of an engine: how a cell is computed on the arrays of one place.
+"""The protocol of an engine, which computes cells on NumPy arrays or on CuPy arrays.
 
-The letters: B rows of a batch, n of them in one time step, I inputs, H units, G gates, P packed
-rows of all steps.  Arrays of gates (B, G H) have the gates of a unit side by side.  A state is a
-``Cell.State`` of arrays (B, H); None stands for an array that is not given.  Of a projected cell,
-h before a stage is (B, O); the h that a stage computes is m (B, H), which the caller multiplies.
+Sizes: B rows of a batch, n of them in one time step, I inputs, H units, G gates, P packed rows of
+all steps.  Arrays of gates (B, G H) have the gates of a unit in adjacent columns.  A state is a
+``Cell.State`` of arrays (B, H); None stands for an array that is not given.  In a projected cell
+h before a stage is (B, O); a stage computes m (B, H), and the caller multiplies it to get h.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """The sizes by which an engine decides whether it computes a sequence as a whole."""
+    """The sizes by which an engine decides whether it runs a whole sequence in its own kernels."""
 
     steps: int
     batch: int
@@ -45,13 +45,13 @@ class AdamRates(NamedTuple):
     """The numbers of an update by Adam.
 
     Attributes:
-        scale: of the gradients.
-        of_m, of_v: of the differences that are added to m and v, 1 - β₁ and 1 - β₂.
-        epsilon: is added to the root of v.
-        rate: of the step, corrected for the first updates.
-        low, high: the bounds of rate / (√v + epsilon).
-        keep: of the parameter, less than 1 with weight decay.
-        eta: of the step with respect to the parameter.
+        scale: factor of the gradients.
+        of_m, of_v: 1 - β₁ and 1 - β₂, the factors of the differences added to m and v.
+        epsilon: is added to √v.
+        rate: learning rate, corrected for the bias of the first updates.
+        low, high: bounds of rate / (√v + epsilon).
+        keep: factor of the parameter, less than 1 with weight decay.
+        eta: factor of the step.
     """
 
     scale: float
@@ -74,11 +74,11 @@ class Layer:
         weights: its weights by name, in one dtype.
         rows: where the rows of each step lie.
         x: (P, I), the input.
-        states: a ``State`` of buffers (P + B, H), see ``Rows``, which hold the initial states,
-            unless ``initial`` does, and get those of all steps.
-        noise: arrays (P, H), or (B, H) of those that are the same at all steps; see ``Cell``.
-        m: (P, H) of a projected cell, which gets h of all steps before the projection; or None.
-        kept: rows that forward keeps of normalized products, and backward gets and adds to.
+        states: a ``State`` of buffers (P + B, H), see ``Rows``, for the states of all steps; they
+            also hold the initial states, unless ``initial`` does.
+        noise: arrays (P, H), or (B, H) for noise that is the same at all steps; see ``Cell``.
+        m: (P, H), receives h of all steps before the projection; None without a projection.
+        kept: rows of normalized products, saved by forward for backward, which adds more.
         initial: a ``State`` of arrays (B, H) that forward writes into the buffers, or None.
         last: with ``initial``, a ``State`` of C-contiguous arrays (B, H) that forward writes the
             last states into; or None.
@@ -96,7 +96,7 @@ class Layer:
     last: Any = None
 
     def begin(self) -> None:
-        """Write the initial states into the buffers, where they are given."""
+        """Write ``initial``, if given, into the buffers."""
         if self.initial is not None:
             for buffer, state in zip(self.states, self.initial):
                 buffer[self.rows.initial : self.rows.initial + self.rows.batch] = state
@@ -118,12 +118,12 @@ class Gradients:
 
     Attributes:
         output: a ``State`` of arrays (P, H), with respect to the states of all steps, or None.
-        last: a ``State`` of arrays (B, H), with respect to the last states; they are overwritten.
-        h: (P, O) of a projected cell, which gets the gradients with respect to h of all steps, also
-            through later ones; or None.
+        last: a ``State`` of arrays (B, H), with respect to the last states; overwritten.
+        h: (P, O), receives the gradients with respect to h of all steps, including those through
+            later steps; None without a projection.
         from_zeros: whether ``last`` stands for zeros, whatever it holds.
-        of_weights: gets the gradients with respect to weights that the engine's kernels compute on
-            the way, by name.
+        of_weights: receives the gradients with respect to weights that the engine's kernels compute
+            besides, by name.
     """
 
     output: Any
@@ -140,7 +140,7 @@ class Gradients:
 
 
 class Engine(Protocol):
-    """How the parts of a cell are computed."""
+    """Computes the parts of a cell: products, stages, steps and sequences."""
 
     @property
     def xp(self) -> Any:
@@ -157,20 +157,20 @@ class Engine(Protocol):
         ...
 
     def matmul(self, a: Array, b: Array, out: Optional[Array] = None) -> Array:
-        """(M, K), (K, N) -> (M, N), of any memory order; ``out`` is C-contiguous."""
+        """Return a b, (M, K), (K, N) -> (M, N), of any memory order; ``out`` is C-contiguous."""
         ...
 
     def linear(self, x: Array, W: Array, b: Optional[Array] = None) -> Array:
-        """(P, I), (O, I), (O,) or None -> (P, O)."""
+        """Return x Wᵀ + b, (P, I), (O, I), (O,) or None -> (P, O)."""
         ...
 
     def column_sums(self, x: Array) -> Array:
-        """(P, N) -> (N,)."""
+        """Return the sums of the columns, (P, N) -> (N,)."""
         ...
 
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
-        """Of scores (N, V), V > 0: exp(x - maxima) (N, V) or None, the maxima (N,) and the sums
-        (N,) of exp, of the rows.
+        """Return exp(x - maxima) (N, V), or None without ``keep``, the maxima of the rows (N,) and
+        the sums of exp (N,), of scores x (N, V), V > 0.
         """
         ...
 
@@ -178,7 +178,8 @@ class Engine(Protocol):
         """Return (V, N), the sums of the rows of x (P, N) of each class.
 
         Args:
-            of: (P,) int64, the class of each row, from 0 to V - 1; rows of others are left out.
+            of: (P,) int64, the class of each row, from 0 to V - 1; rows of other classes are
+                skipped.
             x: the rows.
             classes: V.
         """
@@ -191,12 +192,12 @@ class Engine(Protocol):
     def sgd(
         self, x: Array, g: Array, v: Optional[Array], scale: float, rate: float, momentum: float
     ) -> None:
-        """Scale the gradients g, then add momentum * v - rate * g to x, and to v what x got.
+        """Scale the gradients g, set v to momentum * v - rate * g, and add it to x.
 
         Args:
             x: the parameter, of any shape, C-contiguous, as are g and v.
             g: the gradients.
-            v: the last step, or None for none.
+            v: the previous step; None without momentum.
             scale, rate, momentum: numbers.
         """
         ...
@@ -204,13 +205,13 @@ class Engine(Protocol):
     def adam(
         self, x: Array, g: Array, m: Array, v: Array, most: Optional[Array], rates: AdamRates
     ) -> None:
-        """Scale the gradients g, then update x, m, v and the largest v that there was.
+        """Scale the gradients g, then update x, m, v and the running maximum of v.
 
         Args:
             x: the parameter, of any shape, C-contiguous, as are the others.
             g: the gradients.
-            m, v: the means of g and of its squares.
-            most: the largest v of each number, by which the step is divided; None for v.
+            m, v: the running means of g and of its squares.
+            most: the running maximum of v, which replaces v in the step (AMSGrad); or None.
             rates: the numbers.
         """
         ...
@@ -237,24 +238,24 @@ class Engine(Protocol):
         gates: Optional[Array] = None,
         new: Any = None,
     ) -> tuple[Array, Any]:
-        """Compute a stage of a step, its products made but for the diagonal ones.
+        """Compute a stage of a step whose products, except the diagonal ones, have been computed.
 
         Args:
             cell: the cell.
             stage: one of its stages.
-            parts: what is added up to the pre-activations.  The first one is the product of x, or
-                in a second stage the gates of the first one; then those of ``stage.products``
-                whose state is given, and the bias.
+            parts: the summands of the pre-activations.  The first is the product of x, or in a
+                second stage the gates of the first stage; then the products of
+                ``stage.products`` whose state is given, and the bias.
             state: the states before the stage.
             more: the noise of these rows (n, H), and the weights of diagonal products and
                 ``stage.vectors`` (H,).
-            gates: (n, G H), to write into; may be the value of the first part.  None for a new
-                array, or in a second stage for the gates of the first, which are overwritten.
+            gates: (n, G H), the output; may be the value of the first part.  None for a new array,
+                or in a second stage for the gates of the first, which are overwritten.
             new: a ``State`` of C-contiguous arrays to write into, or None for new ones.
 
         Returns:
-            The gates (n, G H), those of the stage activated, and the states, where the stage does
-            not write them as they were.
+            The gates (n, G H), those of the stage activated, and the states; states that the stage
+            does not write are unchanged.
         """
         ...
 
@@ -271,18 +272,18 @@ class Engine(Protocol):
         out: Any = None,
         kept: Optional[Kept] = None,
     ) -> Any:
-        """Compute the gradients of a stage, with those through diagonal products alone.
+        """Compute the gradients of a stage, including those through its diagonal products only.
 
         Args:
             cell, stage, state, more: as in ``stage_forward``.
             gates: (n, G H), activated.
             new: the states after the stage; ``stage.needs`` are read.
             gradients: with respect to the states after the stage; None for zeros.
-            gpre: (n, G H), C-contiguous; the columns of the gates of the stage are written, the
-                others are left.  It may be ``gates``.
+            gpre: (n, G H), C-contiguous; only the columns of the gates of the stage are written.
+                It may be ``gates``.
             out: a ``State`` of C-contiguous arrays to write into, or None for new ones; they may
                 be those of ``gradients``.
-            kept: gets the rows of ``stage.vectors``.
+            kept: receives the rows of ``stage.vectors``.
 
         Returns:
             The gradients with respect to ``stage.reads`` and the states of diagonal products, None
@@ -307,11 +308,11 @@ class Engine(Protocol):
             cell, stage: as in ``stage_forward``.
             noise: of these rows (n, H).
             x: (B, I) in the first stage, None in the second.
-            state: the states before the stage; None where a state is read by products alone, for a
-                first step.
+            state: the states before the stage; at a first step a state that is read by products
+                alone may be None.
             weights: those of the stage, ``W`` and ``b`` in the first.
-            gates: (B, G H) in the second stage, those of the first; they are overwritten.
-            kept: gets the rows of normalized products, for ``step_backward``.
+            gates: (B, G H), in the second stage the gates of the first; overwritten.
+            kept: receives the rows of normalized products, for ``step_backward``.
 
         Returns:
             As ``stage_forward``.
@@ -325,15 +326,15 @@ class Engine(Protocol):
         Args:
             cell: the cell.
             given: x (B, I), the weights in the order of ``cell.weights``, and the states (B, H).
-                The shapes and dtypes need not have been checked; None is refused.
+                Shapes and dtypes are checked here; a None among them is refused.
 
         Returns:
-            The new states, or None, and nothing was computed.
+            The new states; None if nothing was computed.
         """
         ...
 
     def pack(self, W: Array) -> Optional[Array]:
-        """Return a weight (N, K) in the form in which ``whole_step`` multiplies by it, or None."""
+        """Return a weight (N, K) packed for the products of ``whole_step``, or None."""
         ...
 
     def step_backward(
@@ -349,31 +350,31 @@ class Engine(Protocol):
         gpre: Array,
         kept: Optional[Kept] = None,
     ) -> tuple[Optional[Array], Any]:
-        """Compute the gradients of a stage of a single step, with those through its products.
+        """Compute the gradients of a stage of a single step, including those through its products.
 
         Args:
             cell, stage, gates, state, new, gradients, gpre: as in ``stage_backward``.
-            weights: those whose products a wanted gradient comes through, and those of diagonal
-                products, gains and ``stage.vectors``; others are left out.
+            weights: only those by which a requested gradient is multiplied, and the weights of
+                diagonal products, gains and ``stage.vectors``.
             noise: of these rows (n, H).
-            kept: of ``step_forward``; gets what ``products.weight_gradients`` reads besides.
+            kept: from ``step_forward``; receives more rows for ``products.weight_gradients``.
 
         Returns:
-            The gradient with respect to x, None without ``W``, and a ``State`` of those with
-            respect to the states before the stage, None where there is none.
+            The gradient with respect to x, None without ``W``, and a ``State`` of the gradients
+            with respect to the states before the stage, None if there is none.
         """
         ...
 
     def takes_gates(self, cell: Cell, dtype: Any, shape: Shape) -> bool:
-        """Return whether ``sequence_forward`` takes W, and U of all gates, also as the rows of each
-        gate: by names such as ``W_a``, (H, I) each.
+        """Return whether ``sequence_forward`` also takes W, and U of all gates, as separate rows of
+        each gate, by names such as ``W_a``, (H, I) each.
         """
         ...
 
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         """Return whether the engine computes such a sequence by kernels of its own.
 
-        Otherwise the time loop of ``sequence.py`` runs on its stages.
+        If not, the time loop of ``sequence.py`` calls its stages.
 
         Args:
             cell: the cell.
@@ -387,14 +388,14 @@ class Engine(Protocol):
         """Compute independent layers of one shape, such as both directions.
 
         Returns:
-            The gates (P, G H) of each, activated; without ``keep`` they may be None.
+            The activated gates (P, G H) of each layer; without ``keep`` they may be None.
         """
         ...
 
     def sequence_backward(
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
     ) -> list[Any]:
-        """Compute the gradients of layers.  The gates become those before activation.
+        """Compute the gradients of layers; write the gradients before activation into ``gates``.
 
         Returns:
             For each layer a ``State`` of gradients (B, H) with respect to its initial states.

@@ -1,7 +1,7 @@
-"""The native engine: products, steps and whole sequences in C++, in threads of its own.
+"""The native engine: products, steps and whole sequences in C++, on a thread pool of its own.
 
-The threads of a BLAS go on spinning after a product and halve the speed of others, so all products
-of a call are made here.
+The threads of a BLAS keep spinning after a product and halve the speed of the next parallel code,
+so this engine computes all products of a call itself.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from chainer_lstm.kernels.engines.engine import (
 )
 from chainer_lstm.kernels.engines.native_steps import has_step, plan_of, whole_step_of
 
-_SUMMED = 4096  # squares that are added up in their own precision
-_SMALL = 1024  # numbers that NumPy updates in less time than a call of a kernel takes
-_FEW_STEPS = 3  # for which packing the weights does not pay
+_SUMMED = 4096  # squares that are summed in their own precision; the partial sums in float64
+_SMALL = 1024  # up to so many numbers NumPy is faster than the call of a kernel
+_FEW_STEPS = 3  # up to so many steps packing the weights takes longer than it saves
 
 
 class NativeEngine(CompiledEngine):
-    """float32 and float64, in vectors of an instruction set of ``native.instruction_sets()``."""
+    """float32 and float64, with one of the instruction sets of ``native.instruction_sets()``."""
 
     def __init__(self, instruction_set: str) -> None:
         self.instruction_set = instruction_set
@@ -209,7 +209,7 @@ class NativeEngine(CompiledEngine):
         return [of_layer.last for of_layer in gradients]
 
     def _runs(self, layers: Sequence[Layer], direction: str) -> bool:
-        """Return whether the library has a kernel for all steps of these layers."""
+        """Return whether one kernel of the library computes all steps of these layers."""
         cell, rows, states = layers[0].cell, layers[0].rows, layers[0].states
         shape = Shape(len(rows.steps), rows.batch, states[-1].shape[1], len(layers))
         return self.supports(cell, states[-1].dtype, shape, direction)
@@ -272,9 +272,9 @@ class NativeEngine(CompiledEngine):
 
 
 def _dense_rows(x: Array, dtype: numpy.dtype) -> Array:
-    """Return a matrix in a dtype, each row of which is dense.
+    """Return a matrix in a dtype, with contiguous rows.
 
-    Rows that lie in one place, as those of the gradient of a sum, remain there.
+    Rows that share memory, as in the gradient of a sum, keep sharing it.
     """
     x = numpy.asarray(x, dtype)
     if x.strides[1] == x.itemsize:
@@ -285,7 +285,7 @@ def _dense_rows(x: Array, dtype: numpy.dtype) -> Array:
 
 
 def _rows_of_gates(cell: Cell, weights: Weights) -> dict[str, Array]:
-    """Return the rows of each gate, by names such as ``W_a``, of weights that are joined."""
+    """Split weights of all gates into the rows of each gate, by names such as ``W_a``."""
     return {
         f'{name}_{gate}': weights[name][g :: len(cell.gates)]
         for name in ('W', cell.lateral.weight)
@@ -296,6 +296,6 @@ def _rows_of_gates(cell: Cell, weights: Weights) -> dict[str, Array]:
 
 @functools.lru_cache(maxsize=256)
 def _arguments_of_sequence(cell: Cell, direction: str) -> tuple[Sequence[str], Sequence[float]]:
-    """Return the names of the arrays of a cell's kernel of all steps, and the numbers it gets."""
+    """Return the names of the arrays of a cell's kernel for all steps, and its numbers."""
     kernel = boundary.KERNELS[f'{cell.name}_sequence_{direction}']
     return kernel.names, tuple(cell.numbers.values())

@@ -1,5 +1,5 @@
-"""What a single step of the native engine needs of a cell, looked up once: a step of a few units
-takes little longer than its Python.
+"""Plans of the single steps of the native engine, made once for each cell: most of the time of a
+step of a few units is Python's.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Plan:
     """The arrays of a stage's kernels for single steps, in their order, among those of a step.
 
     Attributes:
-        forward: of [None, gates, x, weights, states before the stage, states after it, packed
-            weights, noise].
-        backward: of [None, gates, gpre, gx, weights, states after the stage, states before it,
-            gradients with respect to these two in turn, noise].
+        forward: picks from [None, gates, x, weights, states before the stage, states after it,
+            packed weights, noise].
+        backward: picks from [None, gates, gpre, gx, weights, states after the stage, states before
+            it, gradients with respect to these two in turn, noise].
     """
 
     def __init__(self, cell: Cell, number: int) -> None:
@@ -45,9 +45,9 @@ class Plan:
 
 
 def _forward_names(cell: Cell, number: int) -> list[Optional[str]]:
-    """Return the names of the arrays of a step for a stage's kernel, of packed weights last.
+    """Return the names of the arrays of a step as a stage's kernel has them, packed weights last.
 
-    States that an earlier stage has written have one name before the stage and after it.
+    A state that an earlier stage has written has the same name before and after the stage.
     """
     before = [name if number else f'{name}_prev' for name in cell.states]
     return [
@@ -64,8 +64,8 @@ def _forward_names(cell: Cell, number: int) -> list[Optional[str]]:
 def _pick(
     kernel: str, names: Sequence[Optional[str]]
 ) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    """Return a function from arrays of these names to those of a kernel: for names that are not
-    there the first one, for names that are there twice the last one of them.
+    """Return a function that picks the arrays of a kernel from arrays of these names: the first
+    array for a missing name, the last one for a name that occurs twice.
     """
     places = {name: k for k, name in enumerate(names)}
     wanted = boundary.KERNELS[kernel].names
@@ -82,9 +82,9 @@ class WholeStep:
     """All stages of a step from x, weights and states to new states, in evaluation.
 
     Args:
-        instruction_set: of the engine.
+        instruction_set: the instruction set of the engine.
         cell: a compiled cell.
-        dtype: of all arrays.
+        dtype: the dtype of all arrays.
     """
 
     def __init__(self, instruction_set: str, cell: Cell, dtype: numpy.dtype) -> None:
@@ -93,7 +93,7 @@ class WholeStep:
         self._states = len(cell.states)
         self._not_packed = (None,) * len(cell.weights)
         self._numbers = tuple(cell.numbers.values())
-        # not the plan's: a cell need not have all weights and noise of its form
+        # not the plan's pick: a cell may lack some weights and noise of its compiled form
         self._stages = [
             (
                 native.function(instruction_set, plan.forward_name, dtype),
@@ -105,7 +105,7 @@ class WholeStep:
     def __call__(
         self, x: Array, shape: tuple[int, ...], given: Sequence[Optional[Array]]
     ) -> Optional[Sequence[Array]]:
-        """Return the new states, or None where an array is not as the kernels expect."""
+        """Return the new states, or None if an array is not as the kernels expect."""
         batch, units = shape
         gates = numpy.empty((batch, self._gates * units), self._dtype)
         new = [numpy.empty(shape, self._dtype) for _ in range(self._states)]
@@ -117,7 +117,7 @@ class WholeStep:
         return new
 
     def _packed(self, given: Sequence[Optional[Array]]) -> Sequence[Optional[Array]]:
-        """Return the weights that are kept packed."""
+        """Return the packed forms of frozen weights; None for the others."""
         if not frozen.any_frozen():
             return self._not_packed
         return [*map(frozen.packed, given[1 : 1 + len(self._not_packed)])]
@@ -125,15 +125,15 @@ class WholeStep:
 
 @functools.lru_cache(maxsize=256)
 def whole_step_of(instruction_set: str, cell: Cell, dtype: numpy.dtype) -> Optional[WholeStep]:
-    """Return a cell's step for arrays of a dtype, or None where the library has none."""
+    """Return a cell's step for arrays of a dtype, or None if the library has none."""
     if not has_step(cell, NOTHING) or dtype.char not in 'fd' or not dtype.isnative:
         return None
     return WholeStep(instruction_set, cell, dtype)
 
 
 def has_step(cell: Cell, noise: Noise) -> bool:
-    """Return whether the library has kernels of single steps: there are none with masks or
-    projections.
+    """Return whether the library has kernels of single steps for a cell; there are none with masks
+    or projections.
     """
     if not is_compiled(cell) or cell.projection is not None:
         return False

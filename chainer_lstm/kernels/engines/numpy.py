@@ -1,4 +1,4 @@
-"""The NumPy engine: the array code of any cell, and the base of every other engine."""
+"""The NumPy engine: runs the array code of any cell, and is the base of all other engines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage, normalized, normalized_gradient
-from chainer_lstm.cells.cell import Names
+from chainer_lstm.cells.stages import Names
 from chainer_lstm.kernels import normalization, products, sequence
 from chainer_lstm.kernels.engines.engine import (
     NOTHING,
@@ -23,8 +23,8 @@ from chainer_lstm.kernels.engines.engine import (
     Weights,
 )
 
-_BLOCK = 2**18  # scores at a time: they stay in the cache
-_FEW_ROWS = 128  # of which OpenBLAS computes W xᵀ in two thirds of the time of x Wᵀ
+_BLOCK = 2**18  # scores at a time, which stay in the cache
+_FEW_ROWS = 128  # up to so many rows OpenBLAS takes two thirds of the time for W xᵀ as for x Wᵀ
 
 
 class NumpyEngine:
@@ -263,7 +263,7 @@ class NumpyEngine:
 
 
 def _wide(x: Array) -> Array:
-    """Return float16 as float32, in which array code computes it."""
+    """Return float16 as float32, the dtype in which array code computes it."""
     return x.astype(numpy.float32) if x is not None and x.dtype.char == 'e' else x
 
 
@@ -272,10 +272,10 @@ def _wide_state(state: Any) -> Any:
 
 
 def _returned(method: str, names: Names, values: Sequence[Any], like: Array) -> dict[str, Any]:
-    """Return what a method of a cell has returned by name: arrays like one, or the number 0.
+    """Return the results of a cell's method by name: arrays of the shape of ``like``, or 0.
 
     Raises:
-        ValueError: another number of them, or another shape.
+        ValueError: the method returned more or fewer values, or another shape.
     """
     shapes = [getattr(value, 'shape', value) for value in values]
     if len(shapes) != len(names) or any(s != like.shape and s != 0 for s in shapes):
@@ -285,13 +285,13 @@ def _returned(method: str, names: Names, values: Sequence[Any], like: Array) -> 
 
 
 def _states(method: str, names: Names, state: Any, like: Array) -> dict[str, Array]:
-    """Return states or their gradients, that a method of a cell has returned, as arrays by name."""
+    """Return states, or their gradients, from the result of a cell's method as arrays by name."""
     found = _returned(method, names, [getattr(state, name, None) for name in names], like)
     return {name: value if hasattr(value, 'shape') else like * 0 for name, value in found.items()}
 
 
 def _written(states: Any, found: dict[str, Array], room: Any, dtype: Any) -> Any:
-    """Return ``states`` with those that were found, written into ``room`` if given."""
+    """Return ``states`` updated by ``found``, written into the arrays of ``room`` if given."""
     for name, value in found.items():
         if room is not None:
             target = getattr(room, name)

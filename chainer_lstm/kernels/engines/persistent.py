@@ -1,9 +1,9 @@
-"""The persistent engine: one launch for all time steps,
-with the recurrent weights on chip from first to last.
+"""The persistent engine: one kernel launch for all time steps, with the recurrent weights in
+registers and shared memory throughout.
 
-It computes sequences of ``_CELL`` of float32 and, in float32, of float16.  Everything else (single
-steps, other cells and dtypes, shapes that do not fit the device) is the CuPy engine's, unless this
-engine was asked for by name.
+It computes sequences of ``_CELL`` of float32 and, in float32, of float16.  Single steps, other
+cells and dtypes, and shapes that do not fit on the device are left to the CuPy engine, or refused
+if this engine was selected by name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chainer_lstm.kernels.engines.engine import Gradients, Layer, Shape
 from chainer_lstm.kernels.packing import Rows
 from chainer_lstm.kernels.tables import on_device
 
-_CELL = cells.lstm  # which the kernels are written for
+_CELL = cells.lstm  # the only cell of these kernels
 _FLOAT32 = numpy.dtype(numpy.float32)
 _DIRECTIONS = {'forward': 'fwd', 'backward': 'bwd'}
 
@@ -54,13 +54,13 @@ _TIMED_OUT = (
 
 
 class Schedule(NamedTuple):
-    """What the launches for sequences of the same lengths have in common.
+    """The common part of the launches for sequences of the same lengths.
 
     Attributes:
-        cuts: the first step and the one after the last of each launch, in order.
+        cuts: (first step, one past the last step) of each launch, in order.
         exchange: the size of a job's exchange buffer, in 16 bytes.
-        options: of the compiler.
-        shared: members of all jobs, numbers and arrays.
+        options: compiler options.
+        shared: members of struct Job that all jobs have, numbers and arrays.
     """
 
     cuts: Sequence[tuple[int, int]]
@@ -70,13 +70,13 @@ class Schedule(NamedTuple):
 
 
 class PersistentEngine(CupyEngine):
-    """float32 products as exact as ``precision`` asks for: bf16 in three parts, TF32 or bf16.
+    """float32 products in the configured precision: three bf16 products, TF32 or bf16.
 
     Args:
         precision: 'highest', 'high' or 'medium'.
         forced: whether a sequence that it cannot compute is an error.
 
-    Sequences raise a RuntimeError if an earlier launch timed out; its results are NaN.
+    If a launch times out, its results are NaN and the next sequence raises RuntimeError.
     """
 
     def __init__(self, precision: str, forced: bool) -> None:
@@ -137,9 +137,9 @@ class PersistentEngine(CupyEngine):
     ) -> list[Any]:
         results, arguments = [], []
         for layer, activated, given in zip(layers, gates, gradients):
-            if layer.rows.has_empty:  # no block computes their gradients
+            if layer.rows.has_empty:  # no block computes the gradients of empty sequences
                 given.begin()
-            # become the gradients with respect to the initial states
+            # the kernel overwrites these with the gradients with respect to the initial states
             last = given.last._make(map(self.xp.ascontiguousarray, given.last))
             gh = None if given.output.h is None else _strided(self.xp, given.output.h)
             given.of_weights['b'] = gb = self.xp.empty(activated.shape[1], activated.dtype)
@@ -167,10 +167,10 @@ class PersistentEngine(CupyEngine):
         return cublas.TF32
 
     def _grid(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> plans.Grid:
-        """Return how to compute sequences of this shape.
+        """Return the launch grid for sequences of this shape.
 
         Raises:
-            ValueError: that is the CuPy engine's; the message says why.
+            ValueError: the engine cannot compute them; the message gives the reason.
         """
         if cell != _CELL:
             raise ValueError(f'it computes the cell {_CELL.name} only, got {cell.name}')
@@ -185,10 +185,10 @@ class PersistentEngine(CupyEngine):
         )
 
     def _grid_of(self, layers: Sequence[Layer], direction: str) -> Optional[plans.Grid]:
-        """Return how to compute these layers, or None where that is the CuPy engine's.
+        """Return the launch grid for these layers, or None to leave them to the CuPy engine.
 
         Raises:
-            ValueError: it is, and this engine must be used.
+            ValueError: the engine cannot compute them, but was selected by name.
         """
         cell, rows, h = layers[0].cell, layers[0].rows, layers[0].states[-1]
         if rows.total * h.shape[1] == 0:
@@ -206,10 +206,11 @@ class PersistentEngine(CupyEngine):
         return grid
 
     def _check_room(self, grid: plans.Grid) -> None:
-        """Compare the blocks of a launch with those that the device can hold at the same time.
+        """Check that all blocks of a launch are resident at the same time, as they wait for each
+        other.
 
         Raises:
-            ValueError: it cannot hold all of them.
+            ValueError: the device cannot hold all of them.
         """
         blocks, most = grid.kernel.blocks * grid.rows * grid.jobs, self._room(grid)
         if blocks > most:
@@ -239,8 +240,8 @@ class PersistentEngine(CupyEngine):
     def _launch_all(
         self, grid: plans.Grid, schedule: Schedule, jobs: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Launch as often as keeps the exchange buffer small; each launch begins with the states in
-        which the one before it ended.
+        """Cut the sequence into launches, to keep the exchange buffer small; each launch continues
+        from the states of the previous one.
         """
         kernel, count = grid.kernel, len(jobs)
         of_weights, of_job = 16 * kernel.weights, 16 * (kernel.weights + schedule.exchange)
@@ -258,7 +259,7 @@ class PersistentEngine(CupyEngine):
             self._start(grid, schedule, '_prepare', (_PREPARE_BLOCKS, 1, count), arguments)
             self._start(grid, schedule, '', (kernel.blocks, grid.rows, count), arguments)
             for job in members:
-                job['U'] = 0  # packed now
+                job['U'] = 0  # the weights are packed now
 
     def _start(
         self,
@@ -268,13 +269,13 @@ class PersistentEngine(CupyEngine):
         blocks: tuple[int, int, int],
         arguments: numpy.ndarray,
     ) -> None:
-        """Launch a kernel, whose blocks all run at the same time, or a stage before it."""
+        """Launch the cooperative kernel, or with ``stage`` the kernel that prepares its buffers."""
         compiled = _compiled(grid.kernel.direction, stage, schedule.options)
         shared_bytes = 0 if stage else grid.shared_bytes
         compiled(blocks, (plans.THREADS,), (arguments,), shared_mem=shared_bytes)
 
     def _word(self, value: Any) -> int:
-        """Return a member of a job: a number as it is, of an array the address."""
+        """Return a member of struct Job: a number as it is, an array as its address."""
         return value if type(value) is int else 0 if value is None else self._address(value)
 
     def _device_id(self) -> int:
@@ -285,8 +286,8 @@ class PersistentEngine(CupyEngine):
         return self._device_id(), self.xp.cuda.get_current_stream().ptr
 
     def timed_out(self) -> bool:
-        """Return whether a launch on the current device did so since the last call; launches that
-        have not ended are not waited for.
+        """Return whether a launch on the current device timed out since the last call, without
+        waiting for running launches.
         """
         error = self._error()
         found = bool(error[0])
@@ -297,14 +298,14 @@ class PersistentEngine(CupyEngine):
         return _device_of(self._device_id())
 
     def _error(self) -> numpy.ndarray:
-        """Return the current device's error flag, which the host reads without waiting for the
-        kernels that raise it.
+        """Return the error flag of the current device, in pinned memory: the host reads it without
+        synchronizing.
         """
         return _error_of(self._device_id())
 
 
 def _packed(jobs: Sequence[dict[str, int]], begin: int, end: int) -> numpy.ndarray:
-    """Return struct Jobs, for a launch of these steps."""
+    """Return struct Jobs for a launch of these steps."""
     packed = bytearray(_JOBS.itemsize)
     for k, job in enumerate(jobs):
         job['begin'], job['end'] = begin, end
@@ -314,8 +315,8 @@ def _packed(jobs: Sequence[dict[str, int]], begin: int, end: int) -> numpy.ndarr
 
 @functools.lru_cache(maxsize=64)
 def _schedule(xp: Any, grid: plans.Grid, rows: Rows, place: tuple[int, int]) -> Schedule:
-    """Return the launches for a kernel and sequences, with their tables on a device and for a
-    stream.
+    """Return the launches for a kernel and sequences, with their tables on the device and stream
+    of ``place``.
     """
     kernel, groups = grid.kernel, -(-rows.batch // plans.GROUP)
     steps = sum(n > 0 for _, n in rows.steps)
@@ -345,7 +346,7 @@ def _room_of(kernel: plans.Kernel, shared_bytes: int, device_id: int) -> int:
     """Return how many blocks of a kernel a device can hold at the same time."""
     compiled = _compiled(kernel.direction, '', cuda.options(kernel.constants))
     device = _device_of(device_id)
-    # always to the same value: a launch of another thread may be on its way
+    # always the same value: another thread may be launching this kernel
     compiled.max_dynamic_shared_size_bytes = device.shared_memory
     occupancy = cupy_engine.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
     each = occupancy(compiled.kernel.ptr, plans.THREADS, shared_bytes)
@@ -357,7 +358,7 @@ def _layout(rows: Rows) -> dict[str, int]:
 
 
 def _strided(xp: Any, gh: Array) -> Array:
-    """Return gh as float32 rows, which may be apart from each other."""
+    """Return gh as float32 with contiguous rows, of any row stride."""
     gh = gh.astype(numpy.float32, copy=False)
     rows, columns = gh.strides
     return (

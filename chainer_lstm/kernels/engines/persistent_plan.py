@@ -1,5 +1,5 @@
-"""The layout of a recurrence on a GPU: which blocks compute what, and whether they fit.
-Pure arithmetic, no CuPy.
+"""The grid of a persistent kernel: which block computes which units and rows, and whether all
+blocks fit.  Pure arithmetic, without CuPy.
 """
 
 from __future__ import annotations
@@ -9,33 +9,33 @@ import functools
 from typing import NamedTuple, Optional
 
 PRECISIONS = ('highest', 'high', 'medium')
-MIN_CAPABILITY = 80  # asynchronous copies, tf32 and bf16
+MIN_CAPABILITY = 80  # has asynchronous copies, tf32 and bf16
 THREADS = 256
-TILE = 16  # units of a block
-GROUP = 8  # rows of a product
-MOST_JOBS = 2  # of a launch
+TILE = 16  # units per block
+GROUP = 8  # rows per product
+MOST_JOBS = 2  # per launch
 _WARPS = THREADS // 32
 _OWNERS = TILE * GROUP
 _GATES = TILE * 4  # of a block
-_MAX_GROUPS = 16  # of a block; beyond that a large product a step is as fast
-# Of a thread's 255: for weights, by the parts of backward's sum, and for weights and what they are
-# multiplied with.  As many as no NVRTC that the tests compile with spills.
+_MAX_GROUPS = 16  # per block; with more rows one cuBLAS product per step is as fast
+# Of the 255 registers of a thread: for weights, by the parts of backward's sum, and for weights and
+# the other operand together.  With so many, no NVRTC that the tests compile with spills registers.
 _WEIGHT_REGISTERS, _OPERAND_REGISTERS = {1: 160, 2: 144, 4: 160}, 204
-_EXCHANGE_BYTES = 16 * 2**20  # of a launch: the exchange should stay in L2
-# Microseconds of a time step on an H100, measured: of all groups together, and of each.
+_EXCHANGE_BYTES = 16 * 2**20  # per launch, so that the exchange buffer stays in L2
+# Microseconds per time step, measured on an H100: a constant, and per group of rows.
 _LATENCY, _WORK = 0.3, 1.2
-# Up to so many units backward's sum stays whole:
-# measured, it is faster so, and fits into registers.
+# Up to so many units backward does not split its sum over 4H: measured faster, and the weights fit
+# into registers.
 _WHOLE_UNITS = {'highest': 512, 'high': 512, 'medium': 1024}
 
 
 class Device(NamedTuple):
-    """The properties of a GPU that decide.
+    """The properties of a GPU on which the grid depends.
 
     Attributes:
-        capability: 10 * major + minor.
-        multiprocessors: number of them.
-        shared_memory: bytes that one block can have.
+        capability: compute capability, 10 * major + minor.
+        multiprocessors: the number of multiprocessors.
+        shared_memory: the largest shared memory of a block, in bytes.
     """
 
     capability: int
@@ -51,7 +51,7 @@ class Kernel:
         direction: 'fwd' or 'bwd'.
         units: H.
         precision: one of ``PRECISIONS``.
-        split: into how many parts backward cuts its sum over 4H; 1 in forward.
+        split: the number of parts of backward's sum over 4H; 1 in forward.
     """
 
     direction: str
@@ -61,12 +61,12 @@ class Kernel:
 
     @functools.cached_property
     def blocks(self) -> int:
-        """Blocks that a group of rows needs."""
+        """Blocks per group of rows."""
         return _parts(self.units, TILE * self.split) * self.split
 
     @functools.cached_property
     def weights(self) -> int:
-        """Packed weights of all blocks, in 16 bytes."""
+        """Size of the packed weights of all blocks, in 16 bytes."""
         return self.blocks * self._chunks * self._chunk
 
     @functools.cached_property
@@ -78,13 +78,13 @@ class Kernel:
         return operands + partial + 16 * (spilled + 1)
 
     def shared_bytes_of(self, groups: int) -> int:
-        """Shared memory of a block that has so many groups of rows:
-        a cell for each owner besides.
+        """Return the shared memory of a block with so many groups of rows: the fixed part, and c of
+        each unit and row.
         """
         return self.shared_bytes + groups * _OWNERS * 4
 
     def exchange(self, groups: int, steps: int) -> int:
-        """The exchange buffer for so many groups and steps, in 16 bytes."""
+        """Return the size of the exchange buffer for so many groups and steps, in 16 bytes."""
         slots = steps * groups * self._slot
         if self.direction == 'fwd':
             return slots
@@ -93,7 +93,7 @@ class Kernel:
         return boxes + gradients_of_b + slots
 
     def steps(self, groups: int) -> int:
-        """Time steps of one launch."""
+        """Return the number of time steps per launch."""
         return max(1, _EXCHANGE_BYTES // (16 * groups * self._slot))
 
     @functools.cached_property
@@ -117,7 +117,7 @@ class Kernel:
 
     @functools.cached_property
     def _chunks(self) -> int:
-        """Of 16 numbers, in the sum of a block."""
+        """Chunks of 16 numbers in the sum of a block."""
         return (
             _parts(self.units, TILE)
             if self.direction == 'fwd'
@@ -126,7 +126,7 @@ class Kernel:
 
     @functools.cached_property
     def _chunk(self) -> int:
-        """Weights of a chunk, in 16 bytes."""
+        """Size of the weights of a chunk, in 16 bytes."""
         return self._planes * self._tiles * 32
 
     @functools.cached_property
@@ -138,7 +138,7 @@ class Kernel:
 
     @functools.cached_property
     def _slot(self) -> int:
-        """The size of the exchange of a group in a time step, in 16 bytes."""
+        """Size of the exchange of a group in a time step, in 16 bytes."""
         chunks = self.blocks * (1 if self.direction == 'fwd' else 4)
         return chunks * GROUP * 4 * self._planes // 2
 
@@ -148,9 +148,9 @@ class Grid(NamedTuple):
 
     Attributes:
         kernel: the kernel.
-        rows: blocks that share the groups of rows.
-        jobs: sequences side by side.
-        groups: of rows, in a block.
+        rows: the number of blocks among which the groups of rows are divided.
+        jobs: independent sequences per launch.
+        groups: groups of rows per block.
     """
 
     kernel: Kernel
@@ -164,17 +164,17 @@ class Grid(NamedTuple):
 
 
 def kernels(direction: str, units: int, precision: str) -> list[Kernel]:
-    """Return the candidates, the best first: they spill no registers and read least."""
+    """Return the candidates that spill no registers; the one that reads least is first."""
     whole = direction == 'fwd' or units <= _WHOLE_UNITS[precision]
     splits = (1,) if whole else (4, 2) if units <= 800 else (4,)
     return [Kernel(direction, units, precision, split) for split in splits]
 
 
 def plan(direction: str, units: int, precision: str, batch: int, jobs: int, device: Device) -> Grid:
-    """Return the grid that is expected to be fastest for so many independent sequences.
+    """Return the grid with the lowest estimated time for so many independent sequences.
 
     Raises:
-        ValueError: none fits; the message says why.
+        ValueError: no grid fits; the message gives the reason.
     """
     if device.capability < MIN_CAPABILITY:
         raise ValueError(
@@ -199,7 +199,7 @@ def plan(direction: str, units: int, precision: str, batch: int, jobs: int, devi
 
 
 def grid(kernel: Kernel, batch: int, jobs: int, device: Device) -> Optional[Grid]:
-    """Return the grid of a kernel if it fits: all blocks run at the same time, one on each
+    """Return the grid of a kernel if it fits: all blocks must be resident, one on each
     multiprocessor.
     """
     groups = _parts(batch, GROUP)

@@ -18,14 +18,14 @@ ENGINES = ('numpy', 'native', 'cupy', 'persistent')
 def engine_of(
     x: Array, name: str = 'auto', precision: str = 'highest', measure: bool = True
 ) -> Engine:
-    """The engine for arrays that live where ``x`` does.
+    """Return the engine for arrays on the device of ``x``.
 
     Args:
         x: an array.
         name: 'auto', or the name of an engine that must be used.
         precision: of float32 products, 'highest', 'high' or 'medium'; an
             engine may be more exact.
-        measure: whether 'auto' may choose by times, which differ from run to run.
+        measure: whether 'auto' may choose by measured times, which differ from run to run.
 
     Raises:
         ValueError: there is no such engine, or it cannot compute such arrays.
@@ -44,7 +44,7 @@ def engine_of(
     if found is not None and x.dtype.char in 'efd':
         return found
     if name == 'native' and found is None:
-        from chainer_lstm.kernels.native.missing import why_missing  # takes a look at all packages
+        from chainer_lstm.kernels.native.missing import why_missing  # scans the installed packages
 
         raise _refused(name, f'it was {why_missing()}')
     if name == 'native':
@@ -53,12 +53,12 @@ def engine_of(
 
 
 def check_gpu() -> None:
-    """Wait for the current GPU and see whether a kernel of the persistent engine timed out.
+    """Wait for the current GPU and raise if a kernel of the persistent engine timed out.
 
-    Otherwise the next sequence reports it, and after the last one nothing does.
+    Without this call the next sequence raises the error; after the last sequence, nothing does.
 
     Raises:
-        RuntimeError: one did since the last sequence began; its results are NaN.
+        RuntimeError: a kernel timed out since the last sequence began; its results are NaN.
     """
     from chainer_lstm.kernels.engines import persistent
 
@@ -74,7 +74,7 @@ def _refused(name: str, reason: str) -> ValueError:
 
 @functools.cache
 def _native_engine() -> Optional[Engine]:
-    """With the best instruction set of this processor; None where the library was not built."""
+    """Return the native engine with the best instruction set; None if the library is missing."""
     from chainer_lstm.kernels.engines.native import NativeEngine
 
     sets = native.instruction_sets()

@@ -1,8 +1,8 @@
-"""The choice between two engines for whole sequences, by measuring.
+"""Trials: the choice between two engines for whole sequences by measurement.
 
-The first sequence of a kind is computed by the engine that is known to be right, and these results
-are the answer.  The candidate computes copies of the same sequence; where its results agree and it
-takes less time, it computes all later sequences of this kind.  Knows nothing of CuPy.
+At the first sequence of a kind the reference engine computes the results that the caller gets.  The
+candidate computes copies of the same sequence; if its results agree and it takes less time, it
+computes all later sequences of this kind.  The module does not depend on CuPy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.kernels.engines.engine import Engine, Gradients, Layer, Shape
 from chainer_lstm.kernels.engines.verdicts import Verdict, VerdictFile
 
-# The largest difference, relative to the largest number of an array: some ten times that of a
-# candidate without fault.
+# The largest accepted difference, relative to the largest number of an array: about ten times that
+# of a correct candidate.
 TOLERANCE = {'highest': 3e-4, 'high': 1e-2, 'medium': 5e-2}
-_ROUNDING = 0.1  # of the tolerance: by so much inputs are changed to see how sensitive results are
-_CALLS = 3  # that are timed, of each engine
-_LONGEST = 1.0  # seconds of timed calls, after which no more are made
-_ATTEMPTS = 3  # without a verdict, after which a kind is left to the engine known to be right
+_ROUNDING = 0.1  # of the tolerance: the change of inputs that probes how sensitive results are
+_CALLS = 3  # timed calls of each engine
+_LONGEST = 1.0  # seconds of timed calls, after which the trial ends
+_ATTEMPTS = 3  # trials without a verdict, after which a kind is left to the reference engine
 _ROWS, _STEPS = 8, 16  # batches are rounded up to multiples; as many steps or more are one kind
 _TIMED_OUT = Verdict('wrong', 'it timed out waiting for its other blocks')
 REPORT = 'python -c "import chainer_lstm; chainer_lstm.show_config()"'
@@ -36,22 +36,22 @@ class Candidate(Engine, Protocol):
     """An engine whose kernels may time out."""
 
     def timed_out(self) -> bool:
-        """Return whether kernels that have ended did so since the last call."""
+        """Return whether a finished kernel has timed out since the last call."""
         ...
 
 
 class Device(Protocol):
-    """Where trials are made."""
+    """The device on which trials run."""
 
     def capturing(self) -> bool:
-        """Return whether calls are recorded for later, and nothing can be waited for."""
+        """Return whether calls are recorded into a graph, so that the host cannot synchronize."""
         ...
 
     def synchronize(self) -> None:
-        """Wait until everything is computed.
+        """Wait until all work is done.
 
         Raises:
-            Exception: a kernel failed; if it raises again, nothing more can be computed.
+            Exception: a kernel failed; if the next call raises too, the device is unusable.
         """
         ...
 
@@ -61,7 +61,7 @@ class Device(Protocol):
 
 
 class Key(NamedTuple):
-    """A kind of sequences.  Lengths are no part of it: they differ from batch to batch.
+    """A kind of sequences.  Lengths are not part of it, because they differ from batch to batch.
 
     Attributes:
         direction: 'forward' or 'backward'.
@@ -69,9 +69,9 @@ class Key(NamedTuple):
         dtype: of the arrays, ``dtype.char``.
         precision: of float32 products.
         units: H.
-        batch: rounded up to a multiple of 8, the rows that a block of the kernel takes at a time.
-        steps: rounded down to a power of two, 16 for all from there on.
-        jobs: layers side by side.
+        batch: rounded up to a multiple of 8, the rows that a block of the kernel computes together.
+        steps: rounded down to a power of two, at most 16.
+        jobs: independent layers, such as both directions.
     """
 
     direction: str
@@ -109,7 +109,7 @@ class Forward:
         return Forward(layers, self.keep)
 
     def results(self, gates: Sequence[Optional[Array]]) -> list[Array]:
-        """Return the arrays that engines have to agree on, of what ``run`` returned."""
+        """Return the arrays that engines have to agree on, from the result of ``run``."""
         states = [layer.rows.inner(s) for layer in self.layers for s in layer.states]
         last = [state for layer in self.layers for state in layer.last or ()]
         return [*(x for x in gates if x is not None), *states, *last]
@@ -138,7 +138,7 @@ class Backward:
         )
 
     def results(self, states: Sequence[Any]) -> list[Array]:
-        """Return the arrays that engines have to agree on, of what ``run`` returned."""
+        """Return the arrays that engines have to agree on, from the result of ``run``."""
         of_biases = [
             given.of_weights['b'] if 'b' in given.of_weights else _sum_of_rows(gpre)
             for given, gpre in zip(self.gradients, self.gates)
@@ -150,28 +150,30 @@ Job = Union[Forward, Backward]
 
 
 def key_of(job: Job, precision: str) -> Key:
-    """Return the kind of sequences that a job is of."""
+    """Return the kind of the sequences of a job."""
     layer = job.layers[0]
     rows, h = layer.rows, layer.states[-1]
+    blocks = -(-rows.batch // _ROWS)
+    power_of_two = 1 << len(rows.steps).bit_length() - 1 if rows.steps else 0
     return Key(
-        job.direction,
-        layer.cell.name,
-        h.dtype.char,
-        precision,
-        h.shape[1],
-        -(-rows.batch // _ROWS) * _ROWS,
-        min(1 << len(rows.steps).bit_length() - 1, _STEPS) if rows.steps else 0,
-        len(job.layers),
+        direction=job.direction,
+        cell=layer.cell.name,
+        dtype=h.dtype.char,
+        precision=precision,
+        units=h.shape[1],
+        batch=blocks * _ROWS,
+        steps=min(power_of_two, _STEPS),
+        jobs=len(job.layers),
     )
 
 
 class Trials:
-    """The trials on one device, and what is chosen there.  Threads may share them.
+    """The trials and choices on one device.  Thread-safe.
 
     Args:
         device: the device.
-        file: the verdicts of other processes.  One in favour of the candidate is checked once in
-            this process, without timing: a launch that fits there may not fit here.
+        file: the verdicts of other processes.  A verdict for the candidate is checked once in this
+            process, without timing: a launch that fitted there may not fit here.
     """
 
     def __init__(self, device: Device, file: VerdictFile) -> None:
@@ -181,16 +183,16 @@ class Trials:
         self._stored: dict[str, Verdict] = file.read()
         self._chosen: dict[Key, bool] = {}  # whether the candidate computes such sequences
         self._undecided: collections.Counter[Key] = collections.Counter()
-        self._lock = threading.Lock()  # one trial at a time, for the sake of their times
+        self._lock = threading.Lock()  # one trial at a time, so that they do not disturb each other
 
     def run(self, key: Key, job: Job, answer: Engine, candidate: Candidate) -> Any:
-        """Return what ``job.run`` returns, of the engine chosen for the key.
+        """Return the result of ``job.run`` by the engine chosen for the key.
 
         Args:
-            key: of the job.
-            job: what is to be computed.
-            answer: the engine that is known to be right.
-            candidate: the engine that is tried.
+            key: the kind of the job.
+            job: the arguments of the engine.
+            answer: the reference engine.
+            candidate: the engine to try.
 
         Raises:
             RuntimeError: the candidate has timed out in an earlier call, whose results are NaN.
@@ -204,7 +206,7 @@ class Trials:
         return job.run(candidate)
 
     def _run_first(self, key: Key, job: Job, answer: Engine, candidate: Candidate) -> Any:
-        """Compute a sequence of an unknown kind by the engine known to be right; try the other."""
+        """Compute a sequence of a new kind by the reference engine, and try the candidate on it."""
         if self._device.capturing() or not self._lock.acquire(blocking=False):
             return job.run(answer)
         try:
@@ -238,7 +240,7 @@ class Trials:
     def _judge(
         self, key: Key, spare: Job, expected: list[Array], answer: Engine, candidate: Candidate
     ) -> Verdict:
-        """Return the verdict on a candidate, of copies of a job and the results expected."""
+        """Return the verdict on a candidate from copies of a job and the expected results."""
         try:
             attempt = spare.copy()
             found = attempt.results(attempt.run(candidate))
@@ -253,11 +255,11 @@ class Trials:
     def _compare(
         self, key: Key, spare: Job, found: list[Array], expected: list[Array], answer: Engine
     ) -> Optional[Verdict]:
-        """Return the verdict by results alone, or None where times have to tell."""
+        """Return the verdict by results alone, or None if the times have to decide."""
         apart = difference(found, expected)
         if apart is None:
             return Verdict('undecided', 'the expected results are 0 or not finite')
-        # steps round to float16 where a kernel for all of them may not
+        # single steps round to float16, a kernel for all steps need not
         tolerance = TOLERANCE['medium' if key.dtype == 'e' else key.precision]
         if apart <= tolerance:
             return self._stored.get(str(key))
@@ -268,7 +270,7 @@ class Trials:
         return Verdict('wrong', f'its results differ by {apart:.1e} of the largest')
 
     def _time(self, spare: Job, answer: Engine, candidate: Engine) -> Verdict:
-        """Return the verdict by the shortest of some calls of each engine, in turns."""
+        """Return the verdict by the shortest of several calls of each engine, in turns."""
         times: dict[Engine, list[float]] = {answer: [], candidate: []}
         while len(times[answer]) < _CALLS and sum(map(sum, times.values())) < _LONGEST:
             for engine, of_engine in times.items():
@@ -281,7 +283,7 @@ class Trials:
         """Return the verdict on a candidate that raised an error.
 
         Raises:
-            Exception: the error, where it leaves a device on which nothing can be computed.
+            Exception: the error itself, if it leaves the device unusable.
         """
         why = f'{type(error).__name__}: {" ".join(str(error).split())}'
         try:
@@ -289,12 +291,12 @@ class Trials:
         except Exception:
             self._decide(key, Verdict('wrong', why))
             raise error from None
-        # a launch that does not fit here, such as beside other processes, or lacks memory
+        # a launch may not fit because of other processes, or lack memory
         expected = isinstance(error, (ValueError, RuntimeError, MemoryError))
         return Verdict('refused' if expected else 'wrong', why)
 
     def _decide(self, key: Key, verdict: Verdict) -> None:
-        """Take a verdict into account from now on."""
+        """Apply a verdict from now on."""
         self.verdicts[key] = verdict
         if verdict.kind == 'undecided':
             self._undecided[key] += 1
@@ -315,7 +317,7 @@ class Trials:
     def _check_time_out(self, candidate: Candidate) -> None:
         if not candidate.timed_out():
             return
-        served = [key for key, chosen in self._chosen.items() if chosen]  # one of them did
+        served = [key for key, chosen in self._chosen.items() if chosen]  # one of them timed out
         self.verdicts.update(dict.fromkeys(served, _TIMED_OUT))
         self._chosen.update(dict.fromkeys(served, False))
         self._file.add({str(key): _TIMED_OUT for key in served})
@@ -329,8 +331,8 @@ class Trials:
 def difference(found: Sequence[Any], expected: Sequence[Any]) -> Optional[float]:
     """Return the largest difference of arrays relative to the largest number of each.
 
-    Infinity where only ``found`` has numbers that are not finite; None where ``expected`` has, or
-    its first array is 0, by which nothing is proven.
+    Infinity if only ``found`` has numbers that are not finite; None if ``expected`` has some, or
+    its first array is all 0, which proves nothing.
     """
     worst, scales = 0.0, [float(abs(e).max()) for e in expected]
     if scales[0] == 0 or not all(map(math.isfinite, scales)):
@@ -346,7 +348,7 @@ def _sum_of_rows(x: Any) -> Array:
 
 
 def _copy(layer: Layer) -> Layer:
-    """Return a layer with arrays of its own, of those that are written."""
+    """Return a layer with copies of the arrays that a run writes."""
     kept = {name: rows.copy() for name, rows in layer.kept.items()}
     last = None if layer.last is None else _copies(layer.last)
     states, m = _copies(layer.states), _copy_of(layer.m)

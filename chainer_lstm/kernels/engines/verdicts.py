@@ -1,4 +1,4 @@
-"""The verdicts of trials, kept in a file for the next process."""
+"""The verdicts of trials, cached in a file for later processes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _LASTING = ('faster', 'slower', 'wrong')
 
 
 class Verdict(NamedTuple):
-    """How a candidate did in a trial.
+    """The result of a trial.
 
     Attributes:
-        kind: 'faster' (it agrees, and is chosen), 'slower' (it agrees), 'wrong', 'refused' (it did
-            not run here and now) or 'undecided' (nothing could be compared).
-        why: in words.
+        kind: 'faster' (the results agree, and the candidate is chosen), 'slower' (they agree),
+            'wrong', 'refused' (it could not run this time) or 'undecided' (results that cannot be
+            compared).
+        why: the reason in words.
     """
 
     kind: str
@@ -30,7 +31,7 @@ class Verdict(NamedTuple):
 
     @property
     def lasting(self) -> bool:
-        """Whether it holds in other processes too."""
+        """Whether it is valid in other processes too."""
         return self.kind in _LASTING
 
     def __str__(self) -> str:
@@ -38,14 +39,14 @@ class Verdict(NamedTuple):
 
 
 class VerdictFile:
-    """A file of lasting verdicts by key, of one identity of hardware and software.
+    """A file of lasting verdicts by key, for one combination of hardware and software.
 
-    A file that cannot be read, or is not what this class writes, holds no verdicts; one that cannot
-    be written is left.  Processes may share it.
+    A file that cannot be read or parsed counts as empty; if it cannot be written, nothing is saved.
+    Processes may share it.
 
     Args:
         identity: everything besides the key on which a verdict depends.
-        folder: the folder of the file; None where nothing is kept.
+        folder: the folder of the file; None to save nothing.
     """
 
     def __init__(self, identity: Mapping[str, str], folder: Optional[pathlib.Path]) -> None:
@@ -68,7 +69,7 @@ class VerdictFile:
         return {key: verdict for key, verdict in found.items() if verdict.lasting}
 
     def add(self, verdicts: Mapping[str, Verdict]) -> None:
-        """Add verdicts to those in the file; what other processes wrote meanwhile stays."""
+        """Add verdicts to the file; entries that other processes have written are kept."""
         if self.path is None:
             return
         with contextlib.suppress(OSError, NotImplementedError), self._locked(self.path):
@@ -86,7 +87,7 @@ class VerdictFile:
 
 
 def cache_folder() -> Optional[pathlib.Path]:
-    """Return CHAINER_LSTM_CACHE_DIR, or a folder of the user; None where there is no home."""
+    """Return CHAINER_LSTM_CACHE_DIR or a folder in the user's home; None if there is neither."""
     given = os.environ.get('CHAINER_LSTM_CACHE_DIR')
     if given:
         return pathlib.Path(given)

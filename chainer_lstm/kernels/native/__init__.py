@@ -1,9 +1,10 @@
-"""The C++ library of the native engine: loaded if it was built, with its kernels as functions.
+"""Loads the C++ library of the native engine, if it was built, with its kernels as functions.
 
-It is built by setup.py.  Through ctypes it says what it has; if that is what the package expects,
-it is loaded as a Python module too, whose functions call the kernels.  Threads: as many as
-``OMP_NUM_THREADS`` says, or as the process may use cores, and no more than that; ``threadpoolctl``
-limits them.  With it the process keeps up to 256 MB of freed memory for the next arrays.
+setup.py builds the library.  The package reads its description through ctypes; if that matches what
+the package expects, the library is loaded as a Python module too, whose functions call the kernels.
+The number of threads is ``OMP_NUM_THREADS`` or the number of cores that the process may use, and at
+most the latter; ``threadpoolctl`` can limit it.  Once the library is loaded, the process keeps up
+to 256 MB of freed memory for the next arrays.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def built_in(folder: pathlib.Path) -> Optional[pathlib.Path]:
 
 @functools.cache
 def library() -> Optional[ctypes.CDLL]:
-    """The library; None where it was not built, cannot be loaded or was built from another version
-    of the source.
+    """Return the library; None if it was not built, cannot be loaded or was built from another
+    version of the source.
     """
     file = library_file()
     try:
@@ -71,9 +72,7 @@ def library() -> Optional[ctypes.CDLL]:
 
 
 def mismatch(found: Any) -> Optional[str]:
-    """Return what is wrong with a library whose cells or kernels are not those of ``boundary``,
-    or None.
-    """
+    """Return how the cells or kernels of a library differ from those of ``boundary``, or None."""
     if not hasattr(found, f'PyInit_{_MODULE}'):
         return _other_version('it is no Python module')
     for cell in cells.COMPILED.values():
@@ -97,7 +96,7 @@ def _module() -> Any:
 
 
 def _text(found: Any, function: str, name: str) -> Optional[str]:
-    """Return what a function of the library answers for a name."""
+    """Return the text that a function of the library returns for a name."""
     answer = getattr(found, function, None)
     if answer is None:  # in libraries before this check
         return None
@@ -115,7 +114,7 @@ def _other_version(difference: str) -> str:
 
 
 def instruction_sets() -> list[str]:
-    """Those that this processor has and the library was built for, the best first."""
+    """Return the instruction sets of the library that this processor has, the best first."""
     found = library()
     names: list[str] = []
     if found is not None:
@@ -130,9 +129,9 @@ def function(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[..
 
     Returns:
         A function of the kernel's sizes, a tuple, and its arrays, see ``boundary.KERNELS``.  It
-        returns whether it has computed: where an array has another shape or dtype, is of a
-        subclass, or cannot be read or written in place, nothing is computed.  It raises a
-        MemoryError where there is no memory left.
+        returns False, and computes nothing, if an array has another shape or dtype, is of a
+        subclass, or cannot be read or written in place; otherwise True.  It raises MemoryError if
+        memory is exhausted.
 
     Raises:
         ValueError: there is no such kernel in the library.
@@ -153,15 +152,15 @@ def function(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[..
 
 @functools.cache
 def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[..., None]:
-    """Return ``function`` for arrays of any memory: those that are only read are copied where the
-    kernel cannot read them in place.
+    """Return ``function`` for arrays of any memory layout: inputs that the kernel cannot read in
+    place are copied.
 
     Returns:
         A function of the kernel's sizes, a tuple, and its arrays.  It raises
 
-        - ValueError: an array has another shape or dtype, or one to write into is not dense, not
+        - ValueError: an array has another shape or dtype, or an output is not contiguous, not
           aligned or read-only; nothing was computed.
-        - MemoryError: there is none left.
+        - MemoryError: memory is exhausted.
 
     Raises:
         ValueError: there is no such kernel in the library.
@@ -181,7 +180,7 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
 
 
 def _table(kernel: boundary.Kernel) -> tuple[str, bytes]:
-    """Return the kinds of a kernel's sizes and its arguments, as module.cpp reads them."""
+    """Return the kinds of a kernel's sizes and a table of its arguments, in module.cpp's format."""
     axes = {name: (1, index, -1, 1) for index, name in enumerate(kernel.sizes)}
     if 'units' in axes:
         axes['gates'] = kernel.gates, kernel.sizes.index('units'), -1, 1
@@ -230,10 +229,10 @@ def _threads() -> int:
 
 
 def _keep_memory() -> None:
-    """Lets glibc keep what is freed, unless its own variables say otherwise.
+    """Let glibc keep freed memory, unless the user has set its environment variables.
 
-    The arrays of one training step would go back to the system after it, and come anew for the
-    next, page by page: that took an eighth of the time.
+    By default the arrays of a training step are returned to the system after it and mapped again,
+    page by page, in the next: that took an eighth of the time.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is not None and not any(name.startswith('MALLOC_') for name in os.environ):
@@ -242,7 +241,7 @@ def _keep_memory() -> None:
 
 
 def _register() -> None:
-    """Tells threadpoolctl, where it is installed, of the library."""
+    """Register the library with threadpoolctl, if that is installed."""
     try:
         import threadpoolctl
     except ImportError:

@@ -1,9 +1,9 @@
-// The arguments of every kernel, a struct each: Python packs it and passes its address.
+// The arguments of every kernel as a struct, which Python packs and passes by address.
 //
 // Each member is a size, an address or an array of them, 8 bytes each: there is no padding. Arrays
-// by state or weight have null for those that a kernel does not take. The text of the members is
-// part of the library. Python compares it with kernels/boundary.py when it loads the library, so
-// one whose kernels read other arguments is refused.
+// by state or weight have null for those that a kernel does not use. The text of the members is
+// part of the library. Python compares it with kernels/boundary.py when it loads the library, and
+// refuses a library whose kernels read other arguments.
 #ifndef CHAINER_LSTM_ARGUMENTS_HPP
 #define CHAINER_LSTM_ARGUMENTS_HPP
 
@@ -32,13 +32,13 @@ struct Matmul {
     MEMBERS(isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;)
 };
 
-// y (N, V) or null = exp(x - maxima), with the maxima and the sums of exp of the rows (N,) of x
+// y (N, V) or null = exp(x - maxima); maxima and sums of exp (N,) of the rows of x
 template <typename T>
 struct Exponentials {
     MEMBERS(isize rows, classes; const T* x; T *y, *maxima, *sums;)
 };
 
-// sums (V, N) of the rows of x (rows, N) of each class; others than 0 to V - 1 are left out
+// sums (V, N) of the rows of x (rows, N) of each class; classes beyond 0 to V - 1 are left out
 template <typename T>
 struct SumsByClass {
     MEMBERS(isize rows, columns, classes; const index64* of; const T* x; T* sums;)
@@ -54,7 +54,7 @@ struct Normalize {
     MEMBERS(isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;)
 };
 
-// gx of gy, the gradient with respect to y
+// gx from gy, the gradient with respect to y
 template <typename T>
 struct NormalizeBackward {
     MEMBERS(isize rows, columns; const T *gy, *gain, *normalized, *scale; T* gx;)
@@ -74,21 +74,22 @@ struct AdamRates {
     static constexpr int noise = 0, numbers = 9;
 };
 
-// Updates of x (size,): the gradients g become scaled, and v, the last step or null, the new one.
+// Updates x (size,); scales the gradients g in place, and v (or null), the last step, becomes the
+// new one.
 template <typename T>
 struct Sgd {
     MEMBERS(isize size; Numbers<SgdRates> numbers; T *x, *g, *v;)
 };
 
-// `most` is the largest v that there was, or null
+// `most` (or null) is the largest v so far
 template <typename T>
 struct Adam {
     MEMBERS(isize size; Numbers<AdamRates> numbers; T *x, *g, *m, *v, *most;)
 };
 
-// A stage, its products made. Only the first has xw, hu and b; hu is the product to all gates, and
-// null where it is not given, as b. `products` are those to a single gate, and the weights of
-// diagonal ones.
+// A stage after its products. Only the first stage has xw, hu and b; hu is the product to all
+// gates; hu and b may be null. `products` are the products to a single gate, and the weights of
+// diagonal products.
 template <typename T, typename Cell, int S>
 struct StageForward {
     MEMBERS(isize batch, units; Numbers<Cell> numbers; const T *xw, *hu, *b;
@@ -110,8 +111,8 @@ struct Pack {
     MEMBERS(isize columns, depth; const T* weight; T* packed;)
 };
 
-// A stage with its products; x, W and b are of the first. States that products alone read are null
-// in a first step, as their weights. `packed` are the weights as of Pack, or null.
+// A stage with its products; x, W and b belong to the first stage. States that only products read
+// are null in a first step, and so are their weights. `packed` are weights packed by Pack, or null.
 template <typename T, typename Cell, int S>
 struct StepForward {
     MEMBERS(isize batch, units, inputs; Numbers<Cell> numbers; Rows<const T> x; const T *W, *b;
@@ -120,7 +121,7 @@ struct StepForward {
             Noise<Cell, const T> noise; T* gates; States<Cell, T> now;)
 };
 
-// Without a weight, the gradient through its product is not wanted.
+// A null weight means that the gradient through its product is not needed.
 template <typename T, typename Cell, int S>
 struct StepBackward {
     MEMBERS(isize batch, units, inputs; Numbers<Cell> numbers; const T* gates;
@@ -131,12 +132,12 @@ struct StepBackward {
 
 // One layer in one direction over all time steps.
 //
-// Where rows lie is packing.Rows: step k has n[k] rows from start[k] on, in the order of
-// computation; buffers of states begin with `first` rows before the packed ones and hold the
-// initial states from row `initial` on. Masks (B, H) or null multiply the states of products.
+// Rows are arranged as by packing.Rows: step k has n[k] rows from start[k] on, in the order of
+// computation. Buffers of states hold packed rows from row `first` on and the initial states from
+// row `initial` on. Masks (B, H) or null multiply the states of products.
 //
-// With V (outputs, H) the output is projected: of the m (H) that the cell computes, h = m Vᵀ has
-// `outputs` columns. Without, V is null and there are H.
+// With V (outputs, H) the output is projected: the cell computes m (H), and h = m Vᵀ has `outputs`
+// columns. V is null for no projection; then `outputs` is H.
 #define STEPS                                                         \
     isize steps, batch, units, outputs, inputs, rows, first, initial; \
     Numbers<Cell> numbers;                                            \
@@ -145,19 +146,19 @@ struct StepBackward {
     const T* V;                                                       \
     Noise<Cell, const T> noise;
 
-// W and U, the weight of the product to all gates, are given as the rows of each gate, (H, inputs)
-// and (H, outputs), and not among `weights`; gates (P, G H) or null; m (P, H) or null; states are
-// buffers (P + B, H)
+// W and U, the weight of the product to all gates, are a matrix for each gate, (H, inputs) and (H,
+// outputs); U is not among `weights`. gates (P, G H) or null; m (P, H) or null; states are buffers
+// (P + B, H).
 template <typename T, typename Cell>
 struct SequenceForward {
     MEMBERS(STEPS Rows<const T> x, W[Cell::gates], U[Cell::gates]; const T* b; T *gates, *m;
             States<Cell, T> states;)
 };
 
-// gates become gpre; gradients (B, H) with respect to the last states become those with respect to
-// the first; `output` and `cells` (P, H) or null: with respect to the output and to the first state
-// of every step; `total` (P, outputs) or null gets those with respect to a projected output,
-// through later steps too
+// gates become gpre; gradients (B, H) with respect to the last states become gradients with respect
+// to the initial states. `output` and `cells` (P, H) or null: gradients with respect to the output
+// and the first state of every step. `total` (P, outputs) or null: set to the gradient with respect
+// to a projected output, including later steps.
 template <typename T, typename Cell>
 struct SequenceBackward {
     MEMBERS(STEPS States<Cell, const T> states; Rows<const T> output, cells; T *gates, *total;
@@ -175,16 +176,16 @@ struct Normalized {
     const index64 *start, *n;                                         \
     const T *U, *gamma_h, *gamma_c, *beta_c;
 
-// All steps of such an LSTM as above. The gates (P, 4 H), normalized x Wᵀ + b, become activated;
-// `product` (P, 4 H) gets the normalized h Uᵀ, and `scale` (P,) what it was multiplied by.
+// All steps of an LSTM with normalized products and cell. The gates (P, 4 H), normalized x Wᵀ + b,
+// become activated; `product` (P, 4 H) is set to the normalized h Uᵀ, `scale` (P,) to its factor.
 template <typename T>
 struct NormalizedForward {
     MEMBERS(NORMALIZED T *gates, *product, *scale, *c, *h;)
     static constexpr const T* V = nullptr;  // there is no projection
 };
 
-// gates become gpre; `gradient` (P, 4 H) gets that with respect to h Uᵀ, and of_gamma and of_beta
-// (P, H) the rows whose sums are the gradients with respect to gamma_c and beta_c
+// gates become gpre; `gradient` (P, 4 H) is set to the gradient with respect to h Uᵀ, of_gamma and
+// of_beta (P, H) to rows whose sums are the gradients with respect to gamma_c and beta_c.
 template <typename T>
 struct NormalizedBackward {
     MEMBERS(NORMALIZED const T *product, *scale, *c; Rows<const T> gh, gc;
@@ -192,7 +193,7 @@ struct NormalizedBackward {
     static constexpr const T* V = nullptr;
 };
 
-// f(name, arguments) for every kernel, with empty arguments of its type
+// Calls f(name, arguments) for every kernel, with empty arguments of its type.
 template <typename T, typename F>
 void each_kernel(const F& f) {
     f("matmul", Matmul<T>{});

@@ -1,2 +1,2 @@
-// What every processor of the architecture has.
+// The kernels for the instructions that every processor of the architecture has.
 #include "kernels.hpp"

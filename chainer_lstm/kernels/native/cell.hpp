@@ -1,6 +1,6 @@
-// What the templates over a cell need to know of it, and loops over its parts. cells/lstm.cuh shows
-// what a cell is. The compiler's front end unrolls the loops: arrays of vectors become registers
-// only where all their indices are constants.
+// Properties of a cell for the templates over cells, and loops over its parts. See cells/lstm.cuh
+// for an example of a cell. The loops are unrolled by templates: arrays of vectors become registers
+// only if all their indices are constants.
 #ifndef CHAINER_LSTM_CELL_HPP
 #define CHAINER_LSTM_CELL_HPP
 
@@ -29,7 +29,8 @@ constexpr int stages = std::is_same<typename Cell::Second, NoStage>::value ? 1 :
 template <typename Cell>
 constexpr int output_state = Cell::states - 1;
 
-// The set of the weights or states of a stage's products of a kind, or only of those to all gates.
+// The set of the weights or states of a stage's products of a kind; or only of products to all
+// gates.
 template <typename Stage>
 constexpr unsigned set_of_products(int Product::* member, Kind kind, bool to_all_only = false) {
     unsigned set = 0;
@@ -44,19 +45,20 @@ template <typename Cell, int S>
 struct Stage : std::conditional_t<S == 0, typename Cell::First, typename Cell::Second> {
     typedef std::conditional_t<S == 0, typename Cell::First, typename Cell::Second> Base;
 
-    // of matrices, and of diagonal products
+    // sets of weights: matrices, and diagonal products
     static constexpr unsigned weights = set_of_products<Base>(&Product::weight, matrix),
                               to_all = set_of_products<Base>(&Product::weight, matrix, true),
                               to_one = weights & ~to_all,
                               added = set_of_products<Base>(&Product::weight, diagonal),
                               diagonals =
                                   added | set_of_products<Base>(&Product::weight, diagonal_of_new);
-    // products to a single gate are kept apart until they are added: how many, each one's place
+    // products to a single gate are kept apart until they are added: their number, and the place of
+    // each
     static constexpr int apart = size_of(to_one);
     static constexpr int place(int weight) { return size_of(to_one & all_of(weight)); }
 
     static constexpr unsigned multiplied = set_of_products<Base>(&Product::state, matrix);
-    // states that products alone read, and those that are written up to the end of the stage
+    // states that only products read, and states that are written up to the end of the stage
     static constexpr unsigned alone = multiplied & ~Base::reads;
     static constexpr unsigned written = Cell::First::writes | (S ? Base::writes : 0);
 };
@@ -71,7 +73,7 @@ constexpr auto products = [] {
     return all;
 }();
 
-// to how many gates of each unit the matrix product of a weight goes, and those of all weights
+// the number of gates of each unit to which the matrix product of a weight is added
 template <typename Cell>
 constexpr isize gates_of(int weight) {
     if (products<Cell>[weight].kind != matrix) return 0;
@@ -88,7 +90,7 @@ INLINE void each_product(const F& f) {
     });
 }
 
-// Pointers by state or by weight; null for what is not there.
+// Pointers by state or by weight; null for a state or weight that is not given.
 template <typename T, int N>
 struct Pointers {
     T* p[N] = {};
@@ -96,7 +98,7 @@ struct Pointers {
     INLINE T*& operator[](int k) { return p[k]; }
     INLINE T* operator[](int k) const { return p[k]; }
 
-    // the same, so many elements further
+    // the same pointers, `offset` elements further
     INLINE Pointers operator+(isize offset) const {
         Pointers moved;
         for (int k = 0; k < N; k++) moved[k] = p[k] ? p[k] + offset : p[k];
@@ -123,7 +125,7 @@ using Weights = Pointers<T, Cell::weights>;
 template <typename Cell, typename T>
 using Noise = Pointers<T, std::max(Cell::noise, 1)>;
 
-// The numbers that stand for noise that is not given, then those of the cell.
+// The numbers of a kernel: the values for noise that is not given, then the numbers of the cell.
 template <typename Cell>
 struct Numbers {
     double of[std::max(Cell::noise + Cell::numbers, 1)];

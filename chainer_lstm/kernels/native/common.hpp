@@ -1,9 +1,9 @@
-// What all instruction sets share. No function is defined here: the linker keeps one copy of an
-// inline function, and that may be the copy of a file that is compiled for AVX-512.
+// The types that all instruction sets share. No function is defined here: the linker keeps one copy
+// of an inline function, and that may be the copy of a file that is compiled for AVX-512.
 //
 // The other headers are compiled once for each instruction set, in the namespace SIMD with vectors
 // of VECTOR_BYTES. avx2.cpp and avx512.cpp include this header, then switch the compiler to their
-// instructions, define the two macros and include kernels.hpp. Without them it is the baseline.
+// instructions, define the two macros and include kernels.hpp. baseline.cpp defines neither.
 #ifndef CHAINER_LSTM_COMMON_HPP
 #define CHAINER_LSTM_COMMON_HPP
 
@@ -22,7 +22,7 @@
 
 #include "thread_pool.hpp"
 
-// of cells/*.cuh: their functions have to become part of the loops over vectors
+// for cells/*.cuh: their functions have to be inlined into the loops over vectors
 #define __device__ __attribute__((always_inline))
 #define INLINE __attribute__((always_inline)) inline
 
@@ -35,7 +35,7 @@
 typedef std::ptrdiff_t isize;
 typedef std::int64_t index64;
 
-// takes the address of its arguments, see arguments.hpp; returns 0, or 1 without memory
+// a function of the address of its arguments, see arguments.hpp; returns 0, or 1 without memory
 typedef int Kernel(const void*);
 
 template <typename T>
@@ -44,7 +44,7 @@ struct Real;
 template <>
 struct Real<float> {
     typedef std::int32_t bits;
-    // of the power series: the next is below half a unit
+    // terms of the power series: the next one would be below half a unit
     static constexpr int mantissa = 23, terms = 7;
     static constexpr bits exponent_bias = 127 - 0x4B400000;  // less the bits of `round`
     static constexpr float round = 0x1.8p23f;  // adding it leaves no room for fractions

@@ -1,4 +1,4 @@
-"""How many cores this process may use: those of its affinity, within the quotas of its cgroups."""
+"""The number of cores that this process may use, by its affinity and the quotas of its cgroups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 
-# of a cgroup, by the type of its file system: the quota and its period, in microseconds
+# the files with the quota and the period of a cgroup, in microseconds, by type of file system
 _FILES = {'cgroup2': ['cpu.max'], 'cgroup': ['cpu.cfs_quota_us', 'cpu.cfs_period_us']}
 _SIBLINGS = '/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list'
 
@@ -35,15 +35,15 @@ def cores() -> int:
 
 
 def _within_quota(count: int) -> int:
-    """A part of a core counts as one: with a quota of 1.5 cores, two threads compute for three
-    quarters of the time, a single one would leave a third of the quota.
+    """Return the count limited by the quota, rounded up: with a quota of 1.5 cores two threads run
+    three quarters of the time, while one thread would leave a third of the quota unused.
     """
     return max(math.ceil(min(count, quota())), 1)
 
 
 def quota(root: pathlib.Path = pathlib.Path('/')) -> float:
     """Return the number of cores that the cgroup of the process and those above it allow:
-    the least of their quotas, infinite where there is none.
+    the smallest of their quotas, infinite if there is none.
 
     Args:
         root: Folder of ``proc`` and of the mount points.

@@ -8,9 +8,10 @@
 
 namespace SIMD {
 
-constexpr double work_of_a_sum = 10;  // of one number, mostly of memory
+constexpr double work_of_a_sum = 10;  // of one number, mostly the time of memory
 
-// Threads share the classes, then the columns: so the order of a sum is that of the rows.
+// Threads share the classes to clear the sums, then the columns to add to them: so rows are added
+// in the same order for any number of threads.
 template <typename T>
 void compute(const SumsByClass<T>& k) {
     const isize N = k.columns;

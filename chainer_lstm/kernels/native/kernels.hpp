@@ -43,7 +43,7 @@ void compute(const StageForward<T, Cell, S>& k) {
     constexpr int G = Cell::gates;
     const Given<Cell, T> given{k.products, k.noise, k.numbers.of};
     ThreadPool::run(work_of_a_unit * k.batch * k.units, [&](Worker& worker) {
-        if (S > 0) {  // without a bias: all units are as if of one row
+        if (S > 0) {  // no bias, which repeats for each row: treat all rows as one long row
             const Share mine(k.batch * k.units, lanes<T>, worker);
             return forward_row<Cell, S, T>(mine.first, mine.last, {k.gates}, k.products, given,
                                            k.before, k.gates, k.now);
@@ -62,7 +62,7 @@ template <typename T, typename Cell, int S>
 void compute(const StageBackward<T, Cell, S>& k) {
     const Given<Cell, T> given{k.weights, k.noise, k.numbers.of};
     ThreadPool::run(work_of_a_unit * k.batch * k.units, [&](Worker& worker) {
-        // without weights of units, all units are as if of one row
+        // without diagonal weights, which repeat for each row, treat all rows as one long row
         constexpr bool by_rows = Stage<Cell, S>::diagonals != 0;
         const isize rows = by_rows ? k.batch : 1, width = by_rows ? k.units : k.batch * k.units;
         const Share mine(width, lanes<T>, worker);
@@ -73,9 +73,9 @@ void compute(const StageBackward<T, Cell, S>& k) {
     });
 }
 
-// The products of a step forward, each as f(K, A, weight, packed or null, bias or null, to, gates):
-// first that of x to the gates, then those to all gates, which are added to it, and those to a
-// single gate.
+// Calls f(K, A, weight, packed or null, bias or null, to, gates) for each product of a step
+// forward: first x W, which sets the gates, then the products to all gates, which are added, and
+// those to a single gate.
 template <typename T, typename Cell, int S, typename F>
 void each_product_of_step(const StepForward<T, Cell, S>& k, T* to_one, const F& f) {
     typedef Stage<Cell, S> Stage;
@@ -97,7 +97,7 @@ void compute(const StepForward<T, Cell, S>& k) {
     constexpr int G = Cell::gates;
     const isize batch = k.batch, H = k.units;
     Arena<T> arena(Stage<Cell, S>::apart * batch * H);
-    T* const to_one = arena.take(0);
+    T* const to_one = arena.allocate(0);
     Weights<Cell, const T> products;
     each_of<Stage<Cell, S>::to_one>(
         [&](auto w) { products[w] = to_one + Stage<Cell, S>::place(w) * batch * H; });
@@ -109,7 +109,7 @@ void compute(const StepForward<T, Cell, S>& k) {
                                 k.before + r * H, gates, k.now + r * H);
     };
 
-    // with fewer rows than that, weights come from memory no faster
+    // fewer rows take as long: the time of loading the weights from memory
     constexpr isize least_rows = 4;
     bool streamed = true, packed = batch > tile_rows;
     double work = 0;
@@ -158,7 +158,7 @@ void compute(const StepForward<T, Cell, S>& k) {
     });
 }
 
-// gpre and the gradients of array code, then those through the products
+// Computes gpre and the gradients of array code, then the gradients through the products.
 template <typename T, typename Cell, int S>
 void compute(const StepBackward<T, Cell, S>& k) {
     typedef Stage<Cell, S> Stage;
@@ -196,9 +196,9 @@ void compute(const StepBackward<T, Cell, S>& k) {
     }
     each_product<Cell, S>([&](auto w, auto state, auto gate) {
         if (gate == all_gates || !k.weights[w]) return;
-        // side by side: a product streams its weight only if its rows are dense
+        // packed densely: a product streams its weight only if its rows are dense
         Arena<T> arena(batch * H);
-        T* const of_gate = arena.take(batch * H);
+        T* const of_gate = arena.allocate(batch * H);
         for (isize u = 0; u < batch * H; u++) of_gate[u] = k.gpre[u * G + gate];
         product<T>(batch, H, H, {of_gate, H, 1}, {k.weights[w], H, 1}, nullptr,
                    adds<Cell, S>(Stage::reads, w), k.out[state]);

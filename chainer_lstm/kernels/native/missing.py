@@ -1,4 +1,4 @@
-"""The reason why the native engine has no library, for those who ask for it."""
+"""Finds the reason why the native engine has no library, for error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HERE = pathlib.Path(__file__).resolve().parent
 
 
 def why_missing() -> str:
-    """Return why ``native.library()`` is None, and what to do where there is something."""
+    """Return why ``native.library()`` is None and, where possible, how to mend it."""
     error = _loading_error()
     if error is not None:
         return f'not loaded: {error}'
@@ -48,7 +48,7 @@ def _installed_folders() -> list[pathlib.Path]:
     """Return this folder as it is in every installed distribution of the package."""
     folders = []
     for distribution in metadata.distributions(name='chainer-lstm'):
-        if distribution.read_text('RECORD') is not None:  # else left by a build in a source folder
+        if distribution.read_text('RECORD') is not None:  # without it, a remnant of a build
             root = _root(distribution)
             folders.append((root / 'chainer_lstm' / 'kernels' / 'native').resolve())
     return folders

@@ -1,8 +1,8 @@
 // The Python module of the library: its kernels as functions of sizes and arrays.
 //
-// A function compares each array with what its kernel expects before it takes the address, and lets
-// other Python threads run during the call. Where an array is not as expected, nothing is computed
-// and the function returns False: Python finds out why (kernels/boundary.py), or copies the array.
+// A function checks each array before it passes the address to its kernel, and lets other Python
+// threads run during the call. If an array is not as expected, nothing is computed and the function
+// returns False: Python finds the reason (kernels/boundary.py), or copies the array.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -17,14 +17,14 @@ constexpr int most_words = 64, most_arrays = 32;
 
 enum Flags : std::int32_t { optional = 1, square = 2, written = 4, integers = 8 };
 
-// factor * sizes[size] + sizes[added], without a sum where `added` is negative; rounded up to a
-// multiple
+// The length of an axis: factor * sizes[size] + sizes[added], rounded up to a multiple; a negative
+// `added` means no second summand.
 struct Axis {
     std::int32_t factor, size, added, multiple;
 };
 
-// As native.py packs it: the word where the address belongs, how many strides follow, the argument
-// that is None where this one is, or -1, and the axes.
+// An argument as native.py packs it: the word of its address, the number of strides after it, the
+// argument (or -1) that is None if this one is, and the axes.
 struct Argument {
     std::int32_t word, strides, flags, partner, axes;
     Axis axis[2];
@@ -37,14 +37,14 @@ struct Function {
     std::vector<Argument> arguments;
 };
 
-// The memory of the arrays of a call, which stays theirs until the end of the scope.
+// The buffers of the arrays of a call, which are released at the end of the scope.
 class Views {
 public:
     ~Views() {
         while (count_) PyBuffer_Release(&all_[--count_]);
     }
 
-    // null where the array has no such memory, as a read-only one that is to be written
+    // null if the array has no such buffer, as a read-only array that is to be written
     const Py_buffer* add(PyObject* array, int request) {
         if (PyObject_GetBuffer(array, &all_[count_], request)) return PyErr_Clear(), nullptr;
         return &all_[count_++];
@@ -78,7 +78,7 @@ isize length(const Axis& axis, const isize* sizes) {
     return (exact + axis.multiple - 1) / axis.multiple * axis.multiple;
 }
 
-// Whether numbers are of one of these formats of Python's struct, in this machine's byte order.
+// Returns whether numbers have one of these formats of Python's struct, in native byte order.
 bool is_of(const Py_buffer& x, const char* formats) {
     const bool little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
     const char* format = x.format;
@@ -86,7 +86,7 @@ bool is_of(const Py_buffer& x, const char* formats) {
     return *format && !format[1] && std::strchr(formats, *format);
 }
 
-// Takes the address and the strides of an array; false where it is not as expected.
+// Takes the address and the strides of an array; returns false if it is not as expected.
 bool take_array(const Argument& expected, const std::string& dtype, const Py_buffer& x,
                 isize* words) {
     if (!is_of(x, expected.flags & integers ? "lq" : dtype.c_str())) return false;
@@ -96,7 +96,7 @@ bool take_array(const Argument& expected, const std::string& dtype, const Py_buf
     const isize size = x.itemsize;
     if (expected.flags & integers && size != sizeof(index64)) return false;
     words[expected.word] = reinterpret_cast<isize>(x.buf);
-    if (!x.len) return true;  // nothing is read, wherever it would lie
+    if (!x.len) return true;  // an empty array is not read, whatever its strides are
     if (reinterpret_cast<std::uintptr_t>(x.buf) % size) return false;
     if (!expected.strides) return PyBuffer_IsContiguous(&x, 'C');
     for (int k = 0; k < 2; k++) {

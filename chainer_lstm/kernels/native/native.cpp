@@ -1,4 +1,4 @@
-// What Python sees of the library.
+// The C functions that Python calls: instruction sets, kernels by name, threads.
 #include <string>
 
 #include "arguments.hpp"
@@ -37,7 +37,7 @@ const InstructionSet sets[] = {
 };
 constexpr int count = sizeof(sets) / sizeof(sets[0]);
 
-// A stage, with its sets as numbers whose bits are members.
+// The text of a stage: its sets as numbers whose bits are members, then its products.
 template <typename Stage>
 std::string description() {
     std::string text = "; stage";
@@ -49,7 +49,7 @@ std::string description() {
     return text;
 }
 
-// A cell, as boundary.description.
+// The text of a cell, as boundary.description returns it.
 template <typename Cell>
 std::string description_of_cell() {
     std::string text = "gates " + std::string(Cell::Gate_names) + "; states " + Cell::State_names +

@@ -1,4 +1,4 @@
-// The normalization of rows, and the gradients through it.
+// Normalization of rows to mean 0 and variance 1, and the gradients through it.
 #ifndef CHAINER_LSTM_NORMALIZATION_HPP
 #define CHAINER_LSTM_NORMALIZATION_HPP
 
@@ -7,7 +7,7 @@
 
 namespace SIMD {
 
-// The mean of a row, and what the differences from it are multiplied by.
+// The mean of a row, and the factor of the differences from it, 1 / sqrt(variance + epsilon).
 template <typename T>
 struct Moments {
     T mean, scale;
@@ -27,8 +27,8 @@ struct Moments {
     }
 };
 
-// The gradients through the normalization of a row: y the normalized row, g the gradients with
-// respect to it.
+// The gradients through the normalization of a row: y is the normalized row, g the gradients with
+// respect to y.
 template <typename T>
 struct Through {
     Vec<T> sum = T(0), along = T(0);
@@ -38,7 +38,8 @@ struct Through {
         along += g * y;
     }
 
-    // of all n numbers: then `operator()` returns the gradient with respect to the row
+    // Ends the sums over all n numbers; from then on, `operator()` returns the gradient with
+    // respect to the row.
     void finish(isize n, T scale) {
         mean_ = sum_of(sum) / n;
         mean_along_ = sum_of(along) / n;
@@ -53,7 +54,7 @@ private:
     T mean_, mean_along_, scale_;
 };
 
-// gx = the gradient with respect to a row, of that with respect to y = the normalized row * gain
+// gx = the gradient with respect to a row, from gy with respect to y = the normalized row * gain
 template <typename T>
 void through_row(isize N, const T* gy, const T* gain, const T* normalized, T scale, T* gx) {
     Through<T> through;
@@ -66,7 +67,7 @@ void through_row(isize N, const T* gy, const T* gain, const T* normalized, T sca
     });
 }
 
-// of one number: to wake threads for it
+// floating point operations that one number is counted as, to choose the number of threads
 constexpr double work_of_normalization = 10;
 
 template <typename T>

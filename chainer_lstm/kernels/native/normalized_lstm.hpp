@@ -1,7 +1,9 @@
 // An LSTM whose products and cell are normalized, over all time steps.
 //
-// A row is normalized over all of its units, so the threads that have multiplied by some units each
-// meet before they compute some rows each, and again after that.
+// A row is normalized over all its units, so a step has two barriers:
+//
+//   product = h Uᵀ, each thread some columns;  barrier  the normalization reads all columns
+//   normalize and activate, each thread some rows;  barrier  the next product reads all rows of h
 #ifndef CHAINER_LSTM_NORMALIZED_LSTM_HPP
 #define CHAINER_LSTM_NORMALIZED_LSTM_HPP
 
@@ -10,8 +12,8 @@
 
 namespace SIMD {
 
-// One row of a step, `row` of all. The gates are x Wᵀ + b, normalized, and become activated; the
-// product of h becomes normalized.
+// Computes one row of a step, `row` of the packed rows. The gates are the normalized x Wᵀ + b and
+// become activated; the product of h becomes normalized.
 template <typename T>
 void forward_row(const NormalizedForward<T>& s, const T* c_prev, isize row) {
     constexpr int G = 4;
@@ -45,9 +47,9 @@ void forward_row(const NormalizedForward<T>& s, const T* c_prev, isize row) {
     });
 }
 
-// One row of a step, row r of the batch and `row` of all. The gates become the gradients before
-// activation, those of the last c and h become those before the step, without what comes to h
-// through its product: of that `gradient` is.
+// Differentiates one row of a step: row r of the batch, `row` of the packed rows. The gates become
+// the gradients before activation; the gradients of the last c and h become those before the step,
+// except for the part of h through its product, whose gradient is set in `gradient`.
 template <typename T>
 void backward_row(const NormalizedBackward<T>& s, const T* c_prev, isize r, isize row) {
     constexpr int G = 4;
@@ -91,7 +93,7 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, isize r, isiz
                 s.gradient + row * G * H);
 }
 
-// The rows of a step that a thread computes, of those that all threads have multiplied.
+// The rows of a step that a thread computes.
 template <typename T>
 struct RowsOfStep {
     isize top, end;
@@ -106,7 +108,7 @@ void compute(const NormalizedForward<T>& s) {
     constexpr int G = 4;
     const isize H = s.units;
     Arena<T> arena(G * H * round_up(H, lanes<T>));
-    T* const memory = arena.take(0);
+    T* const memory = arena.allocate(0);
     const auto job = [&](Worker& worker) {
         const Part<T, LstmCell> part(s, lanes<T>, worker);
         const Share& mine = part.units;
@@ -134,7 +136,7 @@ void compute(const NormalizedBackward<T>& s) {
     constexpr int G = 4;
     const isize H = s.units;
     Arena<T> arena(G * H * round_up(H, lanes<T>));
-    T* const memory = arena.take(0);
+    T* const memory = arena.allocate(0);
     const auto job = [&](Worker& worker) {
         const Part<T, LstmCell> part(s, lanes<T>, worker);
         const Share& mine = part.units;

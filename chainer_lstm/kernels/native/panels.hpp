@@ -1,4 +1,9 @@
-// Panels of the columns of a matrix: the form in which the second matrix of a product is read.
+// Panels of the columns of a matrix: the form in which products read their second matrix.
+//
+//      B (K, N)                 panels, one after the other in memory
+//   ┌───┬───┬──┐                 ┌───┐ ┌───┐ ┌───┐
+//   │ 0 │ 1 │2 │     ──pack──>   │ 0 │ │ 1 │ │2 0│  the last is filled up with zeros
+//   └───┴───┴──┘                 └───┘ └───┘ └───┘
 #ifndef CHAINER_LSTM_PANELS_HPP
 #define CHAINER_LSTM_PANELS_HPP
 
@@ -6,9 +11,9 @@
 
 namespace SIMD {
 
-// The panels of the columns [first, last) of a matrix: whole vectors, of at most tile_vectors of
-// them, nearly equally wide and none empty. Their number is a multiple of `multiple` where there
-// are enough vectors, for as many threads.
+// The panels of the columns [first, last) of a matrix: 1 to tile_vectors whole vectors each, nearly
+// equally wide. If there are enough vectors, their number is a multiple of `multiple`, so that as
+// many threads get equal parts.
 template <typename T>
 struct Panels {
     isize first, last, vectors, count;
@@ -40,7 +45,7 @@ void pack(const Panels<T>& panels, isize first, isize last, Matrix<const T> b, i
     }
 }
 
-// An arena: memory of one allocation, which is given out piece by piece and freed as a whole.
+// Memory of one allocation, which is handed out piece by piece and freed as a whole.
 template <typename T>
 class Arena {
 public:
@@ -50,14 +55,14 @@ public:
           all_(size ? static_cast<T*>(::operator new(bytes_, alignment_)) : nullptr),
           next_(all_) {
 #ifdef MADV_HUGEPAGE
-        // fewer pages: their addresses stay in the processor's table
+        // huge pages: the addresses of so few pages stay in the processor's table
         if (bytes_ >= huge_page) madvise(all_, bytes_, MADV_HUGEPAGE);
 #endif
     }
     ~Arena() { ::operator delete(all_, alignment_); }
     Arena(const Arena&) = delete;
 
-    T* take(isize size) {
+    T* allocate(isize size) {
         T* const here = next_;
         next_ += size;
         return here;

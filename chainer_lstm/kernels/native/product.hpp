@@ -1,4 +1,19 @@
-// Matrix products C = A B, panel by panel of the columns of B.
+// Matrix products C = A B of many rows, by panels of B; few rows are in streaming.hpp.
+//
+// A panel is some vectors of columns of B, packed so that its rows follow each other in memory:
+//
+//                     panel
+//                  ┌───┬───┬───┐
+//               K  │   │   │   │ B         for each layer of K, at most two blocks of k_block:
+//          K       ├───┼───┼───┤             for each group of panels:
+//        ┌─────┐   │   │   │   │               pack the panels of the group; barrier
+//   rows │     │   ├───┼───┼───┤               for each task, a block of rows of A:
+//        ├─────┤   │   │   │   │                 for each few panels in the second-level cache:
+//      M │  A  │   │   │ C │   │                   for each tile of rows:
+//        └─────┘   └───┴───┴───┘                     for each panel: tile of C += rows * panel
+//
+// All threads read all panels of a group, so they meet between packing and multiplying. They take
+// tasks from a counter: a thread that was late takes fewer.
 #ifndef CHAINER_LSTM_PRODUCT_HPP
 #define CHAINER_LSTM_PRODUCT_HPP
 
@@ -8,16 +23,18 @@
 
 namespace SIMD {
 
-// The most numbers that are added up in one sum, the most such sums for which a panel of B is
-// packed, and the rows of A that are multiplied at a time.
+// k_block: the most numbers that are added up in one sum, which bounds its rounding error.
+// most_sums: the most such sums for which a panel of B is packed. row_block: the rows of A that are
+// multiplied at a time; of most_sums * k_block floats each, 312 KiB, which a second-level cache
+// holds beside some panels. It is a multiple of both heights of a tile, 6 and 3.
 constexpr isize k_block = 416, most_sums = 2, row_block = 96;
-// So many rows of A share the prefetching of a panel. Fewer would load little else, and the
-// hardware prefetches what lies in a row by itself.
+// From so many rows of A on, the tiles share the prefetching of the next panel. With fewer, loading
+// panels is most of the work, and the hardware prefetches them by itself.
 constexpr isize rows_to_prefetch = 2 * tile_rows;
-// bytes of B that are packed together for each thread, which then are in the caches near it
+// bytes of B that are packed together for each thread: they stay in the caches near it
 constexpr isize packed_together = 2 << 20;
 
-// bytes of the second-level cache of a core, or of a usual one where the system does not tell
+// bytes of the second-level cache of a core, or of a usual one if the system does not tell
 inline isize second_level_cache() {
     static const isize bytes = [] {
 #ifdef _SC_LEVEL2_CACHE_SIZE
@@ -29,8 +46,8 @@ inline isize second_level_cache() {
     return bytes;
 }
 
-// Panels of B (K, N), packed once for many products. Or, without memory for that, streamed: then
-// each column of B lies in a row, and A is dense.
+// Panels of B (K, N), packed once for many products. With a null `memory` B is not packed but
+// streamed; then each column of B is contiguous, and the rows of A are.
 template <typename T>
 class Packed {
 public:
@@ -47,9 +64,9 @@ public:
 
     T* at(isize p) const { return memory_ + (panels.begin(p) - panels.first) * K; }  // panel p
 
-    // Columns of panels [first, last) of C (M, N) = A B, or += A B; c points to column 0. If AHEAD,
-    // each panel is prefetched while the one before it is multiplied. If `backward`, the last panel
-    // comes first: the caches hold those that were read last.
+    // Computes the columns of panels [first, last) of C (M, N) = A B, or += A B; c points to column
+    // 0. If AHEAD, each panel is prefetched while the one before it is multiplied. If `backward`,
+    // the last panel comes first: the caches still hold the panels that were read last.
     template <bool AHEAD = true>
     void multiply(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row, bool add,
                   bool backward = false) const {
@@ -66,8 +83,8 @@ public:
         }
     }
 
-    // The same for many rows of A: some panels, which the second-level cache holds beside A, are
-    // multiplied by one tile's rows of A after the other. So A and C are read row by row.
+    // The same for many rows of A. Some panels, which the second-level cache holds beside A, are
+    // multiplied by the rows of one tile after the other, so that A and C are read row by row.
     void multiply_rows(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row,
                        bool add) const {
         const isize bytes = std::max<isize>(K, 1) * tile_vectors * sizeof(Vec<T>);
@@ -93,21 +110,22 @@ private:
     T* memory_;
 };
 
-// C (M, N) = A (M, K) B (K, N) + bias (N,), or without bias, or C += A B; B is packed as a whole.
+// Computes C (M, N) = A (M, K) B (K, N) + bias (N,) or null, or C += A B; packs B as a whole.
 template <typename T>
 void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias,
                     bool add, T* c, isize c_row) {
-    // Columns of A that lie in rows are copied: with a stride of a power of two, their cache lines
-    // would evict each other.
+    // A transposed A is copied: with a stride of a power of two, its cache lines would evict each
+    // other.
     const bool copy_a = a.col != 1 && K > 1;
     const isize threads = ThreadPool::count(2.0 * M * N * K);
     const Panels<T> panels(0, N, threads);
-    // A task is a part of the rows and, where these are too few for all threads, a group of panels.
+    // A task is a part of the rows and, if there are too few rows for all threads, a group of
+    // panels.
     const isize wanted = pieces(M, row_block),
                 parts = wanted < threads ? wanted : round_up(wanted, threads);
     const isize groups = parts < threads ? std::min(pieces(2 * threads, parts), panels.count) : 1;
     Arena<T> arena(panels.vectors * lanes<T> * K);
-    const Packed<T> packed(b, panels, K, arena.take(0));
+    const Packed<T> packed(b, panels, K, arena.allocate(0));
     Tasks tasks(parts * groups);
     ThreadPool::run(2.0 * M * N * K, [&](Worker& w) {
         alignas(64) static thread_local T copied_a[most_sums * k_block * row_block];
@@ -134,7 +152,7 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
     });
 }
 
-// The same for any B, which is packed in parts that the caches hold.
+// The same for B of any size, packed in parts that fit the caches; or streamed, for few rows.
 template <typename T>
 void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, const T* bias,
              bool add, T* c) {
@@ -145,7 +163,7 @@ void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, co
                                [&](Worker& w) { stream_part(w, M, N, K, a, b, add || bias, c); });
     }
     constexpr isize panel = tile_vectors * lanes<T>;
-    // the layers of K do not depend on the number of threads: so do the sums not
+    // layers of K do not depend on the number of threads, so that results do not either
     const isize layers = pieces(std::max<isize>(K, 1), most_sums * k_block);
     const isize bytes = pieces(K, layers) * panel * sizeof(T);
     const isize broad =

@@ -1,4 +1,16 @@
-// One layer in one direction over all time steps: see STEPS in arguments.hpp.
+// One layer in one direction over all time steps, the parts that forward and backward share: see
+// STEPS in arguments.hpp.
+//
+// Threads share the work of all steps in one of two ways, see Part:
+//
+//     by units, each thread some columns           by rows, each thread some sequences
+//              thread 0 │ thread 1                          ┌──────────────┐
+//          h   ┌────────┼────────┐                      h   │   thread 0   │
+//              │        │        │                          ├──────────────┤
+//              └────────┼────────┘                          │   thread 1   │
+//        weights of the thread's units                      └──────────────┘
+//        stay in its own cache                    every thread reads all weights, so they have to
+//        barrier after every stage                fit its cache; no barriers after packing
 #ifndef CHAINER_LSTM_RECURRENCE_HPP
 #define CHAINER_LSTM_RECURRENCE_HPP
 
@@ -8,7 +20,7 @@
 
 namespace SIMD {
 
-// The units of a thread, in whole blocks of `step`.
+// The units of a thread, a multiple of `step` except at the end.
 struct Share {
     isize first, last;
 
@@ -20,25 +32,25 @@ struct Share {
 template <typename Cell>
 constexpr int most_apart = std::max(Stage<Cell, 0>::apart, Stage<Cell, stages<Cell> - 1>::apart);
 
-// Units are shared in steps of which the gates are whole vectors, and also the products to a single
-// gate, where there are any.
+// Threads get multiples of so many units: their gates are whole vectors, and so are the products to
+// a single gate, if the cell has any.
 template <typename T, typename Cell>
 constexpr isize gates_step =
     most_apart<Cell> == 0 && lanes<T> % Cell::gates == 0 ? lanes<T> / Cell::gates : lanes<T>;
 
-// Bytes of weights that the second-level cache of each thread holds, besides what passes through
-// it.
+// Bytes of weights that the second-level cache of each thread holds; the rest is for states and
+// gates.
 inline isize weights_in_cache() { return second_level_cache() / 4 * 3; }
 
-// of a state, by its number
+// the number of columns of a state
 template <typename Cell, typename Sequence>
 isize width_of(const Sequence& s, int state) {
     return state == output_state<Cell> && s.V ? s.outputs : s.units;
 }
 
-// What a thread computes. Either some units of all rows: its part of the weights stays in its
-// caches, and threads meet once a stage. Or, where the cache of each thread holds all the weights,
-// all units of some rows, which need nothing of other threads.
+// The part of a thread. By units: some units of all rows; its part of the weights stays in its
+// caches, and threads meet once a stage. By rows: all units of some rows, without data from other
+// threads; for weights that the cache of each thread holds as a whole.
 template <typename T, typename Cell>
 struct Part {
     bool by_rows;
@@ -60,8 +72,9 @@ struct Part {
     isize top(isize n) const { return std::min(first_row, n); }
     isize end(isize n) const { return std::min(last_row, n); }
 
-    // Packs the columns [first, last) of B (K, N): those that the thread multiplies by, or, if all
-    // threads multiply by the same ones, a part of them. Without memory they are streamed.
+    // Packs the columns [first, last) of B (K, N) that the thread multiplies by; by rows, all
+    // threads multiply by all columns, and each packs a part of them. A null memory means that B is
+    // streamed.
     Packed<T> pack(const Worker& w, Matrix<const T> b, isize K, isize first, isize last,
                    T* memory /*or null*/) const {
         const Packed<T> packed(b, Panels<T>(first, last), K, memory);
@@ -70,12 +83,12 @@ struct Part {
         return packed;
     }
 
-    // after packing: then all threads may multiply by what each has packed
+    // After packing: by rows, a thread multiplies by panels that other threads have packed.
     void meet_if_by_rows(Worker& w) const {
         if (by_rows) w.barrier();
     }
 
-    // after a stage: then all threads may read what each has computed
+    // After a stage: by units, a thread reads states that other threads have computed.
     void meet_if_by_units(Worker& w) const {
         if (!by_rows) w.barrier();
     }
@@ -98,8 +111,8 @@ isize row_before(const Sequence& s, isize k, isize r) {
     return k && r < s.n[k - 1] ? s.first + s.start[k - 1] + r : s.initial + r;
 }
 
-// The rows before rows [top, end) of step k lie in at most two places: f(r, rows, at) for those
-// from r on, which lie in a buffer from row `at` on.
+// Calls f(r, rows, at) for the runs of rows whose states before step k are contiguous in a buffer,
+// from row `at` on: sequences that have begun, then those that begin at step k.
 template <typename Sequence, typename F>
 void each_run_before(const Sequence& s, isize k, isize top, isize end, const F& f) {
     const isize known = k ? std::min<isize>(s.n[k - 1], end) : 0;
@@ -108,16 +121,16 @@ void each_run_before(const Sequence& s, isize k, isize top, isize end, const F& 
     if (top < end) f(top, end - top, s.initial + top);
 }
 
-// Floating point operations of one step: that is what threads are woken for. Where they are fewer,
-// a step takes as long as with a few rows: as the weights take to come from the caches.
+// Floating point operations of one step, from which the number of threads is chosen. Fewer than
+// four rows count as four: their step takes as long as loading the weights from the caches.
 template <typename Cell, typename Sequence>
 double work_of_a_step(const Sequence& s, isize columns) {
     const double rows = std::max(double(s.rows) / std::max<isize>(s.steps, 1), 4.0);
     return 2.0 * Cell::gates * rows * s.units * columns;
 }
 
-// How many elements the weight of a product takes at most, packed for either direction; the last
-// number, Cell::weights, is that of the projection.
+// The most elements of a packed weight of a product, in either direction; Cell::weights is the
+// number of the projection's weight.
 template <typename T, typename Cell, typename Sequence>
 isize packed_size(const Sequence& s, int weight) {
     const isize units = round_up(s.units, lanes<T>);

@@ -1,4 +1,13 @@
 // One layer over all time steps, backward: see SequenceBackward in arguments.hpp.
+//
+//   pack the thread's weights
+//   for each step, the last one first:
+//     gm = (gradient of h) V                     with a projection; barrier before it
+//     gates = gradients before activation        the array code of cells/*.cuh, in place
+//     barrier                                    the product reads the gates of all units
+//     gradient of h = gates U                    of the step before
+//
+// The gradients of x, W, U and b are products over all steps, which Python calls afterwards.
 #ifndef CHAINER_LSTM_RECURRENCE_BACKWARD_HPP
 #define CHAINER_LSTM_RECURRENCE_BACKWARD_HPP
 
@@ -6,7 +15,7 @@
 
 namespace SIMD {
 
-// The states whose gradients are not zero after the array code of a stage, backward.
+// The set of the states whose gradients are not zero after the array code of a stage, backward.
 template <typename Cell, int S>
 constexpr unsigned live_gradients() {
     unsigned live = all_of(Cell::states);
@@ -14,8 +23,8 @@ constexpr unsigned live_gradients() {
     return (live & ~Stage<Cell, S>::Base::writes) | Stage<Cell, S>::Base::reads;
 }
 
-// Whether the gradient through the product of a weight is added to that of its state, or is the
-// first part of it.
+// Returns whether the gradient through the product of a weight is added to the gradient of its
+// state; otherwise it is the first part of it.
 template <typename Cell, int S>
 constexpr bool adds(unsigned live, int weight) {
     for (const Product& product : Stage<Cell, S>::products)
@@ -33,14 +42,15 @@ struct BackwardMemory {
     explicit BackwardMemory(const SequenceBackward<T, Cell>& s)
         : arena(packed_size<T, Cell>(s) +
                 ((s.V ? 1 : 0) + (count_of(s.masks) ? 1 : 0)) * s.batch * s.units) {
-        for (int w = 0; w < Cell::weights; w++) weights[w] = arena.take(packed_size<T, Cell>(s, w));
-        V = arena.take(packed_size<T, Cell>(s, Cell::weights));
-        gm = arena.take(s.V ? s.batch * s.units : 0);
-        masked = arena.take(count_of(s.masks) ? s.batch * s.units : 0);
+        for (int w = 0; w < Cell::weights; w++)
+            weights[w] = arena.allocate(packed_size<T, Cell>(s, w));
+        V = arena.allocate(packed_size<T, Cell>(s, Cell::weights));
+        gm = arena.allocate(s.V ? s.batch * s.units : 0);
+        masked = arena.allocate(count_of(s.masks) ? s.batch * s.units : 0);
     }
 };
 
-// What one thread does in a backward pass.
+// The part of one thread in a backward pass.
 template <typename T, typename Cell>
 class BackwardThread {
 public:
@@ -75,7 +85,7 @@ public:
 
 private:
     static constexpr int G = Cell::gates, h = output_state<Cell>;
-    // the stage that writes the output, to which the gradients of every step come
+    // the stage that writes the output; it adds the gradient of the output at every step
     static constexpr int output_stage =
         Stage<Cell, stages<Cell> - 1>::Base::writes >> h & 1 ? stages<Cell> - 1 : 0;
 
@@ -88,7 +98,7 @@ private:
     const PackedWeights<T, Cell> U;
     const Packed<T> V;
 
-    // The gradient with respect to m is that with respect to h, in all, times V.
+    // Computes the gradient with respect to m: the whole gradient with respect to h times V.
     void project(isize k) {
         const isize top = part.top(s.n[k]), end = part.end(s.n[k]), P = s.outputs;
         const isize first = part.outputs.first, count = part.outputs.last - first;
@@ -100,12 +110,12 @@ private:
             const T* const output = s.output.data + (s.start[k] + r) * s.output.row + first;
             for (isize c = 0; c < count; c++) total[c] += output[c];
         }
-        part.meet_if_by_units(worker);
+        part.meet_if_by_units(worker);  // the product reads `total` of all outputs
         const Matrix<const T> total{s.total + (s.start[k] + top) * P, P, 1};
         V.multiply(end - top, total, memory.gm + top * H, H, false, k % 2);
     }
 
-    // Only the thread itself reads these units of the gradient with respect to the first state.
+    // No barrier: only this thread reads its units of the gradient with respect to the first state.
     void add_cells(isize k) {
         for (isize r = part.top(s.n[k]); r < part.end(s.n[k]); r++) {
             const T* const cells = s.cells.data + (s.start[k] + r) * s.cells.row;
@@ -122,7 +132,7 @@ private:
         multiply_gates<S>(k, top, end);
     }
 
-    // The gates of the stage become gradients before activation, in place.
+    // Replaces the gates of the stage by the gradients before activation.
     template <int S>
     void differentiate(isize k, isize top, isize end) {
         const Rows<const T>& output = s.output;
@@ -141,7 +151,7 @@ private:
         }
     }
 
-    // Gradients through the products come to the states before the stage.
+    // Adds the gradients through the products to those of the states before the stage.
     template <int S>
     void multiply_gates(isize k, isize top, isize end) {
         constexpr unsigned live = live_gradients<Cell, S>();

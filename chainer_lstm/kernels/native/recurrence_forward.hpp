@@ -1,4 +1,14 @@
 // One layer over all time steps, forward: see SequenceForward in arguments.hpp.
+//
+//   pack the thread's weights
+//   for each chunk of steps:
+//     gates of the chunk = x Wᵀ + b              one product for up to chunk_rows rows
+//     for each step of the chunk:
+//       gates += h Uᵀ                            of the step before
+//       activate the gates; c, h                 the array code of cells/*.cuh, a vector at a time
+//       barrier                                  the next product reads h of all units
+//       the same for a second stage              of a cell in which o depends on the new c
+//       h = m Vᵀ; barrier                        with a projection
 #ifndef CHAINER_LSTM_RECURRENCE_FORWARD_HPP
 #define CHAINER_LSTM_RECURRENCE_FORWARD_HPP
 
@@ -6,28 +16,27 @@
 
 namespace SIMD {
 
-// so many rows at most have the inputs of their steps multiplied together: their gates stay in the
-// caches until they are used
+// The inputs of so many rows are multiplied together: more would not stay in the caches until their
+// steps use them, fewer would load W more often.
 constexpr isize chunk_rows = 256;
 
-// steps for which the recurrent weights are packed, even of a single row
+// from so many steps on, packing the recurrent weights pays even for a single row
 constexpr isize steps_to_pack = 16;
 
-// The rows of each gate of a weight, as one matrix (gates * units, K) in the order of gates.
+// The weight matrices of the gates, read as one interleaved matrix (gates * units, K).
 template <typename T, int G>
 class GateRows {
 public:
     explicit GateRows(const Rows<const T> (&of)[G]) : of_(of) {}
 
-    // where all rows lie one after the other, or null
+    // the address if memory has that order already, or null
     const T* joined(isize K) const {
         for (int g = 0; g < G; g++)
             if (of_[g].data != of_[0].data + g * K || of_[g].row != G * K) return nullptr;
         return of_[0].data;
     }
 
-    // Packs panels [first, last) of columns, each of them a row here: squares are transposed in
-    // registers.
+    // Packs panels [first, last) of the transposed matrix; squares are transposed in registers.
     void pack(const Packed<T>& packed, isize first, isize last) const {
         constexpr isize n = lanes<T>;
         for (isize p = first; p < last; p++) {
@@ -62,14 +71,14 @@ private:
 template <typename T, typename Cell>
 struct ForwardMemory {
     const isize padded;  // units
-    // To pack a weight would take longer than to multiply by it, for so few rows: all of them are
-    // multiplied by W together, those of a step by the others.
+    // For so few rows packing a weight would take longer than multiplying by it. All rows are
+    // multiplied by W together; the rows of a step by the other weights.
     const bool streams_inputs, streams_states;
     const isize chunk;  // steps whose inputs are multiplied together
-    const isize spare;  // size of the gates of a chunk, where the caller keeps none
+    const isize spare;  // size of the gates of a chunk, if the caller does not keep gates
     Arena<T> arena;
     Weights<Cell, T> weights;
-    Weights<Cell, T> masked;  // buffers of masked states, as those of states
+    Weights<Cell, T> masked;  // buffers of masked states, arranged as those of states
     T *W, *V, *gates, *products;
 
     explicit ForwardMemory(const SequenceForward<T, Cell>& s)
@@ -81,18 +90,19 @@ struct ForwardMemory {
           arena(packed_size<T, Cell>(s) + Cell::gates * s.inputs * padded + spare +
                 most_apart<Cell> * s.batch * s.units +
                 count_of(s.masks) * (s.rows + s.batch) * s.units) {
-        // first the weights: their panels are aligned then
-        for (int w = 0; w < Cell::weights; w++) weights[w] = arena.take(packed_size<T, Cell>(s, w));
-        V = arena.take(packed_size<T, Cell>(s, Cell::weights));
-        W = arena.take(Cell::gates * s.inputs * padded);
-        gates = arena.take(spare);
-        products = arena.take(most_apart<Cell> * s.batch * s.units);
+        // weights come first, so that their panels are aligned
         for (int w = 0; w < Cell::weights; w++)
-            if (s.masks[w]) masked[w] = arena.take((s.rows + s.batch) * s.units);
+            weights[w] = arena.allocate(packed_size<T, Cell>(s, w));
+        V = arena.allocate(packed_size<T, Cell>(s, Cell::weights));
+        W = arena.allocate(Cell::gates * s.inputs * padded);
+        gates = arena.allocate(spare);
+        products = arena.allocate(most_apart<Cell> * s.batch * s.units);
+        for (int w = 0; w < Cell::weights; w++)
+            if (s.masks[w]) masked[w] = arena.allocate((s.rows + s.batch) * s.units);
     }
 };
 
-// What one thread does in a forward pass.
+// The part of one thread in a forward pass.
 template <typename T, typename Cell>
 class ForwardThread {
 public:
@@ -147,8 +157,8 @@ private:
         return part.pack(worker, {weight, 1, K}, K, first, last, to ? to + first * K : to);
     }
 
-    // The same of a weight of all gates. Those of a single gate are never streamed: their products
-    // are so narrow that sums across the lanes of vectors would take long.
+    // The same for a weight with a matrix for each gate. Weights of a single gate are never
+    // streamed: their products are so narrow that sums across the lanes of vectors take longer.
     Packed<T> pack(const Rows<const T> (&weight)[G], isize K, bool streamed, T* to) const {
         const GateRows<T, G> rows(weight);
         if (const T* const joined = rows.joined(K))
@@ -161,8 +171,8 @@ private:
         return packed;
     }
 
-    // Row 0 of step k among the gates. Where the caller keeps none, there are those of a chunk at a
-    // time. Then each thread's rows lie together, for other threads may be in another chunk.
+    // Row 0 of step k among the gates. If the caller does not keep gates, memory holds those of one
+    // chunk; by rows, sequence after sequence, since other threads may be in another chunk.
     T* gates_of_step(isize k) const {
         if (s.gates) return s.gates + s.start[k] * G * H;
         if (part.by_rows) return memory.gates + k % memory.chunk * G * H;
@@ -175,14 +185,14 @@ private:
         return std::min(s.start[from], s.start[std::min(from + memory.chunk, s.steps) - 1]);
     }
 
-    // The gates of a chunk of steps become x Wᵀ + b, panel by panel: each stays in the caches for
-    // all rows.
+    // Sets the gates of a chunk of steps to x Wᵀ + b, panel by panel: a panel stays in the caches
+    // for all rows.
     void multiply_inputs(isize from) {
         const isize to = std::min(from + memory.chunk, s.steps);
         isize rows = 0;
         for (isize k = from; k < to; k++) rows += s.n[k];
         for (isize p = 0; p < W.panels.count; p++) {
-            if (!part.by_rows) {  // the rows of all steps lie together
+            if (!part.by_rows) {  // the rows of all steps are contiguous
                 const isize start = start_of_chunk(from);
                 multiply_panel(p, start, rows, s.gates ? s.gates + start * G * H : memory.gates);
                 continue;
@@ -210,7 +220,7 @@ private:
         part.meet_if_by_units(worker);
     }
 
-    // The masked state of the thread's units in row r of a step, which is row `at` of the buffer.
+    // Masks the state of the thread's units in row r of a step, which is row `at` of the buffer.
     void mask(int w, int state, isize r, isize at) {
         if (!s.masks[w]) return;
         multiply_row<T>(part.units.first, part.units.last, s.masks[w] + r * H,
@@ -225,7 +235,7 @@ private:
         part.meet_if_by_units(worker);
     }
 
-    // Products to all gates are added to these, those to a single gate are kept apart.
+    // Adds products to all gates to the gates; keeps products to a single gate apart.
     template <int S>
     void multiply_states(isize k, isize top, isize end) {
         T* const gates = gates_of_step(k);

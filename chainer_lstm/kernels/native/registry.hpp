@@ -14,7 +14,7 @@
     CELL(lstm_variant, LstmVariantCell) \
     CELL(coupled_lstm_variant, CoupledLstmVariantCell)
 
-// The cell of which normalized_lstm.hpp has all steps.
+// The cell whose steps normalized_lstm.hpp computes.
 #define CHAINER_LSTM_NORMALIZED "layer_norm_lstm_variant"
 
 #endif

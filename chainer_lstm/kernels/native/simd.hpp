@@ -1,5 +1,4 @@
-// Vectors of T in the vector extensions of GCC and Clang, and the functions that cells need of
-// them.
+// Vectors of T in the vector extensions of GCC and Clang, and the functions of them that cells use.
 #ifndef CHAINER_LSTM_SIMD_HPP
 #define CHAINER_LSTM_SIMD_HPP
 
@@ -65,7 +64,7 @@ INLINE void repeat(std::integer_sequence<int, K...>, const F& f) {
     (f(std::integral_constant<int, K>{}), ...);
 }
 
-// f(k) for k in [0, N)
+// calls f(k) for k in [0, N)
 template <int N, typename F>
 INLINE void repeat(const F& f) {
     repeat(std::make_integer_sequence<int, N>{}, f);
@@ -74,7 +73,7 @@ INLINE void repeat(const F& f) {
 template <typename T>
 constexpr isize lanes = Vec<T>::lanes;
 
-// the first n lanes, the others are `rest`
+// loads the first n lanes; the others are `rest`
 template <typename T>
 INLINE Vec<T> load(const T* p, isize n, T rest = 0) {
     if (n == lanes<T>) return Vec<T>::load(p);
@@ -84,7 +83,7 @@ INLINE Vec<T> load(const T* p, isize n, T rest = 0) {
     return Vec<T>::load(part);
 }
 
-// a whole vector of which the last n lanes stay, and the others become 0
+// loads a whole vector, of which the last n lanes stay and the others become 0
 template <typename T>
 INLINE Vec<T> load_last(const T* p, isize n) {
     typedef typename Vec<T>::integers integers;
@@ -136,7 +135,7 @@ INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
 INLINE float sqrt(float x) { return __builtin_sqrtf(x); }
 INLINE double sqrt(double x) { return __builtin_sqrt(x); }
 
-// compilers make one instruction of the loop, where they need not set errno
+// compilers make one instruction of the loop if they need not set errno
 template <typename T>
 INLINE Vec<T> sqrt(Vec<T> x) {
     for (int k = 0; k < lanes<T>; k++) x.v[k] = sqrt(x.v[k]);
@@ -242,7 +241,7 @@ INLINE Vec<T> sum_of_four(const Vec<T> (&x)[4]) {
     return pick(x02, x13, Low{}) + pick(x02, x13, High{});
 }
 
-// The sums of the fours of each vector, in its place among fours: those of `parts` vectors in one.
+// Adds up the fours of each vector, and puts the sums of `parts` vectors into one.
 template <int parts, typename T, int R>
 INLINE void sum_parts(Vec<T> (&x)[R]) {
     if constexpr (parts > 1) {
@@ -256,8 +255,8 @@ INLINE void sum_parts(Vec<T> (&x)[R]) {
     }
 }
 
-// In memory the gates of a unit lie side by side: G vectors of them are the gates of as many units
-// as a vector has lanes. These functions take them apart, into a vector for each gate, and back.
+// In memory the gates of a unit are contiguous: G vectors hold the gates of as many units as a
+// vector has lanes. These functions separate them into a vector for each gate, and join them again.
 
 template <typename T>
 INLINE void separate_gates(const Vec<T> (&v)[4], Vec<T> (&g)[4]) {
@@ -283,7 +282,7 @@ INLINE void join_gates(const Vec<T> (&g)[4], Vec<T> (&v)[4]) {
     v[3] = pick(g02_high, g13_high, High{});
 }
 
-// of cells with another number of gates, number by number
+// cells with another number of gates: number by number
 template <typename T, int G>
 INLINE void separate_gates(const Vec<T> (&v)[G], Vec<T> (&g)[G]) {
     for (int k = 0; k < G * lanes<T>; k++) g[k % G].v[k / G] = v[k / lanes<T>].v[k % lanes<T>];

@@ -8,22 +8,22 @@
 
 namespace SIMD {
 
-// What is added up to the gates before activation: in the first stage the product of x, the product
-// of a state to all gates, and the bias; in the second the gates of the first.
+// The summands of the gates before activation: in the first stage the product of x, the product of
+// a state to all gates, and the bias; in the second stage the gates of the first.
 template <typename T>
 struct Summands {
     const T* gates;
     const T *hu = nullptr, *b = nullptr;
 };
 
-// What array code reads besides gates and states; numbers as in Numbers.
+// The arguments of array code besides gates and states; numbers as in Numbers.
 template <typename Cell, typename T>
 struct Given {
     Weights<Cell, const T> weights;  // of diagonal products
     Noise<Cell, const T> noise;
     const double* numbers;
 
-    // The same of another row; the weights are those of all rows.
+    // the arguments of another row, which has the same weights
     Given of_row(isize offset) const { return {weights, noise + offset, numbers}; }
 
     template <int S>
@@ -40,7 +40,7 @@ struct Given {
     }
 };
 
-// units [first, last); `products` are those to a single gate, by weight
+// Computes units [first, last); `products` are the products to a single gate, by weight.
 template <typename Cell, int S, typename T>
 void forward_row(isize first, isize last, const Summands<T>& sum,
                  const Weights<Cell, const T>& products, const Given<Cell, T>& given,
@@ -77,8 +77,8 @@ void forward_row(isize first, isize last, const Summands<T>& sum,
     });
 }
 
-// Units [first, last). The gates that the stage owns are written to gpre, which may be `gates`. A
-// gradient may be null, as `output`, which is added to the gradient with respect to the output.
+// Computes units [first, last). The gates that the stage owns are written to gpre, which may be
+// `gates`. Gradients and `output` may be null; `output` is added to the gradient of the output.
 template <typename Cell, int S, typename T>
 void backward_row(isize first, isize last, const T* gates, const Given<Cell, T>& given,
                   const States<Cell, const T>& before, const States<Cell, const T>& now,

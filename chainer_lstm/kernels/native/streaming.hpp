@@ -1,5 +1,14 @@
-// Products of few rows, as in a single step: they take as long as B takes to come from memory, so B
-// is not packed. It is streamed: while one part is multiplied by, the next is prefetched.
+// Products C = A B of few rows, as in a single step.
+//
+// They take as long as loading B from memory, so B is not packed, which would write it once more.
+// It is streamed: while one part is multiplied, the next part is prefetched.
+//
+//   stream_rows: rows of B are contiguous          stream_columns: columns of B are (x @ W.T)
+//     for each 6 panels:                             for each columns in the first-level cache:
+//       for each streamed_block rows of B:             for each tile of rows of A:
+//         for each panel:                                for each 4 columns:
+//           sum += A * part of the panel                   C = 4 dot products per row of A
+//       C = sum
 #ifndef CHAINER_LSTM_STREAMING_HPP
 #define CHAINER_LSTM_STREAMING_HPP
 
@@ -7,13 +16,13 @@
 
 namespace SIMD {
 
-// The most rows of A where B lies in rows, and the block of K.
+// The most rows of A if the rows of B are contiguous, and the block of K.
 constexpr isize streamed_rows = 32, streamed_block = 128;
-// The same where each column of B lies in a row: the K from which on the sums across the lanes of a
-// vector take less time than to pack B for so many rows; and the bytes of B that a first-level
-// cache of 32 KB holds beside a tile of A.
+// The same if the columns of B are contiguous: the most rows of A; the K from which on the sums
+// across the lanes of a vector take less time than packing B for so many rows; and the bytes of B
+// that a first-level cache of 32 KB holds beside a tile of A.
 constexpr isize dots_rows = 64, dots_depth = 64, dots_bytes = 24 << 10;
-constexpr isize most_panels = 6;  // that are summed up together
+constexpr isize most_panels = 6;  // panels that are summed up together
 
 // A tile of C (R, width), width 4 or 1, = A Bᵀ, or += A Bᵀ if `add`, for rows of A and B whose
 // elements lie side by side. The row `next` of B is prefetched.
@@ -73,8 +82,8 @@ auto dots_of(isize rows, std::integer_sequence<int, R...>) {
 template <typename T>
 void stream_rows(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c,
                  const Panels<T>& panels, isize first, isize last) {
-    // summed up in memory of the thread: two threads that add to one cache line of C would take it
-    // from each other each time
+    // Sums are in memory of the thread: two threads that add to the same cache line of C would take
+    // it from each other at every block of K.
     constexpr isize most = tile_vectors * lanes<T>, sum_row = most_panels * most;
     alignas(64) static thread_local T sum[streamed_rows * sum_row], packed[streamed_block * most];
     for (isize some = first; some < last; some += most_panels) {
@@ -104,7 +113,7 @@ template <typename T>
 void stream_columns(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c,
                     isize first, isize last) {
     const isize tiles = pieces(M, tile_rows);
-    // columns that stay in the first-level cache while the tiles of A pass
+    // columns that stay in the first-level cache for all tiles of A
     const isize bytes = 4 * std::max<isize>(K, 1) * isize(sizeof(T));
     const isize most = std::max<isize>(dots_bytes / bytes, 1) * 4;
     for (isize some = first; some < last; some += most) {
@@ -134,7 +143,7 @@ void multiply_packed(isize M, isize K, Matrix<const T> a, const T* packed, const
     }
 }
 
-// Whether A has so few rows that to pack B would take longer than to multiply by it.
+// Returns whether A has so few rows that packing B would take longer than multiplying by it.
 template <typename T>
 bool is_streamed(isize M, isize K, Matrix<const T> a, Matrix<const T> b) {
     if (!K || a.col != 1) return false;

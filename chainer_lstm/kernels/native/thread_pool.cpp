@@ -1,3 +1,16 @@
+// The threads of a call.
+//
+// The thread that calls run() is thread 0 of its job. It wakes up to 8 threads of the pool, each of
+// which wakes up to 8 more. Threads that come in time form the team of the job; the job begins
+// without those that are late, because a thread without a core would delay all others.
+//
+//   caller   call_next ── wait_for_seats ── job(0) ── barrier ── return
+//               │              ^                         ^
+//               v              │ take_seat               │ arrive
+//   thread 1  wakes ───────────┴─ wait_for_team ─ job(1) ┴─ spins, then sleeps until the next call
+//
+// A thread waits for a counter: it spins first, because most waits are shorter than waking up, and
+// then sleeps, so that a thread without a core gets this one's.
 #include "thread_pool.hpp"
 
 #include <algorithm>
@@ -21,16 +34,16 @@ namespace {
 
 using std::chrono::microseconds;
 
-// In floating point operations, of which a thread does some in a nanosecond: a thread is worth 2
-// microseconds of work, and each makes a meeting of all some 0.1 microseconds longer.
+// In floating point operations, of which a thread computes 100 in a nanosecond: another thread pays
+// for 2 microseconds of work, and makes each meeting of all threads 0.1 microseconds longer.
 constexpr double work_in_a_nanosecond = 100, work_worth_a_thread = 2e5, work_of_a_meeting = 1e4;
-constexpr int most_threads = 64;  // a bit each
-constexpr int called_by_one = 8;  // threads of a job that one thread calls
-// How long a thread spins before it sleeps: in a job about as long as it takes to sleep and to be
-// woken, between two jobs longer than the Python between two steps.
+constexpr int most_threads = 64;  // one bit of a word for each
+constexpr int called_by_one = 8;  // threads that one thread wakes, so that the last is woken early
+// The time for which a thread spins before it sleeps: in a job about the time of falling asleep and
+// waking up, between two jobs more than the time of the Python code between two steps.
 constexpr microseconds spin_in_job{50}, spin_between_jobs{200};
-// How long a job waits for its threads to come: most that sleep are there by then. At most a part
-// of the time that it takes in one thread.
+// The time for which a job waits for its threads, in which most sleeping threads wake up; at most a
+// part of the time of the job in one thread.
 constexpr double longest_call = 2e5 /*ns*/, part_for_the_call = 0.25;
 
 inline void relax() {
@@ -41,7 +54,7 @@ inline void relax() {
 #endif
 }
 
-// the register that controls floating point arithmetic; 0 where none is known
+// the register that controls floating point arithmetic; 0 for other processors
 inline std::uint64_t mode() {
 #if defined(__SSE__)
     return __builtin_ia32_stmxcsr();
@@ -86,9 +99,7 @@ bool spin_until(const Condition& condition, std::chrono::nanoseconds most) {
     return false;
 }
 
-// A number that goes up by one at a time. Threads wait for that: they spin, for most waits are
-// shorter than it takes to be woken; then they sleep, so that a thread that has no core gets
-// theirs.
+// A number that goes up by one at a time, for which threads wait.
 class alignas(64) Counter {
 public:
     std::uint32_t load() const { return value_.load(std::memory_order_acquire); }
@@ -128,28 +139,27 @@ private:
     }
 
     void wake() {
-        std::lock_guard<std::mutex> lock(lock_);  // what has seen the old number sleeps
+        std::lock_guard<std::mutex> lock(lock_);  // a thread that saw the old number is in wait()
         changed_.notify_all();
     }
 #endif
 };
 
-// Threads that a job calls take their seats. The job begins when all have come or some time has
-// passed, with those that have: a thread that has no core just now would keep the others waiting.
+// The state of the pool and of its job. A bit in `seats` is a called thread that has not come yet.
 struct State {
     std::mutex in_use;  // held by the thread whose job runs
     std::atomic<int> limit{1}, cores{most_threads};
     std::atomic<int> forced{0};  // threads of every job, or 0
-    int started = 0;             // threads that exist besides the callers; changes under `in_use`
+    int started = 0;             // threads that the pool has; changes under `in_use`
 
     void (*call)(const void*, Worker&) = nullptr;
     const void* job = nullptr;
-    std::atomic<int> called{0};  // threads, with the one whose job it is
+    std::atomic<int> called{0};  // threads of the job, including the caller
     Counter calls[most_threads];
 
-    // threads, a bit each
-    alignas(64) std::atomic<std::uint64_t> seats{0};  // of the called ones that have not come
-    alignas(64) std::atomic<std::uint64_t> team{0};   // of the job; none before it begins
+    // a bit for each thread; each word has its own cache line, since threads write them at once
+    alignas(64) std::atomic<std::uint64_t> seats{0};  // called threads that have not come
+    alignas(64) std::atomic<std::uint64_t> team{0};   // threads of the job; 0 before it begins
     Counter beginnings;
 
     alignas(64) std::atomic<int> arrived{0};  // threads of the job, at the barrier or at the end
@@ -160,8 +170,9 @@ struct State {
 alignas(State) char memory[sizeof(State)];
 State* pool = nullptr;
 
-// Only the calling thread survives a fork, and a lock that another one held would stay locked.
-void begin_anew() {
+// Resets the pool in a forked process: only the calling thread survives a fork, and a lock that
+// another thread held would stay locked.
+void reset_after_fork() {
     const int limit = pool->limit, cores = pool->cores, forced = pool->forced;
     pool = new (memory) State;
     pool->limit = limit;
@@ -171,18 +182,18 @@ void begin_anew() {
 
 const bool begun = [] {
     pool = new (memory) State;
-    pthread_atfork(nullptr, nullptr, begin_anew);
+    pthread_atfork(nullptr, nullptr, reset_after_fork);
     return true;
 }();
 
-// Each thread that is called calls some: so the last of many are called early.
+// Wakes the threads that thread `id` has to wake.
 void call_next(int id) {
     const int first = called_by_one * id + 1;
     const int last = std::min(first + called_by_one, pool->called.load());
     for (int k = first; k < last; k++) pool->calls[k].advance();
 }
 
-// one for each of the first threads
+// a set of the first threads
 std::uint64_t bits(int threads) {
     return threads ? ~std::uint64_t(0) >> (most_threads - threads) : 0;
 }
@@ -196,7 +207,7 @@ void begin(std::uint64_t team) {
     pool->beginnings.advance();
 }
 
-// The team of the job, once it has begun.
+// Waits until the job has begun; returns its team.
 std::uint64_t wait_for_team() {
     for (;;) {
         const std::uint32_t beginning = pool->beginnings.load();
@@ -205,15 +216,15 @@ std::uint64_t wait_for_team() {
     }
 }
 
-// Takes the seat of a thread that was called; returns whether the job had not begun before. The
-// last one begins it: that is sooner than the caller could see it.
+// Marks a called thread as there; returns whether it is in the team. The last thread begins the
+// job, which is sooner than the caller could see that all are there.
 bool take_seat(int id) {
     const std::uint64_t seat = std::uint64_t(1) << id, seats = pool->seats.fetch_and(~seat);
     if (seats == seat) begin(bits(pool->called));
     return seats & seat;
 }
 
-// Begins the job if some threads do not come in time; returns its team.
+// Waits for the called threads; begins the job without those that are late. Returns its team.
 std::uint64_t wait_for_seats(int threads, double work) {
     const double most = work * part_for_the_call / work_in_a_nanosecond;
     const auto patience = std::chrono::nanoseconds(std::int64_t(std::min(most, longest_call)));
@@ -225,7 +236,7 @@ std::uint64_t wait_for_seats(int threads, double work) {
     return bits(threads) & ~missing;
 }
 
-// Whether all other threads of the job have come, which then may go on.
+// Counts a thread at a barrier; the last one lets all go on, and returns true.
 bool arrive(const Worker& worker) {
     if (pool->arrived.fetch_add(1) + 1 < worker.count) return false;
     pool->arrived = 0;
@@ -246,7 +257,7 @@ void work(int id) {
     }
 }
 
-// Starts threads until there are `count`; false where the system has no more of them.
+// Starts threads until there are `count`; returns false if the system cannot start more.
 bool start_threads(int count) {
     while (pool->started < count) {
         try {

@@ -1,4 +1,4 @@
-// The threads of a call: the calling one and those of a pool, which sleep between calls.
+// The threads of a call: the calling thread and those of a pool, which sleep between calls.
 #ifndef CHAINER_LSTM_THREAD_POOL_HPP
 #define CHAINER_LSTM_THREAD_POOL_HPP
 
@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-// Treats denormal numbers as zero, as operands and as results, in the calling thread until the end
-// of the scope; then the mode is the caller's again. Each operation on them takes some hundred
-// cycles, and vanishing gradients are full of them.
+// Treats denormal operands and results as zero in the calling thread until the end of the scope,
+// then restores the mode. An operation on a denormal number takes a hundred cycles, and vanishing
+// gradients are full of them.
 class FlushDenormals {
 public:
     FlushDenormals();
@@ -16,7 +16,7 @@ public:
     FlushDenormals(const FlushDenormals&) = delete;
 
 private:
-    const std::uint64_t mode_;  // the caller's
+    const std::uint64_t mode_;  // the mode to restore
 };
 
 // One of the threads of a job.
@@ -26,16 +26,16 @@ struct Worker {
     // Waits until all threads of the job have called it.
     void barrier();
 
-    // where the part of this thread, of n things, begins, and where it ends
+    // begin and end of this thread's part of n things
     std::ptrdiff_t begin(std::ptrdiff_t n) const { return n * id / count; }
     std::ptrdiff_t end(std::ptrdiff_t n) const { return n * (id + 1) / count; }
 };
 
 class ThreadPool {
 public:
-    // Calls job(worker) in as many threads as are worth the work, in floating point operations from
-    // one meeting of them to the next, and have a core; in the calling one alone where another
-    // Python thread uses the pool.
+    // Calls job(worker) in each thread of a team, whose size follows from the work, in floating
+    // point operations between two barriers, and from the cores. While another Python thread uses
+    // the pool, the team is the calling thread alone.
     template <typename Job>
     static void run(double work, const Job& job, double meetings = 1) {
         run_job(
@@ -43,14 +43,15 @@ public:
             [](const void* job, Worker& worker) { (*static_cast<const Job*>(job))(worker); }, &job);
     }
 
-    // in how many threads a job runs at most
+    // the most threads in which a job of so much work runs
     static int count(double work);
 
-    // the most threads of a job, and of that the most: more than there are cores would wait for one
+    // The most threads of a job. It is at most the number of cores: further threads would wait for
+    // a core, and all others for them.
     static int limit();
     static void set_limit(int threads);
     static void set_cores(int cores);
-    // for tests: every job has so many threads, whatever it is worth; with 0 as otherwise
+    // for tests: every job gets so many threads; 0 restores the usual number
     static void force(int threads);
 
 private:
@@ -58,7 +59,7 @@ private:
                         const void* job);
 };
 
-// The numbers [0, count) in falling order, each given out once, to the next thread that asks.
+// The numbers [0, count) in descending order; each goes to the next thread that asks.
 class Tasks {
 public:
     explicit Tasks(std::ptrdiff_t count) : left_(count) {}

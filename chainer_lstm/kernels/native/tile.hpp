@@ -1,4 +1,16 @@
 // The innermost loops of the products, on register tiles, and copies of matrices.
+//
+//                  tile_vectors (4) vectors
+//                 ┌────┬────┬────┬────┐
+//   row k of B    │    │    │    │    │   for each k, one row of a panel:
+//                 └────┴────┴────┴────┘     load 4 vectors of B
+//             k   ┌────┬────┬────┬────┐     for each of tile_rows rows of A:
+//   tile_rows ▒   │    sums in        │       broadcast A[m, k]
+//        of A ▒   │    registers      │       4 sums += it * the vectors of B
+//                 └────┴────┴────┴────┘   then C = sums, or C += sums
+//
+// So each k costs 4 loads of vectors and tile_rows loads of numbers for 4 * tile_rows
+// multiplications of vectors.
 #ifndef CHAINER_LSTM_TILE_HPP
 #define CHAINER_LSTM_TILE_HPP
 
@@ -6,19 +18,20 @@
 
 namespace SIMD {
 
-// A register tile: the rows and vectors of C that are summed up in registers. 6 x 4 sums, 4 vectors
-// of B and one number of A take 29 of the 32 registers of AVX-512; the others have 16.
+// The rows and vectors of C that are summed up in registers. 6 x 4 sums, 4 vectors of B and one
+// number of A take 29 of the 32 registers of AVX-512. Other instruction sets have 16, of which 3 x
+// 4 sums leave 4.
 constexpr int tile_rows = VECTOR_BYTES == 64 ? 6 : 3;
 constexpr int tile_vectors = 4;
 
-constexpr int rows_ahead = 16;  // how far a copy prefetches: short rows do not start the hardware's
+constexpr int rows_ahead = 16;  // a copy prefetches so far: the hardware does not for short rows
 
 INLINE isize round_up(isize n, isize step) { return (n + step - 1) / step * step; }
 
-// how many pieces of at most `size` n things take
+// the number of pieces of at most `size` of which n things consist
 INLINE isize pieces(isize n, isize size) { return (n + size - 1) / size; }
 
-// elements (k, n) of a matrix at data[k * row + n * col]
+// A matrix whose element (k, n) is at data[k * row + n * col].
 template <typename T>
 struct Matrix {
     T* data;
@@ -33,13 +46,13 @@ Matrix<const T> transposed(Matrix<const T> m) {
     return {m.data, m.col, m.row};
 }
 
-// into the second-level cache: the first has no room for what is not needed yet
+// Prefetches into the second-level cache: the first has no room for data that is not needed yet.
 INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 
-// A tile of C (R rows, V vectors of which `width` elements are there) = A B, or += A B if `add`. If
-// AHEAD, `vectors` of each row from next on, as far apart as those of B, are prefetched.
-// A is not passed by value: its copy would be read before the stores to it, and to the tile before,
-// have reached the cache.
+// Computes a tile of C (R rows, V vectors with `width` elements) = A B, or += A B if `add`. If
+// AHEAD, it prefetches `vectors` vectors of each row from next on, with the row stride of B.
+// A is passed by reference: a copy on the stack would be read before the stores to it, and to the
+// tile before, have reached the cache.
 template <typename T, int R, int V, bool AHEAD>
 void tile(const Matrix<const T>& a, const T* b, isize b_row, isize K, T* c, isize c_row,
           isize width, bool add, const T* next, isize vectors) {
@@ -48,7 +61,7 @@ void tile(const Matrix<const T>& a, const T* b, isize b_row, isize K, T* c, isiz
     for (int r = 0; r < R; r++) UNROLL
     for (int v = 0; v < V; v++) sum[r][v] = T(0);
     UNROLL
-    for (int r = 0; r < R; r++)  // C is written at the end: it comes from memory meanwhile
+    for (int r = 0; r < R; r++)  // C is written at the end, and is loaded meanwhile
         UNROLL
     for (int v = 0; v < V; v++) __builtin_prefetch(c + r * c_row + v * lanes<T>, 1);
     for (isize k = 0; k < K; k++) {
@@ -84,7 +97,7 @@ auto tile_of(isize rows, std::integer_sequence<int, R...>) {
     return tiles[rows - 1];
 }
 
-// the function of a tile of so many rows and vectors
+// the instance of `tile` for a number of rows and vectors
 template <typename T, bool AHEAD>
 auto tile_of(isize rows, isize vectors) {
     typedef std::make_integer_sequence<int, tile_rows> All;
@@ -100,14 +113,14 @@ auto tile_of(isize rows, isize vectors) {
     }
 }
 
-// C (M, width) = A B or += A B of one panel of B, of at most tile_vectors vectors, as the sum of
-// `sums` sums over equal parts of K. If AHEAD, the next panel of B is prefetched, a part by each
-// tile.
+// Computes C (M, width) = A B or += A B for one panel of B, of at most tile_vectors vectors, as the
+// sum of `sums` sums over equal parts of K. If AHEAD, each tile prefetches a part of the next
+// panel.
 template <typename T, bool AHEAD = false>
 void panel_product(isize M, isize K, isize width, const Matrix<const T>& a, const T* b, isize b_row,
                    T* c, isize c_row, bool add, const T* next = nullptr, isize sums = 1) {
     const isize vectors = pieces(width, lanes<T>), tiles = pieces(M, tile_rows);
-    // tiles of nearly equal heights: a low one waits for B instead of computing
+    // tiles of nearly equal heights: a low tile would wait for B instead of computing
     for (isize t = 0; t < tiles; t++) {
         const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
         const isize begin = vectors * t / tiles, end = vectors * (t + 1) / tiles;
@@ -131,7 +144,7 @@ void copy(Matrix<const T> from, isize rows, isize cols, T* to, isize to_row) {
         }
         return;
     }
-    // columns that lie in rows are transposed in registers, a square at a time
+    // contiguous columns are transposed in registers, a square at a time
     const isize whole_rows = from.row == 1 ? rows / n * n : 0, whole_cols = cols / n * n;
     for (isize c = 0; c < whole_cols; c += n)
         for (isize k = 0; k < whole_rows; k += n) {

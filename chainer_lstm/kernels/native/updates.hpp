@@ -8,10 +8,11 @@
 
 namespace SIMD {
 
-// of one number, which memory delivers slower than it is computed: to wake threads for it
+// floating point operations that one number is counted as, to choose the number of threads: loading
+// it takes longer than computing with it
 constexpr double work_of_an_update = 20;
 
-// f(k, n) for all numbers of an array, in threads
+// calls f(k, n) for all numbers of an array, in threads
 template <typename T, typename F>
 void each_number(isize size, const F& f) {
     ThreadPool::run(work_of_an_update * size, [&](Worker& worker) {
@@ -20,7 +21,7 @@ void each_number(isize size, const F& f) {
     });
 }
 
-// n scaled gradients from g on; they are left scaled, as Chainer leaves them
+// Scales n gradients from g on in place, as Chainer does, and returns them.
 template <typename T>
 INLINE Vec<T> scaled(T* g, isize n, T scale) {
     Vec<T> x = load(g, n);

@@ -6,8 +6,8 @@
 
 namespace SIMD {
 
-// f(u, n) for the n numbers from u on, of [first, last), a vector of them at a time; the last may
-// be fewer
+// Calls f(u, n) for the numbers [first, last), n from u on at a time: a vector, or fewer at the
+// end.
 template <typename T, typename F>
 INLINE void each_vector(isize first, isize last, const F& f) {
     isize u = first;
@@ -35,7 +35,7 @@ T sum_of(Vec<T> x) {
     return sum;
 }
 
-// to [first, last) = x y, or += x y if `add`
+// sets to [first, last) = x y, or += x y if `add`
 template <typename T>
 void multiply_row(isize first, isize last, const T* x, const T* y, T* to, bool add = false) {
     each_vector<T>(first, last, [&](isize u, isize n) __attribute__((always_inline)) {
@@ -45,7 +45,7 @@ void multiply_row(isize first, isize last, const T* x, const T* y, T* to, bool a
     });
 }
 
-// the gates of n units from p on, a vector for each gate
+// loads the gates of n units from p on, a vector for each gate
 template <typename T, int G>
 INLINE void load_gates(const T* p, Vec<T> (&g)[G], isize n) {
     T part[G * lanes<T>] = {};
@@ -66,7 +66,7 @@ INLINE void store_gates(T* p, const Vec<T> (&g)[G], isize n) {
     if (to == part) std::memcpy(p, part, G * n * sizeof(T));
 }
 
-// y (n,) or null = exp(x - maximum), of which sum is the sum
+// sets y (n,), or null, = exp(x - maximum), and `sum` to its sum
 template <typename T>
 void exponentials_row(isize n, const T* x, T* y /*or null*/, T& maximum, T& sum) {
     constexpr T lowest = -std::numeric_limits<T>::infinity();  // exp(lowest) = 0
