@@ -56,6 +56,7 @@ PRIVATE = {
     ('compat', '_statemachine'): "Chainer's, replaced",
     ('kernels', '_core'): "CuPy's: the only way to its precision of products",
     ('kernels', '_routines_linalg'): 'as above',
+    ('kernels', '_get_seed'): "CuPy's: the position of its random generator that the host knows",
 }
 NAMED_TUPLE = {'_replace', '_make', '_asdict', '_fields'}
 

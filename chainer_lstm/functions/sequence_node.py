@@ -9,7 +9,6 @@ from typing import Any, Optional
 
 import chainer
 import chainer.functions as F
-import numpy
 from chainer.utils import type_check
 
 from chainer_lstm import kernels
@@ -17,6 +16,7 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import argname, setting
 from chainer_lstm.functions import cell_noise, checks, composed
 from chainer_lstm.functions.config import engine_of, is_static_graph
+from chainer_lstm.functions.dropout import Dropout
 from chainer_lstm.functions.node import (
     Node,
     arrays,
@@ -58,7 +58,7 @@ class SequenceNode(Node):
         self._cuts = states, states + inputs
         self._drops = plan.dropout > 0 and setting('train')
         self._draws = plan.cell.is_random and setting('train')
-        self._masks: dict[int, Array] = {}
+        self._masks: dict[int, Any] = {}
         self._noise: dict[int, Noise] = {}
         self._saved: Any = None
 
@@ -154,7 +154,7 @@ class SequenceNode(Node):
                 initial = plan.cell.State(*(s[k] for s in states))
                 drawn = self._drawn(xp, k, initial[0])
                 named = pack(xp, groups[k])
-                job = plan.cell, named, plan.rows(k), self._dropped(xp, x, k), initial, drawn
+                job = plan.cell, named, plan.rows(k), self._dropped(engine, x, k), initial, drawn
                 if engine is None:
                     layers.append(composed.run_layer(*job))
                 else:
@@ -207,21 +207,21 @@ class SequenceNode(Node):
             return [y.reshape(axes[1], axes[0], y.shape[-1]).transpose(1, 0, 2)]
         return [y.reshape(*axes, y.shape[-1])]
 
-    def _dropped(self, xp: Any, x: Array, k: int) -> Array:
+    def _dropped(self, engine: Optional[kernels.Engine], x: Any, k: int) -> Any:
         """Return the input of a layer and direction after dropout; each has a mask of its own,
         drawn once, as in Chainer.
         """
         if k < self._plan.directions or not self._drops:
             return x
+        ratio = self._plan.dropout
         if is_static_graph():  # dropout is drawn in each replay
-            return F.dropout(x, self._plan.dropout)
+            return F.dropout(x, ratio)
         if k not in self._masks:
-            scale = x.dtype.type(1 / (1 - self._plan.dropout))
-            # float64 on the CPU gives Chainer's numbers; on a GPU they differ in any case
-            dtype = {} if xp is numpy else {'dtype': numpy.float32}
-            drawn = xp.random.rand(*x.shape, **dtype)
-            self._masks[k] = (drawn >= self._plan.dropout) * scale
-        return x * self._masks[k].astype(x.dtype, copy=False)
+            drawn_by = engine or engine_of(x.array)
+            self._masks[k] = drawn_by.draw_mask(x.shape, x.dtype, ratio)
+        if engine is None:
+            return Dropout(ratio, self._masks[k]).apply((x,))[0]
+        return engine.dropout(x, self._masks[k])
 
     def _drawn(self, xp: Any, k: int, state: Array) -> Noise:
         """Return the noise of a layer and direction, drawn once, for a state (B, H)."""
@@ -377,7 +377,7 @@ class SequenceNode(Node):
         part = products.input_gradient(layer.cell, gpre, layer.kept)
         gx = engine.matmul(part, layer.weights['W'])
         if k in self._masks:
-            gx *= self._masks[k]
+            gx = engine.dropout(gx, self._masks[k], gx)
         return gx
 
 

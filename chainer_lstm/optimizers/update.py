@@ -42,6 +42,16 @@ def update(
         lossfun: computes the loss; its gradients replace the present ones.  None if the gradients
             have been computed already.
         *args, **kwds: the arguments of ``lossfun``.
+
+    Example:
+        >>> import numpy
+        >>> from chainer_lstm.links import LSTM
+        >>> lstm = LSTM(10, 20)
+        >>> optimizer = chainer.optimizers.SGD(0.1).setup(lstm)
+        >>> optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(5))
+        >>> update(optimizer, lambda x: chainer.functions.sum(lstm(x)), numpy.ones((3, 10), 'f'))
+        >>> optimizer.t
+        1
     """
     own = 'update' in vars(optimizer) or type(optimizer).update not in (_CHAINERS, update_method)
     if own:

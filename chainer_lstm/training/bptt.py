@@ -37,6 +37,12 @@ class ParallelSequentialIterator(chainer.dataset.Iterator):
         TypeError: the batch size is no integer.
         ValueError: the sequence is shorter than the batch of all ranks, or has another number of
             axes.
+
+    Example:
+        >>> import numpy
+        >>> words = ParallelSequentialIterator(numpy.arange(100), batch_size=4)
+        >>> [(int(word), int(after)) for word, after in words.next()]
+        [(0, 1), (25, 26), (50, 51), (75, 76)]
     """
 
     def __init__(
@@ -152,6 +158,18 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
         TypeError: the iterator has no ``chunk``, the optimizer is not one, or bprop_len is not an
             integer.
         ValueError: bprop_len is not positive, or the optimizer is not set up.
+
+    Example:
+        >>> import numpy
+        >>> from chainer_lstm.models import RNNForLM
+        >>> model = chainer.links.Classifier(RNNForLM(50, 16))
+        >>> model.compute_accuracy = False
+        >>> optimizer = chainer.optimizers.SGD(1).setup(model)
+        >>> words = ParallelSequentialIterator(numpy.arange(400, dtype='i') % 50, batch_size=4)
+        >>> updater = BPTTUpdater(words, optimizer, bprop_len=10, device='@numpy')
+        >>> updater.update()
+        >>> updater.words
+        40
     """
 
     def __init__(

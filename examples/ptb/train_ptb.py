@@ -12,7 +12,7 @@ paper's instead, and any option beside it overrides it.
     mpiexec -n 2 train_ptb.py --mpi -b 10      two processes with ten places each:
                                                the losses of -b 20
 
-The folder --out gets the log, a plot of the losses, a snapshot after each
+The folder --out gets the log, a plot of the perplexities, a snapshot after each
 epoch and on Ctrl-C (go on from it with --resume) and the model with its
 vocabulary, from which gentxt.py writes text.
 """
@@ -198,11 +198,20 @@ def report(trainer: training.Trainer, often: bool) -> None:
     if sys.stdout.isatty():
         trainer.extend(extensions.ProgressBar(update_interval=1 if often else 10))
     if extensions.PlotReport.available():
-        trainer.extend(
-            extensions.PlotReport(
-                ['main/loss', 'validation/main/loss'], 'epoch', trigger=log, filename='loss.png'
-            )
-        )
+        trainer.extend(draw_perplexity, trigger=(1, 'epoch'))
+
+
+def draw_perplexity(trainer: training.Trainer) -> None:
+    """Draw the log over fractions of epochs."""
+    log = trainer.get_extension('LogReport').log
+    epoch = trainer.updater.iteration / trainer.updater.epoch_detail
+    values, steps = {}, {}
+    for name, key in (('training', 'perplexity'), ('validation', 'val_perplexity')):
+        entries = [entry for entry in log if key in entry]
+        values[name] = [entry[key] for entry in entries]
+        steps[name] = [entry['iteration'] / epoch for entry in entries]
+    path = pathlib.Path(trainer.out) / 'perplexity.png'
+    script.save_plot(path, values, 'epoch', 'perplexity', log=True, steps=steps)
 
 
 def snapshot_to_resume(args) -> pathlib.Path | None:

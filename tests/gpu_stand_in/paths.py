@@ -256,6 +256,22 @@ def small_functions():
     F.accuracy(scores, classes, ignore_label=-1)
 
 
+@each('efd', 'linear, dropout, softmax_cross_entropy, embed_id: {}')
+def functions_of_a_language_model(dtype):
+    import cupy
+
+    W, b = given((7, UNITS), (7,), dtype=dtype)
+    for label, index in itertools.product((None, -1, 3), 'iq'):
+        words = cupy.array([[0, 6, 1], [2, 3, 3]], index)
+        h = functions.dropout(functions.embed_id(words, W, label))
+        scores = functions.linear(functions.dropout(F.reshape(h, (6, UNITS))), W, b)
+        for reduce in 'mean', 'no':
+            classes = words.reshape(6)
+            loss = functions.softmax_cross_entropy(scores, classes, reduce=reduce)
+            gradients([loss], [W, b], order=1)
+            gradients([loss], [W, b], order=2)
+
+
 @each(['npz', 'hdf5'], 'serializers: {}')
 def serialized(kind):
     link = on_gpu(links.SequenceLSTM(INPUT, UNITS, stateful=True))

@@ -17,9 +17,17 @@ struct alignas(16) float4 {
     float x, y, z, w;
 };
 
-extern "C" double tanh(double);  // without <cmath>, which takes long to compile
+extern "C" {  // without <cmath>, which takes long to compile
+double tanh(double);
+double exp(double);
+double log(double);
+}
 
 static inline float tanh(float x) { return __builtin_tanhf(x); }
+
+static inline float exp(float x) { return __builtin_expf(x); }
+
+static inline float log(float x) { return __builtin_logf(x); }
 
 static inline int min(int x, int y) { return x < y ? x : y; }
 
@@ -49,6 +57,28 @@ static float from_lane_xor(float x, int mask) {
     });
     return warp().out[lane_index()][0];
 }
+
+template <typename T>
+static T __shfl_xor_sync(unsigned, T x, int mask) {
+    memcpy(warp().words[lane_index()], &x, sizeof x);
+    together(5, [mask](Warp& w) {
+        for (int lane = 0; lane < WARP; lane++)
+            memcpy(w.out[lane], w.words[lane ^ mask], sizeof(T));
+    });
+    memcpy(&x, warp().out[lane_index()], sizeof x);
+    return x;
+}
+
+static unsigned __ballot_sync(unsigned, bool x) {
+    warp().words[lane_index()][0] = x;
+    together(6, [](Warp& w) {
+        w.result = 0;
+        for (int lane = 0; lane < WARP; lane++) w.result |= w.words[lane][0] << lane;
+    });
+    return warp().result;
+}
+
+static int __ffs(unsigned x) { return __builtin_ffs(x); }
 
 static float as_float(word bits) {
     float x;

@@ -41,6 +41,20 @@ class Shape(NamedTuple):
     jobs: int
 
 
+class Losses(NamedTuple):
+    """How a softmax cross entropy adds up the losses of its rows.
+
+    Attributes:
+        ignore_label: the class of rows whose loss is 0.
+        mean: whether there is one loss, else one for each row.
+        normalize: whether the mean is that of the rows that are not ignored.
+    """
+
+    ignore_label: int
+    mean: bool
+    normalize: bool
+
+
 class AdamRates(NamedTuple):
     """The numbers of an update by Adam.
 
@@ -168,9 +182,59 @@ class Engine(Protocol):
         """Return the sums of the columns, (P, N) -> (N,)."""
         ...
 
+    def cross_entropy(self, x: Array, t: Array, losses: Losses, keep: bool) -> tuple[Array, Any]:
+        """Compute a softmax cross entropy.
+
+        Args:
+            x: (N, V) scores, V > 0.
+            t: (N,) classes, int32 or int64.  A GPU reads no score of a class that is not there, the
+                loss is NaN then.
+            losses: how they are added up.
+            keep: whether a gradient will be wanted.
+
+        Returns:
+            The loss, () or (N,), and with ``keep`` what ``cross_entropy_gradient`` gets.
+        """
+        ...
+
+    def cross_entropy_gradient(
+        self, x: Array, t: Array, losses: Losses, gy: Array, kept: Any
+    ) -> Array:
+        """Return the gradient (N, V) with respect to x, of the gradient gy with respect to the
+        loss; ``kept`` is used up.
+        """
+        ...
+
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
         """Return exp(x - maxima) (N, V), or None without ``keep``, the maxima of the rows (N,) and
         the sums of exp (N,), of scores x (N, V), V > 0.
+        """
+        ...
+
+    def draw_mask(self, shape: tuple[int, ...], dtype: numpy.dtype, ratio: float) -> Any:
+        """Draw what a dropout of this ratio multiplies by, 0 or 1 / (1 - ratio), for ``dropout``;
+        on a GPU a place in a sequence of random numbers, from which it is computed.
+        """
+        ...
+
+    def dropout(self, x: Array, mask: Any, out: Optional[Array] = None) -> Array:
+        """Multiply by a mask of the shape of x; ``out`` may be x."""
+        ...
+
+    def embedding_gradient(
+        self, ids: Array, gy: Array, classes: int, ignore_label: Optional[int]
+    ) -> Array:
+        """Return (V, N), the sums of the rows of gy (P, N) of each id.
+
+        Args:
+            ids: (P,) integers; those below 0 count from the last class.
+            gy: the rows.
+            classes: V.
+            ignore_label: the id of rows that are left out, or None.
+
+        Raises:
+            IndexError: on the CPU, a row has an id for which there is no class.  A GPU leaves it
+                out.
         """
         ...
 

@@ -17,6 +17,7 @@ from chainer_lstm.kernels.engines.engine import (
     Gradients,
     Kept,
     Layer,
+    Losses,
     Noise,
     Part,
     Shape,
@@ -55,6 +56,28 @@ class NumpyEngine:
     def column_sums(self, x: Array) -> Array:
         return self.xp.sum(x, axis=0)
 
+    def cross_entropy(self, x: Array, t: Array, losses: Losses, keep: bool) -> tuple[Array, Any]:
+        exponentials, maxima, sums = self.exponentials(x, keep)
+        valid = self.xp.not_equal(t, losses.ignore_label)
+        y = self.xp.log(sums)
+        y -= x[self.xp.arange(len(t)), t * valid] - maxima
+        y *= valid
+        coefficient = 1.0
+        if losses.mean:
+            coefficient = 1 / max(int(valid.sum()) if losses.normalize else len(t), 1)
+            y = self.xp.asarray(y.sum() * coefficient, x.dtype)
+        return y, (exponentials, sums, coefficient) if keep else None
+
+    def cross_entropy_gradient(
+        self, x: Array, t: Array, losses: Losses, gy: Array, kept: Any
+    ) -> Array:
+        gx, sums, coefficient = kept
+        valid = self.xp.not_equal(t, losses.ignore_label)
+        scale = (gy * coefficient if losses.mean else gy) * valid.astype(x.dtype)
+        gx *= (scale / sums)[:, None]
+        gx[self.xp.arange(len(t)), t * valid] -= scale
+        return gx
+
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
         xp = self.xp
         y = xp.empty_like(x) if keep else None
@@ -70,6 +93,18 @@ class NumpyEngine:
             xp.exp(out, out=out)
             out.sum(axis=1, out=sums[rows])
         return y, maxima, sums
+
+    def draw_mask(self, shape: tuple[int, ...], dtype: numpy.dtype, ratio: float) -> Any:
+        scale = dtype.type(1 / (1 - ratio))
+        return (self.xp.random.rand(*shape) >= ratio) * scale  # as Chainer draws it
+
+    def dropout(self, x: Array, mask: Any, out: Optional[Array] = None) -> Array:
+        return self.xp.multiply(x, mask.astype(x.dtype, copy=False), out)
+
+    def embedding_gradient(
+        self, ids: Array, gy: Array, classes: int, ignore_label: Optional[int]
+    ) -> Array:
+        return self.sums_by_class(_classes(ids, classes, ignore_label), gy, classes)
 
     def sums_by_class(self, of: Array, x: Array, classes: int) -> Array:
         sums = self.xp.zeros((classes, x.shape[1]), x.dtype)
@@ -260,6 +295,24 @@ class NumpyEngine:
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
     ) -> list[Any]:
         return [sequence.backward(self, *job) for job in zip(layers, gates, gradients)]
+
+
+def _classes(ids: Array, classes: int, ignore_label: Optional[int]) -> Array:
+    """Return the row of each id, -1 for those to ignore.
+
+    Raises:
+        IndexError: there is no such row.
+    """
+    found = ids.astype(numpy.int64)
+    found[ids < 0] += classes  # NumPy counts from the last row
+    wrong = (found < 0) | (found >= classes)
+    if ignore_label is not None:
+        ignored = ids == ignore_label
+        wrong &= ~ignored
+        found[ignored] = -1
+    if wrong.any():
+        raise IndexError(f'expected ids below {classes}, got {ids[wrong][0]}')
+    return found
 
 
 def _wide(x: Array) -> Array:
