@@ -257,11 +257,11 @@ def is_whole(path: pathlib.Path) -> bool:
 def load(snapshot: pathlib.Path, trainer: training.Trainer, comm) -> None:
     """Resume from a snapshot, which only rank 0 needs to have."""
     content = None
-    with ranks.together(comm):
+    with ranks.fail_together(comm):
         if comm.rank == 0:
             content = snapshot.read_bytes()
-    content = ranks.from_rank_0(comm, content)
-    with ranks.together(comm):
+    content = ranks.broadcast(comm, content)
+    with ranks.fail_together(comm):
         try:
             chainer.serializers.load_npz(io.BytesIO(content), trainer)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -298,7 +298,7 @@ def sentences(
 
 def train(args, comm) -> None:
     signals, snapshot = script.Signals(), None
-    with ranks.together(comm):
+    with ranks.fail_together(comm):
         become_rank(args, comm)
         model_path = args.model or args.out / 'model.npz'
         if comm.rank == 0:
@@ -312,7 +312,7 @@ def train(args, comm) -> None:
         if args.test:
             corpus = Corpus(*(part[:100] for part in corpus[:3]), corpus.vocabulary)
         trainer = make_trainer(args, corpus, comm, signals)
-    snapshot = ranks.from_rank_0(comm, snapshot)
+    snapshot = ranks.broadcast(comm, snapshot)
     if snapshot is not None:
         load(snapshot, trainer, comm)
     optimizer = trainer.updater.get_optimizer('main')
@@ -359,7 +359,7 @@ def run(args) -> None:
         if getattr(args, name) is None:
             setattr(args, name, value)
     comm = ranks.communicator(args.mpi, script.get_device(args.device).xp is not numpy)
-    with ranks.aborting(comm):
+    with ranks.abort_all_on_error(comm):
         train(args, comm)
 
 

@@ -152,8 +152,8 @@ class Gradients:
         h: (P, O), receives the gradients with respect to h of all steps, including those through
             later steps; None without a projection.
         from_zeros: whether ``last`` stands for zeros, whatever it holds.
-        of_weights: gets the gradients with respect to weights that the engine's kernels compute on
-            the way, by name.
+        of_weights: receives the gradients with respect to weights that the engine's kernels compute
+            besides, by name.
     """
 
     output: Any
