@@ -98,6 +98,7 @@ def judge(row: Way, goal: Goal, entries: list[dict[str, Any]]) -> dict[str, Any]
     found = {
         'figure': goal.title,
         'peers': ' or '.join(peer.name for peer in goal.peers),
+        'bar': goal.bar,
         'higher': goal.is_higher_better,
         'bounds': {'mean': goal.mean, 'worst': goal.worst},
         'figures': {},

@@ -151,8 +151,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def chart(results: dict[str, Any], path: pathlib.Path) -> None:
-    """Draw how many times as fast as its peers each way is: a bar for the mean over the cases, a
-    line to the worst.
+    """Draw how many times as fast as its peers this package is: a bar for the mean over the cases
+    of a figure that has one, a line to the worst.
 
     Raises:
         ImportError: there is no matplotlib.
@@ -160,22 +160,26 @@ def chart(results: dict[str, Any], path: pathlib.Path) -> None:
     from matplotlib.figure import Figure
 
     bars = [
-        (f'{name} / {goal["peers"]}', goal['mean'], goal['worst'])
-        for name, row in results['rows'].items()
+        (goal['bar'], goal['mean'], goal['worst'])
+        for row in results['rows'].values()
         for goal in row['goals']
-        if goal['peers'] and goal['higher'] and goal['met'] is not None
+        if goal['bar'] and goal['met'] is not None
     ]
-    figure = Figure(figsize=(9, 1 + 0.35 * len(bars)), layout='constrained')
+    bars.sort(key=lambda bar: -bar[1])
+    figure = Figure(figsize=(8, 1.2 + 0.36 * len(bars)), layout='constrained')
     axes = figure.subplots()
     names, means, worst = zip(*bars) if bars else ((), (), ())
-    drawn = axes.barh(names, means, color='#9ecae1')
-    axes.bar_label(drawn, [f'{mean:.2f}' for mean in means], padding=3, fontsize='small')
-    axes.vlines(worst, *_edges(drawn), color='#08519c', label='worst case')
+    colors = ['#6baed6' if mean >= 1 else '#fdae6b' for mean in means]
+    drawn = axes.barh(names, means, color=colors)
+    for bar, mean in zip(drawn, means):
+        axes.text(0.06, bar.get_y() + bar.get_height() / 2, f'{mean:.2f}', va='center')
+    axes.vlines(worst, *_edges(drawn), color='#08519c', label='worst shape')
     axes.axvline(1, color='black', linewidth=0.8)
     axes.invert_yaxis()
-    axes.set_xlabel(f'times as fast; {processor(results["machine"])}')
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.set_xlabel(f'times as fast as the peer; {processor(results["machine"])}')
     if bars:
-        axes.legend(loc='lower right', fontsize='small')
+        axes.legend(loc='lower right')
     figure.savefig(path, dpi=120)
 
 

@@ -31,12 +31,14 @@ class Goal(NamedTuple):
         figure: FASTER, of which the bounds are the least; LONGER or MICROSECONDS, the most.
         peers: contestants; the fastest counts in each case.
         mean, worst: bounds over all cases; None for no bound.
+        bar: what the chart calls the figure; it has no other figures.
     """
 
     figure: str
     peers: tuple[type, ...]
     mean: Optional[float] = None
     worst: Optional[float] = None
+    bar: str = ''
 
     @property
     def title(self) -> str:
@@ -123,7 +125,10 @@ WAYS = {
         'infer',
         OurSteps,
         STEPS,
-        (Goal(FASTER, (OnnxSteps,), 1.0, 0.85), Goal(FASTER, (TorchSteps,), 1.4, 1.0)),
+        (
+            Goal(FASTER, (OnnxSteps,), 1.0, 0.85, 'single steps / onnxruntime'),
+            Goal(FASTER, (TorchSteps,), 1.4, 1.0, 'single steps / torch'),
+        ),
     ),
     'steps-frozen': Way(
         'infer',
@@ -135,9 +140,17 @@ WAYS = {
         'infer',
         OurSequence,
         SEQUENCES,
-        (Goal(FASTER, (OnnxLSTM,), 1.05, 0.95), Goal(FASTER, (TorchLSTM,), 1.2, 1.0)),
+        (
+            Goal(FASTER, (OnnxLSTM,), 1.05, 0.95, 'sequences, inference / onnxruntime'),
+            Goal(FASTER, (TorchLSTM,), 1.2, 1.0, 'sequences, inference / torch'),
+        ),
     ),
-    'training': Way('train', OurSequence, tuple(SHAPES), (Goal(FASTER, (TorchLSTM,), 1.25, 1.0),)),
+    'training': Way(
+        'train',
+        OurSequence,
+        tuple(SHAPES),
+        (Goal(FASTER, (TorchLSTM,), 1.25, 1.0, 'sequences, training / torch'),),
+    ),
     'last-output': Way(
         'train_last', OurSequence, (Shape(32, 1000, 128),), (Goal(FASTER, (TorchLSTM,), 1.25),)
     ),
@@ -147,7 +160,12 @@ WAYS = {
     'nstep-inference': Way(
         'infer', OurNStep, tuple(SHAPES[:5]), (Goal(LONGER, (OurSequence,), 1.15, 1.25),)
     ),
-    'ragged-training': Way('train', OurNStep, RAGGED, (Goal(FASTER, (TorchLSTM,), 2.2, 2.0),)),
+    'ragged-training': Way(
+        'train',
+        OurNStep,
+        RAGGED,
+        (Goal(FASTER, (TorchLSTM,), 2.2, 2.0, 'different lengths, training / torch'),),
+    ),
     'ragged-inference': Way('infer', OurNStep, RAGGED, (Goal(FASTER, (TorchLSTM,), 1.3, 1.2),)),
     'both-directions': Way(
         'train', OurNStep, BOTH_DIRECTIONS, (Goal(FASTER, (TorchLSTM,), 1.2, 1.1),)
@@ -158,8 +176,18 @@ WAYS = {
         (Shape(20, 35, 200, dtype='float64'),),
         (Goal(FASTER, (TorchLSTM,), 1.3),),
     ),
-    'updates-sgd-small': Way('train', Ours, SMALL_MODEL, (Goal(FASTER, (Torchs,), 1.35),)),
-    'updates-sgd-medium': Way('train', Ours, MEDIUM_MODEL, (Goal(FASTER, (Torchs,), 1.2),)),
+    'updates-sgd-small': Way(
+        'train',
+        Ours,
+        SMALL_MODEL,
+        (Goal(FASTER, (Torchs,), 1.35, bar='language model, 200 units / torch'),),
+    ),
+    'updates-sgd-medium': Way(
+        'train',
+        Ours,
+        MEDIUM_MODEL,
+        (Goal(FASTER, (Torchs,), 1.2, bar='language model, 650 units / torch'),),
+    ),
     'updates-adam': Way(
         'train',
         OursAdam,

@@ -81,6 +81,12 @@ class GateBias(chainer.Initializer):
 
     Raises:
         TypeError: an argument is not an initializer.
+
+    Example:
+        >>> import numpy
+        >>> GateBias(0, 1)(b := numpy.empty(8, 'f'))                # two units, a i f o each
+        >>> b.tolist()
+        [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     """
 
     def __init__(

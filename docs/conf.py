@@ -1,17 +1,39 @@
-"""How `make docs` builds these pages; docs/reference is made of the docstrings."""
+"""How `make docs` builds these pages; docs/reference is made of the docstrings, and the programs
+in docs/gallery are run.
+"""
+
+import logging
+import os
+import pathlib
+import sys
 
 import chainer_lstm
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import pictures
 
 project = 'chainer-lstm'
 release = chainer_lstm.__version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx_design']
+myst_enable_extensions = ['colon_fence']
 myst_heading_anchors = 3
+
+nb_execution_mode = 'force'
+nb_execution_show_tb = True
+nb_execution_timeout = 150
+nb_merge_streams = True
+logging.getLogger('traitlets').setLevel(logging.WARNING)  # of what executes them
+# `!python` in a page is the Python that builds it, with the package that is documented
+os.environ['PATH'] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ['PATH']])
+os.environ['PYTHONPATH'] = str(pathlib.Path(__file__).parents[1])
 toc_object_entries_show_parents = 'hide'
+highlight_language = 'none'  # blocks of docstrings are equations
 html_theme = 'furo'
+pygments_dark_style = 'github-dark'
 html_title = f'{project} {release}'
 html_static_path = ['_static']
-html_css_files = ['wide.css']
+html_css_files = ['pages.css']
 html_copy_source = html_show_copyright = False
 
 autodoc_default_options = {'members': True, 'inherited-members': True}
@@ -42,4 +64,5 @@ def _skips(app, what, name, member, skip, options):
 
 
 def setup(app):
+    pictures.write()
     app.connect('autodoc-skip-member', _skips)

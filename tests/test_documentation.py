@@ -9,6 +9,7 @@ import io
 import os
 import pathlib
 import pickle
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -23,7 +24,9 @@ from chainer_lstm.functions import config
 from tests import conftest
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/**/*.md'))]
+DESIGN = [ROOT / 'docs' / 'design.md', *sorted(ROOT.glob('docs/design/*.md'))]
+SOURCES = ('.cpp', '.cu', '.cuh', '.hpp', '.py')
 EXAMPLES = sorted(ROOT.glob('examples/*/README.md'))
 WITH_EXAMPLES = [
     path for path in sorted(ROOT.glob('chainer_lstm/**/*.py')) if '>>> ' in path.read_text('utf-8')
@@ -205,6 +208,30 @@ def load(script):
 def test_blocks_are_of_a_kind_that_is_tested(path):
     kinds = {match[1] for match in FENCE.finditer(path.read_text(encoding='utf-8'))}
     assert kinds <= {'python', 'pycon', 'console', 'text', '{toctree}'}
+
+
+def test_picture_of_a_call_is_up_to_date():
+    """Its names are those of the package, and the file is what the names draw."""
+    pictures = load(ROOT / 'docs' / 'pictures.py')
+    for name in filter(None, (box.name for box in pictures.BOXES.values())):
+        if '/' in name:
+            assert (ROOT / 'chainer_lstm' / name).is_file(), name
+        else:
+            pkgutil.resolve_name(f'chainer_lstm.{name}')
+    svg = ROOT / 'docs' / 'design' / 'call.svg'
+    assert svg.read_text(encoding='utf-8') == pictures.picture(), 'run python docs/pictures.py'
+
+
+@pytest.mark.parametrize('path', DESIGN, ids=name)
+def test_names_in_the_design_are_in_the_source(path):
+    """A word in backquotes is the name of a file, or stands in one."""
+    folders = [ROOT / folder for folder in ('benchmarks', 'chainer_lstm', 'tests')]
+    files = [file for folder in folders for file in folder.rglob('*.*')]
+    source = ''.join(file.read_text('utf-8') for file in files if file.suffix in SOURCES)
+    words = {*re.findall(r'\w+', source), *(file.stem for file in files)}
+    text = re.sub(FENCE, '', path.read_text(encoding='utf-8'))
+    for code in re.findall(r'`([^`\n]+)`', text):
+        assert {*re.findall(r'[A-Za-z_]\w+', code)} - {*SOURCES, 'name', 'Name'} <= words, code
 
 
 def test_commands_that_are_wrong():

@@ -325,5 +325,10 @@ def state_of(names: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """Return the logistic function of x, computed by tanh so that it cannot overflow."""
+    """Return the logistic function of x, computed by tanh so that it cannot overflow.
+
+    Args:
+        xp: the module of array functions: NumPy, CuPy or ``chainer.functions``.
+        x: an array or variable of any shape.
+    """
     return xp.tanh(x * 0.5) * 0.5 + 0.5

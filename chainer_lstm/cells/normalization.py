@@ -27,6 +27,11 @@ class Norm:
 def normalized(xp: Any, x: Array, epsilon: float) -> tuple[Array, Array]:
     """Return rows (n, N) normalized to mean 0 and variance 1, and the scales (n, 1) by which the
     differences from the mean were multiplied.
+
+    Args:
+        xp: the module of array functions.
+        x: (n, N).
+        epsilon: what is added to the variance.
     """
     centred = x - xp.mean(x, axis=1, keepdims=True)
     scale = (xp.mean(centred * centred, axis=1, keepdims=True) + epsilon) ** -0.5
@@ -34,6 +39,13 @@ def normalized(xp: Any, x: Array, epsilon: float) -> tuple[Array, Array]:
 
 
 def normalized_gradient(xp: Any, y: Array, scale: Array, gradient: Array) -> Array:
-    """Return the gradient with respect to rows from that with respect to ``normalized`` rows y."""
+    """Return the gradient with respect to rows from that with respect to ``normalized`` rows y.
+
+    Args:
+        xp: the module of array functions.
+        y: (n, N), the normalized rows.
+        scale: (n, 1), the scales that ``normalized`` returned.
+        gradient: (n, N), with respect to y.
+    """
     along = xp.mean(gradient * y, axis=1, keepdims=True)
     return (gradient - xp.mean(gradient, axis=1, keepdims=True) - y * along) * scale

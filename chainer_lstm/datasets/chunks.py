@@ -64,6 +64,13 @@ class SequentialChunks(_Chunks):
         TypeError: a size is not an integer.
         ValueError: a size is not positive, or ids have another number of axes or are too few for
             one chunk.
+
+    Example:
+        >>> chunks = SequentialChunks(numpy.arange(100), batch_size=4, length=6)
+        >>> [x.shape for x, t in chunks][0]
+        (6, 4)
+        >>> all((t == x + 1).all() for x, t in chunks)
+        True
     """
 
     continues = True
@@ -80,11 +87,27 @@ class SequentialChunks(_Chunks):
 class RandomChunks(_Chunks):
     """Random sampling: the chunks of an epoch in random order, each read from an empty state.
 
-    Arguments, errors and the items of an iteration are those of ``SequentialChunks``.
+    An iteration is one epoch of pairs x, t (length, batch_size): tokens, and the tokens after them.
+
+    Args:
+        ids: (n,) token ids.
+        batch_size: number of pieces of the text in a chunk.
+        length: time steps of a chunk.
+        random: the generator to draw from; None for NumPy's global one.
 
     Attributes:
-        continues: False.
-        ids, batch_size, length: as in ``SequentialChunks``.
+        continues: False: a chunk is read from an empty state.
+        ids, batch_size, length: as above.
+
+    Raises:
+        TypeError: a size is no integer.
+        ValueError: a size is not positive, the text too short for one chunk, or of another
+            number of axes.
+
+    Example:
+        >>> chunks = RandomChunks(numpy.arange(100), batch_size=4, length=6)
+        >>> [x.shape for x, t in chunks][0]
+        (6, 4)
     """
 
     continues = False

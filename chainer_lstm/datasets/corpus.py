@@ -60,6 +60,11 @@ def load_corpus(source: Union[str, os.PathLike[str]]) -> Corpus:
     Raises:
         OSError: a file is missing or cannot be downloaded.
         ValueError: a file is empty or not UTF-8.
+
+    Example:
+        >>> corpus = load_corpus('stdlib')
+        >>> len(corpus.train) > 10000, corpus.vocabulary['<eos>'] >= 0
+        (True, True)
     """
     if source == 'ptb':
         paths = [cached_download(_PTB + name, sha256) for name, sha256 in _PTB_SHA256.items()]

@@ -75,6 +75,13 @@ def embedded_reber(n: int, random: numpy.random.RandomState) -> list[Example]:
 
     Raises:
         ValueError: n is negative.
+
+    Example:
+        >>> (x, t), = embedded_reber(1, numpy.random.RandomState(0))
+        >>> ''.join(SYMBOLS[k] for k in x.argmax(axis=1))
+        'BTBPVPSET'
+        >>> x.shape == t.shape
+        True
     """
     if n < 0:
         raise ValueError(f'expected a number of examples from 0 on, got {n}')

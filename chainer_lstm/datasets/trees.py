@@ -73,6 +73,9 @@ def children_of(parents: Sequence[int]) -> list[list[int]]:
     >>> children_of([1, 4, 1, -1, -1])
     [[], [0, 2], [], [], [1]]
 
+    Args:
+        parents: for each node the number of its parent, such as the heads of a dependency parse.
+
     Raises:
         TypeError: a parent is not an integer.
         ValueError: a number is out of range.

@@ -99,6 +99,11 @@ def lstm(c_prev: Input, x: Input) -> State:
 
     Twice differentiable.
 
+    With σ the logistic function and elementwise products, of the parts x_a, … of x::
+
+        a = tanh(x_a)           i, f, o = σ(x_i), σ(x_f), σ(x_o)
+        c = i a + f c_prev      h = o tanh(c)
+
     Args:
         c_prev: (B0, H, …).
         x: (B, 4H, …), of the same dtype, gates interleaved: gate g of unit u
@@ -113,6 +118,12 @@ def lstm(c_prev: Input, x: Input) -> State:
         chainer.utils.type_check.InvalidType: B > B0, x not four times as wide
             as c_prev, or different ndim or dtype.
         TypeError: an argument is not an array, or a ChainerX array.
+
+    Example:
+        >>> import numpy
+        >>> c, h = lstm(numpy.zeros((3, 20), 'f'), numpy.ones((3, 80), 'f'))
+        >>> c.shape, h.shape
+        ((3, 20), (3, 20))
     """
     if is_static():
         return chainers.lstm(
@@ -141,13 +152,19 @@ def lstm_step(
 
     float16 is computed in float32.
 
+    With σ the logistic function and elementwise products::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
-        c_prev: (B0, H); rows are carried over as in ``lstm``.
+        c_prev: (B0, H).  With B < B0 the first B rows are updated and the others are carried over.
         h_prev: (B, H), or None for zeros.
         x: (B, I), of the dtype of c_prev, h_prev and b.
-        W: (4H, I), gates interleaved as in ``lstm``; it may have another float dtype.
-        b: (4H,).
-        U: (4H, H); it may have another float dtype.
+        W: (4H, I), gates interleaved: gate g of unit u is row 4u + g, in the order a (cell input),
+            i (input), f (forget), o (output); it may have another float dtype.
+        b: (4H,), in the same order.
+        U: (4H, H), in the same order; it may have another float dtype.
 
     Returns:
         c (B0, H), h (B, H), in the dtype of x.
@@ -155,6 +172,13 @@ def lstm_step(
     Raises:
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: ChainerX arrays.
+
+    Example:
+        >>> import numpy
+        >>> W, b, U = (numpy.ones(shape, 'f') for shape in ((80, 10), 80, (80, 20)))
+        >>> c, h = lstm_step(numpy.zeros((3, 20), 'f'), None, numpy.ones((3, 10), 'f'), W, b, U)
+        >>> c.shape, h.shape
+        ((3, 20), (3, 20))
     """
     return run_step(cells.lstm, cells.lstm.State(c_prev, h_prev), x, {'W': W, 'b': b, 'U': U})
 
@@ -177,8 +201,20 @@ def peephole_lstm_step(
     Gers and Schmidhuber 2000, with full matrices as in
     ``chainer.links.StatefulPeepholeLSTM``.
 
+    With σ the logistic function and elementwise products::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f = σ(W x + b + U h + P c)
+        c' = i a + f c                      o = σ(W_o x + b_o + U_o h + P_o c')
+        h' = o tanh(c')
+
     Args:
-        c_prev, h_prev, x, W, b, U: as in ``lstm_step``.
+        c_prev: (B0, H).  With B < B0 the first B rows are updated and the others are carried over.
+        h_prev: (B, H), or None for zeros.
+        x: (B, I), of the dtype of c_prev, h_prev and b.
+        W: (4H, I), gates interleaved: gate g of unit u is row 4u + g, in the order a (cell input),
+            i (input), f (forget), o (output); it may have another float dtype.
+        b: (4H,), in the same order.
+        U: (4H, H), in the same order; it may have another float dtype.
         P_i, P_f, P_o: (H, H); they may have another float dtype.
 
     Returns:
@@ -187,6 +223,15 @@ def peephole_lstm_step(
     Raises:
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: ChainerX arrays.
+
+    Example:
+        >>> import numpy
+        >>> W, b, U = (numpy.ones(shape, 'f') for shape in ((80, 10), 80, (80, 20)))
+        >>> P = numpy.zeros((20, 20), 'f')
+        >>> c, x = numpy.zeros((3, 20), 'f'), numpy.ones((3, 10), 'f')
+        >>> c, h = peephole_lstm_step(c, None, x, W, b, U, P, P, P)
+        >>> c.shape, h.shape
+        ((3, 20), (3, 20))
     """
     weights = {'W': W, 'b': b, 'U': U, 'P_i': P_i, 'P_f': P_f, 'P_o': P_o}
     return run_step(cells.peephole, cells.peephole.State(c_prev, h_prev), x, weights)

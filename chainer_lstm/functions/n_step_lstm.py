@@ -34,6 +34,12 @@ def n_step_lstm(
     """Run stacked layers over sequences given as one batch per time step,
     as ``chainer.functions.n_step_lstm``.
 
+    Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        i = σ(w0 x + b0 + w4 h + b4)        f = σ(w1 x + b1 + w5 h + b5)
+        a = tanh(w2 x + b2 + w6 h + b6)     o = σ(w3 x + b3 + w7 h + b7)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         n_layers: S, the number of layers.
         dropout_ratio: of the inputs of every layer but the first, in training,
@@ -58,6 +64,16 @@ def n_step_lstm(
             Chainer no longer supports.
         TypeError: n_layers is not an integer, dropout_ratio not a number, or ws, bs or xs are not
             lists of arrays.
+
+    Example:
+        >>> import numpy
+        >>> ws = [[numpy.ones((20, 10), 'f')] * 4 + [numpy.ones((20, 20), 'f')] * 4]
+        >>> bs = [[numpy.zeros(20, 'f')] * 8]
+        >>> zeros = numpy.zeros((1, 3, 20), 'f')
+        >>> xs = [numpy.ones((n, 10), 'f') for n in (3, 2, 1)]  # sequences of 3, 2 and 1 steps
+        >>> hy, cy, ys = n_step_lstm(1, 0, zeros, zeros, ws, bs, xs)
+        >>> hy.shape, [y.shape for y in ys]
+        ((1, 3, 20), [(3, 20), (2, 20), (1, 20)])
     """
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 1, kwargs)
 
@@ -74,18 +90,39 @@ def n_step_bilstm(
 ) -> Result:
     """Run ``n_step_lstm`` in both directions, as ``chainer.functions.n_step_bilstm``.
 
+    Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        i = σ(w0 x + b0 + w4 h + b4)        f = σ(w1 x + b1 + w5 h + b5)
+        a = tanh(w2 x + b2 + w6 h + b6)     o = σ(w3 x + b3 + w7 h + b7)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
-        n_layers, dropout_ratio, xs: as in ``n_step_lstm``.
+        n_layers: S, the number of layers.
+        dropout_ratio: of the inputs of every layer but the first, in training, in [0, 1); any value
+            for one layer, which does not use it.
         hx, cx: (2S, B, H), index 2s + direction.
-        ws, bs: 2S lists with the same index.  Layers after the first take
-            (B_t, 2H), so their matrices for the input have 2H columns.
-        **kwargs: must be empty, as in ``n_step_lstm``.
+        ws: 2S lists with the same index, of eight matrices, 0-3 for the input, 4-7 for the hidden
+            state, each in the order i, f, a, o.  Those for the input of the first layer are
+            (H, I), of later layers (H, 2H); those for the hidden state (H, H).
+        bs: 2S lists of eight vectors (H,), likewise.
+        xs: T steps (B_t, I) with B >= B_0 >= B_1 >= ….
+        **kwargs: must be empty; arguments of Chainer v1 get an error that says so.
 
     Returns:
         hy, cy (2S, B, H), and a tuple of T outputs (B_t, 2H).
 
     Raises:
         TypeError, ValueError: as ``n_step_lstm``.
+
+    Example:
+        >>> import numpy
+        >>> ws = [[numpy.ones((20, 10), 'f')] * 4 + [numpy.ones((20, 20), 'f')] * 4] * 2
+        >>> bs = [[numpy.zeros(20, 'f')] * 8] * 2
+        >>> zeros = numpy.zeros((2, 3, 20), 'f')
+        >>> xs = [numpy.ones((n, 10), 'f') for n in (3, 2, 1)]
+        >>> hy, cy, ys = n_step_bilstm(1, 0, zeros, zeros, ws, bs, xs)
+        >>> hy.shape, [y.shape for y in ys]
+        ((2, 3, 20), [(3, 40), (2, 40), (1, 40)])
     """
     return _n_step(n_layers, dropout_ratio, hx, cx, ws, bs, xs, 2, kwargs)
 

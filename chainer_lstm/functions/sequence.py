@@ -135,6 +135,14 @@ def sequence(
         chainer.utils.type_check.InvalidType: dtypes do not fit.
         TypeError: an argument is not a cell, an array, a list of arrays or a number as above, or
             arrays are ChainerX's.
+
+    Example:
+        >>> import numpy
+        >>> weights = [numpy.ones(shape, 'f') for shape in cells.lstm.shapes(10, 20).values()]
+        >>> states = [numpy.zeros((3, 20), 'f')] * 2
+        >>> state, ys = sequence(cells.lstm, states, numpy.ones((7, 3, 10), 'f'), [weights])
+        >>> state.c.shape, ys.shape
+        ((3, 20), (7, 3, 20))
     """
     check_cell(cell)
     if len(checks.sequence('states', states, 'arrays')) != len(cell.states):
@@ -224,14 +232,19 @@ def lstm_sequence(
     """Run stacked LSTM layers over whole sequences, as one node: ``sequence`` with states in
     Chainer's order.
 
+    With σ the logistic function and elementwise products::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         hx, cx: (S * D, B, H), the initial state of each layer and direction
             (index ``D * layer + direction``), or (B, H) if there is only one.
         xs: (T, B, I), or T steps (B_t, I) with B >= B_0 >= B_1 >= ….
-        weights: for each layer and direction W (4H, I), b (4H,), U (4H, H);
-            gates interleaved as in ``lstm``.  Another number of weights, such as 6 with P_i, P_f
-            and P_o (H, H), selects the cell of ``cells.CELLS`` that has as many.  Later layers
-            take D * H inputs.
+        weights: for each layer and direction W (4H, I), b (4H,), U (4H, H), gates interleaved:
+            gate g of unit u is row 4u + g, in the order a, i, f, o.  Another number of weights,
+            such as 6 with P_i, P_f and P_o (H, H), selects the cell of ``cells.CELLS`` that has as
+            many.  Later layers take D * H inputs.
         bidirectional: D = 2 instead of 1.
         dropout: ratio, on the inputs of every layer but the first.
 
@@ -244,6 +257,14 @@ def lstm_sequence(
         chainer.utils.type_check.InvalidType: dtypes do not fit.
         TypeError: an argument is not an array, a list of arrays or a number as above, or arrays
             are ChainerX's.
+
+    Example:
+        >>> import numpy
+        >>> weights = [numpy.ones(shape, 'f') for shape in ((80, 10), 80, (80, 20))]
+        >>> zeros = numpy.zeros((3, 20), 'f')
+        >>> hy, cy, ys = lstm_sequence(zeros, zeros, numpy.ones((7, 3, 10), 'f'), [weights])
+        >>> hy.shape, ys.shape
+        ((3, 20), (7, 3, 20))
     """
     hx, cx = checks.variable('hx', hx), checks.variable('cx', cx)
     first = weights[0] if isinstance(weights, (list, tuple)) and weights else ()

@@ -177,6 +177,15 @@ def step(
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: an argument is not an array, or a ChainerX array.
         ValueError: more or fewer states or weights than the cell has.
+
+    Example:
+        >>> import numpy
+        >>> from chainer_lstm import cells
+        >>> weights = [numpy.ones(shape, 'f') for shape in cells.lstm.shapes(10, 20).values()]
+        >>> c, x = numpy.zeros((3, 20), 'f'), numpy.ones((3, 10), 'f')
+        >>> state = step(cells.lstm, (c, None), x, weights)
+        >>> state.c.shape, state.h.shape
+        ((3, 20), (3, 20))
     """
     check_cell(cell)
     for name, given, expected in (

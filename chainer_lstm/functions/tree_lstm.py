@@ -169,6 +169,13 @@ def tree_lstm(*inputs: Input) -> States:
     Raises:
         chainer.utils.type_check.InvalidType: no children, or shapes or dtypes that do not fit.
         TypeError: no arrays, or ChainerX arrays.
+
+    Example:
+        >>> import numpy
+        >>> left, right = numpy.ones((2, 3, 20), 'f')
+        >>> c, h = tree_lstm(left, right, numpy.ones((3, 100), 'f'))
+        >>> c.shape, h.shape
+        ((3, 20), (3, 20))
     """
     if len(inputs) < 2:
         raise type_check.InvalidType('in_types.size() >= 2 (children and x)', f'{len(inputs)}')
@@ -195,6 +202,13 @@ def slstm(c_prev1: Input, c_prev2: Input, x1: Input, x2: Input) -> States:
     Raises:
         chainer.utils.type_check.InvalidType: shapes or dtypes do not fit.
         TypeError: no arrays, or ChainerX arrays.
+
+    Example:
+        >>> import numpy
+        >>> left, right = numpy.ones((2, 3, 20), 'f')
+        >>> c, h = slstm(left, right, numpy.ones((3, 80), 'f'), numpy.ones((3, 80), 'f'))
+        >>> c.shape, h.shape
+        ((3, 20), (3, 20))
     """
     given = zip(SLSTM.names, (c_prev1, c_prev2, x1, x2))
     return SLSTM().apply(tuple([variable(*each) for each in given]))

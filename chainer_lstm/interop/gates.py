@@ -32,6 +32,14 @@ def from_gates(gates: Mapping[str, Any], into: Optional[weights.Into] = None) ->
         KeyError: a key is missing or unknown; nothing was changed.
         TypeError, ValueError: an array has another shape or is not of floats,
             or does not fit ``into``; nothing was changed.
+
+    Example:
+        >>> import numpy
+        >>> gates = {f'W_x{g}': numpy.ones((10, 20), 'f') for g in 'ifoc'}
+        >>> gates |= {f'W_h{g}': numpy.ones((20, 20), 'f') for g in 'ifoc'}
+        >>> gates |= {f'b_{g}': numpy.zeros(20, 'f') for g in 'ifoc'}
+        >>> type(from_gates(gates)).__name__
+        'LSTM'
     """
     if not isinstance(gates, Mapping):
         raise TypeError(f'expected a dictionary of gates, got {type(gates).__name__}')
@@ -66,6 +74,12 @@ def to_gates(link: chainer.Link) -> dict[str, numpy.ndarray]:
     Raises:
         TypeError: link is not of the LSTM family.
         ValueError: it has more layers or directions, or its input size is not known yet.
+
+    Example:
+        >>> from chainer_lstm.links import LSTM
+        >>> gates = to_gates(LSTM(10, 20))
+        >>> gates['W_xi'].shape, gates['W_hc'].shape, gates['b_f'].shape
+        ((10, 20), (20, 20), (20,))
     """
     found = weights.read(link)
     if len(found.layers) != 1:

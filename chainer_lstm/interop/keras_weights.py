@@ -32,6 +32,12 @@ def to_keras(link: chainer.Link) -> list[numpy.ndarray]:
     Raises:
         TypeError: link is not of the LSTM family.
         ValueError: Keras lacks some of the weights, or the input size is not known yet.
+
+    Example:
+        >>> from chainer_lstm.links import LSTM
+        >>> kernel, recurrent_kernel, bias = to_keras(LSTM(10, 20))  # layer.set_weights(…)
+        >>> kernel.shape, recurrent_kernel.shape, bias.shape
+        ((10, 80), (20, 80), (80,))
     """
     arrays = []
     layers = weights.read(link, hard_sigmoid=True).layers
@@ -56,6 +62,13 @@ def from_keras(arrays: Sequence[Any], into: weights.Into) -> chainer.Link:
 
     Raises:
         TypeError, ValueError: the number of arrays or a shape does not fit; nothing was changed.
+
+    Example:
+        >>> import numpy
+        >>> from chainer_lstm.links import SequenceLSTM
+        >>> arrays = [numpy.ones(shape, 'f') for shape in ((10, 80), (20, 80), 80)]  # get_weights()
+        >>> from_keras(arrays, SequenceLSTM)(numpy.ones((3, 7, 10), 'f')).shape
+        (3, 20)
     """
     arrays = list(arrays)
     step = 2 if all(numpy.ndim(x) == 2 for x in arrays) else 3

@@ -58,6 +58,17 @@ def load(
             setting does not fit.
 
     After any error the links of the family are unchanged.
+
+    Example:
+        >>> import numpy
+        >>> state = {  # the state_dict of a torch model
+        ...     'rnn.weight_ih_l0': numpy.ones((80, 10), 'f'),
+        ...     'rnn.weight_hh_l0': numpy.ones((80, 20), 'f'),
+        ...     'rnn.bias_ih_l0': numpy.zeros(80, 'f'),
+        ...     'rnn.bias_hh_l0': numpy.zeros(80, 'f'),
+        ... }
+        >>> load(state)(numpy.ones((3, 7, 10), 'f')).shape
+        (3, 7, 20)
     """
     if sources.is_npz(source) and into is not None and not isinstance(into, type):
         npz_file.load(source, into, path, strict)  # which checks the path

@@ -119,7 +119,7 @@ def state_from_torch(state: Any, link: chainer.Link) -> None:
 
     Args:
         state: (h, c), each (S * D, B, H), or None, which resets the link.
-        link: as in ``state_to_torch``.
+        link: of one cell that keeps its state, such as ``LSTM``, or a stateful ``SequenceLSTM``.
 
     Raises:
         TypeError: the link keeps no state, or the state is not of floats.

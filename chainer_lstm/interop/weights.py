@@ -89,6 +89,12 @@ def convert(link: chainer.Link, into: Into) -> chainer.Link:
         TypeError: link or ``into`` is not of the family.
         ValueError, KeyError: ``into`` cannot have such weights, or link is not initialized yet;
             nothing was changed.
+
+    Example:
+        >>> from chainer_lstm.links import LSTM, NStepLSTM
+        >>> stacked = convert(LSTM(10, 20), NStepLSTM)              # the same weights
+        >>> stacked.ws[0][0].shape
+        (20, 10)
     """
     return write(read(link, hard_sigmoid=True), into)
 

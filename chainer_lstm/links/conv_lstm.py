@@ -25,7 +25,7 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
 
     Shi et al. 2015, eq. 3, without the terms of c in the gates; * is a convolution::
 
-        a, i, f, o = W * x + U * h + b          gates interleaved, as in ``LSTM``
+        a, i, f, o = W * x + U * h + b          channel 4u + g is gate g of unit u
         c' = σ(f) c + σ(i) tanh(a)
         h' = σ(o) tanh(c')
 
@@ -53,6 +53,14 @@ class ConvLSTM2D(KeepsState, chainer.Chain):
     Raises:
         TypeError: a size is not an integer, an initializer not callable.
         ValueError: a size is not positive, or ksize even.
+
+    Example:
+        >>> import numpy
+        >>> lstm = ConvLSTM2D(3, 8, ksize=3)
+        >>> h = lstm(numpy.ones((2, 3, 16, 16), 'f'))                       # one step
+        >>> ys = lstm.forward_sequence(numpy.ones((5, 2, 3, 16, 16), 'f'))  # five more
+        >>> h.shape, ys.shape
+        ((2, 8, 16, 16), (5, 2, 8, 16, 16))
     """
 
     _batch_axis = 0

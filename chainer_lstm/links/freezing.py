@@ -33,6 +33,15 @@ def frozen(link: chainer.Link) -> AbstractContextManager[None]:
     Raises:
         TypeError: link is not a link.
         ValueError: a parameter waits for the size of the first input.
+
+    Example:
+        >>> import numpy
+        >>> from chainer_lstm.links import LSTM
+        >>> lstm = LSTM(10, 20)
+        >>> with chainer.no_backprop_mode(), frozen(lstm):
+        ...     h = lstm(numpy.ones((32, 10), 'f'))
+        >>> h.shape
+        (32, 20)
     """
     if not isinstance(link, chainer.Link):
         raise TypeError(f'expected link to be a chainer.Link, got {type(link).__name__}')

@@ -313,6 +313,12 @@ class NStepLSTM(_NStep, L.NStepLSTM):
 
     Sequences are sorted and packed inside of the link; the call is one autograd node.
 
+    Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        i = σ(w0 x + b0 + w4 h + b4)        f = σ(w1 x + b1 + w5 h + b5)
+        a = tanh(w2 x + b2 + w6 h + b6)     o = σ(w3 x + b3 + w7 h + b7)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         n_layers: S, the number of layers.
         in_size: I, the size of the input, or None to take it from the first call.
@@ -326,7 +332,10 @@ class NStepLSTM(_NStep, L.NStepLSTM):
         lateral_init, upward_init: initializers of the weights of h and of x.  Default: as initialW.
         bias_init: another name for initial_bias.
         proj_size: P, to project h (Sak et al. 2014): h = (o tanh(c)) Vᵀ is (…, P).
-        cell_clip, zoneout, recurrent_dropout: see ``cells.LSTMVariant``.
+        cell_clip: the bound of the new cell's absolute value; None for no bound.
+        zoneout: the probabilities with which a unit keeps its c and its h in training.
+        recurrent_dropout: the probability with which a unit of h is dropped, in training, in all
+            products of a sequence.
         return_cells: return ``(hy, cy, ys, cs)``, with c of all steps.
         learn_initial_state: whether the default initial state is a parameter instead of zeros.
 
@@ -356,6 +365,12 @@ class NStepBiLSTM(_NStep, L.NStepBiLSTM):
 
     Outputs are (T, 2H), the forward columns first; layers after the first take 2H inputs.
 
+    Of a layer, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        i = σ(w0 x + b0 + w4 h + b4)        f = σ(w1 x + b1 + w5 h + b5)
+        a = tanh(w2 x + b2 + w6 h + b6)     o = σ(w3 x + b3 + w7 h + b7)
+        c' = i a + f c                      h' = o tanh(c')
+
     Args:
         n_layers: S, the number of layers.
         in_size: I, the size of the input, or None to take it from the first call.
@@ -369,7 +384,10 @@ class NStepBiLSTM(_NStep, L.NStepBiLSTM):
         lateral_init, upward_init: initializers of the weights of h and of x.  Default: as initialW.
         bias_init: another name for initial_bias.
         proj_size: P, to project h (Sak et al. 2014): h = (o tanh(c)) Vᵀ is (…, P).
-        cell_clip, zoneout, recurrent_dropout: see ``cells.LSTMVariant``.
+        cell_clip: the bound of the new cell's absolute value; None for no bound.
+        zoneout: the probabilities with which a unit keeps its c and its h in training.
+        recurrent_dropout: the probability with which a unit of h is dropped, in training, in all
+            products of a sequence.
         return_cells: return ``(hy, cy, ys, cs)``, with c of all steps.
         learn_initial_state: whether the default initial state is a parameter instead of zeros.
 

@@ -13,6 +13,7 @@ import numpy
 from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
+from chainer_lstm.functions.dropout import dropout
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Output, Plan
@@ -32,6 +33,11 @@ class SequenceLSTM(SequenceState):
 
     A state is a pair (c, h), or the states of the cell, each (S * D, B, H) with index
     ``D * layer + direction``, or (B, H) if S * D is 1.
+
+    Of an LSTM, with σ the logistic function and elementwise products (Gers et al. 2000)::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
+        c' = i a + f c                      h' = o tanh(c')
 
     Args:
         in_size: I, or None to take it from the first input.
@@ -61,10 +67,19 @@ class SequenceLSTM(SequenceState):
         proj_size: P, to project h (Sak et al., 2014): h = (o tanh(c)) Vᵀ.  Then h is (…, P) instead
             of (…, H), the output (…, D * P), and later layers take D * P inputs.  P is usually
             less than H, and recurrent weights are (4H, P), with fewer parameters and FLOPs.
-        coupled, cell_clip, zoneout, zoneout_expectation, recurrent_dropout, recurrent_activation,
-            hard_sigmoid_slope, layer_norm, layer_norm_epsilon: of an LSTM, see
-            ``cells.LSTMVariant``; they combine.
-        peephole: 'diagonal', as there, or alone 'full', for ``cells.peephole``.
+        coupled: whether i = 1 - f, of three gates.  This option and those below are of an LSTM
+            and combine; ``cells.LSTMVariant`` has their equations and sources.
+        cell_clip: the bound of the new cell's absolute value; None for no bound.
+        zoneout: the probabilities with which a unit keeps its c and its h in training.
+        zoneout_expectation: whether evaluation takes the expectation of zoneout, instead of none.
+        peephole: 'diagonal' for weights P_i, P_f, P_o (H,); or 'full' for matrices (H, H), as of
+            ``StatefulPeepholeLSTM``, without other options; or None.
+        recurrent_dropout: the probability with which a unit of h is dropped, in training, in all
+            products of a sequence.
+        recurrent_activation: 'sigmoid', or 'hard_sigmoid' for clip(slope x + 0.5, 0, 1).
+        hard_sigmoid_slope: the slope: 0.2 as of Keras 2 and ONNX, 1 / 6 as of Keras 3 and torch.
+        layer_norm: whether products and cell are normalized over a row, with gains.
+        layer_norm_epsilon: what is added to the variance.
 
     Attributes:
         l0, l0_reverse, l1, …: for each layer and direction a ``StatelessLSTM``; for another or a
@@ -313,7 +328,7 @@ class SequenceLSTM(SequenceState):
             }
             names = self.cell.weights
             found = [
-                F.dropout(w, self.weight_dropout) if names[k % len(names)] in matrices else w
+                dropout(w, self.weight_dropout) if names[k % len(names)] in matrices else w
                 for k, w in enumerate(found)
             ]
         return found

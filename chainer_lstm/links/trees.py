@@ -163,6 +163,16 @@ class ChildSumTreeLSTM(_TreeLSTM, L.ChildSumTreeLSTM):
     Raises:
         TypeError: a size is not an integer.
         ValueError: a size is not positive.
+
+    Example:
+        >>> import numpy
+        >>> tree = ChildSumTreeLSTM(10, 20)
+        >>> c, h = tree(numpy.ones((1, 10), 'f'))  # a leaf
+        >>> c, h = tree(c, c, h, h, numpy.ones((1, 10), 'f'))  # a node with two children
+        >>> children = [[], [], [0, 1]]  # the same tree at once
+        >>> cs, hs = tree.forward_trees(children, numpy.ones((3, 10), 'f'))
+        >>> h.shape, hs.shape
+        ((1, 20), (3, 20))
     """
 
     def __init__(self, in_size: Optional[int], out_size: int) -> None:
@@ -207,6 +217,16 @@ class NaryTreeLSTM(_TreeLSTM, L.NaryTreeLSTM):
     Raises:
         TypeError: a size is not an integer.
         ValueError: a size is not positive.
+
+    Example:
+        >>> import numpy
+        >>> tree = NaryTreeLSTM(10, 20)
+        >>> c, h = tree(None, None, None, None, numpy.ones((1, 10), 'f'))  # a leaf
+        >>> c, h = tree(c, None, h, None, numpy.ones((1, 10), 'f'))  # a node with a first child
+        >>> children = [[], [], [0, 1]]  # a whole tree at once
+        >>> cs, hs = tree.forward_trees(children, numpy.ones((3, 10), 'f'))
+        >>> h.shape, hs.shape
+        ((1, 20), (3, 20))
     """
 
     def __init__(self, in_size: Optional[int], out_size: int, n_ary: int = 2) -> None:

@@ -33,6 +33,12 @@ class StatefulZoneoutLSTM(Stateful, L.StatefulZoneoutLSTM):
     ``reset_state()`` forgets the state; ``copy('share')`` returns a link with the same parameters
     and a state of its own.
 
+    With σ the logistic function, elementwise products, and kept_c, kept_h of 0 and 1::
+
+        a = tanh(W_a x + b_a + U_a h)       i, f, o = σ(W x + b + U h)
+        s = i a + f c                       c' = kept_c c + (1 - kept_c) s
+        h' = kept_h h + (1 - kept_h) o tanh(s)
+
     Args:
         in_size: I, or None to take it from the first input.
         out_size: H, the number of units.

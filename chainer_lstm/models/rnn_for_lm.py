@@ -48,6 +48,12 @@ class RNNForLM(CheckedLoading, SharesParameters):
         TypeError: a size is not an integer, dropout or init not a number, or tie_embeddings not a
             bool.
         ValueError: a size is not positive, dropout not in [0, 1), or init negative or not finite.
+
+    Example:
+        >>> import numpy
+        >>> model = RNNForLM(100, 16)
+        >>> model(numpy.zeros((5, 2), 'i')).shape  # scores of the word after each
+        (10, 100)
     """
 
     def __init__(
@@ -206,7 +212,7 @@ class RNNForLM(CheckedLoading, SharesParameters):
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
         # Chainer draws random numbers even for a ratio of 0
-        return F.dropout(h, self.dropout) if self.dropout else h
+        return functions.dropout(h, self.dropout) if self.dropout else h
 
 
 def _check_tie_embeddings(value: Any) -> None:

@@ -35,6 +35,9 @@ class ExponentialDecay(extension.Extension):
             an optimizer.
         ValueError: decay or first is negative, decay not finite, or the optimizer has no such
             attribute.
+
+    Example:
+        >>> decay = ExponentialDecay(0.5, first=4)                  # trainer.extend(decay)
     """
 
     trigger = (1, 'epoch')

@@ -49,6 +49,19 @@ def train_epoch(
 
     Raises:
         TypeError: chunks are of another class, or the model has no ``reset_state``.
+
+    Example:
+        >>> import numpy
+        >>> import chainer_lstm.links as L
+        >>> from chainer_lstm.models import CharacterModel
+        >>> model = CharacterModel(L.LSTM(5, 16), 5)
+        >>> optimizer = chainer.optimizers.SGD(1).setup(model)
+        >>> optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(1))
+        >>> ids = numpy.arange(1000) % 5
+        >>> chunks = SequentialChunks(ids, batch_size=4, length=10)
+        >>> first = train_epoch(model, optimizer, chunks).perplexity
+        >>> train_epoch(model, optimizer, chunks).perplexity < first
+        True
     """
     if not hasattr(chunks, 'continues'):
         raise TypeError(f'expected SequentialChunks or RandomChunks, got {type(chunks).__name__}')

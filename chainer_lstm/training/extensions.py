@@ -39,7 +39,11 @@ class PerplexityLog:
 
 
 def perplexity(loss: float) -> float:
-    """Return exp(loss), infinity if that overflows."""
+    """Return exp(loss), infinity if that overflows.
+
+    Args:
+        loss: the mean loss of a word.
+    """
     return math.exp(loss) if loss < 700 else math.inf  # of a diverged run, which must not fail
 
 
@@ -63,6 +67,16 @@ class LanguageModelEvaluator(extensions.Evaluator):
     Raises:
         TypeError: the target has no such predictor, or a size is not an integer.
         ValueError: there are fewer than two words, or a size is not positive.
+
+    Example:
+        >>> import numpy
+        >>> from chainer_lstm.models import RNNForLM
+        >>> model = chainer.links.Classifier(RNNForLM(50, 16))
+        >>> model.compute_accuracy = False
+        >>> words = numpy.arange(200, dtype='i') % 50
+        >>> loss = LanguageModelEvaluator(words, model, batch_size=4)()['main/loss']
+        >>> 40 < perplexity(loss) < 60  # untrained: a blind guess among 50
+        True
     """
 
     def __init__(

@@ -41,6 +41,14 @@ def generate(
         ValueError: the prime is empty or has a word that is not among those of
             an ``RNNForLM``, the temperature is not positive, or a score is NaN
             or infinite.
+
+    Example:
+        >>> import itertools
+        >>> from chainer_lstm.models import RNNForLM
+        >>> stream = generate(RNNForLM(50, 16), [3, 7], temperature=0.8)
+        >>> words = list(itertools.islice(stream, 5))
+        >>> len(words)
+        5
     """
     if not hasattr(model, 'reset_state'):
         raise TypeError(f'expected a model with reset_state, got {type(model).__name__}')
@@ -90,7 +98,7 @@ def predict(
     """Return a prefix continued by the likeliest tokens, each of which the model reads in turn.
 
     Args:
-        model: as in ``generate``.
+        model: of token ids (B,), with ``reset_state``; its state is reset and updated.
         prefix: a string for a model of characters, or a list of tokens; not empty.
         vocabulary: of the model.
         length: the number of tokens to add.
@@ -101,6 +109,14 @@ def predict(
     Raises:
         TypeError: a token is not a string, or length not an integer.
         ValueError: the prefix is empty, length is not positive, or a score is NaN or infinite.
+
+    Example:
+        >>> import chainer_lstm.links as L
+        >>> from chainer_lstm.models import CharacterModel
+        >>> vocabulary = Vocabulary('time traveller')
+        >>> model = CharacterModel(L.LSTM(len(vocabulary), 16), len(vocabulary))
+        >>> len(predict(model, 'time', vocabulary, 10))
+        14
     """
     length = checks.size('length', length)
     words = generate(model, vocabulary[[*prefix]], sample=False)

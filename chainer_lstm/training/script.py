@@ -249,21 +249,39 @@ def save_plot(
     ylabel: str,
     log: bool = False,
     top: Optional[float] = None,
+    steps: Optional[dict[str, Sequence[float]]] = None,
+    mark: Optional[tuple[float, str]] = None,
 ) -> None:
-    """Draw curves over 1, 2, …, up to ``top``, into a PNG; without matplotlib, print a message."""
+    """Draw curves into a PNG; without matplotlib, print that it is missing.
+
+    Args:
+        path: the file.
+        curves: the values of each curve, by its name.
+        xlabel, ylabel: the names of the axes.
+        log: whether the values are drawn on a logarithmic scale.
+        top: the end of a linear axis that begins at 0.
+        steps: where the values of each curve are.  Default: at 1, 2, ….
+        mark: where a vertical line is drawn, and its label.
+    """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogFormatter
     except ImportError:
         print(f'no {path.name}: it needs matplotlib (pip install matplotlib)')
         return
     figure = Figure(figsize=(7, 4), layout='constrained')
     axes = figure.subplots()
     for name, values in curves.items():
-        axes.plot(range(1, len(values) + 1), values, label=name)
+        axes.plot(steps[name] if steps else range(1, len(values) + 1), values, label=name)
+    if mark is not None:
+        axes.axvline(mark[0], color='C3', linewidth=1, label=mark[1])
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale='log' if log else 'linear')
+    if log:  # 200 instead of 2 x 10²
+        axes.yaxis.set_major_formatter('{x:g}')
+        axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
     if top is not None:
         axes.set_ylim(0, top)
     axes.grid(alpha=0.3)
-    if len(curves) > 1:
+    if len(curves) > 1 or mark is not None:
         axes.legend()
     figure.savefig(path, dpi=100)

@@ -175,8 +175,14 @@ def show(model: ReberModel, examples: list) -> None:
         print(f'{t[-2]}  {p[-2]}  after {"".join(SYMBOLS[k] for k in x[:-1].argmax(axis=1))}')
 
 
+def last_above(errors: list[float], floor: float) -> int:
+    """Return the last epoch, from 1, whose error needs no memory, or 0."""
+    return max((k for k, error in enumerate(errors, 1) if error >= floor), default=0)
+
+
 def save(args, errors: list[float], floor: float, results: dict) -> None:
     script.save_results(args.out, args, {'error': errors, 'without memory': floor, **results})
+    learned = last_above(errors, floor) + 1
     script.save_plot(
         args.out / 'error.png',
         {'training': errors, 'best without the second symbol': [floor] * len(errors)},
@@ -184,6 +190,9 @@ def save(args, errors: list[float], floor: float, results: dict) -> None:
         'mean cross entropy',
         log=not args.tutorial,
         top=0.05 if args.tutorial else None,
+        mark=(learned, f'epoch {learned}: the dependency is learned')
+        if learned <= len(errors)
+        else None,
     )
 
 

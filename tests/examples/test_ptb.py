@@ -52,7 +52,7 @@ def test_training_leaves_log_plot_snapshot_model_and_text(train, tmp_path):
     assert status == 0
     assert {path.name for path in tmp_path.iterdir()} == {
         'log',
-        'loss.png',
+        'perplexity.png',
         'model.npz',
         'model.vocab.txt',
         'snapshot_iter_44',
