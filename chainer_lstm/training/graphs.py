@@ -26,7 +26,7 @@ STATES = ('c', 'h')  # the attributes of a link that one chunk hands on to the n
 _WARM_UP = 3  # calls before a capture: states are allocated, engines chosen, kernels compiled
 _AHEAD = 16  # updates, a few milliseconds
 _MOST_GRAPHS = 4  # each has the memory of a whole update
-_VALUES = {bool, int, float, str, type(None)}  # compared as such; other objects by identity
+_VALUES = {bool, int, float, str, type(None)}  # compared by value; other objects by identity
 _MISSING = object()
 
 Snapshot = list[tuple[chainer.Link, dict[str, Any]]]  # links with all their attributes
@@ -348,7 +348,7 @@ def _counts(optimizer: chainer.Optimizer) -> list[tuple[Any, int]]:
 
 
 def _objects(model: chainer.Link) -> list[Any]:
-    """Return the objects whose ids decide which graph is replayed, so that none is made anew."""
+    """Return the objects whose ids decide which graph is replayed, to keep their ids in use."""
     values = [x for link in model.links() for x in vars(link).values()]
     arrays = [x.array for x in values if isinstance(x, chainer.Variable)]
     return [*model.links(), *values, *arrays, settings(), _current_reporter()]

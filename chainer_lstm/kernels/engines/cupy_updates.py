@@ -18,7 +18,7 @@ from chainer_lstm.kernels import captured, cuda
 from chainer_lstm.kernels.engines.engine import Number, Scale
 
 _THREADS = 256
-_MAX_BLOCKS = 1024  # blocks stride over what is left
+_MAX_BLOCKS = 1024  # blocks stride over further tiles
 _MOST = 64  # parameters of a launch, of five arrays each: an argument has no more than 4 KB
 _LOAD = 16  # bytes of a vector
 _RATES = 8
@@ -27,7 +27,7 @@ _TYPES = {'f': 'float', 'd': 'double'}
 # struct Update in updates.cu, to its parameters
 _UPDATE = struct.Struct(f'Pq{"dP" * (1 + _RATES)}q')
 
-Value = tuple[float, int]  # a number, or 0 and the address where a captured graph reads it
+Value = tuple[float, int]  # a number, or 0 and the address from which a captured graph reads it
 
 
 class Clipping(NamedTuple):

@@ -151,9 +151,9 @@ class Gradients:
         last: a ``State`` of arrays (B, H), with respect to the last states; overwritten.
         h: (P, O), receives the gradients with respect to h of all steps, including those through
             later steps; None without a projection.
-        from_zeros: whether ``last`` stands for zeros, whatever it holds.
-        of_weights: gets the gradients with respect to weights that the engine's kernels compute on
-            the way, by name.
+        from_zeros: whether ``last`` means zeros, and its values are not read.
+        of_weights: receives, by name, the gradients with respect to weights that the engine's
+            kernels compute on the way.
     """
 
     output: Any
