@@ -52,7 +52,9 @@ PARTS = ('facts', 'layers', 'updates', 'hops', 'grids', 'tests', 'train')
 CUDA_PARTS = ('hops', 'grids')
 LEAST_SECONDS = 5.0  # with less time left, no part is started
 _TESTS = {
-    'kernels': ['tests/kernels/test_persistent_gpu.py', 'tests/kernels/test_gpu.py'],
+    'kernels': [
+        f'tests/kernels/test_{name}.py' for name in ('persistent_gpu', 'function_kernels', 'gpu')
+    ],
     'rest': ['tests', '--sample', '10', '--ignore=tests/kernels'],
 }
 _CLOCKS = 'timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu'

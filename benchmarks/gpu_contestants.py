@@ -20,6 +20,8 @@ from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels import layout, sequence
 from chainer_lstm.kernels.engines.engine import Gradients
 from chainer_lstm.kernels.packing import Rows, packing_of_steps
+from chainer_lstm.training.bptt import unchain_states
+from chainer_lstm.training.graphs import CapturedUpdate
 
 
 class Case(NamedTuple):
@@ -187,6 +189,35 @@ class OurUpdates(language_model.Ours):
 
     def take_turn(self) -> None:
         chainer.config.lstm_matmul_precision = self._precision
+
+
+class OurReplays(OurUpdates):
+    """The same by a CUDA graph, from the first update that is compared or timed."""
+
+    def _make(self, shape: Shape) -> None:
+        super()._make(shape)
+        self._captured = CapturedUpdate(self._optimizer, self._compute)
+        self._dropout = 0.0
+        for _ in range(6):
+            self.train()
+        if not self._captured.replays:
+            raise RuntimeError('expected replays of a CUDA graph, got none')
+        self._model.predictor.copyparams(language_model.weights(shape))
+        for lstm in self._model.predictor.lstms:
+            lstm.set_state(*map(self.device.xp.zeros_like, (lstm.c.array, lstm.h.array)))
+        self._at = 0
+
+    def _update(self, x: Any, t: Any) -> Any:
+        self._model.predictor.dropout = self._dropout
+        self._captured(x, t)
+        return self._model.loss.array.copy()
+
+    def _compute(self, x: Any, t: Any) -> None:
+        loss = self._loss(x, t)
+        self._model.cleargrads()
+        loss.backward()
+        loss.unchain_backward()
+        unchain_states(self._model)
 
 
 class TorchUpdates(language_model.Torchs):

@@ -50,7 +50,7 @@ def _comparisons(results: dict[str, Any]) -> list[str]:
                     'batch/time/units/layers': entry['name'],
                     'precision': found['precision'],
                     'difference': _formatted('{:.1e}', found.get('difference')),
-                    'mode': _TITLES[mode],
+                    'mode': _TITLES[mode] + found['by'],
                     **_beside('ms', times),
                     'target': f'{target}',
                 }
@@ -257,7 +257,8 @@ def missed(results: dict[str, Any]) -> list[str]:
                 ratio = times['torch'] / times['ours']
                 if ratio < entry['target']:
                     found.append(
-                        f'{entry["name"]}: {ratio:.2f}x of torch, the target is {entry["target"]}x'
+                        f'{entry["name"]}{comparison["by"]}: {ratio:.2f}x of torch, '
+                        f'the target is {entry["target"]}x'
                     )
     for entry in results['layers'][:1]:
         for step in entry.get('recurrences', ()):

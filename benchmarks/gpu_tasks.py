@@ -158,13 +158,20 @@ def whole_updates(run: Run, number: int) -> None:
         'profiles': [],
         'errors': [],
     }
+    on_gpu = run.device.torch_name == 'cuda'
     for precision in TOLERANCE:
         sides = [
             functools.partial(side, run.device, of.shape, of.dropout, precision)
             for side in (gpu_contestants.OurUpdates, gpu_contestants.TorchUpdates)
         ]
         run.attempt(entry, 'comparisons', compare, run, precision, sides, ('train',))
-    if run.device.torch_name == 'cuda':
+        if on_gpu:
+            replays = functools.partial(gpu_contestants.OurReplays, *sides[0].args)
+            both = [replays, sides[1]]
+            run.attempt(
+                entry, 'comparisons', compare, run, precision, both, ('train',), ' by a graph'
+            )
+    if on_gpu:
         run.attempt(entry, 'profiles', profiles, run, sides)
     save_verdicts(run, entry)
 
@@ -189,14 +196,20 @@ def made(make_sides: Iterable[Callable[[], Any]]) -> list[Any]:
 
 
 def compare(
-    run: Run, precision: str, make_sides: list[Callable[[], Any]], modes: Iterable[str]
+    run: Run,
+    precision: str,
+    make_sides: list[Callable[[], Any]],
+    modes: Iterable[str],
+    by: str = '',
 ) -> dict[str, Any]:
     """Return the difference between the contestants and the seconds of each mode.
 
-    They are timed turn by turn, then separately on host and device.
+    They are timed turn by turn, then separately on host and device.  ``by`` describes how this
+    package computes.
     """
     device, sides = run.device, made(make_sides)
-    found: dict[str, Any] = {'precision': precision, 'agrees': True, 'times': {}, 'split': {}}
+    found: dict[str, Any] = {'precision': precision, 'by': by, 'agrees': True}
+    found.update(times={}, split={})
     results = []
     for side in sides:
         side.take_turn()

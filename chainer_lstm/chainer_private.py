@@ -57,6 +57,11 @@ def setting(name: str) -> Any:
     return own[name] if name in own else _DEFAULTS[name]
 
 
+def settings() -> dict[str, Any]:
+    """Return all entries of ``chainer.config`` in this thread."""
+    return {**_DEFAULTS, **_SETTINGS.__dict__}
+
+
 def cupy_error() -> Any:
     """Return the error by which Chainer found that it cannot use CuPy."""
     return cuda._resolution_error
@@ -87,10 +92,17 @@ def embedding_shape(node: Any) -> tuple[int, int]:
     return node._w_shape
 
 
-def pre_update_hooks(optimizer: Any) -> Optional[list[Any]]:
-    """Return the hooks that an optimizer calls before an update; None before ``setup``."""
+def hooks(optimizer: Any, timing: str) -> Optional[list[Any]]:
+    """Return the hooks that an optimizer calls before or after an update; None before ``setup``.
+
+    Args:
+        optimizer: a ``chainer.Optimizer``.
+        timing: 'pre' or 'post'.
+    """
     hookable = optimizer._hookable
-    return None if hookable is None else list(hookable._pre_update_hooks.values())
+    if hookable is None:
+        return None
+    return list(getattr(hookable, f'_{timing}_update_hooks').values())
 
 
 def clears_gradients(optimizer: Any) -> bool:

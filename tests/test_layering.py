@@ -25,8 +25,8 @@ MAY_IMPORT = {
     'models': ('arrays', 'chainer_private', 'functions', 'links'),
     'datasets': ('files', 'functions'),
     'training': (
-        *('chainer_private', 'functions', 'optimizers', 'models', 'datasets', 'gpu'),
-        *('command_line', 'files'),
+        *('arrays', 'kernels', 'chainer_private', 'functions', 'optimizers', 'models', 'datasets'),
+        *('gpu', 'command_line', 'files'),
     ),
     # edits Chainer's modules; compat.v1 replaces names in the package's modules too
     'compat': ('arrays', 'chainer_private', 'functions'),
@@ -56,6 +56,7 @@ PRIVATE = {
     ('compat', '_statemachine'): "Chainer's, replaced",
     ('kernels', '_core'): "CuPy's: the only way to its precision of products",
     ('kernels', '_routines_linalg'): 'as above',
+    ('kernels', '_get_seed'): "CuPy's: the position of its random generator that the host knows",
 }
 NAMED_TUPLE = {'_replace', '_make', '_asdict', '_fields'}
 

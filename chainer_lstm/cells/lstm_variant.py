@@ -92,25 +92,34 @@ class LSTMVariant(Cell):
                 Product(f'P_{gate}', 'c', (gate,), diagonal=True, new=gate == 'o')
                 for gate in gates[1:]
             ]
+        prefix = 'layer_norm_' * self.layer_norm + 'coupled_' * self.coupled
+        zoneout = dict(zip(('kept_c', 'kept_h'), self.zoneout))
         self.declare(
-            name='layer_norm_' * self.layer_norm + 'coupled_' * self.coupled + 'lstm_variant',
+            name=f'{prefix}lstm_variant',
             gates=gates,
             products=tuple(products),
-            reads=('c', 'h') if self.zoneout[1] else ('c',),
-            noise=tuple([name for name, ratio in zip(('kept_c', 'kept_h'), self.zoneout) if ratio]),
+            reads=('c', 'h') if zoneout['kept_h'] else ('c',),
+            noise=tuple([name for name, ratio in zoneout.items() if ratio]),
             sequence_noise=() if mask is None else (mask,),
             input_norm=of_x,
             replays=self.cell_clip is None and self.recurrent_activation == 'sigmoid',
             vectors={'gamma_c': 1.0, 'beta_c': 0.0} if self.layer_norm else {},
-            numbers={
-                'kept_c': self.zoneout[0] if self.zoneout_expectation else 0.0,
-                'kept_h': self.zoneout[1] if self.zoneout_expectation else 0.0,
-                'clip': float('inf') if self.cell_clip is None else self.cell_clip,
-                'slope': self.hard_sigmoid_slope * (self.recurrent_activation != 'sigmoid'),
-                **({'epsilon': self.layer_norm_epsilon} if self.layer_norm else {}),
-            },
+            numbers=self._numbers(),
         )
         super().__post_init__()
+
+    def _numbers(self) -> dict[str, float]:
+        """Return the numbers of the compiled form, which has no options."""
+        is_hard = self.recurrent_activation != 'sigmoid'
+        numbers = {
+            'kept_c': self.zoneout[0] if self.zoneout_expectation else 0.0,
+            'kept_h': self.zoneout[1] if self.zoneout_expectation else 0.0,
+            'clip': float('inf') if self.cell_clip is None else self.cell_clip,
+            'slope': self.hard_sigmoid_slope if is_hard else 0.0,
+        }
+        if self.layer_norm:
+            numbers['epsilon'] = self.layer_norm_epsilon
+        return numbers
 
     def _check(self) -> None:
         """Check the options, and make them hashable and comparable."""

@@ -1,4 +1,4 @@
-"""``chainer.functions`` with the LSTM family, linear, an embedding and a loss replaced;
+"""``chainer.functions`` with the LSTM family, linear, dropout, an embedding and a loss replaced;
 every other name is re-exported from Chainer.
 """
 
@@ -9,6 +9,7 @@ from typing import Any
 import chainer.functions as _chainer_functions
 
 from chainer_lstm.functions.cross_entropy import softmax_cross_entropy
+from chainer_lstm.functions.dropout import dropout
 from chainer_lstm.functions.embedding import embed_id
 from chainer_lstm.functions.linear import linear
 from chainer_lstm.functions.lstm import lstm, lstm_step, peephole_lstm_step
@@ -18,6 +19,7 @@ from chainer_lstm.functions.step import step
 from chainer_lstm.functions.tree_lstm import slstm, tree_lstm
 
 __all__ = [
+    'dropout',
     'embed_id',
     'linear',
     'lstm',

@@ -4,10 +4,10 @@
     'auto' (the default), or the engine that must be used, on the CPU 'numpy'
     or 'native', on a GPU 'cupy' or 'persistent'.  'native' is C++, and the
     choice of 'auto' if it was built.  'persistent' runs a whole sequence in one
-    launch; it computes float32 sequences of LSTM cells whose recurrent weights
-    fit into the GPU (compute capability 8.0; on an H100 up to 1392 units, at
-    'medium' 2112).  With 'persistent' selected, a sequence that it cannot run
-    raises ValueError.
+    launch; it computes float32 and float16 sequences of LSTM cells whose
+    recurrent weights fit into the GPU (compute capability 8.0; on an H100 up to
+    1392 units, at 'medium' 2112).  With 'persistent' selected, a sequence that
+    it cannot run raises ValueError.
 
     On a GPU 'auto' measures: the first sequence of a kind is computed by 'cupy',
     and 'persistent' computes copies of it.  If the results agree and it is
@@ -27,7 +27,9 @@
     'persistent' multiplies by the recurrent weights in bfloat16 three times
     ('highest': both numbers in two parts, which leaves 16 bits of each), in
     TF32 or in bfloat16; at 'high' and 'medium' the GPU's other products are
-    TF32.  All other engines compute at 'highest', whatever is allowed.
+    TF32.  Sequences of float16 it computes in float32, with recurrent weights in
+    TF32, which has all bits of float16, or at 'medium' in bfloat16.  All other
+    engines compute at 'highest', whatever is allowed.
 
 ``lstm_forget_bias``
     The default of ``forget_bias_init`` in ``links.LSTM`` and

@@ -1,4 +1,4 @@
-"""Softmax cross entropy over many classes, with the engine's exponentials."""
+"""Softmax cross entropy over many classes, by the engine."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 import chainer
 import chainer.functions as F
 import numpy
-from chainer import function_node
+from chainer.backends import cuda
 from chainer.functions.loss import softmax_cross_entropy as chainers
 from chainer.utils import type_check
 
 from chainer_lstm.chainer_private import check_classes, check_reduce_option
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.node import Input, arrays, check_unchanged, full
+from chainer_lstm.functions.node import Input, Node, arrays, check_unchanged, full
 from chainer_lstm.functions.step import is_static
+from chainer_lstm.kernels.engines.engine import Losses
 
 
-class SoftmaxCrossEntropy(function_node.FunctionNode):
-    """Inputs x (N, V) float32 or float64, t (N,) integers
-    -> loss () for reduce='mean', (N,) for 'no'.
+class SoftmaxCrossEntropy(Node):
+    """Inputs x (N, V) of floats, t (N,) integers -> loss () for reduce='mean', (N,) for 'no'.
 
-    Forward saves exp(x - max) and its row sums.  Backward computes the gradient in place in
-    that array; a second backward computes the exponentials again.
+    Forward saves what the engine needs for backward, which overwrites it; a second backward
+    computes it again.
     """
 
     names = ('x', 't')
@@ -31,48 +31,44 @@ class SoftmaxCrossEntropy(function_node.FunctionNode):
     def __init__(self, normalize: bool, ignore_label: int, reduce: str) -> None:
         super().__init__()
         check_reduce_option(reduce)
-        self._normalize, self._ignore_label, self._reduce = normalize, ignore_label, reduce
+        self._losses = Losses(ignore_label, reduce == 'mean', normalize)
+        self._kept: Any = None
+
+    def check_type_forward(self, in_types: Any) -> None:
+        """``softmax_cross_entropy`` has checked them."""
 
     def forward(self, inputs: tuple) -> tuple:
         self.retain_inputs((0, 1))
         self.shapes = [x.shape for x in inputs]
         x, t = inputs
+        losses = self._losses
         if chainer.is_debug():
-            check_classes(x, t, self._ignore_label)
-        self._exponentials, maxima, self._sums = engine_of(x).exponentials(
-            x, chainer.config.enable_backprop
-        )
-        valid = t != self._ignore_label
-        losses = numpy.log(self._sums)
-        losses -= x[numpy.arange(len(t)), t * valid] - maxima
-        losses *= valid
-        if self._reduce == 'no':
-            return (losses,)
-        self._coefficient = 1 / max(int(valid.sum()) if self._normalize else len(t), 1)
-        return (numpy.asarray(losses.sum() * self._coefficient, x.dtype),)
+            check_classes(x, t, losses.ignore_label)
+        keep = chainer.config.enable_backprop
+        loss, self._kept = engine_of(x).cross_entropy(x, t, losses, keep)
+        return (loss,)
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
         check_unchanged(self)
         x, t = self.get_retained_inputs()
-        grad_outputs = (full(grad_outputs[0], t.shape if self._reduce == 'no' else (), x.dtype),)
+        losses = self._losses
+        gy = full(grad_outputs[0], () if losses.mean else t.shape, x.dtype)
         if chainer.config.enable_backprop:
             loss = chainers.softmax_cross_entropy(
                 x,
                 t.array,
-                self._normalize,
-                ignore_label=self._ignore_label,
-                reduce=self._reduce,
+                losses.normalize,
+                ignore_label=losses.ignore_label,
+                reduce='mean' if losses.mean else 'no',
                 enable_double_backprop=True,
             )
-            return *chainer.grad([loss], [x], grad_outputs, enable_double_backprop=True), None
-        x, t, gy = arrays((x, t, *grad_outputs))
-        gx, self._exponentials = self._exponentials, None
-        if gx is None:
-            gx, _, _ = engine_of(x).exponentials(x, True)
-        valid = t != self._ignore_label
-        scale = (gy if self._reduce == 'no' else gy * self._coefficient) * valid.astype(x.dtype)
-        gx *= (scale / self._sums)[:, None]
-        gx[numpy.arange(len(t)), t * valid] -= scale
+            return *chainer.grad([loss], [x], [gy], enable_double_backprop=True), None
+        x, t, gy = arrays((x, t, gy))
+        engine = engine_of(x)
+        kept, self._kept = self._kept, None
+        if kept is None:
+            _, kept = engine.cross_entropy(x, t, losses, True)
+        gx = engine.cross_entropy_gradient(x, t, losses, gy, kept)
         return chainer.as_variable(gx), None
 
 
@@ -95,6 +91,13 @@ def _check(x: chainer.Variable, t: chainer.Variable, ignore_label: int) -> None:
             )
 
 
+def _is_computed(x: Any, t: Any) -> bool:
+    """Return whether an engine computes the loss of arrays of these places and dtypes."""
+    if isinstance(x, numpy.ndarray):
+        return x.dtype.char in 'fd' and t.dtype.kind == 'i'
+    return isinstance(x, cuda.ndarray) and t.dtype in (numpy.int32, numpy.int64)
+
+
 def softmax_cross_entropy(
     x: Input,
     t: Input,
@@ -106,9 +109,10 @@ def softmax_cross_entropy(
     enable_double_backprop: bool = False,
     soft_target_loss: str = 'cross-entropy',
 ) -> chainer.Variable:
-    """``chainer.functions.softmax_cross_entropy``, on the CPU in less time and memory.
+    """``chainer.functions.softmax_cross_entropy``, on the CPU in less time and memory, on a GPU by
+    two kernels, and one for the gradient.
 
-    Other inputs (on a GPU, float16, more axes, class weights, soft targets) go to Chainer's
+    Other inputs (float16 on the CPU, more axes, class weights, soft targets) go to Chainer's
     function.
 
     The loss of row n, whose right class is t::
@@ -116,8 +120,9 @@ def softmax_cross_entropy(
         loss_n = log Σ_v exp(x_nv) - x_nt
 
     Args:
-        x: (N, V) scores, float32 or float64.
-        t: (N,) the right classes, integers.
+        x: (N, V) scores, float32 or float64, on a GPU also float16.
+        t: (N,) the right classes, integers.  On a GPU they are not checked outside of debug mode;
+            the loss of a class that is not there is NaN.
         normalize: divide the sum of the losses by the number of targets that
             are not ignored, instead of N.
         ignore_label: targets equal to it have the loss 0.
@@ -143,11 +148,9 @@ def softmax_cross_entropy(
     x, t = variable('x', x), variable('t', t)
     _check(x, t, ignore_label)
     if (
-        isinstance(x.array, numpy.ndarray)
-        and x.dtype.char in 'fd'
+        _is_computed(x.array, t.array)
         and x.ndim == 2
         and x.shape[1]
-        and t.dtype.kind == 'i'
         and class_weight is None
         and soft_target_loss == 'cross-entropy'
         and not enable_double_backprop

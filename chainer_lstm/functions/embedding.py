@@ -1,4 +1,6 @@
-"""``embed_id`` whose gradient the engine sums; Chainer adds it row by row in Python."""
+"""``embed_id`` whose gradient the engine sums; Chainer adds it row by row in Python, on a GPU in
+any order.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +8,58 @@ from typing import Any, Optional
 
 import chainer
 import numpy
+from chainer.backends import cuda
 from chainer.functions.connection import embed_id as chainers
 
+from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import embedding_shape
 from chainer_lstm.functions.config import engine_of, is_static_graph
-from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.node import Input, Node
 
 
-class EmbedIDFunction(chainers.EmbedIDFunction):
+class EmbedIDFunction(Node, chainers.EmbedIDFunction):
     """Chainer's node; it keeps the class name, which hooks and exporters look for."""
 
     def backward(self, indexes: tuple, grad_outputs: tuple) -> tuple:
-        plain = _is_plain(grad_outputs[0].array) and not is_static_graph()
-        if chainer.config.enable_backprop or not plain:
+        if is_static_graph():
             return super().backward(indexes, grad_outputs)
         (x,) = self.get_retained_inputs()
-        gy = grad_outputs[0].array
-        classes, columns = embedding_shape(self)
-        of = _classes(x.array.reshape(-1), classes, self.ignore_label)
-        rows = numpy.broadcast_to(gy, (*x.shape, columns)).reshape(-1, columns)
-        return None, chainer.as_variable(engine_of(gy).sums_by_class(of, rows, classes))
+        of_weight = EmbedIDGrad(embedding_shape(self), self.ignore_label)
+        if chainer.config.enable_backprop or not _is_plain(grad_outputs[0].array):
+            return None, of_weight.apply((x, *grad_outputs))[0]
+        return None, chainer.as_variable(of_weight.sums(x.array, grad_outputs[0].array))
+
+
+class EmbedIDGrad(chainers.EmbedIDGrad):
+    """Chainer's node with the engine's sums."""
+
+    def forward(self, inputs: tuple) -> tuple:
+        x, gy = inputs
+        if not _is_plain(gy):
+            return super().forward(inputs)
+        self.retain_inputs((0,))
+        return (self.sums(x, gy),)
+
+    def sums(self, x: Array, gy: Array) -> Array:
+        """Return the gradient with respect to the weight."""
+        engine = engine_of(gy)
+        classes, columns = self.w_shape
+        rows = engine.xp.broadcast_to(gy, (*x.shape, columns)).reshape(-1, columns)
+        return engine.embedding_gradient(x.reshape(-1), rows, classes, self.ignore_label)
 
 
 def _is_plain(gy: Any) -> bool:
-    return isinstance(gy, numpy.ndarray) and gy.dtype.char in 'fd' and gy.dtype.isnative
-
-
-def _classes(ids: numpy.ndarray, classes: int, ignore_label: Optional[int]) -> numpy.ndarray:
-    """Return the row of each id, -1 for those to ignore.
-
-    Raises:
-        IndexError: an id has no row: the ids were changed after forward.
-    """
-    found = ids.astype(numpy.int64)
-    found[ids < 0] += classes  # NumPy counts from the last row
-    wrong = (found < 0) | (found >= classes)
-    if ignore_label is not None:
-        ignored = ids == ignore_label
-        wrong &= ~ignored
-        found[ignored] = -1
-    if wrong.any():
-        raise IndexError(f'expected ids below {classes}, got {ids[wrong][0]}')
-    return found
+    """Return whether the engine adds up such gradients."""
+    if isinstance(gy, numpy.ndarray):
+        return gy.dtype.char in 'fd' and gy.dtype.isnative
+    return isinstance(gy, cuda.ndarray)
 
 
 def embed_id(x: Input, W: Input, ignore_label: Optional[int] = None) -> chainer.Variable:
-    """``chainer.functions.embed_id``, on the CPU with a faster gradient.
+    """``chainer.functions.embed_id`` with a faster gradient.
+
+    On a GPU it is added up in a fixed order, so it is the same in every run; rows of ids that are
+    not there, which are not checked, are left out.
 
     Args:
         x: ids of any shape, signed integers.

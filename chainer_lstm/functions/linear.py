@@ -10,17 +10,17 @@ from typing import Any, Optional
 import chainer
 import chainer.functions as F
 import numpy
-from chainer import function_node
+from chainer.backends import cuda
 from chainer.utils import type_check
 
 from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions.checks import same_dtype, variable
 from chainer_lstm.functions.config import engine_of
-from chainer_lstm.functions.node import Input, arrays, check_unchanged, differentiated, full
+from chainer_lstm.functions.node import Input, Node, arrays, check_unchanged, differentiated, full
 from chainer_lstm.functions.step import is_static
 
 
-class Linear(function_node.FunctionNode):
+class Linear(Node):
     """Inputs x (N, I), W (O, I), b (O,) -> x Wᵀ + b (N, O)."""
 
     names = ('x', 'W', 'b')
@@ -64,10 +64,11 @@ class Linear(function_node.FunctionNode):
 def linear(
     x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1
 ) -> chainer.Variable:
-    """``chainer.functions.linear``, on the CPU with the products of the LSTM's engine.
+    """``chainer.functions.linear`` with the products of the LSTM's engine, on a GPU as exact as
+    ``chainer.config.lstm_matmul_precision`` asks for.
 
-    Anything but 2-D CPU arrays of one dtype, float32 or float64, with a bias is delegated to
-    Chainer's function.
+    Anything but 2-D arrays of one dtype, float32 or float64 (on a GPU also float16), with a bias is
+    delegated to Chainer's function.
 
     Args:
         x: (N, I).
@@ -98,9 +99,12 @@ def linear(
         b is not None
         and n_batch_axes == 1
         and not is_static()
-        and isinstance(x.array, numpy.ndarray)
         and x.ndim == 2
-        and x.dtype in ('f', 'd')
+        and (
+            x.dtype in ('f', 'd')
+            if isinstance(x.array, numpy.ndarray)
+            else isinstance(x.array, cuda.ndarray)
+        )
         and all(other.dtype == x.dtype for other in (W, b))
     ):
         return Linear().apply((x, W, b))[0]

@@ -157,7 +157,7 @@ def arrays(variables: tuple) -> tuple:
     return tuple([None if v is None else v.array for v in variables])
 
 
-def own(variables: Sequence[chainer.Variable]) -> list[chainer.Variable]:
+def distinct_copies(variables: Sequence[chainer.Variable]) -> list[chainer.Variable]:
     """Return identity copies, so that ``chainer.grad`` treats each argument as an input of its own.
 
     ``chainer.grad`` returns total derivatives: it would count a variable that is passed twice, or
@@ -182,7 +182,7 @@ def differentiated(
     """
     double = chainer.config.enable_backprop
     with chainer.using_config('enable_backprop', True):
-        inputs = own(node.get_retained_inputs())
+        inputs = distinct_copies(node.get_retained_inputs())
         outputs = function(inputs)
         given = [(y, g) for y, g in zip(outputs, grad_outputs) if g is not None]
         return chainer.grad(

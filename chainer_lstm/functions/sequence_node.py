@@ -9,7 +9,6 @@ from typing import Any, Optional
 
 import chainer
 import chainer.functions as F
-import numpy
 from chainer.utils import type_check
 
 from chainer_lstm import kernels
@@ -17,6 +16,7 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import argname, setting
 from chainer_lstm.functions import cell_noise, checks, composed
 from chainer_lstm.functions.config import engine_of, is_static_graph
+from chainer_lstm.functions.dropout import Dropout
 from chainer_lstm.functions.node import (
     Node,
     arrays,
@@ -58,7 +58,7 @@ class SequenceNode(Node):
         self._cuts = states, states + inputs
         self._drops = plan.dropout > 0 and setting('train')
         self._draws = plan.cell.is_random and setting('train')
-        self._masks: dict[int, Array] = {}
+        self._masks: dict[int, Any] = {}
         self._noise: dict[int, Noise] = {}
         self._saved: Any = None
 
@@ -136,7 +136,10 @@ class SequenceNode(Node):
             packing.begin(xp, s.reshape(len(groups), *s.shape[-2:]), plan.directions)
             for s in states
         ]
-        last: list[list] = [[] for _ in states]
+        ends: list[list] = [[] for _ in states]
+        new: Sequence = ()
+        if engine is not None and engine.takes_states:
+            new = [xp.empty(s.shape, s.dtype) for s in states]
         pack = plan.form.pack
         if plan.form.by_gates and engine is not None and not keep:
             shape = Shape(len(packing.sizes), packing.batch, states[-1].shape[-1], plan.directions)
@@ -151,17 +154,19 @@ class SequenceNode(Node):
                 initial = plan.cell.State(*(s[k] for s in states))
                 drawn = self._drawn(xp, k, initial[0])
                 named = pack(xp, groups[k])
-                job = plan.cell, named, plan.rows(k), self._dropped(xp, x, k), initial, drawn
+                job = plan.cell, named, plan.rows(k), self._dropped(engine, x, k), initial, drawn
                 if engine is None:
                     layers.append(composed.run_layer(*job))
                 else:
-                    layers.append(layer_of(xp, *job, filled=not engine.takes_initial))
+                    last = plan.cell.State(*(y[k] for y in new)) if new else None
+                    layers.append(layer_of(xp, *job, last))
             if engine is not None:
                 saved += zip(layers, engine.sequence_forward(layers, keep))
-            for layer in layers:
-                for of_state, buffer in zip(last, layer.states):
+            for layer in () if new else layers:
+                for of_state, buffer in zip(ends, layer.states):
                     of_state.append(layer.rows.last(xp, buffer))
-        new = [xp.concatenate(of, axis=0).reshape(s.shape) for of, s in zip(last, states)]
+        if not new:
+            new = [xp.concatenate(of, axis=0).reshape(s.shape) for of, s in zip(ends, states)]
         new = [packing.end(xp, y, plan.directions) for y in new]
         outputs = [y.reshape(*s.shape[:-2], *y.shape[-2:]) for y, s in zip(new, inputs)]
         for name in plan.outputs:
@@ -202,21 +207,21 @@ class SequenceNode(Node):
             return [y.reshape(axes[1], axes[0], y.shape[-1]).transpose(1, 0, 2)]
         return [y.reshape(*axes, y.shape[-1])]
 
-    def _dropped(self, xp: Any, x: Array, k: int) -> Array:
+    def _dropped(self, engine: Optional[kernels.Engine], x: Any, k: int) -> Any:
         """Return the input of a layer and direction after dropout; each has a mask of its own,
         drawn once, as in Chainer.
         """
         if k < self._plan.directions or not self._drops:
             return x
+        ratio = self._plan.dropout
         if is_static_graph():  # dropout is drawn in each replay
-            return F.dropout(x, self._plan.dropout)
+            return F.dropout(x, ratio)
         if k not in self._masks:
-            scale = x.dtype.type(1 / (1 - self._plan.dropout))
-            # float64 on the CPU gives Chainer's numbers; on a GPU they differ in any case
-            dtype = {} if xp is numpy else {'dtype': numpy.float32}
-            drawn = xp.random.rand(*x.shape, **dtype)
-            self._masks[k] = (drawn >= self._plan.dropout) * scale
-        return x * self._masks[k].astype(x.dtype, copy=False)
+            drawn_by = engine or engine_of(x.array)
+            self._masks[k] = drawn_by.draw_mask(x.shape, x.dtype, ratio)
+        if engine is None:
+            return Dropout(ratio, self._masks[k]).apply((x,))[0]
+        return engine.dropout(x, self._masks[k])
 
     def _drawn(self, xp: Any, k: int, state: Array) -> Noise:
         """Return the noise of a layer and direction, drawn once, for a state (B, H)."""
@@ -239,15 +244,17 @@ class SequenceNode(Node):
         if self._saved is None:
             self._saved, _ = self._run(inputs, engine_of(inputs[0]), True)
         (engine, saved), self._saved = self._saved, None
+        given = arrays(grad_outputs)
+        from_zeros = engine.takes_states and self._has_no_gradient_of_states(given)
         of_states, gys, of_initial = self._output_gradients(
-            engine.xp, saved, arrays(grad_outputs), inputs
+            engine.xp, saved, given, inputs, from_zeros
         )
         result: dict[int, Array] = {}
         gx = None
         for k in reversed(range(0, len(saved), plan.directions)):
             layers, gates = zip(*saved[k : k + plan.directions])
             of_last = [g[k : k + plan.directions] for g in of_states]
-            begun = self._begun(engine.xp, layers, gys, of_last)
+            begun = self._begun(engine.xp, layers, gys, of_last, from_zeros)
             found = engine.sequence_backward(layers, gates, begun)
             for d, state in enumerate(found):
                 for g, gradient in zip(of_last, state):
@@ -263,16 +270,22 @@ class SequenceNode(Node):
         return tuple([as_variable(result[i].astype(inputs[i].dtype, copy=False)) for i in indexes])
 
     def _begun(
-        self, xp: Any, layers: Sequence[Layer], gys: dict[str, Array], of_last: Sequence[Array]
+        self,
+        xp: Any,
+        layers: Sequence[Layer],
+        gys: dict[str, Array],
+        of_last: Sequence[Array],
+        from_zeros: bool,
     ) -> list[Gradients]:
         """Return the gradients with which backward of each direction of a layer begins: with
-        respect to its states of all steps, by name, and its last states, (D, B, H) each.
+        respect to its states of all steps, by name, and its last states, (D, B, H) each, which
+        stand for zeros with ``from_zeros``.
         """
         plan, begun = self._plan, []
         for d, layer in enumerate(layers):
             outputs = {name: _columns(gy, d, plan.directions) for name, gy in gys.items()}
             last = plan.cell.State(*(g[d] for g in of_last))
-            begun.append(gradients_of(xp, layer, plan.cell.State(**outputs), last))
+            begun.append(gradients_of(xp, layer, plan.cell.State(**outputs), last, from_zeros))
         return begun
 
     def _layer_gradients(
@@ -291,26 +304,39 @@ class SequenceNode(Node):
         for group, (layer, gpre, begun) in enumerate(directions, k):
             at = last + group * form.count
             if any(i in indexes for i in range(at, at + form.count)):
-                result.update(enumerate(form.gradients(engine, layer, gpre, begun.h), at))
+                result.update(enumerate(form.gradients(engine, layer, gpre, begun), at))
             if k or any(first <= i < last for i in indexes):
                 part = self._input_gradient(engine, layer, gpre, group)
                 gx = part if gx is None else gx + part
         return gx
 
+    def _has_no_gradient_of_states(self, grad_outputs: Sequence[Optional[Array]]) -> bool:
+        of_states = grad_outputs[: self._cuts[0]]
+        return self._plan.output is Output.ALL and all(g is None for g in of_states)
+
     def _output_gradients(
-        self, xp: Any, saved: Sequence, grad_outputs: Sequence, inputs: Sequence[Array]
+        self,
+        xp: Any,
+        saved: Sequence,
+        grad_outputs: Sequence,
+        inputs: Sequence[Array],
+        from_zeros: bool,
     ) -> tuple[list[Array], dict[str, Array], dict[str, Sequence[Array]]]:
-        """Return the gradients with respect to the last states, (S D, B, H) each, to the packed
+        """Return the gradients with respect to the last states, (S D, S, H) each, to the packed
         outputs by name, (P, D H), and to the initial states of each direction of the last layer,
         which outputs at masked steps repeat, by name; in the dtype of the gates.
+
+        With ``from_zeros`` those of the last states stand for zeros, whatever they hold.
         """
         plan, packing, states = self._plan, self._plan.packing, self._cuts[0]
         dtype = saved[0][1].dtype
         found = plan.cell.State()
         for name, g, (shape, _) in zip(found._fields, grad_outputs, self._outputs):
             shape = len(saved), *shape[-2:]
-            # a copy: it is overwritten
-            g = xp.zeros(shape, dtype) if g is None else g.astype(dtype, 'C').reshape(shape)
+            if from_zeros:
+                g = xp.empty((len(saved), packing.batch, shape[-1]), dtype)
+            else:  # a copy: it is overwritten
+                g = xp.zeros(shape, dtype) if g is None else g.astype(dtype, 'C').reshape(shape)
             found = found._replace(**{name: g})
         gys: dict[str, Array] = {}
         of_initial: dict[str, Sequence[Array]] = {}
@@ -326,6 +352,8 @@ class SequenceNode(Node):
                 getattr(found, name)[-plan.directions :] += xp.stack(of_last)
             else:
                 gys[name], of_initial[name] = packing.unpack_gradient(xp, self._rows(gy), firsts)
+        if from_zeros:
+            return list(found), gys, of_initial
         return [packing.end_gradient(xp, g, plan.directions) for g in found], gys, of_initial
 
     def _state_gradients(
@@ -349,7 +377,7 @@ class SequenceNode(Node):
         part = products.input_gradient(layer.cell, gpre, layer.kept)
         gx = engine.matmul(part, layer.weights['W'])
         if k in self._masks:
-            gx *= self._masks[k]
+            gx = engine.dropout(gx, self._masks[k], gx)
         return gx
 
 

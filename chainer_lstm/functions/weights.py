@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import layout
-from chainer_lstm.kernels.engines.engine import Engine, Layer
+from chainer_lstm.kernels.engines.engine import Engine, Gradients, Layer
 from chainer_lstm.kernels.sequence import rows_of_product, weight_gradients
 
 Shape = tuple[int, ...]
@@ -50,10 +50,10 @@ class WeightForm:
         raise NotImplementedError
 
     def gradients(
-        self, engine: Engine, layer: Layer, gpre: Array, gh: Optional[Array]
+        self, engine: Engine, layer: Layer, gpre: Array, gradients: Gradients
     ) -> Sequence[Array]:
-        """Return the gradients of the arrays from ``gpre`` and ``Gradients.h`` of all rows."""
-        found = weight_gradients(engine, layer, gpre, gh)
+        """Return the gradients of the arrays, see ``sequence.weight_gradients``."""
+        found = weight_gradients(engine, layer, gpre, gradients)
         return [found[name] for name in self.cell.weights]
 
 
@@ -103,7 +103,7 @@ class NStepWeights(WeightForm):
         return {} if self.cell.projection is None else {self.cell.projection: group[8]}
 
     def gradients(
-        self, engine: Engine, layer: Layer, gpre: Array, gh: Optional[Array]
+        self, engine: Engine, layer: Layer, gpre: Array, gradients: Gradients
     ) -> Sequence[Array]:
         xp, few = engine.xp, len(gpre) < layer.x.shape[1]
         # rearrange the smaller array: gpre if it has few rows, otherwise the gradients
@@ -113,9 +113,12 @@ class NStepWeights(WeightForm):
         for x in (layer.x, rows_of_product(xp, layer, 'U')):
             parts = layout.convert(xp, engine.matmul(rows, x), order, layout.N_STEP)
             found += [xp.ascontiguousarray(part) for part in parts]  # ChainerMN sends their memory
-        if gh is not None and layer.m is not None:
-            found.append(engine.matmul(gh.T, layer.m))
-        b = layout.convert(xp, engine.column_sums(gpre), layout.INTERLEAVED, layout.N_STEP)
+        if gradients.h is not None and layer.m is not None:
+            found.append(engine.matmul(gradients.h.T, layer.m))
+        gb = gradients.of_weights.get('b')
+        if gb is None:
+            gb = engine.column_sums(gpre)
+        b = layout.convert(xp, gb, layout.INTERLEAVED, layout.N_STEP)
         # copies: optimizer hooks change gradients in place
         return [*found, *(x.copy('C') for x in (*b, *b))]
 

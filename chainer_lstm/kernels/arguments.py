@@ -23,6 +23,7 @@ Members = Mapping[str, Union[Arrays, str, None]]
 PADDING = 16
 _PADDED = 'padded_'
 _STRIDES = {'Rows': 1, 'Matrix': 2}
+_KINDS = ('index64', 'Index', 'Real')
 
 
 class Argument(NamedTuple):
@@ -38,7 +39,8 @@ class Argument(NamedTuple):
         written: whether the kernel writes into it.
         strides: how many strides follow the address: 0 for a C-contiguous array, 1 for contiguous
             rows, 2 for any strides.
-        integers: whether it is int64 instead of the kernel's dtype.
+        kind: 'T' of the kernel's dtype, 'Real' of the dtype that it computes in, 'index64' int64,
+            'Index' int32 or int64.
     """
 
     name: str
@@ -47,14 +49,19 @@ class Argument(NamedTuple):
     square: bool
     written: bool
     strides: int
-    integers: bool
+    kind: str
+
+    @property
+    def integers(self) -> bool:
+        """Whether it is of int64."""
+        return self.kind == 'index64'
 
 
 class Kernel:
     """The arguments of a kernel, parsed from the C++ text of its struct members.
 
     Attributes:
-        sizes: the names of its sizes, then of its numbers.
+        sizes: the names of its sizes, then of its words and numbers.
         extents: how many of them are sizes.
         arguments: its arrays, in the order in which it takes them.
         words: for each array, the index of the 8-byte word in the struct that has its address.
@@ -82,6 +89,11 @@ class Kernel:
                 sizes.append(member)
                 words += 'n'
                 continue
+            if kind == 'word64':
+                sizes.append(member)
+                numbers += 1
+                words += 'q'
+                continue
             of_member = members[member]
             if kind.startswith('Numbers'):
                 names = str(of_member).split()
@@ -108,7 +120,7 @@ class Kernel:
         self.pairs = [pair for group in self.together for pair in itertools.pairwise(group)]
         self.expected = functools.lru_cache(maxsize=1024)(self._expected)
 
-    def _expected(self, *sizes: int) -> tuple[tuple[Shape, bool, bool], ...]:
+    def _expected(self, *sizes: int) -> tuple[tuple[Shape, bool, str], ...]:
         by_name = dict(zip(self.sizes, sizes))
         by_name['gates'] = self.gates * by_name.get('units', 0)
         by_name['states'] = by_name.get('rows', 0) + by_name.get('batch', 0)
@@ -121,7 +133,7 @@ class Kernel:
                 for axis in each.axes
             )
             optional = each.optional and (not each.square or len({*shape}) == 1)
-            found.append((shape, optional, each.integers))
+            found.append((shape, optional, each.kind))
         return tuple(found)
 
 
@@ -140,5 +152,5 @@ def _argument(kind: str, name: str, axes: str, strides: int) -> Argument:
         axes[-1] == '=',
         'const' not in kind,
         strides,
-        'index64' in kind,
+        next((name for name in _KINDS if name in kind), 'T'),
     )

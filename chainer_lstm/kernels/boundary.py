@@ -11,6 +11,7 @@ The kernels of cells are declared in ``cell_kernels``.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Optional
@@ -22,7 +23,7 @@ from chainer_lstm.cells import COMPILED, NORMALIZED
 from chainer_lstm.kernels.arguments import Argument, Kernel
 from chainer_lstm.kernels.cell_kernels import kernels_of, normalized_kernels
 
-_INTEGERS = numpy.dtype(numpy.int64)
+_INT32, _INT64 = numpy.dtype(numpy.int32), numpy.dtype(numpy.int64)
 
 
 # The members of structs in native/arguments.hpp.
@@ -97,23 +98,22 @@ PERSISTENT = {
     for kernel in (
         Kernel(
             'lstm_sequence_fwd',
-            'isize batch, units, rows; const T *U, *b, *h0, *c0; T *gates, *h, *c;',
+            'isize batch, units, rows; const T *U, *b, *h0, *c0; T *hy, *cy, *gates, *h, *c;',
             {
                 'U': 'gates units',
                 'b': 'gates',
-                'h0': 'batch units?',
-                'c0': 'batch units?',
+                **dict.fromkeys(('h0', 'c0', 'hy', 'cy'), 'batch units?'),
                 'gates': 'rows gates',
                 'h': 'states units',
                 'c': 'states units',
             },
-            together=(('h0', 'c0'),),
+            together=(('h0', 'c0', 'hy', 'cy'),),
             gates=4,
         ),
         Kernel(
             'lstm_sequence_bwd',
             'isize batch, units, rows; const T* U; T* gates; const T* c; Rows<const T> gh; '
-            'T *gh_last, *gc_last;',
+            'T *gh_last, *gc_last, *gb;',
             {
                 'U': 'gates units',
                 'gates': 'rows gates',
@@ -121,8 +121,54 @@ PERSISTENT = {
                 'gh': 'rows units?',
                 'gh_last': 'batch units',
                 'gc_last': 'batch units',
+                'gb': 'gates',
             },
             gates=4,
+        ),
+    )
+}
+# of functions on a GPU; ``kept`` is the largest score, the sum of exponentials and the loss of rows
+CUDA = {
+    kernel.name: kernel
+    for kernel in (
+        Kernel(
+            'cross_entropy',
+            'isize rows, classes, three; word64 label; const T* x; const Index* t; Real* kept;',
+            {'x': 'rows classes', 't': 'rows', 'kept': 'three rows'},
+        ),
+        Kernel(
+            'cross_entropy_mean',
+            'isize rows, three, one; word64 label, normalize; const Real* kept; const Index* t; '
+            'T* loss; Real* coefficient;',
+            {'kept': 'three rows', 't': 'rows', 'loss': 'one', 'coefficient': 'one'},
+        ),
+        Kernel(
+            'cross_entropy_gradient',
+            'isize rows, classes, three, given; word64 label; const T* x; const Index* t; '
+            'const Real *kept, *coefficient; const T* gy; T* gx;',
+            {
+                **dict.fromkeys(('x', 'gx'), 'rows classes'),
+                't': 'rows',
+                'kept': 'three rows',
+                'coefficient': 'given?',
+                'gy': 'given',
+            },
+        ),
+        Kernel(
+            'dropout',
+            'isize size; word64 key, key_at, threshold; Numbers<Scale> numbers; const T* x; T* y;',
+            {'numbers': 'scale', 'x': 'size', 'y': 'size'},
+        ),
+        Kernel(
+            'column_sums',
+            'isize rows, columns; const T* x; T* sums;',
+            {'x': 'rows columns', 'sums': 'columns'},
+        ),
+        Kernel(
+            'embedding_gradient',
+            'isize rows, columns, classes; word64 label, splits; const Index* ids; '
+            'const T* gy; T* gW;',
+            {'ids': 'rows', 'gy': 'rows columns', 'gW': 'classes columns'},
         ),
     )
 }
@@ -146,31 +192,41 @@ def check(
     expected = kernel.expected(*sizes[: kernel.extents])
     if len(arrays) != len(expected):
         raise ValueError(f'{kernel.name}: expected {len(expected)} arrays, got {len(arrays)}')
-    for x, (shape, optional, integers) in zip(arrays, expected):
+    for x, (shape, optional, kind) in zip(arrays, expected):
         if x is None:
             if not optional:
                 _refuse(kernel, dtype, sizes, arrays)
-        elif x.shape != shape or x.dtype != (_INTEGERS if integers else dtype):
+        elif x.shape != shape or (
+            x.dtype != dtype if kind == 'T' else x.dtype not in _dtypes(kind, dtype)
+        ):
             _refuse(kernel, dtype, sizes, arrays)
     for one, other in kernel.pairs:
         if (arrays[one] is None) != (arrays[other] is None):
             _refuse(kernel, dtype, sizes, arrays)
 
 
+@functools.cache
+def _dtypes(kind: str, dtype: numpy.dtype) -> tuple[numpy.dtype, ...]:
+    """Return the dtypes of an argument of a kind, see ``Argument``."""
+    if kind == 'Real':
+        return (numpy.result_type(dtype, numpy.float32),)
+    return {'T': (dtype,), 'index64': (_INT64,), 'Index': (_INT32, _INT64)}[kind]
+
+
 def _refuse(
     kernel: Kernel, dtype: numpy.dtype, sizes: Sequence[int], arrays: Sequence[Optional[Array]]
 ) -> None:
     """Raise the error of the first array that does not fit."""
-    expected_arrays = zip(arrays, kernel.expected(*sizes), kernel.arguments)
-    for x, (shape, optional, integers), argument in expected_arrays:
-        wanted = _INTEGERS if integers else dtype
+    expected_arrays = zip(arrays, kernel.expected(*sizes[: kernel.extents]), kernel.arguments)
+    for x, (shape, optional, kind), argument in expected_arrays:
+        wanted = _dtypes(kind, dtype)
         expected = f'{kernel.name}: expected {argument.name}'
         if x is None and not optional:
             raise ValueError(f'{expected} of shape {shape}, got None')
         if x is not None and x.shape != shape:
             raise ValueError(f'{expected} of shape {shape}, got {x.shape}')
-        if x is not None and x.dtype != wanted:
-            raise ValueError(f'{expected} of dtype {wanted}, got {x.dtype}')
+        if x is not None and x.dtype not in wanted:
+            raise ValueError(f'{expected} of dtype {" or ".join(map(str, wanted))}, got {x.dtype}')
     for group in kernel.together:
         names = [kernel.arguments[index].name for index in group]
         given = [name for name, index in zip(names, group) if arrays[index] is not None]

@@ -9,6 +9,7 @@ and passes the address of a number in place of the number.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
@@ -16,6 +17,7 @@ from typing import Any, Optional
 import numpy
 
 _MOST = 256  # numbers per graph
+_WORKSPACE = 32 << 20  # bytes: as much as cuBLAS itself takes on an H100
 _local = threading.local()
 
 
@@ -27,10 +29,13 @@ class Inputs:
 
     Attributes:
         numbers: (256,) float64 on the device; before each replay ``values()`` is copied into it.
+        kept: objects that have to live as long as the graph, such as arrays that its kernels read.
     """
 
     def __init__(self, xp: Any) -> None:
         self.numbers = xp.zeros(_MOST, numpy.float64)
+        self.kept: list[Any] = []
+        self._xp = xp
         self._computed: list[Callable[[], float]] = []
 
     def address(self, compute: Callable[[], float]) -> int:
@@ -51,10 +56,27 @@ class Inputs:
         found[: len(self._computed)] = [compute() for compute in self._computed]
         return found
 
+    def send(self) -> None:
+        """Copy the numbers of the next replay to the device, on the current stream."""
+        if self._computed:
+            self.numbers[...] = self._xp.asarray(self.values())
+
+    @functools.cached_property
+    def workspace(self) -> Any:
+        """Memory for cuBLAS, made while the graph is captured."""
+        return self._xp.empty(_WORKSPACE, numpy.uint8)
+
 
 def current() -> Optional[Inputs]:
     """Return the inputs of the graph that this thread is capturing; None while it captures none."""
     return getattr(_local, 'inputs', None)
+
+
+def keep(x: Any) -> None:
+    """Let an object live as long as the graph that this thread is capturing, if it does."""
+    inputs = current()
+    if inputs is not None:
+        inputs.kept.append(x)
 
 
 @contextlib.contextmanager

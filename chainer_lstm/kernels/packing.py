@@ -45,6 +45,7 @@ class Rows:
         if reverse:
             self.steps.reverse()
         self.equal = all(n == batch for n in batches)  # whether each sequence has every step
+        self.has_empty = any(n < batch for n in batches[:1])  # whether one has no step, of some
         self.first = 0 if reverse else batch  # where the rows begin in a buffer
         self.initial = self.total if reverse else 0  # and the initial state
 

@@ -7,7 +7,7 @@ sequences (``Engine.supports``) replace the loop.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
@@ -32,25 +32,29 @@ def layer_of(
     x: Array,
     initial: Any,
     noise: Noise = NOTHING,
-    filled: bool = True,
+    last: Any = None,
 ) -> Layer:
-    """Return a layer with buffers that begin with the initial states, a ``State`` of (B, H), or
-    with new ones and ``Layer.initial`` if not filled.
+    """Return a layer with buffers that begin with the initial states, a ``State`` of (B, H); or,
+    with ``Layer.last``, with new ones and ``Layer.initial``.
     """
+    filled = last is None
     states = cell.State(*(rows.buffer(xp, state, filled) for state in initial))
     units, dtype = initial[0].shape[1], initial[0].dtype
     kept = normalization.rooms(xp, cell, rows.total, units, dtype)
     m = None
     if cell.projection is not None:
         m = xp.empty((rows.total, units), dtype)
-    return Layer(cell, weights, rows, x, states, noise, m, kept, None if filled else initial)
+    begun = None if filled else initial
+    return Layer(cell, weights, rows, x, states, noise, m, kept, begun, last)
 
 
-def gradients_of(xp: Any, layer: Layer, output: Any, last: Any) -> Gradients:
+def gradients_of(
+    xp: Any, layer: Layer, output: Any, last: Any, from_zeros: bool = False
+) -> Gradients:
     """Return the gradients with which the backward of a layer begins."""
     h = layer.states[-1]
     room = None if layer.m is None else xp.empty((layer.rows.total, h.shape[1]), h.dtype)
-    return Gradients(output, last, room)
+    return Gradients(output, last, room, from_zeros)
 
 
 def forward(e: Engine, layer: Layer) -> Array:
@@ -154,20 +158,21 @@ def noise_of_step(layer: Layer, k: int) -> dict[str, Array]:
 
 
 def weight_gradients(
-    e: Engine, layer: Layer, gpre: Array, gh: Optional[Array] = None
+    e: Engine, layer: Layer, gpre: Array, gradients: Gradients
 ) -> dict[str, Array]:
-    """Return the gradient with respect to each weight, of ``gpre`` of all rows; of a projected cell
-    also of ``Gradients.h``.
+    """Return the gradient with respect to each weight, of ``gpre`` of all rows and of what backward
+    has written into the gradients that it began with.
     """
     cell, noise = layer.cell, _noise_of_rows(e.xp, layer)
     before, new = _multiplied(e.xp, layer)
     found: dict[str, Array] = {}
     for stage in cell.stages:
         of_states = products.rows_of(stage, before, new, noise)
-        of_rows: dict[str, Any] = {'gpre': gpre, 'x': layer.x, 'gh': gh, 'm': layer.m, **of_states}
-        of_rows.update(layer.kept)
+        of_rows: dict[str, Any] = {'gpre': gpre, 'x': layer.x, 'm': layer.m, **of_states}
+        of_rows.update(layer.kept, gh=gradients.h)
         for name, gradient in products.weight_gradients(cell, stage, cell.gates).items():
-            found[name] = gradient(e, of_rows)
+            known = gradients.of_weights.get(name)
+            found[name] = gradient(e, of_rows) if known is None else known
         before = new
     return found
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy
 
+from chainer_lstm.kernels import captured
+
 _copies: dict[int, tuple[weakref.ref[numpy.ndarray], dict[tuple[int, int], Any]]] = {}
 
 
@@ -28,6 +30,7 @@ def on_device(xp: Any, table: numpy.ndarray) -> Any:
     place = cuda.get_device_id(), cuda.get_current_stream().ptr
     if place not in copies:
         copies[place] = xp.asarray(table)
+    captured.keep(copies[place])
     return copies[place]
 
 

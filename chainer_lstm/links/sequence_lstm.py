@@ -13,6 +13,7 @@ import numpy
 from chainer_lstm import cells
 from chainer_lstm.cells import Cell
 from chainer_lstm.functions import checks, outputs
+from chainer_lstm.functions.dropout import dropout
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Output, Plan
@@ -327,7 +328,7 @@ class SequenceLSTM(SequenceState):
             }
             names = self.cell.weights
             found = [
-                F.dropout(w, self.weight_dropout) if names[k % len(names)] in matrices else w
+                dropout(w, self.weight_dropout) if names[k % len(names)] in matrices else w
                 for k, w in enumerate(found)
             ]
         return found

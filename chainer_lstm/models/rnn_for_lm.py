@@ -212,7 +212,7 @@ class RNNForLM(CheckedLoading, SharesParameters):
 
     def _drop(self, h: chainer.Variable) -> chainer.Variable:
         # Chainer draws random numbers even for a ratio of 0
-        return F.dropout(h, self.dropout) if self.dropout else h
+        return functions.dropout(h, self.dropout) if self.dropout else h
 
 
 def _check_tie_embeddings(value: Any) -> None:

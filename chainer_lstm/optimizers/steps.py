@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import numbers
-from collections.abc import Callable, Sequence
-from ctypes import addressof, c_char
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Optional
 
 import chainer
@@ -17,12 +17,11 @@ from chainer.optimizers.sgd import SGDRule
 from chainer_lstm import kernels
 from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import check_eps, has_hooks, initialize_state, loss_scale_of
-from chainer_lstm.kernels.engines.engine import AdamRates
 
 Values = dict[str, Any]  # of hyperparameters, by name
+Span = tuple[int, int]  # of ``Engine.span``
 
-_DTYPES = numpy.dtype(numpy.float32), numpy.dtype(numpy.float64)
-_METHODS = {'update', 'update_core', 'update_core_cpu'}
+_METHODS = ('update', 'update_core', 'update_core_cpu', 'update_core_gpu')
 
 
 class Step(NamedTuple):
@@ -31,7 +30,7 @@ class Step(NamedTuple):
     Attributes:
         rule: its update rule; None if only the gradients are scaled.
         values: the hyperparameters of the rule, the same object for rules that share them.
-        arrays: the parameter, its gradient and the states of the rule; without a rule the gradient.
+        arrays: its gradient, the parameter and the states of the rule; without a rule the gradient.
     """
 
     rule: Any
@@ -44,56 +43,91 @@ class _Kind(NamedTuple):
 
     Attributes:
         methods: the methods that an update calls, as Chainer defines them.
+        kernel: the name for ``Engine.update``.
         states: the names of its states, by its hyperparameters.
-        rates: returns the numbers for its kernel from the rule, its hyperparameters and a dtype.
-        step: calls the kernel with the arrays of a step, the scale of the gradients and the rates.
+        rates: the numbers of the kernel, each computed from the rule.
     """
 
     methods: tuple[Any, ...]
+    kernel: str
     states: Callable[[Values], tuple[str, ...]]
-    rates: Callable[[Any, Values, numpy.dtype], tuple[float, ...]]
-    step: Callable[[kernels.Engine, Sequence[Array], float, tuple[float, ...]], None]
+    rates: tuple[Callable[[Any], float], ...]
 
 
-def take(steps: Sequence[Step], engine: kernels.Engine, scale: float) -> None:
-    """Scale the gradients, and update the parameters."""
-    rates: dict[Any, tuple[float, ...]] = {}  # computed once for rules with shared hyperparameters
-    for rule, values, arrays in steps:
+def take(steps: Sequence[Step], engine: kernels.Engine, scale: Any) -> None:
+    """Scale the gradients, and update the parameters, those of the same numbers together."""
+    for step in steps:
+        if step.rule is not None:
+            step.rule.t += 1
+    for group in _groups(steps):
+        rule, arrays = group[0].rule, [step.arrays for step in group]
         if rule is None:
-            gradient = arrays[0]
-            if scale != 1:
-                gradient *= scale
+            engine.update('scale', arrays, scale, ())
             continue
-        rule.t += 1
-        kind, dtype = _KINDS[type(rule)], arrays[0].dtype
-        key = type(rule), id(values), rule.t, dtype
-        if key not in rates:
-            rates[key] = kind.rates(rule, values, dtype)
-        kind.step(engine, arrays, scale, rates[key])
+        if type(rule) is AdamRule:
+            check_eps(rule, arrays[0][0].dtype)
+        kind = _KINDS[type(rule)]
+        rates = [functools.partial(rate, rule) for rate in kind.rates]
+        engine.update(kind.kernel, arrays, scale, rates)
 
 
-def steps_of(params: Sequence[Any]) -> Optional[list[Step]]:
-    """Return the updates of all parameters, or None if Chainer's code has to update them."""
-    shared: dict[int, Values] = {}
+def scale_gradients(gradients: Sequence[Array], engine: kernels.Engine, scale: Any) -> None:
+    """Scale gradients alone."""
+    for group in _groups([Step(None, {}, (g,)) for g in gradients]):
+        engine.update('scale', [step.arrays for step in group], scale, ())
+
+
+def _groups(steps: Sequence[Step]) -> Iterable[list[Step]]:
+    """Return the steps that a kernel can take together: of one dtype, and of the same numbers."""
+    groups: dict[Any, list[Step]] = {}
+    for step in steps:
+        rule, values, arrays = step
+        of_rule = None
+        if rule is not None:
+            of_rule = type(rule), id(values), rule.t, vars(rule).get('initial_alpha')
+        groups.setdefault((arrays[0].dtype, of_rule), []).append(step)
+    return groups.values()
+
+
+def steps_of(params: Sequence[Any], engine: kernels.Engine) -> Optional[list[Step]]:
+    """Return the updates of all parameters, or None where Chainer's code has to update them."""
+    shared: dict[int, Optional[Values]] = {}
     found = []
     for param in params:
-        rule = param.update_rule
-        if param.array is None:
-            return None
-        if rule is None or not rule.enabled:
-            step = Step(None, {}, (param.grad,))
-        elif _has_plain_rule(param):
-            values = _values(rule.hyperparam, shared)
-            step = Step(rule, values, _arrays(param, rule, values))
-        else:
-            return None
-        if not _are_alike(step.arrays):
+        step = step_of(param, shared)
+        if step is None or not _are_alike(step.arrays):
             return None
         found.append(step)
-    values_of_all = itertools.chain.from_iterable(values.values() for values in shared.values())
-    if not all(isinstance(value, numbers.Real) for value in values_of_all):
+    return found if are_apart((x for step in found for x in step.arrays), engine) else None
+
+
+def step_of(param: Any, shared: dict[int, Optional[Values]]) -> Optional[Step]:
+    """Return the update of a parameter, its arrays not looked at; None where it is Chainer's.
+
+    Args:
+        param: the parameter.
+        shared: the hyperparameters of the steps before it; gets those of this one.
+    """
+    rule = param.update_rule
+    if param.array is None:
         return None
-    return None if _overlap([x for step in found for x in step.arrays]) else found
+    if rule is None or not rule.enabled:
+        return Step(None, {}, (param.grad,))
+    if not _has_plain_rule(param):
+        return None
+    values = _values(rule.hyperparam, shared)
+    return None if values is None else Step(rule, values, _arrays(param, rule, values))
+
+
+def are_apart(arrays: Iterable[Any], engine: kernels.Engine) -> bool:
+    """Return whether kernels can update arrays, and no two of them share memory, in which the order
+    of updates would count.
+    """
+    spans = [engine.span(x) for x in arrays]
+    known = sorted([span for span in spans if span is not None])
+    return len(known) == len(spans) and all(
+        start + size <= other for (start, size), (other, _) in itertools.pairwise(known)
+    )
 
 
 def _has_plain_rule(param: Any) -> bool:
@@ -111,83 +145,73 @@ def _has_plain_rule(param: Any) -> bool:
 
 
 def _methods(cls: Any) -> tuple[Any, ...]:
-    return cls.update, cls.update_core, cls.update_core_cpu
+    return tuple([getattr(cls, name) for name in _METHODS])
 
 
-def _values(hyperparam: Any, shared: dict[int, Values]) -> Values:
-    """Return hyperparameters by name; a rule without values of its own shares its parent's."""
-    own = hyperparam if len(vars(hyperparam)) > 1 else hyperparam.parent
+def _values(hyperparam: Any, shared: dict[int, Optional[Values]]) -> Optional[Values]:
+    """Return hyperparameters by name, one object for those that are read from one; None if they are
+    no plain numbers.
+    """
+    own = owner(hyperparam)
     if id(own) not in shared:
-        shared[id(own)] = own.get_dict()
+        values = own.get_dict()
+        plain = all(isinstance(value, numbers.Real) for value in values.values())
+        shared[id(own)] = values if plain else None
     return shared[id(own)]
 
 
+def owner(hyperparam: Any) -> Any:
+    """Return what hyperparameters are read from: their parent, if they have no values."""
+    return hyperparam if len(vars(hyperparam)) > 1 else hyperparam.parent
+
+
 def _arrays(param: Any, rule: Any, values: Values) -> tuple[Any, ...]:
-    """Return the parameter, its gradients and the states of its rule; None for what is missing."""
+    """Return the gradients, the parameter and the states of its rule; None for what is missing."""
     if rule.state is None:
         initialize_state(rule, param)
     states = rule.state or {}
-    return (param.array, param.grad, *map(states.get, _KINDS[type(rule)].states(values)))
+    return (param.grad, param.array, *map(states.get, _KINDS[type(rule)].states(values)))
 
 
 def _are_alike(arrays: Sequence[Any]) -> bool:
-    """Return whether kernels can update arrays together."""
+    """Return whether arrays are given, and of one shape and dtype."""
+    if any(x is None for x in arrays):
+        return False
     first = arrays[0]
-    return is_dense(first) and all(
-        is_dense(x) and x.shape == first.shape and x.dtype == first.dtype for x in arrays[1:]
-    )
+    return all(x.shape == first.shape and x.dtype == first.dtype for x in arrays[1:])
 
 
-def is_dense(x: Any) -> bool:
-    """Return whether kernels can read and write an array where it is."""
-    return type(x) is numpy.ndarray and x.dtype in _DTYPES and x.flags.carray
-
-
-def _overlap(arrays: Sequence[Any]) -> bool:
-    """Return whether dense arrays share memory: then the order of updates would matter."""
-    places = sorted([(addressof(c_char.from_buffer(x)), x.nbytes) for x in arrays if x.size])
-    return any(start + size > other for (start, size), (other, _) in itertools.pairwise(places))
-
-
-def _adam_rates(rule: AdamRule, values: Values, dtype: numpy.dtype) -> tuple[float, ...]:
-    check_eps(rule, dtype)
-    low, high = rule.bounds if values['adabound'] else (-numpy.inf, numpy.inf)
-    of_m, of_v, eta = 1 - values['beta1'], 1 - values['beta2'], values['eta']
-    keep = 1 - eta * values['weight_decay_rate']
-    return of_m, of_v, values['eps'], rule.alpha_t, low, high, keep, eta
-
-
-def _step_of_sgd(
-    engine: kernels.Engine, arrays: Sequence[Array], scale: float, rates: tuple[float, ...]
-) -> None:
-    x, g, *v = arrays
-    engine.sgd(x, g, v[0] if v else None, scale, *rates)
-
-
-def _step_of_adam(
-    engine: kernels.Engine, arrays: Sequence[Array], scale: float, rates: tuple[float, ...]
-) -> None:
-    x, g, m, v, *most = arrays
-    engine.adam(x, g, m, v, most[0] if most else None, AdamRates(scale, *rates))
+def _bound(index: int, without: float) -> Callable[[Any], float]:
+    """Return the function of a bound of AdaBound's steps."""
+    return lambda rule: rule.bounds[index] if rule.hyperparam.adabound else without
 
 
 _KINDS = {
     SGDRule: _Kind(
         _methods(SGDRule),
+        'sgd',
         lambda values: (),
-        lambda rule, values, dtype: (values['lr'], 0),
-        _step_of_sgd,
+        (lambda rule: rule.hyperparam.lr, lambda rule: 0.0),
     ),
     MomentumSGDRule: _Kind(
         _methods(MomentumSGDRule),
+        'sgd',
         lambda values: ('v',),
-        lambda rule, values, dtype: (values['lr'], values['momentum']),
-        _step_of_sgd,
+        (lambda rule: rule.hyperparam.lr, lambda rule: rule.hyperparam.momentum),
     ),
     AdamRule: _Kind(
         _methods(AdamRule),
+        'adam',
         lambda values: ('m', 'v', 'vhat') if values['amsgrad'] else ('m', 'v'),
-        _adam_rates,
-        _step_of_adam,
+        (
+            lambda rule: 1 - rule.hyperparam.beta1,
+            lambda rule: 1 - rule.hyperparam.beta2,
+            lambda rule: rule.hyperparam.eps,
+            lambda rule: rule.alpha_t,
+            _bound(0, -numpy.inf),
+            _bound(1, numpy.inf),
+            lambda rule: 1 - rule.hyperparam.eta * rule.hyperparam.weight_decay_rate,
+            lambda rule: rule.hyperparam.eta,
+        ),
     ),
 }

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Optional
+import functools
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Optional
 
 import chainer
 import numpy
 from chainer import optimizer as chainers
+from chainer.backends import cuda
 from chainer.optimizer_hooks import GradientClipping
 
 from chainer_lstm import kernels
 from chainer_lstm.arrays import Array
-from chainer_lstm.chainer_private import clears_gradients, loss_scale, pre_update_hooks
+from chainer_lstm.chainer_private import clears_gradients, hooks, loss_scale
 from chainer_lstm.functions.config import engine_of
 from chainer_lstm.optimizers import steps
 
 _CHAINERS = chainers.GradientMethod.update
-_ANY = numpy.empty(0, numpy.float32)
+
+
+class _Scaling(NamedTuple):
+    """Gradients that still have to be scaled, and their factor; None for no factor."""
+
+    gradients: list[Array]
+    scale: Any
 
 
 def update(
     optimizer: chainer.Optimizer, lossfun: Optional[Callable] = None, *args: Any, **kwds: Any
 ) -> None:
-    """Update the parameters of a model as ``optimizer.update`` does, on the CPU in less time.
+    """Update the parameters of a model as ``optimizer.update`` does, in less time.
 
     Parameters, gradients and states are the same as Chainer's, to rounding.  The norm for
     ``GradientClipping`` is computed in one multithreaded pass over the gradients.  A second pass
@@ -32,7 +41,7 @@ def update(
 
     Chainer's code updates all parameters if one of them
 
-    - is on a GPU, of float16 or not C-contiguous, or shares memory with another;
+    - is of float16 or not C-contiguous, or shares memory with another;
     - has another update rule, or one with hooks or a scaled loss.
 
     The ``update`` of an optimizer that overrides it, such as ChainerMN's, is called instead.
@@ -53,50 +62,71 @@ def update(
         >>> optimizer.t
         1
     """
-    own = 'update' in vars(optimizer) or type(optimizer).update not in (_CHAINERS, update_method)
-    if own:
-        optimizer.update(lossfun, *args, **kwds)
-    else:
+    if has_plain_update(optimizer):
         update_method(optimizer, lossfun, *args, **kwds)
+    else:
+        optimizer.update(lossfun, *args, **kwds)
+
+
+def has_plain_update(optimizer: chainer.Optimizer) -> bool:
+    """Return whether an optimizer updates as Chainer's gradient methods do."""
+    plain = type(optimizer).update in (_CHAINERS, update_method)
+    return plain and 'update' not in vars(optimizer)
 
 
 def update_method(self: Any, lossfun: Optional[Callable] = None, *args: Any, **kwds: Any) -> None:
     """Replace ``GradientMethod.update``; see ``update``."""
-    engine = _engine()
-    if engine is None or not _calls_hooks_as_chainer(self):
+    if not _calls_hooks_as_chainer(self):
         return _CHAINERS(self, lossfun, *args, **kwds)
     if lossfun is not None:
         _compute_gradients(self, lossfun(*args, **kwds))
-    self.reallocate_cleared_grads()
+    params = list(self.target.params())
+    engine = engine_for(params)
+    if engine is None:
+        return _CHAINERS(self)
+    _fill_in_gradients(self, params)
     self.check_nan_in_grads()
-    scale = _call_pre_hooks(self, engine)
+    scaling = _call_pre_hooks(self, engine, params)
     self.t += 1
     safe = self.is_safe_to_update()
-    found = steps.steps_of(list(self.target.params())) if safe else None
+    found = steps.steps_of(params, engine) if safe else None
     if found is None:
-        _scale_gradients(self, scale)
+        _scale(scaling, engine)
         for param in self.target.params() if safe else ():
             param.update()
     else:
-        steps.take(found, engine, scale)
-    self.reallocate_cleared_grads()
+        steps.take(found, engine, scaling.scale)
+    _fill_in_gradients(self, params)
     self.call_hooks('post')
     self.update_loss_scale()
 
 
-def _engine() -> Optional[kernels.Engine]:
-    """Return the engine for arrays of NumPy; None where the configuration names one for GPUs."""
+def engine_for(params: Sequence[chainer.Parameter]) -> Optional[kernels.Engine]:
+    """Return the engine for parameters; None where none has an array, and where the configuration
+    names an engine for other arrays.
+    """
+    x = next((param.array for param in params if param.array is not None), None)
+    if not isinstance(x, (numpy.ndarray, cuda.ndarray)):
+        return None
     try:
-        return engine_of(_ANY)
+        return engine_of(x)
     except ValueError:
         return None
+
+
+def _fill_in_gradients(optimizer: Any, params: Sequence[chainer.Parameter]) -> None:
+    """Let an optimizer make gradients that are missing, for which it walks over all links."""
+    method = getattr(optimizer.reallocate_cleared_grads, '__func__', None)
+    missing = any(param.grad is None for param in params if param.array is not None)
+    if missing or method is not chainers.GradientMethod.reallocate_cleared_grads:
+        optimizer.reallocate_cleared_grads()
 
 
 def _calls_hooks_as_chainer(optimizer: Any) -> bool:
     """Return whether an optimizer is set up, and calls its hooks by Chainer's methods."""
     cls = type(optimizer)
     return (
-        pre_update_hooks(optimizer) is not None
+        hooks(optimizer, 'pre') is not None
         and cls.call_hooks is chainers.Optimizer.call_hooks
         and cls.call_hook is chainers.GradientMethod.call_hook
     )
@@ -110,28 +140,35 @@ def _compute_gradients(optimizer: Any, loss: chainer.Variable) -> None:
     loss.backward(loss_scale=loss_scale(optimizer))
 
 
-def _call_pre_hooks(optimizer: Any, engine: kernels.Engine) -> float:
-    """Call the hooks before the update; return the factor by which to scale the gradients."""
-    scale = 1.0
-    for hook in pre_update_hooks(optimizer) or ():
-        _scale_gradients(optimizer, scale)
-        scale = 1.0
-        gradients = _gradients(optimizer) if type(hook) is GradientClipping else None
+def _call_pre_hooks(
+    optimizer: Any, engine: kernels.Engine, params: list[chainer.Parameter]
+) -> _Scaling:
+    """Call the hooks before the update; return the scaling that the update has to apply."""
+    scaling = _Scaling([], None)
+    for hook in hooks(optimizer, 'pre') or ():
+        _scale(scaling, engine)
+        scaling = _Scaling([], None)
+        gradients = _gradients(params, engine) if clips(hook) else None
         if gradients is None:
             optimizer.call_hook(hook)
+            params[:] = optimizer.target.params()
         else:
-            norm = numpy.sqrt(sum(map(engine.sum_of_squares, gradients)))
-            scale = min(hook.threshold / norm, scale)
-    return scale
+            threshold = functools.partial(getattr, hook, 'threshold')
+            scaling = _Scaling(gradients, engine.clipping(gradients, threshold))
+    return scaling
 
 
-def _gradients(optimizer: Any) -> Optional[list[Array]]:
-    """Return the gradients of all parameters, if kernels can read them."""
-    found = [param.grad for param in optimizer.target.params(False)]
-    return found if found and all(map(steps.is_dense, found)) else None
+def clips(hook: Any) -> bool:
+    """Return whether a hook does what kernels compute: scale gradients to a norm."""
+    return type(hook) is GradientClipping and isinstance(hook.threshold, numbers.Real)
 
 
-def _scale_gradients(optimizer: Any, scale: float) -> None:
-    for param in optimizer.target.params(False) if scale != 1 else ():
-        gradient = param.grad
-        gradient *= scale
+def _gradients(params: Sequence[Any], engine: kernels.Engine) -> Optional[list[Array]]:
+    """Return the gradients of all parameters that have arrays, if kernels can scale them."""
+    found = [param.grad for param in params if param.array is not None]
+    return found if found and steps.are_apart(found, engine) else None
+
+
+def _scale(scaling: _Scaling, engine: kernels.Engine) -> None:
+    if scaling.scale is not None:
+        steps.scale_gradients(scaling.gradients, engine, scaling.scale)

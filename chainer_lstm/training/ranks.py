@@ -23,7 +23,7 @@ _SIZES = ('PMI_SIZE', 'OMPI_COMM_WORLD_SIZE')
 _FORWARDING = 0.2  # seconds for mpiexec to forward a rank's output; an abort discards the rest
 
 
-class Alone:
+class SingleProcess:
     """The communicator of a single process, with the methods of ChainerMN's that are used here."""
 
     rank = 0
@@ -42,7 +42,7 @@ class Alone:
 
 def communicator(mpi: bool, gpu: bool) -> Any:
     """Return ChainerMN's communicator of this job, ``pure_nccl`` for GPUs and ``naive`` for CPUs;
-    ``Alone`` without MPI.
+    ``SingleProcess`` without MPI.
 
     Raises:
         RuntimeError: mpi4py or an MPI library is missing, or for GPUs NCCL.
@@ -55,7 +55,7 @@ def communicator(mpi: bool, gpu: bool) -> Any:
                 f'expected --mpi in a job of {ranks} processes, '
                 'or each would train and write the same'
             )
-        return Alone()
+        return SingleProcess()
     try:
         import chainermn
         import mpi4py.MPI  # noqa: F401
@@ -71,7 +71,7 @@ class FailedTogether(RuntimeError):
 
 
 @contextlib.contextmanager
-def together(communicator: Any) -> Iterator[None]:
+def fail_together(communicator: Any) -> Iterator[None]:
     """Run a block without communication in all ranks; an error in one of them ends all ranks at the
     end of the block.
 
@@ -90,7 +90,7 @@ def together(communicator: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def aborting(communicator: Any) -> Iterator[None]:
+def abort_all_on_error(communicator: Any) -> Iterator[None]:
     """Run a whole script; an error in one rank ends all ranks, which would otherwise wait for it.
 
     Raises:
@@ -117,7 +117,7 @@ def aborting(communicator: Any) -> Iterator[None]:
         communicator.mpi_comm.Abort(130 if interrupted else 2)
 
 
-def from_rank_0(communicator: Any, value: Any) -> Any:
+def broadcast(communicator: Any, value: Any) -> Any:
     """Return the value of rank 0."""
     return communicator.bcast_obj([value] if communicator.rank == 0 else None)[0]
 
@@ -165,7 +165,7 @@ class StopOnSignal(extension.Extension):
     Args:
         signals: records signals while the trainer runs.
         save: extensions that are called first and take a snapshot.
-        communicator: ChainerMN's, or ``Alone``.
+        communicator: ChainerMN's, or ``SingleProcess``.
     """
 
     priority = -200  # after snapshots
@@ -178,7 +178,7 @@ class StopOnSignal(extension.Extension):
         self._communicator = communicator
 
     def __call__(self, trainer: chainer.training.Trainer) -> None:
-        self._signals.number = from_rank_0(self._communicator, self._signals.number)
+        self._signals.number = broadcast(self._communicator, self._signals.number)
         if self._signals.number:
             for save in self._save:
                 save(trainer)

@@ -6,7 +6,9 @@ import numpy
 import pytest
 
 from chainer_lstm.functions import softmax_cross_entropy
+from chainer_lstm.functions.cross_entropy import SoftmaxCrossEntropy
 from tests.conftest import assert_close, uniform
+from tests.kernels import cuda_on_cpu, fibres
 
 IGNORED = numpy.array([2, -1, 0, 4, -1, 2], 'i')  # -1: ignored by default
 OPTIONS = [
@@ -19,10 +21,16 @@ OPTIONS = [
 
 
 @pytest.fixture(
-    params=['auto', 1, 7, 2**18], ids=lambda n: n if n == 'auto' else f'numpy, blocks of {n}'
+    params=['auto', 'cuda on cpu', 1, 7, 2**18],
+    ids=lambda n: n if isinstance(n, str) else f'numpy, blocks of {n}',
 )
 def _engines(request, monkeypatch):
-    if request.param == 'auto':
+    if request.param == 'cuda on cpu':
+        if fibres.missing() or cuda_on_cpu.missing():
+            pytest.skip(fibres.missing() or cuda_on_cpu.missing())
+        engine = fibres.engine(monkeypatch)
+        monkeypatch.setattr('chainer_lstm.functions.cross_entropy.engine_of', lambda x: engine)
+    if isinstance(request.param, str):
         yield
         return
     monkeypatch.setattr('chainer_lstm.kernels.engines.numpy._BLOCK', request.param)
@@ -56,25 +64,38 @@ def test_loss_and_gradient_of_chainer(options, dtype):
 
 
 @pytest.mark.gpu
-def test_on_a_gpu(cupy):
-    x = uniform((6, 5), 'f', cupy)
-    assert_close(
-        results(softmax_cross_entropy, x, cupy.asarray(IGNORED)),
-        results(F.softmax_cross_entropy, x, cupy.asarray(IGNORED)),
-    )
+@pytest.mark.parametrize('options', OPTIONS, ids=str)
+@pytest.mark.parametrize('dtype', ['e', 'f', 'd'])
+@pytest.mark.parametrize('index', ['i', 'q'])
+def test_on_a_gpu(cupy, index, dtype, options):
+    x = uniform((6, 5), dtype, cupy)
+    t = cupy.asarray(targets(**options).astype(index))
+    found = results(softmax_cross_entropy, x, t, **options)
+    assert_close(found, results(F.softmax_cross_entropy, x, t, **options))
+    assert type(found[0].creator) is SoftmaxCrossEntropy
+
+
+@pytest.mark.gpu
+def test_classes_that_are_not_there_on_a_gpu(cupy):
+    x, t = uniform((2, 5), 'f', cupy), cupy.array([5, 1], 'i')
+    loss, gx = results(softmax_cross_entropy, x, t, reduce='no')
+    assert cupy.isnan(loss.array).tolist() == [True, False]
+    assert cupy.isnan(gx.array).any(axis=1).tolist() == [True, False]
+    with chainer.using_config('debug', True), pytest.raises(ValueError, match='Each label'):
+        softmax_cross_entropy(x, t)
 
 
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
-def test_second_gradient_of_chainer(options):
+def test_second_gradient_of_chainer(xp, options):
     found = []
     for function, double in (
         (softmax_cross_entropy, {}),
         (F.softmax_cross_entropy, {'enable_double_backprop': True}),
     ):
-        x = chainer.Variable(uniform((6, 5)))
-        loss = function(x, targets(**options), **options, **double)
+        x = chainer.Variable(uniform((6, 5), xp=xp))
+        loss = function(x, xp.asarray(targets(**options)), **options, **double)
         (gx,) = chainer.grad(
-            [F.sum(loss * uniform(loss.shape, seed=2))], [x], enable_double_backprop=True
+            [F.sum(loss * uniform(loss.shape, xp=xp, seed=2))], [x], enable_double_backprop=True
         )
         (ggx,) = chainer.grad([F.sum(gx**2)], [x])
         found.append([loss, gx, ggx])
@@ -107,6 +128,7 @@ def test_targets(t):
 
 
 @pytest.mark.usefixtures('_engines')
+@pytest.mark.parametrize('_engines', ['auto', 7], indirect=True)  # CuPy has no such arrays
 def test_scores_in_the_other_byte_order():
     x = uniform((6, 5), 'f')  # Chainer's fails there
     found = results(softmax_cross_entropy, x.astype(x.dtype.newbyteorder()), IGNORED)

@@ -31,6 +31,25 @@ def test_values_and_gradients_of_chainer(ids, label, order, dtype, engine):
     assert_close(found, results(F.embed_id, ids, W, order, ignore_label=label))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', ['e', 'f', 'd'])
+@pytest.mark.parametrize('label', [None, -1, 3])
+@pytest.mark.parametrize('ids', [IDS, IDS.astype(numpy.int64), IDS.astype(numpy.int8)], ids=str)
+def test_on_a_gpu(cupy, ids, label, dtype):
+    """Chainer's, on a GPU, writes outside of the gradient for an id below 0."""
+    W = uniform((5, 4), dtype)
+    found = results(embed_id, cupy.asarray(ids), cupy.asarray(W), 2, ignore_label=label)
+    assert_close(found, results(embed_id, ids, W, 2, ignore_label=label))
+
+
+@pytest.mark.gpu
+def test_ids_that_are_not_there_on_a_gpu(cupy):
+    W = chainer.Parameter(cupy.zeros((5, 4), 'f'))
+    W.cleargrad()
+    F.sum(embed_id(cupy.array([1, 5, -6, 2**31 - 1], 'i'), W)).backward()
+    assert W.grad.sum(axis=1).tolist() == [0, 4, 0, 0, 0]
+
+
 def test_a_label_that_is_no_row():
     ids = numpy.array([7, 1, 7], 'i')
     W = uniform((5, 4))

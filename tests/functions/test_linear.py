@@ -7,6 +7,7 @@ import pytest
 from chainer.utils import type_check
 
 from chainer_lstm.functions import linear
+from chainer_lstm.functions.linear import Linear
 from chainer_lstm.kernels import ENGINES, engine_of
 from tests.conftest import LAYOUTS, assert_close, gradients, uniform, uniforms, variables
 
@@ -91,9 +92,24 @@ def test_another_byte_order_is_refused_by_chainer():
 
 
 @pytest.mark.gpu
-def test_on_a_gpu(cupy):
-    inputs = uniforms(SHAPES, 'f', cupy)
-    assert_close(results(linear, inputs), results(F.linear, inputs))
+@pytest.mark.parametrize('dtype', ['e', 'f', 'd'])
+@pytest.mark.parametrize('order', [1, 2])
+def test_on_a_gpu(cupy, dtype, order):
+    inputs = uniforms(SHAPES, dtype, cupy)
+    found = results(linear, inputs, order)
+    assert_close(found, results(F.linear, inputs, order))
+    assert type(found[0].creator) is Linear
+
+
+@pytest.mark.gpu
+def test_precision_on_a_gpu(cupy):
+    x, W, b = uniforms([(64, 512), (128, 512), (128,)], 'f', cupy)
+    exact = x.astype('d') @ W.astype('d').T + b
+    errors = []
+    for precision in ('highest', 'high'):
+        with chainer.using_config('lstm_matmul_precision', precision):
+            errors.append(float(abs(linear(x, W, b).array - exact).max()))
+    assert errors[0] < 1e-4 and errors[1] < 0.1
 
 
 def test_shapes_that_do_not_fit():

@@ -1,10 +1,12 @@
 // The CUDA runtime and driver of a machine with one H100, for CuPy on a machine without a GPU:
 // calls are recorded, memory of the host is in the place of the device's, and nothing is computed.
 // What is not here succeeds and does nothing.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, COOPERATIVE_TOO_LARGE = 720 };
+enum { CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901 };
 enum { MULTIPROCESSORS = 132, MOST_SHARED = 232448, SHARED = 49152, MOST_CALLS = 1 << 20 };
 
 typedef int Status;
@@ -17,8 +19,26 @@ int n_calls;
 // version.
 int occupancy = 1, version;
 
+// The stream that is captured, the nodes of its graph, and whether a call has failed since.
+static struct {
+    Handle stream;
+    int nodes, invalid;
+} capture;
+
 void record(const char* name) {
-    if (n_calls < MOST_CALLS) calls[n_calls++] = name;
+    if (capture.stream)
+        capture.nodes++;
+    else if (n_calls < MOST_CALLS)
+        calls[n_calls++] = name;
+}
+
+// Record a call on a stream: in the graph if that is captured.  ``record`` alone is for libraries,
+// whose stream is not known here.
+static void record_on(Handle stream, const char* name) {
+    const Handle captured = capture.stream;
+    if (stream != captured) capture.stream = NULL;
+    record(name);
+    capture.stream = captured;
 }
 
 Status succeed(void) { return SUCCESS; }
@@ -92,8 +112,8 @@ Status cudaPointerGetAttributes(int* attributes, const void* memory) {
 }
 
 // A device that computes nothing has nothing but zeros for the host.
-static Status copy(void* to, size_t size, int kind, const char* const* names) {
-    record(names[kind]);
+static Status copy(void* to, size_t size, int kind, const char* const* names, Handle stream) {
+    record_on(stream, names[kind]);
     if (kind == 2) memset(to, 0, size);
     return SUCCESS;
 }
@@ -101,28 +121,36 @@ static Status copy(void* to, size_t size, int kind, const char* const* names) {
 Status cudaMemcpy(void* to, const void* from, size_t size, int kind) {
     static const char* const names[] = {"[copy]", "[waiting copy to device]",
                                         "[waiting copy to host]", "[copy]", "[copy]"};
-    return copy(to, size, kind, names);
+    return copy(to, size, kind, names, NULL);
 }
 
 Status cudaMemcpyAsync(void* to, const void* from, size_t size, int kind, Handle stream) {
     static const char* const names[] = {"[copy]", "[copy to device]", "[copy to host]", "[copy]",
                                         "[copy]"};
-    return copy(to, size, kind, names);
+    return copy(to, size, kind, names, stream);
 }
 
-Status cudaMemset(void* memory, int value, size_t size) { return record("[fill]"), SUCCESS; }
+Status cudaMemset(void* memory, int value, size_t size) {
+    return record_on(NULL, "[fill]"), SUCCESS;
+}
 
 Status cudaMemsetAsync(void* memory, int value, size_t size, Handle stream) {
-    return record("[fill]"), SUCCESS;
+    return record_on(stream, "[fill]"), SUCCESS;
 }
 
-static Status synchronize(void) { return record("[synchronization]"), SUCCESS; }
+// Nothing that is captured can be waited for.
+static Status synchronize(int captured) {
+    if (captured) return capture.invalid = 1, CAPTURE_UNSUPPORTED;
+    return record_on(NULL, "[synchronization]"), SUCCESS;
+}
 
-Status cudaStreamSynchronize(Handle stream) { return synchronize(); }
+Status cudaStreamSynchronize(Handle stream) {
+    return synchronize(stream && stream == capture.stream);
+}
 
-Status cudaEventSynchronize(Handle event) { return synchronize(); }
+Status cudaEventSynchronize(Handle event) { return synchronize(0); }
 
-Status cudaDeviceSynchronize(void) { return synchronize(); }
+Status cudaDeviceSynchronize(void) { return synchronize(capture.stream != NULL); }
 
 static Status create(Handle* handle) {
     static size_t last = 0x1000;  // never looked at
@@ -137,7 +165,33 @@ Status cudaStreamCreateWithPriority(Handle* stream, unsigned flags, int priority
     return create(stream);
 }
 
-Status cudaStreamIsCapturing(Handle stream, int* status) { return *status = 0, SUCCESS; }
+// Graphs
+
+Status cudaStreamBeginCapture(Handle stream, int mode) {
+    if (!stream || capture.stream) return capture.invalid = 1, CAPTURE_UNSUPPORTED;
+    capture.stream = stream;
+    return capture.nodes = capture.invalid = 0, SUCCESS;
+}
+
+Status cudaStreamIsCapturing(Handle stream, int* status) {
+    return *status = stream && stream == capture.stream, SUCCESS;
+}
+
+Status cudaStreamEndCapture(Handle stream, char** graph) {
+    if (!stream || stream != capture.stream) return INVALID_VALUE;
+    capture.stream = NULL;
+    if (capture.invalid) return *graph = NULL, CAPTURE_INVALIDATED;
+    *graph = malloc(40);  // never freed, as all names
+    return snprintf(*graph, 40, "graph of %d nodes", capture.nodes), SUCCESS;
+}
+
+Status cudaGraphInstantiate(char** executable, char* graph, unsigned long long flags) {
+    return *executable = graph, SUCCESS;
+}
+
+Status cudaGraphLaunch(char* executable, Handle stream) {
+    return record_on(stream, executable), SUCCESS;
+}
 
 Status cudaEventCreate(Handle* event) { return create(event); }
 
@@ -200,7 +254,7 @@ Status cuLaunchKernel(Function* function, unsigned x, unsigned y, unsigned z, un
                       void** arguments, void** extra) {
     if (!x || !y || !z || !threads || threads * threads_y * threads_z > 1024) return INVALID_VALUE;
     if (shared > (unsigned)function->shared) return INVALID_VALUE;
-    return record(function->name), SUCCESS;
+    return record_on(stream, function->name), SUCCESS;
 }
 
 Status cuLaunchCooperativeKernel(Function* function, unsigned x, unsigned y, unsigned z,

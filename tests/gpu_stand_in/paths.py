@@ -20,7 +20,7 @@ import chainer
 import chainer.functions as F
 import numpy
 
-from chainer_lstm import cells, functions, interop, kernels, links
+from chainer_lstm import cells, functions, interop, kernels, links, optimizers
 from tests.conftest import gradients, uniform, uniforms, variables
 
 PATHS = {}
@@ -256,6 +256,22 @@ def small_functions():
     F.accuracy(scores, classes, ignore_label=-1)
 
 
+@each('efd', 'linear, dropout, softmax_cross_entropy, embed_id: {}')
+def functions_of_a_language_model(dtype):
+    import cupy
+
+    W, b = given((7, UNITS), (7,), dtype=dtype)
+    for label, index in itertools.product((None, -1, 3), 'iq'):
+        words = cupy.array([[0, 6, 1], [2, 3, 3]], index)
+        h = functions.dropout(functions.embed_id(words, W, label))
+        scores = functions.linear(functions.dropout(F.reshape(h, (6, UNITS))), W, b)
+        for reduce in 'mean', 'no':
+            classes = words.reshape(6)
+            loss = functions.softmax_cross_entropy(scores, classes, reduce=reduce)
+            gradients([loss], [W, b], order=1)
+            gradients([loss], [W, b], order=2)
+
+
 @each(['npz', 'hdf5'], 'serializers: {}')
 def serialized(kind):
     link = on_gpu(links.SequenceLSTM(INPUT, UNITS, stateful=True))
@@ -293,13 +309,34 @@ def exchanged():
     assert link.l0.upward.W.device.name == '@cupy:0'
 
 
-@each(['SGD', 'MomentumSGD', 'Adam', 'AdamW', 'RMSprop', 'AdaGrad', 'AdaDelta'], 'optimizers: {}')
+OF_KERNELS = ('SGD', 'MomentumSGD', 'Adam', 'AdamW', 'AMSGrad', 'AdaBound', 'AMSBound')
+
+
+@each([*OF_KERNELS, 'RMSprop', 'AdaGrad', 'AdaDelta'], 'optimizers: {}')
 def optimized(name):
     link = on_gpu(links.LSTM(INPUT, UNITS))
     optimizer = getattr(chainer.optimizers, name)().setup(link)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(1))
-    optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(1e-4))
-    optimizer.update(lambda: F.sum(link.forward_sequence(*given((TIME, BATCH, INPUT)))))
+
+    def loss():
+        return F.sum(link.forward_sequence(*given((TIME, BATCH, INPUT))))
+
+    optimizer.update(loss)
+    with chainer_lstm.installed():
+        optimizer.update(loss)
+        optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(1e-4))
+        optimizer.update(loss)
+
+
+@path('optimizers: float16, and a parameter without an array')
+def not_by_kernels():
+    link = on_gpu(chainer.links.Linear(INPUT, UNITS))
+    link.b.array = link.b.array.astype('e')
+    link.other = chainer.links.Linear(None, 1)
+    link.cleargrads()
+    optimizer = chainer.optimizers.Adam().setup(link)
+    optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(1))
+    optimizers.update(optimizer)
 
 
 @each(['highest', 'high', 'medium'], 'precision {}')
@@ -309,6 +346,19 @@ def precision(name):
         chainer.using_config('lstm_matmul_precision', name),
     ):
         PATHS['lstm_sequence: two ragged layers, both directions']()
+
+
+@path('precision medium, float16')
+def half():
+    with (
+        chainer.using_config('lstm_engine', 'persistent'),
+        chainer.using_config('lstm_matmul_precision', 'medium'),
+        chainer.using_config('dtype', numpy.dtype('e')),
+    ):
+        link = on_gpu(links.NStepBiLSTM(2, INPUT, UNITS, 0.5))
+        xs = given(*((length, INPUT) for length in LENGTHS), dtype='e')
+        hy, cy, ys = link(None, None, xs)
+        gradients([hy, cy, *ys], [*xs, *link.params()])
 
 
 @path('a launch that does not fit')

@@ -49,6 +49,8 @@ def build(folder):
     for path in sorted(_backends().joinpath('cuda', 'libs').glob('*.so')):
         for function, library in _LIBRARY.findall(_nm('--dynamic', '--undefined-only', path)):
             functions[library].add(function)
+            if function == 'cublasGemmEx':
+                functions[library].add('cublasSetWorkspace_v2')  # that CuPy does without
     for library, names in functions.items():
         text = ''.join(map(_stub, sorted(names)))
         versions = folder / 'versions'

@@ -11,16 +11,16 @@ import chainer_lstm  # noqa: F401  # isort: skip  (lets Chainer be imported in a
 import chainer
 import numpy
 
-from chainer_lstm import functions, links, models
+from chainer_lstm import functions, links, models, optimizers
 from chainer_lstm.training import BPTTUpdater, ParallelSequentialIterator
 from tests.gpu_stand_in import stand_in
 
 GPU = '@cupy:0'
 WORDS = 10_000
-COLD, WARM = 3, 20  # calls before those that are counted, and those
+COLD, WARM = 5, 20  # calls before those that are counted, and those
 
 
-def ptb(batch, steps, units, dropout):
+def ptb(batch, steps, units, dropout, graph=False):
     """-> one update of the PTB example's model, clipped, by SGD"""
     model = models.RNNForLM(WORDS, units, n_layers=2, dropout=dropout)
     classifier = chainer.links.Classifier(model, functions.softmax_cross_entropy)
@@ -31,7 +31,9 @@ def ptb(batch, steps, units, dropout):
     optimizer = chainer.optimizers.SGD(1.0).setup(classifier)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(5))
     words = numpy.random.randint(0, WORDS, 100_000).astype('i')
-    updater = BPTTUpdater(ParallelSequentialIterator(words, batch), optimizer, steps, device)
+    updater = BPTTUpdater(
+        ParallelSequentialIterator(words, batch), optimizer, steps, device, graph=graph
+    )
     reporter = chainer.Reporter()
     reporter.add_observer('main', classifier)
 
@@ -68,10 +70,27 @@ def layers(lengths, units, count, train):
     return call
 
 
+def parameters(rule):
+    """-> one update of the parameters of PTB medium alone, clipped, by a rule of Chainer's"""
+    import cupy
+
+    model = models.RNNForLM(WORDS, 650, n_layers=2)
+    model.to_device(GPU)
+    optimizer = rule().setup(model)
+    optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(5))
+    for param in model.params():
+        param.grad = cupy.zeros_like(param.array)
+    return lambda: optimizers.update(optimizer)
+
+
 RAGGED = tuple(range(100, 36, -1))
 CALLS = {
+    'parameters, SGD': lambda: parameters(chainer.optimizers.SGD),
+    'parameters, Adam': lambda: parameters(chainer.optimizers.Adam),
     'PTB small': lambda: ptb(20, 20, 200, 0.0),
     'PTB medium': lambda: ptb(20, 35, 650, 0.5),
+    'PTB small by a graph': lambda: ptb(20, 20, 200, 0.0, graph=True),
+    'PTB medium by a graph': lambda: ptb(20, 35, 650, 0.5, graph=True),
     'training 20/35/650/2': lambda: layers((35,) * 20, 650, 2, True),
     'inference 20/35/650/2': lambda: layers((35,) * 20, 650, 2, False),
     'training ragged 64/100/512/1': lambda: layers(RAGGED, 512, 1, True),

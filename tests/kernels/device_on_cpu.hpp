@@ -17,17 +17,33 @@ struct alignas(16) float4 {
     float x, y, z, w;
 };
 
-extern "C" double tanh(double);  // without <cmath>, which takes long to compile
+extern "C" {  // without <cmath>, which takes long to compile
+double tanh(double);
+double exp(double);
+double log(double);
+double sqrt(double);
+}
 
 static inline float tanh(float x) { return __builtin_tanhf(x); }
+
+static inline float exp(float x) { return __builtin_expf(x); }
+
+static inline float log(float x) { return __builtin_logf(x); }
+
+static inline float sqrt(float x) { return __builtin_sqrtf(x); }
 
 static inline int min(int x, int y) { return x < y ? x : y; }
 
 static inline int max(int x, int y) { return x > y ? x : y; }
 
+static inline word max(word x, word y) { return x > y ? x : y; }
+
 #define threadIdx (Dim3{world.current % world.threads, 0, 0})
 #define blockIdx (block().index)
 #define shared_memory (reinterpret_cast<uint4*>(block().shared))
+#define block_sums (reinterpret_cast<double*>(block().shared))
+
+static int opaque(int x) { return x; }
 
 static bool any_of_warp(bool x) {
     warp().words[lane_index()][0] = x;
@@ -45,6 +61,28 @@ static float from_lane_xor(float x, int mask) {
     });
     return warp().out[lane_index()][0];
 }
+
+template <typename T>
+static T __shfl_xor_sync(unsigned, T x, int mask) {
+    memcpy(warp().words[lane_index()], &x, sizeof x);
+    together(5, [mask](Warp& w) {
+        for (int lane = 0; lane < WARP; lane++)
+            memcpy(w.out[lane], w.words[lane ^ mask], sizeof(T));
+    });
+    memcpy(&x, warp().out[lane_index()], sizeof x);
+    return x;
+}
+
+static unsigned __ballot_sync(unsigned, bool x) {
+    warp().words[lane_index()][0] = x;
+    together(6, [](Warp& w) {
+        w.result = 0;
+        for (int lane = 0; lane < WARP; lane++) w.result |= w.words[lane][0] << lane;
+    });
+    return warp().result;
+}
+
+static int __ffs(unsigned x) { return __builtin_ffs(x); }
 
 static float as_float(word bits) {
     float x;
@@ -117,6 +155,11 @@ static word to_bf16_pair(float low, float high) { return to_bf16(low) | to_bf16(
 static uint4 load_relaxed(const uint4* p) { return *p; }
 
 static uint2 load_relaxed(const uint2* p) { return *p; }
+
+template <typename Words>
+static void reload_relaxed(Words& v, const Words* p, bool wanted) {
+    if (wanted) v = *p;
+}
 
 static tagged load_relaxed(const tagged* p) {
     pause();  // it is looked at again and again

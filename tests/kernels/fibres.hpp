@@ -284,11 +284,22 @@ static Outcome launch(void (*body)(), const int* grid, int threads, int shared_b
     return world.outcome;
 }
 
-#define LAUNCHER(kernel)                                                                          \
-    static const Jobs* jobs_of_##kernel;                                                          \
-    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes, const Jobs* jobs, \
-                                int resident, unsigned seed) {                                    \
-        jobs_of_##kernel = jobs;                                                                  \
-        return launch([] { kernel(*jobs_of_##kernel); }, grid, threads, shared_bytes, resident,   \
-                      seed);                                                                      \
+static const void* given;  // the argument of the kernel that runs
+
+template <typename Arguments>
+static void call(void (*kernel)(Arguments)) {
+    kernel(*(const Arguments*)given);
+}
+
+template <typename Arguments>
+static constexpr unsigned long size_of(void (*)(Arguments)) {
+    return sizeof(Arguments);
+}
+
+#define LAUNCHER(kernel)                                                                  \
+    extern "C" unsigned long size_##kernel() { return size_of(kernel); }                  \
+    extern "C" int run_##kernel(const int* grid, int threads, int shared_bytes,           \
+                                const void* arguments, int resident, unsigned seed) {     \
+        given = arguments;                                                                \
+        return launch([] { call(kernel); }, grid, threads, shared_bytes, resident, seed); \
     }

@@ -1,5 +1,5 @@
-"""Runs the persistent kernels and the whole of ``PersistentEngine`` on the CPU,
-on the threads of ``fibres.hpp``.
+"""Runs kernels whose threads wait for each other on the CPU, on the threads of ``fibres.hpp``:
+those of functions and the persistent ones, with the whole of ``PersistentEngine``.
 """
 
 import ctypes
@@ -68,16 +68,19 @@ class Kernel:
     """
 
     def __init__(self, text, name, options, seed, resident):
-        self._run = _library(text, options)['run_' + name]
+        library = _library(text, options)
+        self._run, self._size = library['run_' + name], library['size_' + name]()
         self._seed, self._resident = seed, resident
 
     def __call__(self, grid, block, args, shared_mem=0):
-        (threads,), (jobs,) = block, args
+        (threads,), (arguments,) = block, args
+        if arguments.nbytes != self._size:
+            raise TypeError(f'expected {self._size} bytes of arguments, got {arguments.nbytes}')
         outcome = self._run(
-            (ctypes.c_int * 3)(*grid),
+            (ctypes.c_int * 3)(*grid, *[1] * (3 - len(grid))),
             threads,
             shared_mem,
-            ctypes.c_void_p(jobs.ctypes.data),
+            ctypes.c_void_p(arguments.ctypes.data),
             self._resident,
             self._seed,
         )
@@ -151,7 +154,12 @@ def engine(monkeypatch, *args, edit=None, seed=1, resident=0, spin_limit=SPIN_LI
             resident if cooperative else 0,
         )
 
+    def function_kernel(name, dtype_char, index_bytes):
+        text, options = cuda.function(name, dtype_char, index_bytes)
+        return Kernel(text if edit is None else edit(text), name, (*options, '-mf16c'), seed, 0)
+
     monkeypatch.setattr(cuda, 'sequence_kernel', sequence_kernel)
+    monkeypatch.setattr(cuda, 'function_kernel', functools.cache(function_kernel))
     monkeypatch.setattr(persistent, '_PREPARE_BLOCKS', 2)
     monkeypatch.setattr(
         persistent, '_plan', persistent_plan.plan

@@ -1,11 +1,20 @@
-"""CUDA source compiled for GPUs by NVRTC, which needs none."""
+"""CUDA source compiled for GPUs by NVRTC, which needs none.
+
+Besides the NVRTC that CuPy finds, tests of registers compile with those whose libraries the
+environment variable CHAINER_LSTM_TEST_NVRTC names, paths as in PATH.
+"""
 
 import functools
+import os
 import re
 from typing import NamedTuple
 
 import pytest
 
+from tests.kernels.nvrtc_library import Library
+
+# paths of libraries, None for CuPy's
+LIBRARIES = (None, *filter(None, os.getenv('CHAINER_LSTM_TEST_NVRTC', '').split(os.pathsep)))
 # what CuPy adds to the options of a RawKernel
 _CUPY_OPTIONS = ('-ftz=true', '--device-as-default-execution-space')
 _USAGE = re.compile(
@@ -60,8 +69,8 @@ def kernels(source):
 
 
 @functools.cache
-def program(source, options, architecture):
-    nvrtc = load()
+def program(source, options, architecture, library=None):
+    nvrtc = load(library)
     if architecture not in nvrtc.getSupportedArchs():
         pytest.skip(f'NVRTC {nvrtc.getVersion()} does not know sm_{architecture}')
     handle = nvrtc.createProgram(source, 'kernels.cu', (), ())
@@ -78,8 +87,9 @@ def program(source, options, architecture):
         nvrtc.destroyProgram(handle)
 
 
-def load():
-    """CuPy's module for NVRTC; skips the test where one of them is missing."""
+@functools.cache
+def load(library=None):
+    """CuPy's module for NVRTC, or another library; skips the test without CuPy or NVRTC."""
     pytest.importorskip(
         'cupy',
         reason='NVRTC is called through CuPy, which cannot be imported',
@@ -91,4 +101,4 @@ def load():
         nvrtc.getVersion()
     except Exception as error:  # whatever the search for a library reports
         pytest.skip(f'no NVRTC: {error}')
-    return nvrtc
+    return nvrtc if library is None else Library(library)  # later: CuPy looks for one by name

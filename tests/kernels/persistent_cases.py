@@ -15,7 +15,7 @@ from tests.kernels import cases
 
 # the largest difference, relative to the largest number
 TOLERANCE = {'highest': 3e-5, 'high': 3e-3, 'medium': 2e-2}
-RESULTS = ('gates', 'h', 'c', 'gh0', 'gc0', 'gpre')
+RESULTS = ('gates', 'h', 'c', 'hy', 'cy', 'gh0', 'gc0', 'gpre', 'gb')
 INPUTS = 3
 
 
@@ -27,6 +27,7 @@ class Case(NamedTuple):
         directions: for each of the layer's directions, whether it is reversed.
         with_gh: whether there are gradients of all h, or of the last states only.
         apart: columns of another direction between those of gh.
+        from_zeros: whether there are gradients of the last states, or none.
     """
 
     units: int
@@ -35,6 +36,7 @@ class Case(NamedTuple):
     directions: tuple[bool, ...] = (False,)
     with_gh: bool = True
     apart: int = 0
+    from_zeros: bool = False
 
     def __str__(self):
         lengths = f'{len(self.lengths)}x{self.lengths[0]}' + '-ragged' * (len({*self.lengths}) > 1)
@@ -85,8 +87,8 @@ def make(case, cell=cells.lstm, seed=0):
     ]
 
 
-def jobs(xp, case, inputs, dtype='f', cell=cells.lstm, filled=True):
-    """-> a ``Layer`` and ``Gradients`` for each direction; of ``filled`` see ``layer_of``"""
+def jobs(xp, case, inputs, dtype='f', cell=cells.lstm, takes_states=False):
+    """-> a ``Layer`` and ``Gradients`` for each direction, as an engine takes them"""
     layers, gradients = [], []
     for reverse, given in zip(case.directions, inputs):
         x, h0, c0, gh_last, gc_last = (
@@ -96,28 +98,50 @@ def jobs(xp, case, inputs, dtype='f', cell=cells.lstm, filled=True):
         weights = {name: _array(xp, w, dtype) for name, w in given.weights.items()}
         initial = cell.State(c=c0, h=h0)
         rows = case.rows(reverse)
-        layers.append(sequence.layer_of(xp, cell, weights, rows, x, initial, filled=filled))
+        last = cell.State(*(_array(xp, given.h0 * numpy.nan, dtype) for _ in initial))
+        last = last if takes_states else None
+        layers.append(sequence.layer_of(xp, cell, weights, rows, x, initial, last=last))
         gh = given.gh
         if gh is not None:
             gh = _array(xp, numpy.concatenate((gh, gh[:, : case.apart]), axis=1), dtype)
             gh = gh[:, : case.units]
-        gradients.append(Gradients(cell.State(h=gh), cell.State(c=gc_last, h=gh_last)))
+        of_last = cell.State(c=gc_last, h=gh_last)
+        if case.from_zeros:
+            for g in of_last:
+                g.fill(numpy.nan if takes_states else 0)
+        gradients.append(
+            Gradients(cell.State(h=gh), of_last, from_zeros=case.from_zeros and takes_states)
+        )
     return layers, gradients
 
 
 def run(engine, xp, case, inputs, dtype='f', cell=cells.lstm):
     """-> ``RESULTS`` of each direction."""
-    layers, gradients = jobs(xp, case, inputs, dtype, cell, filled=not engine.takes_initial)
+    layers, gradients = jobs(xp, case, inputs, dtype, cell, engine.takes_states)
     all_gates = engine.sequence_forward(layers, keep=True)
     kept = [
-        [cases.to_numpy(x).copy() for x in (gates, layer.states.h, layer.states.c)]
+        [
+            cases.to_numpy(x).copy()
+            for x in (gates, layer.states.h, layer.states.c, *last_of(xp, layer))
+        ]
         for layer, gates in zip(layers, all_gates)
     ]
     found = engine.sequence_backward(layers, all_gates, gradients)
-    return [
-        [*first, *(cases.to_numpy(x) for x in (before.h, before.c, gates))]
-        for first, before, gates in zip(kept, found, all_gates)
+    of_biases = [
+        given.of_weights['b'] if 'b' in given.of_weights else gates.sum(axis=0)
+        for given, gates in zip(gradients, all_gates)
     ]
+    return [
+        [*first, *(cases.to_numpy(x) for x in (before.h, before.c, gates, gb))]
+        for first, before, gates, gb in zip(kept, found, all_gates, of_biases)
+    ]
+
+
+def last_of(xp, layer):
+    """-> hy, cy"""
+    if layer.last is not None:
+        return layer.last.h, layer.last.c
+    return [layer.rows.last(xp, buffer) for buffer in (layer.states.h, layer.states.c)]
 
 
 def _array(xp, x, dtype):

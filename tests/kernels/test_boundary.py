@@ -59,10 +59,14 @@ def arrays_of(kernel, dtype, sizes=None):
     random = numpy.random.RandomState(0)
     sizes = sizes or sizes_of(kernel)
     arrays = []
-    for (shape, _, integers), argument in zip(kernel.expected(*sizes), kernel.arguments):
-        if integers and argument.name == 'of':
+    for (shape, _, kind), argument in zip(kernel.expected(*sizes), kernel.arguments):
+        if kind == 'Index':
             arrays.append(numpy.arange(shape[0]))
-        elif integers:
+        elif kind == 'Real':
+            arrays.append(random.uniform(0, 1, shape).astype(numpy.result_type(dtype, 'f')))
+        elif argument.integers and argument.name == 'of':
+            arrays.append(numpy.arange(shape[0]))
+        elif argument.integers:
             arrays.append(ROWS.table[0 if argument.name == 'start' else 1].copy())
         else:
             low = 0 if argument.name in ('v', 'most') else -1  # means of squares
@@ -113,9 +117,10 @@ def check_wrong_arrays(kernel, sizes, arrays, call):
                 f'{expected} shape {re.escape(str(x.shape))}, got {re.escape(str(wrong.shape))}$'
             )
             refuses(call, with_one(arrays, index, wrong), message, written)
-        for dtype in 'efdiqD':
+        for dtype in 'efdqiD' if argument.kind != 'Index' else 'efdhD':
             if x.dtype != dtype:
-                message = f'{expected} dtype {x.dtype}, got {numpy.dtype(dtype)}$'
+                wanted = x.dtype if argument.kind != 'Index' else 'int32 or int64'
+                message = f'{expected} dtype {wanted}, got {numpy.dtype(dtype)}$'
                 refuses(call, with_one(arrays, index, x.astype(dtype)), message, written)
         if not argument.optional:
             refuses(call, with_one(arrays, index, None), f'{expected} shape .*, got None$', written)

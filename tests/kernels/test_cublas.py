@@ -32,14 +32,15 @@ class Array(numpy.ndarray):
         return types.SimpleNamespace(ptr=self.ctypes.data)
 
 
-def column_major(address, rows, columns, leading, operation):
+def column_major(address, rows, columns, leading, operation, dtype=numpy.float32):
     """The matrix (rows, columns) that cuBLAS reads, from memory."""
     if operation:
-        return column_major(address, columns, rows, leading, 0).T
+        return column_major(address, columns, rows, leading, 0, dtype).T
     assert leading >= rows
+    item = numpy.dtype(dtype).itemsize
     size = (columns - 1) * leading + rows
-    memory = numpy.ctypeslib.as_array((ctypes.c_float * size).from_address(address))
-    return numpy.lib.stride_tricks.as_strided(memory, (rows, columns), (4, 4 * leading))
+    memory = numpy.frombuffer((ctypes.c_char * (size * item)).from_address(address), dtype)
+    return numpy.lib.stride_tricks.as_strided(memory, (rows, columns), (item, item * leading))
 
 
 class Cublas:
@@ -50,9 +51,11 @@ class Cublas:
     def gemmEx(self, handle, first, second, m, n, k, one, a, a_type, lda, b, b_type, ldb, zero, c,
                c_type, ldc, precision, algorithm):  # fmt: skip
         assert column_major(one, 1, 1, 1, 0) == 1 and column_major(zero, 1, 1, 1, 0) == 0
-        assert a_type == b_type == c_type == 0 and algorithm == -1
-        product = column_major(a, m, k, lda, first) @ column_major(b, k, n, ldb, second)
-        column_major(c, m, n, ldc, 0)[...] = product
+        assert a_type == b_type and c_type == 0 and algorithm == -1
+        dtype = {0: numpy.float32, 2: numpy.float16}[a_type]
+        first = column_major(a, m, k, lda, first, dtype).astype('f')
+        second = column_major(b, k, n, ldb, second, dtype).astype('f')
+        column_major(c, m, n, ldc, 0)[...] = first @ second
         self.precision = precision
 
 
@@ -72,8 +75,8 @@ def xp():
     return Cupy()
 
 
-def matrix(rows, columns, layout):
-    return layout(numpy.random.rand(rows, columns).astype('f')).view(Array)
+def matrix(rows, columns, layout, dtype='f'):
+    return layout(numpy.random.rand(rows, columns).astype(dtype)).view(Array)
 
 
 @pytest.mark.parametrize('shape', [(2, 3, 4), (1, 3, 1), (5, 1, 2), (1, 1, 1)], ids=str)
@@ -88,6 +91,17 @@ def test_product(xp, of_a, of_b, shape):
         assert given is None or found is given
         numpy.testing.assert_allclose(found, numpy.asarray(a) @ numpy.asarray(b), rtol=1e-5)
     assert xp.cuda.cublas.precision == cublas.TF32
+
+
+@pytest.mark.parametrize('of_b', LAYOUTS)
+@pytest.mark.parametrize('of_a', LAYOUTS)
+def test_float16_into_float32(xp, of_a, of_b):
+    a, b = matrix(2, 3, LAYOUTS[of_a], 'e'), matrix(3, 4, LAYOUTS[of_b], 'e')
+    out = numpy.empty((2, 4), 'f').view(Array)
+    assert cublas.product(xp, a, b, None, cublas.TF32) is None
+    assert cublas.product(xp, a, b, out, cublas.TF32) is out
+    numpy.testing.assert_allclose(out, a.astype('f') @ b.astype('f'), rtol=1e-5)
+    assert xp.cuda.cublas.precision == cublas.FLOAT32  # there is no TF32 of float16
 
 
 @pytest.mark.parametrize('layout', OTHERS)

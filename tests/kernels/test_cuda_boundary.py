@@ -12,6 +12,7 @@ from chainer_lstm.kernels.engines.engine import Shape
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cuda_on_cpu, fibres
 from tests.kernels.test_boundary import (
+    SIZES,
     arrays_of,
     check_wrong_arrays,
     refuses,
@@ -65,6 +66,48 @@ def test_stages(launches, name, dtype):
         with pytest.raises(ValueError, match=f'expected {len(arrays)} arrays, got'):
             call(wrong)
     assert launches == [name]
+
+
+@pytest.mark.parametrize('dtype', 'efd')
+@pytest.mark.parametrize('name', boundary.CUDA)
+def test_functions(monkeypatch, name, dtype):
+    launches = []
+
+    def kernel(name, *of):
+        return lambda grid, block, args, shared_mem: launches.append(name)
+
+    monkeypatch.setattr(cuda, 'function_kernel', kernel)
+    kernel, engine, dtype = boundary.CUDA[name], cuda_on_cpu.CudaOnCpuEngine(), numpy.dtype(dtype)
+    extents = kernel.sizes[: kernel.extents]
+    sizes = tuple(
+        {**SIZES, 'rows': 5, 'given': 3, 'one': 2, 'three': 3}[extent] for extent in extents
+    )
+    numbers = [3] * (len(kernel.sizes) - len(extents))
+    arrays = [engine.xp.array(x) for x in arrays_of(kernel, dtype, sizes)]
+
+    def call(arrays):
+        engine.launch_function(name, dtype, sizes, arrays, (1,), 32, numbers)
+
+    call(arrays)
+    check_wrong_arrays(kernel, sizes, arrays, call)
+    check_wrong_memory(kernel, arrays, call)
+    assert launches == [name]
+
+
+@pytest.mark.parametrize('index_bytes', [4, 8])
+@pytest.mark.parametrize('dtype', 'efd')
+@pytest.mark.parametrize('name', boundary.CUDA)
+def test_structs_of_functions(name, dtype, index_bytes):
+    """They are as large as the source's; ``test_function_kernels`` sees what is where."""
+    if fibres.missing() or cuda_on_cpu.missing():
+        pytest.skip(fibres.missing() or cuda_on_cpu.missing())
+    text, options = cuda.function(name, dtype, index_bytes)
+    kernel = fibres.Kernel(text, name, (*options, '-mf16c'), 0, 0)
+    size = boundary.CUDA[name].layout.size
+    assert boundary.CUDA[name].layout_of_floats.size == size
+    for wrong in (size - 8, size + 8):
+        with pytest.raises(TypeError, match=f'expected {size} bytes'):
+            kernel((1,), (32,), (numpy.zeros(wrong, numpy.uint8).view(f'V{wrong}'),))
 
 
 @pytest.mark.parametrize('name', KERNELS)

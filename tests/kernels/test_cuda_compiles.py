@@ -1,11 +1,11 @@
-"""The CUDA source of single steps, compiled for GPUs."""
+"""The CUDA source of single steps and of functions, compiled for GPUs."""
 
 import re
 
 import pytest
 
 from chainer_lstm.cells import COMPILED
-from chainer_lstm.kernels import cuda
+from chainer_lstm.kernels import boundary, cuda
 from tests.kernels import nvrtc
 
 pytestmark = pytest.mark.pairwise
@@ -60,3 +60,26 @@ def test_all_gates_are_one_load_and_one_store(name, dtype):
     for access, wanted in (('ld', loads), ('st', stores)):
         found = re.search(rf'{access}\.global(\.nc)?{VECTOR[dtype]}', entry)
         assert bool(found) == wanted, access
+
+
+# file -> its kernels
+FUNCTIONS = {
+    file: [name for name in boundary.CUDA if cuda.FUNCTIONS[name] == file]
+    for file in sorted({*cuda.FUNCTIONS.values()})
+}
+MAX_REGISTERS_OF_FUNCTIONS = 128  # two blocks of 256 threads
+
+
+@pytest.mark.parametrize('architecture', ARCHITECTURES)
+@pytest.mark.parametrize('index_bytes', [4, 8])
+@pytest.mark.parametrize('dtype', 'efd')
+@pytest.mark.parametrize('file', FUNCTIONS)
+def test_functions(file, dtype, index_bytes, architecture):
+    names = FUNCTIONS[file]
+    source, options = cuda.function(names[0], dtype, index_bytes)
+    assert source.isascii()  # CuPy writes it into files in the encoding of the locale
+    program = nvrtc.program(source, options, architecture)
+    assert not re.search('warning|error', program.log, re.IGNORECASE), program.log
+    program.check_kernels(names, MAX_REGISTERS_OF_FUNCTIONS)
+    if dtype != 'd' and 'dropout' not in names:  # which may read its key as one
+        assert '.f64' not in program.ptx

@@ -15,7 +15,7 @@ import pytest
 
 from chainer_lstm import cells, kernels
 from chainer_lstm.kernels import native, sequence
-from chainer_lstm.kernels.engines.engine import AdamRates, Part, Shape
+from chainer_lstm.kernels.engines.engine import AdamRates, Part, SgdRates, Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
@@ -165,7 +165,7 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     results = [*(y.copy() for y in layer.states), gates.copy()]
     gradients = sequence.gradients_of(numpy, layer, output, last)
     (found,) = engine.sequence_backward([layer], [gates], [gradients])
-    of_weights = sequence.weight_gradients(engine, layer, gates, gradients.h)
+    of_weights = sequence.weight_gradients(engine, layer, gates, gradients)
     return [*results, *found, gates, *of_weights.values()]
 
 
@@ -384,10 +384,10 @@ RATES = AdamRates(0.7, 0.1, 0.01, 1e-8, 1e-2, 0.01, 0.02, 0.99, 0.8)
 @pytest.mark.parametrize(
     ('call', 'arrays'),
     [
-        (lambda e, x, g: e.sgd(x, g, None, 0.7, 0.1, 0), 2),
-        (lambda e, x, g, v: e.sgd(x, g, v, 0.7, 0.1, 0.9), 3),
-        (lambda e, x, g, m, v: e.adam(x, g, m, v, None, RATES), 4),
-        (lambda e, x, g, m, v, most: e.adam(x, g, m, v, most, RATES), 5),
+        (lambda e, x, g: e.sgd(g, x, rates=SgdRates(0.7, 0.1, 0)), 2),
+        (lambda e, x, g, v: e.sgd(g, x, v, rates=SgdRates(0.7, 0.1, 0.9)), 3),
+        (lambda e, x, g, m, v: e.adam(g, x, m, v, rates=RATES), 4),
+        (lambda e, x, g, m, v, most: e.adam(g, x, m, v, most, rates=RATES), 5),
     ],
     ids=['sgd', 'momentum', 'adam', 'adam with the largest v'],
 )

@@ -63,12 +63,13 @@ def name_of(value):
     )
 
 
+@pytest.mark.parametrize('library', nvrtc.LIBRARIES)
 @pytest.mark.parametrize(('architecture', 'kernel'), [*dict.fromkeys(compiled())], ids=name_of)
-def test_no_warnings_and_no_spills(architecture, kernel):
-    file = f'persistent_{kernel.direction}.cu'
-    program = nvrtc.program(cuda.source(file), cuda.options(kernel.constants), architecture)
+def test_no_warnings_and_no_spills(architecture, kernel, library):
+    source = cuda.source(f'persistent_{kernel.direction}.cu')
+    program = nvrtc.program(source, cuda.options(kernel.constants), architecture, library)
     assert not re.search('warning|error', program.log, re.IGNORECASE), program.log
-    program.check_kernels(nvrtc.kernels(cuda.source(file)), 255)
+    program.check_kernels(nvrtc.kernels(source), 255)
 
 
 @pytest.mark.parametrize('direction', ['fwd', 'bwd'])

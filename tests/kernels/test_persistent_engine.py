@@ -24,8 +24,7 @@ SHAPE = Shape(len(BATCHES), BATCHES[0], UNITS, 1)
 
 # what differs from an LSTM in float32 on an H100 -> the engine's reason
 LEFT = {
-    'float64': ({'dtype': 'd'}, 'it computes float32 only, got float64'),
-    'float16': ({'dtype': 'e'}, 'it computes float32 only, got float16'),
+    'float64': ({'dtype': 'd'}, 'it computes float32 and float16 only, got float64'),
     'another cell': ({'cell': cells.peephole}, 'it computes the cell lstm only, got peephole'),
     'an old device': ({'capability': 75}, 'it needs compute capability 8.0'),
     'a small device': (
@@ -103,6 +102,28 @@ def test_blocks_that_do_not_fit_beside_other_processes(monkeypatch, forced):
     cases.assert_close(found, expected, cases.STEP_TOLERANCE['f'])
 
 
+@pytest.mark.parametrize('takes_states', [True, False])
+@pytest.mark.parametrize('precision', ['highest', 'medium'])
+@pytest.mark.parametrize(
+    'case',
+    [
+        Case(37, (6, 5, 5, 2, 1, 0), directions=(False, True)),
+        Case(37, (4,) * 9, with_gh=False),
+        Case(20, (5, 3, 0), apart=20, from_zeros=True),
+    ],
+    ids=str,
+)
+def test_float16(monkeypatch, case, precision, takes_states):
+    """Computed in float32 and rounded once, into the arrays of float16."""
+    engine, inputs = fibres.engine(monkeypatch, precision), persistent_cases.make(case)
+    monkeypatch.setattr(engine, 'takes_states', takes_states)
+    found = persistent_cases.run(engine, engine.xp, case, inputs, 'e')
+    for actual, other in zip(found, persistent_cases.run(numpy_engine, numpy, case, inputs, 'd')):
+        for name, a, e in zip(persistent_cases.RESULTS, actual, other):
+            assert a.dtype == ('f' if name == 'gb' else 'e'), name
+            cases.assert_close([a], [e], cases.STEP_TOLERANCE['e'])
+
+
 @pytest.mark.parametrize('lengths', [(), (0, 0)], ids=str)
 @pytest.mark.parametrize('forced', [False, True])
 def test_nothing_to_compute(monkeypatch, lengths, forced):
@@ -111,9 +132,10 @@ def test_nothing_to_compute(monkeypatch, lengths, forced):
     case = Case(UNITS, lengths)
     (given,) = inputs = persistent_cases.make(case)
     (found,) = persistent_cases.run(engine, engine.xp, case, inputs)
-    gates, h, c, gh0, gc0, gpre = found
+    gates, h, c, hy, cy, gh0, gc0, gpre, gb = found
     assert gates.shape == gpre.shape == (0, 4 * UNITS)
-    for actual, expected in zip((h, c, gh0, gc0), given[-5:-3] + given[-2:]):
+    assert not gb.any()
+    for actual, expected in zip((h, c, hy, cy, gh0, gc0), 2 * given[-5:-3] + given[-2:]):
         numpy.testing.assert_array_equal(actual, expected.astype('f'))
 
 

@@ -10,6 +10,7 @@ from chainer_lstm import cells, kernels, links
 from chainer_lstm.kernels.engines import auto
 from chainer_lstm.kernels.engines import persistent_plan as plans
 from chainer_lstm.kernels.engines.engine import Shape
+from chainer_lstm.kernels.engines.numpy import numpy_engine
 from tests.conftest import assert_close, gradients, uniforms, variables
 from tests.kernels import cases, persistent_cases
 from tests.kernels.persistent_cases import Case, ragged
@@ -29,6 +30,7 @@ CASES = [
     Case(650, ragged(20, 35), directions=BOTH, apart=650),
     Case(800, ragged(12, 6)),
     Case(300, (400,) * 3),
+    Case(650, ragged(20, 35), from_zeros=True),
 ]
 LINKS = {
     'LSTM': lambda: links.LSTM(5, 40),
@@ -59,6 +61,20 @@ def check(xp, case, seed=0):
 @pytest.mark.parametrize('case', CASES, ids=str)
 def test_agrees_with_float64(xp, case, precision):
     check(xp, case._replace(precision=precision))
+
+
+@pytest.mark.parametrize('precision', plans.PRECISIONS)
+@pytest.mark.parametrize('case', CASES, ids=str)
+def test_float16(xp, case, precision):
+    """Rounded once, after float32: of the size of numbers, what float16 keeps and bf16."""
+    engine, inputs = forced(xp, case._replace(precision=precision)), persistent_cases.make(case)
+    found = persistent_cases.run(engine, xp, case, inputs, 'e')
+    for actual, other in zip(found, persistent_cases.run(numpy_engine, numpy, case, inputs, 'd')):
+        for name, a, e in zip(persistent_cases.RESULTS, actual, other):
+            assert a.dtype == ('f' if name == 'gb' else 'e'), name
+            numpy.testing.assert_allclose(
+                a, e, rtol=0, atol=2e-2 * abs(e).max(initial=0), err_msg=name
+            )
 
 
 @pytest.mark.parametrize('case', CASES, ids=str)
@@ -116,7 +132,8 @@ def test_two_streams(xp):
         for seed in range(2)
     ]
     jobs = [
-        persistent_cases.jobs(xp, case, persistent_cases.make(case, seed=seed)) for seed in range(2)
+        persistent_cases.jobs(xp, case, persistent_cases.make(case, seed=seed), takes_states=True)
+        for seed in range(2)
     ]
     streams = [xp.cuda.Stream(non_blocking=True) for _ in jobs]
     xp.cuda.Device().synchronize()
@@ -125,8 +142,9 @@ def test_two_streams(xp):
         with stream:
             (gates,) = engine.sequence_forward(layers, keep=True)
             (before,) = engine.sequence_backward(layers, [gates], last)
-        states = layers[0].states
-        found.append((states.h, states.c, before.h, before.c, gates))
+        (layer,), (given,) = layers, last
+        after = [layer.states.h, layer.states.c, layer.last.h, layer.last.c]
+        found.append((*after, before.h, before.c, gates, given.of_weights['b']))
     for stream, arrays, (answer,) in zip(streams, found, answers):
         stream.synchronize()
         numpy.testing.assert_equal([cases.to_numpy(x) for x in arrays], answer[1:])
@@ -154,7 +172,7 @@ def test_random_shapes(xp):
             raise AssertionError(f'seed {seed}: {case}') from error
 
 
-def run(name, engine, order):
+def run(name, engine, order, dtype='f'):
     """-> outputs of a link, their gradients by inputs and parameters,
     and with order 2 the gradients of these.
     """
@@ -163,14 +181,25 @@ def run(name, engine, order):
     link.to_device('@numpy' if engine == 'numpy' else '@cupy:0')
     with chainer.using_config('lstm_engine', engine):
         if name == 'LSTM':
-            xs = variables(uniforms([(6, 11, 5)], 'f', link.xp))
+            xs = variables(uniforms([(6, 11, 5)], dtype, link.xp))
             outputs = [link.forward_sequence(xs[0]), link.c, link.h]
         else:
-            xs = variables(uniforms([(n, 5) for n in (6, 5, 5, 2)], 'f', link.xp))
+            xs = variables(uniforms([(n, 5) for n in (6, 5, 5, 2)], dtype, link.xp))
             hy, cy, ys = link(None, None, xs)
             outputs = [hy, cy, *ys]
         parameters = [parameter for _, parameter in sorted(link.namedparams())]
         return [*outputs, *gradients(outputs, [*xs, *parameters], order)]
+
+
+@pytest.mark.parametrize('name', LINKS)
+def test_links_of_float16(xp, name):
+    with chainer.using_config('dtype', numpy.dtype('e')):
+        found = run(name, 'persistent', 1, 'e')
+        expected = run(name, 'cupy', 1, 'e')
+    for y, e in zip(found, expected):
+        assert y.dtype == 'e'
+        scale = max(1.0, float(abs(e.array).max()))
+        assert float(abs(y.array - e.array).max()) < 2e-2 * scale
 
 
 @pytest.mark.parametrize('order', [1, 2])

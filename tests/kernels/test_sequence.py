@@ -165,7 +165,7 @@ def test_gradients(engine, batches, reverse, cell, outputs_used):
         cell.State(*(xp.asarray(g.copy()) for g in of_last)),
     )
     (of_states,) = engine.sequence_backward([layer], [gates], [given])
-    weights = sequence.weight_gradients(engine, layer, gates, given.h)
+    weights = sequence.weight_gradients(engine, layer, gates, given)
     gx = products.input_gradient(cell, gates, layer.kept) @ layer.weights['W']
     gradients = [gx, *of_states, *(weights[name] for name in cell.weights)]
     cases.assert_close(gradients, cases.numerical_gradients(loss, inputs), (1e-6, 1e-6))

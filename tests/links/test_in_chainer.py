@@ -336,6 +336,7 @@ def test_copyparams_and_addgrads(name, into_ours):
                 'peephole_lstm_step',
                 'n_step_lstm',
                 'n_step_bilstm',
+                'dropout',
                 'embed_id',
                 'linear',
                 'softmax_cross_entropy',

@@ -8,92 +8,9 @@ from chainer import optimizer_hooks, optimizers
 from chainer.optimizers.sgd import SGDRule
 
 import chainer_lstm
+from chainer_lstm.models.shared import SharesParameters
 from chainer_lstm.optimizers import steps, update
-
-TOLERANCE = {'f': 2e-6, 'd': 1e-14}
-OPTIMIZERS = {
-    'SGD': lambda: optimizers.SGD(0.1),
-    'MomentumSGD': lambda: optimizers.MomentumSGD(0.1),
-    'Adam': optimizers.Adam,
-    'AdamW': lambda: optimizers.AdamW(eta=0.5, weight_decay_rate=0.1),
-    'AMSGrad': optimizers.AMSGrad,
-    'AdaBound': optimizers.AdaBound,
-    'AMSBound': optimizers.AMSBound,
-    'RMSprop': optimizers.RMSprop,  # Chainer's code
-}
-
-
-class Model(chainer.Chain):
-    """Parameters that NumPy updates, and one that kernels update in several threads."""
-
-    def __init__(self, dtype='f'):
-        super().__init__()
-        with self.init_scope(), chainer.using_config('dtype', numpy.dtype(dtype)):
-            self.embed = L.EmbedID(300, 70)
-            self.out = L.Linear(3, 2)
-        random = numpy.random.RandomState(0)
-        for param in self.params():
-            param.array[...] = random.normal(size=param.shape)
-
-
-def fill(model, k):
-    """Draw gradients, many of them zeros."""
-    random = numpy.random.RandomState(k)
-    for param in model.params():
-        gradient = random.normal(size=param.shape) * random.randint(0, 2, param.shape)
-        param.grad = gradient.astype(param.dtype)
-
-
-def values(optimizer):
-    """Everything that an update changes."""
-    found = {'t': optimizer.t}
-    for name, param in optimizer.target.namedparams():
-        found[name], found[f'{name}.grad'] = param.array, param.grad
-        if param.update_rule is not None:
-            found[f'{name}.t'] = param.update_rule.t
-            states = param.update_rule.state or {}
-            found.update((f'{name}.{key}', value) for key, value in states.items())
-    return {name: numpy.array(value) for name, value in found.items()}
-
-
-def check(prepare, count=5, dtype='f', each=lambda k, optimizer: None, tolerance=TOLERANCE):
-    """Compare updates of two models.
-
-    Args:
-        prepare: a model -> its optimizer.
-        count: of updates.
-        dtype: of the parameters.
-        each: called before every update with its number and the optimizer.
-        tolerance: by dtype.
-
-    Returns:
-        The optimizer that the package has updated.
-    """
-    ours, chainers = (prepare(Model(dtype)) for _ in range(2))
-    for k in range(count):
-        for optimizer, step in ((ours, update), (chainers, type(chainers).update)):
-            fill(optimizer.target, k)
-            each(k, optimizer)
-            step(optimizer)
-    found, expected = values(ours), values(chainers)
-    assert found.keys() == expected.keys()
-    for name in found:
-        atol = tolerance.get(found[name].dtype.char, 0) * max(abs(expected[name]).max(), 1)
-        numpy.testing.assert_allclose(found[name], expected[name], rtol=0, atol=atol, err_msg=name)
-    return ours
-
-
-def clipped(make, threshold=5.0, *hooks):
-    """A function that sets an optimizer up, with ``GradientClipping`` and more hooks."""
-
-    def prepare(model):
-        optimizer = make().setup(model)
-        optimizer.add_hook(optimizer_hooks.GradientClipping(threshold))
-        for hook in hooks:
-            optimizer.add_hook(hook)
-        return optimizer
-
-    return prepare
+from tests.optimizers.cases import OPTIMIZERS, Model, check, clipped, fill, values
 
 
 @pytest.fixture
@@ -110,24 +27,26 @@ def kernels(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize(
-    ('engine', 'threshold', 'dtype'),
-    [('auto', 5.0, 'f'), ('auto', 1e9, 'f'), ('auto', 5.0, 'd'), ('numpy', 5.0, 'f')],
-)
+@pytest.mark.parametrize(('threshold', 'dtype'), [(5.0, 'f'), (1e9, 'f'), (None, 'f'), (5.0, 'd')])
 @pytest.mark.parametrize('name', OPTIMIZERS)
-def test_many_updates(name, engine, threshold, dtype, kernels):
-    with chainer.using_config('lstm_engine', engine):
-        optimizer = check(clipped(OPTIMIZERS[name], threshold), 40, dtype)
+def test_many_updates(device, name, threshold, dtype, kernels):
+    optimizer = check(device, clipped(OPTIMIZERS[name], threshold), 40, dtype)
     rule = type(optimizer.target.embed.W.update_rule).__name__
     assert kernels == (set() if name == 'RMSprop' else {rule})
 
 
-def test_learning_rates_that_change(kernels):
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_many_updates_with_numpy(name):
+    with chainer.using_config('lstm_engine', 'numpy'):
+        check('@numpy', clipped(OPTIMIZERS[name]), 40)
+
+
+def test_learning_rates_that_change(device, kernels):
     def each(k, optimizer):
         optimizer.alpha = 0.01 / (k + 1)
         optimizer.target.out.W.update_rule.hyperparam.beta1 = 0.5
 
-    check(clipped(optimizers.AdaBound), each=each)
+    check(device, clipped(optimizers.AdaBound), each=each)
     assert kernels == {'AdamRule'}
 
 
@@ -142,14 +61,16 @@ HOOKS = {
 
 
 @pytest.mark.parametrize('hooks', HOOKS.values(), ids=HOOKS)
-def test_hooks_of_the_optimizer(hooks, kernels):
-    check(clipped(optimizers.MomentumSGD, 5.0, *hooks))
+def test_hooks_of_the_optimizer(device, hooks, kernels):
+    check(device, clipped(optimizers.MomentumSGD, 5.0, *hooks))
     assert kernels == {'MomentumSGDRule'}
 
 
 class OwnRule(SGDRule):
     def update_core_cpu(self, param):
         param.array[...] -= 1
+
+    update_core_gpu = update_core_cpu
 
 
 def _own_rule(optimizer):
@@ -175,7 +96,7 @@ def _shared_memory(optimizer):
 
 def _not_contiguous(optimizer):
     W = optimizer.target.out.W
-    W.array = numpy.asfortranarray(W.array)
+    W.array = W.xp.asfortranarray(W.array)
 
 
 def _scaled_loss(optimizer):
@@ -195,16 +116,16 @@ def _scaled_loss(optimizer):
         _scaled_loss,
     ],
 )
-def test_chainers_code_where_kernels_do_not_fit(change, kernels):
+def test_chainers_code_where_kernels_do_not_fit(device, change, kernels):
     def each(k, optimizer):
         if k == 0 or change not in (_own_rule, _rule_hook):
             change(optimizer)
 
-    check(clipped(OPTIMIZERS['SGD']), each=each)
+    check(device, clipped(OPTIMIZERS['SGD']), each=each)
     assert not kernels
 
 
-def test_parameters_that_are_not_updated(kernels):
+def test_parameters_that_are_not_updated(device, kernels):
     """Their gradients are clipped all the same."""
 
     def prepare(model):
@@ -213,26 +134,94 @@ def test_parameters_that_are_not_updated(kernels):
         model.out.b.update_rule = None
         return optimizer
 
-    optimizer = check(prepare)
+    optimizer = check(device, prepare)
     assert kernels == {'AdamRule', 'NoneType'}
     assert optimizer.target.embed.W.update_rule.t == 0
 
 
-def test_gradients_that_are_none(kernels):
-    def each(k, optimizer):
-        optimizer.target.embed.cleargrads()
+def _add(model, *arrays):
+    with model.init_scope():
+        for k, x in enumerate(arrays):
+            setattr(model, f'p{k}', chainer.Parameter(model.xp.asarray(x)))
 
-    check(clipped(optimizers.Adam), each=each)
+
+def _many(model):
+    _add(model, *numpy.random.RandomState(1).normal(size=(150, 5)).astype('f'))
+
+
+def _empty(model):
+    _add(model, numpy.zeros((0, 3), 'f'), numpy.ones((), 'f'), numpy.zeros((3, 0), 'f'))
+
+
+@pytest.mark.parametrize('change', [_many, _empty])
+@pytest.mark.parametrize('name', ['SGD', 'AMSGrad'])
+def test_more_parameters(device, name, change, kernels):
+    def prepare(model):
+        change(model)
+        return clipped(OPTIMIZERS[name])(model)
+
+    check(device, prepare)
+    assert len(kernels) == 1
+
+
+def _shifted(x, by):
+    """A copy that begins so many numbers after its memory does."""
+    memory = chainer.backend.get_array_module(x).zeros(x.size + by, x.dtype)
+    memory[by:] = x.ravel()
+    return memory[by:].reshape(x.shape)
+
+
+@pytest.mark.parametrize('by', [(1, 1), (0, 2), (3, 0)], ids=str)
+def test_arrays_that_are_not_aligned(device, by, kernels):
+    of_array, of_gradient = by
+
+    def each(k, optimizer):
+        for param in optimizer.target.params():
+            if k == 0:
+                param.array = _shifted(param.array, of_array)
+            param.grad = _shifted(param.grad, of_gradient)
+
+    check(device, clipped(optimizers.Adam), each=each)
     assert kernels == {'AdamRule'}
 
 
-def test_dtypes_side_by_side(kernels):
-    def each(k, optimizer):
-        if k == 0:
-            optimizer.target.out.b.array = numpy.ones(2, 'd')
-        optimizer.target.out.b.grad = numpy.ones(2, 'd')
+class Shared(SharesParameters, Model):
+    """Counts a parameter of two links once."""
 
-    check(clipped(optimizers.Adam), each=each, tolerance={'f': 2e-6, 'd': 2e-6})
+
+@pytest.mark.parametrize('cls', [Model, Shared])
+def test_tied_parameters(device, cls, kernels):
+    """Chainer updates them once for each link."""
+
+    def prepare(model):
+        model.__class__ = cls
+        with model.init_scope():
+            model.other = L.Linear(3, 2)
+        model.other.to_device(device)
+        model.other.W = model.out.W
+        model.other.b.array[...] = 1
+        return clipped(optimizers.MomentumSGD)(model)
+
+    check(device, prepare)
+    assert kernels == (set() if cls is Model else {'MomentumSGDRule'})
+
+
+def test_gradients_that_are_none(device, kernels):
+    def each(k, optimizer):
+        optimizer.target.embed.cleargrads()
+
+    check(device, clipped(optimizers.Adam), each=each)
+    assert kernels == {'AdamRule'}
+
+
+def test_dtypes_side_by_side(device, kernels):
+    def each(k, optimizer):
+        b = optimizer.target.out.b
+        if k == 0:
+            b.array = b.xp.ones(2, 'd')
+        b.grad = b.xp.ones(2, 'd')
+
+    check(device, clipped(optimizers.Adam), each=each, tolerance={'f': 2e-6, 'd': 2e-6})
     assert kernels == {'AdamRule'}
 
 
@@ -255,33 +244,48 @@ def test_float16_with_a_float32_copy(kernels):
 
 
 @pytest.mark.filterwarnings('ignore:Non finite number', 'ignore:invalid value encountered')
-def test_dynamic_loss_scaling_leaves_out_an_update():
+def test_dynamic_loss_scaling_leaves_out_an_update(device):
     found = []
     for step in (update, optimizers.SGD.update):
-        optimizer = clipped(OPTIMIZERS['SGD'])(Model())
+        model = Model()
+        model.to_device(device)
+        optimizer = clipped(OPTIMIZERS['SGD'])(model)
         optimizer.loss_scaling()
         for k in range(3):
-            fill(optimizer.target, k)
+            fill(model, k)
             if k == 1:
-                optimizer.target.embed.W.grad[0, 0] = numpy.inf
+                model.embed.W.grad[0, 0] = numpy.inf
             step(optimizer)
-        found.append((optimizer.t, optimizer.target.embed.W.update_rule.t))
-        found.append(optimizer.target.embed.W.array)
-    assert found[0] == found[2] == (3, 2)
-    numpy.testing.assert_allclose(found[1], found[3], atol=1e-5)
+        assert (optimizer.t, model.embed.W.update_rule.t) == (3, 2)
+        found.append(values(optimizer)['/embed/W'])
+    numpy.testing.assert_allclose(*found, atol=1e-5)
 
 
 @pytest.mark.filterwarnings('ignore:invalid value encountered', 'ignore:overflow encountered')
 @pytest.mark.parametrize('value', [numpy.nan, numpy.inf, 1e30])
-def test_norms_that_are_not_finite(value):
+def test_norms_that_are_not_finite(device, value):
     found = []
     for step in (update, optimizers.SGD.update):
-        optimizer = clipped(OPTIMIZERS['SGD'])(Model())
-        fill(optimizer.target, 0)
-        optimizer.target.embed.W.grad[3, 4] = value
+        model = Model()
+        model.to_device(device)
+        optimizer = clipped(OPTIMIZERS['SGD'])(model)
+        fill(model, 0)
+        model.embed.W.grad[3, 4] = value
         step(optimizer)
-        found.append((optimizer.target.embed.W.array, optimizer.target.embed.W.grad))
-    numpy.testing.assert_array_equal(*found)
+        found.append(values(optimizer))
+    for name in found[0]:
+        numpy.testing.assert_array_equal(*(each[name] for each in found), err_msg=name)
+
+
+@pytest.mark.filterwarnings('ignore:divide by zero')
+def test_gradients_that_are_zero(device):
+    model = Model()
+    model.to_device(device)
+    optimizer = clipped(optimizers.SGD)(model)
+    model.cleargrads()
+    before = values(optimizer)['/embed/W']
+    update(optimizer)
+    numpy.testing.assert_array_equal(values(optimizer)['/embed/W'], before)
 
 
 def test_zero_gradients_warn_as_chainers():
@@ -315,15 +319,31 @@ def test_an_eps_that_is_too_small_changes_nothing():
     numpy.testing.assert_array_equal(optimizer.target.embed.W.array, before)
 
 
-def test_a_parameter_without_an_array(kernels):
+def test_a_parameter_without_an_array(device, kernels):
+    """Before a first call, and of a link that none calls; the other gradients are clipped."""
     model = Model()
     with model.init_scope():
         model.lazy = L.Linear(None, 2)
-    optimizer = optimizers.SGD().setup(model)
+    model.to_device(device)
+    optimizer = clipped(optimizers.SGD, 1e-3)(model)
     model.cleargrads()
+    fill(model, 0)
     update(optimizer)
     assert model.lazy.W.update_rule.t == 1
+    norm = sum(float((param.grad**2).sum()) for param in model.params(False)) ** 0.5
+    assert abs(norm - 1e-3) < 1e-8
     assert not kernels
+    model.lazy(model.xp.ones((1, 3), 'f'))
+    fill(model, 1)
+    update(optimizer)
+    assert kernels == {'SGDRule'}
+
+
+def test_parameters_that_have_no_arrays_yet(kernels):
+    optimizer = optimizers.SGD().setup(L.Linear(None, 2))
+    optimizer.target.cleargrads()
+    update(optimizer)
+    assert optimizer.t == 1
 
 
 def test_an_optimizer_that_is_not_set_up():
@@ -355,16 +375,4 @@ def test_chainers_optimizers_where_it_is_installed(kernels):
         assert kernels == {'AdamRule'}
         kernels.clear()
     optimizer.update()
-    assert not kernels
-
-
-@pytest.mark.gpu
-def test_on_a_gpu(cupy, kernels):
-    model = Model()
-    model.to_device('@cupy:0')
-    optimizer = clipped(optimizers.Adam)(model)
-    for param in model.params():
-        param.grad = cupy.ones_like(param.array)
-    update(optimizer)
-    assert optimizer.t == 1
     assert not kernels

@@ -235,3 +235,18 @@ def test_loss_is_scaled_through_chainermns_optimizer(scaling):
     for name, array in found.items():
         numpy.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
     assert all(param._loss_scale for param in optimizer.target.params())
+
+
+def test_graph_without_a_gpu_is_a_warning():
+    losses = []
+    for graph in False, True:
+        model, optimizer, iterator = make(numpy.arange(50) % 9)
+        updater = BPTTUpdater(iterator, optimizer, 4, '@numpy', graph=graph)
+        for _ in range(3):
+            if graph and not updater.iteration:
+                with pytest.warns(RuntimeWarning, match='needs CuPy and a GPU.*@numpy'):
+                    updater.update()
+            else:
+                updater.update()
+        losses.append(float(model.loss.array))
+    assert losses[0] == losses[1] and updater.replays == 0

@@ -132,15 +132,15 @@ def test_every_rank_gets_its_own_state_back():
 def test_an_error_of_one_rank_is_told_by_rank_0():
     with (
         pytest.raises(ranks.FailedTogether, match='^rank 1: no such file$'),
-        ranks.together(Communicator(0, 2, [['no such file']])),
+        ranks.fail_together(Communicator(0, 2, [['no such file']])),
     ):
         pass
     with (
         pytest.raises(ranks.FailedTogether, match='^here$'),
-        ranks.together(Communicator(0, 2, [['there']])),
+        ranks.fail_together(Communicator(0, 2, [['there']])),
     ):
         raise OSError('here')
-    with ranks.together(Communicator(0, 2, [[None]])):
+    with ranks.fail_together(Communicator(0, 2, [[None]])):
         pass
 
 
@@ -152,7 +152,7 @@ def test_what_all_ranks_know_is_told_by_rank_0_alone(error, status):
         communicator = Communicator(rank, 2)
         with (
             pytest.raises(SystemExit if rank else type(error)) as ended,
-            ranks.aborting(communicator),
+            ranks.abort_all_on_error(communicator),
         ):
             raise error
         assert communicator.aborted is None
@@ -169,11 +169,11 @@ def test_what_all_ranks_know_is_told_by_rank_0_alone(error, status):
 )
 def test_an_error_that_others_do_not_know_aborts_them(capsys, error, status, told):
     communicator = Communicator(1, 2)
-    with ranks.aborting(communicator):
+    with ranks.abort_all_on_error(communicator):
         raise error
     assert communicator.aborted == status
     assert capsys.readouterr().err.endswith(told)
-    with pytest.raises(type(error)), ranks.aborting(ranks.Alone()):
+    with pytest.raises(type(error)), ranks.abort_all_on_error(ranks.SingleProcess()):
         raise error
 
 
@@ -187,5 +187,5 @@ def test_all_ranks_stop_when_rank_0_was_told_to():
             stop('trainer')
         assert stopped.value.number == 15
     assert saved == ['trainer', 'trainer']
-    ranks.StopOnSignal(script.Signals(), [saved.append], ranks.Alone())('trainer')
+    ranks.StopOnSignal(script.Signals(), [saved.append], ranks.SingleProcess())('trainer')
     assert len(saved) == 2

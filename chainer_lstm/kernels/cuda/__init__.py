@@ -18,6 +18,16 @@ _ENGINES = _FOLDER.parent / 'engines'
 _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 _TYPES = {'e': ('half_bits', 'float'), 'f': ('float', 'float'), 'd': ('double', 'double')}
 _STAGES = ('First', 'Second')
+_INDEXES = {4: 'int', 8: 'index_t'}  # by bytes
+# the kernels of functions, by name -> the file
+FUNCTIONS = {
+    'cross_entropy': 'cross_entropy.cu',
+    'cross_entropy_mean': 'cross_entropy.cu',
+    'cross_entropy_gradient': 'cross_entropy.cu',
+    'dropout': 'dropout.cu',
+    'column_sums': 'sums.cu',
+    'embedding_gradient': 'sums.cu',
+}
 
 
 def source(name: str, folder: pathlib.Path = _FOLDER) -> str:
@@ -60,6 +70,19 @@ def stage(name: str, dtype_char: str) -> tuple[str, tuple[str, ...]]:
     return source(f'{file}.cuh', _CELLS) + source('cells.cu'), options(constants)
 
 
+def function(name: str, dtype_char: str, index_bytes: int) -> tuple[str, tuple[str, ...]]:
+    """Return the source and the compiler options of a kernel of a function.
+
+    Args:
+        name: in ``boundary.CUDA``.
+        dtype_char: ``dtype.char`` of the arrays: 'e', 'f' or 'd'.
+        index_bytes: the size of its classes, 4 or 8.
+    """
+    stored, real = _TYPES[dtype_char]
+    constants = {'STORED': stored, 'REAL': real, 'INDEX': _INDEXES[index_bytes]}
+    return source(FUNCTIONS[name]), options(constants)
+
+
 def options(constants: dict[str, Any]) -> tuple[str, ...]:
     """Return compiler options that define constants."""
     return '--std=c++17', *(f'-D{name}={value}' for name, value in constants.items())
@@ -73,6 +96,23 @@ def stage_kernel(name: str, dtype_char: str) -> Any:
     import cupy
 
     text, options = stage(name, dtype_char)
+    return cupy.RawKernel(text, name, options)
+
+
+@functools.cache
+def update_kernel(name: str, options: tuple[str, ...]) -> Any:
+    """Return a kernel that updates many parameters as a ``cupy.RawKernel``."""
+    import cupy
+
+    return cupy.RawKernel(source('updates.cu'), name, options)
+
+
+@functools.cache
+def function_kernel(name: str, dtype_char: str, index_bytes: int) -> Any:
+    """Return a kernel of a function as a ``cupy.RawKernel``; see ``function``."""
+    import cupy
+
+    text, options = function(name, dtype_char, index_bytes)
     return cupy.RawKernel(text, name, options)
 
 

@@ -57,12 +57,15 @@ struct Job {
     // (B, H), the initial states, of forward; null where h and c hold them already
     const float* h0;
     const float* c0;
+    float* hy;        // (B, H), the last states, of forward; null if the initial ones are
+    float* cy;        // (B, H), likewise
     float* gates;     // (P, 4H): becomes gates in forward, their gradients in backward
     float* h;         // (P + B, H)
     float* c;         // (P + B, H)
     const float* gh;  // (P, gh_stride) or null
     float* gh_last;   // (B, H): becomes the gradient of the initial state
     float* gc_last;   // (B, H): likewise
+    float* gb;        // (4H,): becomes the gradient of b, of backward
     // (T,): the first packed row of each time step; null where each sequence has T steps
     const int* starts;
     const int* lengths;  // (B,): steps of each sequence, descending; null likewise
@@ -74,6 +77,7 @@ struct Job {
     int first, initial;       // where packed and initial rows start in a buffer
     int reverse;              // whether a sequence starts at its last row
     int gh_stride;
+    int from_zeros;  // whether backward begins with zeros, and not with gh_last and gc_last
 };
 
 struct Jobs {
@@ -106,12 +110,9 @@ __device__ inline word rest_of_pair(float x, float y, word pair) {
 }
 
 // UNSET if and only if one of the words is
-__device__ inline word largest(uint2 v) { return v.x > v.y ? v.x : v.y; }
+__device__ inline word largest(uint2 v) { return max(v.x, v.y); }
 
-__device__ inline word largest(uint4 v) {
-    const word x = largest(uint2{v.x, v.y}), y = largest(uint2{v.z, v.w});
-    return x > y ? x : y;
-}
+__device__ inline word largest(uint4 v) { return max(max(v.x, v.y), max(v.z, v.w)); }
 
 // Counts a poll without success; true after so many that the other block must have died.  The
 // numbers missed are then NaN (as UNSET is), and so is all that is computed from them.
@@ -187,17 +188,15 @@ struct MatrixProduct {
         for (int i = 0; i < CHUNKS; i++)
             if (has(i, warp)) b[i] = load_relaxed(from + i * WARPS * CHUNK);
         for (unsigned polls = 0;;) {
-            word found[CHUNKS] = {}, all = 0;
-#pragma unroll
-            for (int i = 0; i < CHUNKS; i++) {
-                if (has(i, warp)) found[i] = largest(b[i]);
-                all = all > found[i] ? all : found[i];
-            }
-            if (!any_of_warp(all == UNSET) || any_of_warp(timed_out(polls, error))) break;
+            word most = 0;
 #pragma unroll
             for (int i = 0; i < CHUNKS; i++)
-                if (has(i, warp) && found[i] == UNSET)
-                    b[i] = load_relaxed(from + i * WARPS * CHUNK);
+                if (has(i, warp)) most = max(most, largest(b[i]));
+            if (!any_of_warp(most == UNSET) || any_of_warp(timed_out(polls, error))) break;
+#pragma unroll
+            for (int i = 0; i < CHUNKS; i++)
+                if (has(i, warp))
+                    reload_relaxed(b[i], from + i * WARPS * CHUNK, largest(b[i]) == UNSET);
         }
     }
 

@@ -19,11 +19,12 @@ constexpr int BLOCKS = (H + TILE * SPLIT - 1) / (TILE * SPLIT) * SPLIT;
 constexpr int PART = ((H + 3) / 4 + SPLIT - 1) / SPLIT;
 constexpr int SLOT = BLOCKS * (TILE / 4) * CHUNK;               // quads
 constexpr int BOXES = SPLIT > 1 ? BLOCKS * SPLIT * OWNERS : 0;  // of one group and parity
+constexpr int GATES = TILE * LstmCell::gates;                   // of a block
 
 typedef MatrixProduct<SPLIT, PART> Recurrent;  // a tile for each block of the team
 
 struct Shared {
-    float4 gates[OWNERS];
+    float4 gates[OWNERS], gb[OWNERS];
     float c[OWNERS], c_prev[OWNERS], gh[OWNERS];
     float partial[2][WARPS][SPLIT][TILE][GROUP];
     uint4 weights[Recurrent::SHARED_SIZE + 1];
@@ -57,8 +58,8 @@ __device__ inline Quad quad_of(float a, float i, float f, float o) {
 // -> of an owner, the sum of all parts for its unit and row
 __device__ inline float exchange_sums(const Shared& s, int turn, tagged* boxes, word tag,
                                       int* error) {
-    const int half = threadIdx.x / OWNERS, own = threadIdx.x % OWNERS, u = own / GROUP,
-              n = own % GROUP;
+    const int thread = opaque(threadIdx.x), half = thread / OWNERS, own = thread % OWNERS,
+              u = own / GROUP, n = own % GROUP;
     const int part = blockIdx.x % SPLIT, team = blockIdx.x / SPLIT * SPLIT;
     float sum = 0.f;
 #pragma unroll
@@ -90,6 +91,39 @@ __device__ inline float exchange_sums(const Shared& s, int turn, tagged* boxes, 
     return sum;
 }
 
+// the gates of a packed row and unit
+__device__ inline float4* gates_of(const Job& job, int packed, int unit) {
+    return reinterpret_cast<float4*>(job.gates) + (packed * (long long)H + unit);
+}
+
+// Adds up the gradients of the gates over the rows of a group, then over the blocks that share the
+// units, always in the same order: those of the first row of blocks wait for the others.
+__device__ inline void write_gb(const Shared& s, const Job& job, int unit, int n) {
+    tagged* const end = reinterpret_cast<tagged*>(job.exchange + job.exchange_size);
+    tagged* const boxes = end - gridDim.y * (BLOCKS * GATES);
+    const float4 own = s.gb[threadIdx.x];
+    float sums[] = {own.x, own.y, own.z, own.w}, sum = 0.f;
+#pragma unroll
+    for (int i = 0; i < LstmCell::gates; i++) {
+#pragma unroll
+        for (int mask = 1; mask < GROUP; mask *= 2) sums[i] += from_lane_xor(sums[i], mask);
+        if (n == i) sum = sums[i];
+    }
+    const int gate = unit * LstmCell::gates + n;
+    if (n >= LstmCell::gates || unit >= H) return;
+    if (blockIdx.y > 0) {
+        store_relaxed(boxes + blockIdx.y * (BLOCKS * GATES) + gate, (tagged)as_word(sum));
+        return;
+    }
+    for (int y = 1; y < gridDim.y; y++) {
+        tagged found;
+        for (unsigned polls = 0; (found = load_relaxed(boxes + y * (BLOCKS * GATES) + gate)) >> 32;)
+            if (timed_out(polls, job.error)) break;
+        sum += as_float((word)found);
+    }
+    job.gb[gate] = (job.end < job.steps ? job.gb[gate] : 0.f) + sum;
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     lstm_sequence_bwd(const __grid_constant__ Jobs jobs) {
     const Job& job = jobs.job[blockIdx.z];
@@ -103,6 +137,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 
     Recurrent U;
     U.load(job.weights + (long long)blockIdx.x * Recurrent::SIZE, s.weights, warp, lane);
+    if (owner) s.gb[thread] = float4{};
     __syncthreads();
 
     int turn = 0;
@@ -115,11 +150,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             const int row = g * GROUP + n, length = length_of(job, row);
             const bool real = owner && unit < H, live = real && t >= job.begin && t < length;
             const int now = live ? place(job, row, length, t) : 0, packed = now - job.first;
-            const long long last = row * (long long)H + unit;
-            float4* const gates =
-                reinterpret_cast<float4*>(job.gates) + (packed * (long long)H + unit);
             if (live) {
-                prefetch(&s.gates[thread], gates);
+                prefetch(&s.gates[thread], gates_of(job, packed, unit));
                 prefetch(&s.c[thread], job.c + (now * (long long)H + unit));
                 prefetch(&s.c_prev[thread],
                          job.c + place(job, row, length, t - 1) * (long long)H + unit);
@@ -137,6 +169,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                                    t + 1, job.error);
             }
             if (!owner) continue;
+            const long long last = row * (long long)H + unit;
             if (t < job.begin) {
                 if (real && job.begin < length) {
                     job.gh_last[last] = gh;
@@ -148,11 +181,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             if (live) {
                 wait_for_prefetches();
                 const bool joins = t == min(length, job.end) - 1;
-                gh += (joins ? job.gh_last[last] : 0.f) + (job.gh ? s.gh[thread] : 0.f);
+                const bool from_zero = job.from_zeros && length <= job.end;
+                gh +=
+                    (joins && !from_zero ? job.gh_last[last] : 0.f) + (job.gh ? s.gh[thread] : 0.f);
                 const float4 v = s.gates[thread];
                 const float z[] = {v.x, v.y, v.z, v.w};
                 const float before[] = {s.c_prev[thread], 0.f}, after[] = {s.c[thread], 0.f};
-                float gradients[] = {joins ? job.gc_last[last] : gc_next[k][thread], gh};
+                float gradients[] = {gc_next[k][thread], gh};
+                if (joins) gradients[LstmCell::c] = from_zero ? 0.f : job.gc_last[last];
                 LstmCell::First::backward(z, before, after, gradients, gpre, Nothing{});
                 gc_next[k][thread] = gradients[LstmCell::c];
             }
@@ -160,7 +196,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             const Quad quad = quad_of(gpre[0], gpre[1], gpre[2], gpre[3]);
             store_relaxed(
                 slot + g * SLOT + (blockIdx.x * (TILE / 4) + u / 4) * CHUNK + n * 4 + u % 4, quad);
-            if (live) *gates = float4{gpre[0], gpre[1], gpre[2], gpre[3]};
+            if (live) {
+                *gates_of(job, packed, unit) = float4{gpre[0], gpre[1], gpre[2], gpre[3]};
+                const float4 sums = s.gb[thread];
+                s.gb[thread] =
+                    float4{sums.x + gpre[0], sums.y + gpre[1], sums.z + gpre[2], sums.w + gpre[3]};
+            }
         }
     }
+    if (owner) write_gb(s, job, unit, n);
 }

@@ -35,6 +35,24 @@ __device__ inline tagged load_relaxed(const tagged* p) {
     return v;
 }
 
+// v = load_relaxed(p) if wanted.  As one instruction without a branch, or v would need registers
+// twice.
+__device__ inline void reload_relaxed(uint4& v, const uint4* p, bool wanted) {
+    asm volatile(
+        "{ .reg .pred wanted; setp.ne.b32 wanted, %5, 0;\n"
+        "@wanted ld.relaxed.gpu.global.v4.b32 {%0, %1, %2, %3}, [%4]; }"
+        : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
+        : "l"(p), "r"((int)wanted));
+}
+
+__device__ inline void reload_relaxed(uint2& v, const uint2* p, bool wanted) {
+    asm volatile(
+        "{ .reg .pred wanted; setp.ne.b32 wanted, %3, 0;\n"
+        "@wanted ld.relaxed.gpu.global.v2.b32 {%0, %1}, [%2]; }"
+        : "+r"(v.x), "+r"(v.y)
+        : "l"(p), "r"((int)wanted));
+}
+
 __device__ inline void store_relaxed(uint4* p, uint4 v) {
     asm volatile("st.relaxed.gpu.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(v.x),
                  "r"(v.y), "r"(v.z), "r"(v.w));
@@ -80,6 +98,13 @@ __device__ inline void prefetch(float* shared, const float* global) {
 }
 
 __device__ inline void wait_for_prefetches() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// The same number, of which the compiler knows nothing: what is computed from it is computed where
+// it is written, and takes no registers before.
+__device__ inline int opaque(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
 
 __device__ inline bool any_of_warp(bool x) { return __any_sync(~0u, x); }
 

@@ -74,6 +74,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                             to = place(job, row, length, -1) * (long long)H + unit;
             job.h[to] = h = job.h0[from];
             job.c[to] = state = job.c0[from];
+            if (length == 0) {
+                job.hy[from] = h;
+                job.cy[from] = state;
+            }
         } else if (live) {
             const long long at = place(job, row, length, job.begin - 1) * (long long)H + unit;
             h = job.h[at];
@@ -119,6 +123,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                 job.h[at] = now[LstmCell::h];
                 job.c[at] = now[LstmCell::c];
                 *gates = float4{z[0], z[1], z[2], z[3]};
+                if (job.hy && t == length - 1) {
+                    job.hy[row * (long long)H + unit] = now[LstmCell::h];
+                    job.cy[row * (long long)H + unit] = now[LstmCell::c];
+                }
             }
         }
     }

@@ -54,6 +54,9 @@ class AutoEngine(StepwiseEngine):
             return job.run(self._answer)  # the persistent kernel takes gradients of h only
         return self._run_chosen(job)
 
+    def check_time_out(self) -> None:
+        current_trials().check_time_out(self._candidate)
+
     def _run_chosen(self, job: Job) -> Any:
         layer = job.layers[0]
         if layer.rows.total * layer.states[-1].shape[1] == 0:

@@ -13,16 +13,18 @@ from chainer_lstm.kernels import boundary, cuda
 from chainer_lstm.kernels.arguments import Kernel
 from chainer_lstm.kernels.engines import cublas
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
-from chainer_lstm.kernels.engines.engine import Layer
+from chainer_lstm.kernels.engines.cupy_functions import FunctionKernels
+from chainer_lstm.kernels.engines.cupy_updates import CupyUpdates
+from chainer_lstm.kernels.engines.engine import Gradients, Layer
 
 _THREADS = 256
 _MAX_BLOCKS = 1024  # beyond that, threads stride over the remaining units
 
 
-class CupyEngine(CompiledEngine):
+class CupyEngine(FunctionKernels, CupyUpdates, CompiledEngine):
     """float16 arrays stay float16 in memory; the kernels compute in float32."""
 
-    takes_initial = True
+    takes_states = True
 
     @functools.cached_property
     def xp(self) -> Any:
@@ -57,7 +59,17 @@ class CupyEngine(CompiledEngine):
     def sequence_forward(self, layers: Sequence[Layer], keep: bool) -> list[Optional[Array]]:
         for layer in layers:
             layer.begin()
-        return super().sequence_forward(layers, keep)
+        gates = super().sequence_forward(layers, keep)
+        for layer in layers:
+            layer.end(self.xp)
+        return gates
+
+    def sequence_backward(
+        self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
+    ) -> list[Any]:
+        for given in gradients:
+            given.begin()
+        return super().sequence_backward(layers, gates, gradients)
 
     def launch(
         self, kernel: str, like: Array, *arrays: Optional[Array], numbers: Iterable[float] = ()
@@ -74,6 +86,29 @@ class CupyEngine(CompiledEngine):
         launch = cuda.stage_kernel(kernel, like.dtype.char)
         launch((blocks,), (_THREADS,), (numpy.frombuffer(packed, _value_of(len(packed))),))
 
+    def launch_function(
+        self,
+        kernel: str,
+        dtype: numpy.dtype,
+        sizes: Sequence[int],
+        arrays: Sequence[Optional[Array]],
+        blocks: tuple[int, ...],
+        threads: int,
+        numbers: Sequence[float] = (),
+        shared_numbers: int = 0,
+    ) -> None:
+        expected = boundary.CUDA[kernel]
+        boundary.check(expected, dtype, sizes, arrays)
+        given = self._given(expected, dtype.itemsize, arrays)
+        addresses = [0 if x is None else self._address(x) for x in given]
+        layout = expected.layout if dtype.char == 'd' else expected.layout_of_floats
+        packed = layout.pack(*sizes, *numbers, *addresses)
+        integers = [x.itemsize for x in given if x is not None and x.dtype.kind == 'i']
+        launch = cuda.function_kernel(kernel, dtype.char, integers[0] if integers else 4)
+        arguments = numpy.frombuffer(packed, _value_of(len(packed)))
+        shared_bytes = shared_numbers * max(dtype.itemsize, 4)
+        launch(blocks, (threads,), (arguments,), shared_mem=shared_bytes)
+
     def _given(
         self, kernel: Kernel, itemsize: int, arrays: Sequence[Optional[Array]]
     ) -> list[Optional[Array]]:
@@ -88,7 +123,7 @@ class CupyEngine(CompiledEngine):
                     if argument.written:
                         boundary.dense(argument, x)
                     x = self.xp.ascontiguousarray(x)
-                if self._address(x) % load and argument.axes[-1] == 'gates':
+                if argument.axes[-1] == 'gates' and self._address(x) % load:
                     if argument.written:
                         raise ValueError(
                             f'expected {argument.name}, which is written into, to lie at a '

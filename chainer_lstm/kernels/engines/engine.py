@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Optional, Protocol
 
 import numpy
@@ -23,6 +23,8 @@ Weights = Mapping[str, Array]
 Noise = Mapping[str, Array]  # by name
 Kept = dict[str, Array]  # by name, see ``kernels.normalization``
 NOTHING: Noise = types.MappingProxyType({})
+Number = Callable[[], float]  # computes it anew for each replay of a captured CUDA graph
+Scale = Any  # of ``Engine.clipping``; None for 1
 
 
 class Part(NamedTuple):
@@ -39,6 +41,34 @@ class Shape(NamedTuple):
     batch: int
     units: int
     jobs: int
+
+
+class SgdRates(NamedTuple):
+    """The numbers of an update by SGD.
+
+    Attributes:
+        scale: of the gradients.
+        rate: of the step.
+        momentum: of the last step.
+    """
+
+    scale: float
+    rate: float
+    momentum: float
+
+
+class Losses(NamedTuple):
+    """How a softmax cross entropy adds up the losses of its rows.
+
+    Attributes:
+        ignore_label: the class of rows whose loss is 0.
+        mean: whether there is one loss, else one for each row.
+        normalize: whether the mean is that of the rows that are not ignored.
+    """
+
+    ignore_label: int
+    mean: bool
+    normalize: bool
 
 
 class AdamRates(NamedTuple):
@@ -80,6 +110,8 @@ class Layer:
         m: (P, H), receives h of all steps before the projection; None without a projection.
         kept: rows of normalized products, saved by forward for backward, which adds more.
         initial: a ``State`` of arrays (B, H) that forward writes into the buffers, or None.
+        last: with ``initial``, a ``State`` of C-contiguous arrays (B, H) that forward writes the
+            last states into; or None.
     """
 
     cell: Cell
@@ -91,12 +123,19 @@ class Layer:
     m: Optional[Array] = None
     kept: Kept = dataclasses.field(default_factory=dict)
     initial: Any = None
+    last: Any = None
 
     def begin(self) -> None:
         """Write ``initial``, if given, into the buffers."""
         if self.initial is not None:
             for buffer, state in zip(self.states, self.initial):
                 buffer[self.rows.initial : self.rows.initial + self.rows.batch] = state
+
+    def end(self, xp: Any) -> None:
+        """Write the last states out of the buffers, where they are wanted."""
+        if self.last is not None:
+            for buffer, state in zip(self.states, self.last):
+                state[...] = self.rows.last(xp, buffer)
 
     def kept_of(self, now: slice) -> Kept:
         """Return the kept rows of a step."""
@@ -112,11 +151,22 @@ class Gradients:
         last: a ``State`` of arrays (B, H), with respect to the last states; overwritten.
         h: (P, O), receives the gradients with respect to h of all steps, including those through
             later steps; None without a projection.
+        from_zeros: whether ``last`` means zeros, and its values are not read.
+        of_weights: receives, by name, the gradients with respect to weights that the engine's
+            kernels compute on the way.
     """
 
     output: Any
     last: Any
     h: Optional[Array] = None
+    from_zeros: bool = False
+    of_weights: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Write the zeros that ``last`` stands for."""
+        if self.from_zeros:
+            for gradient in self.last:
+                gradient.fill(0)
 
 
 class Engine(Protocol):
@@ -128,8 +178,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def takes_initial(self) -> bool:
-        """Whether ``sequence_forward`` takes layers with ``Layer.initial``."""
+    def takes_states(self) -> bool:
+        """Whether sequences take ``Layer.initial``, ``Layer.last`` and ``Gradients.from_zeros``."""
         ...
 
     def wide_dtype(self, *dtypes: Any) -> numpy.dtype:
@@ -148,9 +198,59 @@ class Engine(Protocol):
         """Return the sums of the columns, (P, N) -> (N,)."""
         ...
 
+    def cross_entropy(self, x: Array, t: Array, losses: Losses, keep: bool) -> tuple[Array, Any]:
+        """Compute a softmax cross entropy.
+
+        Args:
+            x: (N, V) scores, V > 0.
+            t: (N,) classes, int32 or int64.  A GPU reads no score of a class that is not there, the
+                loss is NaN then.
+            losses: how they are added up.
+            keep: whether a gradient will be wanted.
+
+        Returns:
+            The loss, () or (N,), and with ``keep`` what ``cross_entropy_gradient`` gets.
+        """
+        ...
+
+    def cross_entropy_gradient(
+        self, x: Array, t: Array, losses: Losses, gy: Array, kept: Any
+    ) -> Array:
+        """Return the gradient (N, V) with respect to x, of the gradient gy with respect to the
+        loss; ``kept`` is used up.
+        """
+        ...
+
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
         """Return exp(x - maxima) (N, V), or None without ``keep``, the maxima of the rows (N,) and
         the sums of exp (N,), of scores x (N, V), V > 0.
+        """
+        ...
+
+    def draw_mask(self, shape: tuple[int, ...], dtype: numpy.dtype, ratio: float) -> Any:
+        """Draw what a dropout of this ratio multiplies by, 0 or 1 / (1 - ratio), for ``dropout``;
+        on a GPU a place in a sequence of random numbers, from which it is computed.
+        """
+        ...
+
+    def dropout(self, x: Array, mask: Any, out: Optional[Array] = None) -> Array:
+        """Multiply by a mask of the shape of x; ``out`` may be x."""
+        ...
+
+    def embedding_gradient(
+        self, ids: Array, gy: Array, classes: int, ignore_label: Optional[int]
+    ) -> Array:
+        """Return (V, N), the sums of the rows of gy (P, N) of each id.
+
+        Args:
+            ids: (P,) integers; those below 0 count from the last class.
+            gy: the rows.
+            classes: V.
+            ignore_label: the id of rows that are left out, or None.
+
+        Raises:
+            IndexError: on the CPU, a row has an id for which there is no class.  A GPU leaves it
+                out.
         """
         ...
 
@@ -165,34 +265,33 @@ class Engine(Protocol):
         """
         ...
 
-    def sum_of_squares(self, x: Array) -> float:
-        """Return the sum of the squares of a C-contiguous array."""
-        ...
-
-    def sgd(
-        self, x: Array, g: Array, v: Optional[Array], scale: float, rate: float, momentum: float
-    ) -> None:
-        """Scale the gradients g, set v to momentum * v - rate * g, and add it to x.
-
-        Args:
-            x: the parameter, of any shape, C-contiguous, as are g and v.
-            g: the gradients.
-            v: the previous step; None without momentum.
-            scale, rate, momentum: numbers.
+    def span(self, x: Any) -> Optional[tuple[int, int]]:
+        """Return the address and the bytes of an array that ``update`` can read and write where it
+        is, or None.
         """
         ...
 
-    def adam(
-        self, x: Array, g: Array, m: Array, v: Array, most: Optional[Array], rates: AdamRates
-    ) -> None:
-        """Scale the gradients g, then update x, m, v and the running maximum of v.
+    def clipping(self, gradients: Sequence[Array], threshold: Number) -> Scale:
+        """Return min(threshold / norm, 1), or what stands for it where only the device knows it.
 
         Args:
-            x: the parameter, of any shape, C-contiguous, as are the others.
-            g: the gradients.
-            m, v: the running means of g and of its squares.
-            most: the running maximum of v, which replaces v in the step (AMSGrad); or None.
-            rates: the numbers.
+            gradients: arrays that have a ``span``; the norm is that of all their numbers.
+            threshold: of the norm.
+        """
+        ...
+
+    def update(
+        self, rule: str, given: Sequence[Sequence[Array]], scale: Scale, rates: Sequence[Number]
+    ) -> None:
+        """Scale gradients, and update parameters by a rule.
+
+        Args:
+            rule: 'scale' for gradients alone, 'sgd' or 'adam', see ``NumpyEngine``.
+            given: the arrays of each parameter, of one shape: for 'sgd' g, x and with momentum v,
+                for 'adam' g, x, m, v and with AMSGrad most.  All are of one dtype, have a ``span``
+                and lie apart from each other.
+            scale: of the gradients.
+            rates: the numbers of ``SgdRates`` or ``AdamRates`` after ``scale``.
         """
         ...
 
@@ -348,6 +447,14 @@ class Engine(Protocol):
     def takes_gates(self, cell: Cell, dtype: Any, shape: Shape) -> bool:
         """Return whether ``sequence_forward`` also takes W, and U of all gates, as separate rows of
         each gate, by names such as ``W_a``, (H, I) each.
+        """
+        ...
+
+    def check_time_out(self) -> None:
+        """See whether a kernel that has ended timed out, without waiting for others.
+
+        Raises:
+            RuntimeError: one did; the results of its call are NaN.
         """
         ...
 

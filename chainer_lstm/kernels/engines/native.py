@@ -24,6 +24,7 @@ from chainer_lstm.kernels.engines.engine import (
     Kept,
     Layer,
     Noise,
+    SgdRates,
     Shape,
     Weights,
 )
@@ -69,15 +70,20 @@ class NativeEngine(CompiledEngine):
         self._kernel('sums_of_squares', x.dtype)((x.size, len(sums)), x.reshape(-1), sums)
         return float(sums.sum(dtype=numpy.float64))
 
-    def sgd(
-        self, x: Array, g: Array, v: Optional[Array], scale: float, rate: float, momentum: float
-    ) -> None:
+    def sgd(self, g: Array, x: Array, v: Optional[Array] = None, *, rates: SgdRates) -> None:
         if x.size <= _SMALL:
-            return super().sgd(x, g, v, scale, rate, momentum)
-        self._update('sgd', (scale, rate, momentum), x, g, v)
+            return super().sgd(g, x, v, rates=rates)
+        self._update('sgd', rates, x, g, v)
 
     def adam(
-        self, x: Array, g: Array, m: Array, v: Array, most: Optional[Array], rates: AdamRates
+        self,
+        g: Array,
+        x: Array,
+        m: Array,
+        v: Array,
+        most: Optional[Array] = None,
+        *,
+        rates: AdamRates,
     ) -> None:
         self._update('adam', rates, x, g, m, v, most)
 

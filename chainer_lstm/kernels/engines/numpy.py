@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import addressof, c_char
 from typing import Any, Optional
 
 import numpy
@@ -17,12 +18,17 @@ from chainer_lstm.kernels.engines.engine import (
     Gradients,
     Kept,
     Layer,
+    Losses,
     Noise,
+    Number,
     Part,
+    Scale,
+    SgdRates,
     Shape,
     Weights,
 )
 
+_UPDATED = numpy.dtype(numpy.float32), numpy.dtype(numpy.float64)
 _BLOCK = 2**18  # scores at a time, which stay in the cache
 _FEW_ROWS = 128  # up to so many rows OpenBLAS takes two thirds of the time for W xᵀ as for x Wᵀ
 
@@ -31,7 +37,7 @@ class NumpyEngine:
     """See ``Engine`` for what each method takes and returns."""
 
     xp: Any = numpy
-    takes_initial = False
+    takes_states = False
 
     def wide_dtype(self, *dtypes: Any) -> numpy.dtype:
         """Return the dtype to compute in: float16 is computed in float32."""
@@ -55,6 +61,28 @@ class NumpyEngine:
     def column_sums(self, x: Array) -> Array:
         return self.xp.sum(x, axis=0)
 
+    def cross_entropy(self, x: Array, t: Array, losses: Losses, keep: bool) -> tuple[Array, Any]:
+        exponentials, maxima, sums = self.exponentials(x, keep)
+        valid = self.xp.not_equal(t, losses.ignore_label)
+        y = self.xp.log(sums)
+        y -= x[self.xp.arange(len(t)), t * valid] - maxima
+        y *= valid
+        coefficient = 1.0
+        if losses.mean:
+            coefficient = 1 / max(int(valid.sum()) if losses.normalize else len(t), 1)
+            y = self.xp.asarray(y.sum() * coefficient, x.dtype)
+        return y, (exponentials, sums, coefficient) if keep else None
+
+    def cross_entropy_gradient(
+        self, x: Array, t: Array, losses: Losses, gy: Array, kept: Any
+    ) -> Array:
+        gx, sums, coefficient = kept
+        valid = self.xp.not_equal(t, losses.ignore_label)
+        scale = (gy * coefficient if losses.mean else gy) * valid.astype(x.dtype)
+        gx *= (scale / sums)[:, None]
+        gx[self.xp.arange(len(t)), t * valid] -= scale
+        return gx
+
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
         xp = self.xp
         y = xp.empty_like(x) if keep else None
@@ -71,6 +99,18 @@ class NumpyEngine:
             out.sum(axis=1, out=sums[rows])
         return y, maxima, sums
 
+    def draw_mask(self, shape: tuple[int, ...], dtype: numpy.dtype, ratio: float) -> Any:
+        scale = dtype.type(1 / (1 - ratio))
+        return (self.xp.random.rand(*shape) >= ratio) * scale  # as Chainer draws it
+
+    def dropout(self, x: Array, mask: Any, out: Optional[Array] = None) -> Array:
+        return self.xp.multiply(x, mask.astype(x.dtype, copy=False), out)
+
+    def embedding_gradient(
+        self, ids: Array, gy: Array, classes: int, ignore_label: Optional[int]
+    ) -> Array:
+        return self.sums_by_class(_classes(ids, classes, ignore_label), gy, classes)
+
     def sums_by_class(self, of: Array, x: Array, classes: int) -> Array:
         sums = self.xp.zeros((classes, x.shape[1]), x.dtype)
         for k, row in zip(of, x):  # add.at takes five times as long
@@ -78,28 +118,77 @@ class NumpyEngine:
                 sums[k] += row
         return sums
 
+    def span(self, x: Any) -> Optional[tuple[int, int]]:
+        if type(x) is not numpy.ndarray or x.dtype not in _UPDATED or not x.flags.carray:
+            return None
+        return _address(x), x.nbytes
+
+    def clipping(self, gradients: Sequence[Array], threshold: Number) -> Scale:
+        norm = numpy.sqrt(sum(map(self.sum_of_squares, gradients)))
+        scale = min(threshold() / norm, 1.0)
+        return None if scale == 1 else scale
+
+    def update(
+        self, rule: str, given: Sequence[Sequence[Array]], scale: Scale, rates: Sequence[Number]
+    ) -> None:
+        factor = 1.0 if scale is None else scale
+        numbers = [compute() for compute in rates]
+        for arrays in given:
+            if rule == 'sgd':
+                self.sgd(*arrays, rates=SgdRates(factor, *numbers))
+            elif rule == 'adam':
+                self.adam(*arrays, rates=AdamRates(factor, *numbers))
+            else:
+                self.scale(arrays[0], factor)
+
     def sum_of_squares(self, x: Array) -> float:
+        """Return the sum of the squares of a C-contiguous array."""
         flat = x.reshape(-1)
         return float(self.xp.vdot(flat, flat))
 
-    def sgd(
-        self, x: Array, g: Array, v: Optional[Array], scale: float, rate: float, momentum: float
-    ) -> None:
+    def scale(self, g: Array, scale: float) -> None:
+        """Multiply gradients by a number."""
         if scale != 1:
             g *= scale
+
+    def sgd(self, g: Array, x: Array, v: Optional[Array] = None, *, rates: SgdRates) -> None:
+        """Scale the gradients g, then add momentum * v - rate * g to x, and to v what x got.
+
+        Args:
+            g: the gradients, of any shape, C-contiguous, as are x and v.
+            x: the parameter.
+            v: the last step, or None for none.
+            rates: the numbers.
+        """
+        self.scale(g, rates.scale)
         if v is None:
-            x -= rate * g
+            x -= rates.rate * g
             return
-        v *= momentum
-        v -= rate * g
+        v *= rates.momentum
+        v -= rates.rate * g
         x += v
 
     def adam(
-        self, x: Array, g: Array, m: Array, v: Array, most: Optional[Array], rates: AdamRates
+        self,
+        g: Array,
+        x: Array,
+        m: Array,
+        v: Array,
+        most: Optional[Array] = None,
+        *,
+        rates: AdamRates,
     ) -> None:
+        """Scale the gradients g, then update x, m, v and the largest v that there was.
+
+        Args:
+            g: the gradients, of any shape, C-contiguous, as are the others.
+            x: the parameter.
+            m, v: the means of g and of its squares.
+            most: the largest v of each number, by which the step is divided; None for v.
+            rates: the numbers.
+        """
         xp = self.xp
-        if rates.scale != 1:
-            g *= rates.scale
+        self.scale(g, rates.scale)
         m += rates.of_m * (g - m)
         v += rates.of_v * (g * g - v)
         if most is not None:
@@ -250,6 +339,9 @@ class NumpyEngine:
         found = products.add_gradients(self, cell, stage, gpre, found, weights, noise, None, kept)
         return gx, found
 
+    def check_time_out(self) -> None:
+        pass
+
     def supports(self, cell: Cell, dtype: Any, shape: Shape, direction: str) -> bool:
         return False
 
@@ -260,6 +352,24 @@ class NumpyEngine:
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
     ) -> list[Any]:
         return [sequence.backward(self, *job) for job in zip(layers, gates, gradients)]
+
+
+def _classes(ids: Array, classes: int, ignore_label: Optional[int]) -> Array:
+    """Return the row of each id, -1 for those to ignore.
+
+    Raises:
+        IndexError: there is no such row.
+    """
+    found = ids.astype(numpy.int64)
+    found[ids < 0] += classes  # NumPy counts from the last row
+    wrong = (found < 0) | (found >= classes)
+    if ignore_label is not None:
+        ignored = ids == ignore_label
+        wrong &= ~ignored
+        found[ignored] = -1
+    if wrong.any():
+        raise IndexError(f'expected ids below {classes}, got {ids[wrong][0]}')
+    return found
 
 
 def _wide(x: Array) -> Array:
@@ -301,6 +411,11 @@ def _written(states: Any, found: dict[str, Array], room: Any, dtype: Any) -> Any
             value = value.astype(dtype)
         states = states._replace(**{name: value})
     return states
+
+
+def _address(x: Any) -> int:
+    """Return where an array lies, in a fraction of the time of ``x.ctypes``; 0 of an empty one."""
+    return addressof(c_char.from_buffer(x)) if x.size else 0
 
 
 numpy_engine = NumpyEngine()

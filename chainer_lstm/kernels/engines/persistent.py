@@ -1,9 +1,9 @@
 """The persistent engine: one kernel launch for all time steps, with the recurrent weights in
 registers and shared memory throughout.
 
-It computes float32 sequences of ``_CELL``.  Single steps, other cells and dtypes, and shapes that
-do not fit on the device are left to the CuPy engine, or refused if this engine was selected by
-name.
+It computes sequences of ``_CELL`` of float32 and, in float32, of float16.  Single steps, other
+cells and dtypes, and shapes that do not fit on the device are left to the CuPy engine, or refused
+if this engine was selected by name.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy
 from chainer_lstm import cells
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
-from chainer_lstm.kernels import boundary, cuda
+from chainer_lstm.kernels import boundary, captured, cuda
 from chainer_lstm.kernels.engines import cublas
+from chainer_lstm.kernels.engines import persistent_half as half
 from chainer_lstm.kernels.engines import persistent_plan as plans
 from chainer_lstm.kernels.engines.cupy import CupyEngine, cupy_engine
 from chainer_lstm.kernels.engines.engine import Gradients, Layer, Shape
@@ -33,13 +34,14 @@ _DIRECTIONS = {'forward': 'fwd', 'backward': 'bwd'}
 # struct Job in persistent.cuh
 _JOB = [
     *((name, 'Q') for name in (
-        'U', 'weights', 'b', 'h0', 'c0', 'gates', 'h', 'c', 'gh', 'gh_last', 'gc_last', 'starts',
-        'lengths', 'exchange', 'error')),
+        'U', 'weights', 'b', 'h0', 'c0', 'hy', 'cy', 'gates', 'h', 'c', 'gh', 'gh_last', 'gc_last',
+        'gb', 'starts', 'lengths', 'exchange', 'error')),
     ('exchange_size', 'q'),
     *((name, 'i') for name in (
-        'batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride')),
+        'batch', 'steps', 'begin', 'end', 'first', 'initial', 'reverse', 'gh_stride',
+        'from_zeros')),
 ]  # fmt: skip
-_LAYOUT = struct.Struct(''.join(code for _, code in _JOB))
+_LAYOUT = struct.Struct(''.join(code for _, code in _JOB) + '0q')  # padded as in C
 # CuPy passes one element of an array by value
 _JOBS = numpy.dtype((numpy.void, plans.MOST_JOBS * _LAYOUT.size))
 _NONE = dict.fromkeys((name for name, _ in _JOB), 0)
@@ -92,17 +94,13 @@ class PersistentEngine(CupyEngine):
         grid = self._grid_of(layers, 'forward')
         if grid is None:
             return super().sequence_forward(layers, keep)
-        arguments = []
-        for layer in layers:
-            b, U = (self.xp.ascontiguousarray(layer.weights[name]) for name in ('b', 'U'))
-            arrays = {'U': U, 'b': b, 'h0': None, 'c0': None}
-            if layer.initial is not None:
-                for name, state in layer.initial._asdict().items():
-                    arrays[f'{name}0'] = self.xp.ascontiguousarray(state)
-            arrays['gates'] = self.linear(layer.x, layer.weights['W'])
-            arguments.append({**arrays, **layer.states._asdict(), **_layout(layer.rows)})
-        self._run(grid, layers[0].rows, arguments)
-        return [job['gates'] for job in arguments]
+        if layers[0].states.h.dtype != half.FLOAT16:
+            return self._forward(grid, layers)
+        wide = [half.layer_to_float32(self.xp, layer) for layer in layers]
+        gates = self._forward(grid, wide)
+        for layer, computed in zip(layers, wide):
+            half.write_states(layer, computed)
+        return [x.astype(half.FLOAT16) if keep else None for x in gates]
 
     def sequence_backward(
         self, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
@@ -110,11 +108,41 @@ class PersistentEngine(CupyEngine):
         grid = self._grid_of(layers, 'backward')
         if grid is None or gradients[0].output.c is not None:
             return super().sequence_backward(layers, gates, gradients)
+        if layers[0].states.h.dtype != half.FLOAT16:
+            return self._backward(grid, layers, gates, gradients)
+        wide = half.backward_to_float32(self.xp, layers, gates, gradients)
+        return half.write_gradients(gates, wide[1], self._backward(grid, *wide))
+
+    def _forward(self, grid: plans.Grid, layers: Sequence[Layer]) -> list[Any]:
+        arguments: list[dict[str, Any]] = []
+        for layer in layers:
+            b, U = (self.xp.ascontiguousarray(layer.weights[name]) for name in ('b', 'U'))
+            arrays = {'U': U, 'b': b, **dict.fromkeys(('h0', 'c0', 'hy', 'cy'))}
+            if layer.initial is not None:
+                for name, state in layer.initial._asdict().items():
+                    arrays[f'{name}0'] = self.xp.ascontiguousarray(state)
+                    arrays[f'{name}y'] = getattr(layer.last, name)
+            arrays['gates'] = self.xp.empty((layer.rows.total, b.size), _FLOAT32)
+            self.matmul(layer.x, layer.weights['W'].T, arrays['gates'])
+            arguments.append({**arrays, **layer.states._asdict(), **_layout(layer.rows)})
+        self._run(grid, layers[0].rows, arguments)
+        return [job['gates'] for job in arguments]
+
+    def _backward(
+        self,
+        grid: plans.Grid,
+        layers: Sequence[Layer],
+        gates: Sequence[Array],
+        gradients: Sequence[Gradients],
+    ) -> list[Any]:
         results, arguments = [], []
         for layer, activated, given in zip(layers, gates, gradients):
+            if layer.rows.has_empty:  # no block computes the gradients of empty sequences
+                given.begin()
             # the kernel overwrites these with the gradients with respect to the initial states
             last = given.last._make(map(self.xp.ascontiguousarray, given.last))
             gh = None if given.output.h is None else _strided(self.xp, given.output.h)
+            given.of_weights['b'] = gb = self.xp.empty(activated.shape[1], activated.dtype)
             arguments.append(
                 {
                     'U': self.xp.ascontiguousarray(layer.weights['U']),
@@ -123,8 +151,10 @@ class PersistentEngine(CupyEngine):
                     'gh': gh,
                     'gh_last': last.h,
                     'gc_last': last.c,
+                    'gb': gb,
                     **_layout(layer.rows),
                     'gh_stride': 0 if gh is None else gh.strides[0] // gh.itemsize,
+                    'from_zeros': int(given.from_zeros),
                 }
             )
             results.append(last)
@@ -144,11 +174,14 @@ class PersistentEngine(CupyEngine):
         """
         if cell != _CELL:
             raise ValueError(f'it computes the cell {_CELL.name} only, got {cell.name}')
-        if dtype != _FLOAT32:
-            raise ValueError(f'it computes float32 only, got {dtype}')
+        if dtype not in (_FLOAT32, half.FLOAT16):
+            raise ValueError(f'it computes float32 and float16 only, got {dtype}')
+        precision = self._precision
+        if precision == 'highest' and dtype == half.FLOAT16:
+            precision = 'high'  # TF32 has all bits of float16
         device = self._device()
         return _plan(
-            _DIRECTIONS[direction], shape.units, self._precision, shape.batch, shape.jobs, device
+            _DIRECTIONS[direction], shape.units, precision, shape.batch, shape.jobs, device
         )
 
     def _grid_of(self, layers: Sequence[Layer], direction: str) -> Optional[plans.Grid]:
@@ -191,16 +224,16 @@ class PersistentEngine(CupyEngine):
 
     def _run(self, grid: plans.Grid, rows: Rows, jobs: Sequence[Mapping[str, Any]]) -> None:
         """Run jobs of one shape, ``grid.jobs`` at a time."""
-        if self.timed_out():
-            raise RuntimeError(_TIMED_OUT)
+        self.check_time_out()
         kernel = boundary.PERSISTENT[f'lstm_sequence_{grid.kernel.direction}']
         for job in jobs:
             arrays = [job[name] for name in kernel.names]
             boundary.check(kernel, _FLOAT32, (rows.batch, grid.kernel.units, rows.total), arrays)
             for argument, x in zip(kernel.arguments, arrays):
-                if argument.written:
+                if argument.written and x is not None:
                     boundary.dense(argument, x)
         schedule = _schedule(self.xp, grid, rows, self._place())
+        captured.keep(schedule)
         for k in range(0, len(jobs), grid.jobs):
             self._launch_all(grid, schedule, jobs[k : k + grid.jobs])
 
@@ -251,6 +284,10 @@ class PersistentEngine(CupyEngine):
     def _place(self) -> tuple[int, int]:
         """Return the current device and stream."""
         return self._device_id(), self.xp.cuda.get_current_stream().ptr
+
+    def check_time_out(self) -> None:
+        if self.timed_out():
+            raise RuntimeError(_TIMED_OUT)
 
     def timed_out(self) -> bool:
         """Return whether a launch on the current device timed out since the last call, without

@@ -16,9 +16,11 @@ GROUP = 8  # rows per product
 MOST_JOBS = 2  # per launch
 _WARPS = THREADS // 32
 _OWNERS = TILE * GROUP
+_GATES = TILE * 4  # of a block
 _MAX_GROUPS = 16  # per block; with more rows one cuBLAS product per step is as fast
-# of the 255 registers of a thread: for weights, and for weights and the other operand together
-_WEIGHT_REGISTERS, _OPERAND_REGISTERS = 160, 204
+# Of the 255 registers of a thread: for weights, by the parts of backward's sum, and for weights and
+# the other operand together.  With so many, no NVRTC that the tests compile with spills registers.
+_WEIGHT_REGISTERS, _OPERAND_REGISTERS = {1: 160, 2: 144, 4: 160}, 204
 _EXCHANGE_BYTES = 16 * 2**20  # per launch, so that the exchange buffer stays in L2
 # Microseconds per time step, measured on an H100: a constant, and per group of rows.
 _LATENCY, _WORK = 0.3, 1.2
@@ -70,7 +72,7 @@ class Kernel:
     @functools.cached_property
     def shared_bytes(self) -> int:
         """The fixed part of a block's shared memory; ``sizeof(Shared)`` in the source."""
-        operands = 16 * (_OWNERS + TILE) if self.direction == 'fwd' else 28 * _OWNERS
+        operands = 16 * (_OWNERS + TILE) if self.direction == 'fwd' else 44 * _OWNERS
         partial = 2 * _WARPS * self._tiles * _OWNERS * 4
         spilled = max(0, self._chunks - self._register_chunks * _WARPS) * self._chunk
         return operands + partial + 16 * (spilled + 1)
@@ -83,8 +85,12 @@ class Kernel:
 
     def exchange(self, groups: int, steps: int) -> int:
         """Return the size of the exchange buffer for so many groups and steps, in 16 bytes."""
-        boxes = 2 * groups * self.blocks * self.split * _OWNERS // 2 if self.split > 1 else 0
-        return boxes + steps * groups * self._slot
+        slots = steps * groups * self._slot
+        if self.direction == 'fwd':
+            return slots
+        gradients_of_b = groups * self.blocks * _GATES // 2
+        boxes = groups * self.blocks * self.split * _OWNERS if self.split > 1 else 0
+        return boxes + gradients_of_b + slots
 
     def steps(self, groups: int) -> int:
         """Return the number of time steps per launch."""
@@ -126,7 +132,8 @@ class Kernel:
     @functools.cached_property
     def _register_chunks(self) -> int:
         chunks = _parts(self._chunks, _WARPS)
-        registers = min(_WEIGHT_REGISTERS, _OPERAND_REGISTERS - 2 * self._planes * chunks)
+        beside_operands = _OPERAND_REGISTERS - 2 * self._planes * chunks
+        registers = min(_WEIGHT_REGISTERS[self.split], beside_operands)
         return min(chunks, registers // (4 * self._planes * self._tiles))
 
     @functools.cached_property

@@ -111,7 +111,8 @@ class Forward:
     def results(self, gates: Sequence[Optional[Array]]) -> list[Array]:
         """Return the arrays that engines have to agree on, from the result of ``run``."""
         states = [layer.rows.inner(s) for layer in self.layers for s in layer.states]
-        return [*(x for x in gates if x is not None), *states]
+        last = [state for layer in self.layers for state in layer.last or ()]
+        return [*(x for x in gates if x is not None), *states, *last]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Backward:
     def copy(self, scale: float = 1) -> Backward:
         """Return the same work on arrays of its own, its gates multiplied by a number."""
         gradients = [
-            dataclasses.replace(given, last=_copies(given.last), h=_copy_of(given.h))
+            dataclasses.replace(given, last=_copies(given.last), h=_copy_of(given.h), of_weights={})
             for given in self.gradients
         ]
         return Backward(
@@ -138,7 +139,11 @@ class Backward:
 
     def results(self, states: Sequence[Any]) -> list[Array]:
         """Return the arrays that engines have to agree on, from the result of ``run``."""
-        return [*self.gates, *(gradient for state in states for gradient in state)]
+        of_biases = [
+            given.of_weights['b'] if 'b' in given.of_weights else _sum_of_rows(gpre)
+            for given, gpre in zip(self.gradients, self.gates)
+        ]
+        return [*self.gates, *(gradient for state in states for gradient in state), *of_biases]
 
 
 Job = Union[Forward, Backward]
@@ -197,7 +202,7 @@ class Trials:
             return self._run_first(key, job, answer, candidate)
         if not chosen:
             return job.run(answer)
-        self._check_time_out(candidate)
+        self.check_time_out(candidate)
         return job.run(candidate)
 
     def _run_first(self, key: Key, job: Job, answer: Engine, candidate: Candidate) -> Any:
@@ -210,7 +215,7 @@ class Trials:
             if not self._is_worth_a_trial(key, job, candidate):
                 self._chosen[key] = False
                 return job.run(answer)
-            self._check_time_out(candidate)
+            self.check_time_out(candidate)
             try:
                 spare = job.copy()  # before the answer, which overwrites gates
             except MemoryError:
@@ -309,7 +314,12 @@ class Trials:
                 stacklevel=2,
             )
 
-    def _check_time_out(self, candidate: Candidate) -> None:
+    def check_time_out(self, candidate: Candidate) -> None:
+        """Choose a candidate that timed out no more.
+
+        Raises:
+            RuntimeError: it has timed out in an earlier call, whose results are NaN.
+        """
         if not candidate.timed_out():
             return
         served = [key for key, chosen in self._chosen.items() if chosen]  # one of them timed out
@@ -338,10 +348,16 @@ def difference(found: Sequence[Any], expected: Sequence[Any]) -> Optional[float]
     return worst
 
 
+def _sum_of_rows(x: Any) -> Array:
+    return x.sum(axis=0)
+
+
 def _copy(layer: Layer) -> Layer:
     """Return a layer with copies of the arrays that a run writes."""
     kept = {name: rows.copy() for name, rows in layer.kept.items()}
-    return dataclasses.replace(layer, states=_copies(layer.states), m=_copy_of(layer.m), kept=kept)
+    last = None if layer.last is None else _copies(layer.last)
+    states, m = _copies(layer.states), _copy_of(layer.m)
+    return dataclasses.replace(layer, states=states, m=m, kept=kept, last=last)
 
 
 def _copies(state: Any) -> Any:

@@ -1,0 +1,70 @@
+"""Updates whose kernels a captured CUDA graph replays.
+
+The kernels of ``update`` read hyperparameters anew at each replay, see ``kernels.captured``.  The
+rest is Python's, which a replay does not run: ``frozen`` tells whether the graph still is the
+update of an optimizer, and ``advance`` counts the update.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import chainer
+
+from chainer_lstm import kernels
+from chainer_lstm.chainer_private import hooks, loss_scale
+from chainer_lstm.optimizers import steps
+from chainer_lstm.optimizers.update import clips, engine_for, has_plain_update
+
+
+def advance(optimizer: chainer.GradientMethod) -> None:
+    """Count an update, in the optimizer and in the rules of its parameters, as ``update`` does.
+
+    The numbers of Adam depend on it: call it before they are computed for a replay.
+
+    Args:
+        optimizer: set up with a link.
+    """
+    optimizer.t += 1
+    for param in optimizer.target.params():
+        rule = param.update_rule
+        if rule is not None and rule.enabled:
+            rule.t += 1
+
+
+def frozen(optimizer: chainer.GradientMethod) -> Optional[tuple[Any, ...]]:
+    """Return everything that an update depends on and that replays do not read again.
+
+    Replays of an update are right as long as this is equal to what it was at the capture.
+
+    Args:
+        optimizer: set up with a link; it has updated it before, so that the states are there.
+
+    Returns:
+        The hooks, and for each parameter the rule, the owner of its hyperparameters, how many
+        updates it has left out, and where its arrays lie; None where an update runs other code
+        than the kernels'.
+    """
+    before, after = hooks(optimizer, 'pre'), hooks(optimizer, 'post')
+    params = list(optimizer.target.params())
+    engine = engine_for(params)
+    if engine is None or before is None or after or not all(map(clips, before)):
+        return None
+    if loss_scale(optimizer) is not None or not has_plain_update(optimizer):
+        return None
+    of_params = []
+    shared: dict[int, Any] = {}
+    for param in params:
+        step = steps.step_of(param, shared)
+        if step is None:
+            return None
+        of_params.append(_of(step, optimizer.t, engine))
+    return (*before, *of_params)
+
+
+def _of(step: steps.Step, t: int, engine: kernels.Engine) -> Any:
+    """Return the state of a parameter that its captured update depends on."""
+    if step.rule is None:
+        return None
+    spans = map(engine.span, step.arrays[1:])  # those of gradients are in the graph
+    return step.rule, steps.owner(step.rule.hyperparam), t - step.rule.t, *spans

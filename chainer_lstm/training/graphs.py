@@ -1,0 +1,387 @@
+"""Updates by CUDA graphs: kernels are launched one by one a few times, then recorded once and
+replayed by one call.
+
+A graph reads and writes always the same memory.  Inputs and states are copied into arrays of its
+own; everything else that it allocates comes from a memory pool that lives as long as it does.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import warnings
+from collections.abc import Callable
+from typing import Any, Optional
+
+import chainer
+from chainer.backends import cuda
+
+from chainer_lstm import optimizers
+from chainer_lstm.arrays import Array
+from chainer_lstm.chainer_private import link_hooks, loss_scale, settings
+from chainer_lstm.functions.config import engine_of, is_observed
+from chainer_lstm.kernels import captured
+
+STATES = ('c', 'h')  # the attributes of a link that one chunk hands on to the next
+_WARM_UP = 3  # calls before a capture: states are allocated, engines chosen, kernels compiled
+_AHEAD = 16  # updates, a few milliseconds
+_MOST_GRAPHS = 4  # each has the memory of a whole update
+_VALUES = {bool, int, float, str, type(None)}  # compared by value; other objects by identity
+_MISSING = object()
+
+Snapshot = list[tuple[chainer.Link, dict[str, Any]]]  # links with all their attributes
+Attributes = list[tuple[chainer.Link, str, Any]]
+
+
+class CapturedUpdate:
+    """Updates a model by a function that computes its gradients, or replays its kernels.
+
+    The first calls with inputs of the same shapes are ordinary ones; the next is captured.  Another
+    graph is made after a change of anything that decides which kernels are launched: shapes, the
+    arrays of parameters, attributes of links, entries of ``chainer.config``.  If kernels of this
+    package alone update the parameters, they are a part of the graph; otherwise
+    ``optimizers.update`` follows each replay.
+
+    A replay writes gradients, states and other attributes of links, such as ``Classifier.y``, into
+    the same arrays as the one before.  Reported values are arrays of their own.
+
+    Args:
+        optimizer: set up with the model.
+        compute: takes arrays, clears the gradients and computes them, sets the state of links, and
+            reports values.
+
+    Attributes:
+        replays: the number of calls that were replays.
+    """
+
+    def __init__(self, optimizer: chainer.Optimizer, compute: Callable[..., None]) -> None:
+        self._optimizer = optimizer
+        self._model = optimizer.target
+        self._compute = compute
+        self._calls: collections.Counter[Any] = collections.Counter()
+        self._graphs: collections.OrderedDict[Any, _Graph] = collections.OrderedDict()
+        self._written: dict[int, set[str]] = {}  # attributes that calls set, by id of a link
+        self._refusal: Optional[str] = None
+        self._warned: set[str] = set()
+        self._stream: Any = None
+        self._ends: collections.deque[Any] = collections.deque()  # of the last replays, events
+        self.replays = 0
+
+    def __call__(self, *arrays: Array) -> None:
+        obstacle = self._obstacle(arrays)
+        if obstacle is not None:
+            self._warn(obstacle)
+            self._update(arrays)
+            return
+        with chainer.using_device(self._model.device):
+            key = self._key(arrays)
+            graph = self._graphs.get(key)
+            if graph is None:
+                graph = self._begin(key, arrays)
+            if graph is not None:
+                self._graphs.move_to_end(key)
+                self._replay(graph, arrays)
+
+    def _update(self, arrays: tuple[Array, ...]) -> None:
+        self._compute(*arrays)
+        optimizers.update(self._optimizer)
+
+    def _obstacle(self, arrays: tuple[Array, ...]) -> Optional[str]:
+        """Return why there can be no graph, or None."""
+        if self._refusal is not None:
+            return self._refusal
+        if not isinstance(arrays[0], cuda.ndarray):
+            return f'it needs CuPy and a GPU, the model is on {self._model.device}'
+        if is_observed() or link_hooks() or any(x.local_link_hooks for x in self._model.links()):
+            return 'hooks and the debug mode of Chainer have to see every call'
+        if loss_scale(self._optimizer) is not None:
+            return 'the scale of the loss may change'
+        return None
+
+    def _warn(self, reason: str) -> None:
+        if reason not in self._warned:
+            self._warned.add(reason)
+            warnings.warn(
+                f'graph=True: updates are computed without a CUDA graph: {reason}',
+                RuntimeWarning,
+                stacklevel=5,
+            )
+
+    def _key(self, arrays: tuple[Array, ...]) -> Any:
+        """Return everything that decides which kernels are launched, as far as it is known."""
+        found: list[Any] = [(x.shape, x.dtype) for x in arrays]
+        found += [x if type(x) in _VALUES else id(x) for x in settings().values()]
+        found.append(id(_current_reporter()))
+        found.append(optimizers.frozen(self._optimizer))
+        for link in self._model.links():
+            written = self._written.get(id(link), ())
+            found.append(id(link))
+            for name, x in vars(link).items():
+                if name in STATES and _is_state(x):
+                    found.append(None if x is None else (x.shape, x.dtype))
+                elif name not in written:
+                    found.append(x if type(x) in _VALUES else id(x))
+                    if isinstance(x, chainer.Variable):
+                        found.append(id(x.array))
+        return tuple(found)
+
+    def _begin(self, key: Any, arrays: tuple[Array, ...]) -> Optional[_Graph]:
+        """Update the model, or capture how: then return the graph."""
+        if self._calls[key] < _WARM_UP:
+            if len(self._calls) > 16 * _MOST_GRAPHS:
+                self._calls.clear()
+                self._warn('inputs, the model or chainer.config change from call to call')
+            self._calls[key] += 1
+            self._warm_up(arrays)
+            return None
+        try:
+            graph = _Graph(self._optimizer, self._compute, arrays, self._written, self._stream)
+        except Exception as error:
+            self._graphs.clear()
+            why = f'{type(error).__name__}: {" ".join(str(error).split())}'
+            self._refusal = f'the capture failed with {why}'
+            self._warn(self._refusal)
+            self._update(arrays)
+            return None
+        self._graphs[key] = graph
+        if len(self._graphs) > _MOST_GRAPHS:
+            self._graphs.popitem(last=False)
+        return graph
+
+    def _warm_up(self, arrays: tuple[Array, ...]) -> None:
+        """Update the model on the stream of the captures, for which tables are cached."""
+        if self._stream is None:
+            self._stream = cuda.cupy.cuda.Stream(non_blocking=True)
+        before = _snapshot(self._model)
+        outside = cuda.cupy.cuda.get_current_stream()
+        self._stream.wait_event(outside.record())
+        try:
+            with self._stream:
+                self._update(arrays)
+        finally:
+            outside.wait_event(self._stream.record())
+        self._written = {}
+        for link, name, _ in _changes(before):
+            self._written.setdefault(id(link), set()).add(name)
+
+    def _replay(self, graph: _Graph, arrays: tuple[Array, ...]) -> None:
+        try:
+            engine_of(arrays[0]).check_time_out()
+        except RuntimeError:
+            self._graphs.clear()  # 'auto' goes on with another engine
+            raise
+        graph.replay(arrays)
+        self.replays += 1
+        self._wait()
+
+    def _wait(self) -> None:
+        """Let Python be a few updates ahead of the GPU and no more, so that times make sense."""
+        end = cuda.cupy.cuda.Event(block=True, disable_timing=True)
+        end.record()
+        self._ends.append(end)
+        if len(self._ends) > _AHEAD:
+            oldest = self._ends.popleft()
+            if not oldest.done:
+                oldest.synchronize()
+
+
+class _Graph:
+    """A CUDA graph, and the arrays that it reads and writes.
+
+    Args:
+        optimizer, compute: of ``CapturedUpdate``.
+        arrays: the inputs.
+        written: the names of attributes that a call sets, by the id of a link.
+        stream: to capture on, not the default one.
+
+    Raises:
+        Exception: the capture failed; the model is as before, but for its gradients.
+    """
+
+    def __init__(
+        self,
+        optimizer: chainer.Optimizer,
+        compute: Callable[..., None],
+        arrays: tuple[Array, ...],
+        written: dict[int, set[str]],
+        stream: Any,
+    ) -> None:
+        cuda.cupy.get_default_memory_pool().free_all_blocks()  # that the calls before have left
+        self._optimizer, model = optimizer, optimizer.target
+        self._is_whole = optimizers.frozen(optimizer) is not None
+        self._inputs = captured.Inputs(cuda.cupy)
+        self._arrays = [x.copy() for x in arrays]
+        self._states: Attributes = []  # with the array that a replay reads and writes
+        self._observation: dict[str, Any] = {}
+        # the memory of a graph is never given to anything else
+        self._pool = cuda.cupy.cuda.MemoryPool(_allocate)
+        before = _snapshot(model)
+        counts = _counts(optimizer)
+        try:
+            self._take_attributes(before, written)
+            self._kept = _objects(model)
+            self._graph = self._capture(compute, stream)
+            self._set = self._results(before, written)
+            self._gradients = [(param, param.grad) for param in model.params()]
+        except BaseException:
+            for link, values in before:
+                vars(link).clear()
+                vars(link).update(values)
+            model.cleargrads()
+            raise
+        finally:
+            for counted, t in counts:  # nothing has been updated yet
+                counted.t = t
+
+    def _take_attributes(self, before: Snapshot, written: dict[int, set[str]]) -> None:
+        """Let the states be arrays of the graph, and let no other attributes that a call sets be
+        used before: replays do not read them.
+        """
+        for link, values in before:
+            for name, value in values.items():
+                if name in STATES and _is_state(value):
+                    if value is not None:
+                        buffer = chainer.as_array(value).copy()
+                        self._states.append((link, name, buffer))
+                        vars(link)[name] = chainer.Variable(buffer)
+                elif name in written.get(id(link), ()):
+                    vars(link)[name] = _UNUSABLE
+
+    def _capture(self, compute: Callable[..., None], stream: Any) -> Any:
+        with contextlib.ExitStack() as stack:
+            reporter = _current_reporter()
+            if reporter is not None:
+                stack.enter_context(reporter.scope(self._observation))
+            stack.enter_context(captured.capturing(self._inputs))
+            stack.enter_context(cuda.cupy.cuda.using_allocator(self._pool.malloc))
+            stack.enter_context(stream)
+            stream.begin_capture()
+            try:
+                compute(*self._arrays)
+                self._write_states()
+                if self._is_whole:
+                    optimizers.update(self._optimizer)
+            except BaseException:
+                with contextlib.suppress(cuda.cupy.cuda.runtime.CUDARuntimeError):
+                    stream.end_capture()
+                raise
+            return stream.end_capture()
+
+    def _results(self, before: Snapshot, written: dict[int, set[str]]) -> Attributes:
+        """Return the attributes that the call has set."""
+        for link, values in before:
+            for name, value in values.items():
+                if vars(link).get(name) is _UNUSABLE:
+                    vars(link)[name] = value
+        found = _changes(before)
+        for link, name, _ in found:
+            if name not in (*STATES, *written.get(id(link), ())):
+                raise RuntimeError(f'the attribute {name!r} of a link is not set by every call')
+        return found
+
+    def _write_states(self) -> None:
+        """Copy the new states to where the next replay begins."""
+        buffers = [buffer for _, _, buffer in self._states]
+        new = []
+        for link, name, buffer in self._states:
+            value = vars(link)[name]
+            if value is None or value.shape != buffer.shape or value.dtype != buffer.dtype:
+                raise RuntimeError(f'the state {name!r} of a link has changed its shape')
+            x = chainer.as_array(value)
+            # it may be what another state was before
+            new.append(x.copy() if any(x is b or x.base is b for b in buffers) else x)
+        for (link, name, buffer), x in zip(self._states, new):
+            buffer[...] = x
+            vars(link)[name] = chainer.Variable(buffer)
+
+    def replay(self, arrays: tuple[Array, ...]) -> None:
+        """Update the model by other inputs, on the current stream."""
+        if self._is_whole:
+            optimizers.advance(self._optimizer)
+        for own, x in zip(self._arrays, arrays):
+            own[...] = x
+        for link, name, buffer in self._states:
+            x = chainer.as_array(vars(link)[name])
+            if x is not buffer:
+                buffer[...] = x
+        self._inputs.send()
+        self._graph.launch()
+        for link, name, value in self._set:
+            vars(link)[name] = value
+        for param, gradient in self._gradients:
+            if param.grad is not gradient:
+                param.grad = gradient
+        if self._observation:
+            values = {name: _copied(value) for name, value in self._observation.items()}
+            chainer.get_current_reporter().observation.update(values)
+        if not self._is_whole:
+            optimizers.update(self._optimizer)
+
+
+def _allocate(size: int) -> Any:
+    """Return memory of the device.
+
+    Raises:
+        MemoryError: there is no more.  For CuPy's own error a pool would free blocks which kernels
+            that are captured already use.
+    """
+    try:
+        return cuda.cupy.cuda.MemoryPointer(cuda.cupy.cuda.Memory(size), 0)
+    except cuda.cupy.cuda.runtime.CUDARuntimeError as error:
+        raise MemoryError(f'a CUDA graph needs another {size} bytes: {error}') from None
+
+
+class _Unusable:
+    """In the place of an attribute that must not be used; operations of objects fail anyway."""
+
+    def __bool__(self) -> bool:
+        raise TypeError('a link keeps something else than c and h from one chunk to the next')
+
+
+_UNUSABLE = _Unusable()
+
+
+def _counts(optimizer: chainer.Optimizer) -> list[tuple[Any, int]]:
+    """Return the optimizer and the update rules with their numbers of updates."""
+    rules = [param.update_rule for param in optimizer.target.params()]
+    return [(x, x.t) for x in (optimizer, *rules) if x is not None]
+
+
+def _objects(model: chainer.Link) -> list[Any]:
+    """Return the objects whose ids decide which graph is replayed, to keep their ids in use."""
+    values = [x for link in model.links() for x in vars(link).values()]
+    arrays = [x.array for x in values if isinstance(x, chainer.Variable)]
+    return [*model.links(), *values, *arrays, settings(), _current_reporter()]
+
+
+def _snapshot(model: chainer.Link) -> Snapshot:
+    return [(link, dict(vars(link))) for link in model.links()]
+
+
+def _changes(before: Snapshot) -> Attributes:
+    """Return the attributes that links have got since then."""
+    return [
+        (link, name, value)
+        for link, values in before
+        for name, value in vars(link).items()
+        if values.get(name, _MISSING) is not value
+    ]
+
+
+def _is_state(x: Any) -> bool:
+    """Return whether an attribute with the name of a state may be one."""
+    return x is None or (hasattr(x, 'shape') and not isinstance(x, chainer.Parameter))
+
+
+def _copied(value: Any) -> Any:
+    """Return a reported value that later replays leave alone."""
+    if isinstance(value, chainer.Variable):
+        return chainer.Variable(value.array.copy(), requires_grad=False)
+    return value.copy() if isinstance(value, chainer.get_array_types()) else value
+
+
+def _current_reporter() -> Optional[Any]:
+    try:
+        return chainer.get_current_reporter()
+    except IndexError:
+        return None

@@ -1,0 +1,229 @@
+"""Updates by CUDA graphs beside those without."""
+
+import chainer
+import chainer.links as L
+import numpy
+import pytest
+from chainer import serializers
+
+from chainer_lstm import functions, kernels
+from chainer_lstm.models import RNNForLM
+from chainer_lstm.training import (
+    BPTTUpdater,
+    LanguageModelEvaluator,
+    ParallelSequentialIterator,
+)
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures('cupy')]
+
+WORDS, UNITS, BATCH, LENGTH, UPDATES = 50, 32, 4, 6, 20
+TEXT = numpy.random.RandomState(0).randint(0, WORDS, 1000).astype('i')
+OPTIMIZERS = {
+    'sgd': lambda: chainer.optimizers.SGD(0.5),
+    'momentum': lambda: chainer.optimizers.MomentumSGD(0.1),
+    'adam': lambda: chainer.optimizers.Adam(1e-2),
+}
+
+
+@pytest.fixture(autouse=True)
+def _same_engine():
+    """Lets the same engine compute all updates; 'auto' would choose it by times."""
+    with chainer.using_config('lstm_engine', 'cupy'):
+        yield
+
+
+class Training:
+    """The training of a small language model, with its losses."""
+
+    def __init__(self, graph, optimizer='sgd', predictor=RNNForLM, dropout=0.0, **options):
+        chainer.get_device('@cupy:0').use()
+        chainer.backends.cuda.cupy.random.seed(0)
+        numpy.random.seed(0)
+        self.rnn = predictor(WORDS, UNITS, dropout=dropout)
+        self.model = L.Classifier(self.rnn, functions.softmax_cross_entropy)
+        self.model.compute_accuracy = False
+        self.model.to_device('@cupy:0')
+        self.optimizer = OPTIMIZERS[optimizer]().setup(self.model)
+        self.optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(0.5))
+        words = ParallelSequentialIterator(TEXT, BATCH)
+        self.updater = BPTTUpdater(words, self.optimizer, LENGTH, '@cupy:0', graph=graph, **options)
+        self.losses = []
+        self._reporter = chainer.Reporter()
+        self._reporter.add_observer('main', self.model)
+
+    def run(self, updates=UPDATES):
+        for _ in range(updates):
+            observation = {}
+            with self._reporter.scope(observation):
+                self.updater.update()
+            self.losses.append(observation['main/loss'])
+
+    def results(self):
+        return {
+            'losses': numpy.array([float(loss) for loss in self.losses]),
+            **{name: p.array.get() for name, p in self.model.namedparams()},
+            **{f'gradient{name}': p.grad.get() for name, p in self.model.namedparams()},
+            **{
+                f'state {name}{lstm.name}': value
+                for lstm in self.rnn.lstms
+                for name, value in lstm.save_state().items()
+            },
+        }
+
+
+def check(run, replays, **options):
+    """Compare a training with graphs, which has to replay them so often, with one without."""
+    expected, actual = Training(False, **options), Training(True, **options)
+    for training in expected, actual:
+        run(training)
+    assert actual.updater.replays == replays
+    found = actual.results()
+    for name, value in expected.results().items():
+        numpy.testing.assert_allclose(found[name], value, 2e-4, 2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize('stepwise', [False, True])
+@pytest.mark.parametrize('optimizer', OPTIMIZERS)
+def test_same_updates(optimizer, stepwise):
+    check(Training.run, UPDATES - 4, optimizer=optimizer, stepwise=stepwise)
+
+
+def test_same_dropout():
+    check(Training.run, UPDATES - 4, dropout=0.5)
+
+
+@pytest.mark.parametrize('precision', ['highest', 'high'])
+def test_same_updates_by_the_persistent_engine(cupy, precision):
+    if int(cupy.cuda.Device().compute_capability) < 80:
+        pytest.skip('the persistent engine needs compute capability 8.0')
+    with (
+        chainer.using_config('lstm_engine', 'persistent'),
+        chainer.using_config('lstm_matmul_precision', precision),
+    ):
+        check(Training.run, UPDATES - 4, dropout=0.5)
+
+
+def test_changes_between_updates():
+    """Another rate, states that the program sets, other arrays, an evaluation of the model."""
+
+    def run(training):
+        training.run(10)
+        training.optimizer.lr /= 2
+        training.run(2)
+        c = numpy.full((BATCH, UNITS), 0.5, 'f')
+        training.rnn.l1.set_state(c, -c)
+        training.run(2)
+        LanguageModelEvaluator(TEXT[:100], training.model, BATCH)()
+        training.run(4)
+        training.rnn.l2.upward.W.array = training.rnn.l2.upward.W.array.copy()
+        training.run(6)
+
+    # after the evaluation begins a state, and other weights are warmed up anew
+    check(run, 10 + 2 + 2 + 3 + 3 - 4)
+
+
+def test_chunks_of_several_lengths():
+    def run(training):
+        for length in (LENGTH, 3, LENGTH, 3, LENGTH):
+            training.updater.bprop_len = length
+            training.run(6)
+
+    check(run, 30 - 1 - 3 - 3)
+
+
+def test_training_from_a_snapshot(tmp_path):
+    def run(training):
+        for lstm in training.rnn.lstms:
+            lstm.persistent_state = True
+        training.run(8)
+        path = tmp_path / 'snapshot.npz'
+        serializers.save_npz(path, training.updater)
+        training.run(3)
+        serializers.load_npz(path, training.updater)
+        training.run(6)
+
+    check(run, 8 + 3 + 6 - 4, optimizer='adam')
+
+
+class Counting(RNNForLM):
+    """A model that has a number of its own for each call."""
+
+    def __init__(self, *args, **kwds):
+        super().__init__(*args, **kwds)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) / self.calls
+
+
+class Carrying(RNNForLM):
+    """A model that has a state of its own."""
+
+    def __init__(self, *args, **kwds):
+        super().__init__(*args, **kwds)
+        self.carried = None
+
+    def forward(self, x):
+        y = super().forward(x)
+        before, self.carried = self.carried, y.array
+        return y if before is None else y + 0.1 * before
+
+
+class Waiting(RNNForLM):
+    """A model that looks at its scores."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y / (1 + abs(float(y.array.max())))
+
+
+@pytest.mark.parametrize('predictor', [Counting, Carrying, Waiting])
+def test_model_that_cannot_be_captured(predictor):
+    expected, actual = Training(False, predictor=predictor), Training(True, predictor=predictor)
+    expected.run()
+    with pytest.warns(RuntimeWarning, match='without a CUDA graph: the capture failed'):
+        actual.run()
+    assert actual.updater.replays == 0
+    numpy.testing.assert_allclose(actual.results()['losses'], expected.results()['losses'], 1e-4)
+
+
+def test_hooks_see_every_call():
+    training = Training(True)
+    training.run(6)
+    hook = chainer.function_hooks.TimerHook()
+    with pytest.warns(RuntimeWarning, match='hooks'), hook:
+        training.run(2)
+    assert hook.call_history
+    training.run(2)
+    assert training.updater.replays == 4
+
+
+def test_time_out(cupy):
+    """A replay finds that a kernel before it timed out; later ones go on."""
+    with chainer.using_config('lstm_engine', 'persistent'):
+        training = Training(True)
+        training.run(8)
+        cupy.cuda.Device().synchronize()
+        kernels.engine_of(cupy.zeros(1), 'persistent')._error()[0] = 1
+        with pytest.raises(RuntimeError, match='timed out'):
+            training.run(1)
+        training.run(5)
+    assert training.updater.replays == 4 + 5
+
+
+def test_states_that_change_places():
+    class Swapping(RNNForLM):
+        def forward(self, x):
+            y = super().forward(x)
+            self.l1.h, self.l2.h = self.l2.h, self.l1.h
+            self.l1.c, self.l2.c = self.l2.c, self.l1.c
+            return y
+
+    check(Training.run, UPDATES - 4, predictor=Swapping)
+
+
+def test_reported_losses_are_arrays_of_their_own():
+    training = Training(True)
+    training.run(10)
+    assert len({loss.data.ptr for loss in training.losses}) == 10
