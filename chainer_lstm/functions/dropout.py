@@ -58,7 +58,8 @@ def dropout(x: Input, ratio: float = 0.5, **options: Any) -> Any:
     Args:
         x: an array of floats.
         ratio: how many numbers are dropped, in [0, 1).
-        mask, return_mask: as in Chainer.
+        mask: what x is multiplied by, of its shape, instead of a random one; None to draw it.
+        return_mask: whether the mask is returned too.
 
     Returns:
         x with a random choice of its numbers set to 0 and the others divided by 1 - ratio; x itself
@@ -69,6 +70,12 @@ def dropout(x: Input, ratio: float = 0.5, **options: Any) -> Any:
         ValueError: the ratio is out of range, or an entry of ``chainer.config`` names an engine
             that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: x is not of floats.
+
+    Example:
+        >>> import numpy
+        >>> y = dropout(numpy.ones((2, 3), 'f'), 0.5)
+        >>> set(y.array.ravel().tolist()) <= {0.0, 2.0}
+        True
     """
     x = variable('x', x)
     if (
