@@ -316,7 +316,7 @@ def train(run: Run, number: int = 0) -> None:
     sys.argv = ['train_ptb.py', '--data', run.data, '--out', str(run.scratch / 'train')]
     quick = ['--test', '--preset', 'small', '--epoch', '20', '--bproplen', '5']
     sys.argv += quick if run.quick else ['--preset', 'medium']
-    sys.argv += ['--gpu', '0'] if run.device.torch_name == 'cuda' else []
+    sys.argv += ['--gpu', '0', '--graph'] if run.device.torch_name == 'cuda' else []
     runpy.run_path(str(ROOT / 'examples' / 'ptb' / 'train_ptb.py'), run_name='__main__')
 
 

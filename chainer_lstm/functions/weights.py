@@ -106,21 +106,25 @@ class NStepWeights(WeightForm):
         self, engine: Engine, layer: Layer, gpre: Array, gradients: Gradients
     ) -> Sequence[Array]:
         xp, few = engine.xp, len(gpre) < layer.x.shape[1]
-        # rearrange the smaller array: gpre if it has few rows, otherwise the gradients
-        order = layout.PLANAR if few else layout.INTERLEAVED
-        rows = layout.convert(xp, gpre.T, layout.INTERLEAVED, order)
+        # the smaller array is rearranged: that of few rows, or the gradients
+        rows = layout.planar(gpre.T) if few else gpre.T
         found: list[Array] = []
         for x in (layer.x, rows_of_product(xp, layer, 'U')):
-            parts = layout.convert(xp, engine.matmul(rows, x), order, layout.N_STEP)
-            found += [xp.ascontiguousarray(part) for part in parts]  # ChainerMN sends their memory
+            product = engine.matmul(rows, x)
+            found += _n_step(xp, product if few else layout.planar(product))
         if gradients.h is not None and layer.m is not None:
             found.append(engine.matmul(gradients.h.T, layer.m))
         gb = gradients.of_weights.get('b')
         if gb is None:
             gb = engine.column_sums(gpre)
-        b = layout.convert(xp, gb, layout.INTERLEAVED, layout.N_STEP)
-        # copies: optimizer hooks change gradients in place
-        return [*found, *(x.copy('C') for x in (*b, *b))]
+        gb = layout.planar(gb)
+        # optimizer hooks work on gradients in place: the two biases need one each
+        return [*found, *_n_step(xp, gb), *_n_step(xp, gb.copy())]
+
+
+def _n_step(xp: Any, gradient: Array) -> Sequence[Array]:
+    """Return the parts of a planar gradient, each dense: ChainerMN sends their memory."""
+    return layout.convert(xp, gradient, layout.PLANAR, layout.N_STEP)
 
 
 @functools.lru_cache(maxsize=256)

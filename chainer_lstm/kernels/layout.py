@@ -41,6 +41,12 @@ def split(x: Gates, order: str) -> list[Any]:
     return [x[k * units : (k + 1) * units] for k in _PLACES[order]]
 
 
+def planar(x: Array) -> Array:
+    """(4H, …) interleaved -> planar, by one copy at most."""
+    by_unit = x.reshape(len(x) // 4, 4, *x.shape[1:])
+    return by_unit.transpose(1, 0, *range(2, by_unit.ndim)).reshape(x.shape)
+
+
 def gates(x: Array, order: str) -> list[Array]:
     """Return (n, 4H) as a, i, f, o, each (n, H): views."""
     return [gate.T for gate in split(x.T, order)]

@@ -18,9 +18,9 @@ from chainer_lstm.optimizers.update import clips, engine_for, has_plain_update
 
 
 def advance(optimizer: chainer.GradientMethod) -> None:
-    """Count an update, in the optimizer and in the rules of its parameters, as ``update`` does.
+    """Count an update that a CUDA graph replays, in an optimizer and its parameters' rules.
 
-    The numbers of Adam depend on it: call it before they are computed for a replay.
+    The numbers of Adam depend on it: call it before they are computed for the replay.
 
     Args:
         optimizer: set up with a link.
@@ -35,7 +35,7 @@ def advance(optimizer: chainer.GradientMethod) -> None:
 def frozen(optimizer: chainer.GradientMethod) -> Optional[tuple[Any, ...]]:
     """Return everything that an update depends on and that replays do not read again.
 
-    Replays of an update are right as long as this is equal to what it was at the capture.
+    Replays are right as long as this is equal to what it was at the capture.
 
     Args:
         optimizer: set up with a link; it has updated it before, so that the states are there.

@@ -34,14 +34,17 @@ def update(
 ) -> None:
     """Update the parameters of a model as ``optimizer.update`` does, in less time.
 
-    Parameters, gradients and states are the same as Chainer's, to rounding.  The norm for
-    ``GradientClipping`` is computed in one multithreaded pass over the gradients.  A second pass
+    Parameters, gradients and states are the same as Chainer's, to rounding.  On the CPU the norm
+    for ``GradientClipping`` is computed in one multithreaded pass over the gradients.  A second pass
     scales each gradient and updates its parameter by ``SGD``, ``MomentumSGD``, ``Adam`` or one of
-    Adam's variants.  Chainer makes one pass for each arithmetic operation.
+    Adam's variants.  Chainer makes one pass for each arithmetic operation.  On a GPU one launch
+    computes the norm, and one more updates up to 64 parameters of one dtype with the same
+    hyperparameters; Chainer launches four kernels for each parameter.
 
     Chainer's code updates all parameters if one of them
 
-    - is of float16 or not C-contiguous, or shares memory with another;
+    - is of float16 or not C-contiguous, shares memory with another, or is on another device than
+      the current one;
     - has another update rule, or one with hooks or a scaled loss.
 
     The ``update`` of an optimizer that overrides it, such as ChainerMN's, is called instead.

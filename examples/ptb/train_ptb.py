@@ -19,6 +19,7 @@ vocabulary, from which gentxt.py writes text.
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import pathlib
@@ -183,7 +184,9 @@ def make_trainer(args, corpus: Corpus, comm, signals: script.Signals) -> trainin
         save.append(ranks.RankStates(comm, model.predictor.lstms))
     if comm.rank == 0:
         report(trainer, args.test)
-        save.append(extensions.snapshot(n_retains=2))
+        # weights hardly get smaller, and take seconds to compress
+        save_npz = functools.partial(chainer.serializers.save_npz, compression=False)
+        save.append(extensions.snapshot(save_npz, n_retains=2))
     for extension in save:
         trainer.extend(extension, trigger=(1, 'epoch'))
     trainer.extend(ranks.StopOnSignal(signals, save, comm))
@@ -203,7 +206,7 @@ def report(trainer: training.Trainer, often: bool) -> None:
     if sys.stdout.isatty():
         trainer.extend(extensions.ProgressBar(update_interval=1 if often else 10))
     if extensions.PlotReport.available():
-        trainer.extend(draw_perplexity, trigger=(1, 'epoch'))
+        trainer.extend(draw_perplexity, trigger=training.triggers.TimeTrigger(10))
 
 
 def draw_perplexity(trainer: training.Trainer) -> None:
@@ -320,6 +323,8 @@ def train(args, comm) -> None:
         tell_beginning(args, snapshot, corpus, model, comm.size)
     with signals:
         trainer.run(show_loop_exception_msg=False)
+    if comm.rank == 0 and extensions.PlotReport.available():
+        draw_perplexity(trainer)
 
     result = LanguageModelEvaluator(corpus.test, model.copy(), args.batchsize, communicator=comm)()
     if comm.rank == 0:

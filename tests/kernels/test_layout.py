@@ -44,6 +44,12 @@ def test_convert(source, target, columns):
     )
 
 
+@pytest.mark.parametrize('columns', [None, 1, 2])
+def test_planar(columns):
+    found = layout.planar(rows(layout.INTERLEAVED, columns))
+    numpy.testing.assert_array_equal(found, rows(layout.PLANAR, columns))
+
+
 @pytest.mark.parametrize('order', ORDERS)
 def test_split(order):
     for gate, part in zip('aifo', layout.split(rows(order, None), order)):

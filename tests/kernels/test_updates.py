@@ -3,12 +3,14 @@
 import itertools
 import re
 import subprocess
+import types
 
 import numpy
 import pytest
 
 from chainer_lstm.kernels import cuda
 from chainer_lstm.kernels.engines import cupy_updates
+from chainer_lstm.kernels.engines.cupy import CupyEngine
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from tests.kernels import fibres, nvrtc, updates_on_cpu
 
@@ -122,6 +124,37 @@ def test_arrays_of_other_shapes(monkeypatch):
     for x in numpy.zeros(4, 'f'), numpy.zeros(3, 'd'), numpy.zeros((3, 1), 'f'):
         with pytest.raises(ValueError, match=r'sgd: expected arrays of shape \(3,\) and float32'):
             engine.update('sgd', [(numpy.zeros(3, 'f'), x)], None, [])
+
+
+class FakeArray:
+    """An array of CuPy on the GPU of a number."""
+
+    def __init__(self, size=3, dtype='f', contiguous=True, gpu=0):
+        self.size, self.dtype = size, numpy.dtype(dtype)
+        self.nbytes = size * self.dtype.itemsize
+        self.flags = types.SimpleNamespace(c_contiguous=contiguous)
+        self.data = types.SimpleNamespace(device_id=gpu, ptr=256)
+
+
+@pytest.mark.parametrize(
+    ('x', 'span'),
+    [
+        (FakeArray(), (256, 12)),
+        (FakeArray(dtype='d'), (256, 24)),
+        (FakeArray(0), (0, 0)),
+        (FakeArray(dtype='e'), None),
+        (FakeArray(contiguous=False), None),
+        (FakeArray(gpu=1), None),
+        (type('Own', (FakeArray,), {})(), None),
+        (None, None),
+    ],
+)
+def test_arrays_that_kernels_take(x, span):
+    """Those of floats that are dense and on the current GPU."""
+    engine = CupyEngine()
+    gpu = types.SimpleNamespace(get_device_id=lambda: 0)
+    engine.xp = types.SimpleNamespace(ndarray=FakeArray, cuda=gpu)
+    assert engine.span(x) == span
 
 
 @pytest.mark.parametrize('mutant', MUTANTS)

@@ -467,3 +467,17 @@ def test_matrices_are_read_as_numpy_reads_them(name, units, lengths, options):
     assert_close(run(), expected)
     with chainer.no_backprop_mode():
         assert_close(run(), expected)
+
+
+@pytest.mark.parametrize('units', [1, 2])
+@pytest.mark.parametrize('steps', [1, 9])
+def test_gradients_share_no_memory(units, steps):
+    """Optimizer hooks change them in place."""
+    link = links.NStepLSTM(1, 5, units, 0)
+    hy, _, _ = link(None, None, [uniform((steps, 5), 'f')])
+    F.sum(hy).backward()
+    found = [parameter.grad for parameter in link.params()]
+    assert all(g.flags.c_contiguous for g in found)
+    assert not any(
+        numpy.shares_memory(g, other) for k, g in enumerate(found) for other in found[:k]
+    )

@@ -42,6 +42,13 @@ static_assert(sizeof(Update) == BYTES, "cupy_updates.py computes another size");
 extern __shared__ double block_sums[];
 #endif
 
+// Saves registers; devices before Volta do not know it.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 700
+    #define IN_PLACE
+#else
+    #define IN_PLACE __grid_constant__
+#endif
+
 // Numbers that are loaded and stored together.
 template <int N>
 struct alignas(N * sizeof(REAL)) Vector {
@@ -161,7 +168,7 @@ struct Steps {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(const __grid_constant__ Update x) {
+extern "C" __global__ void __launch_bounds__(THREADS) KERNEL(const IN_PLACE Update x) {
     if constexpr (RULE == SUM_OF_SQUARES) {
         Squares squares = {0};
         each_vector(x, squares);
