@@ -266,17 +266,17 @@ class Engine(Protocol):
         ...
 
     def span(self, x: Any) -> Optional[tuple[int, int]]:
-        """Return the address and the bytes of an array that ``update`` can read and write where it
-        is, or None.
+        """Return the address and the bytes of an array that ``update`` can read and write in place,
+        or None.
         """
         ...
 
     def clipping(self, gradients: Sequence[Array], threshold: Number) -> Scale:
-        """Return min(threshold / norm, 1), or what stands for it where only the device knows it.
+        """Return min(threshold / norm, 1); on a GPU an object for it, since it stays on the device.
 
         Args:
-            gradients: arrays that have a ``span``; the norm is that of all their numbers.
-            threshold: of the norm.
+            gradients: arrays that have a ``span``; the norm is taken over all their numbers.
+            threshold: the largest norm.
         """
         ...
 
