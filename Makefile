@@ -54,6 +54,7 @@ bench: $(VENV)/.bench
 	$(PY) benchmarks/goals.py --out $(OUT)
 	$(PY) benchmarks/layers.py --out $(OUT) $(ARGS)
 	$(PY) benchmarks/options.py --out $(OUT)
+	$(PY) benchmarks/trees.py --out $(OUT)
 	$(PY) benchmarks/language_model.py --out $(OUT)
 
 fuzz: $(VENV)/.test

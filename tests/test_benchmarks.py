@@ -16,6 +16,7 @@ import contestants
 import goals
 import layers
 import peers
+import trees
 import turns
 import ways
 
@@ -214,6 +215,15 @@ def test_difference(actual, expected, apart):
 
 
 @pytest.mark.skipif(not hasattr(os, 'killpg'), reason='no process groups here')
+def test_trees(tmp_path, capsys):
+    args = ['--trees', '2', '--units', '4', '--runs', '1', '--out', str(tmp_path)]
+    assert trees.main(args) == 0
+    assert capsys.readouterr().out.count('times as fast') == len(trees.LINKS)
+    for case in json.loads((tmp_path / 'trees.json').read_text())['cases']:
+        found = case['parity'][trees.ChainerTrees.name]
+        assert found['agrees'] and found['where']  # of other code, so not to the last bit
+
+
 def test_interrupt_leaves_no_processes(tmp_path):
     process = subprocess.Popen(
         [

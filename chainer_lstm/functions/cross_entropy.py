@@ -127,8 +127,11 @@ def softmax_cross_entropy(
             are not ignored, instead of N.
         ignore_label: targets equal to it have the loss 0.
         reduce: 'mean' for one loss, 'no' for (N,).
-        cache_score, class_weight, enable_double_backprop, soft_target_loss: as in Chainer.  Double
-            backprop works with either value.
+        cache_score: whether Chainer's function keeps the softmax for backward.
+        class_weight: (V,), what the losses of each class are multiplied by; None for 1.
+        enable_double_backprop: whether Chainer's function is called.  Double backprop works with
+            either value.
+        soft_target_loss: 'cross-entropy' or 'kl-divergence', for t (N, V) of probabilities.
 
     Returns:
         The loss, () or (N,).

@@ -1,4 +1,4 @@
-"""``dropout`` without a mask in memory, on a GPU."""
+"""``dropout`` on a GPU without a mask in memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from chainer_lstm.functions.step import is_static
 
 
 class Dropout(Node):
-    """Input x -> x times a mask.  The gradient is the same function of its own input.
+    """Multiply the input by a mask.  The gradient is the same function of its own input.
 
     Args:
         ratio: how many numbers are dropped, in [0, 1).
-        mask: ``Engine.draw_mask``, or None for one that forward draws.
+        mask: a result of ``Engine.draw_mask``; None to draw one in forward.
     """
 
     def __init__(self, ratio: float, mask: Any = None) -> None:
@@ -50,25 +50,32 @@ class Dropout(Node):
 def dropout(x: Input, ratio: float = 0.5, **options: Any) -> Any:
     """dropout(x, ratio=0.5, *, mask=None, return_mask=False)
 
-    ``chainer.functions.dropout``, on a GPU by one kernel that keeps no mask: backward computes its
-    random numbers (Philox4x32-10) again.  Their seed is CuPy's, ``cupy.random.seed``.
+    ``chainer.functions.dropout``, on a GPU by one kernel that saves no mask: backward computes its
+    random numbers (Philox4x32-10) again.  ``cupy.random.seed`` sets their seed.
 
-    The CPU's is Chainer's own, and everything where a mask is given or returned.
+    On the CPU, and if a mask is given or returned, Chainer's function is called.
 
     Args:
         x: an array of floats.
         ratio: how many numbers are dropped, in [0, 1).
-        mask, return_mask: as in Chainer.
+        mask: what x is multiplied by, of its shape, instead of a random one; None to draw it.
+        return_mask: whether the mask is returned too.
 
     Returns:
-        x with a random choice of its numbers 0, the others divided by 1 - ratio; x itself where
-        ``chainer.config.train`` is False.  With ``return_mask`` also the mask.
+        x with a random choice of its numbers set to 0 and the others divided by 1 - ratio; x itself
+        if ``chainer.config.train`` is False.  With ``return_mask`` also the mask.
 
     Raises:
-        TypeError: x is no array.
+        TypeError: x is not an array.
         ValueError: the ratio is out of range, or an entry of ``chainer.config`` names an engine
             that cannot compute such arrays.
         chainer.utils.type_check.InvalidType: x is not of floats.
+
+    Example:
+        >>> import numpy
+        >>> y = dropout(numpy.ones((2, 3), 'f'), 0.5)
+        >>> set(y.array.ravel().tolist()) <= {0.0, 2.0}
+        True
     """
     x = variable('x', x)
     if (

@@ -74,7 +74,7 @@ def linear(
         x: (N, I).
         W: (O, I).
         b: (O,).
-        n_batch_axes: as in Chainer.
+        n_batch_axes: how many leading axes of x are of the batch; the others are flattened.
 
     Returns:
         x Wᵀ + b (N, O).

@@ -33,7 +33,7 @@ def advance(optimizer: chainer.GradientMethod) -> None:
 
 
 def frozen(optimizer: chainer.GradientMethod) -> Optional[tuple[Any, ...]]:
-    """Return all that an update depends on and replays of its CUDA graph do not read anew.
+    """Return everything that an update depends on and that replays do not read again.
 
     Replays are right as long as this is equal to what it was at the capture.
 
@@ -63,7 +63,7 @@ def frozen(optimizer: chainer.GradientMethod) -> Optional[tuple[Any, ...]]:
 
 
 def _of(step: steps.Step, t: int, engine: kernels.Engine) -> Any:
-    """Return what an update of a parameter holds fixed."""
+    """Return the state of a parameter that its captured update depends on."""
     if step.rule is None:
         return None
     spans = map(engine.span, step.arrays[1:])  # those of gradients are in the graph

@@ -35,9 +35,9 @@ def update(
     """Update the parameters of a model as ``optimizer.update`` does, in less time.
 
     Parameters, gradients and states are the same as Chainer's, to rounding.  On the CPU the norm
-    for ``GradientClipping`` is computed in one multithreaded pass over the gradients.  Another one
-    scales each gradient and updates its parameter by ``SGD``, ``MomentumSGD``, ``Adam`` or one of
-    Adam's variants.  Chainer makes one pass for each arithmetic operation.  On a GPU one launch
+    for ``GradientClipping`` is computed in one multithreaded pass over the gradients.  A second
+    pass scales each gradient and updates its parameter by ``SGD``, ``MomentumSGD``, ``Adam`` or one
+    of Adam's variants.  Chainer makes one pass for each arithmetic operation.  On a GPU one launch
     computes the norm, and one more updates up to 64 parameters of one dtype with the same
     hyperparameters; Chainer launches four kernels for each parameter.
 

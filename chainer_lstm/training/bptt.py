@@ -209,6 +209,7 @@ class BPTTUpdater(chainer.training.updaters.StandardUpdater):
 
     @property
     def replays(self) -> int:
+        """The number of updates that were replayed as a CUDA graph."""
         return 0 if self._captured is None else self._captured.replays
 
     def update_core(self) -> None:

@@ -1,8 +1,8 @@
-"""Updates by CUDA graphs: kernels are launched one by one a few times, then recorded once and
-replayed by one call.
+"""Updates by CUDA graphs: after a few ordinary updates one is recorded, and later ones replay it by
+one call.
 
-A graph reads and writes always the same memory.  Inputs and states are copied into arrays of its
-own; everything else that it allocates comes from a memory pool that lives as long as it does.
+A graph always reads and writes the same memory.  Inputs and states are copied into its arrays;
+everything else that it allocates comes from a memory pool that lives as long as the graph.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from chainer_lstm.chainer_private import link_hooks, loss_scale, settings
 from chainer_lstm.functions.config import engine_of, is_observed
 from chainer_lstm.kernels import captured
 
-STATES = ('c', 'h')  # the attributes of a link that one chunk hands on to the next
+STATES = ('c', 'h')  # the attributes of a link that one chunk passes to the next
 _WARM_UP = 3  # calls before a capture: states are allocated, engines chosen, kernels compiled
-_AHEAD = 16  # updates, a few milliseconds
-_MOST_GRAPHS = 4  # each has the memory of a whole update
-_VALUES = {bool, int, float, str, type(None)}  # compared as such; other objects by identity
+_AHEAD = 16  # updates that Python may be ahead of the GPU: a few milliseconds
+_MOST_GRAPHS = 4  # each holds the memory of a whole update
+_VALUES = {bool, int, float, str, type(None)}  # compared by value; other objects by identity
 _MISSING = object()
 
 Snapshot = list[tuple[chainer.Link, dict[str, Any]]]  # links with all their attributes
@@ -34,16 +34,16 @@ Attributes = list[tuple[chainer.Link, str, Any]]
 
 
 class CapturedUpdate:
-    """Updates a model by a function that computes its gradients, or replays its kernels.
+    """Update a model by a function that computes its gradients, or by a replay of its kernels.
 
-    The first calls with inputs of the same shapes are ordinary ones; the next is captured.  Another
-    graph is made after a change of anything that decides which kernels are launched: shapes, the
-    arrays of parameters, attributes of links, entries of ``chainer.config``.  If kernels of this
-    package alone update the parameters, they are a part of the graph; otherwise
+    The first calls with inputs of the same shapes are ordinary updates; the next one is captured.
+    Another graph is captured after a change of anything that determines the kernels: shapes, the
+    arrays of parameters, attributes of links, entries of ``chainer.config``.  The update of the
+    parameters is a part of the graph if only kernels of this package compute it; otherwise
     ``optimizers.update`` follows each replay.
 
     A replay writes gradients, states and other attributes of links, such as ``Classifier.y``, into
-    the same arrays as the one before.  Reported values are arrays of their own.
+    the same arrays as the previous one.  Reported values are copies.
 
     Args:
         optimizer: set up with the model.
@@ -87,7 +87,7 @@ class CapturedUpdate:
         optimizers.update(self._optimizer)
 
     def _obstacle(self, arrays: tuple[Array, ...]) -> Optional[str]:
-        """Return why there can be no graph, or None."""
+        """Return the reason why updates cannot be captured, or None."""
         if self._refusal is not None:
             return self._refusal
         if not isinstance(arrays[0], cuda.ndarray):
@@ -108,7 +108,7 @@ class CapturedUpdate:
             )
 
     def _key(self, arrays: tuple[Array, ...]) -> Any:
-        """Return everything that decides which kernels are launched, as far as it is known."""
+        """Return everything known that determines which kernels are launched."""
         found: list[Any] = [(x.shape, x.dtype) for x in arrays]
         found += [x if type(x) in _VALUES else id(x) for x in settings().values()]
         found.append(id(_current_reporter()))
@@ -126,7 +126,7 @@ class CapturedUpdate:
         return tuple(found)
 
     def _begin(self, key: Any, arrays: tuple[Array, ...]) -> Optional[_Graph]:
-        """Update the model, or capture how: then return the graph."""
+        """Update the model, or capture an update and return its graph."""
         if self._calls[key] < _WARM_UP:
             if len(self._calls) > 16 * _MOST_GRAPHS:
                 self._calls.clear()
@@ -149,7 +149,7 @@ class CapturedUpdate:
         return graph
 
     def _warm_up(self, arrays: tuple[Array, ...]) -> None:
-        """Update the model on the stream of the captures, for which tables are cached."""
+        """Update the model on the stream of captures, so that tables are cached for it."""
         if self._stream is None:
             self._stream = cuda.cupy.cuda.Stream(non_blocking=True)
         before = _snapshot(self._model)
@@ -168,14 +168,14 @@ class CapturedUpdate:
         try:
             engine_of(arrays[0]).check_time_out()
         except RuntimeError:
-            self._graphs.clear()  # 'auto' goes on with another engine
+            self._graphs.clear()  # from now on 'auto' chooses another engine
             raise
         graph.replay(arrays)
         self.replays += 1
         self._wait()
 
     def _wait(self) -> None:
-        """Let Python be a few updates ahead of the GPU and no more, so that times make sense."""
+        """Wait until the GPU is at most a few updates behind, so that measured times make sense."""
         end = cuda.cupy.cuda.Event(block=True, disable_timing=True)
         end.record()
         self._ends.append(end)
@@ -189,13 +189,13 @@ class _Graph:
     """A CUDA graph, and the arrays that it reads and writes.
 
     Args:
-        optimizer, compute: of ``CapturedUpdate``.
+        optimizer, compute: as for ``CapturedUpdate``.
         arrays: the inputs.
         written: the names of attributes that a call sets, by the id of a link.
-        stream: to capture on, not the default one.
+        stream: the stream to capture on, other than the default stream.
 
     Raises:
-        Exception: the capture failed; the model is as before, but for its gradients.
+        Exception: the capture failed; except for its gradients the model is unchanged.
     """
 
     def __init__(
@@ -206,14 +206,14 @@ class _Graph:
         written: dict[int, set[str]],
         stream: Any,
     ) -> None:
-        cuda.cupy.get_default_memory_pool().free_all_blocks()  # that the calls before have left
+        cuda.cupy.get_default_memory_pool().free_all_blocks()  # of earlier calls
         self._optimizer, model = optimizer, optimizer.target
         self._is_whole = optimizers.frozen(optimizer) is not None
         self._inputs = captured.Inputs(cuda.cupy)
         self._arrays = [x.copy() for x in arrays]
         self._states: Attributes = []  # with the array that a replay reads and writes
         self._observation: dict[str, Any] = {}
-        # the memory of a graph is never given to anything else
+        # the memory of a graph is not reused by other arrays
         self._pool = cuda.cupy.cuda.MemoryPool(_allocate)
         before = _snapshot(model)
         counts = _counts(optimizer)
@@ -234,8 +234,9 @@ class _Graph:
                 counted.t = t
 
     def _take_attributes(self, before: Snapshot, written: dict[int, set[str]]) -> None:
-        """Let the states be arrays of the graph, and let no other attributes that a call sets be
-        used before: replays do not read them.
+        """Copy the states into arrays of the graph; make other attributes that a call sets invalid.
+
+        Replays do not read those attributes, so the function may not use them before it sets them.
         """
         for link, values in before:
             for name, value in values.items():
@@ -280,7 +281,7 @@ class _Graph:
         return found
 
     def _write_states(self) -> None:
-        """Copy the new states to where the next replay begins."""
+        """Copy the new states into the arrays from which the next replay reads them."""
         buffers = [buffer for _, _, buffer in self._states]
         new = []
         for link, name, buffer in self._states:
@@ -288,7 +289,7 @@ class _Graph:
             if value is None or value.shape != buffer.shape or value.dtype != buffer.dtype:
                 raise RuntimeError(f'the state {name!r} of a link has changed its shape')
             x = chainer.as_array(value)
-            # it may be what another state was before
+            # the new value may be the array of another state
             new.append(x.copy() if any(x is b or x.base is b for b in buffers) else x)
         for (link, name, buffer), x in zip(self._states, new):
             buffer[...] = x
@@ -322,8 +323,8 @@ def _allocate(size: int) -> Any:
     """Return memory of the device.
 
     Raises:
-        MemoryError: there is no more.  For CuPy's own error a pool would free blocks which kernels
-            that are captured already use.
+        MemoryError: there is no more memory.  On CuPy's own error the pool would free blocks that
+            captured kernels already use.
     """
     try:
         return cuda.cupy.cuda.MemoryPointer(cuda.cupy.cuda.Memory(size), 0)
@@ -332,7 +333,7 @@ def _allocate(size: int) -> Any:
 
 
 class _Unusable:
-    """In the place of an attribute that must not be used; operations of objects fail anyway."""
+    """Replaces an attribute that must not be used; operations on it fail."""
 
     def __bool__(self) -> bool:
         raise TypeError('a link keeps something else than c and h from one chunk to the next')
@@ -348,7 +349,7 @@ def _counts(optimizer: chainer.Optimizer) -> list[tuple[Any, int]]:
 
 
 def _objects(model: chainer.Link) -> list[Any]:
-    """Return the objects whose ids decide which graph is replayed, so that none is made anew."""
+    """Return the objects whose ids decide which graph is replayed, to keep their ids in use."""
     values = [x for link in model.links() for x in vars(link).values()]
     arrays = [x.array for x in values if isinstance(x, chainer.Variable)]
     return [*model.links(), *values, *arrays, settings(), _current_reporter()]
@@ -359,7 +360,7 @@ def _snapshot(model: chainer.Link) -> Snapshot:
 
 
 def _changes(before: Snapshot) -> Attributes:
-    """Return the attributes that links have got since then."""
+    """Return the attributes of links that have changed since a snapshot."""
     return [
         (link, name, value)
         for link, values in before
@@ -374,7 +375,7 @@ def _is_state(x: Any) -> bool:
 
 
 def _copied(value: Any) -> Any:
-    """Return a reported value that later replays leave alone."""
+    """Return a copy of a reported value, which later replays do not overwrite."""
     if isinstance(value, chainer.Variable):
         return chainer.Variable(value.array.copy(), requires_grad=False)
     return value.copy() if isinstance(value, chainer.get_array_types()) else value

@@ -1,4 +1,12 @@
-// Softmax cross entropy of rows of scores, a block for each row.
+// Softmax cross entropy of rows of scores.
+//
+//   forward, a block for each row:
+//     each thread: the largest of its scores, and the sum of exp(score - largest), in one pass
+//     combine the sums of lanes by shuffles; barrier; thread 0 combines those of the warps
+//   mean, one block: the sum of the losses of all rows, times a coefficient
+//   gradient, a block for each row: exp(score - largest) / sum - 1 for the class, from the scores
+//
+// No softmax is stored: reading the scores twice moves fewer bytes.
 #include "functions.cuh"
 
 // Members in the order of kernels/boundary.py.  kept (3, rows): the largest score of each row, the
@@ -29,7 +37,7 @@ struct Gradient {
 
 // Less than all scores but -inf; finite, so that differences of two are numbers.
 constexpr REAL LOWEST = REAL(-(sizeof(REAL) == 4 ? 3.4e38 : 1.7e308));
-constexpr int AT_ONCE = 8;  // loads of a thread under way at the same time
+constexpr int AT_ONCE = 8;  // loads of a thread in flight at the same time
 
 __device__ inline REAL larger(REAL a, REAL b) { return a > b ? a : b; }
 
@@ -53,7 +61,8 @@ struct Total {
     }
 };
 
-// The sum over all threads of a block, in thread 0.
+// Returns the sum over all threads of a block in thread 0. The barrier is before thread 0 reads the
+// sums of the other warps.
 template <class Sum>
 __device__ inline Sum sum_of_block(Sum own) {
     for (int mask = LANES / 2; mask; mask /= 2)
@@ -66,8 +75,8 @@ __device__ inline Sum sum_of_block(Sum own) {
     return own;
 }
 
-// Loads the scores from k on, one of each round of the block, before any is needed or a store,
-// which the compiler could not move them over.
+// Loads AT_ONCE scores from k on, blockDim.x apart. The loads are together because the compiler
+// does not move loads across stores.
 __device__ inline void load(REAL (&scores)[AT_ONCE], const STORED* x, index_t k, index_t classes) {
 #pragma unroll
     for (int i = 0; i < AT_ONCE; i++) {
@@ -77,7 +86,7 @@ __device__ inline void load(REAL (&scores)[AT_ONCE], const STORED* x, index_t k,
     }
 }
 
-// A loss of a class that is not there, whose score is not read.
+// The loss of a class that does not exist; no score is read.
 __device__ inline REAL not_a_number() { return log(REAL(-1)); }
 
 extern "C" __global__ void cross_entropy(const Forward a) {

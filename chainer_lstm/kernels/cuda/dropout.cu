@@ -1,13 +1,13 @@
-// Dropout by a counter-based generator (Philox4x32-10, Salmon et al. 2011): a number follows from a
-// key and its place alone, so that backward computes the mask anew instead of reading it.
+// Dropout by a counter-based generator (Philox4x32-10, Salmon et al. 2011): a number depends only
+// on a key and its index, so that backward computes the mask again instead of reading it.
 #include "functions.cuh"
 
 // Members in the order of kernels/boundary.py.
 struct Dropout {
     index_t size;
     word64 key;
-    const double* key_at;  // where the key is read instead, or null
-    index_t threshold;     // of 2^32, below which a number is dropped
+    const double* key_at;  // the address from which the key is read instead, or null
+    index_t threshold;     // random words below it, of 2^32, drop a number
     Number scale;
     const STORED* x;
     STORED* y;
@@ -33,7 +33,7 @@ __device__ inline void philox(word64 counter, word64 key, unsigned (&words)[WORD
     for (int i = 0; i < WORDS; i++) words[i] = c[i];
 }
 
-// A thread takes a number of each quarter, so that a warp reads neighbouring ones.
+// A thread computes a number of each quarter of the array, so that a warp reads neighbouring ones.
 extern "C" __global__ void dropout(const Dropout a) {
     const word64 key = a.key_at ? word64(*a.key_at) : a.key;
     const index_t quarter = (a.size + WORDS - 1) / WORDS;

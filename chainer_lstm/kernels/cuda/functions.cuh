@@ -1,4 +1,4 @@
-// What the kernels of functions share.
+// The common types of the kernels of functions.
 //
 // Given at compilation: STORED, the type of the arrays (half_bits, float or double), REAL, the type
 // that is computed in (float for half_bits), and INDEX, the type of classes (int or index_t).

@@ -15,7 +15,8 @@ struct EmbeddingGradient {
     STORED* gW;
 };
 
-// A block has 32 columns, each of its warps some of the rows.
+// A block sums 32 columns, each warp some of the rows; the first warp adds up the parts after the
+// barrier.
 extern "C" __global__ void column_sums(const ColumnSums a) {
     REAL* parts = reinterpret_cast<REAL*>(shared_memory);
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, warps = blockDim.x / LANES;
@@ -35,7 +36,7 @@ extern "C" __global__ void column_sums(const ColumnSums a) {
 
 constexpr int PER_LANE = 8;  // columns
 constexpr int PART = PER_LANE * LANES;
-constexpr int AT_ONCE = 4;  // loads of a lane for each column under way at the same time
+constexpr int AT_ONCE = 4;  // loads of a lane for each column in flight at the same time
 
 // Adds the rows of gy that are ``found``, a bit for each after ``first``, to sums, in their order.
 __device__ inline void add_found(const EmbeddingGradient& a, unsigned found, index_t first,
@@ -59,8 +60,8 @@ __device__ inline void add_found(const EmbeddingGradient& a, unsigned found, ind
     }
 }
 
-// Adds the rows of gy from ``begin`` to ``end`` whose id is ``own``, or counts to it from the last
-// class as NumPy does.
+// Adds the rows of gy from ``begin`` to ``end`` whose id is the class ``own``, or own - classes,
+// which counts from the last class as in NumPy.
 __device__ inline void add_rows(const EmbeddingGradient& a, index_t begin, index_t end, index_t own,
                                 index_t column, REAL (&sums)[PER_LANE]) {
     const index_t lane = threadIdx.x % LANES, from_last = own - a.classes;
@@ -81,8 +82,9 @@ __device__ inline void add_rows(const EmbeddingGradient& a, index_t begin, index
     }
 }
 
-// A warp has a class, 256 columns of it, and all rows or one of ``splits`` parts, which are then
-// parts of a block.  Each writes its class, so that no zeros have to be filled in before.
+// A warp sums 256 columns of one class, over all rows or one of ``splits`` parts of them. The parts
+// are warps of one block, which meet before they are added up. Every class is written, so that the
+// gradient needs no zeros before.
 extern "C" __global__ void embedding_gradient(const EmbeddingGradient a) {
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, warps = blockDim.x / LANES;
     const int splits = int(a.splits), split = warp % splits;

@@ -1,11 +1,14 @@
 // Updates of many parameters in one launch, and the norm of their gradients in another.
 //
-// Given at compilation: KERNEL, the name of the kernel; RULE, what it computes; REAL, the type of
+//   SUM_OF_SQUARES: each block sums the squares of its tiles into one number
+//   other rules: each block adds up these numbers, then scales and updates its tiles
+//
+// Given at compilation: KERNEL, the name of the kernel; RULE, its computation; REAL, the type of
 // the arrays; ARRAYS, how many there are for each parameter: the gradients, the parameter and its
 // states; MOST, how many parameters there may be; THREADS of a block; BYTES of the argument.
 //
 // A tile is one vector of 16 bytes for each thread of a block.  The tiles of all parameters are
-// numbered in one row, and blocks take them in turn, so that small parameters share a wave.
+// numbered consecutively, and blocks stride over them, so that small parameters share a wave.
 
 typedef long long index_t;
 
@@ -13,7 +16,7 @@ enum { SUM_OF_SQUARES, SCALE, SGD, ADAM };  // RULE
 
 constexpr int RATES = 8, WIDTH = 16 / sizeof(REAL);
 
-// A number, or where a captured graph reads it anew.
+// A number, or the address from which replays of a captured graph read it.
 struct Number {
     double value;
     const double* address;
@@ -27,8 +30,8 @@ struct Parameter {
 };
 
 struct Update {
-    double* sums;    // of squares of gradients, one of each block of the launches before
-    index_t n_sums;  // 0 where gradients are not scaled
+    double* sums;    // sums of squares of gradients, one from each block of earlier launches
+    index_t n_sums;  // 0 if gradients are not scaled
     Number threshold, rates[RATES];
     index_t tiles;
     Parameter parameters[MOST];
@@ -46,7 +49,7 @@ extern __shared__ double block_sums[];
     #define IN_PLACE __grid_constant__
 #endif
 
-// Numbers that are loaded and stored at once.
+// Numbers that are loaded and stored together.
 template <int N>
 struct alignas(N * sizeof(REAL)) Vector {
     REAL of[N];
@@ -57,8 +60,8 @@ __device__ inline Vector<N>& vector(REAL* x, index_t k) {
     return reinterpret_cast<Vector<N>*>(x)[k];
 }
 
-// f.run<N>(arrays, k) for every vector k of N numbers of each parameter.  N is WIDTH, or 1 at the
-// end of a parameter and where its arrays are not aligned.
+// Calls f.run<N>(arrays, k) for every vector k of N numbers of each parameter.  N is WIDTH, or 1 at
+// the end of a parameter and for arrays that are not aligned.
 template <class F>
 __device__ inline void each_vector(const Update& x, F& f) {
     int p = 0;
@@ -79,7 +82,8 @@ __device__ inline void each_vector(const Update& x, F& f) {
     }
 }
 
-// The sum of a number of each thread of a block, always in the same order; for all threads.
+// Returns the sum over the threads of a block to all of them, always added in the same order. Each
+// barrier makes the sums of the round before visible.
 __device__ inline double sum_of_block(double mine) {
     block_sums[threadIdx.x] = mine;
     for (int n = THREADS / 2; n; n /= 2) {
@@ -90,8 +94,8 @@ __device__ inline double sum_of_block(double mine) {
     return block_sums[0];
 }
 
-// min(threshold / norm, 1) as CuPy's clip: NaN where the norm is, 1 where it is 0.  Every block
-// adds the sums up for itself, which saves a launch.
+// Returns min(threshold / norm, 1) as CuPy's clip: NaN if the norm is NaN, 1 if it is 0.  Every
+// block adds up the sums, which saves a launch.
 __device__ inline REAL scale_of(const Update& x) {
     if (x.n_sums == 0) return 1;
     double sum = 0;
@@ -111,7 +115,7 @@ struct Squares {
     }
 };
 
-// Of the numbers of each array, the gradient scaled:  x -= rate g,  or with a state
+// Updates one number of each array, the gradient being scaled:  x -= rate g,  or with a state
 // v = momentum v - rate g,  x += v
 template <int A>
 __device__ inline void step_of_sgd(REAL (&of)[A], const REAL* rates) {
@@ -120,8 +124,8 @@ __device__ inline void step_of_sgd(REAL (&of)[A], const REAL* rates) {
     of[1] += step;
 }
 
-// The formulas of Chainer's rule on the CPU; its variants differ in the numbers alone, and in a
-// fifth array, the largest v that there was.
+// The formulas of Chainer's rule on the CPU. Its variants differ only in the numbers, and in a
+// fifth array, the running maximum of v.
 template <int A>
 __device__ inline void step_of_adam(REAL (&of)[A], const REAL* rates) {
     const REAL of_m = rates[0], of_v = rates[1], epsilon = rates[2], rate = rates[3];
@@ -158,7 +162,7 @@ struct Steps {
 #pragma unroll
             for (int a = 0; a < ARRAYS; a++) v[a].of[i] = of[a];
         }
-        if (scale != 1) vector<N>(arrays[0], k) = v[0];  // left scaled, as Chainer does
+        if (scale != 1) vector<N>(arrays[0], k) = v[0];  // gradients stay scaled, as in Chainer
 #pragma unroll
         for (int a = 1; a < ARRAYS; a++) vector<N>(arrays[a], k) = v[a];
     }

@@ -1,4 +1,4 @@
-"""The functions beside the cells, by the kernels of ``cuda/cross_entropy.cu``, ``dropout.cu`` and
+"""Functions other than cells, by the kernels of ``cuda/cross_entropy.cu``, ``dropout.cu`` and
 ``sums.cu``.
 """
 
@@ -18,21 +18,21 @@ from chainer_lstm.kernels.engines.numpy import NumpyEngine
 _WARP = 32
 _THREADS = 256
 _COLUMN_SUMS_THREADS = 512
-_MAX_BLOCKS = 1024  # of a dropout; threads stride over what is left
+_MAX_BLOCKS = 1024  # of a dropout; threads stride over further elements
 _EMBEDDING_COLUMNS = 256  # of a warp
-_FEW_WARPS = 2048  # half of what a GPU of 132 multiprocessors runs at a time
+_FEW_WARPS = 2048  # half of the warps that a GPU of 132 multiprocessors runs at a time
 _NO_LABEL = -(2**63)
 _KEYS = 2**53  # integers that float64 has exactly
 
 
 class Mask(NamedTuple):
-    """The mask of a dropout: each of its numbers follows from a key and its place.
+    """The mask of a dropout: each of its numbers depends on a key and its index.
 
     Attributes:
-        ratio: how many are dropped.
+        ratio: the ratio of dropped numbers.
         key: the key.
-        address: of a float64 on the device that is the key instead, or 0.
-        inputs: of the CUDA graph that the address belongs to, or None.
+        address: the address of a float64 on the device that is used as the key, or 0.
+        inputs: the inputs of the CUDA graph that the address belongs to, or None.
     """
 
     ratio: float
@@ -42,7 +42,7 @@ class Mask(NamedTuple):
 
 
 class FunctionKernels(NumpyEngine):
-    """A subclass has ``launch_function``."""
+    """The methods of ``CupyEngine`` for functions; a subclass defines ``launch_function``."""
 
     def launch_function(
         self,
@@ -58,13 +58,14 @@ class FunctionKernels(NumpyEngine):
         """Launch a kernel.
 
         Args:
-            kernel: a name in ``boundary.CUDA``, which says the shapes of the arrays.
-            dtype: that of the kernel; arrays of integers and of results in between have others.
-            sizes: those of the kernel.
-            arrays: in the order of the kernel; None for one that is not given.
-            blocks, threads: of the launch.
+            kernel: a name in ``boundary.CUDA``, which has the shapes of the arrays.
+            dtype: the dtype of the kernel; arrays of integers and of intermediate results have
+                others.
+            sizes: the sizes of the kernel.
+            arrays: the arrays in the order of the kernel; None for one that is not given.
+            blocks, threads: the size of the launch.
             numbers: words and numbers of the kernel.
-            shared_numbers: how many numbers a block keeps in shared memory.
+            shared_numbers: how many numbers a block needs in shared memory.
         """
         raise NotImplementedError
 
@@ -101,7 +102,7 @@ class FunctionKernels(NumpyEngine):
         self, x: Array, t: Array, losses: Losses, gy: Array, kept: Any
     ) -> Array:
         gx = self.xp.empty(x.shape, x.dtype)
-        if kept is None:  # of no rows
+        if kept is None:  # there are no rows
             return gx
         arrays = x, t, *kept, gy.reshape(gy.size), gx
         sizes, numbers = (*x.shape, 3, gy.size), (losses.ignore_label,)
@@ -115,7 +116,7 @@ class FunctionKernels(NumpyEngine):
         random, size = self.xp.random, math.prod(shape)
 
         def key() -> int:
-            # that of CuPy's own kernels: a seed sets it anew, and the device is not asked for it
+            # the seed of CuPy's own kernels, which is on the host and follows cupy.random.seed
             return int(random.get_random_state()._get_seed(size)) % _KEYS
 
         inputs = captured.current()
@@ -158,5 +159,5 @@ class FunctionKernels(NumpyEngine):
 
 
 def _threads_of_row(columns: int) -> int:
-    """Return how many threads a row gets: one for eight numbers, in whole warps."""
+    """Return the number of threads for a row: one for eight numbers, in whole warps."""
     return min(-(-columns // (8 * _WARP)) * _WARP, _THREADS)

@@ -1,7 +1,7 @@
 """Updates of parameters on a GPU: one launch for the norm of all gradients, and one for a rule.
 
-The addresses are in the argument of a launch, by value: nothing is copied to the device, and CUDA
-graphs can capture it.  ``_MOST`` parameters fit; more take more launches.
+The addresses are passed by value in the argument of a launch: nothing is copied to the device, and
+CUDA graphs can capture it.  ``_MOST`` parameters fit into a launch; more take more launches.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chainer_lstm.kernels import captured, cuda
 from chainer_lstm.kernels.engines.engine import Number, Scale
 
 _THREADS = 256
-_MAX_BLOCKS = 1024  # blocks stride over what is left
+_MAX_BLOCKS = 1024  # blocks stride over further tiles
 _MOST = 64  # parameters of a launch, of five arrays each: an argument has no more than 4 KB
 _LOAD = 16  # bytes of a vector
 _RATES = 8
@@ -27,15 +27,15 @@ _TYPES = {'f': 'float', 'd': 'double'}
 # struct Update in updates.cu, to its parameters
 _UPDATE = struct.Struct(f'Pq{"dP" * (1 + _RATES)}q')
 
-Value = tuple[float, int]  # a number, or 0 and the address where a captured graph reads it
+Value = tuple[float, int]  # a number, or 0 and the address from which a captured graph reads it
 
 
 class Clipping(NamedTuple):
-    """The scale of gradients min(threshold / norm, 1), which only the device knows.
+    """The scale of gradients min(threshold / norm, 1), computed on the device.
 
     Attributes:
         sums: float64, parts of the sum of the squares.
-        threshold: the number.
+        threshold: the largest norm.
     """
 
     sums: Array
@@ -46,7 +46,7 @@ class Launch(NamedTuple):
     """The parameters of a launch.
 
     Attributes:
-        arrays: those of each parameter, as many of each.
+        arrays: the arrays of each parameter, of all in the same number.
         ends: for each parameter the number of tiles until its end.
     """
 
@@ -55,7 +55,7 @@ class Launch(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        """The number of blocks, each of which takes tiles in turn."""
+        """The number of blocks, which stride over tiles."""
         return min(self.ends[-1], _MAX_BLOCKS)
 
 
@@ -125,8 +125,8 @@ def program(rule: str, arrays: int, dtype_char: str) -> tuple[str, tuple[str, ..
 
     Args:
         rule: 'sum_of_squares', 'scale', 'sgd' or 'adam'.
-        arrays: how many there are for each parameter.
-        dtype_char: of the arrays, 'f' or 'd'.
+        arrays: the number of arrays of each parameter.
+        dtype_char: 'f' or 'd'.
     """
     return _program(rule, arrays, dtype_char, _THREADS, _MOST)
 
@@ -174,7 +174,7 @@ def _check(rule: str, given: Sequence[Sequence[Array]]) -> None:
 
 
 def _launches(parameters: Sequence[Sequence[Array]]) -> Iterator[Launch]:
-    """Yield the launches for the arrays of parameters, those of empty ones left out."""
+    """Yield the launches for the arrays of parameters, except empty ones."""
     filled = [arrays for arrays in parameters if arrays[0].size]
     for k in range(0, len(filled), _MOST):
         arrays, ends, end = filled[k : k + _MOST], [], 0
@@ -185,6 +185,6 @@ def _launches(parameters: Sequence[Sequence[Array]]) -> Iterator[Launch]:
 
 
 def _value(number: Number) -> Value:
-    """Return a number, or where a replay of the graph that is being captured reads it."""
+    """Return a number, or the address from which the graph being captured reads it."""
     inputs = captured.current()
     return (float(number()), 0) if inputs is None else (0.0, inputs.address(number))

@@ -151,9 +151,9 @@ class Gradients:
         last: a ``State`` of arrays (B, H), with respect to the last states; overwritten.
         h: (P, O), receives the gradients with respect to h of all steps, including those through
             later steps; None without a projection.
-        from_zeros: whether ``last`` stands for zeros, whatever it holds.
-        of_weights: receives the gradients with respect to weights that the engine's kernels compute
-            besides, by name.
+        from_zeros: whether ``last`` means zeros, and its values are not read.
+        of_weights: receives, by name, the gradients with respect to weights that the engine's
+            kernels compute on the way.
     """
 
     output: Any
@@ -266,17 +266,17 @@ class Engine(Protocol):
         ...
 
     def span(self, x: Any) -> Optional[tuple[int, int]]:
-        """Return the address and the bytes of an array that ``update`` can read and write where it
-        is, or None.
+        """Return the address and the bytes of an array that ``update`` can read and write in place,
+        or None.
         """
         ...
 
     def clipping(self, gradients: Sequence[Array], threshold: Number) -> Scale:
-        """Return min(threshold / norm, 1), or what stands for it where only the device knows it.
+        """Return min(threshold / norm, 1); on a GPU an object for it, since it stays on the device.
 
         Args:
-            gradients: arrays that have a ``span``; the norm is that of all their numbers.
-            threshold: of the norm.
+            gradients: arrays that have a ``span``; the norm is taken over all their numbers.
+            threshold: the largest norm.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""float16 sequences around the persistent kernels, whose arrays are float32."""
+"""Conversions of float16 sequences for the persistent kernels, whose arrays are float32."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ FLOAT16, _FLOAT32 = numpy.dtype(numpy.float16), numpy.dtype(numpy.float32)
 
 
 def layer_to_float32(xp: Any, layer: Layer) -> Layer:
-    """Return a layer for forward, with new arrays for all that it writes.  The input and W keep
-    their dtype: cuBLAS multiplies them into float32.
+    """Return a layer for forward, with new arrays for everything that it writes.  The input and W
+    keep their dtype: cuBLAS multiplies them into float32.
     """
     weights = {**layer.weights, 'b': _wide(layer.weights['b']), 'U': _wide(layer.weights['U'])}
     if layer.initial is None:
@@ -33,7 +33,7 @@ def layer_to_float32(xp: Any, layer: Layer) -> Layer:
 
 
 def write_states(layer: Layer, wide: Layer) -> None:
-    """Write into a layer what forward has computed in float32."""
+    """Write the results of forward in float32 into a layer."""
     written = [(layer.states, wide.states)]
     if layer.last is not None:
         written.append((layer.last, wide.last))
@@ -45,8 +45,8 @@ def write_states(layer: Layer, wide: Layer) -> None:
 def backward_to_float32(
     xp: Any, layers: Sequence[Layer], gates: Sequence[Array], gradients: Sequence[Gradients]
 ) -> tuple[list[Layer], list[Array], list[Gradients]]:
-    """Return the arguments of backward in float32, but for the gradients of outputs, of which the
-    engine makes float32 rows itself.
+    """Return the arguments of backward in float32, except the gradients of outputs, which the
+    engine converts.
     """
     wide_layers = []
     for layer in layers:
@@ -66,7 +66,7 @@ def backward_to_float32(
 def write_gradients(
     gates: Sequence[Array], wide: Sequence[Array], last: Sequence[Any]
 ) -> list[Any]:
-    """Write the gradients of the gates; return those of the initial states in float16."""
+    """Write the gradients of the gates; return the gradients of the initial states in float16."""
     for target, gpre in zip(gates, wide):
         target[...] = gpre
     return [state._make([g.astype(FLOAT16) for g in state]) for state in last]

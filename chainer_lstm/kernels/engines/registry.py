@@ -12,7 +12,8 @@ from chainer_lstm.kernels import native
 from chainer_lstm.kernels.engines.engine import Engine
 from chainer_lstm.kernels.engines.numpy import numpy_engine
 
-ENGINES = ('numpy', 'native', 'cupy', 'persistent')
+_OF_CPU, _OF_GPU = ('numpy', 'native'), ('cupy', 'persistent')
+ENGINES = (*_OF_CPU, *_OF_GPU)
 
 
 def engine_of(
@@ -33,8 +34,9 @@ def engine_of(
     on_cpu = isinstance(x, numpy.ndarray)
     if name not in ('auto', *ENGINES):
         raise _refused(name, 'there is no such engine')
-    if name != 'auto' and (name not in ('cupy', 'persistent')) != on_cpu:
-        raise _refused(name, f'it cannot compute {type(x).__module__} arrays')
+    possible = _OF_CPU if on_cpu else _OF_GPU
+    if name not in ('auto', *possible):
+        raise _refused(name, f'it cannot compute {type(x).__module__} arrays', possible)
     if not on_cpu:
         # needs CuPy, which CPU users do not have
         from chainer_lstm.kernels.engines import auto
@@ -46,9 +48,10 @@ def engine_of(
     if name == 'native' and found is None:
         from chainer_lstm.kernels.native.missing import why_missing  # scans the installed packages
 
-        raise _refused(name, f'it was {why_missing()}')
+        raise _refused(name, f'it was {why_missing()}', ('numpy',))
     if name == 'native':
-        raise _refused(name, f'it computes float16, float32 and float64, not {x.dtype}')
+        reason = f'it computes float16, float32 and float64, not {x.dtype}'
+        raise _refused(name, reason, ('numpy',))
     return numpy_engine
 
 
@@ -65,9 +68,9 @@ def check_gpu() -> None:
     persistent.check()
 
 
-def _refused(name: str, reason: str) -> ValueError:
+def _refused(name: str, reason: str, possible: tuple[str, ...] = ENGINES) -> ValueError:
     return ValueError(
-        f'expected chainer.config.lstm_engine to be one of {("auto", *ENGINES)}, got {name!r}: '
+        f'expected chainer.config.lstm_engine to be one of {("auto", *possible)}, got {name!r}: '
         f'{reason}'
     )
 
