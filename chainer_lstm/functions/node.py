@@ -12,7 +12,7 @@ from chainer import function_node, variable
 from chainer.backends import cuda
 
 from chainer_lstm import kernels
-from chainer_lstm.chainer_private import NamedNode, connect, setting, unchecked_variable
+from chainer_lstm.chainer_private import NamedNode, connect, new_variable, setting
 from chainer_lstm.functions.config import is_observed
 
 Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
@@ -142,14 +142,13 @@ def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) 
 
 
 def as_variable(x: Any, requires_grad: bool = False) -> Optional[variable.Variable]:
-    """Return an array that the package has made as a variable, in half of Chainer's time:
-    nothing is checked.
+    """Return an array that the package has made as a variable.
 
     None and variables are returned as they are.
     """
     if x is None or isinstance(x, variable.Variable):
         return x
-    return unchecked_variable(x, requires_grad=requires_grad, is_chainerx_array=False)
+    return new_variable(x, requires_grad)
 
 
 def arrays(variables: tuple) -> tuple:

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import chainer
 import chainer.links as L
 
-from chainer_lstm.chainer_private import initialize_linear, link_hooks
+from chainer_lstm.chainer_private import has_hooks_or_forward, initialize_linear, link_hooks
 from chainer_lstm.functions.config import is_static_graph
 
 _NOTHING_WAITS = contextlib.nullcontext()
@@ -85,7 +85,7 @@ def is_plain(*links: Any, cls: Any = L.Linear) -> bool:
     if link_hooks() or is_static_graph():
         return False
     for link in links:  # all() of a generator takes twice as long
-        if type(link) is not cls or link.local_link_hooks or 'forward' in vars(link):
+        if type(link) is not cls or has_hooks_or_forward(link):
             return False
     return True
 
@@ -94,4 +94,7 @@ def is_plain_cell(upward: Any, *others: Any) -> bool:
     """Return ``is_plain`` of links of which the first has to have a bias, and the others none."""
     if not is_plain(upward, *others) or upward.b is None:
         return False
-    return not [linear for linear in others if linear.b is not None]
+    for linear in others:
+        if linear.b is not None:
+            return False
+    return True

@@ -21,6 +21,7 @@ from chainer_lstm.links import checks
 from chainer_lstm.links.state import KeepsState, repeated, zeros
 
 _STATE_ARGUMENTS = 'cx', 'hx'
+_set = object.__setattr__  # past that of links, which looks for parameters and other links
 
 
 class Stateful(KeepsState):
@@ -72,8 +73,10 @@ class Stateful(KeepsState):
         new = unrecorded_step(self.cell, (self.c, self.h), x, self.cell_weights())
         if new is None:
             return None
-        self.c, self.h = new
-        return self.h
+        c, h = new
+        _set(self, 'c', c)
+        _set(self, 'h', h)
+        return h
 
     def forward_sequence(
         self,

@@ -139,7 +139,7 @@ class NativeEngine(CompiledEngine):
         x, first = given[0], given[-len(cell.states)]
         if x is None or first is None or first.ndim != 2 or not x.size:
             return None
-        whole = whole_step_of(self.instruction_set, cell, x.dtype)
+        whole = whole_step_of(self.instruction_set, cell, x.dtype.char)
         return None if whole is None else whole(x, first.shape, given)
 
     def step_backward(

@@ -124,11 +124,17 @@ class WholeStep:
 
 
 @functools.lru_cache(maxsize=256)
-def whole_step_of(instruction_set: str, cell: Cell, dtype: numpy.dtype) -> Optional[WholeStep]:
-    """Return a cell's step for arrays of a dtype, or None where the library has none."""
-    if not has_step(cell, NOTHING) or dtype.char not in 'fd' or not dtype.isnative:
+def whole_step_of(instruction_set: str, cell: Cell, char: str) -> Optional[WholeStep]:
+    """Return a cell's step for arrays of a dtype, or None where the library has none.
+
+    Args:
+        instruction_set: of the engine.
+        cell: the cell.
+        char: that of the dtype, which is hashed in less time.
+    """
+    if not has_step(cell, NOTHING) or char not in 'fd':
         return None
-    return WholeStep(instruction_set, cell, dtype)
+    return WholeStep(instruction_set, cell, numpy.dtype(char))
 
 
 def has_step(cell: Cell, noise: Noise) -> bool:
