@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NoReturn, Optional, Union
 
 import chainer
@@ -149,6 +149,11 @@ def as_variable(x: Any, requires_grad: bool = False) -> Optional[variable.Variab
     if x is None or isinstance(x, variable.Variable):
         return x
     return new_variable(x, requires_grad)
+
+
+def any_requires_grad(inputs: Iterable[Any]) -> bool:
+    """Return whether a gradient is required of any of some variables; arrays require none."""
+    return True in [v.requires_grad for v in inputs if isinstance(v, variable.Variable)]
 
 
 def arrays(variables: tuple) -> tuple:

@@ -14,7 +14,7 @@ from chainer_lstm.functions import cell_noise, composed, passes
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import sequence, variable
 from chainer_lstm.functions.config import engine_of, is_observed, is_static_graph
-from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.node import Input, any_requires_grad
 from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.stage import StageNode
 from chainer_lstm.kernels.engines.engine import NOTHING, Part
@@ -254,11 +254,7 @@ def unrecorded_step(
     found = engine_of(given[0]).whole_step(cell, given)
     if found is None:
         return None
-    requires_grad = False
-    for v in inputs:  # most often the second one, a parameter, requires it
-        if isinstance(v, chainer.Variable) and v.requires_grad:
-            requires_grad = True
-            break
+    requires_grad = any_requires_grad(inputs)
     return [new_variable(y, requires_grad) for y in found]
 
 

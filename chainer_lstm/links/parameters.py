@@ -84,17 +84,12 @@ def is_plain(*links: Any, cls: Any = L.Linear) -> bool:
     """
     if link_hooks() or is_static_graph():
         return False
-    for link in links:  # all() of a generator takes twice as long
-        if type(link) is not cls or has_hooks_or_forward(link):
-            return False
-    return True
+    # all() of a generator takes twice as long
+    return not [link for link in links if type(link) is not cls or has_hooks_or_forward(link)]
 
 
 def is_plain_cell(upward: Any, *others: Any) -> bool:
     """Return ``is_plain`` of links of which the first has to have a bias, and the others none."""
     if not is_plain(upward, *others) or upward.b is None:
         return False
-    for linear in others:
-        if linear.b is not None:
-            return False
-    return True
+    return not [linear for linear in others if linear.b is not None]

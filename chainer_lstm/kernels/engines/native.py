@@ -28,6 +28,7 @@ from chainer_lstm.kernels.engines.engine import (
     Weights,
 )
 from chainer_lstm.kernels.engines.native_steps import has_step, plan_of, whole_step_of
+from chainer_lstm.kernels.packing import packing_of_equal
 
 _SUMMED = 4096  # squares that are added up in their own precision
 _SMALL = 1024  # numbers that NumPy updates in less time than a call of a kernel takes
@@ -141,6 +142,41 @@ class NativeEngine(CompiledEngine):
             return None
         whole = whole_step_of(self.instruction_set, cell, x.dtype.char)
         return None if whole is None else whole(x, first.shape, given)
+
+    def whole_sequence(
+        self,
+        cell: Cell,
+        x: Array,
+        weights: Sequence[Array],
+        states: Sequence[Optional[Array]],
+        units: int,
+    ) -> Optional[Sequence[Array]]:
+        steps, batch, inputs = x.shape
+        fits = is_compiled(cell) and cell.projection is None and steps > _FEW_STEPS and x.size
+        if not fits or x.dtype.char not in 'fd' or not x.dtype.isnative:
+            return None
+        if {*map(type, weights)} != {numpy.ndarray}:
+            return None
+        buffers = [numpy.empty(((steps + 1) * batch, units), x.dtype) for _ in states]
+        for buffer, state in zip(buffers, states):
+            if state is None:
+                buffer[:batch] = 0
+            elif state.shape == (batch, units) and state.dtype == x.dtype:
+                buffer[:batch] = state
+            else:
+                return None
+        rows = packing_of_equal(steps, batch).rows_of_direction(False)
+        named = dict(zip(cell.weights, weights))
+        named.update(_rows_of_gates(cell, named))
+        named.update(zip(cell.states, buffers))
+        named['start'], named['n'] = rows.table
+        named['x'] = x.reshape(rows.total, inputs)
+        names, numbers = _arguments_of_sequence(cell, 'forward')
+        sizes = steps, batch, units, units, inputs, rows.total, rows.first, rows.initial, *numbers
+        name = f'{cell.name}_sequence_forward'
+        if not native.function(self.instruction_set, name, x.dtype)(sizes, *map(named.get, names)):
+            return None
+        return [buffer.reshape(steps + 1, batch, units) for buffer in buffers]
 
     def step_backward(
         self,
