@@ -19,6 +19,7 @@ class _Frozen:
 
     array: Array
     writeable: bool
+    pack: Optional[Pack] = None
     packed: Optional[Array] = None
     times: int = 0
 
@@ -29,7 +30,7 @@ _frozen: dict[int, _Frozen] = {}  # by id: an array lives while it is here
 
 @contextmanager
 def frozen(arrays: Sequence[tuple[Array, Optional[Pack]]]) -> Iterator[None]:
-    """Make arrays of NumPy read-only in the block, in which ``packed`` finds what was made of them.
+    """Make arrays of NumPy read-only in the block, in which ``packed`` packs them once.
 
     Blocks may be nested and overlap, in any threads: an array is writable again after the last one.
     An array that is a view is not packed: what it is a view of may change.
@@ -45,8 +46,8 @@ def frozen(arrays: Sequence[tuple[Array, Optional[Pack]]]) -> Iterator[None]:
                 entry.times += 1
                 held.append(array)
                 array.flags.writeable = False
-                if pack is not None and entry.packed is None and array.flags.owndata:
-                    entry.packed = pack(array)
+                if pack is not None and array.flags.owndata:
+                    entry.pack = pack
         yield
     finally:
         with _lock:
@@ -63,9 +64,15 @@ def _release(array: Array) -> None:
 
 
 def packed(array: Any) -> Optional[Array]:
-    """Return what was packed of an array; None where it is not frozen."""
+    """Return what is packed of an array, at the first call; None where it is not frozen."""
     entry = _frozen.get(id(array))
-    return None if entry is None else entry.packed
+    if entry is None or entry.pack is None:
+        return None
+    if entry.packed is None:
+        with _lock:
+            if entry.packed is None:
+                entry.packed = entry.pack(array)
+    return entry.packed
 
 
 def any_frozen() -> bool:

@@ -17,7 +17,7 @@ from chainer_lstm.links.stateful import Stateful
 
 def frozen(link: chainer.Link) -> AbstractContextManager[None]:
     """Keep the parameters of a link on the CPU unchanged in a block, and the weights of single
-    steps packed, with which steps of more than a few rows are faster.
+    steps packed from the first one on that is faster with them, one of more than a few rows.
 
     In the block the arrays of the parameters are read-only: what writes into them, such as an
     optimizer or ``load_npz``, raises NumPy's ValueError.  An array that replaces one of them is

@@ -21,7 +21,6 @@ from chainer_lstm.links import checks
 from chainer_lstm.links.state import KeepsState, repeated, zeros
 
 _STATE_ARGUMENTS = 'cx', 'hx'
-_set = object.__setattr__  # past that of links, which looks for parameters and other links
 
 
 class Stateful(KeepsState):
@@ -74,26 +73,27 @@ class Stateful(KeepsState):
         if new is None:
             return None
         c, h = new
-        _set(self, 'c', c)
-        _set(self, 'h', h)
+        self._advance(c, h)
         return h
+
+    def _advance(self, c: chainer.Variable, h: chainer.Variable) -> None:
+        """Set the state past ``__setattr__`` of links, which looks for parameters and links."""
+        object.__setattr__(self, 'c', c)
+        object.__setattr__(self, 'h', h)
 
     def _unrecorded_sequence(self, xs: Input) -> Optional[chainer.Variable]:
         """Take steps (T, B, I) without a node and return their h; None where that cannot be
         done.
         """
-        states = self.c, self.h
-        if (
-            self.learn_initial_state and (self.c is None or self.h is None)
-        ) or not self._is_plain():
+        learned = self.learn_initial_state and (self.c is None or self.h is None)
+        if learned or not self._is_plain():
             return None
-        weights = self.cell_weights()
-        found = unrecorded_sequence(self.cell, states, xs, weights, self.state_size)
+        state, weights = (self.c, self.h), self.cell_weights()
+        found = unrecorded_sequence(self.cell, state, xs, weights, self.state_size)
         if found is None:
             return None
         (c, h), y = found
-        _set(self, 'c', c)
-        _set(self, 'h', h)
+        self._advance(c, h)
         return y
 
     def forward_sequence(

@@ -227,9 +227,9 @@ SEQUENCES = {
 
 
 def flattened(*found):
-    """The variables in tuples of any depth."""
+    """The variables in lists and tuples of any depth."""
     for each in found:
-        yield from flattened(*each) if isinstance(each, tuple) else [each]
+        yield from flattened(*each) if isinstance(each, (list, tuple)) else [each]
 
 
 @EACH_LINK

@@ -155,17 +155,13 @@ class NativeEngine(CompiledEngine):
         fits = is_compiled(cell) and cell.projection is None and steps > _FEW_STEPS and x.size
         if not fits or x.dtype.char not in 'fd' or not x.dtype.isnative:
             return None
-        if {*map(type, weights)} != {numpy.ndarray}:
+        begun = [_begins(state, (batch, units), x.dtype) for state in states]
+        if {*map(type, weights)} != {numpy.ndarray} or False in begun:
             return None
-        buffers = [numpy.empty(((steps + 1) * batch, units), x.dtype) for _ in states]
-        for buffer, state in zip(buffers, states):
-            if state is None:
-                buffer[:batch] = 0
-            elif state.shape == (batch, units) and state.dtype == x.dtype:
-                buffer[:batch] = state
-            else:
-                return None
         rows = packing_of_equal(steps, batch).rows_of_direction(False)
+        buffers = [numpy.empty((rows.total + batch, units), x.dtype) for _ in states]
+        for buffer, state in zip(buffers, states):
+            buffer[:batch] = 0 if state is None else state
         named = dict(zip(cell.weights, weights))
         named.update(_rows_of_gates(cell, named))
         named.update(zip(cell.states, buffers))
@@ -318,6 +314,13 @@ def _dense_rows(x: Array, dtype: numpy.dtype) -> Array:
     if x.strides[0] == 0 and len(x):
         return numpy.broadcast_to(numpy.ascontiguousarray(x[:1]), x.shape)
     return numpy.ascontiguousarray(x)
+
+
+def _begins(state: Optional[Array], shape: tuple[int, ...], dtype: numpy.dtype) -> bool:
+    """Return whether a sequence may begin with a state as it is; None stands for zeros."""
+    if state is None:
+        return True
+    return type(state) is numpy.ndarray and state.shape == shape and state.dtype == dtype
 
 
 def _rows_of_gates(cell: Cell, weights: Weights) -> dict[str, Array]:

@@ -16,6 +16,8 @@ from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary, frozen, native
 from chainer_lstm.kernels.engines.engine import NOTHING, Noise
 
+_ROWS_TO_PACK = 7  # with fewer, weights are read no faster where they are packed
+
 
 class Plan:
     """The arrays of a stage's kernels for single steps, in their order, among those of a step.
@@ -91,7 +93,7 @@ class WholeStep:
         self._dtype = dtype
         self._gates = len(cell.gates)
         self._states = len(cell.states)
-        self._not_packed = (None,) * len(cell.weights)
+        self._not_packed: Sequence[Optional[Array]] = (None,) * len(cell.weights)
         self._numbers = tuple(cell.numbers.values())
         # not the plan's: a cell need not have all weights and noise of its form
         self._stages = [
@@ -109,18 +111,15 @@ class WholeStep:
         batch, units = shape
         gates = numpy.empty((batch, self._gates * units), self._dtype)
         new = [numpy.empty(shape, self._dtype) for _ in range(self._states)]
-        arrays = [None, gates, *given, *new, *self._packed(given)]
+        packed = self._not_packed
+        if batch >= _ROWS_TO_PACK and frozen.any_frozen():
+            packed = [*map(frozen.packed, given[1 : 1 + len(packed)])]
+        arrays = [None, gates, *given, *new, *packed]
         sizes = (batch, units, x.shape[-1], *self._numbers)
         for function, pick in self._stages:
             if not function(sizes, *pick(arrays)):
                 return None
         return new
-
-    def _packed(self, given: Sequence[Optional[Array]]) -> Sequence[Optional[Array]]:
-        """Return the weights that are kept packed."""
-        if not frozen.any_frozen():
-            return self._not_packed
-        return [*map(frozen.packed, given[1 : 1 + len(self._not_packed)])]
 
 
 @functools.lru_cache(maxsize=256)

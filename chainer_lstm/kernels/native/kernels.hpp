@@ -111,7 +111,7 @@ void compute(const StepForward<T, Cell, S>& k) {
 
     // with fewer rows than that, weights come from memory no faster
     constexpr isize least_rows = 4;
-    bool streamed = true, packed = batch > tile_rows;
+    bool streamed = true, packed = true;
     isize depth = 0;  // of the products to all gates
     double work = 0;
     each([&](isize K, auto a, const T* weight, const T* panels, const T*, T* to, isize gates) {
