@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NoReturn, Optional, Union
 
 import chainer
@@ -12,7 +12,7 @@ from chainer import function_node, variable
 from chainer.backends import cuda
 
 from chainer_lstm import kernels
-from chainer_lstm.chainer_private import NamedNode, connect, setting, unchecked_variable
+from chainer_lstm.chainer_private import NamedNode, connect, new_variable, setting
 from chainer_lstm.functions.config import is_observed
 
 Input = Union[chainer.Variable, Any]  # Any: an array of NumPy or CuPy
@@ -142,14 +142,18 @@ def _connected(node: function_node.FunctionNode, inputs: tuple, outputs: tuple) 
 
 
 def as_variable(x: Any, requires_grad: bool = False) -> Optional[variable.Variable]:
-    """Return an array of this package as a variable; without Chainer's checks it takes half the
-    time.
+    """Return an array of this package as a variable.
 
     None and variables are returned as they are.
     """
     if x is None or isinstance(x, variable.Variable):
         return x
-    return unchecked_variable(x, requires_grad=requires_grad, is_chainerx_array=False)
+    return new_variable(x, requires_grad)
+
+
+def any_requires_grad(inputs: Iterable[Any]) -> bool:
+    """Return whether a gradient is required of any of some variables; arrays require none."""
+    return True in [v.requires_grad for v in inputs if isinstance(v, variable.Variable)]
 
 
 def arrays(variables: tuple) -> tuple:

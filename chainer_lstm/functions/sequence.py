@@ -10,8 +10,10 @@ import numpy
 
 from chainer_lstm import cells
 from chainer_lstm.cells import Cell
+from chainer_lstm.chainer_private import arrays_of, new_variable
 from chainer_lstm.functions import checks
-from chainer_lstm.functions.node import Input, Passed, arrays
+from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.node import Input, Passed, any_requires_grad, arrays
 from chainer_lstm.functions.sequence_node import SequenceNode
 from chainer_lstm.functions.sequence_plan import Plan, state_names
 from chainer_lstm.functions.step import check_cell, is_static
@@ -196,6 +198,41 @@ def run(
     if dense:
         return new, *ys
     return (new, ys[: len(sizes)], ys[len(sizes) :]) if return_cells else (new, ys)
+
+
+def unrecorded_sequence(
+    cell: Cell,
+    states: Sequence[Optional[Input]],
+    x: Input,
+    weights: Sequence[Input],
+    units: int,
+) -> Optional[tuple[Sequence[chainer.Variable], chainer.Variable]]:
+    """Compute the steps of a layer that ``step.is_recorded`` does not ask for, from arrays to
+    arrays, without a node.
+
+    Types are not checked: the kernels compute only where all arrays are exactly as they expect.
+
+    Args:
+        cell: the cell.
+        states: in the order of ``cell.states``, (B, H), or None for zeros.
+        x: (T, B, I).
+        weights: in the order of ``cell.weights``.
+        units: H.
+
+    Returns:
+        The new states and the outputs (T, B, H); None where a node has to compute them.
+    """
+    inputs = [x, *weights, *states]
+    given = arrays_of(inputs)
+    first, last = given[0], len(given) - len(states)
+    if type(first) is not numpy.ndarray or first.ndim != 3:
+        return None
+    found = engine_of(first).whole_sequence(cell, first, given[1:last], given[last:], units)
+    if found is None:
+        return None
+    requires_grad = any_requires_grad(inputs)
+    new = [new_variable(buffer[-1].copy(), requires_grad) for buffer in found]
+    return new, new_variable(found[-1][1:], requires_grad)
 
 
 def _reset_steps(batch: int, sizes: Sequence[int], resets: Any) -> Optional[numpy.ndarray]:

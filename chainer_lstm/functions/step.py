@@ -9,12 +9,12 @@ import chainer
 import numpy
 
 from chainer_lstm.cells import Cell
-from chainer_lstm.chainer_private import setting
+from chainer_lstm.chainer_private import arrays_of, new_variable, setting
 from chainer_lstm.functions import cell_noise, composed, passes
 from chainer_lstm.functions.chained import Chained
 from chainer_lstm.functions.checks import sequence, variable
 from chainer_lstm.functions.config import engine_of, is_observed, is_static_graph
-from chainer_lstm.functions.node import Input, as_variable
+from chainer_lstm.functions.node import Input, any_requires_grad
 from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.stage import StageNode
 from chainer_lstm.kernels.engines.engine import NOTHING, Part
@@ -215,7 +215,7 @@ def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> 
     if not is_recorded(cell):
         found = unrecorded_step(cell, state, x, [*weights.values()])
         if found is not None:
-            return found
+            return cell.State(*found)
     if is_static(cell):
         pre = composed.of_input(cell, x, weights)
         return composed_step(cell, state, pre, weights)
@@ -243,7 +243,7 @@ def is_recorded(cell: Cell) -> bool:
 
 def unrecorded_step(
     cell: Cell, state: Sequence[Optional[Input]], x: Input, weights: Sequence[Input]
-) -> Any:
+) -> Optional[Sequence[Any]]:
     """Compute a step for which ``is_recorded`` is False, from arrays to arrays, without a node.
 
     Types are not checked: the kernels compute only if all arrays are exactly as they expect.
@@ -253,17 +253,18 @@ def unrecorded_step(
         weights: in the order of ``cell.weights``.
 
     Returns:
-        The new ``cell.State``; None if the step has to be computed as nodes.
+        The new states, in the order of ``cell.states``; None if the step has to be computed as
+        nodes.
     """
     inputs = [x, *weights, *state]
-    given = [v.array if isinstance(v, chainer.Variable) else v for v in inputs]
+    given = arrays_of(inputs)
     if type(given[0]) is not numpy.ndarray:
         return None
     found = engine_of(given[0]).whole_step(cell, given)
     if found is None:
         return None
-    requires_grad = any(isinstance(v, chainer.Variable) and v.requires_grad for v in inputs)
-    return cell.State(*[as_variable(y, requires_grad) for y in found])
+    requires_grad = any_requires_grad(inputs)
+    return [new_variable(y, requires_grad) for y in found]
 
 
 def composed_step(cell: Cell, state: Any, pre: chainer.Variable, weights: Mapping[str, Any]) -> Any:

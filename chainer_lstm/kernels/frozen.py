@@ -19,6 +19,7 @@ class _Frozen:
 
     array: Array
     writeable: bool
+    pack: Optional[Pack] = None
     packed: Optional[Array] = None
     times: int = 0
 
@@ -29,7 +30,7 @@ _frozen: dict[int, _Frozen] = {}  # by id, which stays valid because the entry k
 
 @contextmanager
 def frozen(arrays: Sequence[tuple[Array, Optional[Pack]]]) -> Iterator[None]:
-    """Make NumPy arrays read-only in a block, in which ``packed`` returns their packed copies.
+    """Make NumPy arrays read-only in a block, in which ``packed`` packs them once.
 
     Blocks may be nested and overlap, in any threads: an array is writable again after the last one.
     A view is not packed, because its base may change.
@@ -45,8 +46,8 @@ def frozen(arrays: Sequence[tuple[Array, Optional[Pack]]]) -> Iterator[None]:
                 entry.times += 1
                 held.append(array)
                 array.flags.writeable = False
-                if pack is not None and entry.packed is None and array.flags.owndata:
-                    entry.packed = pack(array)
+                if pack is not None and array.flags.owndata:
+                    entry.pack = pack
         yield
     finally:
         with _lock:
@@ -63,9 +64,15 @@ def _release(array: Array) -> None:
 
 
 def packed(array: Any) -> Optional[Array]:
-    """Return the packed copy of an array; None if it has none."""
+    """Return the packed copy of an array, which the first call makes; None if it is not frozen."""
     entry = _frozen.get(id(array))
-    return None if entry is None else entry.packed
+    if entry is None or entry.pack is None:
+        return None
+    if entry.packed is None:
+        with _lock:
+            if entry.packed is None:
+                entry.packed = entry.pack(array)
+    return entry.packed
 
 
 def any_frozen() -> bool:

@@ -17,7 +17,7 @@ from chainer_lstm.links.stateful import Stateful
 
 def frozen(link: chainer.Link) -> AbstractContextManager[None]:
     """Make the parameters of a link on the CPU read-only in a block, and keep the weights of single
-    steps packed, which makes steps of more than a few rows faster.
+    steps packed from the first step that is faster with them, one of more than a few rows.
 
     In the block, code that writes into a parameter's array, such as an optimizer or ``load_npz``,
     raises NumPy's ValueError.  A parameter whose array is replaced is computed with the new array.

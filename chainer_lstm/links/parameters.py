@@ -10,7 +10,7 @@ from typing import Any, Optional
 import chainer
 import chainer.links as L
 
-from chainer_lstm.chainer_private import initialize_linear, link_hooks
+from chainer_lstm.chainer_private import has_hooks_or_forward, initialize_linear, link_hooks
 from chainer_lstm.functions.config import is_static_graph
 
 _NOTHING_WAITS = contextlib.nullcontext()
@@ -84,10 +84,8 @@ def is_plain(*links: Any, cls: Any = L.Linear) -> bool:
     """
     if link_hooks() or is_static_graph():
         return False
-    for link in links:  # all() of a generator takes twice as long
-        if type(link) is not cls or link.local_link_hooks or 'forward' in vars(link):
-            return False
-    return True
+    # all() of a generator takes twice as long
+    return not [link for link in links if type(link) is not cls or has_hooks_or_forward(link)]
 
 
 def is_plain_cell(upward: Any, *others: Any) -> bool:

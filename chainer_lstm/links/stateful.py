@@ -15,7 +15,7 @@ from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import flags_of_each, variable
 from chainer_lstm.functions.lstm import State
 from chainer_lstm.functions.node import Input
-from chainer_lstm.functions.sequence import run
+from chainer_lstm.functions.sequence import run, unrecorded_sequence
 from chainer_lstm.functions.step import is_recorded, unrecorded_step
 from chainer_lstm.links import checks
 from chainer_lstm.links.state import KeepsState, repeated, zeros
@@ -72,8 +72,29 @@ class Stateful(KeepsState):
         new = unrecorded_step(self.cell, (self.c, self.h), x, self.cell_weights())
         if new is None:
             return None
-        self.c, self.h = new
-        return self.h
+        c, h = new
+        self._advance(c, h)
+        return h
+
+    def _advance(self, c: chainer.Variable, h: chainer.Variable) -> None:
+        """Set the state past ``__setattr__`` of links, which looks for parameters and links."""
+        object.__setattr__(self, 'c', c)
+        object.__setattr__(self, 'h', h)
+
+    def _unrecorded_sequence(self, xs: Input) -> Optional[chainer.Variable]:
+        """Take steps (T, B, I) without a node and return their h; None where that cannot be
+        done.
+        """
+        learned = self.learn_initial_state and (self.c is None or self.h is None)
+        if learned or not self._is_plain():
+            return None
+        state, weights = (self.c, self.h), self.cell_weights()
+        found = unrecorded_sequence(self.cell, state, xs, weights, self.state_size)
+        if found is None:
+            return None
+        (c, h), y = found
+        self._advance(c, h)
+        return y
 
     def forward_sequence(
         self,
@@ -106,6 +127,10 @@ class Stateful(KeepsState):
         """
         if isinstance(xs, (list, tuple)):
             return self._forward_steps(xs, return_cells, resets)
+        if resets is None and not return_cells and not is_recorded(self.cell):
+            y = self._unrecorded_sequence(xs)
+            if y is not None:
+                return y
         x: Any = variable('xs', xs)
         if x.ndim < 3:
             raise ValueError(

@@ -1,4 +1,6 @@
-"""Steps without a graph: no node is made, unless Chainer has to see one or arrays do not fit."""
+"""Steps and sequences without a graph: no node is made, unless Chainer has to see one or arrays do
+not fit.
+"""
 
 import contextlib
 
@@ -11,6 +13,7 @@ from chainer.link_hooks import TimerHook as LinkTimerHook
 from chainer.utils import type_check
 
 from chainer_lstm import links
+from chainer_lstm.chainer_private import new_variable
 from chainer_lstm.functions.node import Node
 from tests.conftest import INPUT, UNITS, uniform
 from tests.kernels import cases
@@ -205,3 +208,100 @@ def test_replaced_weights(make, nodes):
     link.upward.W.array = link.upward.W.array[:-1]
     with evaluation(), pytest.raises(type_check.InvalidType, match='W'):
         link(X)
+
+
+XS = uniform((5, BATCH, INPUT), 'f')
+# with which states nodes are made: those of a new link, or after a step
+NEVER, ALWAYS, BEGUN = (), (False, True), (True,)
+SEQUENCES = {
+    'as it is': (lambda xs: xs, {}, NEVER),
+    'variable': (chainer.Variable, {}, NEVER),
+    'backwards': (lambda xs: xs[::-1], {}, NEVER),
+    'few steps': (lambda xs: xs[:2], {}, ALWAYS),
+    'fewer rows': (lambda xs: xs[:, :2].copy(), {}, BEGUN),
+    'list': (list, {}, ALWAYS),
+    'subclass': (lambda xs: xs.view(Subclass), {}, ALWAYS),
+    'cells': (lambda xs: xs, {'return_cells': True}, ALWAYS),
+    'resets': (lambda xs: xs, {'resets': numpy.eye(5, BATCH)}, ALWAYS),
+}
+
+
+def flattened(*found):
+    """The variables in lists and tuples of any depth."""
+    for each in found:
+        yield from flattened(*each) if isinstance(each, (list, tuple)) else [each]
+
+
+@EACH_LINK
+@pytest.mark.parametrize('begun', [False, True])
+@pytest.mark.parametrize(('form', 'arguments', 'with_nodes'), SEQUENCES.values(), ids=SEQUENCES)
+def test_sequences(make, begun, form, arguments, with_nodes, nodes):
+    link, other = stepped(make), stepped(make)
+    if not begun:
+        link.reset_state()
+        other.reset_state()
+    xs = form(XS)
+    nodes.clear()
+    with evaluation():
+        found = link.forward_sequence(xs, **arguments)
+        assert bool(nodes) == (begun in with_nodes)
+        with TimerHook():
+            expected = other.forward_sequence(xs, **arguments)
+    given = zip(flattened(found, link.c, link.h), flattened(expected, other.c, other.h))
+    for y, z in given:
+        numpy.testing.assert_array_equal(y.array, z.array)
+        assert y.requires_grad == z.requires_grad
+
+
+@EACH_LINK
+@pytest.mark.parametrize('entries', ENTRIES.values(), ids=ENTRIES)
+def test_chainer_sees_nodes_of_sequences(make, entries, nodes):
+    link = stepped(make)
+    nodes.clear()
+    with evaluation(**entries):
+        link.forward_sequence(XS)
+    assert nodes
+
+
+def test_learned_states_and_hooks_of_sequences(nodes):
+    link = links.LSTM(INPUT, UNITS, learn_initial_state=True)
+    link.c0.array[...] = 1
+    with evaluation():
+        ys = link.forward_sequence(XS)
+        link.reset_state()
+        numpy.testing.assert_array_equal(link(XS[0]).array, ys[0].array)
+        with LinkTimerHook() as hook:
+            link.forward_sequence(XS)
+    assert 'Linear' in hook.summary()
+
+
+@EACH_LINK
+@pytest.mark.parametrize(
+    ('change', 'error'),
+    [
+        (lambda link: XS[:, :, :-1], ValueError),
+        (lambda link: XS.astype('d'), type_check.InvalidType),
+        (lambda link: numpy.concatenate((XS, XS), axis=1), TypeError),
+        (lambda link: setattr(link.lateral.W, 'array', link.lateral.W.array[:-4]), ValueError),
+    ],
+    ids=['width', 'float64', 'rows', 'weight'],
+)
+def test_errors_are_those_of_sequences_in_a_graph(make, change, error):
+    link = stepped(make)
+    xs = change(link)
+    before = link.c, link.h
+    with evaluation(), pytest.raises(error):
+        link.forward_sequence(XS if xs is None else xs)
+    assert (link.c, link.h) == before
+
+
+def test_variables_are_those_of_chainer():
+    for requires_grad in (False, True):
+        found = new_variable(X, requires_grad)
+        expected = chainer.Variable(X, requires_grad=requires_grad)
+        assert type(found) is type(expected)
+        of_found, of_expected = {**vars(found)}, {**vars(expected)}
+        node, other = of_found.pop('_node'), of_expected.pop('_node')
+        assert of_found == of_expected
+        assert node.get_variable() is found
+        assert {**vars(node), '_variable': None} == {**vars(other), '_variable': None}

@@ -412,6 +412,30 @@ class Engine(Protocol):
         """
         ...
 
+    def whole_sequence(
+        self,
+        cell: Cell,
+        x: Array,
+        weights: Sequence[Array],
+        states: Sequence[Optional[Array]],
+        units: int,
+    ) -> Optional[Sequence[Array]]:
+        """Compute all steps of a layer without noise, if the engine has a kernel for them that
+        reads these arrays as they are.
+
+        Args:
+            cell: the cell.
+            x: (T, B, I).
+            weights: in the order of ``cell.weights``.
+            states: (B, H), or None for zeros.  As those of the weights, their shapes and dtypes
+                need not have been checked.
+            units: H.
+
+        Returns:
+            Each state before the first step and after every step (T + 1, B, H), or None.
+        """
+        ...
+
     def pack(self, W: Array) -> Optional[Array]:
         """Return a weight (N, K) packed for the products of ``whole_step``, or None."""
         ...

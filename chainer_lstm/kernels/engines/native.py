@@ -29,6 +29,7 @@ from chainer_lstm.kernels.engines.engine import (
     Weights,
 )
 from chainer_lstm.kernels.engines.native_steps import has_step, plan_of, whole_step_of
+from chainer_lstm.kernels.packing import packing_of_equal
 
 _SUMMED = 4096  # squares that are summed in their own precision; the partial sums in float64
 _SMALL = 1024  # up to so many numbers NumPy is faster than the call of a kernel
@@ -145,8 +146,39 @@ class NativeEngine(CompiledEngine):
         x, first = given[0], given[-len(cell.states)]
         if x is None or first is None or first.ndim != 2 or not x.size:
             return None
-        whole = whole_step_of(self.instruction_set, cell, x.dtype)
+        whole = whole_step_of(self.instruction_set, cell, x.dtype.char)
         return None if whole is None else whole(x, first.shape, given)
+
+    def whole_sequence(
+        self,
+        cell: Cell,
+        x: Array,
+        weights: Sequence[Array],
+        states: Sequence[Optional[Array]],
+        units: int,
+    ) -> Optional[Sequence[Array]]:
+        steps, batch, inputs = x.shape
+        fits = is_compiled(cell) and cell.projection is None and steps > _FEW_STEPS and x.size
+        if not fits or x.dtype.char not in 'fd' or not x.dtype.isnative:
+            return None
+        begun = [_begins(state, (batch, units), x.dtype) for state in states]
+        if {*map(type, weights)} != {numpy.ndarray} or False in begun:
+            return None
+        rows = packing_of_equal(steps, batch).rows_of_direction(False)
+        buffers = [numpy.empty((rows.total + batch, units), x.dtype) for _ in states]
+        for buffer, state in zip(buffers, states):
+            buffer[:batch] = 0 if state is None else state
+        named = dict(zip(cell.weights, weights))
+        named.update(_rows_of_gates(cell, named))
+        named.update(zip(cell.states, buffers))
+        named['start'], named['n'] = rows.table
+        named['x'] = x.reshape(rows.total, inputs)
+        names, numbers = _arguments_of_sequence(cell, 'forward')
+        sizes = steps, batch, units, units, inputs, rows.total, rows.first, rows.initial, *numbers
+        name = f'{cell.name}_sequence_forward'
+        if not native.function(self.instruction_set, name, x.dtype)(sizes, *map(named.get, names)):
+            return None
+        return [buffer.reshape(steps + 1, batch, units) for buffer in buffers]
 
     def step_backward(
         self,
@@ -288,6 +320,13 @@ def _dense_rows(x: Array, dtype: numpy.dtype) -> Array:
     if x.strides[0] == 0 and len(x):
         return numpy.broadcast_to(numpy.ascontiguousarray(x[:1]), x.shape)
     return numpy.ascontiguousarray(x)
+
+
+def _begins(state: Optional[Array], shape: tuple[int, ...], dtype: numpy.dtype) -> bool:
+    """Return whether a sequence may begin with a state as it is; None stands for zeros."""
+    if state is None:
+        return True
+    return type(state) is numpy.ndarray and state.shape == shape and state.dtype == dtype
 
 
 def _rows_of_gates(cell: Cell, weights: Weights) -> dict[str, Array]:

@@ -16,6 +16,8 @@ from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary, frozen, native
 from chainer_lstm.kernels.engines.engine import NOTHING, Noise
 
+_ROWS_TO_PACK = 7  # with fewer, weights are read no faster where they are packed
+
 
 class Plan:
     """The arrays of a stage's kernels for single steps, in their order, among those of a step.
@@ -91,7 +93,7 @@ class WholeStep:
         self._dtype = dtype
         self._gates = len(cell.gates)
         self._states = len(cell.states)
-        self._not_packed = (None,) * len(cell.weights)
+        self._not_packed: Sequence[Optional[Array]] = (None,) * len(cell.weights)
         self._numbers = tuple(cell.numbers.values())
         # not the plan's pick: a cell may lack some weights and noise of its compiled form
         self._stages = [
@@ -109,26 +111,29 @@ class WholeStep:
         batch, units = shape
         gates = numpy.empty((batch, self._gates * units), self._dtype)
         new = [numpy.empty(shape, self._dtype) for _ in range(self._states)]
-        arrays = [None, gates, *given, *new, *self._packed(given)]
+        packed = self._not_packed
+        if batch >= _ROWS_TO_PACK and frozen.any_frozen():
+            packed = [*map(frozen.packed, given[1 : 1 + len(packed)])]
+        arrays = [None, gates, *given, *new, *packed]
         sizes = (batch, units, x.shape[-1], *self._numbers)
         for function, pick in self._stages:
             if not function(sizes, *pick(arrays)):
                 return None
         return new
 
-    def _packed(self, given: Sequence[Optional[Array]]) -> Sequence[Optional[Array]]:
-        """Return the packed forms of frozen weights; None for the others."""
-        if not frozen.any_frozen():
-            return self._not_packed
-        return [*map(frozen.packed, given[1 : 1 + len(self._not_packed)])]
-
 
 @functools.lru_cache(maxsize=256)
-def whole_step_of(instruction_set: str, cell: Cell, dtype: numpy.dtype) -> Optional[WholeStep]:
-    """Return a cell's step for arrays of a dtype, or None if the library has none."""
-    if not has_step(cell, NOTHING) or dtype.char not in 'fd' or not dtype.isnative:
+def whole_step_of(instruction_set: str, cell: Cell, char: str) -> Optional[WholeStep]:
+    """Return a cell's step for arrays of a dtype, or None if the library has none.
+
+    Args:
+        instruction_set: of the engine.
+        cell: the cell.
+        char: that of the dtype, which is hashed in less time.
+    """
+    if not has_step(cell, NOTHING) or char not in 'fd':
         return None
-    return WholeStep(instruction_set, cell, dtype)
+    return WholeStep(instruction_set, cell, numpy.dtype(char))
 
 
 def has_step(cell: Cell, noise: Noise) -> bool:

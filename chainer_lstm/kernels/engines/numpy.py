@@ -310,6 +310,16 @@ class NumpyEngine:
     def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
         return None
 
+    def whole_sequence(
+        self,
+        cell: Cell,
+        x: Array,
+        weights: Sequence[Array],
+        states: Sequence[Optional[Array]],
+        units: int,
+    ) -> Optional[Sequence[Array]]:
+        return None
+
     def pack(self, W: Array) -> Optional[Array]:
         return None
 

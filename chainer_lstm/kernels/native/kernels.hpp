@@ -111,11 +111,13 @@ void compute(const StepForward<T, Cell, S>& k) {
 
     // fewer rows take as long: the time of loading the weights from memory
     constexpr isize least_rows = 4;
-    bool streamed = true, packed = batch > tile_rows;
+    bool streamed = true, packed = true;
+    isize depth = 0;  // of the products to all gates
     double work = 0;
-    each([&](isize K, auto a, const T* weight, const T* panels, const T*, T*, isize gates) {
+    each([&](isize K, auto a, const T* weight, const T* panels, const T*, T* to, isize gates) {
         packed = packed && panels;
         streamed = streamed && is_streamed<T>(batch, K, a, {weight, 1, K});
+        if (to == k.gates) depth += K;
         work += 2.0 * std::max(batch, least_rows) * gates * H * K;
     });
     if (packed) {
@@ -134,17 +136,30 @@ void compute(const StepForward<T, Cell, S>& k) {
         });
     }
     if (streamed) {
+        // the products to all gates are summed up together if the first-level cache holds their A
+        const bool together = batch * depth * isize(sizeof(T)) <= dots_bytes;
         // each thread computes its units from the products to the states, without a barrier
         return ThreadPool::run(work, [&](Worker& worker) {
             const Share mine(H, gates_step<T, Cell>, worker);
+            const auto stream = [&](const Term<T>* terms, int count, bool add, T* to, isize gates) {
+                stream_columns<T>(batch, gates * H, terms, count, add, to, gates * mine.first,
+                                  gates * mine.last);
+            };
+            Term<T> terms[2];
+            int count = 0;
             each([&](isize K, auto a, const T* weight, const T*, const T* bias, T* to,
                      isize gates) {
-                const isize first = gates * mine.first, last = gates * mine.last;
+                const isize first = G * mine.first, last = G * mine.last;
                 for (isize r = 0; bias && r < batch; r++)
                     std::memcpy(to + r * G * H + first, bias + first, (last - first) * sizeof(T));
-                const bool add = to == k.gates;
-                stream_columns<T>(batch, gates * H, K, a, {weight, 1, K}, add, to, first, last);
+                const Term<T> product{a, {weight, 1, K}, K};
+                if (to == k.gates)
+                    terms[count++] = product;
+                else
+                    stream(&product, 1, false, to, gates);
             });
+            const int some = together ? count : 1;
+            for (int t = 0; t < count; t += some) stream(terms + t, some, true, k.gates, G);
             for (isize r = 0; r < batch; r++) activate(r, mine.first, mine.last);
         });
     }

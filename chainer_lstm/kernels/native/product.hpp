@@ -70,9 +70,11 @@ public:
     template <bool AHEAD = true>
     void multiply(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row, bool add,
                   bool backward = false) const {
-        if (!memory_)
-            return stream_columns(M, c_row, K, a, b_, add, c, panels.begin(first),
+        if (!memory_) {
+            const Term<T> product{a, b_, K};
+            return stream_columns(M, c_row, &product, 1, add, c, panels.begin(first),
                                   panels.begin(last));
+        }
         const auto multiply =
             AHEAD && M >= rows_to_prefetch ? panel_product<T, true> : panel_product<T, false>;
         for (isize i = first; i < last; i++) {

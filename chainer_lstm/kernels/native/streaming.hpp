@@ -1,7 +1,7 @@
 // Products C = A B of few rows, as in a single step.
 //
-// They take as long as loading B from memory, so B is not packed, which would write it once more.
-// It is streamed: while one part is multiplied, the next part is prefetched.
+// They take as long as loading B from memory, so B is not packed, which would write it once more,
+// but streamed:
 //
 //   stream_rows: rows of B are contiguous          stream_columns: columns of B are (x @ W.T)
 //     for each 6 panels:                             for each columns in the first-level cache:
@@ -24,20 +24,21 @@ constexpr isize streamed_rows = 32, streamed_block = 128;
 constexpr isize dots_rows = 64, dots_depth = 64, dots_bytes = 24 << 10;
 constexpr isize most_panels = 6;  // panels that are summed up together
 
-// A tile of C (R, width), width 4 or 1, = A Bᵀ, or += A Bᵀ if `add`, for rows of A and B whose
-// elements lie side by side. The row `next` of B is prefetched.
+// A product A B, of which each column of B lies in a row, as do the rows of A.
+template <typename T>
+struct Term {
+    Matrix<const T> a, b;
+    isize K;
+};
+
+// Adds A Bᵀ to sums of vectors, for a tile of rows of A and of B whose elements lie side by side.
+// Nothing is prefetched: the hardware does that for rows.
 template <typename T, int R>
-void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize c_row, isize width,
-          bool add, const T* next) {
-    typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+INLINE void add_dots(Vec<T> (&sum)[R][4], const T* a, isize a_row, const T* b, isize b_row,
+                     isize K) {
     constexpr isize n = lanes<T>;
-    Vec<T> sum[R][4];
-    UNROLL
-    for (int r = 0; r < R; r++) UNROLL
-    for (int j = 0; j < 4; j++) sum[r][j] = T(0);
     const auto step = [&](isize k, const auto& at) __attribute__((always_inline)) {
         Vec<T> row[4];
-        prefetch(next + k);
         UNROLL
         for (int j = 0; j < 4; j++) row[j] = at(b + j * b_row + k);
         UNROLL
@@ -53,18 +54,33 @@ void dots(const T* a, isize a_row, const T* b, isize b_row, isize K, T* c, isize
         step(0, [K](const T* p) { return load(p, K); });
     else if (K % n)
         step(K - n, [K](const T* p) __attribute__((always_inline)) { return load_last(p, K % n); });
+}
+
+// A tile of C (R, width), width 4 or 1, = the sum of some terms, or += it if `add`: rows from m on,
+// columns from n on.
+template <typename T, int R>
+void dots(const Term<T>* terms, int count, isize m, isize n, T* c, isize c_row, isize width,
+          bool add) {
+    typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+    Vec<T> sum[R][4];
+    UNROLL
+    for (int r = 0; r < R; r++) UNROLL
+    for (int j = 0; j < 4; j++) sum[r][j] = T(0);
+    for (const Term<T>* term = terms; term < terms + count; term++)
+        add_dots<T, R>(sum, term->a.at(m, 0), term->a.row, term->b.at(0, n),
+                       width == 4 ? term->b.col : 0, term->K);
     Vec<T> totals[R];
     UNROLL
     for (int r = 0; r < R; r++) totals[r] = sum_of_four(sum[r]);
-    sum_parts<n / 4>(totals);
-    constexpr int packed = n / 4;  // rows of C in a vector
-    T found[(R + packed - 1) / packed * n];
+    constexpr int packed = lanes<T> / 4;  // rows of C in a vector
+    sum_parts<packed>(totals);
+    T found[(R + packed - 1) / packed * lanes<T>];
     UNROLL
-    for (int k = 0; k < (R + packed - 1) / packed; k++) totals[k].store(found + k * n);
+    for (int k = 0; k < (R + packed - 1) / packed; k++) totals[k].store(found + k * lanes<T>);
     UNROLL
     for (int r = 0; r < R; r++) {
         const Four total = *reinterpret_cast<Four*>(found + 4 * r);
-        T* const to = c + r * c_row;
+        T* const to = c + (m + r) * c_row + n;
         if (width == 4)
             *reinterpret_cast<Four*>(to) = add ? *reinterpret_cast<Four*>(to) + total : total;
         else
@@ -108,13 +124,15 @@ void stream_rows(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b
     }
 }
 
-// Columns [first, last) of C = A B or += A B, where each column of B lies in a row.
+// Columns [first, last) of C (M, N) = the sum of some terms, or += it.
 template <typename T>
-void stream_columns(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, bool add, T* c,
-                    isize first, isize last) {
+void stream_columns(isize M, isize N, const Term<T>* terms, int count, bool add, T* c, isize first,
+                    isize last) {
     const isize tiles = pieces(M, tile_rows);
+    isize depth = 0;
+    for (int k = 0; k < count; k++) depth += terms[k].K;
     // columns that stay in the first-level cache for all tiles of A
-    const isize bytes = 4 * std::max<isize>(K, 1) * isize(sizeof(T));
+    const isize bytes = 4 * std::max<isize>(depth, 1) * isize(sizeof(T));
     const isize most = std::max<isize>(dots_bytes / bytes, 1) * 4;
     for (isize some = first; some < last; some += most) {
         const isize end = std::min(some + most, last);
@@ -123,8 +141,7 @@ void stream_columns(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
             const auto tile = dots_of<T>(rows, std::make_integer_sequence<int, tile_rows>{});
             for (isize n = some, width; n < end; n += width) {
                 width = n + 4 <= end ? 4 : 1;
-                tile(a.at(m, 0), a.row, b.at(0, n), width == 4 ? b.col : 0, K, c + m * N + n, N,
-                     width, add, b.at(0, n + most + 4 * t / tiles));
+                tile(terms, count, m, n, c, N, width, add);
             }
         }
     }
@@ -157,10 +174,11 @@ void stream_part(const Worker& w, isize M, isize N, isize K, Matrix<const T> a, 
                  bool add, T* c) {
     const Panels<T> panels(0, N, w.count);
     const isize first = w.begin(panels.count), last = w.end(panels.count);
+    const Term<T> product{a, b, K};
     if (b.col == 1)
         stream_rows(M, N, K, a, b, add, c, panels, first, last);
     else
-        stream_columns(M, N, K, a, b, add, c, panels.begin(first), panels.begin(last));
+        stream_columns(M, N, &product, 1, add, c, panels.begin(first), panels.begin(last));
 }
 
 }  // namespace SIMD
