@@ -16,7 +16,7 @@ from tests.bad_input import (
     steps,
 )
 from tests.bad_input.rows import numbers_drawn, state_of, state_of_everything_else
-from tests.conftest import assert_same
+from tests.support.arrays import assert_same
 
 TABLES = (constructors, steps, sequences, functions, models, conversions, command_lines)
 ROWS = [row for table in TABLES for row in table.ROWS]

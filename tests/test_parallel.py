@@ -16,8 +16,8 @@ import pytest
 import chainer_lstm.links as L
 from chainer_lstm import functions
 from chainer_lstm.kernels import native
-from tests.conftest import CPU_ENGINES
-from tests.script.conftest import ROOT
+from tests.support import ROOT
+from tests.support.engines import CPU_ENGINES
 
 INPUT, UNITS, BATCH, TIME = 24, 64, 16, 6  # large enough for a team of threads
 # of Python 3.12 on: a fork of a process that has threads, which is what is tested

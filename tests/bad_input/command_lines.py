@@ -10,7 +10,7 @@ import numpy
 
 from chainer_lstm.models import RNNForLM
 from tests.bad_input.rows import Refused, Row, refused
-from tests.examples.conftest import load
+from tests.support.examples import load
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / 'benchmarks'))
 

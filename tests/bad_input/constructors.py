@@ -4,7 +4,7 @@ import numpy
 
 from chainer_lstm import links
 from tests.bad_input.rows import Row, nothing, zeros
-from tests.conftest import INPUT, UNITS
+from tests.support.links import INPUT, UNITS
 
 
 def of_sizes():

@@ -12,7 +12,7 @@ import chainer_lstm
 from chainer_lstm import interop, links
 from chainer_lstm.models import RNNForLM
 from tests.bad_input.rows import Row, deferred, fresh, nothing, started, zeros
-from tests.conftest import INPUT, UNITS
+from tests.support.links import INPUT, UNITS
 
 LINEAR = chainer.links.Linear(2, 3)
 LSTM = links.LSTM(INPUT, UNITS)

@@ -6,7 +6,7 @@ from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import functions
 from tests.bad_input.rows import Row, nothing, zeros
-from tests.conftest import INPUT, UNITS
+from tests.support.links import INPUT, UNITS
 
 
 def call_n_step(name='n_step_lstm', rows=1, n_layers=1, dropout=0.0, batches=(2, 1), **changed):

@@ -10,7 +10,7 @@ from chainer_lstm import datasets, functions, initializers, links, training
 from chainer_lstm.datasets import reber
 from chainer_lstm.models import CharacterModel, RNNForLM
 from tests.bad_input.rows import Row, fresh, nothing, started, zeros
-from tests.conftest import INPUT, UNITS
+from tests.support.links import INPUT, UNITS
 
 WORDS = numpy.arange(9, dtype='i') % 5
 RANDOM = numpy.random.RandomState(0)

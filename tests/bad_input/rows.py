@@ -11,7 +11,8 @@ import chainer
 import numpy
 
 from chainer_lstm import links
-from tests.conftest import INPUT, UNITS, contents, uniform
+from tests.support.arrays import uniform
+from tests.support.links import INPUT, UNITS, contents
 
 
 class Row(NamedTuple):

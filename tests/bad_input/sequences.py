@@ -6,7 +6,8 @@ from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
 from tests.bad_input.rows import Row, fresh, zeros
-from tests.conftest import INPUT, UNITS, uniform
+from tests.support.arrays import uniform
+from tests.support.links import INPUT, UNITS
 
 N_STEP = (2, INPUT, UNITS, 0.0)
 

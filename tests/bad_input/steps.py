@@ -6,7 +6,7 @@ from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
 from tests.bad_input.rows import Row, deferred, fresh, started, zeros
-from tests.conftest import INPUT, UNITS
+from tests.support.links import INPUT, UNITS
 
 
 def fails(array):

@@ -11,7 +11,7 @@ from chainer import serializers
 from chainer.backends import cuda
 
 from chainer_lstm.compat import padding
-from tests.compat.test_compat import run
+from tests.support.interpreter import run
 
 
 @pytest.mark.parametrize('variable', [False, True], ids=['array', 'variable'])

@@ -11,7 +11,7 @@ import pytest
 
 from chainer_lstm import compat
 from tests.compat import names
-from tests.compat.test_compat import run
+from tests.support.interpreter import run
 
 SOURCES = names.sources()
 

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from tests.compat.test_compat import ROOT
+from tests.support import ROOT
 
 METHODS = multiprocessing.get_all_start_methods()
 OPTIONS = """

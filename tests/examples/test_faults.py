@@ -12,8 +12,8 @@ import time
 import numpy
 import pytest
 
-from tests.examples.conftest import flipped
 from tests.examples.warm import Script
+from tests.support.examples import flipped
 
 PTB = 'ptb/train_ptb.py'
 OPTIONS = [

@@ -9,7 +9,7 @@ import chainer
 import numpy
 import pytest
 
-from tests.examples.conftest import EXAMPLES, load
+from tests.support.examples import EXAMPLES, load
 
 SMALL = ['--unit', '8', '--bproplen', '5', '--batchsize', '4']
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.examples.conftest import EXAMPLES
 from tests.examples.warm import Script
+from tests.support.examples import EXAMPLES
 
 TEXT = 'the time traveller sees a cat\n' * 60
 LOGGING = ['--bproplen', '5', '--epoch', '4']  # 20 updates, and a line of the log every 10

@@ -8,7 +8,7 @@ import chainer
 import numpy
 import pytest
 
-from tests.examples.conftest import load
+from tests.support.examples import load
 
 TEXT = 'The time traveller went on through the time machine; it went with him.\n' * 30
 TIME_MACHINE = 'time_machine/train_time_machine.py'

@@ -11,8 +11,8 @@ from chainer_lstm import cells, functions
 from chainer_lstm.cells import sigmoid
 from tests.cells import coupled, gru, layer_norm, zoneout
 from tests.cells.coupled import Coupled
-from tests.conftest import assert_close, gradients, uniform, uniforms, variables
 from tests.fuzz import loops
+from tests.support.arrays import assert_close, gradients, uniform, uniforms, variables
 
 INPUT, UNITS = 3, 4
 

@@ -8,10 +8,10 @@ import pytest
 from chainer_lstm import cells, functions
 from chainer_lstm.functions.chained import Chain
 from tests.cells import coupled, gru, layer_norm
-from tests.conftest import assert_close, gradients, uniform
 from tests.functions import test_chained_steps as chained
 from tests.functions.cell_cases import INPUT, STEPPED, UNITS, Dropped, state_of, weights_of
 from tests.fuzz import chainers
+from tests.support.arrays import assert_close, gradients, uniform
 
 pytestmark = pytest.mark.pairwise
 

@@ -7,7 +7,6 @@ import chainer.functions as F
 import pytest
 
 from chainer_lstm import functions
-from tests.conftest import assert_close, gradients, uniform
 from tests.functions.cell_cases import (
     CELLS,
     INPUT,
@@ -21,7 +20,8 @@ from tests.functions.cell_cases import (
     step_inputs,
     weights_of,
 )
-from tests.reference import step_of
+from tests.support.arrays import assert_close, gradients, uniform
+from tests.support.reference import step_of
 
 pytestmark = pytest.mark.pairwise
 

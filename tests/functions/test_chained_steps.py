@@ -14,7 +14,7 @@ from chainer_lstm.functions import passes
 from chainer_lstm.functions.chained import Chain
 from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.step import StepNode
-from tests.conftest import assert_close, uniform, uniforms
+from tests.support.arrays import assert_close, uniform, uniforms
 
 pytestmark = pytest.mark.pairwise
 

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from chainer_lstm.functions import softmax_cross_entropy
-from tests.conftest import assert_close, uniform
+from tests.support.arrays import assert_close, uniform
 
 IGNORED = numpy.array([2, -1, 0, 4, -1, 2], 'i')  # -1: ignored by default
 OPTIONS = [

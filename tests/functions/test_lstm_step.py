@@ -14,8 +14,8 @@ from chainer.backends import cuda
 from chainer.utils import type_check
 
 from chainer_lstm import functions
-from tests import reference
-from tests.conftest import LAYOUTS, assert_close, gradients, uniforms, variables, weighted_sum
+from tests.support import reference
+from tests.support.arrays import LAYOUTS, assert_close, gradients, uniforms, variables, weighted_sum
 
 pytestmark = pytest.mark.pairwise
 

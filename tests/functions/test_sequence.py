@@ -16,8 +16,8 @@ from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Plan
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import packing_of_steps
-from tests.conftest import assert_close, gradients, uniform
 from tests.functions.test_chained_steps import plain_lstm, plain_peephole
+from tests.support.arrays import assert_close, gradients, uniform
 
 pytestmark = pytest.mark.pairwise
 

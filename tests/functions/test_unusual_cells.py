@@ -10,9 +10,10 @@ from chainer_lstm import cells, functions, links
 from chainer_lstm.cells import Cell, Peephole, Product, Stage
 from tests.cells import zoneout
 from tests.cells.coupled import Coupled
-from tests.conftest import CPU_ENGINES, assert_close, gradients, uniform, variables
 from tests.functions import test_cells as tests
 from tests.functions.cell_cases import INPUT, UNITS, Stack, arrays, check, state_of, weights_of
+from tests.support.arrays import assert_close, gradients, uniform, variables
+from tests.support.engines import CPU_ENGINES
 
 pytestmark = pytest.mark.pairwise
 

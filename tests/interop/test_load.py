@@ -10,9 +10,10 @@ from chainer import serializers
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close, assert_same, contents
 from tests.interop import cases, frameworks
 from tests.interop.frameworks import CASES, INPUT, RECORDED, H
+from tests.support.arrays import assert_close, assert_same
+from tests.support.links import contents
 
 
 def outputs(link, dtype='d'):

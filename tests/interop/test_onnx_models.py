@@ -13,8 +13,8 @@ from chainer_lstm import interop
 from chainer_lstm.cells import peephole
 from chainer_lstm.interop.onnx_file import graph
 from chainer_lstm.models import RNNForLM
-from tests.conftest import assert_close, uniform
 from tests.interop import cases
+from tests.support.arrays import assert_close, uniform
 
 onnx = pytest.importorskip('onnx', reason='onnx is not installed')
 onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')

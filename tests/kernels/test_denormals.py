@@ -11,10 +11,11 @@ import numpy
 import pytest
 
 from chainer_lstm.kernels import boundary, native
-from tests.conftest import pair, uniform
 from tests.kernels import cases
 from tests.kernels.test_boundary import arrays_of, sizes_of
 from tests.kernels.test_native import INSTRUCTION_SETS, answer
+from tests.support.arrays import uniform
+from tests.support.links import pair
 
 pytestmark = pytest.mark.pairwise
 

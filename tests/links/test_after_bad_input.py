@@ -6,7 +6,8 @@ from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
 from tests.bad_input.rows import zeros
-from tests.conftest import INPUT, UNITS, assert_same, contents, uniform, weighted_sum
+from tests.support.arrays import assert_same, uniform, weighted_sum
+from tests.support.links import INPUT, UNITS, contents
 
 X = zeros(2, INPUT)
 

@@ -14,7 +14,8 @@ from chainer.training import extensions
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, uniform
+from tests.support.arrays import assert_close, assert_same, uniform
+from tests.support.links import INPUT, UNITS, contents
 
 pytestmark = pytest.mark.pairwise
 

@@ -14,23 +14,25 @@ import pytest
 from chainer import gradient_check, initializers
 
 from chainer_lstm import links
-from tests import reference
-from tests.conftest import (
-    BATCHES,
+from tests.support import reference
+from tests.support.arrays import (
     DTYPES,
-    INPUT,
-    UNITS,
     assert_close,
     assert_same,
-    contents,
     gradients,
+    uniform,
+    uniforms,
+    variables,
+)
+from tests.support.links import (
+    BATCHES,
+    INPUT,
+    UNITS,
+    contents,
     inputs,
     outputs_and_states,
     outputs_states_and_gradients,
     pair,
-    uniform,
-    uniforms,
-    variables,
 )
 
 pytestmark = pytest.mark.pairwise

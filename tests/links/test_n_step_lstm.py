@@ -14,19 +14,17 @@ from chainer.backends import cuda
 from hypothesis import given, settings, strategies
 
 from chainer_lstm import links
-from tests import reference
-from tests.conftest import (
+from tests.support import reference
+from tests.support.arrays import (
     DTYPES,
-    INPUT,
     assert_close,
     assert_same,
-    contents,
     gradients,
-    pair,
     uniform,
     uniforms,
     variables,
 )
+from tests.support.links import INPUT, contents, pair
 
 pytestmark = pytest.mark.pairwise
 

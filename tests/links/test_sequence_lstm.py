@@ -16,19 +16,10 @@ from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
 from chainer_lstm.functions.sequence_node import SequenceNode
-from tests import reference
-from tests.conftest import (
-    INPUT,
-    UNITS,
-    assert_close,
-    assert_same,
-    contents,
-    gradients,
-    uniform,
-    uniforms,
-    variables,
-)
 from tests.links.sequence_cases import BATCH, MASKS, SHAPES, TIME, full, make, samples
+from tests.support import reference
+from tests.support.arrays import assert_close, assert_same, gradients, uniform, uniforms, variables
+from tests.support.links import INPUT, UNITS, contents
 
 
 def valid_steps(lengths=None, mask=None, time=TIME, batch=BATCH):

@@ -9,8 +9,8 @@ import pytest
 from chainer import serializers
 
 import chainer_lstm.links
-from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, inputs, pair, uniform
-from tests.links.conftest import (
+from tests.support.arrays import assert_close, assert_same, uniform
+from tests.support.files import (
     ARGUMENTS,
     DEFERRABLE,
     MODULES,
@@ -20,6 +20,7 @@ from tests.links.conftest import (
     stored,
     with_state,
 )
+from tests.support.links import INPUT, UNITS, contents, inputs, pair
 
 pytestmark = pytest.mark.pairwise
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from tests.compat.test_startup import Environment
 from tests.programs import record
 from tests.programs.output import differences, run
+from tests.support.interpreter import Environment
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -12,8 +12,8 @@ import pytest
 
 from chainer_lstm.script import hints, own_code
 from chainer_lstm.script.options import Options
-from tests.conftest import no_gpu
-from tests.script.conftest import ROOT
+from tests.support import ROOT
+from tests.support.engines import no_gpu
 
 PYTHON = sys.version_info[:2]
 NUMPY = tuple(int(part) for part in numpy.__version__.split('.')[:2])

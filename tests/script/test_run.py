@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from tests.script.conftest import ROOT
+from tests.support import ROOT
 
 # what a program can ask about itself
 PROBE = '''\
