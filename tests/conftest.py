@@ -4,12 +4,15 @@ import collections
 import itertools
 import os
 
-import chainer_lstm  # noqa: F401  isort: skip  (lets Chainer be imported in a clone that is not installed)
+# lets Chainer be imported in a clone that is not installed
+import chainer_lstm  # noqa: F401  isort: skip
 import numpy
 import pytest
 
 from tests.support.engines import ENGINES, is_missing, no_gpu
 from tests.support.pairwise import covering
+
+FOR_GPU = pytest.StashKey[int]()  # the number of cases left out
 
 
 def pytest_addoption(parser):
@@ -28,36 +31,75 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(trylast=True)  # of what -k and -m have left
 def pytest_collection_modifyitems(config, items):
-    most, every = config.getoption('--sample'), config.getoption('--all-combinations')
-    cases = collections.defaultdict(list)
-    for item in items:
-        cases[item.nodeid.partition('[')[0]].append(item)
-    left_out = set()
-    for of_test in cases.values():
-        kept = of_test
-        if not every and len(of_test) > 1 and of_test[0].get_closest_marker('pairwise'):
-            # apart: a case that is skipped covers nothing of what runs
-            kept = _covering(filter(_runs, of_test)) + _covering(
-                itertools.filterfalse(_runs, of_test)
-            )
-        if most is not None and len(kept) > most:
-            kept = [kept[k * len(kept) // most] for k in range(most)]
-        left_out.update(set(of_test).difference(kept))
+    chosen, for_gpu = set(), set()
+    for cases in _cases_of_tests(items):
+        if len(cases) > 1 and not config.getoption('--all-combinations'):
+            cases = _pairwise(cases)
+        if no_gpu() is not None:
+            for_gpu.update(filter(_needs_gpu, cases))
+            cases = [item for item in cases if item not in for_gpu]
+        chosen.update(_spread(cases, config.getoption('--sample')))
+    config.stash[FOR_GPU] = len(for_gpu)
+    left_out = [item for item in items if item not in chosen]
     if left_out:
-        items[:] = [item for item in items if item not in left_out]
+        items[:] = [item for item in items if item in chosen]
         config.hook.pytest_deselected(items=left_out)
 
 
-def _covering(items):
-    items = list(items)
-    rows = [tuple(map(id, item.callspec.params.values())) for item in items]
-    return [items[k] for k in covering(rows)]
+def _cases_of_tests(items):
+    tests = collections.defaultdict(list)
+    for item in items:
+        tests[item.nodeid.partition('[')[0]].append(item)
+    return tests.values()
+
+
+def _pairwise(cases):
+    """Of a test that is marked so: cases in which every pair of values occurs.
+
+    Apart: a case whose engine is not there covers nothing of what runs.
+    """
+    if not cases[0].get_closest_marker('pairwise'):
+        return cases
+    chosen = []
+    for group in filter(_runs, cases), itertools.filterfalse(_runs, cases):
+        group = list(group)
+        rows = [tuple(map(id, item.callspec.params.values())) for item in group]
+        chosen += [group[k] for k in covering(rows)]
+    return chosen
 
 
 def _runs(item):
     """Whether all engines of a case, by the names in its parameters, are there."""
     names = {value for value in item.callspec.params.values() if isinstance(value, str)}
     return not any(is_missing(name) for name in names & ENGINES)
+
+
+def _needs_gpu(item):
+    return item.get_closest_marker('gpu') is not None
+
+
+def _spread(cases, most):
+    """At most so many cases, evenly spread; all of them if that is None."""
+    if most is None or len(cases) <= most:
+        return cases
+    return [cases[k * len(cases) // most] for k in range(most)]
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, 'workeroutput'):  # a process of pytest-xdist
+        session.config.workeroutput['for_gpu'] = session.config.stash.get(FOR_GPU, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Every process of pytest-xdist has chosen among all cases."""
+    node.config.stash[FOR_GPU] = getattr(node, 'workeroutput', {}).get('for_gpu', 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    number = config.stash.get(FOR_GPU, 0)
+    if number:
+        terminalreporter.write_line(f'left out {number} cases that need a GPU: {no_gpu()}')
 
 
 @pytest.fixture
