@@ -86,6 +86,7 @@ def _two_threads():
         library.chainer_lstm_force_threads(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('engine', CPU_ENGINES)
 def test_threads(engine):
     """Four at once, each with a net of its own, more than there are teams of native threads."""
@@ -102,6 +103,7 @@ def test_threads(engine):
                 assert_equal(weights, expected[seed])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('engine', CPU_ENGINES)
 @pytest.mark.parametrize('method', ['fork', 'spawn'])
 @FORKS
@@ -119,6 +121,7 @@ def _send(pipe):
     pipe.send(train(0, 'native'))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(native.library() is None, reason='the native engine was not built')
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system does not fork')
 @FORKS

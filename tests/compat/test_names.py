@@ -113,6 +113,7 @@ def test_names_of_optional_packages_were_looked_up(package):
         )
 
 
+@pytest.mark.slow
 def test_lists_have_no_entry_that_chainer_does_not_need():
     used = {'chainer.functions.scatter_add'}
     for module, path in SOURCES.items():

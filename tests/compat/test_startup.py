@@ -238,6 +238,7 @@ PROGRAM = """
     """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
 def test_processes_of_a_program_that_imports_chainer_only(installed, tmp_path, method):
     (tmp_path / 'program.py').write_text(textwrap.dedent(PROGRAM))
@@ -308,6 +309,7 @@ def test_wheel_has_the_pth_file_and_its_record(wheels, kind):
     assert text == (ROOT / 'chainer_lstm.pth').read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', [0, 1], ids=['wheel', 'editable'])
 def test_pip_installs_and_uninstalls(wheels, kind, tmp_path):
     pytest.importorskip('pip', reason='no pip in this environment')

@@ -63,6 +63,7 @@ PROGRAM = """
     """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_children_and_their_children_are_as_the_parent_is_and_other_programs_are_not(
     tmp_path, method

@@ -15,6 +15,8 @@ import pytest
 from tests.examples.warm import Script
 from tests.support.examples import flipped
 
+pytestmark = pytest.mark.slow
+
 PTB = 'ptb/train_ptb.py'
 OPTIONS = [
     '--preset',

@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.examples import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 MPIEXEC = pathlib.Path(sysconfig.get_path('scripts')) / 'mpiexec'
 SCRIPT = EXAMPLES / 'ptb' / 'train_ptb.py'
 SMALL = ['--unit', '8', '--bproplen', '7', '--gradclip', '0.5', '--init', '0.5']

@@ -65,6 +65,7 @@ def build(folder):
     return library
 
 
+@pytest.mark.slow
 def test_another_cell(tmp_path):
     if shutil.which('g++') is None:
         pytest.skip('there is no g++')

@@ -181,6 +181,7 @@ def last_output(link, whole, steps=500):
     return [x.grad, *(param.grad for param in link.params())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
 @pytest.mark.parametrize('how', VANISHING)
 def test_vanishing_gradients(name, how):

@@ -449,6 +449,7 @@ def test_no_function_of_the_c_library_is_called_for_each_number():
     )
 
 
+@pytest.mark.slow
 def test_every_header_compiles_alone():
     if shutil.which('g++') is None:
         pytest.skip('there is no g++')

@@ -30,12 +30,14 @@ def installed(tmp_path_factory):
     return Environment.with_libraries(tmp_path_factory.mktemp('installed'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('program', PROGRAMS)
 def test_unchanged(program):
     options = ['--v1'] if program.startswith('v1') else []
     check([sys.executable, '-m', 'chainer_lstm', *options, str(HERE / program)], program, ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'program',
     [

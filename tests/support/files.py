@@ -61,10 +61,10 @@ def new(name, module=chainer_lstm.links, deferred=False):
 
 
 def stored(link):
-    """What a file of the link holds."""
+    """What a file of the link holds, in one order: Chainer's parameters are in a set."""
     serializer = serializers.DictionarySerializer()
     serializer.save(link)
-    return dict(serializer.target)
+    return dict(sorted(serializer.target.items()))
 
 
 def with_state(link, batch=2):
