@@ -187,6 +187,7 @@ def test_multiprocess_iterator(engine):
     assert_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_multiprocess_iterator_that_spawns(tmp_path):
     """A script whose first import is chainer_lstm, on systems that do not fork,
     and on all from Python 3.14 on.

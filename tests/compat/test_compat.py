@@ -70,6 +70,7 @@ def test_nothing_is_left_behind_in_numpy_modules_and_warning_filters():
     assert printed == 'set() True False False False'
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     int(numpy.__version__.split('.')[0]) < 2, reason='NumPy 1 has numpy.sctypes itself'
 )

@@ -145,6 +145,7 @@ def test_examples_of_several_shapes_and_dtypes():
     assert t.tolist() == [5, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
 def test_multiprocess_iterator(method):
     assert (

@@ -45,6 +45,7 @@ def test_kernel_equals_array_code(inputs, children, dtype):
     assert_close([results[0][0], results[0][2]], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('kind', 'children'),
     [
