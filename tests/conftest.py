@@ -57,6 +57,8 @@ def pytest_collection_modifyitems(config, items):
     if left_out:
         items[:] = [item for item in items if item in chosen]
         config.hook.pytest_deselected(items=left_out)
+    if hasattr(config, 'workerinput'):  # a process of pytest-xdist
+        _slow_files_first(items)
 
 
 def _cases_of_tests(items):
@@ -100,8 +102,14 @@ def _spread(cases, most):
     return [cases[(first + k * len(cases) // most) % len(cases)] for k in range(most)]
 
 
+def _slow_files_first(items):
+    """So that no process is left alone with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_sessionfinish(session):
-    if hasattr(session.config, 'workeroutput'):  # a process of pytest-xdist
+    if hasattr(session.config, 'workeroutput'):
         session.config.workeroutput['for_gpu'] = session.config.stash.get(FOR_GPU, 0)
 
 
