@@ -17,7 +17,7 @@ from chainer.utils import type_check
 
 import chainer_lstm
 from chainer_lstm.compat.v1 import arguments, links
-from tests.compat import test_v1_numbers, v1_cases
+from tests.compat.v1_numbers import NUMBERS, v1_cases
 
 X = numpy.arange(12, dtype='f').reshape(4, 3)
 
@@ -123,7 +123,7 @@ def test_a_class_of_v1_written_with_init_scope():
             self.train = train
 
     numpy.random.seed(7)
-    expected = test_v1_numbers.NUMBERS['language_model']
+    expected = NUMBERS['language_model']
     numpy.testing.assert_allclose(v1_cases.language_model(WithScope), expected, rtol=2e-6)
 
 

@@ -6,7 +6,7 @@ import pytest
 import chainer_lstm.links as ours
 from chainer_lstm import interop
 from tests.interop.frameworks import CASES, INPUT, H
-from tests.interop.test_load import arrays_of, nested
+from tests.interop.load_cases import arrays_of, nested
 from tests.support.arrays import assert_same
 from tests.support.links import contents
 

@@ -12,7 +12,7 @@ import chainer_lstm.links as ours
 from chainer_lstm import interop
 from tests.interop import frameworks
 from tests.interop.frameworks import INPUT, H
-from tests.interop.test_load import arrays_of, bidirectional, keras_layer
+from tests.interop.load_cases import arrays_of, bidirectional, keras_layer
 from tests.support.arrays import assert_close, assert_same
 from tests.support.links import contents
 

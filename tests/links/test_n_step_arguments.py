@@ -8,7 +8,7 @@ from chainer import initializers
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.links.test_n_step_lstm import (
+from tests.links.n_step_cases import (
     LINKS,
     UNITS,
     flat,

@@ -36,6 +36,15 @@ def run(*code, options=(), path=(), env=()):
     return result.stderr.strip()
 
 
+def answer(code, **env):
+    """What a fresh interpreter prints."""
+    env = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
 def fake_chainer(folder, version='7.8.1', **modules):
     package = folder / 'chainer'
     package.mkdir()
