@@ -26,6 +26,8 @@ def peephole_lstm_step(c_prev, h_prev, x, W, b, U, P_i, P_f, P_o):
         h=h_prev,
     )
     h = L.StatefulPeepholeLSTM.forward(cell, x)
+    if batch == len(c_prev):
+        return cell.c, h  # which h depends on, so a gradient with respect to c has that of h too
     return F.concat((cell.c, c_prev[batch:]), axis=0), h
 
 
