@@ -98,14 +98,15 @@ sdist: $(LINT)/python
 coverage: $(VENV)/.test
 	$(PY) -m pytest $(PROCESSES) --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop \
 	  links models optimizers training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py \
-	  threads.py))
-	$(PY) -m pytest $(PROCESSES) --quiet --cov --cov-append tests/script $(addprefix tests/test_,bad_input.py \
+	  native_functions.py native_library.py threads.py))
+	$(PY) -m pytest $(PROCESSES) --quiet --cov --cov-append tests/script $(addprefix tests/test_, \
 	  configuration.py initializers.py installation.py security.py)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 CHAINER_LSTM_NATIVE=build/_native_sanitized.so \
-	$(PY) -m pytest $(PROCESSES) --sample 60 $(addprefix tests/kernels/test_,boundary.py native.py sequence.py threads.py)
+	$(PY) -m pytest $(PROCESSES) --sample 60 $(addprefix tests/kernels/test_,boundary.py native.py native_functions.py \
+	  sequence.py threads.py)
 
 SANITIZED = -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
 build/_native_sanitized.so: $(patsubst %.cpp,build/sanitized/%.o,$(notdir $(filter %.cpp,$(NATIVE))))

@@ -11,6 +11,7 @@ import chainer_lstm  # noqa: F401  isort: skip
 import numpy
 import pytest
 
+from tests.support import refusals
 from tests.support.engines import ENGINES, is_missing, no_gpu
 from tests.support.pairwise import covering
 
@@ -152,3 +153,10 @@ def _cache_folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _seed():
     numpy.random.seed(0)
+
+
+@pytest.fixture
+def refuses(tmp_path, monkeypatch):
+    """``refusals.check``, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return refusals.check

@@ -32,6 +32,10 @@ def uniform(shape, dtype='d', xp=numpy, seed=0):
     return xp.asarray(numpy.random.RandomState(seed).uniform(-1, 1, shape).astype(dtype))
 
 
+def zeros(*shape, dtype='f'):
+    return numpy.zeros(shape, dtype)
+
+
 def uniforms(shapes, dtype='d', xp=numpy):
     """An array of its own numbers for every shape."""
     return [uniform(shape, dtype, xp, seed) for seed, shape in enumerate(shapes)]
