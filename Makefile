@@ -99,8 +99,8 @@ coverage: $(VENV)/.test
 	$(PY) -m pytest $(PROCESSES) --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop \
 	  links models optimizers training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py \
 	  native_functions.py native_library.py threads.py))
-	$(PY) -m pytest $(PROCESSES) --quiet --cov --cov-append tests/script $(addprefix tests/test_, \
-	  configuration.py initializers.py installation.py security.py)
+	$(PY) -m pytest $(PROCESSES) --quiet --cov --cov-append tests/script $(wildcard tests/*/test_bad_*.py) \
+	  $(addprefix tests/test_,configuration.py initializers.py installation.py security.py)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \

@@ -44,7 +44,7 @@ INITIALIZERS = {
 }
 SIZES = {'both sizes': (INPUT, UNITS), 'out_size alone': (UNITS,), 'in_size None': (None, UNITS)}
 LSTMS = pytest.mark.parametrize('name', ['LSTM', 'StatelessLSTM'])
-STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
+
 WRAPS = pytest.mark.parametrize(
     'wrap', [chainer.Variable, lambda x: x], ids=['variables', 'arrays']
 )

@@ -11,8 +11,7 @@ from chainer import serializers
 import chainer_lstm.links as ours
 from chainer_lstm import interop
 from tests.support.arrays import assert_close, assert_same, uniform
-from tests.support.files import STATEFUL
-from tests.support.links import INPUT, UNITS, pair
+from tests.support.links import INPUT, STATEFUL, UNITS, pair
 
 LINKS = {
     'LSTM': lambda: ours.LSTM(INPUT, UNITS),

@@ -6,9 +6,8 @@ import pytest
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
-from tests.links.lstm_cases import STATEFUL
 from tests.support.arrays import uniform, zeros
-from tests.support.links import INPUT, UNITS
+from tests.support.links import INPUT, STATEFUL, UNITS
 
 BATCH, TIME = 4, 5
 X = (BATCH, TIME, INPUT)

@@ -4,10 +4,9 @@ import chainer
 import pytest
 
 from chainer_lstm import functions, initializers, links
-from tests.links.lstm_cases import STATEFUL
 from tests.support.arrays import zeros
 from tests.support.files import with_state
-from tests.support.links import INPUT, UNITS
+from tests.support.links import INPUT, STATEFUL, UNITS
 
 X = zeros(2, INPUT)
 CALLABLE = 'expected forget_bias_init to be None, a number, an array or a callable'

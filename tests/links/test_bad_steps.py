@@ -6,10 +6,10 @@ from chainer import initializers
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
-from tests.links.lstm_cases import STATEFUL, step
+from tests.links.lstm_cases import step
 from tests.support.arrays import zeros
 from tests.support.files import with_state
-from tests.support.links import INPUT, UNITS
+from tests.support.links import INPUT, STATEFUL, UNITS
 
 X = zeros(2, INPUT)
 LINKS = [

@@ -9,9 +9,7 @@ import pytest
 
 from chainer_lstm import links
 from tests.support.arrays import assert_close, weighted_sum
-from tests.support.links import INPUT, UNITS, inputs, pair
-
-STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
+from tests.support.links import INPUT, STATEFUL, UNITS, inputs, pair
 
 
 def both(name, scenario):

@@ -15,11 +15,9 @@ from chainer.training import extensions
 import chainer_lstm.functions
 import chainer_lstm.links
 from tests.support.arrays import assert_close, assert_same, uniform
-from tests.support.links import INPUT, UNITS, contents
+from tests.support.links import INPUT, STATEFUL, UNITS, contents
 
 pytestmark = pytest.mark.pairwise
-
-STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
 
 
 class Model(chainer.Chain):

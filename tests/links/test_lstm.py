@@ -11,7 +11,7 @@ import pytest
 from chainer import gradient_check, initializers
 
 from chainer_lstm import links
-from tests.links.lstm_cases import INITIALIZERS, LSTMS, SIZES, STATEFUL, draw, parameters, step
+from tests.links.lstm_cases import INITIALIZERS, LSTMS, SIZES, draw, parameters, step
 from tests.support import reference
 from tests.support.arrays import (
     DTYPES,
@@ -24,6 +24,7 @@ from tests.support.arrays import (
 from tests.support.links import (
     BATCHES,
     INPUT,
+    STATEFUL,
     UNITS,
     contents,
     inputs,

@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from chainer_lstm import links
-from tests.links.lstm_cases import INITIALIZERS, LSTMS, STATEFUL, WRAPS, parameters, step
+from tests.links.lstm_cases import INITIALIZERS, LSTMS, WRAPS, parameters, step
 from tests.support.arrays import (
     assert_close,
     assert_same,
@@ -19,6 +19,7 @@ from tests.support.arrays import (
 )
 from tests.support.links import (
     INPUT,
+    STATEFUL,
     UNITS,
     contents,
     inputs,

@@ -5,8 +5,8 @@ import numpy
 import pytest
 
 from tests.support.arrays import assert_close, assert_same
-from tests.support.files import MODULES, STATEFUL, assert_load_fails, new, stored, with_state
-from tests.support.links import UNITS, contents, inputs, outputs_and_states
+from tests.support.files import MODULES, assert_load_fails, new, stored, with_state
+from tests.support.links import STATEFUL, UNITS, contents, inputs, outputs_and_states
 
 
 @STATEFUL

@@ -14,13 +14,12 @@ from tests.support.files import (
     ARGUMENTS,
     DEFERRABLE,
     MODULES,
-    STATEFUL,
     assert_load_fails,
     new,
     stored,
     with_state,
 )
-from tests.support.links import INPUT, UNITS, contents, inputs, pair
+from tests.support.links import INPUT, STATEFUL, UNITS, contents, inputs, pair
 
 pytestmark = pytest.mark.pairwise
 

@@ -48,7 +48,7 @@ ARGUMENTS = {
     'NStepBiLSTM': (2, INPUT, UNITS, 0.0),
 }
 DEFERRABLE = ['LSTM', 'StatelessLSTM', 'StatefulPeepholeLSTM']
-STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
+
 MODULES = {'ours': chainer_lstm.links, "Chainer's": L}
 
 

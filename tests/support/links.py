@@ -2,6 +2,7 @@
 
 import chainer
 import numpy
+import pytest
 
 import chainer_lstm.links
 from tests.support.arrays import gradients, uniforms, variables
@@ -10,6 +11,7 @@ from tests.support.arrays import gradients, uniforms, variables
 INPUT, UNITS = 3, 4
 
 
+STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
 # of the steps that a link with a state takes
 BATCHES = {
     'one batch size': (3, 3, 3),
