@@ -6,15 +6,6 @@ from typing import NamedTuple
 
 import pytest
 
-from chainer_lstm.cells import COMPILED
-
-# of the stages of all cells
-KERNELS = [
-    f'{cell.name}_{direction}_{number}'
-    for cell in COMPILED.values()
-    for number in range(len(cell.stages))
-    for direction in ('forward', 'backward')
-]
 # what CuPy adds to the options of a RawKernel
 _CUPY_OPTIONS = ('-ftz=true', '--device-as-default-execution-space')
 _USAGE = re.compile(

@@ -19,7 +19,7 @@ from tests.kernels.boundary_cases import (
     strided,
     with_one,
 )
-from tests.kernels.nvrtc import KERNELS
+from tests.kernels.stages import KERNELS
 
 ROWS = Rows((3, 3), 3)
 UNITS = 5

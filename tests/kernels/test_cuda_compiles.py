@@ -7,7 +7,7 @@ import pytest
 from chainer_lstm.cells import COMPILED
 from chainer_lstm.kernels import cuda
 from tests.kernels import nvrtc
-from tests.kernels.nvrtc import KERNELS
+from tests.kernels.stages import KERNELS
 
 pytestmark = pytest.mark.pairwise
 
