@@ -97,10 +97,11 @@ sdist: $(LINT)/python
 
 coverage: $(VENV)/.test
 	$(PY) -m pytest $(PROCESSES) --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop \
-	  links models optimizers training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py \
-	  native_functions.py native_library.py threads.py))
-	$(PY) -m pytest $(PROCESSES) --quiet --cov --cov-append tests/script $(wildcard tests/*/test_bad_*.py) \
+	  links models optimizers script training) \
+	  $(addprefix tests/kernels/test_,abi.py boundary.py native.py native_functions.py native_library.py \
+	  persistent_plan.py sequence.py threads.py) \
 	  $(addprefix tests/test_,configuration.py initializers.py installation.py security.py)
+	$(PY) -m pytest $(PROCESSES) --quiet --cov --cov-append $(wildcard tests/*/test_bad_*.py)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
