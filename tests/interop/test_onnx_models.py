@@ -7,6 +7,7 @@ import chainer.functions as F
 import chainer.links as L
 import numpy
 import pytest
+from packaging.version import Version
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
@@ -29,6 +30,7 @@ from tests.interop.onnx_cases import (
     ids,
     of_steps,
     onnx,
+    onnxruntime,
     padded,
     sequence,
     session_of,
@@ -189,6 +191,10 @@ def test_opset(tmp_path, opset):
     assert onnx.load(tmp_path / 'model.onnx').opset_import[0].version == (opset or 14)
 
 
+@pytest.mark.skipif(
+    Version(onnxruntime.__version__) < Version('1.24'),
+    reason='onnxruntime 1.23, the last one for Python 3.10, ends the process at a model of float16',
+)
 def test_float16():
     """onnxruntime computes it in float32."""
     model, x = of_steps(ours.LSTM(IN, H)), ids(T, B)
