@@ -1,11 +1,14 @@
 # make train   trains a small language model on text that comes with Python: a minute or two, no data needed
+# make quick   runs one case of each test that takes less than a second: half a minute
 # make test    runs the tests
+# make test-all   runs them on every Python from 3.10 to 3.14 that is found; quick-all runs one case of each there
 # make examples runs every example for a few seconds, without any download
 # make bench   measures every way of using an LSTM beside Chainer, onnxruntime, and torch where it is in .venv: twenty minutes
 # make fuzz    compares random uses with Chainer's own code for SECONDS=60, of a fresh SEED or of a given one
 # make docs    builds the documentation in build/docs
 # make coverage   says which lines and branches the tests do not reach, from a sample of their cases
 # make wheels   puts wheels of the package and of Chainer into dist, which install without the constraint on setuptools
+# make wheel-check   makes them, and runs the README's programs with them in an empty environment without a compiler
 # make sdist   puts the source distribution into dist
 # make sanitize   runs a sample of the tests of the C++ engine under AddressSanitizer and UBSan
 # Each first makes what it needs: a virtual environment in .venv with this package in it.
@@ -14,6 +17,10 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= result
 SECONDS ?= 60
+# the processes that tests run in; ARGS='-n 0' for one, in which --pdb works. A file's tests are all in one of them
+PROCESSES = -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+VERSIONS = 3.10 3.11 3.12 3.13 3.14
+THIS = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # more requirements for pip, such as 'numpy==1.24.*'
 WITH ?=
 
@@ -31,7 +38,8 @@ CPP = $(wildcard chainer_lstm/kernels/*/*.?pp chainer_lstm/kernels/*/*.cu chaine
   tests/gpu_stand_in/*.c)
 INSTALLED = pyproject.toml setup.py chainer_lstm.pth build-constraints.txt $(NATIVE)
 
-.PHONY: train test examples bench fuzz docs wheels sdist coverage sanitize lint clean help
+.PHONY: train quick test test-all quick-all examples bench fuzz docs wheels wheel-check sdist coverage sanitize \
+  lint clean help
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' Makefile
@@ -39,8 +47,21 @@ help:
 train: $(VENV)/.plot
 	$(PY) examples/ptb/train_ptb.py --data stdlib --preset small --epoch 6 --dropout 0.2 --out $(OUT)
 
+quick: $(VENV)/.test
+	$(PY) -m pytest $(PROCESSES) -m 'not slow' --sample 1 $(ARGS)
+
 test: $(VENV)/.test
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(PROCESSES) $(ARGS)
+
+test-all: $(VERSIONS:%=test-%)
+quick-all: $(VERSIONS:%=quick-%)
+
+# a Python on PATH, or one of pyenv's, whose commands on PATH may be of a version that is not there
+test-% quick-%:
+	@for python in $(if $(filter $*,$(THIS)),$(PYTHON),python$* $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$*.*/bin/python); do \
+	  if $$python -c '' 2>/dev/null; then echo "$(@:-$*=) on Python $*"; \
+	    exec $(MAKE) $(@:-$*=) PYTHON=$$python VENV=$(VENV)$(if $(filter-out $*,$(THIS)),-$*); fi; done; \
+	  echo 'make: there is no Python $*: not tested on it'
 
 examples: $(VENV)/.plot
 	$(PY) examples/ptb/train_ptb.py --test --data stdlib --preset small --epoch 2 --out $(OUT)/ptb
@@ -66,26 +87,37 @@ docs: $(VENV)/.docs
 wheels: | $(PY)
 	$(PY) -m pip wheel --quiet --use-pep517 --no-deps --wheel-dir dist . chainer==7.8.1
 
+wheel-check: wheels
+	$(PY) -m pip install --quiet auditwheel==6.8.2
+	$(PY) -m tests.wheel dist
+
 sdist: $(LINT)/python
 	$(LINT)/python -m pip install --quiet build==1.6.1 twine==7.0.0
 	$(LINT)/python -m build --sdist --outdir dist .
 	$(LINT)/twine check --strict dist/*.tar.gz
 
 coverage: $(VENV)/.test
-	$(PY) -m pytest --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop links \
-	  models training $(addprefix kernels/test_,abi.py boundary.py native.py persistent_plan.py sequence.py threads.py))
-	$(PY) -m pytest --quiet --cov --cov-append tests/script $(addprefix tests/test_,bad_input.py \
-	  configuration.py initializers.py installation.py security.py)
+	$(PY) -m pytest $(PROCESSES) --quiet --sample 3 --cov --cov-report= $(addprefix tests/,compat datasets functions interop \
+	  links models optimizers script training) \
+	  $(addprefix tests/kernels/test_,abi.py boundary.py native.py native_functions.py native_library.py \
+	  persistent_plan.py sequence.py threads.py) \
+	  $(addprefix tests/test_,configuration.py initializers.py installation.py security.py)
+	$(PY) -m pytest $(PROCESSES) --quiet --cov --cov-append $(wildcard tests/*/test_bad_*.py)
 
 sanitize: $(VENV)/.test build/_native_sanitized.so
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 CHAINER_LSTM_NATIVE=build/_native_sanitized.so \
-	$(PY) -m pytest --sample 60 $(addprefix tests/kernels/test_,boundary.py native.py sequence.py threads.py)
+	$(PY) -m pytest $(PROCESSES) --sample 60 $(addprefix tests/kernels/test_,boundary.py native.py native_functions.py \
+	  sequence.py threads.py)
 
-build/_native_sanitized.so: $(NATIVE)
-	@mkdir -p build
-	$(CXX) -std=c++17 -O1 -g1 -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
-	  -fPIC -shared -pthread -I$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))') $(filter %.cpp,$(NATIVE)) -o $@
+SANITIZED = -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+build/_native_sanitized.so: $(patsubst %.cpp,build/sanitized/%.o,$(notdir $(filter %.cpp,$(NATIVE))))
+	$(CXX) $(SANITIZED) -shared -pthread $^ -o $@
+
+build/sanitized/%.o: chainer_lstm/kernels/native/%.cpp $(NATIVE) | $(PY)
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -O1 -Wno-psabi $(SANITIZED) -fPIC -pthread \
+	  -I$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))') -c $< -o $@
 
 lint: $(VENV)-lint/.lint
 	$(LINT)/ruff check .

@@ -1,54 +1,21 @@
-"""The array module under test, and what several test modules need."""
+"""Options of the tests, which cases they choose, and fixtures of all tests."""
 
 import collections
-import functools
+import gc
 import itertools
 import os
+import zlib
 
-import chainer_lstm  # isort: skip  (lets Chainer be imported in a clone that is not installed)
-import chainer
-import chainer.functions as F
+# lets Chainer be imported in a clone that is not installed
+import chainer_lstm  # noqa: F401  isort: skip
 import numpy
 import pytest
-from chainer.backends import cuda
 
-import chainer_lstm.links
-from chainer_lstm.kernels import native
-from tests import pairwise
-from tests.kernels import cuda_on_cpu
+from tests.support import refusals
+from tests.support.engines import ENGINES, is_missing, no_gpu
+from tests.support.pairwise import covering
 
-TOLERANCE = {'e': 5e-3, 'f': 2e-5, 'd': 1e-11}
-
-# the same values elsewhere in memory
-LAYOUTS = {
-    'strided': lambda xp, x: x.repeat(2, axis=0).repeat(3, axis=1)[::2, ::3],
-    'reversed': lambda xp, x: x[::-1, ::-1].copy()[::-1, ::-1],
-    'transposed': lambda xp, x: x.T.copy().T,
-    'axes moved': lambda xp, x: xp.moveaxis(xp.moveaxis(x, 1, -1).copy(), -1, 1),
-    'fortran': lambda xp, x: xp.asfortranarray(x),
-    'unaligned': lambda xp, x: xp.concatenate((x[:, :1], x), axis=1)[:, 1:],
-}
-
-DTYPES = {
-    'float16': numpy.float16,
-    'float32': numpy.float32,
-    'float64': numpy.float64,
-    'mixed16': chainer.mixed16,
-}
-
-# of the links under test
-INPUT, UNITS = 3, 4
-
-# of the steps that a link with a state takes
-BATCHES = {
-    'one batch size': (3, 3, 3),
-    'shrinking': (4, 3, 1),
-    'one row': (3, 1, 1),
-    'growing again': (4, 1, 3, 4, 2),
-    'batch 0 between': (3, 0, 2),
-    'batch 0 at the end': (3, 2, 0, 0),
-    'batch 0 only': (0, 0),
-}
+FOR_GPU = pytest.StashKey[int]()  # the number of cases left out
 
 
 def pytest_addoption(parser):
@@ -65,75 +32,98 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Tens of thousands of cases are no garbage: a third of the time went into looking for some."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(trylast=True)  # of what -k and -m have left
 def pytest_collection_modifyitems(config, items):
-    most, every = config.getoption('--sample'), config.getoption('--all-combinations')
-    cases = collections.defaultdict(list)
-    for item in items:
-        cases[item.nodeid.partition('[')[0]].append(item)
-    left_out = set()
-    for of_test in cases.values():
-        kept = of_test
-        if not every and len(of_test) > 1 and of_test[0].get_closest_marker('pairwise'):
-            # apart: a case that is skipped covers nothing of what runs
-            kept = _covering(filter(_runs, of_test)) + _covering(
-                itertools.filterfalse(_runs, of_test)
-            )
-        if most is not None and len(kept) > most:
-            kept = [kept[k * len(kept) // most] for k in range(most)]
-        left_out.update(set(of_test).difference(kept))
+    chosen, for_gpu = set(), set()
+    for cases in _cases_of_tests(items):
+        if len(cases) > 1 and not config.getoption('--all-combinations'):
+            cases = _pairwise(cases)
+        if no_gpu() is not None:
+            for_gpu.update(filter(_needs_gpu, cases))
+            cases = [item for item in cases if item not in for_gpu]
+        chosen.update(_spread(cases, config.getoption('--sample')))
+    config.stash[FOR_GPU] = len(for_gpu)
+    left_out = [item for item in items if item not in chosen]
     if left_out:
-        items[:] = [item for item in items if item not in left_out]
+        items[:] = [item for item in items if item in chosen]
         config.hook.pytest_deselected(items=left_out)
+    if hasattr(config, 'workerinput'):  # a process of pytest-xdist
+        _slow_files_first(items)
 
 
-def _covering(items):
-    items = list(items)
-    rows = [tuple(map(id, item.callspec.params.values())) for item in items]
-    return [items[k] for k in pairwise.covering(rows)]
+def _cases_of_tests(items):
+    tests = collections.defaultdict(list)
+    for item in items:
+        tests[item.nodeid.partition('[')[0]].append(item)
+    return tests.values()
+
+
+def _pairwise(cases):
+    """Of a test that is marked so: cases in which every pair of values occurs.
+
+    Apart: a case whose engine is not there covers nothing of what runs.
+    """
+    if not cases[0].get_closest_marker('pairwise'):
+        return cases
+    chosen = []
+    for group in filter(_runs, cases), itertools.filterfalse(_runs, cases):
+        group = list(group)
+        rows = [tuple(map(id, item.callspec.params.values())) for item in group]
+        chosen += [group[k] for k in covering(rows)]
+    return chosen
 
 
 def _runs(item):
     """Whether all engines of a case, by the names in its parameters, are there."""
     names = {value for value in item.callspec.params.values() if isinstance(value, str)}
-    return not any(_is_missing(name) for name in names & ENGINES)
+    return not any(is_missing(name) for name in names & ENGINES)
 
 
-ENGINES = frozenset(('native', 'baseline', 'avx2', 'avx512', 'cuda', 'cuda on cpu', 'cupy'))
+def _needs_gpu(item):
+    return item.get_closest_marker('gpu') is not None
 
 
-@functools.cache
-def _is_missing(engine):
-    if engine == 'cupy':
-        return no_gpu() is not None
-    if engine.startswith('cuda'):
-        return cuda_on_cpu.missing() is not None
-    return engine not in ('native', *native.instruction_sets()) or native.library() is None
+def _spread(cases, most):
+    """At most so many cases, or all: evenly spread, from a first one that depends on the name."""
+    if most is None or len(cases) <= most:
+        return cases
+    name = cases[0].nodeid.partition('[')[0]
+    first = zlib.crc32(name.encode()) % len(cases)
+    return [cases[(first + k * len(cases) // most) % len(cases)] for k in range(most)]
 
 
-CPU_ENGINES = [
-    'numpy',
-    pytest.param(
-        'native',
-        marks=pytest.mark.skipif(
-            native.library() is None, reason='the native engine was not built'
-        ),
-    ),
-]
+def _slow_files_first(items):
+    """So that no process is left alone with one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in slow)
 
 
-@functools.cache
-def no_gpu():
-    """Why there is no GPU to test on, or None."""
-    try:
-        import cupy
+def pytest_sessionfinish(session):
+    if hasattr(session.config, 'workeroutput'):
+        session.config.workeroutput['for_gpu'] = session.config.stash.get(FOR_GPU, 0)
 
-        cupy.zeros(1).sum().item()
-    except ImportError as error:
-        return f'CuPy cannot be imported: {error}'
-    except Exception as error:  # whatever CUDA reports
-        return f'no usable GPU: {error}'
-    return None
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Every process of pytest-xdist has chosen among all cases."""
+    node.config.stash[FOR_GPU] = getattr(node, 'workeroutput', {}).get('for_gpu', 0)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    number = config.stash.get(FOR_GPU, 0)
+    if number:
+        terminalreporter.write_line(f'left out {number} cases that need a GPU: {no_gpu()}')
 
 
 @pytest.fixture
@@ -165,104 +155,8 @@ def _seed():
     numpy.random.seed(0)
 
 
-def uniform(shape, dtype='d', xp=numpy, seed=0):
-    """Random numbers in [-1, 1)."""
-    return xp.asarray(numpy.random.RandomState(seed).uniform(-1, 1, shape).astype(dtype))
-
-
-def uniforms(shapes, dtype='d', xp=numpy):
-    """An array of its own numbers for every shape."""
-    return [uniform(shape, dtype, xp, seed) for seed, shape in enumerate(shapes)]
-
-
-def variables(arrays):
-    return [chainer.Variable(x) for x in arrays]
-
-
-def pair(name, *args, xp=numpy, **kwargs):
-    """Chainer's link of that name and ours, drawn from one seed."""
-    links = []
-    for module in (chainer.links, chainer_lstm.links):
-        numpy.random.seed(1)
-        links.append(getattr(module, name)(*args, **kwargs))
-        links[-1].to_device('@numpy' if xp is numpy else '@cupy:0')
-    return links
-
-
-def inputs(batches, dtype='f', xp=numpy, width=INPUT):
-    """One variable (batch, width) a step."""
-    return variables(uniforms([(batch, width) for batch in batches], dtype, xp))
-
-
-def outputs_and_states(link, xs):
-    """y, c and h of every step of a link with a state."""
-    results = []
-    for x in xs:
-        results += [link(x), link.c, link.h]
-    return results
-
-
-def outputs_states_and_gradients(link, xs, order=1):
-    """These, and their gradients by the parameters and inputs."""
-    results = outputs_and_states(link, xs)
-    return [*results, *gradients(results, [*link.params(), *xs], order)]
-
-
-def weighted_sum(outputs):
-    """A loss, in float64, that weighs every element of every output differently."""
-    return sum(
-        F.sum(F.cast(y, 'd') * uniform(y.shape, 'd', y.xp, seed)) for seed, y in enumerate(outputs)
-    )
-
-
-def gradients(outputs, inputs, order=1):
-    """Gradients of a weighted sum of the outputs by the inputs; order 2:
-    also those of a weighted sum of these.
-    """
-    result = []
-    for left in reversed(range(order)):
-        found = chainer.grad([weighted_sum(outputs)], inputs, enable_double_backprop=left > 0)
-        outputs = [
-            chainer.Variable(x.xp.zeros_like(x.array)) if g is None else g
-            for x, g in zip(inputs, found)
-        ]
-        result += outputs
-    return result
-
-
-def assert_close(actual, expected):
-    """Sequences of arrays, variables or None:
-    dtypes and shapes are equal, values as near as the dtype allows.
-    """
-    assert len(actual) == len(expected)
-    for index, (a, e) in enumerate(zip(actual, expected)):
-        assert (a is None) == (e is None), f'item {index}: got {a}, expected {e}'
-        if a is not None:
-            a, e = (cuda.to_cpu(chainer.as_array(x)) for x in (a, e))
-            assert (a.dtype, a.shape) == (e.dtype, e.shape), f'item {index}'
-            tolerance = TOLERANCE[a.dtype.char]
-            numpy.testing.assert_allclose(
-                a, e, rtol=tolerance, atol=tolerance, err_msg=f'item {index}'
-            )
-
-
-def contents(link):
-    """Copies of all parameters and, where there is one, the state; to see whether they changed."""
-    values = {path: param.array for path, param in link.namedparams()}
-    values.update((name, getattr(link, name)) for name in ('c', 'h') if hasattr(link, name))
-    return {
-        key: None if value is None else chainer.as_array(value).copy()
-        for key, value in values.items()
-    }
-
-
-def assert_same(actual, expected):
-    """Dictionaries of arrays or None, as from ``contents``, are equal bit for bit."""
-    assert actual.keys() == expected.keys()
-    for key, value in expected.items():
-        assert (actual[key] is None) == (value is None), key
-        if value is not None:
-            assert actual[key].dtype == value.dtype, key
-            numpy.testing.assert_array_equal(
-                cuda.to_cpu(actual[key]), cuda.to_cpu(value), err_msg=str(key)
-            )
+@pytest.fixture
+def refuses(tmp_path, monkeypatch):
+    """``refusals.check``, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return refusals.check

@@ -81,6 +81,7 @@ def quick(out, *args):
     return layers.main(['--quick', '--out', str(out), *args])
 
 
+@pytest.mark.slow
 def test_language_model(tmp_path, capsys):
     import language_model
 
@@ -93,6 +94,7 @@ def test_language_model(tmp_path, capsys):
     assert 'words a second' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_language_models_that_differ_are_not_timed(tmp_path, capsys, monkeypatch):
     import language_model
 
@@ -103,6 +105,7 @@ def test_language_models_that_differ_are_not_timed(tmp_path, capsys, monkeypatch
     assert 'error: other losses' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_table_and_file(tmp_path):
     args = ['--quick', '--shapes', '3/4/5/2', '1/1/2/1', '--peers', 'chainer', '--out', 'new/out']
     done = subprocess.run(
@@ -134,6 +137,7 @@ def test_table_and_file(tmp_path):
         assert entry['memory']['ratio'] > 0.9
 
 
+@pytest.mark.slow
 def test_wrong_contestant_is_an_error_and_not_timed(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(layers.FAMILIES, 'chainer', (contestants.ChainerNStep, WrongSteps))
     assert quick(tmp_path, '--shapes', '2/3/4/2', '--peers', 'chainer') == 1
@@ -149,6 +153,7 @@ def test_wrong_contestant_is_an_error_and_not_timed(tmp_path, capsys, monkeypatc
         assert {*entry['ratios'][mode]} == {'NStepLSTM'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('kind', 'message'),
     [
@@ -162,11 +167,13 @@ def test_contestant_that_fails(kind, message, tmp_path, capsys, monkeypatch):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_peers_compute_in_processes_without_our_engine(tmp_path, monkeypatch):
     monkeypatch.setitem(layers.FAMILIES, 'chainer', (contestants.ChainerNStep, UntouchedSteps))
     assert quick(tmp_path, '--peers', 'chainer') == 0
 
 
+@pytest.mark.slow
 def test_missing_peer_is_left_out(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(layers.FAMILIES, 'torch', (MissingLSTM,))
     assert quick(tmp_path, '--shapes', '2/3/4/1', '--peers', 'torch') == 0
@@ -214,6 +221,7 @@ def test_difference(actual, expected, apart):
     assert turns.difference(actual, expected) == pytest.approx(apart)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'killpg'), reason='no process groups here')
 def test_trees(tmp_path, capsys):
     args = ['--trees', '2', '--units', '4', '--runs', '1', '--out', str(tmp_path)]
@@ -265,6 +273,7 @@ def test_interrupt_leaves_no_processes(tmp_path):
     pytest.fail('processes were left behind')
 
 
+@pytest.mark.slow
 def test_options(tmp_path):
     script = [sys.executable, str(ROOT / 'benchmarks' / 'options.py')]
     given = ['--shape', '4/6/16/1', '--runs', '1', '--only', 'coupled', 'resets', '--out', tmp_path]
@@ -293,6 +302,7 @@ def measure_goals(out, monkeypatch, peer):
     return status, json.loads((out / 'goals.json').read_text())['rows']['last']
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('native_engine')
 def test_goals(tmp_path, capsys, monkeypatch):
     status, row = measure_goals(tmp_path, monkeypatch, LikeTorch)
@@ -310,6 +320,7 @@ def test_goals(tmp_path, capsys, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('native_engine')
 def test_goals_of_a_wrong_peer(tmp_path, capsys, monkeypatch):
     status, row = measure_goals(tmp_path, monkeypatch, WrongLast)
@@ -319,6 +330,7 @@ def test_goals_of_a_wrong_peer(tmp_path, capsys, monkeypatch):
     assert 'error: last, 2/3/8/1: forward_sequence and torch LSTM differ' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('native_engine')
 def test_goals_of_a_missing_peer(tmp_path, capsys, monkeypatch):
     status, row = measure_goals(tmp_path, monkeypatch, MissingLSTM)
@@ -328,6 +340,7 @@ def test_goals_of_a_missing_peer(tmp_path, capsys, monkeypatch):
     assert 'times as fast as torch LSTM; goal mean ≥ 1e-09, worst ≥ 1e+09: not measured' in printed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('native_engine')
 def test_goals_beside_onnxruntime(tmp_path):
     options = ['--quick', '--rows', 'steps', 'sequences', '--out', str(tmp_path)]

@@ -130,6 +130,7 @@ def check(answers, reason):
     assert error.endswith(f"got 'native': it was {reason}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('egg_info', [True, False])
 def test_clone_that_shadows_the_installed_package(folders, show, egg_info):
     clone, site, _ = folders
@@ -156,6 +157,7 @@ def test_clone_that_was_never_installed(folders, show):
     check(show(clone), SOURCE.format(clone=clone))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('where', ['installed', 'shadowed', 'in place'])
 def test_package_without_a_compiler(folders, show, where):
     clone, site, elsewhere = folders

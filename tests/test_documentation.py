@@ -21,7 +21,7 @@ import pytest
 
 import chainer_lstm
 from chainer_lstm.functions import config
-from tests import conftest
+from tests.support.engines import no_gpu
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/**/*.md'))]
@@ -78,7 +78,7 @@ def missing(text):
             and importlib.util.find_spec(package) is None
         ):
             return package
-    return conftest.no_gpu() if '@cupy' in text else None
+    return no_gpu() if '@cupy' in text else None
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ def states_left_in_the_order_of_the_hook(monkeypatch):
     monkeypatch.setattr(Packing, 'end', wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('broken', 'surface'),
     [
@@ -207,6 +208,7 @@ def zeros_instead_of_an_error(monkeypatch):
     monkeypatch.setattr(StepNode, 'backward', wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('broken', 'use', 'surface'),
     [
@@ -230,6 +232,7 @@ def test_finds_what_is_broken_for_unusual_uses(broken, use, surface, monkeypatch
     exec(reproducer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('use', ['output twice', 'gradients of None'])
 def test_unusual_uses_that_are_sound_agree(use):
     assert main(['--seed', '1', '--seconds', '1', '--engine', 'numpy', '--unusual', use]) == 0
@@ -251,6 +254,7 @@ sys.exit(watch(lambda notes: main(sys.argv[1:], notes)))
 """
 
 
+@pytest.mark.slow
 def test_a_case_that_kills_the_process_is_reported():
     args = ['--seed', '0', '--engine', 'numpy', '--only', 'lstm_sequence']
     done = subprocess.run(
@@ -277,6 +281,7 @@ def test_the_exit_status_of_a_child_process(status, code):
     assert done.returncode == status
 
 
+@pytest.mark.slow
 def test_what_is_sound_agrees(capsys):
     assert main(['--seed', '1', '--seconds', '2']) == 0
     out, progress = capsys.readouterr()

@@ -9,7 +9,7 @@ from chainer.backends import cuda
 import chainer_lstm
 from chainer_lstm.kernels.engines import auto
 from chainer_lstm.training import script
-from tests.examples.conftest import load
+from tests.support.examples import load
 
 LIBRARY = 'libcublasLt.so.13 or libcublasLt.so.12'
 CAUSE = 'ImportError: libcudart.so.13: cannot open shared object file'

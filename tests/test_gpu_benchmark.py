@@ -161,6 +161,7 @@ def test_what_a_process_saved_before_it_died_is_kept(tmp_path, monkeypatch, meas
     assert len(json.loads((tmp_path / 'seen.json').read_text())['comparisons']) == 2
 
 
+@pytest.mark.slow
 def test_targets(tmp_path, measured):
     class Fast(gpu_contestants.Ours):
         name = 'torch'
@@ -205,6 +206,7 @@ def test_no_time_left(tmp_path):
     assert {task['status'] for task in results['tasks']} == {'left out: no time'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('code', 'status'),
     [

@@ -11,7 +11,7 @@ from chainer.backends import cuda
 
 from chainer_lstm import links
 from chainer_lstm.initializers import GateBias, PerGate
-from tests.conftest import LAYOUTS, uniform
+from tests.support.arrays import LAYOUTS, uniform
 
 UNITS = 6
 

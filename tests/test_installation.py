@@ -15,16 +15,8 @@ import pytest
 import chainer_lstm
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import (
-    INPUT,
-    UNITS,
-    assert_close,
-    assert_same,
-    contents,
-    inputs,
-    outputs_states_and_gradients,
-    pair,
-)
+from tests.support.arrays import assert_close, assert_same
+from tests.support.links import INPUT, UNITS, contents, inputs, outputs_states_and_gradients, pair
 
 LINKS = {
     'LSTM': 'lstm',

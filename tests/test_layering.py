@@ -326,3 +326,15 @@ def test_cycles_are_found():
 )
 def test_private_names_are_found(source, expected):
     assert private_of_others(ast.parse(source)) == expected
+
+
+def test_tests_import_no_tests():
+    """What several of them need is a module of its own: conftest and test modules are pytest's."""
+    found = {
+        f'{importer} imports {module}'
+        for importer, tree in modules(ROOT / 'tests').items()
+        for module, names, _ in imports(tree)
+        if module.partition('.')[0] == 'tests'
+        and any(re.match('test_|conftest', part) for part in (*module.split('.'), *names))
+    }
+    assert not found

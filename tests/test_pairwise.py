@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.pairwise import covering
+from tests.support.pairwise import covering
 
 
 def pairs(rows):

@@ -16,8 +16,8 @@ import pytest
 import chainer_lstm.links as L
 from chainer_lstm import functions
 from chainer_lstm.kernels import native
-from tests.conftest import CPU_ENGINES
-from tests.script.conftest import ROOT
+from tests.support import ROOT
+from tests.support.engines import CPU_ENGINES
 
 INPUT, UNITS, BATCH, TIME = 24, 64, 16, 6  # large enough for a team of threads
 # of Python 3.12 on: a fork of a process that has threads, which is what is tested
@@ -86,6 +86,7 @@ def _two_threads():
         library.chainer_lstm_force_threads(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('engine', CPU_ENGINES)
 def test_threads(engine):
     """Four at once, each with a net of its own, more than there are teams of native threads."""
@@ -102,6 +103,7 @@ def test_threads(engine):
                 assert_equal(weights, expected[seed])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('engine', CPU_ENGINES)
 @pytest.mark.parametrize('method', ['fork', 'spawn'])
 @FORKS
@@ -119,6 +121,7 @@ def _send(pipe):
     pipe.send(train(0, 'native'))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(native.library() is None, reason='the native engine was not built')
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='this system does not fork')
 @FORKS
@@ -184,6 +187,7 @@ def test_multiprocess_iterator(engine):
     assert_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_multiprocess_iterator_that_spawns(tmp_path):
     """A script whose first import is chainer_lstm, on systems that do not fork,
     and on all from Python 3.14 on.

@@ -42,6 +42,7 @@ def run(command, folder, script, *args):
     return numpy.array([float(number) for line in results for number in line])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'script', ['language_model.py', 'language_model.py --loop', 'translate.py', 'classify.py']
 )
@@ -51,6 +52,7 @@ def test_numbers_are_chainers(script, tmp_path):
     numpy.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_files_are_chainers(tmp_path):
     run(GENUINE, tmp_path / 'genuine', 'language_model.py')
     run(OURS, tmp_path / 'ours', 'language_model.py')

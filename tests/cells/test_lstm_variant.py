@@ -9,7 +9,7 @@ import pytest
 from chainer_lstm import cells, functions, links
 from chainer_lstm.cells import Cell, LSTMVariant, Product, is_compiled
 from tests.cells import VARIANTS
-from tests.conftest import assert_close, uniform
+from tests.support.arrays import assert_close, uniform
 
 
 @pytest.mark.parametrize('cell', VARIANTS.values(), ids=VARIANTS)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from chainer_lstm import compat
-from tests.compat.test_compat import fake_chainer, run
+from tests.support.interpreter import fake_chainer, run
 
 EDITED = 'import chainer_lstm, chainer.variable as variable; print(variable.TEXT)'
 PLAIN = 'import chainer.variable as variable; print(variable.TEXT)'

@@ -1,18 +1,12 @@
 """Each case is a fresh interpreter: what counts is what an import does to it."""
 
-import os
-import pathlib
-import subprocess
-import sys
-import textwrap
-
 import numpy
 import pytest
 
 from chainer_lstm import compat
 from chainer_lstm.compat import requirements
+from tests.support.interpreter import fake_chainer, run
 
-ROOT = pathlib.Path(compat.__file__).parents[2]
 IMPORT = 'import chainer_lstm, chainer, chainer.testing\n'
 BLOCK = """
 import sys
@@ -25,28 +19,6 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 """
 GONE = ('setuptools', 'pkg_resources', 'distutils', 'numpy.distutils')
-
-
-def run(*code, options=(), path=(), env=()):
-    """Runs pieces of Python code, warnings as errors;
-    -> what they printed, or the error they died with.
-
-    ``import chainer`` alone is Chainer's own there, as where chainer_lstm is in a folder and not
-    installed.
-    """
-    paths = [*map(str, path), str(ROOT)]
-    text = f'import sys; sys.path[:0] = {paths!r}\n' + '\n'.join(map(textwrap.dedent, code))
-    result = subprocess.run(
-        [sys.executable, '-W', 'error', *options, '-c', text],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, 'CHAINER_LSTM_STARTUP': '0', **dict(env)},
-    )
-    if result.returncode == 0:
-        assert result.stderr == ''
-        return result.stdout.strip()
-    return result.stderr.strip()
 
 
 def test_chainer_imports_quietly_and_computes():
@@ -98,6 +70,7 @@ def test_nothing_is_left_behind_in_numpy_modules_and_warning_filters():
     assert printed == 'set() True False False False'
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     int(numpy.__version__.split('.')[0]) < 2, reason='NumPy 1 has numpy.sctypes itself'
 )
@@ -180,17 +153,6 @@ def test_finder_answers_for_the_edited_modules_only_and_is_installed_once():
         """)
         == '1 None None'
     )
-
-
-def fake_chainer(folder, version='7.8.1', **modules):
-    package = folder / 'chainer'
-    package.mkdir()
-    (package / '__init__.py').write_text(
-        'from chainer import _version\n__version__ = _version.__version__\n'
-    )
-    (package / '_version.py').write_text(f"__version__ = '{version}'\n")
-    for name, text in modules.items():
-        (package / f'{name}.py').write_text(text)
 
 
 def test_other_version_is_refused_before_it_is_imported(tmp_path):

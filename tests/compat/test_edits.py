@@ -11,7 +11,7 @@ from chainer import serializers
 from chainer.backends import cuda
 
 from chainer_lstm.compat import padding
-from tests.compat.test_compat import run
+from tests.support.interpreter import run
 
 
 @pytest.mark.parametrize('variable', [False, True], ids=['array', 'variable'])
@@ -145,6 +145,7 @@ def test_examples_of_several_shapes_and_dtypes():
     assert t.tolist() == [5, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['fork', 'forkserver', 'spawn'])
 def test_multiprocess_iterator(method):
     assert (

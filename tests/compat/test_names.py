@@ -11,7 +11,7 @@ import pytest
 
 from chainer_lstm import compat
 from tests.compat import names
-from tests.compat.test_compat import run
+from tests.support.interpreter import run
 
 SOURCES = names.sources()
 
@@ -82,6 +82,7 @@ def report():
     return json.loads(run(f'from tests.compat import names; names.main(*{list(OPTIONAL)})'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('module', [module for module in SOURCES if module not in NOT_IMPORTED])
 def test_module_is_imported(report, module):
     error = report['errors'].get(module)
@@ -91,6 +92,7 @@ def test_module_is_imported(report, module):
     assert error is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('module', NOT_IMPORTED)
 def test_module_is_imported_or_known(report, module):
     beginning, _ = NOT_IMPORTED[module]
@@ -99,6 +101,7 @@ def test_module_is_imported_or_known(report, module):
     assert error is None or error.startswith(beginning)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('module', SOURCES)
 def test_names_are_there(report, module):
     assert [problem for problem in report['problems'][module] if not harmless(problem[0])] == []
@@ -113,6 +116,7 @@ def test_names_of_optional_packages_were_looked_up(package):
         )
 
 
+@pytest.mark.slow
 def test_lists_have_no_entry_that_chainer_does_not_need():
     used = {'chainer.functions.scatter_add'}
     for module, path in SOURCES.items():

@@ -15,7 +15,8 @@ from chainer import serializers
 
 from chainer_lstm import links
 from chainer_lstm.models import RNNForLM
-from tests.conftest import assert_same, contents
+from tests.support.arrays import assert_same
+from tests.support.links import contents
 
 # numpy.asarray(None) as Python 2 pickled it for NumPy's files
 PYTHON_2 = (

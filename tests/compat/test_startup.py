@@ -2,67 +2,19 @@
 
 import hashlib
 import os
-import pathlib
 import shutil
 import subprocess
 import sys
-import sysconfig
 import textwrap
-import venv
 import zipfile
 from base64 import urlsafe_b64encode
 
 import pytest
 
-from tests.compat.test_compat import ROOT, fake_chainer
+from tests.support import ROOT
+from tests.support.interpreter import STARTUP, Environment, fake_chainer
 
-STARTUP = ('chainer_lstm.pth', '_chainer_lstm_startup.py')
 OFF = {'CHAINER_LSTM_STARTUP': '0'}
-
-
-class Environment:
-    """A virtual environment, with the libraries of this one unless they are said to be absent."""
-
-    def __init__(self, folder, *paths):
-        venv.create(folder, symlinks=os.name != 'nt', with_pip=False)
-        self.site = pathlib.Path(sysconfig.get_path('purelib', vars={'base': str(folder)}))
-        self.python = folder / ('Scripts' if os.name == 'nt' else 'bin') / 'python'
-        (self.site / 'zz_paths.pth').write_text(''.join(f'{path}\n' for path in paths))
-
-    @classmethod
-    def with_libraries(cls, folder):
-        """Make one that has the distribution too."""
-        paths = [path for path in sys.path if path and pathlib.Path(path) != ROOT]
-        return cls(folder, *paths).install()
-
-    def install(self):
-        """Install what a wheel has, without building one."""
-        for name in STARTUP:
-            shutil.copy(ROOT / name, self.site)
-        (self.site / 'chainer_lstm').symlink_to(ROOT / 'chainer_lstm')
-        return self
-
-    def run(self, code, *args, path=(), env=(), options=('-W', 'error'), **kwargs):
-        """Run a program; -> the finished process."""
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ('PYTHONPATH', 'CHAINER_LSTM_STARTUP')
-        }
-        environment.update(env, PYTHONPATH=os.pathsep.join(map(str, path)))
-        return subprocess.run(
-            [self.python, *options, '-c', textwrap.dedent(code), *args],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            **kwargs,
-        )
-
-    def printed(self, code, **kwargs):
-        done = self.run(code, **kwargs)
-        assert (done.returncode, done.stderr) == (0, '')
-        return done.stdout.strip()
 
 
 @pytest.fixture(scope='module')
@@ -286,6 +238,7 @@ PROGRAM = """
     """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['spawn', 'forkserver'])
 def test_processes_of_a_program_that_imports_chainer_only(installed, tmp_path, method):
     (tmp_path / 'program.py').write_text(textwrap.dedent(PROGRAM))
@@ -356,6 +309,7 @@ def test_wheel_has_the_pth_file_and_its_record(wheels, kind):
     assert text == (ROOT / 'chainer_lstm.pth').read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', [0, 1], ids=['wheel', 'editable'])
 def test_pip_installs_and_uninstalls(wheels, kind, tmp_path):
     pytest.importorskip('pip', reason='no pip in this environment')

@@ -1,18 +1,11 @@
 """Programs of Chainer v1 compute what they computed there."""
 
-import json
-import pathlib
-
 import numpy
 import pytest
 
 import chainer_lstm
+from tests.compat.v1_numbers import NUMBERS, v1_cases
 
-with chainer_lstm.installed(v1=True):
-    from tests.compat import v1_cases
-
-# of Chainer 1.24.0, NumPy 1.16, Python 3.6: v1_cases.py writes it
-NUMBERS = json.loads(pathlib.Path(__file__).with_name('v1_numbers.json').read_text())
 # v1 added eps to the running variance
 TOLERANCES = {'batch_normalization': 3e-5}
 

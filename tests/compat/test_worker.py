@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from tests.compat.test_compat import ROOT
+from tests.support import ROOT
 
 METHODS = multiprocessing.get_all_start_methods()
 OPTIONS = """
@@ -63,6 +63,7 @@ PROGRAM = """
     """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_children_and_their_children_are_as_the_parent_is_and_other_programs_are_not(
     tmp_path, method

@@ -152,6 +152,7 @@ def fill(root, address, begin, queue):
     queue.put(pathlib.Path(cached_download('https://example.org/words.txt', SHA256)).read_bytes())
 
 
+@pytest.mark.slow
 def test_eight_processes_fill_a_cold_cache_with_one_download(server, tmp_path):
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['chainer_lstm.datasets'])

@@ -5,7 +5,7 @@ import io
 import numpy
 import pytest
 
-from tests.examples.conftest import flipped
+from tests.support.examples import flipped
 
 SMALL = ['--unit', '8', '--bproplen', '5', '--batchsize', '4', '--epoch', '1', '--test']
 
@@ -13,7 +13,7 @@ SMALL = ['--unit', '8', '--bproplen', '5', '--batchsize', '4', '--epoch', '1', '
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     """A folder with a text, and what a run on it left, as bytes."""
-    from tests.examples.conftest import load
+    from tests.support.examples import load
 
     folder = tmp_path_factory.mktemp('trained')
     for part in ('train', 'valid', 'test'):

@@ -12,8 +12,10 @@ import time
 import numpy
 import pytest
 
-from tests.examples.conftest import flipped
 from tests.examples.warm import Script
+from tests.support.examples import flipped
+
+pytestmark = pytest.mark.slow
 
 PTB = 'ptb/train_ptb.py'
 OPTIONS = [

@@ -13,7 +13,9 @@ import time
 import numpy
 import pytest
 
-from tests.examples.conftest import EXAMPLES
+from tests.support.examples import EXAMPLES
+
+pytestmark = pytest.mark.slow
 
 MPIEXEC = pathlib.Path(sysconfig.get_path('scripts')) / 'mpiexec'
 SCRIPT = EXAMPLES / 'ptb' / 'train_ptb.py'

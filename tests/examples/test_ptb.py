@@ -9,7 +9,7 @@ import chainer
 import numpy
 import pytest
 
-from tests.examples.conftest import EXAMPLES, load
+from tests.support.examples import EXAMPLES, load
 
 SMALL = ['--unit', '8', '--bproplen', '5', '--batchsize', '4']
 
@@ -47,6 +47,7 @@ def trained(train, tmp_path):
     return tmp_path / 'model.npz'
 
 
+@pytest.mark.slow
 def test_training_leaves_log_plot_snapshot_model_and_text(train, tmp_path):
     status, printed, _ = train('--epoch', 4, '--dropout', 0, '--init', 0.5, '--batchsize', 5)
     assert status == 0
@@ -65,6 +66,7 @@ def test_training_leaves_log_plot_snapshot_model_and_text(train, tmp_path):
     assert last['words/sec'] > 0
 
 
+@pytest.mark.slow
 def test_resumed_run_ends_with_the_same_bits(train, tmp_path):
     options = [
         '--preset',
@@ -85,6 +87,7 @@ def test_resumed_run_ends_with_the_same_bits(train, tmp_path):
             numpy.testing.assert_array_equal(resumed[key], expected[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('options', [[], ['--bproplen', 7]], ids=['chunks of 5', 'chunks of 7'])
 def test_stepwise_gives_the_same_losses(train, tmp_path, options):
     logs = []
@@ -191,6 +194,7 @@ def test_resume_with_another_size_is_refused(trained, train):
     assert 'expected shape' in complaint
 
 
+@pytest.mark.slow
 def test_help_teaches():
     printed = subprocess.run(
         [sys.executable, EXAMPLES / 'ptb' / 'train_ptb.py', '--help'],
@@ -216,6 +220,7 @@ def test_text_from_a_model(trained, script):
     assert script('gentxt', '-m', trained, '--sample', -1)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('args', 'message'),
     [

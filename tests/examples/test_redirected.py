@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.examples.conftest import EXAMPLES
 from tests.examples.warm import Script
+from tests.support.examples import EXAMPLES
 
 TEXT = 'the time traveller sees a cat\n' * 60
 LOGGING = ['--bproplen', '5', '--epoch', '4']  # 20 updates, and a line of the log every 10
@@ -22,6 +22,7 @@ def data(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_pipe_gets_the_log_without_escape_sequences(data):
     script = EXAMPLES / 'ptb' / 'train_ptb.py'
     command = [sys.executable, script, '--data', data, '--out', data / 'out', *LOGGING, *SMALL]
@@ -33,6 +34,7 @@ def test_pipe_gets_the_log_without_escape_sequences(data):
     assert [iteration for _, iteration in rows[header + 1 : header + 3]] == ['10', '20']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('path', 'options'),
     [

@@ -8,7 +8,7 @@ import chainer
 import numpy
 import pytest
 
-from tests.examples.conftest import load
+from tests.support.examples import load
 
 TEXT = 'The time traveller went on through the time machine; it went with him.\n' * 30
 TIME_MACHINE = 'time_machine/train_time_machine.py'
@@ -48,6 +48,7 @@ def test_time_machine_from_the_weights_of_the_gates(run, text, tmp_path):
     assert results(tmp_path)['perplexity'][-1] < 20
 
 
+@pytest.mark.slow
 def test_time_machine_from_scratch(run, text, tmp_path):
     status, printed, _ = run(TIME_MACHINE, '--test', '--data', text, '--scratch', '-o', tmp_path)
     assert status == 0

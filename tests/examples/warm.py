@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 
-from tests.examples.conftest import load
+from tests.support.examples import load
 
 CONTEXT = multiprocessing.get_context('forkserver')
 CONTEXT.set_forkserver_preload(

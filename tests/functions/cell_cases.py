@@ -11,8 +11,8 @@ from chainer_lstm import cells, functions
 from chainer_lstm.cells import sigmoid
 from tests.cells import coupled, gru, layer_norm, zoneout
 from tests.cells.coupled import Coupled
-from tests.conftest import assert_close, gradients, uniform, uniforms, variables
 from tests.fuzz import loops
+from tests.support.arrays import assert_close, gradients, uniform, uniforms, variables
 
 INPUT, UNITS = 3, 4
 
@@ -202,3 +202,16 @@ class Stack:
             self.directions,
         )
         return [y.astype(self.xs[0].dtype) for y in (*new, *ys)]
+
+
+def check_that_a_sequence_is_its_steps(cell):
+    """Values, gradients and second gradients."""
+    stack = Stack(cell, (3, 3, 3))
+    state, hs = cell.State(*(s[0] for s in stack.states)), []
+    for x in stack.xs:
+        state = functions.step(cell, state, x, stack.weights[0])
+        hs.append(state.h)
+    expected, found = [*(s[None] for s in state), *hs], stack.outputs()
+    assert_close(found, expected)
+    inputs = stack.inputs
+    assert_close(gradients(found, inputs, 2), gradients(expected, inputs, 2))

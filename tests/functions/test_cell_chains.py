@@ -8,10 +8,10 @@ import pytest
 from chainer_lstm import cells, functions
 from chainer_lstm.functions.chained import Chain
 from tests.cells import coupled, gru, layer_norm
-from tests.conftest import assert_close, gradients, uniform
-from tests.functions import test_chained_steps as chained
+from tests.functions import chains
 from tests.functions.cell_cases import INPUT, STEPPED, UNITS, Dropped, state_of, weights_of
-from tests.fuzz import chainers
+from tests.support import composed
+from tests.support.arrays import assert_close, gradients, uniform
 
 pytestmark = pytest.mark.pairwise
 
@@ -30,7 +30,7 @@ EACH_CELL = pytest.mark.parametrize(
 )
 
 
-class Chains(chained.Run):
+class Chains(chains.Run):
     """Steps of any cell; a cell whose only state is h has it for c, too."""
 
     def __init__(self, cell, plain):
@@ -47,8 +47,8 @@ class Chains(chained.Run):
 
     def _plain(self, c, h, x, *weights):
         if 'c' in self.cell.states:
-            return chainers.step_of(self.cell)(c, h, x, *weights)
-        (new,) = chainers.gru_step(self._rows(c, x), x, *weights)
+            return composed.step_of(self.cell)(c, h, x, *weights)
+        (new,) = composed.gru_step(self._rows(c, x), x, *weights)
         return new, new
 
     def _rows(self, h, x):
@@ -57,7 +57,7 @@ class Chains(chained.Run):
 
 @STEPPED
 @pytest.mark.parametrize('limits', [{}, {'LONGEST': 2}, {'LARGEST': 200}], ids=str)
-@pytest.mark.parametrize('scenario', chained.SCENARIOS, ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize('scenario', chains.SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_chains_equal_plain_functions(monkeypatch, scenario, limits, cell):
     for name, value in limits.items():
         monkeypatch.setattr(Chain, name, value)
@@ -81,7 +81,7 @@ def count_products(monkeypatch):
 
 
 @EACH_CELL
-@pytest.mark.parametrize('scenario', [chained.from_given_state, chained.branches_from_one_state])
+@pytest.mark.parametrize('scenario', [chains.from_given_state, chains.branches_from_one_state])
 def test_each_weight_costs_one_product_a_chain(monkeypatch, cell, scenario):
     calls = count_products(monkeypatch)
     scenario(Chains(cell, False))
@@ -92,7 +92,7 @@ def test_each_weight_costs_one_product_a_chain(monkeypatch, cell, scenario):
 def test_shrinking_batches_are_one_chain_through_c(monkeypatch, cell):
     """h is cut where a batch is smaller, which ends a chain through it."""
     calls = count_products(monkeypatch)
-    chained.shrinking_batches(Chains(cell, False))
+    chains.shrinking_batches(Chains(cell, False))
     through_h = {'peephole': ('P_o', 'V'), 'gru': gru.weights}.get(cell.name, ())
     expected = {name: 4 if name in through_h else 1 for name in cell.weights}
     assert collections.Counter(calls) == expected
@@ -104,7 +104,7 @@ def test_a_chain_longer_than_the_limit_is_folded(monkeypatch, cell):
     monkeypatch.setattr(Chain, 'LONGEST', 4)
     calls = count_products(monkeypatch)
     run = Chains(cell, False)
-    chained.loss(run.steps(run.c0, run.h0, run.xs[:1] * 10)[1][-1]).backward()
+    chains.loss(run.steps(run.c0, run.h0, run.xs[:1] * 10)[1][-1]).backward()
     assert sorted(calls) == sorted(3 * cell.weights)
 
 

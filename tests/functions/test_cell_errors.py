@@ -7,8 +7,8 @@ from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import cells, functions
 from tests.cells import coupled, gru
-from tests.conftest import uniform
 from tests.functions.cell_cases import INPUT, Stack, state_of, weights_of
+from tests.support.arrays import uniform
 
 MISFITS = {
     'one state': ('state', lambda s: s[:1], ValueError, 'state to be c, h, got 1 arrays'),

@@ -9,7 +9,6 @@ import pytest
 from chainer_lstm import functions
 from chainer_lstm.cells import LSTMVariant
 from tests.cells import zoneout
-from tests.conftest import assert_close, gradients, uniform
 from tests.functions.cell_cases import (
     INPUT,
     NOISY_VARIANTS,
@@ -24,6 +23,7 @@ from tests.functions.cell_cases import (
     step_inputs,
     weights_of,
 )
+from tests.support.arrays import assert_close, gradients, uniform
 
 pytestmark = pytest.mark.pairwise
 

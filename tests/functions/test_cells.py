@@ -7,7 +7,6 @@ import chainer.functions as F
 import pytest
 
 from chainer_lstm import functions
-from tests.conftest import assert_close, gradients, uniform
 from tests.functions.cell_cases import (
     CELLS,
     INPUT,
@@ -16,12 +15,14 @@ from tests.functions.cell_cases import (
     arrays,
     assert_ways_agree,
     check,
+    check_that_a_sequence_is_its_steps,
     state_of,
     step_function,
     step_inputs,
     weights_of,
 )
-from tests.reference import step_of
+from tests.support.arrays import assert_close, gradients, uniform
+from tests.support.reference import step_of
 
 pytestmark = pytest.mark.pairwise
 
@@ -135,17 +136,7 @@ def test_gradients_of_a_sequence_do_not_depend_on_how_they_are_made(case, engine
 
 
 def test_a_sequence_is_its_steps(case, engine):
-    """Values, gradients and second gradients."""
-    cell, _ = case
-    stack = Stack(cell, (3, 3, 3))
-    state, hs = cell.State(*(s[0] for s in stack.states)), []
-    for x in stack.xs:
-        state = functions.step(cell, state, x, stack.weights[0])
-        hs.append(state.h)
-    expected, found = [*(s[None] for s in state), *hs], stack.outputs()
-    assert_close(found, expected)
-    inputs = stack.inputs
-    assert_close(gradients(found, inputs, 2), gradients(expected, inputs, 2))
+    check_that_a_sequence_is_its_steps(case[0])
 
 
 def test_gradients_by_some_inputs(case, engine):

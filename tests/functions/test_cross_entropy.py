@@ -7,8 +7,8 @@ import pytest
 
 from chainer_lstm.functions import softmax_cross_entropy
 from chainer_lstm.functions.cross_entropy import SoftmaxCrossEntropy
-from tests.conftest import assert_close, uniform
 from tests.kernels import cuda_on_cpu, fibres
+from tests.support.arrays import assert_close, uniform
 
 IGNORED = numpy.array([2, -1, 0, 4, -1, 2], 'i')  # -1: ignored by default
 OPTIONS = [

@@ -10,7 +10,7 @@ from chainer_lstm import functions, links
 from chainer_lstm.functions import dropout
 from chainer_lstm.functions.dropout import Dropout
 from chainer_lstm.kernels import captured
-from tests.conftest import assert_close, gradients, uniform, uniforms, variables
+from tests.support.arrays import assert_close, gradients, uniform, uniforms, variables
 
 
 def masked(x, **options):

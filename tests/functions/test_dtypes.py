@@ -8,7 +8,7 @@ import pytest
 from chainer.utils import type_check
 
 from chainer_lstm import functions, links
-from tests.conftest import INPUT, UNITS
+from tests.support.links import INPUT, UNITS
 
 WIDE, NARROW = numpy.ones((2, INPUT)), numpy.ones((2, INPUT), 'f')
 

@@ -8,7 +8,7 @@ import pytest
 import chainer_lstm
 from chainer_lstm.functions import embed_id
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
-from tests.conftest import assert_close, gradients, uniform, variables
+from tests.support.arrays import assert_close, gradients, uniform, variables
 
 IDS = numpy.array([[3, 0, 3], [2, 3, -1]], 'i')  # -1: the last row, or to ignore
 

@@ -13,8 +13,9 @@ from chainer.utils import type_check
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import INPUT, UNITS, inputs, pair, uniform, uniforms, variables, weighted_sum
 from tests.kernels import cases
+from tests.support.arrays import uniform, uniforms, variables, weighted_sum
+from tests.support.links import INPUT, UNITS, inputs, pair
 
 pytestmark = pytest.mark.pairwise
 

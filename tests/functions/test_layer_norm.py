@@ -7,7 +7,6 @@ import pytest
 
 from chainer_lstm import functions, links
 from chainer_lstm.cells import LSTMVariant, Norm, Product
-from tests.conftest import INPUT, UNITS, assert_close, gradients, uniform
 from tests.functions.cell_cases import (
     Stack,
     arrays,
@@ -18,7 +17,9 @@ from tests.functions.cell_cases import (
     step_inputs,
     weights_of,
 )
-from tests.reference import sigmoid
+from tests.support.arrays import assert_close, gradients, uniform
+from tests.support.links import INPUT, UNITS
+from tests.support.reference import sigmoid
 
 pytestmark = pytest.mark.pairwise
 

@@ -9,7 +9,7 @@ from chainer.utils import type_check
 from chainer_lstm.functions import linear
 from chainer_lstm.functions.linear import Linear
 from chainer_lstm.kernels import ENGINES, engine_of
-from tests.conftest import LAYOUTS, assert_close, gradients, uniform, uniforms, variables
+from tests.support.arrays import LAYOUTS, assert_close, gradients, uniform, uniforms, variables
 
 SHAPES = [(6, 3), (4, 3), (4,)]
 

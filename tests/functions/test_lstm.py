@@ -9,8 +9,8 @@ from chainer.utils import type_check
 from hypothesis import given, settings, strategies
 
 from chainer_lstm import functions
-from tests import reference
-from tests.conftest import LAYOUTS, assert_close, gradients, uniform, uniforms, variables
+from tests.support import reference
+from tests.support.arrays import LAYOUTS, assert_close, gradients, uniform, uniforms, variables
 
 pytestmark = pytest.mark.pairwise
 

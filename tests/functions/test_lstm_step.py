@@ -6,7 +6,6 @@ import functools
 from types import SimpleNamespace
 
 import chainer
-import chainer.functions as F
 import numpy
 import pytest
 from chainer import gradient_check
@@ -14,8 +13,8 @@ from chainer.backends import cuda
 from chainer.utils import type_check
 
 from chainer_lstm import functions
-from tests import reference
-from tests.conftest import LAYOUTS, assert_close, gradients, uniforms, variables, weighted_sum
+from tests.support import composed, reference
+from tests.support.arrays import LAYOUTS, assert_close, gradients, uniforms, variables, weighted_sum
 
 pytestmark = pytest.mark.pairwise
 
@@ -30,38 +29,19 @@ BATCHES = {
 OUTPUTS = {'c and h': (0, 1), 'gh none': (0,), 'gc none': (1,)}
 
 
-def composed_lstm(c, h, x, W, b, U):
-    """Chainer's way to the same."""
-    return (
-        F.lstm(c, F.linear(x, W, b) + F.linear(h, U))
-        if h is not None
-        else F.lstm(c, F.linear(x, W, b))
-    )
-
-
-def composed_peephole(c, h, x, W, b, U, P_i, P_f, P_o):
-    """Chainer's way, with the rows of c that x does not have carried."""
-    pre = F.linear(x, W, b) if h is None else F.linear(x, W, b) + F.linear(h, U)
-    c, rest = F.split_axis(c, [len(x)], axis=0)
-    a, i, f, o = F.separate(F.reshape(pre, (len(x), UNITS, 4)), axis=2)
-    c = F.tanh(a) * F.sigmoid(i + F.linear(c, P_i)) + F.sigmoid(f + F.linear(c, P_f)) * c
-    h = F.sigmoid(o + F.linear(c, P_o)) * F.tanh(c)
-    return F.concat((c, rest), axis=0), h
-
-
 STEPS = [
     SimpleNamespace(
         name='lstm',
         function=functions.lstm_step,
         reference=reference.lstm_step,
-        composed=composed_lstm,
+        composed=composed.lstm_step,
         peepholes=0,
     ),
     SimpleNamespace(
         name='peephole',
         function=functions.peephole_lstm_step,
         reference=reference.peephole_step,
-        composed=composed_peephole,
+        composed=composed.peephole_lstm_step,
         peepholes=3,
     ),
 ]
@@ -198,7 +178,10 @@ def test_float16_is_not_rounded_between_the_halves_of_a_peephole_step():
     arrays = uniforms(shapes, 'e')
     arrays[2] = arrays[2].astype('f')
     found = []
-    for function, dtype in ((functions.peephole_lstm_step, None), (composed_peephole, 'd')):
+    for function, dtype in (
+        (functions.peephole_lstm_step, None),
+        (composed.peephole_lstm_step, 'd'),
+    ):
         c, x, W, b, *peepholes = variables([array.astype(dtype or array.dtype) for array in arrays])
         _, h = function(c, None, x, W, b, None, *peepholes)
         (gW,) = chainer.grad(

@@ -12,8 +12,8 @@ from chainer import gradient_check
 from chainer.backends import cuda
 
 from chainer_lstm import functions
-from tests import reference
-from tests.conftest import LAYOUTS, assert_close, gradients, uniforms, variables
+from tests.support import reference
+from tests.support.arrays import LAYOUTS, assert_close, gradients, uniforms, variables
 
 pytestmark = pytest.mark.pairwise
 

@@ -13,8 +13,9 @@ from chainer.utils import type_check
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import INPUT, UNITS, pair, uniform, uniforms, variables
 from tests.kernels import cases
+from tests.support.arrays import uniform, uniforms, variables
+from tests.support.links import INPUT, UNITS, pair
 
 pytestmark = pytest.mark.pairwise
 

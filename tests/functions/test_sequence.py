@@ -16,8 +16,8 @@ from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Plan
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels.packing import packing_of_steps
-from tests.conftest import assert_close, gradients, uniform
-from tests.functions.test_chained_steps import plain_lstm, plain_peephole
+from tests.support import composed
+from tests.support.arrays import assert_close, gradients, uniform
 
 pytestmark = pytest.mark.pairwise
 
@@ -40,7 +40,7 @@ class Case:
         xp=numpy,
     ):
         self.batches, self.directions, self.units = batches, directions, units
-        self.plain = plain_peephole if peephole else plain_lstm
+        self.step = composed.peephole_lstm_step if peephole else composed.lstm_step
         batch = max(batches, default=0) + extra
         shapes = [(layers * directions, batch, units)] * 2 + [(n, width) for n in batches]
         self.n_weights = 6 if peephole else 3
@@ -73,7 +73,7 @@ class Case:
             h, c, hs = self.hx[k], self.cx[k], []
             for x in ys[::-1] if reverse else ys:
                 n = len(x)
-                c, y = self._step(c, h[:n], x, weights)
+                c, y = self.step(c, h[:n], x, *weights)
                 h = F.concat((y, h[n:]), axis=0)
                 hs.append(y)
             hy.append(h)
@@ -83,16 +83,6 @@ class Case:
                 ys = [F.concat(pair, axis=1) for pair in zip(*outputs)]
                 outputs = []
         return [F.stack(hy), F.stack(cy), *ys]
-
-    def _step(self, c, h, x, weights):
-        if self.plain is plain_lstm:
-            return plain_lstm(c, h, x, *weights)
-        W, b, U, P_i, P_f, P_o = weights
-        pre = F.reshape(F.linear(x, W, b) + F.linear(h, U), (len(x), self.units, 4))
-        rest, c = c[len(x) :], c[: len(x)]
-        i, f = (F.sigmoid(pre[:, :, g] + F.linear(c, P)) for g, P in ((1, P_i), (2, P_f)))
-        c = F.tanh(pre[:, :, 0]) * i + f * c
-        return F.concat((c, rest), axis=0), F.sigmoid(pre[:, :, 3] + F.linear(c, P_o)) * F.tanh(c)
 
 
 @pytest.mark.parametrize('directions', [1, 2])

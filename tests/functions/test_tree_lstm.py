@@ -8,8 +8,9 @@ from chainer import gradient_check
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import functions
-from tests import reference
-from tests.conftest import CPU_ENGINES, assert_close, gradients, uniform, uniforms
+from tests.support import reference
+from tests.support.arrays import assert_close, gradients, uniform, uniforms
+from tests.support.engines import CPU_ENGINES
 
 B, H = 3, 4
 SHAPES = {

@@ -10,9 +10,18 @@ from chainer_lstm import cells, functions, links
 from chainer_lstm.cells import Cell, Peephole, Product, Stage
 from tests.cells import zoneout
 from tests.cells.coupled import Coupled
-from tests.conftest import CPU_ENGINES, assert_close, gradients, uniform, variables
-from tests.functions import test_cells as tests
-from tests.functions.cell_cases import INPUT, UNITS, Stack, arrays, check, state_of, weights_of
+from tests.functions.cell_cases import (
+    INPUT,
+    UNITS,
+    Stack,
+    arrays,
+    check,
+    check_that_a_sequence_is_its_steps,
+    state_of,
+    weights_of,
+)
+from tests.support.arrays import assert_close, gradients, uniform, variables
+from tests.support.engines import CPU_ENGINES
 
 pytestmark = pytest.mark.pairwise
 
@@ -100,7 +109,7 @@ def test_finite_differences(cell, engine):
     stack = Stack(cell, (3, 3, 1), 2, 2, 1)
     for double in (False, True):
         check(stack.function, tuple(arrays(stack.inputs)), stack.outputs(), double)
-    tests.test_a_sequence_is_its_steps((cell, None), engine)
+    check_that_a_sequence_is_its_steps(cell)
 
 
 @pytest.mark.parametrize('more', [0, 2], ids=['same rows', 'rows more'])

@@ -6,8 +6,8 @@ import pytest
 from chainer_lstm import functions, links
 from chainer_lstm.cells import Cell, Product
 from tests.cells.coupled import Coupled
-from tests.conftest import uniform
 from tests.functions.cell_cases import INPUT, UNITS, Stack, check, state_of, weights_of
+from tests.support.arrays import uniform
 
 pytestmark = pytest.mark.pairwise
 

@@ -7,7 +7,6 @@ written here.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import types
 
@@ -17,110 +16,8 @@ import chainer.links as L
 import numpy
 
 from chainer_lstm import cells
-
-
-def lstm_step(c_prev, h_prev, x, W, b, U):
-    pre = F.linear(x, W, b)
-    return F.lstm(c_prev, pre if h_prev is None else pre + F.linear(h_prev, U))
-
-
-def peephole_lstm_step(c_prev, h_prev, x, W, b, U, P_i, P_f, P_o):
-    """The forward of Chainer's link, on anything that has its attributes."""
-    batch = len(x)
-    cell = types.SimpleNamespace(
-        upward=lambda x: F.linear(x, W, b),
-        lateral=lambda h: F.linear(h, U),
-        peep_i=lambda c: F.linear(c, P_i),
-        peep_f=lambda c: F.linear(c, P_f),
-        peep_o=lambda c: F.linear(c, P_o),
-        c=c_prev[:batch],
-        h=h_prev,
-    )
-    h = L.StatefulPeepholeLSTM.forward(cell, x)
-    return F.concat((cell.c, c_prev[batch:]), axis=0), h
-
-
-def coupled_step(c_prev, h_prev, x, W, b, U):
-    pre = F.linear(x, W, b)
-    pre = pre if h_prev is None else pre + F.linear(h_prev, U)
-    a, f, o = F.separate(F.reshape(pre, (*x.shape[:1], c_prev.shape[1], 3)), axis=2)
-    rest, c, f = c_prev[len(x) :], c_prev[: len(x)], F.sigmoid(f)
-    c = f * c + (1 - f) * F.tanh(a)
-    return F.concat((c, rest), axis=0), F.sigmoid(o) * F.tanh(c)
-
-
-def gru_step(h_prev, x, W, b, U, d):
-    of_x, of_h = F.linear(x, W, b), F.linear(h_prev, U, d)
-    shape = (*h_prev.shape, 3)
-    (r, z, n), (r_h, z_h, m) = (F.separate(F.reshape(y, shape), axis=2) for y in (of_x, of_h))
-    z = F.sigmoid(z + z_h)
-    return ((1 - z) * F.tanh(n + F.sigmoid(r + r_h) * m) + z * h_prev,)
-
-
-def layer_norm_step(c_prev, h_prev, x, W, b, U, gamma_x, gamma_h, gamma_c, beta_c):
-    def normalized(y, gain, bias):
-        return F.layer_normalization(y, gain, bias, eps=1e-5) if y.size else y * 0
-
-    pre = normalized(F.linear(x, W), gamma_x, b)
-    if h_prev is not None:
-        pre = pre + normalized(F.linear(h_prev, U), gamma_h, b * 0)
-    c, _ = F.lstm(c_prev, pre)
-    o = F.sigmoid(pre[:, 3::4])
-    return c, o * F.tanh(normalized(c[: len(x)], gamma_c, beta_c))
-
-
-def variant_step(options, c_prev, h_prev, x, W, b, U, *vectors):
-    """An LSTM with options of ``cells.LSTMVariant``, without noise."""
-    names = 'afo' if options['coupled'] else 'aifo'
-    pre = F.linear(x, W, b)
-    pre = pre if h_prev is None else pre + F.linear(h_prev, U)
-    shape = (*x.shape[:1], c_prev.shape[1], len(names))
-    gates = dict(zip(names, F.separate(F.reshape(pre, shape), axis=2)))
-    peepholes = dict(zip(names[1:], vectors))
-    rest, old = c_prev[len(x) :], c_prev[: len(x)]
-
-    def gate(name, cell):
-        y = gates[name]
-        if name in peepholes:
-            y = y + F.broadcast_to(peepholes[name], cell.shape) * cell
-        if options['recurrent_activation'] == 'sigmoid':
-            return F.sigmoid(y)
-        return F.clip(y * options['hard_sigmoid_slope'] + 0.5, 0.0, 1.0)
-
-    f = gate('f', old)
-    c = f * old + (1 - f if options['coupled'] else gate('i', old)) * F.tanh(gates['a'])
-    if options['cell_clip'] is not None:
-        c = F.clip(c, -options['cell_clip'], options['cell_clip'])
-    return F.concat((c, rest), axis=0), gate('o', c) * F.tanh(c)
-
-
-# (*states, x, *weights) -> states, by the name of the cell without a projection
-STEPS = {
-    'lstm': lstm_step,
-    'peephole': peephole_lstm_step,
-    'coupled': coupled_step,
-    'gru': gru_step,
-    'layer_norm_lstm_variant': layer_norm_step,
-}
-
-
-def projected(step):
-    """A step whose h is the product of its own with V, the last weight."""
-
-    def projected_step(*inputs):
-        c, m = step(*inputs[:-1])
-        return c, F.linear(m, inputs[-1])
-
-    return projected_step
-
-
-def step_of(cell):
-    """Return the step of a cell."""
-    if cell.name in STEPS:
-        found = STEPS[cell.name]
-    else:
-        found = functools.partial(variant_step, dataclasses.asdict(cell))
-    return found if cell.projection is None else projected(found)
+from tests.fuzz.chainers_trees import ChildSumTreeLSTM, NaryTreeLSTM, slstm, tree_lstm
+from tests.support.composed import lstm_step, peephole_lstm_step, step_of
 
 
 def step(cell, state, x, weights):
@@ -441,57 +338,6 @@ class RNNForLM(chainer.Chain):
         for k in range(self.n_layers + 1):
             h = self[f'l{k + 1}'](F.dropout(h, self.dropout) if self.dropout else h)
         return h
-
-
-def tree_lstm(*inputs):
-    """Chainer's own has no second gradients."""
-    *cs, x = inputs
-    a, i, o, *fs = F.split_axis(x, 3 + len(cs), axis=1)
-    c = F.sigmoid(i) * F.tanh(a)
-    for f, child in zip(fs, cs):
-        c = c + F.sigmoid(f) * child
-    return c, F.sigmoid(o) * F.tanh(c)
-
-
-def slstm(c_prev1, c_prev2, x1, x2):
-    """Chainer's own fails where second gradients with respect to x1 or x2 are not needed."""
-    shape = (c_prev1.shape[0], c_prev1.shape[1], 4, *c_prev1.shape[2:])
-    (a1, i1, f1, o1), (a2, i2, f2, o2) = (F.separate(F.reshape(x, shape), axis=2) for x in (x1, x2))
-    c = F.sigmoid(i1) * F.tanh(a1) + F.sigmoid(i2) * F.tanh(a2)
-    c = c + F.sigmoid(f1) * c_prev1 + F.sigmoid(f2) * c_prev2
-    return c, F.sigmoid(o1 + o2) * F.tanh(c)
-
-
-class _Trees:
-    """Node by node; a leaf has no children, not some of zeros."""
-
-    def forward_trees(self, children, x):
-        c, h = {}, {}
-        while len(c) < len(children):
-            for n, kids in enumerate(children):
-                if n not in c and {*kids} <= {*c}:
-                    c[n], h[n] = self._node(
-                        [c[k] for k in kids], [h[k] for k in kids], x[n : n + 1]
-                    )
-        return [F.concat([state[n] for n in range(len(children))], axis=0) for state in (c, h)]
-
-
-class ChildSumTreeLSTM(_Trees, L.ChildSumTreeLSTM):
-    def _node(self, cs, hs, x):
-        x = self.W_x(x)
-        aio, f = x[:, : 3 * self.state_size], x[:, 3 * self.state_size :]
-        if hs:
-            aio = aio + self.W_h_aio(sum(hs[1:], hs[0]))
-        return tree_lstm(*cs, F.concat([aio, *(f + self.W_h_f(h) for h in hs)], axis=1))
-
-
-class NaryTreeLSTM(_Trees, L.NaryTreeLSTM):
-    def _node(self, cs, hs, x):
-        x = self.W_x(x)
-        for k, h in enumerate(hs):
-            x = x + self[f'W_h{k + 1}'](h)
-        zeros = [numpy.zeros((1, self.state_size))] * (self.n_ary - len(cs))
-        return tree_lstm(*cs, *zeros, x)
 
 
 functions = types.SimpleNamespace(

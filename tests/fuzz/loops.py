@@ -1,4 +1,4 @@
-"""The functions as loops over rows and units, from ``tests.reference``:
+"""The functions as loops over rows and units, from ``tests.support.reference``:
 values alone, and nothing of Chainer's.
 """
 
@@ -10,8 +10,8 @@ import chainer
 import numpy
 
 from chainer_lstm import cells
-from tests import reference
-from tests.reference import step_of
+from tests.support import reference
+from tests.support.reference import step_of
 
 
 def _variables(arrays):

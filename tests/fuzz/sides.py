@@ -60,7 +60,7 @@ def _read_only(xp, x):
 
 def engines() -> tuple[str, ...]:
     """The names of all that can run here."""
-    from tests.conftest import no_gpu
+    from tests.support.engines import no_gpu
 
     return (
         'numpy',

@@ -21,7 +21,7 @@ import chainer.functions as F
 import numpy
 
 from chainer_lstm import cells, functions, interop, kernels, links, optimizers
-from tests.conftest import gradients, uniform, uniforms, variables
+from tests.support.arrays import gradients, uniform, uniforms, variables
 
 PATHS = {}
 INPUT, UNITS, BATCH, TIME = 3, 4, 5, 6

@@ -11,6 +11,8 @@ import pytest
 from tests.gpu_stand_in import paths, stand_in, updates
 from tests.kernels import nvrtc
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 # the most launches and the most copies and fills of a call
 MOST = {

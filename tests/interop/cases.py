@@ -4,7 +4,7 @@ import chainer
 import numpy
 
 import chainer_lstm.links as ours
-from tests.conftest import uniform
+from tests.support.arrays import uniform
 
 TIME, BATCH, INPUT, UNITS = 6, 3, 7, 5
 

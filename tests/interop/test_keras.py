@@ -5,9 +5,10 @@ import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close, assert_same, contents, uniform
 from tests.interop import cases
-from tests.reference import sigmoid
+from tests.support.arrays import assert_close, assert_same, uniform
+from tests.support.links import contents
+from tests.support.reference import sigmoid
 
 
 def keras_layer(weights, x, h, c):

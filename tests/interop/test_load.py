@@ -10,29 +10,11 @@ from chainer import serializers
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close, assert_same, contents
 from tests.interop import cases, frameworks
 from tests.interop.frameworks import CASES, INPUT, RECORDED, H
-
-
-def outputs(link, dtype='d'):
-    link.batch_first = False
-    return link(frameworks.x(dtype)).array
-
-
-def arrays_of(name='torch.nn.LSTM', dtype='f'):
-    return CASES[name].arrays(dtype)
-
-
-def nested(arrays, separator='/'):
-    found = {}
-    for key, value in arrays.items():
-        *path, last = key.split(separator)
-        inside = found
-        for name in path:
-            inside = inside.setdefault(name, {})
-        inside[last] = value
-    return found
+from tests.interop.load_cases import arrays_of, bidirectional, keras_layer, nested, outputs
+from tests.support.arrays import assert_close, assert_same
+from tests.support.links import contents
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -133,9 +115,6 @@ def test_forget_bias(name, default, forget_bias):
         numpy.testing.assert_allclose(other[key], x + added, rtol=1e-6)
 
 
-# Several in one
-
-
 def model():
     """A whole model: two LSTMs, and arrays that are none."""
     lstm = arrays_of('torch.nn.LSTM')
@@ -212,35 +191,6 @@ def test_list_of_paths_of_several_layers():
         interop.load(model(), path=['encoder', 'encoder'])
 
 
-# Settings and arrays that no link has
-
-
-def keras_layer(**settings):
-    """A layer as Keras has it, without Keras."""
-
-    class LSTM:
-        __module__ = 'keras.layers'
-        activation, recurrent_activation = numpy.tanh, frameworks.sigmoid
-        go_backwards, return_sequences, dropout = False, False, 0.5
-
-        def get_weights(self):
-            return list(arrays_of('Keras LSTM').values())
-
-    for name, value in settings.items():
-        setattr(LSTM, name, value)
-    return LSTM()
-
-
-def bidirectional(merge_mode='concat', **settings):
-    class Bidirectional:
-        __module__ = 'keras.layers'
-        forward_layer = keras_layer(return_sequences=True)
-        backward_layer = keras_layer(go_backwards=True, return_sequences=True, **settings)
-
-    Bidirectional.merge_mode = merge_mode
-    return Bidirectional()
-
-
 def relu(x):
     return numpy.maximum(x, 0)
 
@@ -299,9 +249,6 @@ def test_what_does_not_fit_changes_nothing():
     with pytest.raises(ValueError, match='directions: expected 1 for LSTM, got 2'):
         interop.load(arrays_of(), link)
     assert_same(contents(link), before)
-
-
-# Files
 
 
 def test_npz_file_of_other_names(tmp_path):

@@ -5,9 +5,10 @@ import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_same, contents
 from tests.interop.frameworks import CASES, INPUT, H
-from tests.interop.test_load import arrays_of, nested
+from tests.interop.load_cases import arrays_of, nested
+from tests.support.arrays import assert_same
+from tests.support.links import contents
 
 
 def test_torch_modules_and_files(tmp_path):

@@ -10,10 +10,11 @@ import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close, assert_same, contents
 from tests.interop import frameworks
 from tests.interop.frameworks import INPUT, H
-from tests.interop.test_load import arrays_of, bidirectional, keras_layer
+from tests.interop.load_cases import arrays_of, bidirectional, keras_layer
+from tests.support.arrays import assert_close, assert_same
+from tests.support.links import contents
 
 X = frameworks.x('f').swapaxes(0, 1) * 3  # some gates beyond the bounds of the hard sigmoid
 HARD = {'recurrent_activation': 'hard_sigmoid'}

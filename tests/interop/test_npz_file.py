@@ -10,8 +10,9 @@ from chainer import serializers
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_same, contents
 from tests.interop import cases
+from tests.support.arrays import assert_same
+from tests.support.links import contents
 
 
 def file_of(link):

@@ -9,8 +9,8 @@ import pytest
 import chainer_lstm.links as ours
 from chainer_lstm import interop
 from chainer_lstm.models import RNNForLM
-from tests.conftest import assert_close, uniform
 from tests.interop import cases
+from tests.support.arrays import assert_close, uniform
 
 onnx = pytest.importorskip('onnx', reason='onnx is not installed')
 onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')

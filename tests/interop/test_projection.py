@@ -6,8 +6,8 @@ import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close
 from tests.interop import cases
+from tests.support.arrays import assert_close
 
 I, H, P, T, B = 2, 3, 2, 3, 2  # noqa: E741
 

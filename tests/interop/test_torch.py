@@ -5,8 +5,9 @@ import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import assert_close, assert_same, contents, uniform
 from tests.interop import cases
+from tests.support.arrays import assert_close, assert_same, uniform
+from tests.support.links import contents
 
 torch = pytest.importorskip('torch', reason='torch is not installed')
 DTYPES = {'f': torch.float32, 'd': torch.float64}

@@ -6,8 +6,9 @@ import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm import cells, interop
-from tests.conftest import assert_close, assert_same, contents
 from tests.interop import cases
+from tests.support.arrays import assert_close, assert_same
+from tests.support.links import contents
 
 pytestmark = pytest.mark.pairwise
 

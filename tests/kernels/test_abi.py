@@ -12,7 +12,7 @@ from chainer_lstm import cells
 from chainer_lstm.cells import COMPILED
 from chainer_lstm.kernels import boundary, cell_kernels, native
 from tests.kernels import cases
-from tests.kernels.test_native import answer
+from tests.support.interpreter import answer
 
 FORWARD = boundary.KERNELS['lstm_forward_0'].text
 

@@ -9,10 +9,10 @@ from chainer_lstm.functions.node import widened
 from chainer_lstm.kernels import layout, products
 from chainer_lstm.kernels.engines.engine import Part, Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
-from tests import reference as loops
 from tests.cells import CELLS, coupled, gru, zoneout
 from tests.cells.zoneout import Zoneout
 from tests.kernels import cases
+from tests.support import reference as loops
 
 pytestmark = pytest.mark.pairwise
 

@@ -8,7 +8,7 @@ import sysconfig
 import pytest
 
 import chainer_lstm
-from tests.kernels.test_native import answer
+from tests.support.interpreter import answer
 
 PACKAGE = pathlib.Path(chainer_lstm.__file__).parent
 LINES = 'CELL(lstm, LstmCell)'  # of the registry
@@ -23,7 +23,7 @@ import numpy
 from chainer_lstm.kernels.engines.engine import Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from tests.kernels import cases
-from tests.kernels.test_native import LENGTHS, MANY, recurrence
+from tests.kernels.native_cases import LENGTHS, MANY, recurrence
 
 cases.CELLS['coupled'] = cell
 engine = cases.native_engine('baseline')
@@ -65,6 +65,7 @@ def build(folder):
     return library
 
 
+@pytest.mark.slow
 def test_another_cell(tmp_path):
     if shutil.which('g++') is None:
         pytest.skip('there is no g++')

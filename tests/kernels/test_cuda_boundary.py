@@ -11,7 +11,7 @@ from chainer_lstm.kernels.engines import persistent
 from chainer_lstm.kernels.engines.engine import Shape
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cuda_on_cpu, fibres
-from tests.kernels.test_boundary import (
+from tests.kernels.boundary_cases import (
     SIZES,
     arrays_of,
     check_wrong_arrays,
@@ -20,7 +20,7 @@ from tests.kernels.test_boundary import (
     strided,
     with_one,
 )
-from tests.kernels.test_cuda_compiles import KERNELS
+from tests.kernels.stages import KERNELS
 
 ROWS = Rows((3, 3), 3)
 UNITS = 5

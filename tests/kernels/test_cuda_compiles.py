@@ -7,15 +7,10 @@ import pytest
 from chainer_lstm.cells import COMPILED
 from chainer_lstm.kernels import boundary, cuda
 from tests.kernels import nvrtc
+from tests.kernels.stages import KERNELS
 
 pytestmark = pytest.mark.pairwise
 
-KERNELS = [
-    f'{cell.name}_{direction}_{number}'
-    for cell in COMPILED.values()
-    for number in range(len(cell.stages))
-    for direction in ('forward', 'backward')
-]
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 MAX_REGISTERS = 64  # leaves room for four blocks of 256 threads on a multiprocessor
 # four neighbouring words in one load, or two where that is more than 16 bytes

@@ -227,6 +227,7 @@ def run_sanitized(folder, *arguments):
     return done.returncode, done.stdout
 
 
+@pytest.mark.slow
 def test_sanitized(tmp_path):
     status, output = run_sanitized(
         tmp_path,

@@ -11,10 +11,12 @@ import numpy
 import pytest
 
 from chainer_lstm.kernels import boundary, native
-from tests.conftest import pair, uniform
 from tests.kernels import cases
-from tests.kernels.test_boundary import arrays_of, sizes_of
-from tests.kernels.test_native import INSTRUCTION_SETS, answer
+from tests.kernels.boundary_cases import arrays_of, sizes_of
+from tests.kernels.native_cases import INSTRUCTION_SETS
+from tests.support.arrays import uniform
+from tests.support.interpreter import answer
+from tests.support.links import pair
 
 pytestmark = pytest.mark.pairwise
 
@@ -133,9 +135,8 @@ def test_mode_of_the_caller(engine, threads, flags):
 NO_MEMORY = """
 import resource
 import numpy
-from chainer_lstm.kernels import native
+from chainer_lstm.kernels import boundary, native
 from tests.kernels import test_denormals as tests
-from tests.kernels.test_boundary import boundary
 kernel, units = boundary.KERNELS['lstm_sequence_forward'], 2000
 steps = numpy.array([[0, 1, 2, 3, 4], [1, 1, 1, 1, 1]])
 sizes = 5, 1, units, units, 1, 5, 1, 0
@@ -180,6 +181,7 @@ def last_output(link, whole, steps=500):
     return [x.grad, *(param.grad for param in link.params())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
 @pytest.mark.parametrize('how', VANISHING)
 def test_vanishing_gradients(name, how):

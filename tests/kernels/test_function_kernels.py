@@ -11,8 +11,8 @@ from chainer_lstm.kernels import captured, cuda
 from chainer_lstm.kernels.engines.cupy_functions import Mask
 from chainer_lstm.kernels.engines.engine import Losses
 from chainer_lstm.kernels.engines.numpy import numpy_engine
-from tests.conftest import uniform
 from tests.kernels import cuda_on_cpu, fibres
+from tests.support.arrays import uniform
 
 TOLERANCE = {'e': 2e-3, 'f': 2e-6, 'd': 1e-14}
 KEY = 5

@@ -9,16 +9,9 @@ import pytest
 
 from chainer_lstm import kernels, links
 from chainer_lstm.kernels.engines.numpy import numpy_engine
-from tests.conftest import (
-    assert_close,
-    assert_same,
-    contents,
-    gradients,
-    uniform,
-    uniforms,
-    variables,
-)
 from tests.kernels import cases
+from tests.support.arrays import assert_close, assert_same, gradients, uniform, uniforms, variables
+from tests.support.links import contents
 
 pytestmark = [
     pytest.mark.gpu,

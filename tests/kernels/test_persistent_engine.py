@@ -11,9 +11,9 @@ from chainer_lstm import cells, functions
 from chainer_lstm.kernels import cuda
 from chainer_lstm.kernels.engines.engine import Shape
 from chainer_lstm.kernels.engines.numpy import numpy_engine
-from tests.conftest import gradients, uniforms, variables
 from tests.kernels import cases, cuda_on_cpu, fibres, persistent_cases
 from tests.kernels.persistent_cases import Case
+from tests.support.arrays import gradients, uniforms, variables
 
 # the module, whose name in ``functions`` is that of a function
 NODE = sys.modules['chainer_lstm.functions.sequence_node']

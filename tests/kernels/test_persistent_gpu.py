@@ -11,9 +11,9 @@ from chainer_lstm.kernels.engines import auto
 from chainer_lstm.kernels.engines import persistent_plan as plans
 from chainer_lstm.kernels.engines.engine import Shape
 from chainer_lstm.kernels.engines.numpy import numpy_engine
-from tests.conftest import assert_close, gradients, uniforms, variables
 from tests.kernels import cases, persistent_cases
 from tests.kernels.persistent_cases import Case, ragged
+from tests.support.arrays import assert_close, gradients, uniforms, variables
 
 pytestmark = [pytest.mark.gpu, pytest.mark.parametrize('xp', ['cupy'], indirect=True)]
 

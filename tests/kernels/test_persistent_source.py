@@ -321,6 +321,7 @@ def test_mutant(monkeypatch, mutant):
     assert any(texts), 'the source has changed: mutate what stands there now'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('outcome', OUTCOMES)
 def test_outcome_of_the_emulation(monkeypatch, outcome):
     def edit(text):

@@ -7,9 +7,9 @@ from chainer_lstm.cells import LSTM, Peephole
 from chainer_lstm.kernels import products, sequence
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.packing import Rows
-from tests import reference as loops
 from tests.cells import CELLS, layer_norm
 from tests.kernels import cases, cuda_on_cpu
+from tests.support import reference as loops
 
 pytestmark = pytest.mark.pairwise
 

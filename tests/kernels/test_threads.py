@@ -8,7 +8,7 @@ import pytest
 
 from chainer_lstm.kernels.native import cores
 from tests.kernels import cases
-from tests.kernels.test_native import answer
+from tests.support.interpreter import answer
 
 LIMIT = (
     'from chainer_lstm.kernels import native; '

@@ -8,9 +8,9 @@ import pytest
 from chainer_lstm.cells import tree
 from chainer_lstm.kernels import forest, levels, tree_gates
 from chainer_lstm.kernels.engines.numpy import numpy_engine
-from tests.conftest import assert_close, uniform
 from tests.kernels import cuda_on_cpu
 from tests.kernels.elementwise_on_cpu import ElementwiseEngine
+from tests.support.arrays import assert_close, uniform
 
 N, H = 5, 3
 COUNTS = [(1, 0), (1, 1), (1, 3), (2, 2)]
@@ -45,6 +45,7 @@ def test_kernel_equals_array_code(inputs, children, dtype):
     assert_close([results[0][0], results[0][2]], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('kind', 'children'),
     [

@@ -7,10 +7,11 @@ import numpy
 
 from chainer_lstm import cells, links
 from tests.cells import coupled, gru, layer_norm, zoneout
-from tests.conftest import INPUT, UNITS, uniform
 from tests.fuzz import loops
 from tests.links.sequence_cases import BATCH, TIME
-from tests.reference import step_of
+from tests.support.arrays import uniform
+from tests.support.links import INPUT, UNITS
+from tests.support.reference import step_of
 
 CELLS = {
     'lstm': cells.lstm,

@@ -5,7 +5,8 @@ import numpy
 import pytest
 
 from chainer_lstm import links
-from tests.conftest import INPUT, UNITS, uniforms
+from tests.support.arrays import uniforms
+from tests.support.links import INPUT, UNITS
 
 BATCH, TIME = 4, 5
 LAYERS = {

@@ -1,12 +1,12 @@
-"""Links after bad input, and what a table of wrong calls (tests/bad_input) does not hold."""
+"""Links after bad input, and what tables of wrong calls do not hold."""
 
 import numpy
 import pytest
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
-from tests.bad_input.rows import zeros
-from tests.conftest import INPUT, UNITS, assert_same, contents, uniform, weighted_sum
+from tests.support.arrays import assert_same, uniform, weighted_sum, zeros
+from tests.support.links import INPUT, UNITS, contents
 
 X = zeros(2, INPUT)
 

@@ -10,8 +10,8 @@ from chainer import serializers
 
 import chainer_lstm.links as ours
 from chainer_lstm import interop
-from tests.conftest import INPUT, UNITS, assert_close, assert_same, pair, uniform
-from tests.links.conftest import STATEFUL
+from tests.support.arrays import assert_close, assert_same, uniform
+from tests.support.links import INPUT, STATEFUL, UNITS, pair
 
 LINKS = {
     'LSTM': lambda: ours.LSTM(INPUT, UNITS),

@@ -8,7 +8,8 @@ from chainer import serializers
 from chainer_lstm import cells, initializers
 from chainer_lstm.links import StatelessLSTM
 from chainer_lstm.links.weights import CellWeights
-from tests.conftest import INPUT, UNITS, assert_same, contents, uniform
+from tests.support.arrays import assert_same, uniform
+from tests.support.links import INPUT, UNITS, contents
 
 
 class Candidate(cells.Cell):

@@ -8,8 +8,9 @@ from chainer import gradient_check, serializers
 from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
-from tests import reference
-from tests.conftest import assert_close, assert_same, contents, uniform
+from tests.support import reference
+from tests.support.arrays import assert_close, assert_same, uniform
+from tests.support.links import contents
 
 T, B, C, H, SIZE = 3, 2, 2, 3, (5, 4)
 

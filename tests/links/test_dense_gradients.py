@@ -10,7 +10,7 @@ import pytest
 import chainer_lstm.functions
 from chainer_lstm import links
 from chainer_lstm.models import RNNForLM
-from tests.conftest import uniform
+from tests.support.arrays import uniform
 
 STATEFUL, STACK = (3, 4), (2, 3, 4, 0.0)
 

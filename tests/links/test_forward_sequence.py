@@ -6,17 +6,8 @@ import numpy
 import pytest
 
 from chainer_lstm import links
-from tests.conftest import (
-    BATCHES,
-    INPUT,
-    UNITS,
-    assert_close,
-    assert_same,
-    contents,
-    gradients,
-    inputs,
-    uniform,
-)
+from tests.support.arrays import assert_close, assert_same, gradients, uniform
+from tests.support.links import BATCHES, INPUT, UNITS, contents, inputs
 
 NAMES = ['LSTM', 'StatefulPeepholeLSTM']
 FALLING = {

@@ -10,8 +10,8 @@ from chainer import serializers
 
 from chainer_lstm import cells, links
 from chainer_lstm.kernels import frozen, native
-from tests.conftest import uniform
 from tests.kernels import cases
+from tests.support.arrays import uniform
 
 BATCH, UNITS = 9, 11  # more rows than a register tile has
 X = uniform((BATCH, UNITS), 'f')

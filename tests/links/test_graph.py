@@ -8,9 +8,8 @@ import numpy
 import pytest
 
 from chainer_lstm import links
-from tests.conftest import INPUT, UNITS, assert_close, inputs, pair, weighted_sum
-
-STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
+from tests.support.arrays import assert_close, weighted_sum
+from tests.support.links import INPUT, STATEFUL, UNITS, inputs, pair
 
 
 def both(name, scenario):

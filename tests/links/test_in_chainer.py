@@ -13,21 +13,23 @@ from chainer_lstm import cells
 from chainer_lstm.functions.lstm import LSTM
 from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.step import FirstStage, StepNode
-from tests.conftest import (
+from tests.support.arrays import (
+    assert_close,
+    assert_same,
+    gradients,
+    uniform,
+    uniforms,
+    weighted_sum,
+)
+from tests.support.links import (
     BATCHES,
     INPUT,
     UNITS,
-    assert_close,
-    assert_same,
     contents,
-    gradients,
     inputs,
     outputs_and_states,
     outputs_states_and_gradients,
     pair,
-    uniform,
-    uniforms,
-    weighted_sum,
 )
 
 pytestmark = pytest.mark.pairwise

@@ -14,11 +14,10 @@ from chainer.training import extensions
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, uniform
+from tests.support.arrays import assert_close, assert_same, uniform
+from tests.support.links import INPUT, STATEFUL, UNITS, contents
 
 pytestmark = pytest.mark.pairwise
-
-STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
 
 
 class Model(chainer.Chain):

@@ -9,7 +9,8 @@ import pytest
 from chainer.link_hooks import TimerHook
 
 from chainer_lstm import cells, links
-from tests.conftest import INPUT, UNITS, assert_close, gradients, uniform
+from tests.support.arrays import assert_close, gradients, uniform
+from tests.support.links import INPUT, UNITS
 
 TIME, BATCH = 5, 3
 RESETS = numpy.array([[0, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1], [0, 0, 1]])

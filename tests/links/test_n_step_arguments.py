@@ -8,8 +8,7 @@ from chainer import initializers
 
 import chainer_lstm.functions
 import chainer_lstm.links
-from tests.conftest import INPUT, assert_close, pair
-from tests.links.test_n_step_lstm import (
+from tests.links.n_step_cases import (
     LINKS,
     UNITS,
     flat,
@@ -18,6 +17,8 @@ from tests.links.test_n_step_lstm import (
     sequences,
     states,
 )
+from tests.support.arrays import assert_close
+from tests.support.links import INPUT, pair
 
 # More rows than sequences
 

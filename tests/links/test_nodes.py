@@ -10,7 +10,8 @@ import pytest
 
 from chainer_lstm import cells, functions, links
 from tests.cells import CELLS
-from tests.conftest import INPUT, UNITS, assert_close, gradients, uniforms, variables
+from tests.support.arrays import assert_close, gradients, uniforms, variables
+from tests.support.links import INPUT, UNITS
 
 pytestmark = pytest.mark.pairwise
 

@@ -8,7 +8,8 @@ import numpy
 import pytest
 
 from chainer_lstm.kernels import engine_of
-from tests.conftest import assert_close, pair, uniforms, variables, weighted_sum
+from tests.support.arrays import assert_close, uniforms, variables, weighted_sum
+from tests.support.links import pair
 
 pytestmark = pytest.mark.pairwise
 

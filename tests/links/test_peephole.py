@@ -11,20 +11,16 @@ from chainer import initializers, link_hooks
 from chainer.backends import cuda
 
 from chainer_lstm import links
-from tests import reference
-from tests.conftest import (
+from tests.support import reference
+from tests.support.arrays import DTYPES, assert_close, assert_same, uniform, uniforms
+from tests.support.links import (
     BATCHES,
-    DTYPES,
     INPUT,
     UNITS,
-    assert_close,
-    assert_same,
     contents,
     inputs,
     outputs_states_and_gradients,
     pair,
-    uniform,
-    uniforms,
 )
 
 CHILDREN = ('upward', 'lateral', 'peep_i', 'peep_f', 'peep_o')

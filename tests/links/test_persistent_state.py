@@ -4,8 +4,9 @@ import chainer
 import numpy
 import pytest
 
-from tests.conftest import UNITS, assert_close, assert_same, contents, inputs, outputs_and_states
-from tests.links.conftest import MODULES, STATEFUL, assert_load_fails, new, stored, with_state
+from tests.support.arrays import assert_close, assert_same
+from tests.support.files import MODULES, assert_load_fails, new, stored, with_state
+from tests.support.links import STATEFUL, UNITS, contents, inputs, outputs_and_states
 
 
 @STATEFUL

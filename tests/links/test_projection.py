@@ -12,9 +12,10 @@ from chainer import gradient_check
 from chainer_lstm import cells, functions, links
 from chainer_lstm.cells import Cell
 from chainer_lstm.links.weights import CellWeights
-from tests import reference
 from tests.cells import gru
-from tests.conftest import INPUT, UNITS, assert_close, gradients, uniform, uniforms, variables
+from tests.support import reference
+from tests.support.arrays import assert_close, gradients, uniform, uniforms, variables
+from tests.support.links import INPUT, UNITS
 
 pytestmark = pytest.mark.pairwise
 

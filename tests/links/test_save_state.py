@@ -5,7 +5,8 @@ import numpy
 import pytest
 
 import chainer_lstm.links as ours
-from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, uniform
+from tests.support.arrays import assert_close, assert_same, uniform
+from tests.support.links import INPUT, UNITS, contents
 
 LINKS = {
     'LSTM': lambda: ours.LSTM(INPUT, UNITS),

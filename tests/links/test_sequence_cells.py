@@ -7,9 +7,11 @@ import pytest
 from chainer import gradient_check
 
 from tests.cells import zoneout
-from tests.conftest import CPU_ENGINES, UNITS, assert_close, gradients, uniform
 from tests.links.cell_cases import CELLS, X, expected, full, make, states
 from tests.links.sequence_cases import BATCH, LAYERS, MASKS, TIME
+from tests.support.arrays import assert_close, gradients, uniform
+from tests.support.engines import CPU_ENGINES
+from tests.support.links import UNITS
 
 pytestmark = pytest.mark.pairwise
 

@@ -12,9 +12,10 @@ from chainer.utils.type_check import InvalidType
 from chainer_lstm import cells, links
 from chainer_lstm.links.weights import CellWeights
 from tests.cells import coupled, gru, zoneout
-from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, gradients, uniform
 from tests.links.cell_cases import CELLS, X, full, make, states
 from tests.links.sequence_cases import BATCH, MASKS, TIME
+from tests.support.arrays import assert_close, assert_same, gradients, uniform
+from tests.support.links import INPUT, UNITS, contents
 
 
 @pytest.fixture(params=CELLS)

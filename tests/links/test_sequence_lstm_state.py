@@ -5,18 +5,10 @@ import chainer.functions as F
 import numpy
 import pytest
 
-from tests.conftest import (
-    INPUT,
-    UNITS,
-    assert_close,
-    assert_same,
-    contents,
-    gradients,
-    uniform,
-    uniforms,
-)
-from tests.links.conftest import assert_load_fails, stored
 from tests.links.sequence_cases import BATCH, MASKS, TIME, full, make, samples
+from tests.support.arrays import assert_close, assert_same, gradients, uniform, uniforms
+from tests.support.files import assert_load_fails, stored
+from tests.support.links import INPUT, UNITS, contents
 
 
 @pytest.mark.parametrize(('n_layers', 'bidirectional'), [(1, False), (3, False)])

@@ -9,9 +9,11 @@ import pytest
 
 from chainer_lstm import cells
 from tests.cells import gru
-from tests.conftest import CPU_ENGINES, INPUT, UNITS, assert_close, gradients, uniform
 from tests.links.cell_cases import states
 from tests.links.sequence_cases import BATCH, MASKS, SHAPES, TIME, full, make, samples
+from tests.support.arrays import assert_close, gradients, uniform
+from tests.support.engines import CPU_ENGINES
+from tests.support.links import INPUT, UNITS
 
 RESETS = numpy.array([[0, 0, 1, 1, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]])
 

@@ -9,17 +9,17 @@ import pytest
 from chainer import serializers
 
 import chainer_lstm.links
-from tests.conftest import INPUT, UNITS, assert_close, assert_same, contents, inputs, pair, uniform
-from tests.links.conftest import (
+from tests.support.arrays import assert_close, assert_same, uniform
+from tests.support.files import (
     ARGUMENTS,
     DEFERRABLE,
     MODULES,
-    STATEFUL,
     assert_load_fails,
     new,
     stored,
     with_state,
 )
+from tests.support.links import INPUT, STATEFUL, UNITS, contents, inputs, pair
 
 pytestmark = pytest.mark.pairwise
 

@@ -8,8 +8,9 @@ import numpy
 import pytest
 
 from chainer_lstm import links
-from tests import reference
-from tests.conftest import DTYPES, INPUT, UNITS, assert_close, gradients, pair, uniforms, variables
+from tests.support import reference
+from tests.support.arrays import DTYPES, assert_close, gradients, uniforms, variables
+from tests.support.links import INPUT, UNITS, pair
 
 pytestmark = pytest.mark.pairwise
 

@@ -9,7 +9,7 @@ import pytest
 import chainer_lstm
 import chainer_lstm.links
 from chainer_lstm import functions
-from tests.conftest import uniform
+from tests.support.arrays import uniform
 
 SIZES = {'NStepLSTM': (1, 4, 5, 0.0), 'NStepBiLSTM': (1, 4, 5, 0.0)}
 

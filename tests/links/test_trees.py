@@ -13,21 +13,18 @@ from chainer.utils.type_check import InvalidType
 
 from chainer_lstm import links
 from chainer_lstm.kernels import levels
-from tests import reference
-from tests.conftest import (
-    CPU_ENGINES,
+from tests.support import reference
+from tests.support.arrays import (
     DTYPES,
-    INPUT,
-    UNITS,
     assert_close,
     assert_same,
-    contents,
     gradients,
-    pair,
     uniform,
     uniforms,
     variables,
 )
+from tests.support.engines import CPU_ENGINES
+from tests.support.links import INPUT, UNITS, contents, pair
 
 pytestmark = pytest.mark.pairwise
 

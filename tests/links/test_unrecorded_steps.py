@@ -15,8 +15,9 @@ from chainer.utils import type_check
 from chainer_lstm import links
 from chainer_lstm.chainer_private import new_variable
 from chainer_lstm.functions.node import Node
-from tests.conftest import INPUT, UNITS, uniform
 from tests.kernels import cases
+from tests.support.arrays import uniform
+from tests.support.links import INPUT, UNITS
 
 BATCH = 3
 LINKS = {

@@ -11,7 +11,8 @@ import pytest
 
 import chainer_lstm.links as ours
 from chainer_lstm.models import RNNForLM
-from tests.conftest import INPUT, UNITS, uniform
+from tests.support.arrays import uniform
+from tests.support.links import INPUT, UNITS
 
 CELL = {'upward/W': (4 * UNITS, INPUT), 'upward/b': (4 * UNITS,), 'lateral/W': (4 * UNITS, UNITS)}
 PEEPHOLE = {**CELL, **{f'peep_{gate}/W': (UNITS, UNITS) for gate in 'ifo'}}

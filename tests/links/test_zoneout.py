@@ -9,19 +9,9 @@ import pytest
 from chainer import gradient_check, link_hooks
 
 from chainer_lstm import functions, links
-from tests.conftest import (
-    CPU_ENGINES,
-    DTYPES,
-    INPUT,
-    UNITS,
-    assert_close,
-    assert_same,
-    contents,
-    inputs,
-    outputs_states_and_gradients,
-    pair,
-    uniform,
-)
+from tests.support.arrays import DTYPES, assert_close, assert_same, uniform
+from tests.support.engines import CPU_ENGINES
+from tests.support.links import INPUT, UNITS, contents, inputs, outputs_states_and_gradients, pair
 
 NAME = 'StatefulZoneoutLSTM'
 RATIOS = [(0.5, 0.5), (0.1, 0.7), (1.0, 0.4)]

@@ -4,7 +4,7 @@ import pytest
 
 import chainer_lstm.links as L
 from chainer_lstm.models import CharacterModel
-from tests.reference import lstm_step, peephole_step
+from tests.support.reference import lstm_step, peephole_step
 
 
 def model_of(link):

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from tests.compat.test_startup import Environment
 from tests.programs import record
 from tests.programs.output import differences, run
+from tests.support.interpreter import Environment
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -30,12 +30,14 @@ def installed(tmp_path_factory):
     return Environment.with_libraries(tmp_path_factory.mktemp('installed'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('program', PROGRAMS)
 def test_unchanged(program):
     options = ['--v1'] if program.startswith('v1') else []
     check([sys.executable, '-m', 'chainer_lstm', *options, str(HERE / program)], program, ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'program',
     [

@@ -1,14 +1,13 @@
 """Programs that ``python -m chainer_lstm`` runs."""
 
 import os
-import pathlib
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support import ROOT
 
 
 @pytest.fixture

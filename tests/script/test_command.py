@@ -38,6 +38,7 @@ def test_module(run):
     assert (script.stdout, script.stderr) == ("__main__ ['-m', 'x'] chainer_lstm.links.lstm\n", '')
 
 
+@pytest.mark.slow
 def test_module_beside_the_script_and_its_pickle(run, tmp_path):
     """The second script reads what the first one pickled, a class of its own with a link inside."""
     (tmp_path / 'scripts').mkdir()

@@ -216,6 +216,7 @@ except ImportError:
     assert (script.stdout, script.stderr) == ('[0.] False\n', '')
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_cpu(run):
     text = (
         HEAD

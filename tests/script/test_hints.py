@@ -12,8 +12,8 @@ import pytest
 
 from chainer_lstm.script import hints, own_code
 from chainer_lstm.script.options import Options
-from tests.conftest import no_gpu
-from tests.script.conftest import ROOT
+from tests.support import ROOT
+from tests.support.engines import no_gpu
 
 PYTHON = sys.version_info[:2]
 NUMPY = tuple(int(part) for part in numpy.__version__.split('.')[:2])
@@ -268,6 +268,7 @@ def test_hint(tmp_path, part, program, condition):
     assert '\n' not in hint
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')
 def test_every_hint_is_of_an_error_that_a_library_raises(tmp_path, monkeypatch):
     """In the words that it has today."""
@@ -352,6 +353,7 @@ def test_hint_is_below_the_traceback_of_errors_that_are_not_caught(run):
     assert script.stderr.count('Hint: ') == 1
 
 
+@pytest.mark.slow
 def test_hint_where_cupy_fails_to_import(run, tmp_path):
     pytest.importorskip('cupy', reason='CuPy is not installed', exc_type=ImportError)
     (tmp_path / 'scripts').mkdir()

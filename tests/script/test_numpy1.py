@@ -120,6 +120,7 @@ def test_names(run):
     ]
 
 
+@pytest.mark.slow
 def test_libraries_are_left_alone(run, tmp_path):
     """And so are the files of the program in ``__pycache__``,
     where a run without the option finds them.

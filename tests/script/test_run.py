@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from tests.script.conftest import ROOT
+from tests.support import ROOT
 
 # what a program can ask about itself
 PROBE = '''\
@@ -186,6 +186,7 @@ CHILDREN = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', multiprocessing.get_all_start_methods())
 @pytest.mark.parametrize('command', [None, ['-m', 'script']], ids=['script', 'module'])
 def test_options_reach_the_processes_of_multiprocessing(run, tmp_path, method, command):

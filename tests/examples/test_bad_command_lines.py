@@ -1,18 +1,21 @@
-"""Command lines: one line on stderr, status 2, and no file."""
+"""Command lines that are refused: one line on stderr, status 2, and no file."""
 
+import contextlib
 import functools
+import io
 import pathlib
 import sys
 from unittest import mock
 
 import chainer
 import numpy
+import pytest
 
 from chainer_lstm.models import RNNForLM
-from tests.bad_input.rows import Refused, Row, refused
-from tests.examples.conftest import load
+from tests.support import ROOT
+from tests.support.examples import load
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / 'benchmarks'))
+sys.path.insert(0, str(ROOT / 'benchmarks'))
 
 import goals
 import gpu
@@ -175,10 +178,38 @@ LINES = {
 }
 
 
-def files():
+class Refused(Exception):
+    """A command line ended with status 2; the text is all that it printed."""
+
+
+def refused(main):
+    """Calls a command line's main function; what ends with status 2 is raised with what it printed.
+
+    Raises:
+        Refused: the status was 2, and one line was printed, on stderr.
+        AssertionError: another status, more lines or another place.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main()
+    except SystemExit as error:
+        status = error.code
+    printed = err.getvalue()
+    assert (status, out.getvalue(), printed.count('\n')) == (2, '', 1), (
+        status,
+        out.getvalue(),
+        printed,
+    )
+    raise Refused(printed)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
     """What the options name: a folder of texts, a model,
     and files that are not what they should be.
     """
+    monkeypatch.chdir(tmp_path)
     folder = pathlib.Path('texts')
     folder.mkdir()
     for part in ('train', 'valid', 'test'):
@@ -219,16 +250,19 @@ def run(program, arguments):
             refused(example(program).main)
 
 
-# a language model that is begun before the error shows has drawn its weights
-ROWS = [
-    Row(
-        f'{program if isinstance(program, str) else program.__name__} {line}',
-        files,
-        lambda _, program=program, line=line: run(program, line.split()),
-        Refused,
-        message,
-        draws=program in (TRAIN, GENTXT),
-    )
-    for program, lines in LINES.items()
-    for line, message in lines
-]
+def name(program):
+    return program if isinstance(program, str) else program.__name__
+
+
+@pytest.mark.parametrize(
+    ('program', 'line', 'message'),
+    [
+        pytest.param(program, line, message, id=f'{name(program)} {line}')
+        for program, lines in LINES.items()
+        for line, message in lines
+    ],
+)
+def test_command_line(files, refuses, program, line, message):
+    # a language model that is begun before the error shows has drawn its weights
+    draws = program in (TRAIN, GENTXT)
+    refuses(lambda: run(program, line.split()), Refused, message, draws=draws)
