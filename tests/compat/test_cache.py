@@ -7,6 +7,8 @@ import pytest
 from chainer_lstm import compat
 from tests.support.interpreter import fake_chainer, run
 
+pytestmark = pytest.mark.slow  # a process or more for each test
+
 EDITED = 'import chainer_lstm, chainer.variable as variable; print(variable.TEXT)'
 PLAIN = 'import chainer.variable as variable; print(variable.TEXT)'
 NOT_COMPILED = (

@@ -98,6 +98,7 @@ def test_values_and_gradients(batches, peephole, directions, order, xp):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.lists(st.integers(0, 4), min_size=1, max_size=5),

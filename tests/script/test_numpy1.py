@@ -8,6 +8,8 @@ import pytest
 
 from chainer_lstm.script import numpy1
 
+pytestmark = pytest.mark.slow  # a process or more for each test
+
 # program -> what it prints with NumPy 1
 CONVERSIONS = {
     'print(float(np.ones(1)), int(np.ones((1, 1))), complex(np.ones(1)))': '1.0 1 (1+0j)',
