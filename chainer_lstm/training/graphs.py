@@ -21,6 +21,7 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import link_hooks, loss_scale, settings
 from chainer_lstm.functions.config import engine_of, is_observed
 from chainer_lstm.kernels import captured
+from chainer_lstm.optimizers import replays
 
 STATES = ('c', 'h')  # the attributes of a link that one chunk passes to the next
 _WARM_UP = 3  # calls before a capture: states are allocated, engines chosen, kernels compiled
@@ -112,7 +113,7 @@ class CapturedUpdate:
         found: list[Any] = [(x.shape, x.dtype) for x in arrays]
         found += [x if type(x) in _VALUES else id(x) for x in settings().values()]
         found.append(id(_current_reporter()))
-        found.append(optimizers.frozen(self._optimizer))
+        found.append(replays.frozen(self._optimizer))
         for link in self._model.links():
             written = self._written.get(id(link), ())
             found.append(id(link))
@@ -208,7 +209,7 @@ class _Graph:
     ) -> None:
         cuda.cupy.get_default_memory_pool().free_all_blocks()  # of earlier calls
         self._optimizer, model = optimizer, optimizer.target
-        self._is_whole = optimizers.frozen(optimizer) is not None
+        self._is_whole = replays.frozen(optimizer) is not None
         self._inputs = captured.Inputs(cuda.cupy)
         self._arrays = [x.copy() for x in arrays]
         self._states: Attributes = []  # with the array that a replay reads and writes
@@ -298,7 +299,7 @@ class _Graph:
     def replay(self, arrays: tuple[Array, ...]) -> None:
         """Update the model by other inputs, on the current stream."""
         if self._is_whole:
-            optimizers.advance(self._optimizer)
+            replays.advance(self._optimizer)
         for own, x in zip(self._arrays, arrays):
             own[...] = x
         for link, name, buffer in self._states:

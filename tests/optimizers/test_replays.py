@@ -8,7 +8,8 @@ from chainer import optimizer_hooks, optimizers
 from chainer.optimizers.sgd import SGDRule
 
 from chainer_lstm.kernels import captured, cuda
-from chainer_lstm.optimizers import advance, frozen, update
+from chainer_lstm.optimizers import update
+from chainer_lstm.optimizers.replays import advance, frozen
 from tests.optimizers.cases import (
     OPTIMIZERS,
     Model,
