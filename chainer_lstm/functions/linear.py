@@ -15,9 +15,8 @@ from chainer.utils import type_check
 
 from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions.checks import same_dtype, variable
-from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.config import engine_of, is_static_graph
 from chainer_lstm.functions.node import Input, Node, arrays, check_unchanged, differentiated, full
-from chainer_lstm.functions.step import is_static
 
 
 class Linear(Node):
@@ -98,7 +97,7 @@ def linear(
     if (
         b is not None
         and n_batch_axes == 1
-        and not is_static()
+        and not is_static_graph()
         and x.ndim == 2
         and (
             x.dtype in ('f', 'd')
