@@ -43,20 +43,6 @@ class Shape(NamedTuple):
     jobs: int
 
 
-class SgdRates(NamedTuple):
-    """The numbers of an update by SGD.
-
-    Attributes:
-        scale: of the gradients.
-        rate: of the step.
-        momentum: of the last step.
-    """
-
-    scale: float
-    rate: float
-    momentum: float
-
-
 class Losses(NamedTuple):
     """How a softmax cross entropy adds up the losses of its rows.
 
@@ -69,6 +55,20 @@ class Losses(NamedTuple):
     ignore_label: int
     mean: bool
     normalize: bool
+
+
+class SgdRates(NamedTuple):
+    """The numbers of an update by SGD.
+
+    Attributes:
+        scale: of the gradients.
+        rate: of the step.
+        momentum: of the last step.
+    """
+
+    scale: float
+    rate: float
+    momentum: float
 
 
 class AdamRates(NamedTuple):
