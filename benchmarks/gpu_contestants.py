@@ -180,10 +180,8 @@ class OurUpdates(language_model.Ours):
     name = 'ours'
 
     def __init__(self, device: Any, shape: Shape, dropout: float, precision: str) -> None:
-        self.device, self._precision = (
-            chainer.backend.get_device_from_array(device.xp.zeros(1)),
-            precision,
-        )
+        self.device = chainer.backend.get_device_from_array(device.xp.zeros(1))
+        self._precision = precision
         self.take_turn()
         super().__init__(shape, dropout)
 

@@ -11,12 +11,13 @@
 
     On a GPU 'auto' measures: the first sequence of a kind is computed by 'cupy',
     and 'persistent' computes copies of it.  If the results agree and it is
-    faster, it computes all later ones of this kind (cell, direction, units,
-    batch rounded up to a multiple of 8, few or many steps, precision).  A result
-    that differs, or a timeout, is a RuntimeWarning, once; ``show_config()``
-    prints all verdicts.  They are kept for later processes in the folder
-    CHAINER_LSTM_CACHE_DIR (``~/.cache/chainer_lstm``), by device, driver,
-    versions and kernel source; delete its files to measure again.  With
+    faster, it computes all later ones of this kind (cell, dtype, direction,
+    units, batch rounded up to a multiple of 8, few or many steps, one or two
+    directions at once, precision).  A result that differs, or a timeout, is a
+    RuntimeWarning, once; ``show_config()`` prints all verdicts.  They are kept
+    for later processes in the folder CHAINER_LSTM_CACHE_DIR
+    (``~/.cache/chainer_lstm``), by device, driver, versions and kernel source;
+    delete its files to measure again.  With
     ``chainer.config.cudnn_deterministic`` nothing is measured and 'auto' is
     'cupy', because a choice by measured times can differ from run to run, and
     with it the last bits of the results.

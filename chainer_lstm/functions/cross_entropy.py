@@ -13,9 +13,8 @@ from chainer.utils import type_check
 
 from chainer_lstm.chainer_private import check_classes, check_reduce_option
 from chainer_lstm.functions.checks import variable
-from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.config import engine_of, is_static_graph
 from chainer_lstm.functions.node import Input, Node, arrays, check_unchanged, full
-from chainer_lstm.functions.step import is_static
 from chainer_lstm.kernels.engines.engine import Losses
 
 
@@ -157,7 +156,7 @@ def softmax_cross_entropy(
         and class_weight is None
         and soft_target_loss == 'cross-entropy'
         and not enable_double_backprop
-        and not is_static()
+        and not is_static_graph()
     ):
         return SoftmaxCrossEntropy(normalize, ignore_label, reduce).apply((x, t))[0]
     return F.softmax_cross_entropy(

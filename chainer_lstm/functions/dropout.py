@@ -10,9 +10,8 @@ from chainer.utils import type_check
 
 from chainer_lstm.chainer_private import argname, setting
 from chainer_lstm.functions.checks import variable
-from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.config import engine_of, is_static_graph
 from chainer_lstm.functions.node import Input, Node, as_variable, full
-from chainer_lstm.functions.step import is_static
 
 
 class Dropout(Node):
@@ -83,7 +82,7 @@ def dropout(x: Input, ratio: float = 0.5, **options: Any) -> Any:
         and setting('train')
         and not options
         and 0 <= ratio < 1
-        and not is_static()
+        and not is_static_graph()
     ):
         return Dropout(ratio).apply((x,))[0]
     return F.dropout(x, ratio, **options)

@@ -15,9 +15,8 @@ from chainer.utils import type_check
 
 from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions.checks import same_dtype, variable
-from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.config import engine_of, is_static_graph
 from chainer_lstm.functions.node import Input, Node, arrays, check_unchanged, differentiated, full
-from chainer_lstm.functions.step import is_static
 
 
 class Linear(Node):
@@ -61,6 +60,15 @@ class Linear(Node):
         return tuple(chainer.as_variable(gradients[i]()) for i in indexes)
 
 
+def _is_computed(x: chainer.Variable, W: chainer.Variable, b: chainer.Variable) -> bool:
+    """Return whether an engine computes the product of such arrays."""
+    if isinstance(x.array, numpy.ndarray):
+        fits = x.dtype in ('f', 'd')
+    else:
+        fits = isinstance(x.array, cuda.ndarray)
+    return fits and x.ndim == 2 and W.dtype == b.dtype == x.dtype
+
+
 def linear(
     x: Input, W: Input, b: Optional[Input] = None, n_batch_axes: int = 1
 ) -> chainer.Variable:
@@ -89,23 +97,13 @@ def linear(
         >>> linear(numpy.ones((3, 10), 'f'), numpy.ones((20, 10), 'f'), numpy.zeros(20, 'f')).shape
         (3, 20)
     """
-    x, W, b = variable('x', x), variable('W', W), None if b is None else variable('b', b)
+    x, W = variable('x', x), variable('W', W)
+    b = None if b is None else variable('b', b)
     if b is not None and x.dtype.kind == b.dtype.kind == 'f':
         same_dtype('x', b=b, x=x)
     # NumPy broadcasts, where types are not checked
     if b is not None and not chainer.config.type_check and (W.ndim != 2 or b.shape != W.shape[:1]):
         raise ValueError(f'expected W (O, I) and b (O,), got shapes {W.shape} and {b.shape}')
-    if (
-        b is not None
-        and n_batch_axes == 1
-        and not is_static()
-        and x.ndim == 2
-        and (
-            x.dtype in ('f', 'd')
-            if isinstance(x.array, numpy.ndarray)
-            else isinstance(x.array, cuda.ndarray)
-        )
-        and all(other.dtype == x.dtype for other in (W, b))
-    ):
+    if b is not None and n_batch_axes == 1 and not is_static_graph() and _is_computed(x, W, b):
         return Linear().apply((x, W, b))[0]
     return F.linear(x, W, b, n_batch_axes)

@@ -16,9 +16,10 @@ from chainer_lstm import cells, kernels
 from chainer_lstm.chainer_private import argname
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import same_dtype, variable
+from chainer_lstm.functions.config import is_static_graph
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.signature import Signature, check_axes
-from chainer_lstm.functions.step import StepNode, is_static, run_step
+from chainer_lstm.functions.step import StepNode, run_step
 from chainer_lstm.kernels.engines.engine import Part
 
 State = tuple[chainer.Variable, chainer.Variable]
@@ -125,10 +126,9 @@ def lstm(c_prev: Input, x: Input) -> State:
         >>> c.shape, h.shape
         ((3, 20), (3, 20))
     """
-    if is_static():
-        return chainers.lstm(
-            c_prev, x
-        )  # not F.lstm: that may be this function (see installation.py)
+    if is_static_graph():
+        # not F.lstm, which may be this function, see installation.py
+        return chainers.lstm(c_prev, x)
     c_prev, x = variable('c_prev', c_prev), variable('x', x)
     shape = c_prev.shape
     if len(shape) > 2 and x.shape[1:] == (4 * shape[1], *shape[2:]):

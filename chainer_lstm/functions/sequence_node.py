@@ -123,8 +123,8 @@ class SequenceNode(Node):
         Args:
             inputs: arrays, or without an engine variables.
             engine: the engine of arrays.
-            keep: whether to save for backward the engine, and of each layer and direction the
-                ``Layer``, its gates.
+            keep: whether to return for backward the engine and, for each layer and direction, its
+                ``Layer`` and gates.
             xp: without an engine, the functions of variables.
         """
         plan, packing = self._plan, self._plan.packing

@@ -133,7 +133,7 @@ def _dead() -> None:
     """Return None, like a weak reference to a deleted object."""
 
 
-def is_static(cell: Optional[Cell] = None) -> bool:
+def is_static(cell: Cell) -> bool:
     """Return whether ``chainer.static_graph`` records; it can replay only Chainer's own functions.
 
     Raises:
@@ -141,9 +141,9 @@ def is_static(cell: Optional[Cell] = None) -> bool:
             that it cannot replay.
     """
     static = is_static_graph()
-    if static and cell is not None and cell.is_random and chainer.config.train:
+    if static and cell.is_random and chainer.config.train:
         raise ValueError(f'expected no chainer.static_graph around {cell.name}, which has noise')
-    if static and cell is not None and not cell.replays:
+    if static and not cell.replays:
         raise ValueError(
             f'expected no chainer.static_graph around {cell.name}, whose chainer.functions.clip it '
             'does not replay'
@@ -283,7 +283,7 @@ def composed_step(cell: Cell, state: Any, pre: chainer.Variable, weights: Mappin
     parts = [Part(pre, cell.inputs)]
     drawn = NOTHING
     if cell.is_random and chainer.config.train:
-        is_static(cell)
+        is_static(cell)  # refuses noise in a static graph
         xp, rows = chainer.backend.get_array_module(pre), len(pre)
         drawn = cell_noise.draw(cell, xp, rows, rows, state[-1].shape[1], pre.dtype)
     return composed.run_step(cell, cell.stages, parts, state, weights, drawn)[-1]

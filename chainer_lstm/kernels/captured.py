@@ -72,6 +72,11 @@ def current() -> Optional[Inputs]:
     return getattr(_local, 'inputs', None)
 
 
+def random_position(xp: Any) -> int:
+    """Return the position of CuPy's random generator, which the host passes to kernels."""
+    return xp.random.get_random_state()._get_seed(0)
+
+
 def keep(x: Any) -> None:
     """Let an object live as long as the graph that this thread is capturing, if it does."""
     inputs = current()

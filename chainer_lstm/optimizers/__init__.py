@@ -1,6 +1,5 @@
 """Faster updates for Chainer's optimizers, by the engine's kernels."""
 
-from chainer_lstm.optimizers.replays import advance, frozen
 from chainer_lstm.optimizers.update import update
 
-__all__ = ['advance', 'frozen', 'update']
+__all__ = ['update']

@@ -14,7 +14,12 @@ import chainer
 from chainer_lstm import kernels
 from chainer_lstm.chainer_private import hooks, loss_scale
 from chainer_lstm.optimizers import steps
-from chainer_lstm.optimizers.update import clips, engine_for, has_plain_update
+from chainer_lstm.optimizers.update import (
+    clips,
+    engine_for,
+    fill_in_gradients,
+    has_plain_update,
+)
 
 
 def advance(optimizer: chainer.GradientMethod) -> None:
@@ -60,6 +65,21 @@ def frozen(optimizer: chainer.GradientMethod) -> Optional[tuple[Any, ...]]:
             return None
         of_params.append(_of(step, optimizer.t, engine))
     return (*before, *of_params)
+
+
+def by_kernels(optimizer: chainer.GradientMethod) -> bool:
+    """Return whether kernels can update by the present gradients.
+
+    Two parameters may have one gradient, or a gradient may be a view; Chainer's code then updates
+    all of them, by hyperparameters that a graph would not read again.
+
+    Args:
+        optimizer: one for which ``frozen`` is not None; missing gradients are filled in.
+    """
+    params = list(optimizer.target.params())
+    fill_in_gradients(optimizer, params)
+    engine = engine_for(params)
+    return engine is not None and steps.steps_of(params, engine) is not None
 
 
 def _of(step: steps.Step, t: int, engine: kernels.Engine) -> Any:

@@ -19,7 +19,6 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import check_eps, has_hooks, initialize_state, loss_scale_of
 
 Values = dict[str, Any]  # of hyperparameters, by name
-Span = tuple[int, int]  # of ``Engine.span``
 
 _METHODS = ('update', 'update_core', 'update_core_cpu', 'update_core_gpu')
 

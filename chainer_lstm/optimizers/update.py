@@ -87,7 +87,7 @@ def update_method(self: Any, lossfun: Optional[Callable] = None, *args: Any, **k
     engine = engine_for(params)
     if engine is None:
         return _CHAINERS(self)
-    _fill_in_gradients(self, params)
+    fill_in_gradients(self, params)
     self.check_nan_in_grads()
     scaling = _call_pre_hooks(self, engine, params)
     self.t += 1
@@ -99,7 +99,7 @@ def update_method(self: Any, lossfun: Optional[Callable] = None, *args: Any, **k
             param.update()
     else:
         steps.take(found, engine, scaling.scale)
-    _fill_in_gradients(self, params)
+    fill_in_gradients(self, params)
     self.call_hooks('post')
     self.update_loss_scale()
 
@@ -117,7 +117,7 @@ def engine_for(params: Sequence[chainer.Parameter]) -> Optional[kernels.Engine]:
         return None
 
 
-def _fill_in_gradients(optimizer: Any, params: Sequence[chainer.Parameter]) -> None:
+def fill_in_gradients(optimizer: Any, params: Sequence[chainer.Parameter]) -> None:
     """Let an optimizer make gradients that are missing, for which it walks over all links."""
     method = getattr(optimizer.reallocate_cleared_grads, '__func__', None)
     missing = any(param.grad is None for param in params if param.array is not None)

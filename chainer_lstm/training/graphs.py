@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import pickle
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any, Optional
 
 import chainer
+import numpy
 from chainer.backends import cuda
 
 from chainer_lstm import optimizers
@@ -21,16 +24,14 @@ from chainer_lstm.arrays import Array
 from chainer_lstm.chainer_private import link_hooks, loss_scale, settings
 from chainer_lstm.functions.config import engine_of, is_observed
 from chainer_lstm.kernels import captured
+from chainer_lstm.optimizers import replays
+from chainer_lstm.training import attributes
 
 STATES = ('c', 'h')  # the attributes of a link that one chunk passes to the next
 _WARM_UP = 3  # calls before a capture: states are allocated, engines chosen, kernels compiled
 _AHEAD = 16  # updates that Python may be ahead of the GPU: a few milliseconds
 _MOST_GRAPHS = 4  # each holds the memory of a whole update
-_VALUES = {bool, int, float, str, type(None)}  # compared by value; other objects by identity
-_MISSING = object()
-
-Snapshot = list[tuple[chainer.Link, dict[str, Any]]]  # links with all their attributes
-Attributes = list[tuple[chainer.Link, str, Any]]
+_GENERATORS = (random.Random, numpy.random.RandomState, numpy.random.Generator)
 
 
 class CapturedUpdate:
@@ -38,7 +39,9 @@ class CapturedUpdate:
 
     The first calls with inputs of the same shapes are ordinary updates; the next one is captured.
     Another graph is captured after a change of anything that determines the kernels: shapes, the
-    arrays of parameters, attributes of links, entries of ``chainer.config``.  The update of the
+    arrays of parameters, attributes of links, entries of ``chainer.config``.  Attributes that are
+    lists, dictionaries or arrays of the host are compared by their contents, up to 64 elements.
+    A model that draws random numbers on the host cannot be captured.  The update of the
     parameters is a part of the graph if only kernels of this package compute it; otherwise
     ``optimizers.update`` follows each replay.
 
@@ -56,7 +59,6 @@ class CapturedUpdate:
 
     def __init__(self, optimizer: chainer.Optimizer, compute: Callable[..., None]) -> None:
         self._optimizer = optimizer
-        self._model = optimizer.target
         self._compute = compute
         self._calls: collections.Counter[Any] = collections.Counter()
         self._graphs: collections.OrderedDict[Any, _Graph] = collections.OrderedDict()
@@ -81,6 +83,10 @@ class CapturedUpdate:
             if graph is not None:
                 self._graphs.move_to_end(key)
                 self._replay(graph, arrays)
+
+    @property
+    def _model(self) -> chainer.Link:
+        return self._optimizer.target
 
     def _update(self, arrays: tuple[Array, ...]) -> None:
         self._compute(*arrays)
@@ -110,9 +116,9 @@ class CapturedUpdate:
     def _key(self, arrays: tuple[Array, ...]) -> Any:
         """Return everything known that determines which kernels are launched."""
         found: list[Any] = [(x.shape, x.dtype) for x in arrays]
-        found += [x if type(x) in _VALUES else id(x) for x in settings().values()]
+        found += [attributes.identity(x) for x in settings().values()]
         found.append(id(_current_reporter()))
-        found.append(optimizers.frozen(self._optimizer))
+        found.append(replays.frozen(self._optimizer))
         for link in self._model.links():
             written = self._written.get(id(link), ())
             found.append(id(link))
@@ -120,9 +126,7 @@ class CapturedUpdate:
                 if name in STATES and _is_state(x):
                     found.append(None if x is None else (x.shape, x.dtype))
                 elif name not in written:
-                    found.append(x if type(x) in _VALUES else id(x))
-                    if isinstance(x, chainer.Variable):
-                        found.append(id(x.array))
+                    found.append(attributes.identity(x))
         return tuple(found)
 
     def _begin(self, key: Any, arrays: tuple[Array, ...]) -> Optional[_Graph]:
@@ -152,7 +156,7 @@ class CapturedUpdate:
         """Update the model on the stream of captures, so that tables are cached for it."""
         if self._stream is None:
             self._stream = cuda.cupy.cuda.Stream(non_blocking=True)
-        before = _snapshot(self._model)
+        before = attributes.snapshot(self._model)
         outside = cuda.cupy.cuda.get_current_stream()
         self._stream.wait_event(outside.record())
         try:
@@ -161,7 +165,7 @@ class CapturedUpdate:
         finally:
             outside.wait_event(self._stream.record())
         self._written = {}
-        for link, name, _ in _changes(before):
+        for link, name, _ in attributes.changes(before):
             self._written.setdefault(id(link), set()).add(name)
 
     def _replay(self, graph: _Graph, arrays: tuple[Array, ...]) -> None:
@@ -208,14 +212,14 @@ class _Graph:
     ) -> None:
         cuda.cupy.get_default_memory_pool().free_all_blocks()  # of earlier calls
         self._optimizer, model = optimizer, optimizer.target
-        self._is_whole = optimizers.frozen(optimizer) is not None
+        self._is_whole = replays.frozen(optimizer) is not None
         self._inputs = captured.Inputs(cuda.cupy)
         self._arrays = [x.copy() for x in arrays]
-        self._states: Attributes = []  # with the array that a replay reads and writes
+        self._states: attributes.Attributes = []  # with the array that a replay reads and writes
         self._observation: dict[str, Any] = {}
         # the memory of a graph is not reused by other arrays
         self._pool = cuda.cupy.cuda.MemoryPool(_allocate)
-        before = _snapshot(model)
+        before = attributes.snapshot(model)
         counts = _counts(optimizer)
         try:
             self._take_attributes(before, written)
@@ -224,7 +228,7 @@ class _Graph:
             self._set = self._results(before, written)
             self._gradients = [(param, param.grad) for param in model.params()]
         except BaseException:
-            for link, values in before:
+            for link, values, _ in before:
                 vars(link).clear()
                 vars(link).update(values)
             model.cleargrads()
@@ -233,12 +237,12 @@ class _Graph:
             for counted, t in counts:  # nothing has been updated yet
                 counted.t = t
 
-    def _take_attributes(self, before: Snapshot, written: dict[int, set[str]]) -> None:
+    def _take_attributes(self, before: attributes.Snapshot, written: dict[int, set[str]]) -> None:
         """Copy the states into arrays of the graph; make other attributes that a call sets invalid.
 
         Replays do not read those attributes, so the function may not use them before it sets them.
         """
-        for link, values in before:
+        for link, values, _ in before:
             for name, value in values.items():
                 if name in STATES and _is_state(value):
                     if value is not None:
@@ -256,10 +260,14 @@ class _Graph:
             stack.enter_context(captured.capturing(self._inputs))
             stack.enter_context(cuda.cupy.cuda.using_allocator(self._pool.malloc))
             stack.enter_context(stream)
+            drawn = _random_state(self._optimizer.target)
             stream.begin_capture()
             try:
                 compute(*self._arrays)
+                if _random_state(self._optimizer.target) != drawn:
+                    raise RuntimeError('the model draws random numbers on the host')
                 self._write_states()
+                self._is_whole = self._is_whole and replays.by_kernels(self._optimizer)
                 if self._is_whole:
                     optimizers.update(self._optimizer)
             except BaseException:
@@ -268,13 +276,15 @@ class _Graph:
                 raise
             return stream.end_capture()
 
-    def _results(self, before: Snapshot, written: dict[int, set[str]]) -> Attributes:
+    def _results(
+        self, before: attributes.Snapshot, written: dict[int, set[str]]
+    ) -> attributes.Attributes:
         """Return the attributes that the call has set."""
-        for link, values in before:
+        for link, values, _ in before:
             for name, value in values.items():
                 if vars(link).get(name) is _UNUSABLE:
                     vars(link)[name] = value
-        found = _changes(before)
+        found = attributes.changes(before)
         for link, name, _ in found:
             if name not in (*STATES, *written.get(id(link), ())):
                 raise RuntimeError(f'the attribute {name!r} of a link is not set by every call')
@@ -298,7 +308,7 @@ class _Graph:
     def replay(self, arrays: tuple[Array, ...]) -> None:
         """Update the model by other inputs, on the current stream."""
         if self._is_whole:
-            optimizers.advance(self._optimizer)
+            replays.advance(self._optimizer)
         for own, x in zip(self._arrays, arrays):
             own[...] = x
         for link, name, buffer in self._states:
@@ -351,22 +361,18 @@ def _counts(optimizer: chainer.Optimizer) -> list[tuple[Any, int]]:
 def _objects(model: chainer.Link) -> list[Any]:
     """Return the objects whose ids decide which graph is replayed, to keep their ids in use."""
     values = [x for link in model.links() for x in vars(link).values()]
-    arrays = [x.array for x in values if isinstance(x, chainer.Variable)]
-    return [*model.links(), *values, *arrays, settings(), _current_reporter()]
+    values += settings().values()
+    return [*model.links(), *map(attributes.kept, values), _current_reporter()]
 
 
-def _snapshot(model: chainer.Link) -> Snapshot:
-    return [(link, dict(vars(link))) for link in model.links()]
-
-
-def _changes(before: Snapshot) -> Attributes:
-    """Return the attributes of links that have changed since a snapshot."""
-    return [
-        (link, name, value)
-        for link, values in before
-        for name, value in vars(link).items()
-        if values.get(name, _MISSING) is not value
-    ]
+def _random_state(model: chainer.Link) -> bytes:
+    """Return the state of all generators whose next numbers the host determines: those that
+    ``functions.dropout`` draws are computed anew for each replay.
+    """
+    values = [x for link in model.links() for x in vars(link).values()]
+    own = [x for x in values if isinstance(x, _GENERATORS)]
+    of_cupy = captured.random_position(cuda.cupy)
+    return pickle.dumps((random.getstate(), numpy.random.get_state(), own, of_cupy))
 
 
 def _is_state(x: Any) -> bool:

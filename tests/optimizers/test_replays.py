@@ -8,7 +8,8 @@ from chainer import optimizer_hooks, optimizers
 from chainer.optimizers.sgd import SGDRule
 
 from chainer_lstm.kernels import captured, cuda
-from chainer_lstm.optimizers import advance, frozen, update
+from chainer_lstm.optimizers import update
+from chainer_lstm.optimizers.replays import advance, by_kernels, frozen
 from tests.optimizers.cases import (
     OPTIMIZERS,
     Model,
@@ -170,3 +171,20 @@ def test_frozen(name):
     else:
         OF_CHAINER[name](optimizer)
         assert frozen(optimizer) is None
+
+
+def test_by_kernels():
+    """Whether kernels update depends on gradients, too; missing ones are filled in."""
+    optimizer = optimizers.SGD(0.1).setup(Model())
+    fill(optimizer.target, 0)
+    out = optimizer.target.out
+    out.b.cleargrad()
+    assert by_kernels(optimizer) and not out.b.grad.any()
+    out.b.grad = numpy.broadcast_to(numpy.ones((), out.b.dtype), out.b.shape)
+    assert frozen(optimizer) and not by_kernels(optimizer)
+    out.b.grad = numpy.ones(out.b.shape, out.b.dtype)
+    assert by_kernels(optimizer)
+    embed = optimizer.target.embed
+    embed.W.array = numpy.zeros_like(out.W.array)
+    embed.W.grad = out.W.grad
+    assert frozen(optimizer) and not by_kernels(optimizer)

@@ -7,12 +7,11 @@ import pytest
 import chainer_lstm.links
 from tests.support.arrays import gradients, uniforms, variables
 
-# of the links under test
-INPUT, UNITS = 3, 4
+INPUT, UNITS = 3, 4  # sizes of the links
 
 
 STATEFUL = pytest.mark.parametrize('name', ['LSTM', 'StatefulPeepholeLSTM'])
-# of the steps that a link with a state takes
+# the batch of each step of a link with a state
 BATCHES = {
     'one batch size': (3, 3, 3),
     'shrinking': (4, 3, 1),

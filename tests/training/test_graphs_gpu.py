@@ -170,6 +170,47 @@ class Carrying(RNNForLM):
         return y if before is None else y + 0.1 * before
 
 
+class Remembering(RNNForLM):
+    """A model that has a state of its own, in a list."""
+
+    def __init__(self, *args, **kwds):
+        super().__init__(*args, **kwds)
+        self.carried = [0]
+
+    def forward(self, x):
+        y = super().forward(x)
+        before, self.carried[0] = self.carried[0], y.array
+        return y + 0.1 * before
+
+
+class Drawing(RNNForLM):
+    """A model that draws a random number on the host."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y if numpy.random.rand() < 1 else -y
+
+
+class DrawingOfItsOwn(RNNForLM):
+    """The same with its own generator."""
+
+    def __init__(self, *args, **kwds):
+        super().__init__(*args, **kwds)
+        self.random = numpy.random.default_rng(0)
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y if self.random.random() < 1 else -y
+
+
+class DrawingFromCuPy(RNNForLM):
+    """A model that draws by a kernel of CuPy to which the host passes a seed."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y * self.xp.random.binomial(1, 1, y.shape).astype('f')
+
+
 class Waiting(RNNForLM):
     """A model that looks at its scores."""
 
@@ -178,7 +219,10 @@ class Waiting(RNNForLM):
         return y / (1 + abs(float(y.array.max())))
 
 
-@pytest.mark.parametrize('predictor', [Counting, Carrying, Waiting])
+@pytest.mark.parametrize(
+    'predictor',
+    [Counting, Carrying, Remembering, Drawing, DrawingOfItsOwn, DrawingFromCuPy, Waiting],
+)
 def test_model_that_cannot_be_captured(predictor):
     expected, actual = Training(False, predictor=predictor), Training(True, predictor=predictor)
     expected.run()
@@ -227,3 +271,57 @@ def test_reported_losses_are_arrays_of_their_own():
     training = Training(True)
     training.run(10)
     assert len({loss.data.ptr for loss in training.losses}) == 10
+
+
+def test_attributes_changed_in_place():
+    class Scaled(RNNForLM):
+        def __init__(self, *args, **kwds):
+            super().__init__(*args, **kwds)
+            self.options = {'scale': [1.0]}
+
+        def forward(self, x):
+            return super().forward(x) * self.options['scale'][0]
+
+    def run(training):
+        training.run(8)
+        training.rnn.options['scale'][0] = 2.0
+        training.run(6)
+
+    check(run, 8 - 4 + 6 - 3, predictor=Scaled)
+
+
+def test_parameters_of_one_gradient():
+    """Chainer's code updates them, which a graph must not replay with the rate of the capture."""
+
+    class Summed(RNNForLM):
+        def __init__(self, *args, **kwds):
+            super().__init__(*args, **kwds)
+            with self.init_scope():
+                self.p, self.q = (chainer.Parameter(numpy.zeros((1, WORDS), 'f')) for _ in 'pq')
+
+        def forward(self, x):
+            y = super().forward(x)
+            return y + chainer.functions.broadcast_to(self.p + self.q, y.shape)
+
+    def run(training):
+        training.optimizer.remove_hook('GradientClipping')
+        training.run(8)
+        training.optimizer.lr /= 4
+        training.run(6)
+
+    check(run, 8 + 6 - 4, predictor=Summed)
+
+
+def test_optimizer_of_another_model():
+    training = Training(True)
+    for _ in range(2):
+        training.optimizer.add_hook(chainer.optimizer_hooks.WeightDecay(0.1))
+        training.run(1)
+        replays = training.updater.replays
+        training.run(6)
+        assert training.updater.replays >= replays + 3
+        other = training.model.copy('copy')
+        training._reporter.add_observer('main', other)
+        training.optimizer.setup(other)
+    training.run(1)
+    assert training.updater.replays == 2 * 3

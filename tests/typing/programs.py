@@ -11,7 +11,7 @@ import numpy
 
 import chainer_lstm
 import chainer_lstm.links as L
-from chainer_lstm import cells, datasets, functions, initializers, interop, optimizers
+from chainer_lstm import cells, datasets, functions, initializers, interop, optimizers, training
 from chainer_lstm.models import RNNForLM
 
 x = numpy.ones((3, 10), 'f')
@@ -75,9 +75,19 @@ def others() -> None:
     functions.embed_id(ids, numpy.ones((5, 10), 'f'), ignore_label=-1)
     functions.softmax_cross_entropy(x, ids)
     functions.linear(x, numpy.ones((4, 10), 'f'))
+    functions.dropout(x, 0.2)
     optimizers.update(chainer.optimizers.Adam().setup(lstm), lstm, x)
     datasets.load_time_machine(max_tokens=1000)
     chainer_lstm.show_config()
+
+
+def updates() -> None:
+    optimizer = chainer.optimizers.SGD().setup(L.LSTM(10, 20))
+    words = training.ParallelSequentialIterator(ids, batch_size=1)
+    training.BPTTUpdater(words, optimizer, 5, '@numpy', stepwise=True, graph=False).update()
+    training.BPTTUpdater(words, optimizer, 5)  # type: ignore[call-arg]
+    training.BPTTUpdater(words, optimizer, 5, '@numpy', graphs=True)  # type: ignore[call-arg]
+    training.BPTTUpdater(words, optimizer, 5, '@numpy', graph='yes')  # type: ignore[arg-type]
 
 
 def wrong_others() -> None:
@@ -87,5 +97,6 @@ def wrong_others() -> None:
     functions.embed_id(ids)  # type: ignore[call-arg]
     functions.embed_id(ids, numpy.ones((5, 10), 'f'), '-1')  # type: ignore[arg-type]
     functions.linear(x)  # type: ignore[call-arg]
+    functions.dropout(x, '0.2')  # type: ignore[arg-type]
     optimizers.update()  # type: ignore[call-arg]
     datasets.load_time_machine(tokens=1000)  # type: ignore[call-arg]

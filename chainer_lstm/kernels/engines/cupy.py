@@ -79,12 +79,10 @@ class CupyEngine(FunctionKernels, CupyUpdates, CompiledEngine):
         if like.size == 0:
             return
         given = self._given(expected, like.itemsize, arrays)
-        addresses = [0 if x is None else self._address(x) for x in given]
-        layout = expected.layout if like.dtype.char == 'd' else expected.layout_of_floats
-        packed = layout.pack(*like.shape, *numbers, *addresses)
+        argument = self._argument(expected, like.dtype, (*like.shape, *numbers), given)
         blocks = min(-(-like.size // _THREADS), _MAX_BLOCKS)
         launch = cuda.stage_kernel(kernel, like.dtype.char)
-        launch((blocks,), (_THREADS,), (numpy.frombuffer(packed, _value_of(len(packed))),))
+        launch((blocks,), (_THREADS,), (argument,))
 
     def launch_function(
         self,
@@ -100,14 +98,24 @@ class CupyEngine(FunctionKernels, CupyUpdates, CompiledEngine):
         expected = boundary.CUDA[kernel]
         boundary.check(expected, dtype, sizes, arrays)
         given = self._given(expected, dtype.itemsize, arrays)
-        addresses = [0 if x is None else self._address(x) for x in given]
-        layout = expected.layout if dtype.char == 'd' else expected.layout_of_floats
-        packed = layout.pack(*sizes, *numbers, *addresses)
+        argument = self._argument(expected, dtype, (*sizes, *numbers), given)
         integers = [x.itemsize for x in given if x is not None and x.dtype.kind == 'i']
         launch = cuda.function_kernel(kernel, dtype.char, integers[0] if integers else 4)
-        arguments = numpy.frombuffer(packed, _value_of(len(packed)))
         shared_bytes = shared_numbers * max(dtype.itemsize, 4)
-        launch(blocks, (threads,), (arguments,), shared_mem=shared_bytes)
+        launch(blocks, (threads,), (argument,), shared_mem=shared_bytes)
+
+    def _argument(
+        self,
+        kernel: Kernel,
+        dtype: numpy.dtype,
+        sizes: Sequence[float],
+        given: Sequence[Optional[Array]],
+    ) -> numpy.ndarray:
+        """Return the struct of a kernel, of its sizes, numbers and arrays, as one value."""
+        addresses = [0 if x is None else self._address(x) for x in given]
+        layout = kernel.layout if dtype.char == 'd' else kernel.layout_of_floats
+        packed = layout.pack(*sizes, *addresses)
+        return numpy.frombuffer(packed, _value_of(len(packed)))
 
     def _given(
         self, kernel: Kernel, itemsize: int, arrays: Sequence[Optional[Array]]

@@ -43,20 +43,6 @@ class Shape(NamedTuple):
     jobs: int
 
 
-class SgdRates(NamedTuple):
-    """The numbers of an update by SGD.
-
-    Attributes:
-        scale: of the gradients.
-        rate: of the step.
-        momentum: of the last step.
-    """
-
-    scale: float
-    rate: float
-    momentum: float
-
-
 class Losses(NamedTuple):
     """How a softmax cross entropy adds up the losses of its rows.
 
@@ -69,6 +55,20 @@ class Losses(NamedTuple):
     ignore_label: int
     mean: bool
     normalize: bool
+
+
+class SgdRates(NamedTuple):
+    """The numbers of an update by SGD.
+
+    Attributes:
+        scale: of the gradients.
+        rate: of the step.
+        momentum: of the last step.
+    """
+
+    scale: float
+    rate: float
+    momentum: float
 
 
 class AdamRates(NamedTuple):
@@ -221,12 +221,6 @@ class Engine(Protocol):
         """
         ...
 
-    def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
-        """Return exp(x - maxima) (N, V), or None without ``keep``, the maxima of the rows (N,) and
-        the sums of exp (N,), of scores x (N, V), V > 0.
-        """
-        ...
-
     def draw_mask(self, shape: tuple[int, ...], dtype: numpy.dtype, ratio: float) -> Any:
         """Draw what a dropout of this ratio multiplies by, 0 or 1 / (1 - ratio), for ``dropout``;
         on a GPU a place in a sequence of random numbers, from which it is computed.
@@ -251,17 +245,6 @@ class Engine(Protocol):
         Raises:
             IndexError: on the CPU, a row has an id for which there is no class.  A GPU leaves it
                 out.
-        """
-        ...
-
-    def sums_by_class(self, of: Array, x: Array, classes: int) -> Array:
-        """Return (V, N), the sums of the rows of x (P, N) of each class.
-
-        Args:
-            of: (P,) int64, the class of each row, from 0 to V - 1; rows of other classes are
-                skipped.
-            x: the rows.
-            classes: V.
         """
         ...
 

@@ -34,7 +34,9 @@ _FEW_ROWS = 128  # up to so many rows OpenBLAS takes two thirds of the time for 
 
 
 class NumpyEngine:
-    """See ``Engine`` for what each method takes and returns."""
+    """See ``Engine`` for what its methods take and return; the others are parts of these, which the
+    native engine computes in C++.
+    """
 
     xp: Any = numpy
     takes_states = False
@@ -84,6 +86,9 @@ class NumpyEngine:
         return gx
 
     def exponentials(self, x: Array, keep: bool) -> tuple[Optional[Array], Array, Array]:
+        """Return exp(x - maxima) (N, V), or None without ``keep``, the maxima of the rows (N,) and
+        the sums of exp (N,), of scores x (N, V), V > 0.
+        """
         xp = self.xp
         y = xp.empty_like(x) if keep else None
         maxima, sums = xp.empty((2, len(x)), x.dtype)
@@ -112,6 +117,14 @@ class NumpyEngine:
         return self.sums_by_class(_classes(ids, classes, ignore_label), gy, classes)
 
     def sums_by_class(self, of: Array, x: Array, classes: int) -> Array:
+        """Return (V, N), the sums of the rows of x (P, N) of each class.
+
+        Args:
+            of: (P,) int64, the class of each row, from 0 to V - 1; rows of other classes are
+                skipped.
+            x: the rows.
+            classes: V.
+        """
         sums = self.xp.zeros((classes, x.shape[1]), x.dtype)
         for k, row in zip(of, x):  # add.at takes five times as long
             if 0 <= k < classes:

@@ -275,8 +275,10 @@ class PersistentEngine(CupyEngine):
         compiled(blocks, (plans.THREADS,), (arguments,), shared_mem=shared_bytes)
 
     def _word(self, value: Any) -> int:
-        """Return a member of struct Job: a number as it is, an array as its address."""
-        return value if type(value) is int else 0 if value is None else self._address(value)
+        """Return a member of struct Job: a number as it is, an array as its address, 0 for None."""
+        if value is None:
+            return 0
+        return value if type(value) is int else self._address(value)
 
     def _device_id(self) -> int:
         return self.xp.cuda.get_device_id()

@@ -4,7 +4,7 @@
 // but streamed:
 //
 //   stream_rows: rows of B are contiguous          stream_columns: columns of B are (x @ W.T)
-//     for each 6 panels:                             for each columns in the first-level cache:
+//     for each 6 panels:                             for columns that the first-level cache holds:
 //       for each streamed_block rows of B:             for each tile of rows of A:
 //         for each panel:                                for each 4 columns:
 //           sum += A * part of the panel                   C = 4 dot products per row of A
