@@ -312,12 +312,12 @@ def hops(run: Run, number: int = 0) -> None:
 
 def train(run: Run, number: int = 0) -> None:
     """Train the PTB example's medium model; its log stays in the scratch folder."""
-    gpu_contestants.chainer.global_config.lstm_matmul_precision = 'high'
     sys.argv = ['train_ptb.py', '--data', run.data, '--out', str(run.scratch / 'train')]
     quick = ['--test', '--preset', 'small', '--epoch', '20', '--bproplen', '5']
     sys.argv += quick if run.quick else ['--preset', 'medium']
     sys.argv += ['--gpu', '0', '--graph'] if run.device.torch_name == 'cuda' else []
-    runpy.run_path(str(ROOT / 'examples' / 'ptb' / 'train_ptb.py'), run_name='__main__')
+    with gpu_contestants.chainer.using_config('lstm_matmul_precision', 'high'):
+        runpy.run_path(str(ROOT / 'examples' / 'ptb' / 'train_ptb.py'), run_name='__main__')
 
 
 MEASURES: dict[str, Callable[[Run, int], None]] = {

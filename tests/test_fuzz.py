@@ -50,12 +50,12 @@ def ragged_state_of_the_longest_sequence(monkeypatch):
 
 
 def second_gradients_that_count_twice(monkeypatch):
-    monkeypatch.setattr(node, 'own', lambda variables: variables)
+    monkeypatch.setattr(node, 'distinct_copies', lambda variables: variables)
 
 
 def backward_that_overwrites_what_it_is_given(monkeypatch):
-    def wrong(self, xp, saved, grad_outputs, inputs):
-        found, *others = output_gradients(self, xp, saved, grad_outputs, inputs)
+    def wrong(self, xp, saved, grad_outputs, *more):
+        found, *others = output_gradients(self, xp, saved, grad_outputs, *more)
         for k, g in enumerate(grad_outputs[: len(found)]):
             if g is not None and g.dtype == found[k].dtype and g.flags.writeable:
                 found[k] = g.reshape(found[k].shape)

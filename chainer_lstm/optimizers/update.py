@@ -20,6 +20,7 @@ from chainer_lstm.functions.config import engine_of
 from chainer_lstm.optimizers import steps
 
 _CHAINERS = chainers.GradientMethod.update
+_FILL_IN = chainers.GradientMethod.reallocate_cleared_grads
 
 
 class _Scaling(NamedTuple):
@@ -121,7 +122,7 @@ def fill_in_gradients(optimizer: Any, params: Sequence[chainer.Parameter]) -> No
     """Let an optimizer make gradients that are missing, for which it walks over all links."""
     method = getattr(optimizer.reallocate_cleared_grads, '__func__', None)
     missing = any(param.grad is None for param in params if param.array is not None)
-    if missing or method is not chainers.GradientMethod.reallocate_cleared_grads:
+    if missing or method is not _FILL_IN:
         optimizer.reallocate_cleared_grads()
 
 
