@@ -8,6 +8,7 @@ import pathlib
 import sys
 import time
 
+import chainer
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'benchmarks'))
@@ -43,6 +44,16 @@ def run(out, *args, start=in_process):
 
 def entries(results):
     return [*results['layers'], *results['updates']]
+
+
+@pytest.fixture(autouse=True)
+def _settings():
+    """Ends settings of contestants, which have a process of their own elsewhere."""
+    with (
+        chainer.using_config('lstm_engine', 'auto'),
+        chainer.using_config('lstm_matmul_precision', 'highest'),
+    ):
+        yield
 
 
 @pytest.fixture
