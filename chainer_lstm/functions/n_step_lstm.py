@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
 
 import chainer
+import numpy
 from chainer.utils import argument
 
 from chainer_lstm import cells
+from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
+from chainer_lstm.chainer_private import arrays_of, new_variable
 from chainer_lstm.functions import checks
-from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.config import engine_of
+from chainer_lstm.functions.node import Input, any_requires_grad
 from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Plan
 from chainer_lstm.functions.weights import n_step_weights_of
+from chainer_lstm.kernels.engines.engine import Engine, Shape
 from chainer_lstm.kernels.packing import Packing, packing_of_steps
+from chainer_lstm.kernels.ragged import packing_of_sequences
 
 Weights = Sequence[Sequence[Input]]
 Result = tuple[chainer.Variable, chainer.Variable, tuple[chainer.Variable, ...]]
@@ -192,3 +199,128 @@ def run(
     weights = [w for group in zip(ws, bs) for w in (*group[0], *group[1])]
     new, ys = apply(plan, (cx, hx), xs, weights)
     return new.h, new.c, ys
+
+
+def unrecorded_run(
+    hx: Optional[Input],
+    cx: Optional[Input],
+    ws: Weights,
+    bs: Weights,
+    xs: Sequence[Input],
+    directions: int,
+    cell: Cell,
+    units: int,
+) -> Optional[Result]:
+    """Compute ``run`` of whole sequences, for which ``step.is_recorded`` is False and nothing is
+    dropped, from arrays to arrays, without a node.
+
+    Types are not checked: the kernels compute only where all arrays are exactly as they expect.
+
+    Args:
+        hx, cx: as in ``n_step_lstm``, or None for zeros; rows after the first B are ignored.
+        ws, bs, directions, cell: as in ``run``.
+        xs: B sequences (L_k, I).
+        units: H.
+
+    Returns:
+        As ``run``; None where a node has to compute it.
+    """
+    given = arrays_of(xs)
+    if {*map(type, given)} != {numpy.ndarray} or given[0].ndim != 2:
+        return None
+    kinds = {(x.shape[1:], x.dtype) for x in given}
+    if len(kinds) > 1 or cell.projection is not None:
+        return None
+    packing = packing_of_sequences(tuple([len(x) for x in given]))
+    engine, dtype = engine_of(given[0]), given[0].dtype
+    shape = Shape(len(packing.sizes), packing.batch, units, directions)
+    if not engine.takes_gates(cell, dtype, shape):
+        return None
+    plan = Plan(cell, packing, n_step_weights_of(cell), directions)
+    states = _initial_states(plan, (cx, hx), len(ws))
+    weights = [_weights(plan, *group, (units,), dtype) for group in zip(ws, bs)]
+    if states is None or None in weights:
+        return None
+    found = _stacked(engine, plan, states, _packed(packing, given), weights, units)
+    if found is None:
+        return None
+    (c, h), y = found
+    inputs = *xs, hx, cx, *itertools.chain(*ws, *bs)
+    requires_grad = hx is None or cx is None or any_requires_grad(inputs)
+    ends = itertools.accumulate([len(x) for x in given])
+    ys = [new_variable(y[end - len(x) : end], requires_grad) for end, x in zip(ends, given)]
+    return new_variable(h, requires_grad), new_variable(c, requires_grad), tuple(ys)
+
+
+def _initial_states(
+    plan: Plan, states: Sequence[Optional[Input]], groups: int
+) -> Optional[Sequence[Optional[Array]]]:
+    """Return the initial states of packed sequences (S, B, H), None for zeros; or None if a state
+    does not fit.
+    """
+    found: list[Optional[Array]] = []
+    packing = plan.packing
+    for state, array in zip(states, arrays_of(states)):
+        if state is None:
+            found.append(None)
+            continue
+        fits = type(array) is numpy.ndarray and array.ndim == 3 and len(array) == groups
+        if not fits or array.shape[1] < packing.batch:
+            return None
+        found.append(packing.begin(numpy, array[:, : packing.batch], plan.directions))
+    return found
+
+
+def _weights(
+    plan: Plan, w: Sequence[Input], b: Sequence[Input], shape: tuple[int], dtype: numpy.dtype
+) -> Optional[Mapping[str, Array]]:
+    """Return the weights of a layer by name, with the rows of each gate apart; None if they do not
+    fit.  The biases have a shape and dtype; kernels check those of the matrices.
+    """
+    matrices, biases = arrays_of(w), arrays_of(b)
+    if len(matrices) != 8 or len(biases) != 8 or {*map(type, biases)} != {numpy.ndarray}:
+        return None
+    if {(x.shape, x.dtype) for x in biases} != {(shape, dtype)}:
+        return None
+    return plan.form.parts(numpy, matrices + biases)
+
+
+def _packed(packing: Packing, xs: Sequence[Array]) -> Array:
+    """Return the packed rows of sequences."""
+    if len(xs) == 1:
+        return xs[0]
+    if packing.sizes[-1] == len(xs):  # of one length: one copy instead of two
+        return numpy.stack(xs, axis=1).reshape(packing.total, -1)
+    return packing.pack(numpy, numpy.concatenate(xs))
+
+
+def _stacked(
+    engine: Engine,
+    plan: Plan,
+    states: Sequence[Optional[Array]],
+    x: Array,
+    weights: Sequence[Any],
+    units: int,
+) -> Optional[tuple[Sequence[Array], Array]]:
+    """Compute all layers from packed rows.
+
+    Returns:
+        The last states of the sequences, (S, B, H) each, and the outputs of the last layer, one
+        sequence after the other; None if a kernel does not take the arrays.
+    """
+    packing, directions = plan.packing, plan.directions
+    ends: list[list[Array]] = [[] for _ in states]
+    for first in range(0, len(weights), directions):
+        outputs = []
+        for k in range(first, first + directions):
+            rows = plan.rows(k)
+            initial = [None if state is None else state[k] for state in states]
+            buffers = engine.whole_sequence(plan.cell, rows, x, weights[k], initial, units)
+            if buffers is None:
+                return None
+            outputs.append(rows.inner(buffers[-1]))
+            for of_state, buffer in zip(ends, buffers):
+                of_state.append(rows.last(numpy, buffer))
+        x = outputs[0] if directions == 1 else numpy.concatenate(outputs, axis=1)
+    new = [packing.end(numpy, numpy.stack(of), directions) for of in ends]
+    return new, packing.unpack(numpy, x, ())

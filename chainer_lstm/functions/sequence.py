@@ -227,12 +227,17 @@ def unrecorded_sequence(
     first, last = given[0], len(given) - len(states)
     if type(first) is not numpy.ndarray or first.ndim != 3:
         return None
-    found = engine_of(first).whole_sequence(cell, first, given[1:last], given[last:], units)
+    steps, batch, width = first.shape
+    rows = packing_of_equal(steps, batch).rows_of_direction(False)
+    named = dict(zip(cell.weights, given[1:last]))
+    found = engine_of(first).whole_sequence(
+        cell, rows, first.reshape(rows.total, width), named, given[last:], units
+    )
     if found is None:
         return None
     requires_grad = any_requires_grad(inputs)
-    new = [new_variable(buffer[-1].copy(), requires_grad) for buffer in found]
-    return new, new_variable(found[-1][1:], requires_grad)
+    new = [new_variable(buffer[rows.total :].copy(), requires_grad) for buffer in found]
+    return new, new_variable(found[-1][batch:].reshape(steps, batch, units), requires_grad)
 
 
 def _reset_steps(batch: int, sizes: Sequence[int], resets: Any) -> Optional[numpy.ndarray]:

@@ -14,11 +14,12 @@ from chainer.utils import argument, type_check
 
 from chainer_lstm import cells, initializers
 from chainer_lstm.cells import Cell
-from chainer_lstm.chainer_private import initializer
+from chainer_lstm.chainer_private import initializer, setting
 from chainer_lstm.functions import checks, outputs
 from chainer_lstm.functions.composed import Rearranging
-from chainer_lstm.functions.n_step_lstm import run
+from chainer_lstm.functions.n_step_lstm import run, unrecorded_run
 from chainer_lstm.functions.node import Input
+from chainer_lstm.functions.step import is_recorded
 from chainer_lstm.functions.weights import n_step_weights_of
 from chainer_lstm.kernels.packing import Packing, packing_of_steps
 from chainer_lstm.kernels.ragged import packing_of_rows, packing_of_sequences
@@ -186,6 +187,10 @@ class _NStep(CheckedLoading, NStepLSTMBase):
                 kwargs, train='train argument is not supported anymore. Use chainer.using_config'
             )
             argument.assert_kwargs_empty(kwargs)
+        if resets is None and not is_recorded(self.cell):
+            found = self._unrecorded(hx, cx, xs)
+            if found is not None:
+                return found
         xs, lengths = self._sequences(xs)
         packing = _packing(lengths, resets)
         hx, cx = (
@@ -193,12 +198,37 @@ class _NStep(CheckedLoading, NStepLSTMBase):
             for name, value in (('h', hx), ('c', cx))
         )
         with sized_for(xs[0], self, self._initialize, *self._input_matrices()):
-            if type(self).rnn is not _NStep.rnn or 'rnn' in vars(self):
+            if self._has_own('rnn', _NStep):
                 return self._run_hook(hx, cx, xs, packing)
             arguments = packing, self.dropout, hx, cx, self.ws, self.bs, xs
             hy, cy, found = run(*arguments, self.direction, self.cell, self.return_cells)
         ys, cs = list(found[: len(xs)]), list(found[len(xs) :])
         return (hy, cy, ys, cs) if self.return_cells else (hy, cy, ys)
+
+    def _unrecorded(
+        self, hx: Optional[Input], cx: Optional[Input], xs: Sequence[Input]
+    ) -> Optional[Result]:
+        """Compute without a node; None where that cannot be done."""
+        if self.return_cells or not isinstance(xs, (list, tuple)) or not xs:
+            return None
+        if self._has_own('rnn', _NStep) or self._has_own('init_hx', NStepLSTMBase):
+            return None
+        if checks.dropout(self.dropout, self.n_layers) and setting('train'):
+            return None
+        groups = self.n_layers * self.direction
+        if hasattr(self, 'c0') or not groups == len(self.ws) == len(self.bs):
+            return None
+        found = unrecorded_run(
+            hx, cx, self.ws, self.bs, xs, self.direction, self.cell, self.out_size
+        )
+        if found is None:
+            return None
+        hy, cy, ys = found
+        return hy, cy, list(ys)
+
+    def _has_own(self, name: str, base: type) -> bool:
+        """Return whether a method is not that of the base."""
+        return getattr(type(self), name) is not getattr(base, name) or name in vars(self)
 
     def _run_hook(self, hx: Any, cx: Any, xs: list[chainer.Variable], packing: Packing) -> Result:
         """Call an overridden ``rnn`` on sorted, time-major sequences."""

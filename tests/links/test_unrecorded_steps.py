@@ -296,6 +296,127 @@ def test_errors_are_those_of_sequences_in_a_graph(make, change, error):
     assert (link.c, link.h) == before
 
 
+N_STEP = [links.NStepLSTM, links.NStepBiLSTM]
+EACH_N_STEP = pytest.mark.parametrize('kind', N_STEP)
+
+
+def n_step(kind=links.NStepLSTM, layers=2, dtype='f', **options):
+    """A link whose biases are not 0."""
+    with chainer.using_config('dtype', numpy.dtype(dtype)):
+        numpy.random.seed(0)
+        return kind(
+            layers, INPUT, UNITS, 0.5, initial_bias=chainer.initializers.Normal(), **options
+        )
+
+
+def outcome(link, *arguments, **options):
+    """The arrays that a link returns and whether they require a gradient, or its error."""
+    try:
+        found = [*flattened(link(*arguments, **options))]
+    except Exception as error:
+        return type(error), str(error)
+    return [(y.array.tobytes(), y.shape, y.dtype, y.requires_grad) for y in found]
+
+
+@EACH_N_STEP
+@pytest.mark.parametrize('dtype', 'fd')
+@pytest.mark.parametrize('lengths', [[5], [4] * 20, [7, 4, 1], [0, 2, 5, 0, 5]], ids=str)
+def test_sequences_of_lists(kind, dtype, lengths, nodes):
+    link, shape = n_step(kind, dtype=dtype), (len(kind(2, 1, 1, 0).ws), len(lengths), UNITS)
+    xs = [uniform((n, INPUT), dtype) for n in lengths]
+    state, longer = uniform(shape, dtype), uniform((shape[0], 30, UNITS), dtype)
+    with evaluation():
+        for arguments in ((None, None, xs), (longer, chainer.Variable(state), tuple(xs))):
+            nodes.clear()
+            found = outcome(link, *arguments)
+            assert type(link(*arguments)[2]) is list
+            assert nodes == []
+            with TimerHook():
+                assert outcome(link, *arguments) == found
+
+
+class OwnRNN(links.NStepLSTM):
+    def rnn(self, *args):
+        hy, cy, ys = super().rnn(*args)
+        return hy * 2, cy, ys
+
+
+class OwnStates(links.NStepLSTM):
+    def init_hx(self, xs):
+        return super().init_hx(xs) + 1
+
+
+X_STEPS = [uniform((n, INPUT), 'f') for n in (3, 5)]
+N_STEP_WITH_NODES = {
+    'own rnn': (OwnRNN, {}, {}),
+    'own states': (OwnStates, {}, {}),
+    'learned states': (links.NStepLSTM, {'learn_initial_state': True}, {}),
+    'projection': (links.NStepLSTM, {'proj_size': 2}, {}),
+    'cells': (links.NStepLSTM, {'return_cells': True}, {}),
+    'dropout': (links.NStepLSTM, {}, {'train': True}),
+    'noise': (links.NStepLSTM, {'layers': 1, 'zoneout': (0.1, 0.1)}, {'train': True}),
+    **{name: (links.NStepLSTM, {}, entries) for name, entries in ENTRIES.items()},
+}
+
+
+@pytest.mark.parametrize(
+    ('kind', 'options', 'entries'), N_STEP_WITH_NODES.values(), ids=N_STEP_WITH_NODES
+)
+def test_sequences_of_lists_with_nodes(kind, options, entries, nodes):
+    link, found = n_step(kind, **options), []
+    for hook in (contextlib.nullcontext, TimerHook):
+        nodes.clear()
+        numpy.random.seed(0)
+        with evaluation(**entries), hook():
+            found.append(outcome(link, None, None, X_STEPS))
+        assert nodes
+    assert found[0] == found[1]
+
+
+STATE = uniform((2, 2, UNITS), 'f')
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        (None, None, []),
+        (None, None, iter(X_STEPS)),
+        (None, None, [X_STEPS[0], X_STEPS[1][:, 1:]]),
+        (None, None, [X_STEPS[0], X_STEPS[1].astype('d')]),
+        (None, None, [X_STEPS[0], X_STEPS[1][0]]),
+        (None, None, [x[:, 1:] for x in X_STEPS]),
+        (STATE[:1], None, X_STEPS),
+        (STATE[:, :1], None, X_STEPS),
+        (None, STATE[..., 1:], X_STEPS),
+        (None, STATE.astype('d'), X_STEPS),
+        (chainer.Variable(), None, X_STEPS),
+    ],
+)
+def test_errors_are_those_of_lists_in_a_graph(arguments, nodes):
+    check_error(n_step(), arguments)
+
+
+@pytest.mark.parametrize('name', ['w1', 'w5', 'b1', 'b5'])
+@pytest.mark.parametrize('change', [lambda x: x[:1], lambda x: x.astype('d')], ids=['rows', 'd'])
+def test_replaced_weights_of_lists(name, change, nodes):
+    link = n_step()
+    param = getattr(link[1], name)
+    param.array = change(param.array)
+    if name[0] == 'w' and param.dtype == 'd':  # nodes cast matrices
+        with evaluation():
+            link(None, None, X_STEPS)
+        assert nodes
+    else:
+        check_error(link, (None, None, X_STEPS))
+
+
+def check_error(link, arguments):
+    with evaluation():
+        error, text = outcome(link, *arguments)
+        with TimerHook():
+            assert outcome(link, *arguments) == (error, text)
+
+
 def test_variables_are_those_of_chainer():
     for requires_grad in (False, True):
         found = new_variable(X, requires_grad)

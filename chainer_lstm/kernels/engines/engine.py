@@ -398,8 +398,9 @@ class Engine(Protocol):
     def whole_sequence(
         self,
         cell: Cell,
+        rows: Rows,
         x: Array,
-        weights: Sequence[Array],
+        weights: Weights,
         states: Sequence[Optional[Array]],
         units: int,
     ) -> Optional[Sequence[Array]]:
@@ -408,14 +409,15 @@ class Engine(Protocol):
 
         Args:
             cell: the cell.
-            x: (T, B, I).
-            weights: in the order of ``cell.weights``.
+            rows: the layout of the rows.
+            x: (P, I).
+            weights: by name, or with the rows of each gate apart, see ``takes_gates``.
             states: (B, H), or None for zeros.  As those of the weights, their shapes and dtypes
                 need not have been checked.
             units: H.
 
         Returns:
-            Each state before the first step and after every step (T + 1, B, H), or None.
+            A buffer of each state, see ``packing.Rows``, or None.
         """
         ...
 

@@ -29,7 +29,7 @@ from chainer_lstm.kernels.engines.engine import (
     Weights,
 )
 from chainer_lstm.kernels.engines.native_steps import has_step, plan_of, whole_step_of
-from chainer_lstm.kernels.packing import packing_of_equal
+from chainer_lstm.kernels.packing import Rows
 
 _SUMMED = 4096  # squares that are summed in their own precision; the partial sums in float64
 _SMALL = 1024  # up to so many numbers NumPy is faster than the call of a kernel
@@ -152,33 +152,33 @@ class NativeEngine(CompiledEngine):
     def whole_sequence(
         self,
         cell: Cell,
+        rows: Rows,
         x: Array,
-        weights: Sequence[Array],
+        weights: Weights,
         states: Sequence[Optional[Array]],
         units: int,
     ) -> Optional[Sequence[Array]]:
-        steps, batch, inputs = x.shape
+        steps, batch = len(rows.steps), rows.batch
         fits = is_compiled(cell) and cell.projection is None and steps > _FEW_STEPS and x.size
         if not fits or x.dtype.char not in 'fd' or not x.dtype.isnative:
             return None
         begun = [_begins(state, (batch, units), x.dtype) for state in states]
-        if {*map(type, weights)} != {numpy.ndarray} or False in begun:
+        if {*map(type, weights.values())} != {numpy.ndarray} or False in begun:
             return None
-        rows = packing_of_equal(steps, batch).rows_of_direction(False)
         buffers = [numpy.empty((rows.total + batch, units), x.dtype) for _ in states]
         for buffer, state in zip(buffers, states):
-            buffer[:batch] = 0 if state is None else state
-        named = dict(zip(cell.weights, weights))
-        named.update(_rows_of_gates(cell, named))
+            buffer[rows.initial : rows.initial + batch] = 0 if state is None else state
+        named = {**weights, **_rows_of_gates(cell, weights)}
         named.update(zip(cell.states, buffers))
         named['start'], named['n'] = rows.table
-        named['x'] = x.reshape(rows.total, inputs)
+        named['x'] = x
         names, numbers = _arguments_of_sequence(cell, 'forward')
-        sizes = steps, batch, units, units, inputs, rows.total, rows.first, rows.initial, *numbers
+        where = rows.total, rows.first, rows.initial
+        sizes = steps, batch, units, units, x.shape[1], *where, *numbers
         name = f'{cell.name}_sequence_forward'
         if not native.function(self.instruction_set, name, x.dtype)(sizes, *map(named.get, names)):
             return None
-        return [buffer.reshape(steps + 1, batch, units) for buffer in buffers]
+        return buffers
 
     def step_backward(
         self,

@@ -27,6 +27,7 @@ from chainer_lstm.kernels.engines.engine import (
     Shape,
     Weights,
 )
+from chainer_lstm.kernels.packing import Rows
 
 _UPDATED = numpy.dtype(numpy.float32), numpy.dtype(numpy.float64)
 _BLOCK = 2**18  # scores at a time, which stay in the cache
@@ -326,8 +327,9 @@ class NumpyEngine:
     def whole_sequence(
         self,
         cell: Cell,
+        rows: Rows,
         x: Array,
-        weights: Sequence[Array],
+        weights: Weights,
         states: Sequence[Optional[Array]],
         units: int,
     ) -> Optional[Sequence[Array]]:
