@@ -30,7 +30,7 @@ class SoftmaxCrossEntropy(Node):
     def __init__(self, normalize: bool, ignore_label: int, reduce: str) -> None:
         super().__init__()
         check_reduce_option(reduce)
-        self._losses = Losses(ignore_label, reduce == 'mean', normalize)
+        self._losses = Losses(ignore_label, reduce == 'mean', bool(normalize))
         self._kept: Any = None
 
     def check_type_forward(self, in_types: Any) -> None:

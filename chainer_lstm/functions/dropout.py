@@ -84,5 +84,5 @@ def dropout(x: Input, ratio: float = 0.5, **options: Any) -> Any:
         and 0 <= ratio < 1
         and not is_static_graph()
     ):
-        return Dropout(ratio).apply((x,))[0]
+        return Dropout(float(ratio)).apply((x,))[0]
     return F.dropout(x, ratio, **options)

@@ -44,7 +44,7 @@ class EmbedIDGrad(chainers.EmbedIDGrad):
         """Return the gradient with respect to the weight."""
         engine = engine_of(gy)
         classes, columns = self.w_shape
-        rows = engine.xp.broadcast_to(gy, (*x.shape, columns)).reshape(-1, columns)
+        rows = engine.xp.broadcast_to(gy, (*x.shape, columns)).reshape(x.size, columns)
         return engine.embedding_gradient(x.reshape(-1), rows, classes, self.ignore_label)
 
 

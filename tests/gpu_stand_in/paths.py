@@ -339,6 +339,19 @@ def not_by_kernels():
     optimizers.update(optimizer)
 
 
+@path('functions: numbers of other types, an embedding of no columns')
+def other_numbers():
+    import cupy
+
+    x, W = given((BATCH, INPUT), (INPUT, 0))
+    ids = cupy.zeros(BATCH, 'i')
+    gradients([functions.dropout(x, numpy.float16(0.5))], [x])
+    for label in None, -1.0, 0.5, numpy.int8(-1):
+        loss = functions.softmax_cross_entropy(x, ids, numpy.True_, ignore_label=label)
+        gradients([loss, functions.embed_id(ids, x, label)], [x])
+    gradients([functions.embed_id(ids, W)], [W])
+
+
 @each(['highest', 'high', 'medium'], 'precision {}')
 def precision(name):
     with (

@@ -83,7 +83,7 @@ class FunctionKernels(NumpyEngine):
         xp, rows, real = self.xp, len(x), numpy.result_type(x.dtype, numpy.float32)
         if rows == 0:
             return xp.zeros(() if losses.mean else 0, x.dtype), None
-        kept, sizes, label = xp.empty((3, rows), real), (*x.shape, 3), losses.ignore_label
+        kept, sizes, label = xp.empty((3, rows), real), (*x.shape, 3), _label(losses.ignore_label)
         arrays: Sequence[Array] = x, t, kept
         threads = _threads_of_row(x.shape[1])
         self.launch_function(
@@ -105,7 +105,7 @@ class FunctionKernels(NumpyEngine):
         if kept is None:  # there are no rows
             return gx
         arrays = x, t, *kept, gy.reshape(gy.size), gx
-        sizes, numbers = (*x.shape, 3, gy.size), (losses.ignore_label,)
+        sizes, numbers = (*x.shape, 3, gy.size), (_label(losses.ignore_label),)
         blocks, threads = (len(x),), _threads_of_row(x.shape[1])
         self.launch_function(
             'cross_entropy_gradient', x.dtype, sizes, arrays, blocks, threads, numbers
@@ -152,10 +152,15 @@ class FunctionKernels(NumpyEngine):
             (ids, gy, gW),
             blocks,
             _THREADS,
-            numbers=(_NO_LABEL if ignore_label is None else ignore_label, splits),
+            numbers=(_label(ignore_label), splits),
             shared_numbers=0 if splits == 1 else warps * _EMBEDDING_COLUMNS,
         )
         return gW
+
+
+def _label(ignore_label: Optional[float]) -> int:
+    """Return the ids to ignore as an integer; for None, and a fraction, one that no id has."""
+    return int(ignore_label) if ignore_label is not None and ignore_label % 1 == 0 else _NO_LABEL
 
 
 def _threads_of_row(columns: int) -> int:
