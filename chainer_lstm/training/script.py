@@ -84,7 +84,12 @@ def get_device(name: str) -> chainer.backend.Device:
     index = name.removeprefix('@cupy:')
     if index.isdecimal():
         _check_gpu(int(index))
-    return chainer.get_device(name)
+    try:
+        return chainer.get_device(name)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f'expected --device to be -1, N or @cupy:N, got {name!r}: {message(error)}'
+        ) from error
 
 
 def _check_gpu(index: int) -> None:

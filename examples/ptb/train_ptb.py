@@ -358,7 +358,10 @@ def run(args) -> None:
     for name, value in PRESETS[args.preset].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    comm = ranks.communicator(args.mpi, script.get_device(args.device).xp is not numpy)
+    on_gpu = script.get_device(args.device).xp is not numpy
+    if args.graph and not on_gpu:
+        raise ValueError(f'expected --gpu beside --graph, got the device {args.device!r}')
+    comm = ranks.communicator(args.mpi, on_gpu)
     with ranks.abort_all_on_error(comm):
         train(args, comm)
 
