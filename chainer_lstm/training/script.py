@@ -43,6 +43,14 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
     return parse
 
 
+def positive(text: str) -> float:
+    """Return a positive finite number: an argparse type of norms, since a norm of 0 clips to 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'expected a finite number above 0, got {text}')
+    return value
+
+
 def parser(doc: Optional[str], out: str = 'result') -> argparse.ArgumentParser:
     """Return a parser with the options of every training script:
     --seed, --device, --gpu, --out, --test.

@@ -85,7 +85,7 @@ def parser():
     p.add_argument('--dropout', type=number(float, 0, 1), help='dropout ratio')
     p.add_argument('--init', type=number(float, 0), help='weights are drawn between -INIT and INIT')
     p.add_argument(
-        '--gradclip', '-c', type=number(float, 0), help='norm to which gradients are clipped'
+        '--gradclip', '-c', type=script.positive, help='norm to which gradients are clipped'
     )
     p.add_argument(
         '--decay', type=number(float, 0), help='factor of the learning rate, after each epoch'
