@@ -241,7 +241,12 @@ def parse(argv: Any) -> argparse.Namespace:
     p.add_argument(
         '--runs', type=arguments.count, default=7, metavar='N', help='turns of each (default: 7)'
     )
-    p.add_argument('--peers', type=arguments.peers, default='chainer,torch', help='(default: both)')
+    p.add_argument(
+        '--peers',
+        type=arguments.peers,
+        default='chainer,torch',
+        help='chainer, torch, chainer,torch or none (default: chainer,torch)',
+    )
     arguments.add_out(p)
     p.add_argument('--quick', action='store_true', help='a tiny shape, one turn')
     args = p.parse_args(argv)

@@ -69,7 +69,7 @@ def parser() -> Parser:
         '--peers',
         type=arguments.peers,
         default='chainer,torch',
-        help='chainer, torch, both or none (default: both)',
+        help='chainer, torch, chainer,torch or none (default: chainer,torch)',
     )
     p.add_argument(
         '--engine',

@@ -182,9 +182,22 @@ def run(args: argparse.Namespace) -> int:
 
 def main(argv: Any = None) -> int:
     p = Parser(__doc__)
-    p.add_argument('--shape', type=arguments.shape, default=Shape(20, 35, 650, 2))
+    p.add_argument(
+        '--shape',
+        type=arguments.shape,
+        default=Shape(20, 35, 650, 2),
+        metavar='B/T/H/LAYERS',
+        help='batch, time, units and layers (default: 20/35/650/2)',
+    )
     p.add_argument('--runs', type=arguments.count, default=5, help='turns of each (default: 5)')
-    p.add_argument('--only', nargs='+', choices=OPTIONS, default=list(OPTIONS), metavar='OPTION')
+    p.add_argument(
+        '--only',
+        nargs='+',
+        choices=OPTIONS,
+        default=list(OPTIONS),
+        metavar='OPTION',
+        help=f'of {", ".join(OPTIONS)} (default: all)',
+    )
     arguments.add_out(p)
     args = p.parse_args(argv)
     arguments.make_folder(p, args.out)

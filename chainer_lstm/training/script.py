@@ -43,6 +43,14 @@ def number(kind: type, low: float, high: float = math.inf) -> Callable[[str], An
     return parse
 
 
+def positive(text: str) -> float:
+    """Return a positive finite number: an argparse type of norms, since a norm of 0 clips to 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'expected a finite number above 0, got {text}')
+    return value
+
+
 def parser(doc: Optional[str], out: str = 'result') -> argparse.ArgumentParser:
     """Return a parser with the options of every training script:
     --seed, --device, --gpu, --out, --test.
@@ -84,7 +92,12 @@ def get_device(name: str) -> chainer.backend.Device:
     index = name.removeprefix('@cupy:')
     if index.isdecimal():
         _check_gpu(int(index))
-    return chainer.get_device(name)
+    try:
+        return chainer.get_device(name)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f'expected --device to be -1, N or @cupy:N, got {name!r}: {message(error)}'
+        ) from error
 
 
 def _check_gpu(index: int) -> None:

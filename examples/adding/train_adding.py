@@ -55,21 +55,29 @@ def draw(batch: int, length: int) -> tuple[numpy.ndarray, numpy.ndarray]:
 
 def parser():
     p = script.parser(__doc__, out='result/adding')
-    size, positive = script.number(int, 1), script.number(float, 0)
+    size, rate = script.number(int, 1), script.number(float, 0)
     p.add_argument(
         '--length',
         type=script.number(int, 2),
         default=100,
         help='steps of a sequence (default: 100)',
     )
-    p.add_argument('--unit', '-u', type=size, default=32)
-    p.add_argument('--batchsize', '-b', type=size, default=50)
+    p.add_argument('--unit', '-u', type=size, default=32, help='default: 32')
+    p.add_argument('--batchsize', '-b', type=size, default=50, help='default: 50')
     p.add_argument(
-        '--iteration', '-i', type=size, default=2000, help='updates, each with new sequences'
+        '--iteration',
+        '-i',
+        type=size,
+        default=2000,
+        help='updates, each with new sequences (default: 2000)',
     )
-    p.add_argument('--lr', type=positive, default=0.005, help='step size of Adam (default: 0.005)')
+    p.add_argument('--lr', type=rate, default=0.005, help='step size of Adam (default: 0.005)')
     p.add_argument(
-        '--gradclip', '-c', type=positive, default=1.0, help='norm to which gradients are clipped'
+        '--gradclip',
+        '-c',
+        type=script.positive,
+        default=1.0,
+        help='norm to which gradients are clipped (default: 1)',
     )
     return p
 

@@ -85,7 +85,7 @@ def parser():
     p.add_argument('--dropout', type=number(float, 0, 1), help='dropout ratio')
     p.add_argument('--init', type=number(float, 0), help='weights are drawn between -INIT and INIT')
     p.add_argument(
-        '--gradclip', '-c', type=number(float, 0), help='norm to which gradients are clipped'
+        '--gradclip', '-c', type=script.positive, help='norm to which gradients are clipped'
     )
     p.add_argument(
         '--decay', type=number(float, 0), help='factor of the learning rate, after each epoch'
@@ -358,7 +358,10 @@ def run(args) -> None:
     for name, value in PRESETS[args.preset].items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    comm = ranks.communicator(args.mpi, script.get_device(args.device).xp is not numpy)
+    on_gpu = script.get_device(args.device).xp is not numpy
+    if args.graph and not on_gpu:
+        raise ValueError(f'expected --gpu beside --graph, got the device {args.device!r}')
+    comm = ranks.communicator(args.mpi, on_gpu)
     with ranks.abort_all_on_error(comm):
         train(args, comm)
 

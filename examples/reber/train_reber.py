@@ -126,9 +126,9 @@ def success(model: ReberModel, examples: list) -> dict[str, float]:
 
 def parser():
     p = script.parser(__doc__, out='result/reber')
-    size, positive = script.number(int, 1), script.number(float, 0)
-    p.add_argument('--epoch', '-e', type=size, default=100)
-    p.add_argument('--unit', '-u', type=size, default=10)
+    size, rate = script.number(int, 1), script.number(float, 0)
+    p.add_argument('--epoch', '-e', type=size, default=100, help='default: 100')
+    p.add_argument('--unit', '-u', type=size, default=10, help='default: 10')
     p.add_argument('--peephole', choices=('full', 'diagonal'), default='full')
     p.add_argument(
         '--tutorial',
@@ -136,11 +136,11 @@ def parser():
         help="begin with the tutorial's weights, and train by SGD instead of Adam",
     )
     p.add_argument('--batchsize', '-b', type=size, help='default: 20; with --tutorial, 1')
-    p.add_argument('--lr', type=positive, help='default: 0.01; with --tutorial, 0.1')
+    p.add_argument('--lr', type=rate, help='default: 0.01; with --tutorial, 0.1')
     p.add_argument(
         '--gradclip',
         '-c',
-        type=positive,
+        type=script.positive,
         help='norm to which gradients are clipped (default: 1; with --tutorial, none)',
     )
     p.add_argument(

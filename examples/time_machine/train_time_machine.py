@@ -110,7 +110,7 @@ def make_model(args, n_vocab: int) -> chainer.Chain:
 
 def parser():
     p = script.parser(__doc__, out='result/time_machine')
-    size, positive = script.number(int, 1), script.number(float, 0)
+    size, rate = script.number(int, 1), script.number(float, 0)
     p.add_argument('--data', help='the text (default: The Time Machine, downloaded once)')
     p.add_argument(
         '--max-tokens',
@@ -132,13 +132,17 @@ def parser():
     form.add_argument(
         '--scratch', action='store_true', help="train the tutorial's equations, without the link"
     )
-    p.add_argument('--epoch', '-e', type=size, default=500)
-    p.add_argument('--unit', '-u', type=size, default=256)
-    p.add_argument('--batchsize', '-b', type=size, default=32)
+    p.add_argument('--epoch', '-e', type=size, default=500, help='default: 500')
+    p.add_argument('--unit', '-u', type=size, default=256, help='default: 256')
+    p.add_argument('--batchsize', '-b', type=size, default=32, help='default: 32')
     p.add_argument('--bproplen', '-l', type=size, default=35, help='steps a chunk (default: 35)')
-    p.add_argument('--lr', type=positive, default=1.0, help='learning rate of SGD (default: 1)')
+    p.add_argument('--lr', type=rate, default=1.0, help='learning rate of SGD (default: 1)')
     p.add_argument(
-        '--gradclip', '-c', type=positive, default=1.0, help='norm to which gradients are clipped'
+        '--gradclip',
+        '-c',
+        type=script.positive,
+        default=1.0,
+        help='norm to which gradients are clipped (default: 1)',
     )
     return p
 

@@ -20,7 +20,7 @@ def results(function, inputs, order=1):
     return [y, *gradients([y], inputs, order)]
 
 
-@pytest.fixture(params=[name for name in ENGINES if name != 'cupy'])
+@pytest.fixture(params=[name for name in ENGINES if name not in ('cupy', 'persistent')])
 def _engine(request):
     with chainer.using_config('lstm_engine', request.param):
         try:
