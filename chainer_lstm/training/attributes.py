@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable
+import types
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import chainer
@@ -11,7 +12,8 @@ import numpy
 
 _VALUES = {bool, int, float, str, type(None)}  # compared by value; other objects by identity
 _CONTAINERS = (list, tuple, dict, set, collections.deque)  # compared by what is in them, too
-_FEW = 64  # elements of a container or an array of the host that are looked at
+_WHOLE = (chainer.Link, type, types.FunctionType, types.ModuleType)  # not looked into
+_FEW = 64  # elements of a container, an object or an array of the host that are looked at
 _DEPTH = 3  # of containers in containers
 
 Attributes = list[tuple[chainer.Link, str, Any]]
@@ -49,16 +51,22 @@ def identity(x: Any, depth: int = _DEPTH) -> Any:
         return id(x), id(x.array)
     if isinstance(x, numpy.ndarray):
         return id(x), x.tobytes() if x.size <= _FEW and not x.dtype.hasobject else None
-    if isinstance(x, _CONTAINERS):
-        return id(x), len(x), *[identity(part, depth - 1) for part in _parts(x, depth)]
-    return id(x)
+    parts = _parts(x, depth)
+    return (id(x), len(parts), *[identity(part, depth - 1) for part in parts]) if parts else id(x)
 
 
-def _parts(x: Any, depth: int) -> Iterable[Any]:
-    """Return the elements of a container, or its keys and values; nothing of a large one."""
-    if not isinstance(x, _CONTAINERS) or len(x) > _FEW or depth == 0:
+def _parts(x: Any, depth: int) -> Collection[Any]:
+    """Return the elements of a container, the keys and values of a dictionary or the attributes of
+    an object; of a large one only how many there are.
+    """
+    if depth == 0 or isinstance(x, _WHOLE):
         return ()
-    return (*x, *x.values()) if isinstance(x, dict) else x
+    found = x if isinstance(x, _CONTAINERS) else getattr(x, '__dict__', None)
+    if not isinstance(found, _CONTAINERS):
+        return ()
+    if len(found) > _FEW:
+        return (len(found),)
+    return (*found, *found.values()) if isinstance(found, dict) else found
 
 
 def snapshot(model: chainer.Link) -> Snapshot:

@@ -39,11 +39,11 @@ class CapturedUpdate:
 
     The first calls with inputs of the same shapes are ordinary updates; the next one is captured.
     Another graph is captured after a change of anything that determines the kernels: shapes, the
-    arrays of parameters, attributes of links, entries of ``chainer.config``.  Attributes that are
-    lists, dictionaries or arrays of the host are compared by their contents, up to 64 elements.
-    A model that draws random numbers on the host cannot be captured.  The update of the
-    parameters is a part of the graph if only kernels of this package compute it; otherwise
-    ``optimizers.update`` follows each replay.
+    arrays of parameters, attributes of links, entries of ``chainer.config``.  Lists, dictionaries,
+    arrays of the host and other objects in attributes are compared by their contents, up to 64
+    elements.  A model that changes them, or draws random numbers on the host, is not captured.
+    The update of the parameters is a part of the graph if only kernels of this package compute it;
+    otherwise ``optimizers.update`` follows each replay.
 
     A replay writes gradients, states and other attributes of links, such as ``Classifier.y``, into
     the same arrays as the previous one.  Reported values are copies.

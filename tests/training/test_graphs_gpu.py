@@ -1,5 +1,7 @@
 """Updates by CUDA graphs beside those without."""
 
+import types
+
 import chainer
 import chainer.links as L
 import numpy
@@ -183,6 +185,19 @@ class Remembering(RNNForLM):
         return y + 0.1 * before
 
 
+class Memory(RNNForLM):
+    """A model whose state is in an object that is no link."""
+
+    def __init__(self, *args, **kwds):
+        super().__init__(*args, **kwds)
+        self.memory = types.SimpleNamespace(y=0)
+
+    def forward(self, x):
+        y = super().forward(x)
+        before, self.memory.y = self.memory.y, y.array
+        return y + 0.1 * before
+
+
 class Drawing(RNNForLM):
     """A model that draws a random number on the host."""
 
@@ -221,7 +236,7 @@ class Waiting(RNNForLM):
 
 @pytest.mark.parametrize(
     'predictor',
-    [Counting, Carrying, Remembering, Drawing, DrawingOfItsOwn, DrawingFromCuPy, Waiting],
+    [Counting, Carrying, Remembering, Memory, Drawing, DrawingOfItsOwn, DrawingFromCuPy, Waiting],
 )
 def test_model_that_cannot_be_captured(predictor):
     expected, actual = Training(False, predictor=predictor), Training(True, predictor=predictor)
