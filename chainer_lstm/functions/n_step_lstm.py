@@ -231,11 +231,12 @@ def unrecorded_run(
     kinds = {(x.shape[1:], x.dtype) for x in given}
     if len(kinds) > 1 or cell.projection is not None:
         return None
-    packing = packing_of_sequences(tuple([len(x) for x in given]))
     engine, dtype = engine_of(given[0]), given[0].dtype
-    shape = Shape(len(packing.sizes), packing.batch, units, directions)
+    lengths = tuple([len(x) for x in given])
+    shape = Shape(max(lengths), len(lengths), units, directions)
     if not engine.takes_gates(cell, dtype, shape):
         return None
+    packing = packing_of_sequences(lengths)
     plan = Plan(cell, packing, n_step_weights_of(cell), directions)
     states = _initial_states(plan, (cx, hx), len(ws))
     weights = [_weights(plan, *group, (units,), dtype) for group in zip(ws, bs)]
@@ -247,8 +248,8 @@ def unrecorded_run(
     (c, h), y = found
     inputs = *xs, hx, cx, *itertools.chain(*ws, *bs)
     requires_grad = hx is None or cx is None or any_requires_grad(inputs)
-    ends = itertools.accumulate([len(x) for x in given])
-    ys = [new_variable(y[end - len(x) : end], requires_grad) for end, x in zip(ends, given)]
+    ends = itertools.accumulate(lengths)
+    ys = [new_variable(y[end - n : end], requires_grad) for end, n in zip(ends, lengths)]
     return new_variable(h, requires_grad), new_variable(c, requires_grad), tuple(ys)
 
 
