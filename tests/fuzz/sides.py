@@ -227,6 +227,8 @@ class Side:
 
     def _numbers(self, name, shape, weight, dtype):
         layout = self.case.one('weight_layout' if weight else 'layout', tuple(LAYOUTS))
+        if weight and layout == 'one row' and self.case.choices.get('cell') == 'layer norm':
+            layout = 'strided'  # of units that are all equal, normalization leaves rounding alone
         return self._array(
             self._scaled(self.case.numbers(name, shape), weight).astype(dtype), dtype, layout
         )
