@@ -164,6 +164,17 @@ def test_more_parameters(device, name, change, kernels):
     assert len(kernels) == 1
 
 
+@pytest.mark.parametrize('name', ['SGD', 'MomentumSGD', 'Adam', 'AMSGrad'])
+def test_more_parameters_by_the_numpy_engine(name, kernels):
+    def prepare(model):
+        _empty(model)
+        return clipped(OPTIMIZERS[name])(model)
+
+    with chainer.using_config('lstm_engine', 'numpy'):
+        check('@numpy', prepare)
+    assert len(kernels) == 1
+
+
 def _shifted(x, by):
     """A copy that begins so many numbers after its memory does."""
     memory = chainer.backend.get_array_module(x).zeros(x.size + by, x.dtype)

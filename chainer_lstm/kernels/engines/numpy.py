@@ -208,7 +208,7 @@ class NumpyEngine:
         if most is not None:
             xp.maximum(most, v, out=most)
         step = rates.rate / (xp.sqrt(v if most is None else most) + rates.epsilon)
-        xp.clip(step, rates.low, rates.high, out=step)
+        step = xp.clip(step, rates.low, rates.high)  # a number, for a parameter without axes
         step *= m
         step *= rates.eta
         x *= rates.keep
