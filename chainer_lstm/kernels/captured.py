@@ -72,9 +72,11 @@ def current() -> Optional[Inputs]:
     return getattr(_local, 'inputs', None)
 
 
-def random_position(xp: Any) -> int:
-    """Return the position of CuPy's random generator, which the host passes to kernels."""
-    return xp.random.get_random_state()._get_seed(0)
+def random_position(xp: Any, size: int = 0) -> int:
+    """Return the position of CuPy's random generator, which the host passes to kernels as their
+    seed and which follows ``cupy.random.seed``; then move it past so many numbers.
+    """
+    return int(xp.random.get_random_state()._get_seed(size))
 
 
 def keep(x: Any) -> None:

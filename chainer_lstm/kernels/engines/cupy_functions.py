@@ -113,11 +113,8 @@ class FunctionKernels(NumpyEngine):
         return gx
 
     def draw_mask(self, shape: tuple[int, ...], dtype: numpy.dtype, ratio: float) -> Mask:
-        random, size = self.xp.random, math.prod(shape)
-
         def key() -> int:
-            # the seed of CuPy's own kernels, which is on the host and follows cupy.random.seed
-            return int(random.get_random_state()._get_seed(size)) % _KEYS
+            return captured.random_position(self.xp, math.prod(shape)) % _KEYS
 
         inputs = captured.current()
         if inputs is None:
