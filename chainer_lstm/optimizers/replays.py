@@ -10,16 +10,20 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import chainer
+from chainer.optimizer import GradientMethod
 
 from chainer_lstm import kernels
 from chainer_lstm.chainer_private import hooks, loss_scale
 from chainer_lstm.optimizers import steps
 from chainer_lstm.optimizers.update import (
+    calls_hooks_as_chainer,
     clips,
     engine_for,
     fill_in_gradients,
     has_plain_update,
 )
+
+_CALLED = ('check_nan_in_grads', 'is_safe_to_update', 'update_loss_scale')
 
 
 def advance(optimizer: chainer.GradientMethod) -> None:
@@ -50,12 +54,12 @@ def frozen(optimizer: chainer.GradientMethod) -> Optional[tuple[Any, ...]]:
         updates it has left out, and where its arrays lie; None where an update runs other code
         than the kernels'.
     """
-    before, after = hooks(optimizer, 'pre'), hooks(optimizer, 'post')
+    if loss_scale(optimizer) is not None or not _runs_no_other_code(optimizer):
+        return None
+    before = hooks(optimizer, 'pre') or ()
     params = list(optimizer.target.params())
     engine = engine_for(params)
-    if engine is None or before is None or after or not all(map(clips, before)):
-        return None
-    if loss_scale(optimizer) is not None or not has_plain_update(optimizer):
+    if engine is None or hooks(optimizer, 'post') or not all(map(clips, before)):
         return None
     of_params = []
     shared: dict[int, Any] = {}
@@ -80,6 +84,13 @@ def by_kernels(optimizer: chainer.GradientMethod) -> bool:
     fill_in_gradients(optimizer, params)
     engine = engine_for(params)
     return engine is not None and steps.steps_of(params, engine) is not None
+
+
+def _runs_no_other_code(optimizer: chainer.GradientMethod) -> bool:
+    """Return whether an update calls no methods of the optimizer but those of Chainer."""
+    cls = type(optimizer)
+    plain = all(getattr(cls, name) is getattr(GradientMethod, name) for name in _CALLED)
+    return plain and has_plain_update(optimizer) and calls_hooks_as_chainer(optimizer)
 
 
 def _of(step: steps.Step, t: int, engine: kernels.Engine) -> Any:

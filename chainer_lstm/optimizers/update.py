@@ -80,7 +80,7 @@ def has_plain_update(optimizer: chainer.Optimizer) -> bool:
 
 def update_method(self: Any, lossfun: Optional[Callable] = None, *args: Any, **kwds: Any) -> None:
     """Replace ``GradientMethod.update``; see ``update``."""
-    if not _calls_hooks_as_chainer(self):
+    if not calls_hooks_as_chainer(self):
         return _CHAINERS(self, lossfun, *args, **kwds)
     if lossfun is not None:
         _compute_gradients(self, lossfun(*args, **kwds))
@@ -126,7 +126,7 @@ def fill_in_gradients(optimizer: Any, params: Sequence[chainer.Parameter]) -> No
         optimizer.reallocate_cleared_grads()
 
 
-def _calls_hooks_as_chainer(optimizer: Any) -> bool:
+def calls_hooks_as_chainer(optimizer: Any) -> bool:
     """Return whether an optimizer is set up, and calls its hooks by Chainer's methods."""
     cls = type(optimizer)
     return (

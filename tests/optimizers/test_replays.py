@@ -134,6 +134,11 @@ def _own_rate(optimizer):
     optimizer.target.out.W.update_rule.hyperparam.alpha = 0.5
 
 
+def _derive(optimizer, method):
+    """Let the optimizer be of a class with this method of its own."""
+    optimizer.__class__ = type('Own', (optimizers.Adam,), {method: lambda self, *args: True})
+
+
 class OwnRule(SGDRule):
     """Is not looked into."""
 
@@ -151,6 +156,8 @@ OF_CHAINER = {
     'another rule': lambda optimizer: setattr(optimizer.target.out.W, 'update_rule', OwnRule()),
     'a scaled loss': lambda optimizer: optimizer.loss_scaling(),
     'an update of its own': lambda optimizer: setattr(optimizer, 'update', None),
+    'hooks called in another way': lambda optimizer: _derive(optimizer, 'call_hooks'),
+    'another test before an update': lambda optimizer: _derive(optimizer, 'is_safe_to_update'),
     'an array for a rate': lambda optimizer: setattr(optimizer, 'eps', numpy.zeros(())),
 }
 
