@@ -32,7 +32,9 @@
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
 using std::chrono::microseconds;
+using std::chrono::nanoseconds;
 
 // In floating point operations, of which a thread computes 100 in a nanosecond: another thread pays
 // for 2 microseconds of work, and makes each meeting of all threads 0.1 microseconds longer.
@@ -42,9 +44,10 @@ constexpr int called_by_one = 8;  // threads that one thread wakes, so that the 
 // The time for which a thread spins before it sleeps: in a job about the time of falling asleep and
 // waking up, between two jobs more than the time of the Python code between two steps.
 constexpr microseconds spin_in_job{50}, spin_between_jobs{200};
-// The time for which a job waits for its threads, in which most sleeping threads wake up; at most a
-// part of the time of the job in one thread.
-constexpr double longest_call = 2e5 /*ns*/, part_for_the_call = 0.25;
+// The time for which a job waits for its threads, at most a part of its time in one thread. In the
+// long time most sleeping threads wake up; a thread that is awake but does not come in the short
+// one has no core, and would not get one soon.
+constexpr double long_call = 2e5 /*ns*/, short_call = 2e4, part_for_the_call = 0.25;
 
 inline void relax() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -84,8 +87,7 @@ constexpr std::uint64_t flush = std::uint64_t(1) << 24;  // FZ of AArch64, for b
 #endif
 
 template <typename Condition>
-bool spin_until(const Condition& condition, std::chrono::nanoseconds most) {
-    using Clock = std::chrono::steady_clock;
+bool spin_until(const Condition& condition, nanoseconds most) {
     const auto some = [&] {
         for (int k = 0; k < 32; k++) {
             if (condition()) return true;
@@ -104,19 +106,22 @@ class alignas(64) Counter {
 public:
     std::uint32_t load() const { return value_.load(std::memory_order_acquire); }
 
-    // by one thread at a time
-    void advance() {
+    // by one thread at a time; returns whether it woke others
+    bool advance() {
         value_ = load() + 1;
-        if (sleepers_) wake();
+        const bool asleep = sleepers_ > 0;
+        if (asleep) wake();
+        return asleep;
     }
 
-    // Waits until the number is no longer `old`, and returns it.
-    std::uint32_t wait(std::uint32_t old, microseconds spin) {
-        if (spin_until([&] { return load() != old; }, spin)) return load();
+    // Waits until the number is no longer `old`; returns for how long it has slept.
+    nanoseconds wait(std::uint32_t old, microseconds spin) {
+        if (spin_until([&] { return load() != old; }, spin)) return nanoseconds(0);
+        const auto begin = Clock::now();
         sleepers_++;  // before value_ is read again, as advance() does these in the other order
         while (value_ == old) sleep(old);
         sleepers_--;
-        return load();
+        return Clock::now() - begin;
     }
 
 private:
@@ -145,6 +150,39 @@ private:
 #endif
 };
 
+// Whether other processes take cores from the threads of jobs, which then take longer than in one
+// thread. After a job that waited too long, the calling thread runs jobs alone for as long as that
+// job took; for twice as long as the last time if that was soon before.
+class Crowding {
+public:
+    bool is_present() const { return span_ && count(Clock::now()) < until_; }
+
+    // whether a thread was late in the last job
+    bool was_late() const { return late_ > 0; }
+
+    // At the end of a job, by its thread 0: whether a thread was late that was awake, and for how
+    // long thread 0 has slept.
+    void end_job(Clock::time_point begin, bool late, nanoseconds slept) {
+        late_ = late ? late_ + 1 : 0;  // once may be an interrupt
+        if (late_ < 2 && slept == nanoseconds(0)) return;
+        const nanoseconds duration = Clock::now() - begin;
+        if (late_ < 2 && 2 * slept < duration) return;
+        const std::int64_t since = count(begin) - until_;
+        const std::int64_t least = since < soon * span_ ? 2 * span_ : std::int64_t(0);
+        span_ = std::min(std::max<std::int64_t>(duration.count(), least), longest);
+        until_ = count(begin + duration) + span_;
+    }
+
+private:
+    static constexpr std::int64_t longest = 64000000 /*ns*/, soon = 8 /*spans*/;
+    std::atomic<std::int64_t> until_{0}, span_{0};
+    int late_ = 0;  // jobs one after the other
+
+    static std::int64_t count(Clock::time_point time) {
+        return nanoseconds(time.time_since_epoch()).count();
+    }
+};
+
 // The state of the pool and of its job. A bit in `seats` is a called thread that has not come yet.
 struct State {
     std::mutex in_use;  // held by the thread whose job runs
@@ -156,6 +194,9 @@ struct State {
     const void* job = nullptr;
     std::atomic<int> called{0};  // threads of the job, including the caller
     Counter calls[most_threads];
+    Crowding crowding;
+    Clock::time_point last_call;
+    nanoseconds slept{0};  // by thread 0 of the job
 
     // a bit for each thread; each word has its own cache line, since threads write them at once
     alignas(64) std::atomic<std::uint64_t> seats{0};  // called threads that have not come
@@ -186,11 +227,13 @@ const bool begun = [] {
     return true;
 }();
 
-// Wakes the threads that thread `id` has to wake.
-void call_next(int id) {
+// Calls the threads that thread `id` has to call; returns whether some of them were asleep.
+bool call_next(int id) {
     const int first = called_by_one * id + 1;
     const int last = std::min(first + called_by_one, pool->called.load());
-    for (int k = first; k < last; k++) pool->calls[k].advance();
+    bool asleep = false;
+    for (int k = first; k < last; k++) asleep |= pool->calls[k].advance();
+    return asleep;
 }
 
 // a set of the first threads
@@ -224,10 +267,13 @@ bool take_seat(int id) {
     return seats & seat;
 }
 
-// Waits for the called threads; begins the job without those that are late. Returns its team.
-std::uint64_t wait_for_seats(int threads, double work) {
+// Waits for the called threads, of which some may have been asleep; begins the job without those
+// that are late. Returns its team.
+std::uint64_t wait_for_seats(int threads, double work, bool asleep) {
     const double most = work * part_for_the_call / work_in_a_nanosecond;
-    const auto patience = std::chrono::nanoseconds(std::int64_t(std::min(most, longest_call)));
+    const double wait =
+        std::min(most, pool->crowding.was_late() && !asleep ? short_call : long_call);
+    const auto patience = std::chrono::nanoseconds(std::int64_t(wait));
     const auto all_came = [] { return !pool->seats; };
     while (pool->forced && !all_came()) std::this_thread::yield();
     if (spin_until(all_came, patience)) return bits(threads);
@@ -248,7 +294,8 @@ bool arrive(const Worker& worker) {
 void work(int id) {
     const FlushDenormals flush;
     for (std::uint32_t seen = 0;;) {
-        seen = pool->calls[id].wait(seen, spin_between_jobs);
+        pool->calls[id].wait(seen, spin_between_jobs);
+        seen = pool->calls[id].load();
         call_next(id);
         if (!take_seat(id)) continue;
         Worker worker = member(wait_for_team(), id);
@@ -279,7 +326,9 @@ FlushDenormals::~FlushDenormals() { set_mode(mode_); }
 void Worker::barrier() {
     if (count == 1) return;
     const std::uint32_t before = pool->meetings.load();
-    if (!arrive(*this)) pool->meetings.wait(before, spin_in_job);
+    if (arrive(*this)) return;
+    const nanoseconds slept = pool->meetings.wait(before, spin_in_job);
+    if (id == 0) pool->slept += slept;
 }
 
 int ThreadPool::limit() { return pool->limit; }
@@ -303,6 +352,7 @@ int ThreadPool::count(double work) {
 void ThreadPool::run_job(double work, double meetings, void (*call)(const void*, Worker&),
                          const void* job) {
     int threads = count(work);
+    if (threads > 1 && !pool->forced && pool->crowding.is_present()) threads = 1;
     std::unique_lock<std::mutex> mine(pool->in_use, std::defer_lock);
     if (threads > 1 && mine.try_lock() && !start_threads(threads - 1)) threads = pool->started + 1;
     if (threads == 1 || !mine.owns_lock()) {
@@ -315,8 +365,15 @@ void ThreadPool::run_job(double work, double meetings, void (*call)(const void*,
     pool->called = threads;
     pool->team = 0;
     pool->seats = bits(threads) - 1;
-    call_next(0);
-    Worker first = member(wait_for_seats(threads, work * meetings), 0);
+    pool->slept = nanoseconds(0);
+    const auto begin = Clock::now();
+    // Thread 0 calls some threads itself, and does not see whether the others sleep. A thread that
+    // was called a short time ago would be awake if it had a core.
+    const bool woken = call_next(0) || threads > called_by_one + 1;
+    const bool asleep = woken && begin - pool->last_call > spin_between_jobs;
+    pool->last_call = begin;
+    Worker first = member(wait_for_seats(threads, work * meetings, asleep), 0);
     call(job, first);
     first.barrier();
+    pool->crowding.end_job(begin, !asleep && first.count < threads, pool->slept);
 }
