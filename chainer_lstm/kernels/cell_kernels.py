@@ -118,7 +118,8 @@ class _StageKernels:
             'packed_W': self._of_first('padded_gates inputs?'),
             'packed': self._packed(),
             'noise': _noise(self.cell, 'batch'),
-            'gates': 'batch gates',
+            # a second stage reads what the first has written
+            'gates': 'batch gates?' if len(self.cell.stages) == 1 else 'batch gates',
             'now': self._states('{}', self.stage.writes),
         }
         together = [self._group(self.form, state) for state in self.optional]

@@ -42,9 +42,11 @@ def test_step(engine, case, dtype):
     cases.check_step(engine, numpy, case, dtype, layout='strided')
 
 
-# so few rows that nothing is packed, and one too many
+# so few rows that nothing is packed in both directions, forward, and one too many
 @pytest.mark.parametrize(
-    'sizes', [(2, 33, 50), (20, 310, 304), (33, 310, 304), (20, 330, 20)], ids=str
+    'sizes',
+    [(2, 33, 50), (3, 200, 220), (20, 310, 304), (33, 310, 304), (97, 70, 66), (20, 330, 20)],
+    ids=str,
 )
 @pytest.mark.parametrize('case', cases.STEPS, ids=str)
 def test_step_in_threads(engine, threads, case, sizes):

@@ -143,11 +143,11 @@ class NativeEngine(CompiledEngine):
         return gates, cell.State(*new)
 
     def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
-        x, first = given[0], given[-len(cell.states)]
-        if x is None or first is None or first.ndim != 2 or not x.size:
+        x = given[0]
+        if x is None or not x.size:
             return None
         whole = whole_step_of(self.instruction_set, cell, x.dtype.char)
-        return None if whole is None else whole(x, first.shape, given)
+        return None if whole is None else whole(given)
 
     def whole_sequence(
         self,

@@ -113,6 +113,7 @@ struct Pack {
 
 // A stage with its products; x, W and b belong to the first stage. States that only products read
 // are null in a first step, and so are their weights. `packed` are weights packed by Pack, or null.
+// The gates of a cell of one stage may be null.
 template <typename T, typename Cell, int S>
 struct StepForward {
     MEMBERS(isize batch, units, inputs; Numbers<Cell> numbers; Rows<const T> x; const T *W, *b;

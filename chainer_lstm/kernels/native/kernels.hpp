@@ -7,6 +7,7 @@
 #include "normalized_lstm.hpp"
 #include "recurrence_backward.hpp"
 #include "recurrence_forward.hpp"
+#include "step_forward.hpp"
 #include "updates.hpp"
 
 namespace SIMD {
@@ -26,7 +27,7 @@ void compute(const Pack<T>& k) {
     });
 }
 
-constexpr double work_of_a_unit = 100, work_of_an_exponential = 20;
+constexpr double work_of_an_exponential = 20;
 
 template <typename T>
 void compute(const Exponentials<T>& k) {
@@ -70,106 +71,6 @@ void compute(const StageBackward<T, Cell, S>& k) {
             backward_row<Cell, S, T>(mine.first, mine.last, k.gates + Cell::gates * u,
                                      given.of_row(u), k.before + u, k.now + u, k.gradients + u,
                                      nullptr, k.gpre + Cell::gates * u, k.out + u);
-    });
-}
-
-// Calls f(K, A, weight, packed or null, bias or null, to, gates) for each product of a step
-// forward: first x W, which sets the gates, then the products to all gates, which are added, and
-// those to a single gate.
-template <typename T, typename Cell, int S, typename F>
-void each_product_of_step(const StepForward<T, Cell, S>& k, T* to_one, const F& f) {
-    typedef Stage<Cell, S> Stage;
-    const isize H = k.units;
-    if (S == 0) f(k.inputs, Matrix<const T>(k.x), k.W, k.packed_W, k.b, k.gates, Cell::gates);
-    each_product<Cell, S>([&](auto w, auto state, auto gate) {
-        const Matrix<const T> dense{k.before[state], H, 1};
-        const bool alone = Stage::alone >> state & 1;
-        if (k.weights[w])
-            f(H, alone ? Matrix<const T>(k.alone[state]) : dense, k.weights[w], k.packed[w],
-              static_cast<const T*>(nullptr),
-              gate == all_gates ? k.gates : to_one + Stage::place(w) * k.batch * H,
-              gates_of<Cell>(w));
-    });
-}
-
-template <typename T, typename Cell, int S>
-void compute(const StepForward<T, Cell, S>& k) {
-    constexpr int G = Cell::gates;
-    const isize batch = k.batch, H = k.units;
-    Arena<T> arena(Stage<Cell, S>::apart * batch * H);
-    T* const to_one = arena.allocate(0);
-    Weights<Cell, const T> products;
-    each_of<Stage<Cell, S>::to_one>(
-        [&](auto w) { products[w] = to_one + Stage<Cell, S>::place(w) * batch * H; });
-    const Given<Cell, T> given{k.weights, k.noise, k.numbers.of};
-    const auto each = [&](const auto& f) { each_product_of_step(k, to_one, f); };
-    const auto activate = [&](isize r, isize first, isize last) {
-        T* const gates = k.gates + r * G * H;
-        forward_row<Cell, S, T>(first, last, {gates}, products + r * H, given.of_row(r * H),
-                                k.before + r * H, gates, k.now + r * H);
-    };
-
-    // fewer rows take as long: the time of loading the weights from memory
-    constexpr isize least_rows = 4;
-    bool streamed = true, packed = true;
-    isize depth = 0;  // of the products to all gates
-    double work = 0;
-    each([&](isize K, auto a, const T* weight, const T* panels, const T*, T* to, isize gates) {
-        packed = packed && panels;
-        streamed = streamed && is_streamed<T>(batch, K, a, {weight, 1, K});
-        if (to == k.gates) depth += K;
-        work += 2.0 * std::max(batch, least_rows) * gates * H * K;
-    });
-    if (packed) {
-        return ThreadPool::run(work, [&](Worker& worker) {
-            each([&](isize K, auto a, const T*, const T* all, const T* bias, T* to, isize gates) {
-                const Panels<T> panels(0, gates * H);
-                const isize first = worker.begin(panels.count), last = worker.end(panels.count);
-                const isize begin = panels.begin(first), width = panels.begin(last) - begin;
-                for (isize r = 0; bias && r < batch; r++)
-                    std::memcpy(to + r * G * H + begin, bias + begin, width * sizeof(T));
-                multiply_packed<T>(batch, K, a, all, panels, first, last, to == k.gates, to);
-            });
-            worker.barrier();
-            const Share mine(H, gates_step<T, Cell>, worker);
-            for (isize r = 0; r < batch; r++) activate(r, mine.first, mine.last);
-        });
-    }
-    if (streamed) {
-        // the products to all gates are summed up together if the first-level cache holds their A
-        const bool together = batch * depth * isize(sizeof(T)) <= dots_bytes;
-        // each thread computes its units from the products to the states, without a barrier
-        return ThreadPool::run(work, [&](Worker& worker) {
-            const Share mine(H, gates_step<T, Cell>, worker);
-            const auto stream = [&](const Term<T>* terms, int count, bool add, T* to, isize gates) {
-                stream_columns<T>(batch, gates * H, terms, count, add, to, gates * mine.first,
-                                  gates * mine.last);
-            };
-            Term<T> terms[2];
-            int count = 0;
-            each([&](isize K, auto a, const T* weight, const T*, const T* bias, T* to,
-                     isize gates) {
-                const isize first = G * mine.first, last = G * mine.last;
-                for (isize r = 0; bias && r < batch; r++)
-                    std::memcpy(to + r * G * H + first, bias + first, (last - first) * sizeof(T));
-                const Term<T> product{a, {weight, 1, K}, K};
-                if (to == k.gates)
-                    terms[count++] = product;
-                else
-                    stream(&product, 1, false, to, gates);
-            });
-            const int some = together ? count : 1;
-            for (int t = 0; t < count; t += some) stream(terms + t, some, true, k.gates, G);
-            for (isize r = 0; r < batch; r++) activate(r, mine.first, mine.last);
-        });
-    }
-    each([&](isize K, auto a, const T* weight, const T*, const T* bias, T* to, isize gates) {
-        const bool add = to == k.gates && !bias;
-        product<T>(batch, gates * H, K, a, {weight, 1, K}, bias, add, to);
-    });
-    ThreadPool::run(work_of_a_unit * batch * H, [&](Worker& worker) {
-        const isize end = worker.end(batch);
-        for (isize r = worker.begin(batch); r < end; r++) activate(r, 0, H);
     });
 }
 

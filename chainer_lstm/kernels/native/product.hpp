@@ -46,20 +46,23 @@ inline isize second_level_cache() {
     return bytes;
 }
 
-// Panels of B (K, N), packed once for many products. With a null `memory` B is not packed but
-// streamed; then each column of B is contiguous, and the rows of A are.
+// Panels of B (K, N), packed once for many products. Without memory B is not packed but streamed;
+// then the rows of A are contiguous.
 template <typename T>
 class Packed {
 public:
     const Panels<T> panels;
     const isize K;
 
-    Packed(Matrix<const T> b, const Panels<T>& panels, isize K, T* memory /*or null*/)
-        : panels(panels), K(K), sums_(pieces(K, k_block)), b_(b), memory_(memory) {}
+    Packed(const Panels<T>& panels, isize K, T* memory)
+        : panels(panels), K(K), sums_(pieces(K, k_block)), memory_(memory) {}
 
-    // panels [first, last)
-    void pack(isize first, isize last) const {
-        if (memory_) SIMD::pack(panels, first, last, b_, K, at(first));
+    Packed(const Panels<T>& panels, isize K, const Columns<T>& streamed)
+        : panels(panels), K(K), sums_(1), streamed_(streamed), memory_(nullptr) {}
+
+    // panels [first, last) of B
+    void pack(Matrix<const T> b, isize first, isize last) const {
+        SIMD::pack(panels, first, last, b, K, at(first));
     }
 
     T* at(isize p) const { return memory_ + (panels.begin(p) - panels.first) * K; }  // panel p
@@ -71,7 +74,7 @@ public:
     void multiply(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row, bool add,
                   bool backward = false) const {
         if (!memory_) {
-            const Term<T> product{a, b_, K};
+            const Term<T> product{a, streamed_, K};
             return stream_columns(M, c_row, &product, 1, add, c, panels.begin(first),
                                   panels.begin(last));
         }
@@ -108,8 +111,8 @@ public:
 
 private:
     const isize sums_;
-    Matrix<const T> b_;
-    T* memory_;
+    const Columns<T> streamed_{};
+    T* const memory_;
 };
 
 // Computes C (M, N) = A (M, K) B (K, N) + bias (N,) or null, or C += A B; packs B as a whole.
@@ -127,11 +130,11 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
                 parts = wanted < threads ? wanted : round_up(wanted, threads);
     const isize groups = parts < threads ? std::min(pieces(2 * threads, parts), panels.count) : 1;
     Arena<T> arena(panels.vectors * lanes<T> * K);
-    const Packed<T> packed(b, panels, K, arena.allocate(0));
+    const Packed<T> packed(panels, K, arena.allocate(0));
     Tasks tasks(parts * groups);
     ThreadPool::run(2.0 * M * N * K, [&](Worker& w) {
         alignas(64) static thread_local T copied_a[most_sums * k_block * row_block];
-        packed.pack(w.begin(panels.count), w.end(panels.count));
+        packed.pack(b, w.begin(panels.count), w.end(panels.count));
         w.barrier();
         for (isize task; tasks.next(task);) {
             const isize m = M * (task / groups) / parts, rows = M * (task / groups + 1) / parts - m;
@@ -161,8 +164,14 @@ void product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b, co
     if (M == 0 || N == 0) return;
     if (is_streamed(M, K, a, b)) {
         for (isize m = 0; bias && m < M; m++) std::memcpy(c + m * N, bias, N * sizeof(T));
-        return ThreadPool::run(2.0 * M * N * K,
-                               [&](Worker& w) { stream_part(w, M, N, K, a, b, add || bias, c); });
+        const isize size = b.col == 1 ? 0 : aligned_size<T>(M, K);
+        Arena<T> arena(size);
+        T* const memory = arena.allocate(0);
+        return ThreadPool::run(2.0 * M * N * K, [&](Worker& w) {
+            const Matrix<const T> rows = size ? aligned(w, M, K, a, memory) : a;
+            if (size) w.barrier();
+            stream_part(w, M, N, K, rows, b, add || bias, c);
+        });
     }
     constexpr isize panel = tile_vectors * lanes<T>;
     // layers of K do not depend on the number of threads, so that results do not either

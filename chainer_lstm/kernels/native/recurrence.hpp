@@ -73,13 +73,20 @@ struct Part {
     isize end(isize n) const { return std::min(last_row, n); }
 
     // Packs the columns [first, last) of B (K, N) that the thread multiplies by; by rows, all
-    // threads multiply by all columns, and each packs a part of them. A null memory means that B is
-    // streamed.
+    // threads multiply by all columns, and each packs a part of them.
     Packed<T> pack(const Worker& w, Matrix<const T> b, isize K, isize first, isize last,
-                   T* memory /*or null*/) const {
-        const Packed<T> packed(b, Panels<T>(first, last), K, memory);
+                   T* memory) const {
+        return pack(w, K, first, last, memory,
+                    [&](const Packed<T>& to, isize begin, isize end) { to.pack(b, begin, end); });
+    }
+
+    // The same for B that `fill` packs: fill(to, first, last) for some panels.
+    template <typename Fill>
+    Packed<T> pack(const Worker& w, isize K, isize first, isize last, T* memory,
+                   const Fill& fill) const {
+        const Packed<T> packed(Panels<T>(first, last), K, memory);
         const isize count = packed.panels.count;
-        packed.pack(by_rows ? w.begin(count) : 0, by_rows ? w.end(count) : count);
+        fill(packed, by_rows ? w.begin(count) : 0, by_rows ? w.end(count) : count);
         return packed;
     }
 

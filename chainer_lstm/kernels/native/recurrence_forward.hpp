@@ -18,7 +18,7 @@ namespace SIMD {
 
 // The inputs of so many rows are multiplied together: more would not stay in the caches until their
 // steps use them, fewer would load W more often.
-constexpr isize chunk_rows = 256;
+constexpr isize chunk_rows = 128;
 
 // from so many steps on, packing the recurrent weights pays even for a single row
 constexpr isize steps_to_pack = 16;
@@ -28,6 +28,19 @@ template <typename T, int G>
 class GateRows {
 public:
     explicit GateRows(const Rows<const T> (&of)[G]) : of_(of) {}
+
+    // Returns whether the matrix can be streamed, as `columns`, although it is not joined.
+    bool has_columns() const {
+        const auto same = [&](const Rows<const T>& gate) { return gate.row == of_[0].row; };
+        return G == 4 && std::all_of(of_, of_ + G, same);
+    }
+
+    Columns<T> columns() const {
+        Columns<T> found;
+        for (int g = 0; g < 4; g++) found.of[g] = of_[g % G].data;
+        found.step = of_[0].row;
+        return found;
+    }
 
     // the address if memory has that order already, or null
     const T* joined(isize K) const {
@@ -151,24 +164,25 @@ private:
     const PackedWeights<T, Cell> U;
     const Packed<T> V;
 
-    // The thread's part of a weight (gates * H, K), packed or, if `to` is null, streamed.
-    Packed<T> pack(const T* weight, isize K, isize gates, T* to /*or null*/) const {
+    // The thread's part of a weight (gates * H, K), packed.
+    Packed<T> pack(const T* weight, isize K, isize gates, T* to) const {
         const isize first = gates * part.units.first, last = gates * part.units.last;
-        return part.pack(worker, {weight, 1, K}, K, first, last, to ? to + first * K : to);
+        return part.pack(worker, {weight, 1, K}, K, first, last, to + first * K);
     }
 
-    // The same for a weight with a matrix for each gate. Weights of a single gate are never
-    // streamed: their products are so narrow that sums across the lanes of vectors take longer.
+    // The same for a weight with a matrix for each gate, packed or streamed. Weights of a single
+    // gate are never streamed: their products are so narrow that sums across the lanes of vectors
+    // take longer.
     Packed<T> pack(const Rows<const T> (&weight)[G], isize K, bool streamed, T* to) const {
         const GateRows<T, G> rows(weight);
-        if (const T* const joined = rows.joined(K))
-            return pack(joined, K, G, streamed ? nullptr : to);
+        const T* const joined = rows.joined(K);
         const isize first = G * part.units.first, last = G * part.units.last;
-        const Packed<T> packed({}, Panels<T>(first, last), K, to + first * K);
-        const isize count = packed.panels.count;
-        rows.pack(packed, part.by_rows ? worker.begin(count) : 0,
-                  part.by_rows ? worker.end(count) : count);
-        return packed;
+        if (streamed && rows.has_columns()) return {Panels<T>(first, last), K, rows.columns()};
+        if (streamed && joined) return {Panels<T>(first, last), K, Columns<T>({joined, 1, K})};
+        if (joined) return pack(joined, K, G, to);
+        return part.pack(
+            worker, K, first, last, to + first * K,
+            [&](const Packed<T>& packed, isize p, isize end) { rows.pack(packed, p, end); });
     }
 
     // Row 0 of step k among the gates. If the caller does not keep gates, memory holds those of one

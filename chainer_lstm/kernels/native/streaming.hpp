@@ -4,11 +4,12 @@
 // but streamed:
 //
 //   stream_rows: rows of B are contiguous          stream_columns: columns of B are (x @ W.T)
-//     for each 6 panels:                             for columns that the first-level cache holds:
-//       for each streamed_block rows of B:             for each tile of rows of A:
-//         for each panel:                                for each 4 columns:
-//           sum += A * part of the panel                   C = 4 dot products per row of A
-//       C = sum
+//     for each 6 panels:                             copy A to whole cache lines if it has many
+//     rows
+//       for each streamed_block rows of B:           for columns that the first-level cache holds:
+//         for each panel:                              for each tile of rows of A:
+//           sum += A * part of the panel                 for each 4 columns:
+//       C = sum                                            C = 4 dot products per row of A
 #ifndef CHAINER_LSTM_STREAMING_HPP
 #define CHAINER_LSTM_STREAMING_HPP
 
@@ -21,26 +22,59 @@ constexpr isize streamed_rows = 32, streamed_block = 128;
 // The same if the columns of B are contiguous: the most rows of A; the K from which on the sums
 // across the lanes of a vector take less time than packing B for so many rows; and the bytes of B
 // that a first-level cache of 32 KB holds beside a tile of A.
-constexpr isize dots_rows = 64, dots_depth = 64, dots_bytes = 24 << 10;
+constexpr isize dots_rows = 96, dots_depth = 64, dots_bytes = 24 << 10;
 constexpr isize most_panels = 6;  // panels that are summed up together
 
-// A product A B, of which each column of B lies in a row, as do the rows of A.
+// The columns of a matrix B (K, N), each of which is contiguous, in fours: for column n + 4 all
+// four addresses are `step` further than for column n. The four may be rows of one weight, or of
+// the weights of four gates.
+template <typename T>
+struct Columns {
+    const T* of[4];
+    isize step;
+
+    Columns() = default;
+    Columns(Matrix<const T> b)
+        : of{b.at(0, 0), b.at(0, 1), b.at(0, 2), b.at(0, 3)}, step(b.col * 4) {}
+
+    const T* at(isize n) const { return of[n % 4] + n / 4 * step; }
+};
+
+// A product A B, K multiplications for each element.
 template <typename T>
 struct Term {
-    Matrix<const T> a, b;
+    Matrix<const T> a;
+    Columns<T> b;
     isize K;
 };
 
-// Adds A Bᵀ to sums of vectors, for a tile of rows of A and of B whose elements lie side by side.
-// Nothing is prefetched: the hardware does that for rows.
-template <typename T, int R>
-INLINE void add_dots(Vec<T> (&sum)[R][4], const T* a, isize a_row, const T* b, isize b_row,
-                     isize K) {
+// Keeps a vector in a register, if there are enough for a tile of R rows beside it. For 2 and 3
+// rows GCC would load it again for each row, and loads across cache lines take twice the time.
+template <int R, typename T>
+INLINE void keep(Vec<T>& x) {
+#if defined(__x86_64__) && VECTOR_BYTES >= 32
+    constexpr int registers = VECTOR_BYTES == 64 ? 32 : 16;
+    if constexpr ((R == 2 || R == 3) && 4 * R + 4 < registers) asm("" : "+v"(x.v));
+#else
+    (void)x;
+#endif
+}
+
+// Adds A Bᵀ to sums of vectors, for a tile of rows of A and of four rows of B whose elements lie
+// side by side. If AHEAD, it prefetches the rows that are `next` further: the hardware prefetches
+// within a row, and waits for memory at the beginning of each.
+template <typename T, int R, bool AHEAD>
+INLINE void add_dots(Vec<T> (&sum)[R][4], const T* a, isize a_row, const T* const (&b)[4], isize K,
+                     isize next) {
     constexpr isize n = lanes<T>;
     const auto step = [&](isize k, const auto& at) __attribute__((always_inline)) {
         Vec<T> row[4];
         UNROLL
-        for (int j = 0; j < 4; j++) row[j] = at(b + j * b_row + k);
+        for (int j = 0; j < 4; j++) {
+            row[j] = at(b[j] + k);
+            keep<R>(row[j]);
+            if (AHEAD) __builtin_prefetch(b[j] + next + k);
+        }
         UNROLL
         for (int r = 0; r < R; r++) {
             const Vec<T> x = at(a + r * a_row + k);
@@ -57,8 +91,8 @@ INLINE void add_dots(Vec<T> (&sum)[R][4], const T* a, isize a_row, const T* b, i
 }
 
 // A tile of C (R, width), width 4 or 1, = the sum of some terms, or += it if `add`: rows from m on,
-// columns from n on.
-template <typename T, int R>
+// columns from n on. Width 4 begins at a multiple of 4.
+template <typename T, int R, bool AHEAD>
 void dots(const Term<T>* terms, int count, isize m, isize n, T* c, isize c_row, isize width,
           bool add) {
     typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
@@ -66,9 +100,11 @@ void dots(const Term<T>* terms, int count, isize m, isize n, T* c, isize c_row, 
     UNROLL
     for (int r = 0; r < R; r++) UNROLL
     for (int j = 0; j < 4; j++) sum[r][j] = T(0);
-    for (const Term<T>* term = terms; term < terms + count; term++)
-        add_dots<T, R>(sum, term->a.at(m, 0), term->a.row, term->b.at(0, n),
-                       width == 4 ? term->b.col : 0, term->K);
+    for (const Term<T>* term = terms; term < terms + count; term++) {
+        const auto column = [&](isize j) { return term->b.at(width == 4 ? n + j : n); };
+        add_dots<T, R, AHEAD>(sum, term->a.at(m, 0), term->a.row,
+                              {column(0), column(1), column(2), column(3)}, term->K, term->b.step);
+    }
     Vec<T> totals[R];
     UNROLL
     for (int r = 0; r < R; r++) totals[r] = sum_of_four(sum[r]);
@@ -88,9 +124,9 @@ void dots(const Term<T>* terms, int count, isize m, isize n, T* c, isize c_row, 
     }
 }
 
-template <typename T, int... R>
+template <typename T, bool AHEAD, int... R>
 auto dots_of(isize rows, std::integer_sequence<int, R...>) {
-    static constexpr decltype(&dots<T, 1>) all[] = {dots<T, R + 1>...};
+    static constexpr decltype(&dots<T, 1, AHEAD>) all[] = {dots<T, R + 1, AHEAD>...};
     return all[rows - 1];
 }
 
@@ -124,7 +160,7 @@ void stream_rows(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b
     }
 }
 
-// Columns [first, last) of C (M, N) = the sum of some terms, or += it.
+// Columns [first, last) of C (M, N) = the sum of some terms, or += it; `first` is a multiple of 4.
 template <typename T>
 void stream_columns(isize M, isize N, const Term<T>* terms, int count, bool add, T* c, isize first,
                     isize last) {
@@ -138,7 +174,10 @@ void stream_columns(isize M, isize N, const Term<T>* terms, int count, bool add,
         const isize end = std::min(some + most, last);
         for (isize t = 0; t < tiles; t++) {
             const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
-            const auto tile = dots_of<T>(rows, std::make_integer_sequence<int, tile_rows>{});
+            // while a single tile is multiplied, columns are only loaded
+            typedef std::make_integer_sequence<int, tile_rows> All;
+            const auto tile =
+                tiles == 1 ? dots_of<T, true>(rows, All{}) : dots_of<T, false>(rows, All{});
             for (isize n = some, width; n < end; n += width) {
                 width = n + 4 <= end ? 4 : 1;
                 tile(terms, count, m, n, c, N, width, add);
@@ -168,17 +207,32 @@ bool is_streamed(isize M, isize K, Matrix<const T> a, Matrix<const T> b) {
     return b.row == 1 && (M <= tile_rows || (M <= dots_rows && K >= dots_depth));
 }
 
+// The elements of a copy of A (M, K) whose rows begin at cache lines: of two vectors that are
+// multiplied only one should lie across lines. 0 for a single tile, which copying would not pay
+// for.
+template <typename T>
+isize aligned_size(isize M, isize K) {
+    return M > tile_rows ? M * round_up(K, lanes<T>) : 0;
+}
+
+// Returns this copy, and makes the thread's part of it; or A itself if the copy has no elements.
+template <typename T>
+Matrix<const T> aligned(const Worker& w, isize M, isize K, Matrix<const T> a, T* to) {
+    if (!aligned_size<T>(M, K)) return a;
+    const isize row = round_up(K, lanes<T>), first = w.begin(M);
+    copy(a.from(first, 0), w.end(M) - first, K, to + first * row, row);
+    return {to, row, 1};
+}
+
 // A thread's part of C = A B or += A B.
 template <typename T>
 void stream_part(const Worker& w, isize M, isize N, isize K, Matrix<const T> a, Matrix<const T> b,
                  bool add, T* c) {
     const Panels<T> panels(0, N, w.count);
     const isize first = w.begin(panels.count), last = w.end(panels.count);
+    if (b.col == 1) return stream_rows(M, N, K, a, b, add, c, panels, first, last);
     const Term<T> product{a, b, K};
-    if (b.col == 1)
-        stream_rows(M, N, K, a, b, add, c, panels, first, last);
-    else
-        stream_columns(M, N, &product, 1, add, c, panels.begin(first), panels.begin(last));
+    stream_columns(M, N, &product, 1, add, c, panels.begin(first), panels.begin(last));
 }
 
 }  // namespace SIMD
