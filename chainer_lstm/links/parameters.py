@@ -84,12 +84,17 @@ def is_plain(*links: Any, cls: Any = L.Linear) -> bool:
     """
     if link_hooks() or is_static_graph():
         return False
-    # all() of a generator takes twice as long
-    return not [link for link in links if type(link) is not cls or has_hooks_or_forward(link)]
+    for link in links:  # noqa: SIM110, all() of a generator takes twice as long
+        if type(link) is not cls or has_hooks_or_forward(link):
+            return False
+    return True
 
 
 def is_plain_cell(upward: Any, *others: Any) -> bool:
     """Return ``is_plain`` of links; the first must have a bias, and the others must not."""
     if not is_plain(upward, *others) or upward.b is None:
         return False
-    return not [linear for linear in others if linear.b is not None]
+    for linear in others:  # noqa: SIM110
+        if linear.b is not None:
+            return False
+    return True

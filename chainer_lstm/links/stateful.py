@@ -67,9 +67,11 @@ class Stateful(KeepsState):
 
     def _unrecorded(self, x: Input) -> Optional[chainer.Variable]:
         """Compute a step without a node and return h; None if a node is needed."""
-        if self.c is None or self.h is None or not self._is_plain():
+        state = c, h = self.c, self.h
+        learned = self.learn_initial_state and (c is None or h is None)
+        if learned or not self._is_plain():
             return None
-        new = unrecorded_step(self.cell, (self.c, self.h), x, self.cell_weights())
+        new = unrecorded_step(self.cell, state, x, self.cell_weights())
         if new is None:
             return None
         c, h = new

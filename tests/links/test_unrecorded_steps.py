@@ -70,9 +70,15 @@ def state_after(link, x):
 
 
 @EACH_LINK
+@pytest.mark.parametrize('begun', ['new', 'h alone', 'after a step'])
 @pytest.mark.parametrize('dtype', 'fd')
-def test_no_node_is_made(make, dtype, nodes):
+def test_no_node_is_made(make, dtype, begun, nodes):
     link, other = stepped(make, dtype), stepped(make, dtype)
+    for each in (link, other):
+        if begun == 'new':
+            each.reset_state()
+        elif begun == 'h alone':
+            each.c = None
     nodes.clear()
     with evaluation():
         found = state_after(link, X.astype(dtype))
@@ -87,9 +93,31 @@ def test_no_node_is_made(make, dtype, nodes):
         assert y.creator is None
 
 
-def test_stateless_link(nodes):
+@pytest.mark.parametrize(
+    ('make', 'in_size', 'options'),
+    [
+        *((make, None, {}) for make in LINKS.values()),
+        (links.LSTM, INPUT, {'learn_initial_state': True}),
+        (links.LSTM, None, {'learn_initial_state': True}),
+    ],
+)
+def test_first_steps(make, in_size, options):
+    """Of weights that have no size yet, and from a learned state."""
+    found = []
+    for backprop in (False, True):
+        numpy.random.seed(0)
+        link = make(in_size, UNITS, **options)
+        if options:
+            link.c0.array[:], link.h0.array[:] = 1, 2
+        with evaluation(enable_backprop=backprop):
+            found.append(link(X).array)
+    numpy.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize('begun', [False, True])
+def test_stateless_link(begun, nodes):
     link = links.StatelessLSTM(INPUT, UNITS)
-    c = h = uniform((BATCH, UNITS), 'f')
+    c = h = uniform((BATCH, UNITS), 'f') if begun else None
     with evaluation():
         found = link(c, h, X)
         assert nodes == []
