@@ -212,7 +212,7 @@ def check_cell(cell: Any) -> None:
 
 def run_step(cell: Cell, state: Any, x: Input, weights: Mapping[str, Input]) -> Any:
     """Compute ``step`` of a ``cell.State`` and weights by name."""
-    if not is_recorded(cell):
+    if not is_recorded(cell) and not [W for W in weights.values() if W is None]:
         found = unrecorded_step(cell, state, x, [*weights.values()])
         if found is not None:
             return cell.State(*found)
@@ -256,6 +256,8 @@ def unrecorded_step(
         The new states, in the order of ``cell.states``; None if the step has to be computed as
         nodes.
     """
+    if state[-1] is None:
+        weights = _of_states(cell, state, weights)
     inputs = [x, *weights, *state]
     given = arrays_of(inputs)
     if type(given[0]) is not numpy.ndarray:
@@ -265,6 +267,21 @@ def unrecorded_step(
         return None
     requires_grad = any_requires_grad(inputs)
     return [new_variable(y, requires_grad) for y in found]
+
+
+def _of_states(
+    cell: Cell, state: Sequence[Optional[Input]], weights: Sequence[Input]
+) -> Sequence[Optional[Input]]:
+    """Return weights with None for those of states that are None and only multiplied."""
+    named = dict(zip(cell.states, state))
+    read = {name for stage in cell.stages for name in stage.reads}
+    absent = {
+        product.weight
+        for stage in cell.stages
+        for product in stage.products
+        if product.state not in read and named[product.state] is None
+    }
+    return [None if name in absent else W for name, W in zip(cell.weights, weights)]
 
 
 def composed_step(cell: Cell, state: Any, pre: chainer.Variable, weights: Mapping[str, Any]) -> Any:

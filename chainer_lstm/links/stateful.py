@@ -11,6 +11,7 @@ import chainer.functions as F
 import numpy
 
 from chainer_lstm.cells import Cell
+from chainer_lstm.chainer_private import arrays_of
 from chainer_lstm.functions import outputs
 from chainer_lstm.functions.checks import flags_of_each, variable
 from chainer_lstm.functions.lstm import State
@@ -71,6 +72,11 @@ class Stateful(KeepsState):
         learned = self.learn_initial_state and (c is None or h is None)
         if learned or not self._is_plain():
             return None
+        if c is None:
+            (first,) = arrays_of([x])
+            if type(first) is not numpy.ndarray or not first.ndim:
+                return None
+            state = numpy.zeros((len(first), self.state_size), first.dtype), h
         new = unrecorded_step(self.cell, state, x, self.cell_weights())
         if new is None:
             return None

@@ -12,7 +12,7 @@ from chainer.function_hooks import TimerHook
 from chainer.link_hooks import TimerHook as LinkTimerHook
 from chainer.utils import type_check
 
-from chainer_lstm import links
+from chainer_lstm import cells, functions, links
 from chainer_lstm.chainer_private import new_variable
 from chainer_lstm.functions.node import Node
 from tests.kernels import cases
@@ -112,6 +112,45 @@ def test_first_steps(make, in_size, options):
         with evaluation(enable_backprop=backprop):
             found.append(link(X).array)
     numpy.testing.assert_array_equal(*found)
+
+
+def test_first_steps_refuse_what_a_graph_refuses(nodes):
+    """A weight of fewer units than the link's, or without axes; no state where it is read."""
+    for W, b in ((numpy.ones((8, INPUT), 'f'), numpy.ones(8, 'f')), (numpy.array(1, 'f'), None)):
+        link = links.LSTM(INPUT, UNITS)
+        link.upward.W.array = W
+        if b is not None:
+            link.upward.b.array = b
+        with evaluation(), pytest.raises(type_check.InvalidType):
+            link(X)
+        assert link.c is link.h is None
+    lstm = links.LSTM(INPUT, UNITS)
+    weights = [p.array for p in lstm.cell_weights()]
+    with evaluation(), pytest.raises(TypeError, match='expected c to be an array or a variable'):
+        functions.step(cells.lstm, cells.lstm.State(None, None), X, weights)
+    lstm(X)
+    with evaluation(), pytest.raises(type_check.InvalidType):
+        lstm(numpy.array(1, 'f'))
+
+
+def test_a_weight_that_is_not_used_requires_no_gradient():
+    lstm = links.LSTM(INPUT, UNITS)
+    W, b, U = lstm.cell_weights()
+    state = cells.lstm.State(uniform((BATCH, UNITS), 'f'), None)
+    for backprop in (False, True):
+        with evaluation(enable_backprop=backprop):
+            c, h = functions.step(cells.lstm, state, X, [W.array, b.array, U])
+        assert not c.requires_grad and not h.requires_grad
+
+
+@pytest.mark.parametrize('missing', ['P_i', 'P_f', 'P_o'])
+def test_missing_diagonal_weights(missing):
+    cell = cells.LSTMVariant(peephole='diagonal')
+    weights = {n: numpy.ones(s, 'f') for n, s in cell.shapes(INPUT, UNITS).items()}
+    weights[missing] = None
+    zeros = numpy.zeros((BATCH, UNITS), 'f')
+    with evaluation(), pytest.raises(TypeError, match=f'expected {missing} to be an array'):
+        functions.step(cell, cell.State(zeros, zeros), X, [*weights.values()])
 
 
 @pytest.mark.parametrize('begun', [False, True])

@@ -90,9 +90,9 @@ class WholeStep:
     """
 
     def __init__(self, instruction_set: str, cell: Cell, dtype: numpy.dtype) -> None:
-        self._cell = cell
         self._dtype = dtype
-        self._keeps_gates = len(cell.stages) > 1
+        self._states = len(cell.states)
+        self._kept_gates = len(cell.gates) if len(cell.stages) > 1 else 0
         self._not_packed: Sequence[Optional[Array]] = (None,) * len(cell.weights)
         self._numbers = tuple(cell.numbers.values())
         # not the plan's pick: a cell may lack some weights and noise of its compiled form
@@ -108,18 +108,14 @@ class WholeStep:
         """Return the new states from x, weights and states, or None if an array is not as the
         kernels expect.
         """
-        x, states = given[0], self._cell.states
-        first = given[-len(states)]
-        if first is None or given[-1] is None:
-            given = self._begun(given)
-            first = given[-len(states)]
-        if x is None or first is None or first.ndim != 2:
+        x, first = given[0], given[-self._states]
+        if first is None or first.ndim != 2 or x is None or x.ndim != 2:
             return None
         batch, units = shape = first.shape
         gates = None
-        if self._keeps_gates:
-            gates = numpy.empty((batch, len(self._cell.gates) * units), self._dtype)
-        new = [numpy.empty(shape, self._dtype) for _ in states]
+        if self._kept_gates:
+            gates = numpy.empty((batch, self._kept_gates * units), self._dtype)
+        new = [numpy.empty(shape, self._dtype) for _ in range(self._states)]
         packed = self._not_packed
         if batch >= _ROWS_TO_PACK and frozen.any_frozen():
             packed = [*map(frozen.packed, given[1 : 1 + len(packed)])]
@@ -129,23 +125,6 @@ class WholeStep:
             if not function(sizes, *pick(arrays)):
                 return None
         return new
-
-    def _begun(self, given: Sequence[Optional[Array]]) -> Sequence[Optional[Array]]:
-        """Return the arrays of a first step: states that a cell reads are zeros, and states that
-        are only multiplied are left out with their weights.
-        """
-        cell, (x, W) = self._cell, given[:2]
-        if x is None or x.ndim != 2 or type(W) is not numpy.ndarray:
-            return given
-        named = dict(zip(('x', *cell.weights, *cell.states), given))
-        zeros = numpy.zeros((len(x), len(W) // len(cell.gates)), self._dtype)
-        for name in cell.stages[0].reads:
-            if named[name] is None:
-                named[name] = zeros
-        for product in (product for stage in cell.stages for product in stage.products):
-            if named[product.state] is None:
-                named[product.weight] = None
-        return [*named.values()]
 
 
 @functools.lru_cache(maxsize=256)

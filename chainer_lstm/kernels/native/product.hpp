@@ -55,10 +55,10 @@ public:
     const isize K;
 
     Packed(const Panels<T>& panels, isize K, T* memory)
-        : panels(panels), K(K), sums_(pieces(K, k_block)), memory_(memory) {}
+        : panels(panels), K(K), streams_(false), sums_(pieces(K, k_block)), memory_(memory) {}
 
     Packed(const Panels<T>& panels, isize K, const Columns<T>& streamed)
-        : panels(panels), K(K), sums_(1), streamed_(streamed), memory_(nullptr) {}
+        : panels(panels), K(K), streams_(true), streamed_(streamed) {}
 
     // panels [first, last) of B
     void pack(Matrix<const T> b, isize first, isize last) const {
@@ -73,7 +73,7 @@ public:
     template <bool AHEAD = true>
     void multiply(isize first, isize last, isize M, Matrix<const T> a, T* c, isize c_row, bool add,
                   bool backward = false) const {
-        if (!memory_) {
+        if (streams_) {
             const Term<T> product{a, streamed_, K};
             return stream_columns(M, c_row, &product, 1, add, c, panels.begin(first),
                                   panels.begin(last));
@@ -110,9 +110,10 @@ public:
     }
 
 private:
-    const isize sums_;
+    const bool streams_;
+    const isize sums_ = 1;
     const Columns<T> streamed_{};
-    T* const memory_;
+    T* const memory_ = nullptr;
 };
 
 // Computes C (M, N) = A (M, K) B (K, N) + bias (N,) or null, or C += A B; packs B as a whole.

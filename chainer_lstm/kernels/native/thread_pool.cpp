@@ -45,9 +45,9 @@ constexpr int called_by_one = 8;  // threads that one thread wakes, so that the 
 // waking up, between two jobs more than the time of the Python code between two steps.
 constexpr microseconds spin_in_job{50}, spin_between_jobs{200};
 // The time for which a job waits for its threads, at most a part of its time in one thread. In the
-// long time most sleeping threads wake up; a thread that is awake but does not come in the short
-// one has no core, and would not get one soon.
-constexpr double long_call = 2e5 /*ns*/, short_call = 2e4, part_for_the_call = 0.25;
+// long time most sleeping threads wake up. After a job for which an awake thread was late it waits
+// for the short time: that thread has no core, and would not get one soon.
+constexpr double long_call = 2e5 /*ns*/, short_call = 5e3, part_for_the_call = 0.25;
 
 inline void relax() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -150,36 +150,46 @@ private:
 #endif
 };
 
-// Whether other processes take cores from the threads of jobs, which then take longer than in one
-// thread. After a job that waited too long, the calling thread runs jobs alone for as long as that
-// job took; for twice as long as the last time if that was soon before.
+// Whether other processes take cores from the threads of jobs: after a job in which thread 0 slept
+// most of the time, until another thread that had lost its core came to a barrier; and after a
+// millisecond of jobs to which a thread came late. Then the calling thread runs jobs alone for as
+// long as that took; for twice as long as the last time if that was soon before.
 class Crowding {
 public:
     bool is_present() const { return span_ && count(Clock::now()) < until_; }
 
-    // whether a thread was late in the last job
-    bool was_late() const { return late_ > 0; }
+    // whether a thread came late to the last job
+    bool was_late() const { return late_since_ != Clock::time_point(); }
 
-    // At the end of a job, by its thread 0: whether a thread was late that was awake, and for how
-    // long thread 0 has slept.
+    // at the end of a job, by its thread 0, with the time for which it has slept
     void end_job(Clock::time_point begin, bool late, nanoseconds slept) {
-        late_ = late ? late_ + 1 : 0;  // once may be an interrupt
-        if (late_ < 2 && slept == nanoseconds(0)) return;
-        const nanoseconds duration = Clock::now() - begin;
-        if (late_ < 2 && 2 * slept < duration) return;
-        const std::int64_t since = count(begin) - until_;
-        const std::int64_t least = since < soon * span_ ? 2 * span_ : std::int64_t(0);
-        span_ = std::min(std::max<std::int64_t>(duration.count(), least), longest);
-        until_ = count(begin + duration) + span_;
+        if (!late) late_since_ = {};
+        if (!late && slept == nanoseconds(0)) return;  // most often, without reading the clock
+        if (late && !was_late()) late_since_ = begin;
+        const Clock::time_point now = Clock::now();
+        if (2 * slept > now - begin) return stop(begin, now);
+        if (late && begin - late_since_ > long_late) {
+            stop(late_since_, now);
+            late_since_ = {};
+        }
     }
 
 private:
+    static constexpr std::chrono::milliseconds long_late{1};
     static constexpr std::int64_t longest = 64000000 /*ns*/, soon = 8 /*spans*/;
     std::atomic<std::int64_t> until_{0}, span_{0};
-    int late_ = 0;  // jobs one after the other
+    Clock::time_point late_since_;
 
     static std::int64_t count(Clock::time_point time) {
         return nanoseconds(time.time_since_epoch()).count();
+    }
+
+    // after a loss of time since `begin`
+    void stop(Clock::time_point begin, Clock::time_point now) {
+        const std::int64_t since = count(begin) - until_;
+        const std::int64_t least = since < soon * span_ ? 2 * span_ : std::int64_t(0);
+        span_ = std::min(std::max(count(now) - count(begin), least), longest);
+        until_ = count(now) + span_;
     }
 };
 
@@ -375,5 +385,5 @@ void ThreadPool::run_job(double work, double meetings, void (*call)(const void*,
     Worker first = member(wait_for_seats(threads, work * meetings, asleep), 0);
     call(job, first);
     first.barrier();
-    pool->crowding.end_job(begin, !asleep && first.count < threads, pool->slept);
+    pool->crowding.end_job(begin, first.count < threads, pool->slept);
 }

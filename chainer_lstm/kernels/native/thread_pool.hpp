@@ -26,9 +26,10 @@ struct Worker {
     // Waits until all threads of the job have called it.
     void barrier();
 
-    // begin and end of this thread's part of n things
-    std::ptrdiff_t begin(std::ptrdiff_t n) const { return n * id / count; }
-    std::ptrdiff_t end(std::ptrdiff_t n) const { return n * (id + 1) / count; }
+    // Begin and end of this thread's part of n things. Thread 0 gets as many as any other: if it
+    // waits for long, another has lost its core.
+    std::ptrdiff_t begin(std::ptrdiff_t n) const { return (n * id + count - 1) / count; }
+    std::ptrdiff_t end(std::ptrdiff_t n) const { return (n * (id + 1) + count - 1) / count; }
 };
 
 class ThreadPool {
