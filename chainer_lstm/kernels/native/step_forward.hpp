@@ -1,10 +1,12 @@
 // A stage of a single step, forward: see StepForward in arguments.hpp.
 //
-//   packed weights             few rows, see streaming.hpp           otherwise
-//     gates = x Wᵀ + b           copy rows; barrier                    gates = x Wᵀ + b
-//     gates += h Uᵀ              the thread's gates = x Wᵀ + b         gates += h Uᵀ
-//     barrier                                     += h Uᵀ              in a job for each product
-//     the thread's c, h          the thread's c, h                     c, h in another
+//   packed weights            few rows, see streaming.hpp          otherwise
+//     gates = x Wᵀ              copy rows; barrier                   gates = x Wᵀ
+//     gates += h Uᵀ             the thread's gates = x Wᵀ            gates += h Uᵀ
+//     barrier                   the thread's gates += h Uᵀ           in a job for each product
+//     the thread's c, h         the thread's c, h                    c, h in another
+//
+// The bias is added when the gates are activated.
 #ifndef CHAINER_LSTM_STEP_FORWARD_HPP
 #define CHAINER_LSTM_STEP_FORWARD_HPP
 
@@ -14,13 +16,13 @@ namespace SIMD {
 
 constexpr double work_of_a_unit = 100;
 
-// `to` (batch, gates * units) = a weightᵀ + bias or null. Products to all gates have the gates for
-// `to`: the first, with the bias, sets them, and the others are added.
+// `to` (batch, gates * units) = a weightᵀ, or += if `to` are the gates and it is not the product of
+// x, which is the first and sets them.
 template <typename T>
 struct StepProduct {
     isize K, gates;
     Matrix<const T> a;
-    const T *weight, *packed /*or null*/, *bias;
+    const T *weight, *packed /*or null*/;
     T* to;
 };
 
@@ -33,14 +35,14 @@ public:
           gates(k.gates ? k.gates : arena.allocate(k.batch * G * k.units)) {
         const isize size = k.batch * H;
         T* const to_one = arena.allocate(Stage::apart * size);
-        if (S == 0) add({k.inputs, G, Matrix<const T>(k.x), k.W, k.packed_W, k.b, gates});
+        if (S == 0) add({k.inputs, G, Matrix<const T>(k.x), k.W, k.packed_W, gates});
         each_product<Cell, S>([&](auto w, auto state, auto gate) {
             if (gate != all_gates) of_one[w] = to_one + Stage::place(w) * size;
             if (!k.weights[w]) return;
             const Matrix<const T> dense{k.before[state], H, 1};
             add({H, gates_of<Cell>(w),
                  Stage::alone >> state & 1 ? Matrix<const T>(k.alone[state]) : dense, k.weights[w],
-                 k.packed[w], nullptr, gate == all_gates ? gates : of_one[w]});
+                 k.packed[w], gate == all_gates ? gates : of_one[w]});
         });
     }
 
@@ -64,6 +66,7 @@ private:
 
     const StepForward<T, Cell, S>& k;
     const isize H = k.units;
+    const T* const bias = S == 0 ? k.b : nullptr;
     Arena<T> arena;
     T* const gates;
     Weights<Cell, T> of_one;  // products to a single gate
@@ -81,11 +84,10 @@ private:
     void multiply_panels() const {
         ThreadPool::run(work, [&](Worker& worker) {
             for (int p = 0; p < count; p++) {
-                const auto& [K, n, a, weight, packed, bias, to] = products[p];
+                const auto& [K, n, a, weight, packed, to] = products[p];
                 const Panels<T> panels(0, n * H);
                 const isize first = worker.begin(panels.count), last = worker.end(panels.count);
-                set_bias(products[p], panels.begin(first), panels.begin(last));
-                multiply_packed<T>(k.batch, K, a, packed, panels, first, last, to == gates, to);
+                multiply_packed<T>(k.batch, K, a, packed, panels, first, last, adds(p), to);
             }
             worker.barrier();
             activate(Share(H, gates_step<T, Cell>, worker));
@@ -109,7 +111,7 @@ private:
             Term<T> terms[1 + Cell::weights];
             T* to = copied;
             for (int p = 0; p < count; p++) {
-                const auto& [K, n, a, weight, packed, bias, out] = products[p];
+                const auto& [K, n, a, weight, packed, out] = products[p];
                 terms[p] = {aligned(worker, k.batch, K, a, to), Matrix<const T>{weight, 1, K}, K};
                 to += aligned_size<T>(k.batch, K);
             }
@@ -117,40 +119,35 @@ private:
             for (int p = 0, some; p < count; p += some) {
                 const StepProduct<T>& product = products[p];
                 const isize n = product.gates, first = n * mine.first, last = n * mine.last;
-                set_bias(product, first, last);
                 some = 1;
                 while (together && product.to == gates && p + some < count &&
                        products[p + some].to == gates)
                     some++;
-                stream_columns<T>(k.batch, n * H, terms + p, some, product.to == gates, product.to,
-                                  first, last);
+                stream_columns<T>(k.batch, n * H, terms + p, some, adds(p), product.to, first,
+                                  last);
             }
             activate(mine);
         });
     }
 
     void multiply() const {
-        for (const StepProduct<T>* p = products; p < products + count; p++)
-            product<T>(k.batch, p->gates * H, p->K, p->a, {p->weight, 1, p->K}, p->bias,
-                       p->to == gates && !p->bias, p->to);
+        for (int p = 0; p < count; p++) {
+            const auto& [K, n, a, weight, packed, to] = products[p];
+            product<T>(k.batch, n * H, K, a, {weight, 1, K}, nullptr, adds(p), to);
+        }
         ThreadPool::run(work_of_a_unit * k.batch * H, [&](Worker& worker) {
             activate({H, H, {0, 1}}, worker.begin(k.batch), worker.end(k.batch));
         });
     }
 
-    // Sets columns [first, last) of the gates to the bias, if the product has one.
-    void set_bias(const StepProduct<T>& product, isize first, isize last) const {
-        for (isize r = 0; product.bias && r < k.batch; r++)
-            std::memcpy(product.to + r * product.gates * H + first, product.bias + first,
-                        (last - first) * sizeof(T));
-    }
+    bool adds(int p) const { return products[p].to == gates && (S > 0 || p > 0); }
 
     // units of rows [top, end)
     void activate(const Share& units, isize top, isize end) const {
         const Given<Cell, T> given{k.weights, k.noise, k.numbers.of};
         for (isize r = top; r < end; r++)
-            forward_row<Cell, S, T>(units.first, units.last, {gates + r * G * H}, of_one + r * H,
-                                    given.of_row(r * H), k.before + r * H,
+            forward_row<Cell, S, T>(units.first, units.last, {gates + r * G * H, nullptr, bias},
+                                    of_one + r * H, given.of_row(r * H), k.before + r * H,
                                     k.gates ? gates + r * G * H : nullptr, k.now + r * H);
     }
     void activate(const Share& units) const { activate(units, 0, k.batch); }
