@@ -144,7 +144,7 @@ class NativeEngine(CompiledEngine):
 
     def whole_step(self, cell: Cell, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
         x = given[0]
-        if x is None or not x.size:
+        if x is None or x.ndim != 2 or not x.size:
             return None
         whole = whole_step_of(self.instruction_set, cell, x.dtype.char)
         return None if whole is None else whole(given)

@@ -105,11 +105,12 @@ class WholeStep:
         ]
 
     def __call__(self, given: Sequence[Optional[Array]]) -> Optional[Sequence[Array]]:
-        """Return the new states from x, weights and states, or None if an array is not as the
-        kernels expect.
+        """Return the new states from x (B, I), weights and states, or None if an array is not as
+        the kernels expect.
         """
-        x, first = given[0], given[-self._states]
-        if first is None or first.ndim != 2 or x is None or x.ndim != 2:
+        x: Any = given[0]
+        first = given[-self._states]
+        if first is None or first.ndim != 2:
             return None
         batch, units = shape = first.shape
         gates = None
