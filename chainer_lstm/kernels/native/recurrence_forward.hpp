@@ -87,12 +87,13 @@ struct ForwardMemory {
     // For so few rows packing a weight would take longer than multiplying by it. All rows are
     // multiplied by W together; the rows of a step by the other weights.
     const bool streams_inputs, streams_states;
-    const isize chunk;  // steps whose inputs are multiplied together
-    const isize spare;  // size of the gates of a chunk, if the caller does not keep gates
+    const isize chunk;   // steps whose inputs are multiplied together
+    const isize spare;   // size of the gates of a chunk, if the caller does not keep gates
+    const isize copied;  // size of an aligned copy of x, or 0
     Arena<T> arena;
     Weights<Cell, T> weights;
     Weights<Cell, T> masked;  // buffers of masked states, arranged as those of states
-    T *W, *V, *gates, *products;
+    T *W, *V, *x, *gates, *products;
 
     explicit ForwardMemory(const SequenceForward<T, Cell>& s)
         : padded(round_up(s.units, lanes<T>)),
@@ -100,14 +101,16 @@ struct ForwardMemory {
           streams_states(streams_inputs && s.steps < steps_to_pack),
           chunk(std::max<isize>(chunk_rows / std::max<isize>(s.batch, 1), 1)),
           spare(s.gates ? 0 : chunk * s.batch * Cell::gates * s.units),
-          arena(packed_size<T, Cell>(s) + Cell::gates * s.inputs * padded + spare +
+          copied(streams_inputs ? aligned_size<T>(s.rows, s.inputs) : 0),
+          arena(packed_size<T, Cell>(s) + Cell::gates * s.inputs * padded + copied + spare +
                 most_apart<Cell> * s.batch * s.units +
                 count_of(s.masks) * (s.rows + s.batch) * s.units) {
-        // weights come first, so that their panels are aligned
+        // weights and x come first, so that panels and rows are aligned
         for (int w = 0; w < Cell::weights; w++)
             weights[w] = arena.allocate(packed_size<T, Cell>(s, w));
         V = arena.allocate(packed_size<T, Cell>(s, Cell::weights));
         W = arena.allocate(Cell::gates * s.inputs * padded);
+        x = arena.allocate(copied);
         gates = arena.allocate(spare);
         products = arena.allocate(most_apart<Cell> * s.batch * s.units);
         for (int w = 0; w < Cell::weights; w++)
@@ -140,7 +143,12 @@ public:
                       memory.V + H * part.outputs.first)) {}
 
     void run() {
-        part.meet_if_by_rows(worker);
+        if (memory.copied) {
+            x = aligned(worker, s.rows, s.inputs, x, memory.x);
+            worker.barrier();
+        } else {
+            part.meet_if_by_rows(worker);
+        }
         mask_initial_states();
         for (isize k = 0; k < s.steps; k++) {
             if (k % memory.chunk == 0) multiply_inputs(k);
@@ -163,6 +171,7 @@ private:
     const Packed<T> W;
     const PackedWeights<T, Cell> U;
     const Packed<T> V;
+    Matrix<const T> x = s.x;
 
     // The thread's part of a weight (gates * H, K), packed.
     Packed<T> pack(const T* weight, isize K, isize gates, T* to) const {
@@ -222,8 +231,7 @@ private:
         const isize begin = W.panels.begin(p), width = W.panels.width(p);
         for (isize r = 0; r < rows; r++)
             std::memcpy(to + r * gates_row + begin, s.b + begin, width * sizeof(T));
-        const Matrix<const T> x{s.x.data + start * s.x.row, s.x.row, 1};
-        W.multiply(p, p + 1, rows, x, to, gates_row, true);
+        W.multiply(p, p + 1, rows, x.from(start, 0), to, gates_row, true);
     }
 
     void mask_initial_states() {
