@@ -242,7 +242,7 @@ def is_recorded(cell: Cell) -> bool:
 
 
 def unrecorded_step(
-    cell: Cell, state: Sequence[Optional[Input]], x: Input, weights: Sequence[Input]
+    cell: Cell, state: Sequence[Optional[Input]], x: Input, weights: Sequence[Optional[Input]]
 ) -> Optional[Sequence[Any]]:
     """Compute a step for which ``is_recorded`` is False, from arrays to arrays, without a node.
 
@@ -256,8 +256,10 @@ def unrecorded_step(
         The new states, in the order of ``cell.states``; None if the step has to be computed as
         nodes.
     """
-    if state[-1] is None:
-        weights = _of_states(cell, state, weights)
+    if state[-1] is None:  # as a node has them, without weights of states that are not there
+        names = signature(cell, 0).names
+        absent = {*names}.difference(signature(cell, 0, optional=False).names)
+        weights = [None if name in absent else W for name, W in zip(cell.weights, weights)]
     inputs = [x, *weights, *state]
     given = arrays_of(inputs)
     if type(given[0]) is not numpy.ndarray:
@@ -267,21 +269,6 @@ def unrecorded_step(
         return None
     requires_grad = any_requires_grad(inputs)
     return [new_variable(y, requires_grad) for y in found]
-
-
-def _of_states(
-    cell: Cell, state: Sequence[Optional[Input]], weights: Sequence[Input]
-) -> Sequence[Optional[Input]]:
-    """Return weights with None for those of states that are None and only multiplied."""
-    named = dict(zip(cell.states, state))
-    read = {name for stage in cell.stages for name in stage.reads}
-    absent = {
-        product.weight
-        for stage in cell.stages
-        for product in stage.products
-        if product.state not in read and named[product.state] is None
-    }
-    return [None if name in absent else W for name, W in zip(cell.weights, weights)]
 
 
 def composed_step(cell: Cell, state: Any, pre: chainer.Variable, weights: Mapping[str, Any]) -> Any:

@@ -154,30 +154,39 @@ def test_threads_that_a_job_does_not_need_stay_asleep():
     assert then == later
 
 
-# prints the number of threads that were started
+# prints how often the thread of the pool was woken or interrupted in a thousand jobs, which share
+# one core with it
 ON_ONE = """
-import os
+import os, pathlib
 import numpy
 from chainer_lstm import kernels
+
+TASKS = pathlib.Path('/proc/self/task')
+
+def switches(task):
+    lines = (TASKS / task / 'status').read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if 'ctxt_switches' in line)
 
 engine = kernels.engine_of(numpy.ones(1))  # sees all cores
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 random = numpy.random.RandomState(0)
 x = random.randint(0, 3, (80, 700)).astype('f')
 expected = x.astype('d') @ x.T
-before = len(os.listdir('/proc/self/task'))
+before = set(os.listdir(TASKS))
 for _ in range(1000):
     assert (engine.matmul(x, x.T) == expected).all()
-print(len(os.listdir('/proc/self/task')) - before)
+(task,) = set(os.listdir(TASKS)) - before
+print(switches(task))
 """
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads the threads of /proc')
 @pytest.mark.skipif(cores.processors() < 2, reason='one thread on one processor')
 def test_threads_without_a_core():
-    """A job begins without them, and they may come late."""
+    """A job begins without them, they may come late, and most jobs do not call them."""
     cases.native_engine('baseline')
-    assert answer(ON_ONE, OMP_NUM_THREADS='2') == '1'
+    # 45 to 121 times; 176 to 399 where every job calls the thread
+    assert int(answer(ON_ONE, OMP_NUM_THREADS='2')) < 150
 
 
 # prints the exit codes of children; one that hangs ends by the alarm

@@ -174,7 +174,7 @@ void stream_columns(isize M, isize N, const Term<T>* terms, int count, bool add,
         const isize end = std::min(some + most, last);
         for (isize t = 0; t < tiles; t++) {
             const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
-            // while a single tile is multiplied, columns are only loaded
+            // with a single tile, most of the time is that of loading the columns
             typedef std::make_integer_sequence<int, tile_rows> All;
             const auto tile =
                 tiles == 1 ? dots_of<T, true>(rows, All{}) : dots_of<T, false>(rows, All{});
