@@ -34,7 +34,7 @@ LINT := $(VENV)-lint/bin
 SCHEMA = $(LINT)/check-jsonschema --quiet --builtin-schema vendor
 NATIVE = $(wildcard chainer_lstm/kernels/native/*.?pp chainer_lstm/cells/*.cuh)
 CPP = $(wildcard chainer_lstm/kernels/*/*.?pp chainer_lstm/kernels/*/*.cu chainer_lstm/kernels/*/*.cuh \
-  chainer_lstm/cells/*.cuh tests/kernels/*.hpp tests/kernels/*.cuh \
+  chainer_lstm/cells/*.cuh tests/kernels/*.?pp tests/kernels/*.cuh \
   tests/gpu_stand_in/*.c)
 INSTALLED = pyproject.toml setup.py chainer_lstm.pth build-constraints.txt $(NATIVE)
 

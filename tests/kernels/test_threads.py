@@ -2,6 +2,9 @@
 
 import math
 import os
+import pathlib
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -154,39 +157,77 @@ def test_threads_that_a_job_does_not_need_stay_asleep():
     assert then == later
 
 
-# prints how often the thread of the pool was woken or interrupted in a thousand jobs, which share
-# one core with it
+# a thousand jobs whose second thread shares one core with the first
 ON_ONE = """
-import os, pathlib
+import os
 import numpy
 from chainer_lstm import kernels
-
-TASKS = pathlib.Path('/proc/self/task')
-
-def switches(task):
-    lines = (TASKS / task / 'status').read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if 'ctxt_switches' in line)
 
 engine = kernels.engine_of(numpy.ones(1))  # sees all cores
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 random = numpy.random.RandomState(0)
-x = random.randint(0, 3, (80, 700)).astype('f')
+x = random.randint(0, 3, (40, 150)).astype('f')
 expected = x.astype('d') @ x.T
-before = set(os.listdir(TASKS))
+before = len(os.listdir('/proc/self/task'))
 for _ in range(1000):
     assert (engine.matmul(x, x.T) == expected).all()
-(task,) = set(os.listdir(TASKS)) - before
-print(switches(task))
+print(len(os.listdir('/proc/self/task')) - before)
 """
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads the threads of /proc')
 @pytest.mark.skipif(cores.processors() < 2, reason='one thread on one processor')
 def test_threads_without_a_core():
-    """A job begins without them, they may come late, and most jobs do not call them."""
+    """A job begins without them, or they come late."""
     cases.native_engine('baseline')
-    # 45 to 121 times; 176 to 399 where every job calls the thread
-    assert int(answer(ON_ONE, OMP_NUM_THREADS='2')) < 150
+    assert answer(ON_ONE, OMP_NUM_THREADS='2') == '1'
+
+
+@pytest.fixture(scope='module')
+def crowding(tmp_path_factory):
+    """Runs jobs by a clock that is set by hand: (idle, job, slept, late) -> what each was."""
+    if shutil.which('g++') is None:
+        pytest.skip('there is no g++')
+    program = tmp_path_factory.mktemp('crowding') / 'crowding'
+    source = pathlib.Path(__file__).with_name('crowding.cpp')
+    subprocess.run(['g++', '-std=c++17', source, '-o', program], check=True)
+
+    def run(jobs):
+        lines = ''.join(f'{" ".join(map(str, job))}\n' for job in jobs)
+        done = subprocess.run([program], input=lines, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    return run
+
+
+QUIET, LATE = (10, 100, 0, 0), (10, 100, 0, 1)  # idle, job, slept: microseconds; late
+CROWDED = (10, 1000, 501, 0)
+
+
+@pytest.mark.parametrize(
+    ('jobs', 'alone'),
+    [
+        ([QUIET] * 20, []),
+        ([(10, 1000, 500, 0)] * 20, []),  # threads that are slow, not away
+        ([CROWDED, *[QUIET] * 20], range(1, 10)),  # for as long as the job: 1,000 microseconds
+        # soon again, while one of 11 jobs tries: for twice as long
+        ([CROWDED, *[QUIET] * 10, CROWDED, *[QUIET] * 30], [*range(1, 10), *range(12, 31)]),
+        # and not soon: as the first time
+        ([CROWDED, *[QUIET] * 90, CROWDED, *[QUIET] * 20], [*range(1, 10), *range(92, 101)]),
+        # a job that takes long: not for longer than 64 milliseconds
+        ([(0, 100_000, 99_000, 0), *[(0, 1000, 0, 0)] * 80], range(1, 65)),
+        # a millisecond of jobs to which a thread is late, then as long alone
+        ([*[LATE] * 11, *[QUIET] * 20], range(11, 22)),
+        ([*[LATE] * 10, QUIET, *[LATE] * 10, *[QUIET] * 20], []),  # it came in between
+    ],
+)
+def test_jobs_run_alone_beside_other_processes(crowding, jobs, alone):
+    assert [k for k, kind in enumerate(crowding(jobs)) if kind == 'alone'] == list(alone)
+
+
+def test_a_job_knows_whether_a_thread_was_late(crowding):
+    kinds = crowding([QUIET, LATE, LATE, QUIET, QUIET])
+    assert kinds == ['shared', 'shared', 'after a late one', 'after a late one', 'shared']
 
 
 # prints the exit codes of children; one that hangs ends by the alarm

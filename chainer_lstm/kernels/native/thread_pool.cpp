@@ -30,6 +30,8 @@
     #include <condition_variable>
 #endif
 
+#include "crowding.hpp"
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -150,49 +152,6 @@ private:
 #endif
 };
 
-// Whether other processes take cores from the threads of jobs: after a job in which thread 0 slept
-// most of the time, until another thread that had lost its core came to a barrier; and after a
-// millisecond of jobs to which a thread came late. Then the calling thread runs jobs alone for as
-// long as that took; for twice as long as the last time if that was soon before.
-class Crowding {
-public:
-    bool is_present() const { return span_ && count(Clock::now()) < until_; }
-
-    // whether a thread came late to the last job
-    bool was_late() const { return late_since_ != Clock::time_point(); }
-
-    // at the end of a job, by its thread 0, with the time for which it has slept
-    void end_job(Clock::time_point begin, bool late, nanoseconds slept) {
-        if (!late) late_since_ = {};
-        if (!late && slept == nanoseconds(0)) return;  // most often, without reading the clock
-        if (late && !was_late()) late_since_ = begin;
-        const Clock::time_point now = Clock::now();
-        if (2 * slept > now - begin) return stop(begin, now);
-        if (late && begin - late_since_ > long_late) {
-            stop(late_since_, now);
-            late_since_ = {};
-        }
-    }
-
-private:
-    static constexpr std::chrono::milliseconds long_late{1};
-    static constexpr std::int64_t longest = 64000000 /*ns*/, soon = 8 /*spans*/;
-    std::atomic<std::int64_t> until_{0}, span_{0};
-    Clock::time_point late_since_;
-
-    static std::int64_t count(Clock::time_point time) {
-        return nanoseconds(time.time_since_epoch()).count();
-    }
-
-    // after a loss of time since `begin`
-    void stop(Clock::time_point begin, Clock::time_point now) {
-        const std::int64_t since = count(begin) - until_;
-        const std::int64_t least = since < soon * span_ ? 2 * span_ : std::int64_t(0);
-        span_ = std::min(std::max(count(now) - count(begin), least), longest);
-        until_ = count(now) + span_;
-    }
-};
-
 // The state of the pool and of its job. A bit in `seats` is a called thread that has not come yet.
 struct State {
     std::mutex in_use;  // held by the thread whose job runs
@@ -204,7 +163,7 @@ struct State {
     const void* job = nullptr;
     std::atomic<int> called{0};  // threads of the job, including the caller
     Counter calls[most_threads];
-    Crowding crowding;
+    Crowding<Clock> crowding;
     Clock::time_point last_call;
     nanoseconds slept{0};  // by thread 0 of the job
 
