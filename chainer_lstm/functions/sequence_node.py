@@ -140,11 +140,10 @@ class SequenceNode(Node):
         new: Sequence = ()
         if engine is not None and engine.takes_states:
             new = [xp.empty(s.shape, s.dtype) for s in states]
-        pack = plan.form.pack
-        if plan.form.by_gates and engine is not None and not keep:
+        form, apart = plan.form, False
+        if form.by_gates and engine is not None and not keep:
             shape = Shape(len(packing.sizes), packing.batch, states[-1].shape[-1], plan.directions)
-            if engine.takes_gates(plan.cell, states[-1].dtype, shape):
-                pack = plan.form.parts
+            apart = engine.takes_gates(plan.cell, states[-1].dtype, shape)
         saved: list[tuple[Layer, Any]] = []
         layers: list[Layer] = []
         for first in range(0, len(groups), plan.directions):
@@ -153,7 +152,8 @@ class SequenceNode(Node):
             for k in range(first, first + plan.directions):
                 initial = plan.cell.State(*(s[k] for s in states))
                 drawn = self._drawn(xp, k, initial[0])
-                named = pack(xp, groups[k])
+                group = groups[k]
+                named = form.parts(xp, group) if apart else form.pack(xp, group, engine)
                 job = plan.cell, named, plan.rows(k), self._dropped(engine, x, k), initial, drawn
                 if engine is None:
                     layers.append(composed.run_layer(*job))

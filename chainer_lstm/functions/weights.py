@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Optional
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
@@ -41,8 +41,10 @@ class WeightForm:
         """Return the shapes of the arrays."""
         return tuple(self.cell.shapes(inputs, units).values())
 
-    def pack(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
-        """Return the weights of the cell by name, of arrays or variables."""
+    def pack(
+        self, xp: Any, group: Sequence[Any], engine: Optional[Engine] = None
+    ) -> Mapping[str, Any]:
+        """Return the weights of the cell by name, of arrays of an engine or of variables."""
         return dict(zip(self.cell.weights, group))
 
     def parts(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
@@ -82,11 +84,17 @@ class NStepWeights(WeightForm):
         projection = () if self.cell.projection is None else ((outputs, units),)
         return ((units, inputs),) * 4 + ((units, outputs),) * 4 + projection + ((units,),) * 8
 
-    def pack(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
-        W, U, b_x, b_h = [
-            layout.convert(xp, group[k : k + 4], layout.N_STEP, layout.INTERLEAVED)
+    def pack(
+        self, xp: Any, group: Sequence[Any], engine: Optional[Engine] = None
+    ) -> Mapping[str, Any]:
+        given = [
+            layout.split(group[k : k + 4], layout.N_STEP)
             for k in (0, 4, self.matrices, self.matrices + 4)
         ]
+        if engine is None:
+            W, U, b_x, b_h = [layout.join(xp, gates, layout.INTERLEAVED) for gates in given]
+        else:
+            W, U, b_x, b_h = map(engine.interleaved, given)
         # times 1: the sum would give both biases one and the same gradient, see ``gradients``
         return {'W': W, 'b': b_x + b_h * 1, 'U': U, **self._projection(group)}
 
@@ -107,17 +115,17 @@ class NStepWeights(WeightForm):
     ) -> Sequence[Array]:
         xp, few = engine.xp, len(gpre) < layer.x.shape[1]
         # the smaller array is rearranged: that of few rows, or the gradients
-        rows = layout.planar(gpre.T) if few else gpre.T
+        rows = engine.planar(gpre.T) if few else gpre.T
         found: list[Array] = []
         for x in (layer.x, rows_of_product(xp, layer, 'U')):
             product = engine.matmul(rows, x)
-            found += _n_step(xp, product if few else layout.planar(product))
+            found += _n_step(xp, product if few else engine.planar(product))
         if gradients.h is not None and layer.m is not None:
             found.append(engine.matmul(gradients.h.T, layer.m))
         gb = gradients.of_weights.get('b')
         if gb is None:
             gb = engine.column_sums(gpre)
-        gb = layout.planar(gb)
+        gb = engine.planar(gb)
         # optimizer hooks work on gradients in place: the two biases need one each
         return [*found, *_n_step(xp, gb), *_n_step(xp, gb.copy())]
 

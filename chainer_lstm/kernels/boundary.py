@@ -29,6 +29,7 @@ _INT32, _INT64 = numpy.dtype(numpy.int32), numpy.dtype(numpy.int64)
 # The members of structs in native/arguments.hpp.
 _MATMUL = 'isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;'
 _PACK = 'isize columns, depth; const T* weight; T* packed;'
+_COPY_GATES = 'isize units, columns; Rows<const T> from[4]; Rows<T> to[4];'
 _EXPONENTIALS = 'isize rows, classes; const T* x; T *y, *maxima, *sums;'
 _SUMS_BY_CLASS = 'isize rows, columns, classes; const index64* of; const T* x; T* sums;'
 _NORMALIZE = 'isize rows, columns; Numbers<Epsilon> numbers; const T *gain, *b; T *x, *y, *scale;'
@@ -43,6 +44,14 @@ KERNELS = {
     for kernel in (
         Kernel('matmul', _MATMUL, {'a': 'M K', 'b': 'K N', 'bias': 'N?', 'out': 'M N'}),
         Kernel('pack', _PACK, {'weight': 'columns depth', 'packed': 'padded_columns depth'}),
+        Kernel(
+            'copy_gates',
+            _COPY_GATES,
+            {
+                'from': [(f'from_{gate}', 'units columns') for gate in range(4)],
+                'to': [(f'to_{gate}', 'units columns') for gate in range(4)],
+            },
+        ),
         Kernel(
             'exponentials',
             _EXPONENTIALS,

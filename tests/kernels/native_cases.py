@@ -23,7 +23,7 @@ LENGTHS = {
 }
 
 
-def recurrence(engine, batches, reverse, cell, dtype, units=37):
+def recurrence(engine, batches, reverse, cell, dtype, units=37, width=11):
     """Everything that a layer computes from fixed numbers: states, gates, gradients."""
     steps, batch = batches
     random = numpy.random.RandomState(0)
@@ -31,7 +31,7 @@ def recurrence(engine, batches, reverse, cell, dtype, units=37):
     def draw(*shape, scale=1.0):
         return random.uniform(-scale, scale, shape).astype('f').astype(dtype)
 
-    rows, width, total = Rows(steps, batch, reverse), 11, sum(steps)
+    rows, total = Rows(steps, batch, reverse), sum(steps)
     widths = [cell.width(name, units) for name in cell.states]
     x, initial = draw(total, width), cell.State(*(draw(batch, each) for each in widths))
     scale = 2 * units**-0.5

@@ -64,12 +64,12 @@ def test_step_gradients(engine, case):
 @pytest.mark.parametrize('cell', RECURRENT.values(), ids=RECURRENT)
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
 @pytest.mark.parametrize('batches', LENGTHS.values(), ids=LENGTHS)
-def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
-    expected = recurrence(NumpyEngine(), batches, reverse, cell, 'd', units)
+def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37, width=11):
+    expected = recurrence(NumpyEngine(), batches, reverse, cell, 'd', units, width)
     first = None
     for count in (1, 2, 5):
         threads(count)
-        found = recurrence(engine, batches, reverse, cell, dtype, units)
+        found = recurrence(engine, batches, reverse, cell, dtype, units, width)
         tolerance = {'f': 2e-5, 'd': 1e-13}[dtype]
         cases.assert_close(found, expected, (tolerance, tolerance))
         first = first or found
@@ -83,6 +83,11 @@ def test_recurrence(engine, threads, batches, reverse, cell, dtype, units=37):
 @pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
 def test_recurrence_in_many_threads(engine, threads, batches, reverse, cell, dtype):
     test_recurrence(engine, threads, batches, reverse, cell, dtype, units=70)
+
+
+@pytest.mark.parametrize('batches', MANY.values(), ids=MANY)
+def test_recurrence_without_inputs(engine, threads, batches):
+    test_recurrence(engine, threads, batches, False, cells.lstm, 'f', units=70, width=0)
 
 
 def test_recurrence_is_as_exact_as_with_numpy(engine):

@@ -48,6 +48,24 @@ def test_matmul(engine, shape, dtype):
     numpy.testing.assert_allclose(out, exact, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize('dtype', 'fde')
+@pytest.mark.parametrize('shape', [(3, 5), (0, 7), (37, 41), (700, 65), (1, 1100)], ids=str)
+def test_orders_of_gates(engine, threads, shape, dtype):
+    threads(3)
+    numbers = numpy.arange(4 * shape[0] * shape[1]) % 2003
+    gates = numbers.reshape(4, *shape).astype(dtype)
+    expected = gates.transpose(1, 0, 2).reshape(-1, shape[1])
+    for parts in zip(*map(orders, gates)):
+        numpy.testing.assert_array_equal(engine.interleaved(parts), expected)
+    for x in orders(expected):
+        numpy.testing.assert_array_equal(engine.planar(x), gates.reshape(-1, shape[1]))
+    mixed = [*gates[:3], gates[3].astype('d')]  # as NumPy joins them
+    assert engine.interleaved(mixed).dtype == 'd'
+    numpy.testing.assert_array_equal(engine.interleaved(mixed), expected)
+    rows = gates[..., 0]
+    numpy.testing.assert_array_equal(engine.interleaved([*rows]), expected[:, 0])
+
+
 def test_matmul_refuses_other_dtypes(engine):
     x = numpy.ones((2, 2), numpy.longdouble)
     with pytest.raises(TypeError, match='expected arrays of float32 or float64, got'):

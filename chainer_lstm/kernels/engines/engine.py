@@ -194,6 +194,14 @@ class Engine(Protocol):
         """Return x Wᵀ + b, (P, I), (O, I), (O,) or None -> (P, O)."""
         ...
 
+    def interleaved(self, gates: Sequence[Array]) -> Array:
+        """Return a, i, f, o, (H, …) each, as one array in the order ``layout.INTERLEAVED``."""
+        ...
+
+    def planar(self, x: Array) -> Array:
+        """Return an array (4H, …) in the order ``layout.INTERLEAVED`` in ``layout.PLANAR``."""
+        ...
+
     def column_sums(self, x: Array) -> Array:
         """Return the sums of the columns, (P, N) -> (N,)."""
         ...

@@ -14,7 +14,7 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage, is_compiled, is_normalized
-from chainer_lstm.kernels import boundary, native, products
+from chainer_lstm.kernels import boundary, layout, native, products
 from chainer_lstm.kernels.arguments import PADDING
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.engine import (
@@ -47,6 +47,31 @@ class NativeEngine(CompiledEngine):
 
     def linear(self, x: Array, W: Array, b: Optional[Array] = None) -> Array:
         return self._product(x, W.T, b)
+
+    def interleaved(self, gates: Sequence[Array]) -> Array:
+        first = gates[0]
+        out = numpy.empty((4 * len(first), *first.shape[1:]), first.dtype)
+        if self._copy_gates(gates, layout.split(out, layout.INTERLEAVED)):
+            return out
+        return super().interleaved(gates)
+
+    def planar(self, x: Array) -> Array:
+        out = numpy.empty(x.shape, x.dtype)
+        targets = layout.split(out, layout.PLANAR)
+        if self._copy_gates(layout.split(x, layout.INTERLEAVED), targets):
+            return out
+        return super().planar(x)
+
+    def _copy_gates(self, sources: Sequence[Array], targets: Sequence[Array]) -> bool:
+        """Copy four matrices; return False if the kernel does not take them."""
+        first = sources[0]
+        kind = numpy.ndarray, first.shape, first.dtype, (first.itemsize,)
+        if {(type(x), x.shape, x.dtype, x.strides[1:]) for x in sources} != {kind}:
+            return False
+        if first.dtype.char not in 'fd' or not first.dtype.isnative or first.size <= _SMALL:
+            return False
+        self._kernel('copy_gates', first.dtype)(first.shape, *sources, *targets)
+        return True
 
     def column_sums(self, x: Array) -> Array:
         return self._product(numpy.ones((1, len(x)), x.dtype), x, None)[0]

@@ -11,7 +11,7 @@ import numpy
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage, normalized, normalized_gradient
 from chainer_lstm.cells.stages import Names
-from chainer_lstm.kernels import normalization, products, sequence
+from chainer_lstm.kernels import layout, normalization, products, sequence
 from chainer_lstm.kernels.engines.engine import (
     NOTHING,
     AdamRates,
@@ -60,6 +60,12 @@ class NumpyEngine:
         if b is not None:
             y += b
         return y
+
+    def interleaved(self, gates: Sequence[Array]) -> Array:
+        return layout.join(self.xp, gates, layout.INTERLEAVED)
+
+    def planar(self, x: Array) -> Array:
+        return layout.planar(x)
 
     def column_sums(self, x: Array) -> Array:
         return self.xp.sum(x, axis=0)

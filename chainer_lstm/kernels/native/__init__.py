@@ -158,8 +158,8 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
     Returns:
         A function of the kernel's sizes, a tuple, and its arrays.  It raises
 
-        - ValueError: an array has another shape or dtype, or an output is not contiguous, not
-          aligned or read-only; nothing was computed.
+        - ValueError: an array has another shape or dtype, or an output, or each row of one with a
+          stride of rows, is not contiguous, or not aligned, or read-only; nothing was computed.
         - MemoryError: memory is exhausted.
 
     Raises:

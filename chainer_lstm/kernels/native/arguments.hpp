@@ -32,6 +32,12 @@ struct Matmul {
     MEMBERS(isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;)
 };
 
+// `to` = `from`, four matrices each
+template <typename T>
+struct CopyGates {
+    MEMBERS(isize units, columns; Rows<const T> from[4]; Rows<T> to[4];)
+};
+
 // y (N, V) or null = exp(x - maxima); maxima and sums of exp (N,) of the rows of x
 template <typename T>
 struct Exponentials {
@@ -199,6 +205,7 @@ template <typename T, typename F>
 void each_kernel(const F& f) {
     f("matmul", Matmul<T>{});
     f("pack", Pack<T>{});
+    f("copy_gates", CopyGates<T>{});
     f("exponentials", Exponentials<T>{});
     f("sums_by_class", SumsByClass<T>{});
     f("normalize", Normalize<T>{});

@@ -55,7 +55,11 @@ public:
     const isize K;
 
     Packed(const Panels<T>& panels, isize K, T* memory)
-        : panels(panels), K(K), streams_(false), sums_(pieces(K, k_block)), memory_(memory) {}
+        : panels(panels),
+          K(K),
+          streams_(false),
+          sums_(pieces(std::max<isize>(K, 1), k_block)),
+          memory_(memory) {}
 
     Packed(const Panels<T>& panels, isize K, const Columns<T>& streamed)
         : panels(panels), K(K), streams_(true), streamed_(streamed) {}
@@ -142,12 +146,8 @@ void packed_product(isize M, isize N, isize K, Matrix<const T> a, Matrix<const T
             const isize first = panels.count * (task % groups) / groups;
             const isize last = panels.count * (task % groups + 1) / groups;
             const isize begin = panels.begin(first), width = panels.begin(last) - begin;
-            for (isize r = m; r < m + rows && !add && (bias || K == 0); r++) {
-                if (bias)
-                    std::memcpy(c + r * c_row + begin, bias + begin, width * sizeof(T));
-                else
-                    std::memset(c + r * c_row + begin, 0, width * sizeof(T));
-            }
+            for (isize r = m; r < m + rows && bias; r++)
+                std::memcpy(c + r * c_row + begin, bias + begin, width * sizeof(T));
             Matrix<const T> rows_of_a = a.from(m, 0);
             if (copy_a) {
                 copy(transposed(rows_of_a), K, rows, copied_a, rows);

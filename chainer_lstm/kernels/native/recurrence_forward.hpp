@@ -2,10 +2,10 @@
 //
 //   pack the thread's weights
 //   for each chunk of steps:
-//     gates of the chunk = x Wᵀ + b              one product for up to chunk_rows rows
+//     gates of the chunk = x Wᵀ                  one product for up to chunk_rows rows
 //     for each step of the chunk:
 //       gates += h Uᵀ                            of the step before
-//       activate the gates; c, h                 the array code of cells/*.cuh, a vector at a time
+//       activate the gates + b; c, h             the array code of cells/*.cuh, a vector at a time
 //       barrier                                  the next product reads h of all units
 //       the same for a second stage              of a cell in which o depends on the new c
 //       h = m Vᵀ; barrier                        with a projection
@@ -208,30 +208,26 @@ private:
         return std::min(s.start[from], s.start[std::min(from + memory.chunk, s.steps) - 1]);
     }
 
-    // Sets the gates of a chunk of steps to x Wᵀ + b, panel by panel: a panel stays in the caches
-    // for all rows.
+    // Sets the gates of a chunk of steps to x Wᵀ, panel by panel: a panel stays in the caches for
+    // all rows.
     void multiply_inputs(isize from) {
         const isize to = std::min(from + memory.chunk, s.steps);
         isize rows = 0;
         for (isize k = from; k < to; k++) rows += s.n[k];
         for (isize p = 0; p < W.panels.count; p++) {
+            const auto multiply = [&](isize start, isize rows, T* gates) {
+                W.multiply(p, p + 1, rows, x.from(start, 0), gates, gates_row, false);
+            };
             if (!part.by_rows) {  // the rows of all steps are contiguous
                 const isize start = start_of_chunk(from);
-                multiply_panel(p, start, rows, s.gates ? s.gates + start * G * H : memory.gates);
+                multiply(start, rows, s.gates ? s.gates + start * G * H : memory.gates);
                 continue;
             }
             for (isize k = from; k < to; k++) {
                 const isize top = part.top(s.n[k]), end = part.end(s.n[k]);
-                multiply_panel(p, s.start[k] + top, end - top, gates_of_step(k) + top * gates_row);
+                multiply(s.start[k] + top, end - top, gates_of_step(k) + top * gates_row);
             }
         }
-    }
-
-    void multiply_panel(isize p, isize start, isize rows, T* to) {
-        const isize begin = W.panels.begin(p), width = W.panels.width(p);
-        for (isize r = 0; r < rows; r++)
-            std::memcpy(to + r * gates_row + begin, s.b + begin, width * sizeof(T));
-        W.multiply(p, p + 1, rows, x.from(start, 0), to, gates_row, true);
     }
 
     void mask_initial_states() {
@@ -281,6 +277,7 @@ private:
     template <int S>
     void activate(isize k, isize top, isize end) {
         const bool keep = s.gates || S + 1 < stages<Cell>;
+        const T* const bias = S == 0 ? s.b : nullptr;
         Weights<Cell, const T> products;
         each_of<Stage<Cell, S>::to_one>([&](auto w) { products[w] = product<S>(w); });
         for (isize r = top; r < end; r++) {
@@ -290,9 +287,9 @@ private:
             const isize packed = s.start[k] + r;
             States<Cell, T> now = s.states + row * H;
             if (s.V) now[h] = s.m + packed * H;
-            forward_row<Cell, S, T>(part.units.first, part.units.last, {gates}, products + r * H,
-                                    given.of_row(packed * H), s.states + before * H,
-                                    keep ? gates : nullptr, now);
+            forward_row<Cell, S, T>(part.units.first, part.units.last, {gates, nullptr, bias},
+                                    products + r * H, given.of_row(packed * H),
+                                    s.states + before * H, keep ? gates : nullptr, now);
             if (S + 1 == stages<Cell>)
                 each_product<Cell, 0>([&](auto w, auto state, auto) { mask(w, state, r, row); });
         }
