@@ -18,7 +18,7 @@ from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Plan
 from chainer_lstm.functions.weights import weights_of
 from chainer_lstm.kernels import layout, sequence
-from chainer_lstm.kernels.engines.engine import Gradients
+from chainer_lstm.kernels.engines.types import Gradients
 from chainer_lstm.kernels.packing import Rows, packing_of_steps
 from chainer_lstm.training.bptt import unchain_states
 from chainer_lstm.training.graphs import CapturedUpdate

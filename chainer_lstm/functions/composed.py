@@ -12,7 +12,7 @@ import numpy
 
 from chainer_lstm.cells import Cell, Product, Stage, normalized
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import NOTHING, Layer, Noise, Part
+from chainer_lstm.kernels.engines.types import NOTHING, Layer, Noise, Part
 from chainer_lstm.kernels.packing import Rows
 from chainer_lstm.kernels.sequence import noise_of_step
 

@@ -15,7 +15,7 @@ from chainer_lstm.chainer_private import check_classes, check_reduce_option
 from chainer_lstm.functions.checks import variable
 from chainer_lstm.functions.config import engine_of, is_static_graph
 from chainer_lstm.functions.node import Input, Node, arrays, check_unchanged, full
-from chainer_lstm.kernels.engines.engine import Losses
+from chainer_lstm.kernels.engines.types import Losses
 
 
 class SoftmaxCrossEntropy(Node):

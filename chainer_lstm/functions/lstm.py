@@ -20,7 +20,7 @@ from chainer_lstm.functions.config import is_static_graph
 from chainer_lstm.functions.node import Input
 from chainer_lstm.functions.signature import Signature, check_axes
 from chainer_lstm.functions.step import StepNode, run_step
-from chainer_lstm.kernels.engines.engine import Part
+from chainer_lstm.kernels.engines.types import Part
 
 State = tuple[chainer.Variable, chainer.Variable]
 

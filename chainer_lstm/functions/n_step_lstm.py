@@ -20,7 +20,8 @@ from chainer_lstm.functions.node import Input, any_requires_grad
 from chainer_lstm.functions.sequence import apply
 from chainer_lstm.functions.sequence_plan import Plan
 from chainer_lstm.functions.weights import n_step_weights_of
-from chainer_lstm.kernels.engines.engine import Engine, Shape
+from chainer_lstm.kernels.engines.engine import Engine
+from chainer_lstm.kernels.engines.types import Shape
 from chainer_lstm.kernels.packing import Packing, packing_of_steps
 from chainer_lstm.kernels.ragged import packing_of_sequences
 

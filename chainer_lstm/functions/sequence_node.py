@@ -29,8 +29,8 @@ from chainer_lstm.functions.node import (
 )
 from chainer_lstm.functions.sequence_plan import Output, Plan, state_names
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import NOTHING, Gradients, Layer, Noise, Shape
 from chainer_lstm.kernels.engines.numpy import numpy_engine
+from chainer_lstm.kernels.engines.types import NOTHING, Gradients, Layer, Noise, Shape
 from chainer_lstm.kernels.sequence import gradients_of, layer_of
 
 

@@ -25,7 +25,7 @@ from chainer_lstm.functions.node import (
 )
 from chainer_lstm.functions.signature import Signature, check_axes, vectors_of
 from chainer_lstm.kernels import products
-from chainer_lstm.kernels.engines.engine import NOTHING, Kept, Noise, Part
+from chainer_lstm.kernels.engines.types import NOTHING, Kept, Noise, Part
 
 Named = Mapping[str, Any]
 

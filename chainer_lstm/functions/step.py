@@ -17,7 +17,7 @@ from chainer_lstm.functions.config import engine_of, is_observed, is_static_grap
 from chainer_lstm.functions.node import Input, any_requires_grad
 from chainer_lstm.functions.signature import signature
 from chainer_lstm.functions.stage import StageNode
-from chainer_lstm.kernels.engines.engine import NOTHING, Part
+from chainer_lstm.kernels.engines.types import NOTHING, Part
 
 
 class StepNode(StageNode):

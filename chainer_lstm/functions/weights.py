@@ -9,7 +9,8 @@ from typing import Any, Optional
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import layout
-from chainer_lstm.kernels.engines.engine import Engine, Gradients, Layer
+from chainer_lstm.kernels.engines.engine import Engine
+from chainer_lstm.kernels.engines.types import Gradients, Layer
 from chainer_lstm.kernels.sequence import rows_of_product, weight_gradients
 
 Shape = tuple[int, ...]

@@ -15,7 +15,8 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Norm
-from chainer_lstm.kernels.engines.engine import Engine, Kept
+from chainer_lstm.kernels.engines.engine import Engine
+from chainer_lstm.kernels.engines.types import Kept
 
 
 def normalized_of(weight: str) -> str:

@@ -9,7 +9,8 @@ from typing import Any, Optional
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Product, Stage
 from chainer_lstm.kernels import normalization
-from chainer_lstm.kernels.engines.engine import NOTHING, Engine, Kept, Noise, Part, Weights
+from chainer_lstm.kernels.engines.engine import Engine
+from chainer_lstm.kernels.engines.types import NOTHING, Kept, Noise, Part, Weights
 
 Rows = Mapping[str, Array]
 

@@ -12,15 +12,8 @@ from typing import Any
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import normalization, products
-from chainer_lstm.kernels.engines.engine import (
-    NOTHING,
-    Engine,
-    Gradients,
-    Layer,
-    Noise,
-    Part,
-    Weights,
-)
+from chainer_lstm.kernels.engines.engine import Engine
+from chainer_lstm.kernels.engines.types import NOTHING, Gradients, Layer, Noise, Part, Weights
 from chainer_lstm.kernels.packing import Rows
 
 

@@ -6,9 +6,9 @@ import numpy
 import pytest
 
 from chainer_lstm.kernels import native, products
-from chainer_lstm.kernels.engines.engine import Part
 from chainer_lstm.kernels.engines.native import NativeEngine
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
+from chainer_lstm.kernels.engines.types import Part
 from tests.cells import CELLS
 
 # by dtype: relative and absolute error of one kernel, then of a whole step;

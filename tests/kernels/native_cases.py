@@ -4,7 +4,7 @@ import numpy
 
 from chainer_lstm import cells
 from chainer_lstm.kernels import sequence
-from chainer_lstm.kernels.engines.engine import Shape
+from chainer_lstm.kernels.engines.types import Shape
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
 

@@ -8,8 +8,8 @@ import numpy
 
 from chainer_lstm import cells
 from chainer_lstm.kernels import sequence
-from chainer_lstm.kernels.engines.engine import Gradients
 from chainer_lstm.kernels.engines.numpy import numpy_engine
+from chainer_lstm.kernels.engines.types import Gradients
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cases
 

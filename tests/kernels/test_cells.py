@@ -7,8 +7,8 @@ from chainer_lstm import cells, kernels
 from chainer_lstm.cells import LSTM, Cell, Product, is_compiled, sigmoid
 from chainer_lstm.functions.node import widened
 from chainer_lstm.kernels import layout, products
-from chainer_lstm.kernels.engines.engine import Part, Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
+from chainer_lstm.kernels.engines.types import Part, Shape
 from tests.cells import CELLS, coupled, gru, zoneout
 from tests.cells.zoneout import Zoneout
 from tests.kernels import cases

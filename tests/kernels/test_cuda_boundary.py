@@ -8,7 +8,7 @@ import pytest
 from chainer_lstm import cells
 from chainer_lstm.kernels import boundary, cuda
 from chainer_lstm.kernels.engines import persistent
-from chainer_lstm.kernels.engines.engine import Shape
+from chainer_lstm.kernels.engines.types import Shape
 from chainer_lstm.kernels.packing import Rows
 from tests.kernels import cuda_on_cpu, fibres
 from tests.kernels.boundary_cases import (

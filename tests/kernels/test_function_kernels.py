@@ -9,8 +9,8 @@ from chainer.backends.cuda import to_cpu
 from chainer_lstm import kernels
 from chainer_lstm.kernels import captured, cuda
 from chainer_lstm.kernels.engines.cupy_functions import Mask
-from chainer_lstm.kernels.engines.engine import Losses
 from chainer_lstm.kernels.engines.numpy import numpy_engine
+from chainer_lstm.kernels.engines.types import Losses
 from tests.kernels import cuda_on_cpu, fibres
 from tests.support.arrays import uniform
 

@@ -7,8 +7,8 @@ import pytest
 
 from chainer_lstm import cells
 from chainer_lstm.kernels import native
-from chainer_lstm.kernels.engines.engine import Shape
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
+from chainer_lstm.kernels.engines.types import Shape
 from tests.kernels import cases
 from tests.kernels.native_cases import LENGTHS, MANY, RECURRENT, recurrence
 

@@ -4,8 +4,8 @@ import numpy
 import pytest
 
 from chainer_lstm import cells
-from chainer_lstm.kernels.engines.engine import AdamRates, Part, SgdRates
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
+from chainer_lstm.kernels.engines.types import AdamRates, Part, SgdRates
 from tests.kernels import cases
 
 pytestmark = pytest.mark.pairwise

@@ -9,8 +9,8 @@ import pytest
 
 from chainer_lstm import cells, functions
 from chainer_lstm.kernels import cuda
-from chainer_lstm.kernels.engines.engine import Shape
 from chainer_lstm.kernels.engines.numpy import numpy_engine
+from chainer_lstm.kernels.engines.types import Shape
 from tests.kernels import cases, cuda_on_cpu, fibres, persistent_cases
 from tests.kernels.persistent_cases import Case
 from tests.support.arrays import gradients, uniforms, variables

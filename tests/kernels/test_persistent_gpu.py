@@ -9,8 +9,8 @@ import pytest
 from chainer_lstm import cells, kernels, links
 from chainer_lstm.kernels.engines import auto
 from chainer_lstm.kernels.engines import persistent_plan as plans
-from chainer_lstm.kernels.engines.engine import Shape
 from chainer_lstm.kernels.engines.numpy import numpy_engine
+from chainer_lstm.kernels.engines.types import Shape
 from tests.kernels import cases, persistent_cases
 from tests.kernels.persistent_cases import Case, ragged
 from tests.support.arrays import assert_close, gradients, uniforms, variables

@@ -11,9 +11,10 @@ from chainer_lstm.cells import Cell
 from chainer_lstm.kernels import cuda
 from chainer_lstm.kernels.engines import persistent
 from chainer_lstm.kernels.engines.cupy import CupyEngine, cupy_engine
-from chainer_lstm.kernels.engines.engine import Engine, Gradients, Layer, Shape
+from chainer_lstm.kernels.engines.engine import Engine
 from chainer_lstm.kernels.engines.persistent import PersistentEngine
 from chainer_lstm.kernels.engines.trial import Backward, Forward, Job, Trials, key_of
+from chainer_lstm.kernels.engines.types import Gradients, Layer, Shape
 from chainer_lstm.kernels.engines.verdicts import Verdict, VerdictFile, cache_folder
 
 

@@ -8,8 +8,8 @@ from typing import Any, Optional
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary
-from chainer_lstm.kernels.engines.engine import NOTHING, Kept, Noise, Part
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
+from chainer_lstm.kernels.engines.types import NOTHING, Kept, Noise, Part
 
 
 class CompiledEngine(NumpyEngine):

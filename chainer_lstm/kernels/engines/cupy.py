@@ -15,7 +15,7 @@ from chainer_lstm.kernels.engines import cublas
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
 from chainer_lstm.kernels.engines.cupy_functions import FunctionKernels
 from chainer_lstm.kernels.engines.cupy_updates import CupyUpdates
-from chainer_lstm.kernels.engines.engine import Gradients, Layer
+from chainer_lstm.kernels.engines.types import Gradients, Layer
 
 _THREADS = 256
 _MAX_BLOCKS = 1024  # beyond that, threads stride over the remaining units

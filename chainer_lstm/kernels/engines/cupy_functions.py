@@ -12,8 +12,8 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.kernels import boundary, captured
-from chainer_lstm.kernels.engines.engine import Losses
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
+from chainer_lstm.kernels.engines.types import Losses
 
 _WARP = 32
 _THREADS = 256

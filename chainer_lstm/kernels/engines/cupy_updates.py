@@ -15,7 +15,7 @@ import numpy
 
 from chainer_lstm.arrays import Array
 from chainer_lstm.kernels import captured, cuda
-from chainer_lstm.kernels.engines.engine import Number, Scale
+from chainer_lstm.kernels.engines.types import Number, Scale
 
 _THREADS = 256
 _MAX_BLOCKS = 1024  # blocks stride over further tiles

@@ -17,7 +17,8 @@ from chainer_lstm.cells import Cell, Stage, is_compiled, is_normalized
 from chainer_lstm.kernels import boundary, layout, native, products
 from chainer_lstm.kernels.arguments import PADDING
 from chainer_lstm.kernels.engines.compiled import CompiledEngine
-from chainer_lstm.kernels.engines.engine import (
+from chainer_lstm.kernels.engines.native_steps import has_step, plan_of, whole_step_of
+from chainer_lstm.kernels.engines.types import (
     NOTHING,
     AdamRates,
     Gradients,
@@ -28,7 +29,6 @@ from chainer_lstm.kernels.engines.engine import (
     Shape,
     Weights,
 )
-from chainer_lstm.kernels.engines.native_steps import has_step, plan_of, whole_step_of
 from chainer_lstm.kernels.packing import Rows
 
 _SUMMED = 4096  # squares that are summed in their own precision; the partial sums in float64

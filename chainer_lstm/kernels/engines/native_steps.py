@@ -14,7 +14,7 @@ import numpy
 from chainer_lstm.arrays import Array
 from chainer_lstm.cells import COMPILED, Cell, Stage, is_compiled
 from chainer_lstm.kernels import boundary, frozen, native
-from chainer_lstm.kernels.engines.engine import NOTHING, Noise
+from chainer_lstm.kernels.engines.types import NOTHING, Noise
 
 _ROWS_TO_PACK = 7  # with fewer, weights are read no faster where they are packed
 

@@ -23,7 +23,7 @@ from chainer_lstm.kernels.engines import cublas
 from chainer_lstm.kernels.engines import persistent_half as half
 from chainer_lstm.kernels.engines import persistent_plan as plans
 from chainer_lstm.kernels.engines.cupy import CupyEngine, cupy_engine
-from chainer_lstm.kernels.engines.engine import Gradients, Layer, Shape
+from chainer_lstm.kernels.engines.types import Gradients, Layer, Shape
 from chainer_lstm.kernels.packing import Rows
 from chainer_lstm.kernels.tables import on_device
 

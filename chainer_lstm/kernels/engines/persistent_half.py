@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.kernels.engines.engine import Gradients, Layer
+from chainer_lstm.kernels.engines.types import Gradients, Layer
 
 FLOAT16, _FLOAT32 = numpy.dtype(numpy.float16), numpy.dtype(numpy.float32)
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, Optional, Protocol, Union
 
 from chainer_lstm.arrays import Array
-from chainer_lstm.kernels.engines.engine import Engine, Gradients, Layer, Shape
+from chainer_lstm.kernels.engines.engine import Engine
+from chainer_lstm.kernels.engines.types import Gradients, Layer, Shape
 from chainer_lstm.kernels.engines.verdicts import Verdict, VerdictFile
 
 # The largest accepted difference, relative to the largest number of an array: about ten times that
