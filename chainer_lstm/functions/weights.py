@@ -45,7 +45,13 @@ class WeightForm:
     def pack(
         self, xp: Any, group: Sequence[Any], engine: Optional[Engine] = None
     ) -> Mapping[str, Any]:
-        """Return the weights of the cell by name, of arrays of an engine or of variables."""
+        """Return the weights of the cell by name.
+
+        Args:
+            xp: the module of functions of the arrays or variables.
+            group: the arrays or variables of a layer and direction.
+            engine: the engine of the arrays; None for variables.
+        """
         return dict(zip(self.cell.weights, group))
 
     def parts(self, xp: Any, group: Sequence[Any]) -> Mapping[str, Any]:
@@ -92,10 +98,8 @@ class NStepWeights(WeightForm):
             layout.split(group[k : k + 4], layout.N_STEP)
             for k in (0, 4, self.matrices, self.matrices + 4)
         ]
-        if engine is None:
-            W, U, b_x, b_h = [layout.join(xp, gates, layout.INTERLEAVED) for gates in given]
-        else:
-            W, U, b_x, b_h = map(engine.interleaved, given)
+        of_variables = functools.partial(layout.join, xp, order=layout.INTERLEAVED)
+        W, U, b_x, b_h = map(engine.interleaved if engine else of_variables, given)
         # times 1: the sum would give both biases one and the same gradient, see ``gradients``
         return {'W': W, 'b': b_x + b_h * 1, 'U': U, **self._projection(group)}
 

@@ -247,12 +247,14 @@ def _refuse(
 
 
 def dense(argument: Argument, x: Array) -> None:
-    """Check that an output array is C-contiguous: results in a copy would be lost.
+    """Check that an output array is C-contiguous, or each of its rows where a kernel takes their
+    stride: results in a copy would be lost.
 
     Raises:
-        ValueError: the array is not C-contiguous.
+        ValueError: it is not.
     """
-    if not x.flags.c_contiguous:
+    rows = argument.strides and x.strides[-1] == x.itemsize and not x.strides[0] % x.itemsize
+    if not (rows or x.flags.c_contiguous):
         raise ValueError(
             f'expected {argument.name}, which is written into, to be C-contiguous, '
             f'got strides {x.strides} of {x.dtype}'

@@ -221,6 +221,30 @@ def test_non_contiguous_inputs(xp, case):
         assert_close(outputs_and_gradients(case, functions, placed), expected)
 
 
+def test_weights_at_odd_addresses():
+    """Copied by NumPy where a kernel copies others: matrices of more than a thousand numbers."""
+    units, time = 33, 3
+
+    def run(move):
+        draw = numpy.random.RandomState(0).rand
+        ws = [[move(draw(units, units).astype('f')) for _ in range(8)]]
+        bs = [[draw(units).astype('f') for _ in range(8)]]
+        state = draw(1, 2, units).astype('f')
+        xs = [chainer.Variable(draw(2, units).astype('f')) for _ in range(time)]
+        ws, bs = ([[*map(chainer.Parameter, group)] for group in groups] for groups in (ws, bs))
+        _, _, ys = functions.n_step_lstm(1, 0, state, state, ws, bs, xs)
+        F.sum(F.concat(ys, axis=0)).backward()
+        return [y.array for y in ys] + [w.grad for w in (*ws[0], *bs[0], *xs)]
+
+    def odd(x):
+        there = numpy.frombuffer(bytearray(x.nbytes + 1), 'f', x.size, offset=1).reshape(x.shape)
+        there[...] = x
+        return there
+
+    for x, y in zip(run(odd), run(lambda x: x)):
+        numpy.testing.assert_array_equal(x, y)
+
+
 def test_read_only_inputs(case):
     arrays = uniforms(case.shapes())
     expected = outputs_and_gradients(case, functions, arrays, order=2)

@@ -148,6 +148,20 @@ def test_memory_of_arrays(native_call, layout):
             )
 
 
+def test_rows_of_an_output_beside_a_copied_input():
+    """Outputs with a stride of rows are written in place, also where inputs have to be copied."""
+    engine, kernel = cases.native_engine('baseline'), boundary.KERNELS['copy_gates']
+    arrays = arrays_of(kernel, 'f')
+    inputs = [unaligned(x) for x in arrays[:4]]
+    outputs = [
+        numpy.zeros((len(x), 2 * x.shape[1]), 'f')[:, 1 : 1 + x.shape[1]] for x in arrays[4:]
+    ]
+    call = native.kernel(engine.instruction_set, 'copy_gates', numpy.dtype('f'))
+    call(sizes_of(kernel), *inputs, *outputs)
+    for x, y in zip(inputs, outputs):
+        numpy.testing.assert_array_equal(x, y)
+
+
 @pytest.mark.parametrize('dtype', 'fd')
 @pytest.mark.parametrize(
     ('name', 'size'),

@@ -16,6 +16,13 @@ SHAPES = [
 ]  # fmt: skip
 
 
+def anywhere(x):
+    """The same array at an odd address."""
+    there = numpy.empty(x.nbytes + 1, numpy.uint8)[1:].view(x.dtype).reshape(x.shape)
+    there[...] = x
+    return there
+
+
 def orders(x):
     """The same matrix, wherever its elements lie; what lies between them is not a number."""
     room = numpy.full((x.shape[0] + 2, 2 * x.shape[1] + 3), numpy.nan, x.dtype)
@@ -23,7 +30,7 @@ def orders(x):
     every_other = room.copy()[1:-1, 3::2]
     part[...] = x
     every_other[...] = x
-    yield from (x, numpy.asfortranarray(x), part, every_other)
+    yield from (x, numpy.asfortranarray(x), part, every_other, anywhere(x))
 
 
 @pytest.mark.parametrize('dtype', 'fd')
@@ -122,13 +129,6 @@ def test_sigmoid(engine, dtype):
         spacing = numpy.spacing(numpy.where(numpy.isnan(exact), 1, exact))
         assert numpy.nanmax(numpy.abs(found - expected[:, g]) / spacing) <= 3
         assert (gates[-2:, g] == 0).all()
-
-
-def anywhere(x):
-    """The same array at an odd address."""
-    there = numpy.empty(x.nbytes + 1, numpy.uint8)[1:].view(x.dtype).reshape(x.shape)
-    there[...] = x
-    return there
 
 
 @pytest.mark.parametrize('dtype', 'fd')

@@ -178,7 +178,7 @@ print(len(os.listdir('/proc/self/task')) - before)
 @pytest.mark.skipif(sys.platform != 'linux', reason='reads the threads of /proc')
 @pytest.mark.skipif(cores.processors() < 2, reason='one thread on one processor')
 def test_threads_without_a_core():
-    """A job begins without them, or they come late."""
+    """Products are right where the job begins without them, or they come late."""
     cases.native_engine('baseline')
     assert answer(ON_ONE, OMP_NUM_THREADS='2') == '1'
 
@@ -212,12 +212,15 @@ CROWDED = (10, 1000, 501, 0)
         ([CROWDED, *[QUIET] * 20], range(1, 10)),  # for as long as the job: 1,000 microseconds
         # soon again, while one of 11 jobs tries: for twice as long
         ([CROWDED, *[QUIET] * 10, CROWDED, *[QUIET] * 30], [*range(1, 10), *range(12, 31)]),
-        # and not soon: as the first time
-        ([CROWDED, *[QUIET] * 90, CROWDED, *[QUIET] * 20], [*range(1, 10), *range(92, 101)]),
+        # until eight times as long has passed; and later: as the first time
+        ([CROWDED, *[QUIET] * 81, CROWDED, *[QUIET] * 30], [*range(1, 10), *range(83, 102)]),
+        ([CROWDED, *[QUIET] * 82, CROWDED, *[QUIET] * 20], [*range(1, 10), *range(84, 93)]),
         # a job that takes long: not for longer than 64 milliseconds
         ([(0, 100_000, 99_000, 0), *[(0, 1000, 0, 0)] * 80], range(1, 65)),
         # a millisecond of jobs to which a thread is late, then as long alone
         ([*[LATE] * 11, *[QUIET] * 20], range(11, 22)),
+        ([*[LATE] * 11, *[QUIET] * 11, LATE, *[QUIET] * 10], range(11, 22)),  # it counts anew
+        ([(10, 90, 0, 1)] * 11 + [QUIET] * 10, []),  # exactly a millisecond
         ([*[LATE] * 10, QUIET, *[LATE] * 10, *[QUIET] * 20], []),  # it came in between
     ],
 )

@@ -49,29 +49,23 @@ class NativeEngine(CompiledEngine):
         return self._product(x, W.T, b)
 
     def interleaved(self, gates: Sequence[Array]) -> Array:
-        first = gates[0]
-        out = numpy.empty((4 * len(first), *first.shape[1:]), first.dtype)
-        if self._copy_gates(gates, layout.split(out, layout.INTERLEAVED)):
-            return out
-        return super().interleaved(gates)
+        found = self._joined(gates, layout.INTERLEAVED)
+        return super().interleaved(gates) if found is None else found
 
     def planar(self, x: Array) -> Array:
-        out = numpy.empty(x.shape, x.dtype)
-        targets = layout.split(out, layout.PLANAR)
-        if self._copy_gates(layout.split(x, layout.INTERLEAVED), targets):
-            return out
-        return super().planar(x)
+        found = self._joined(layout.split(x, layout.INTERLEAVED), layout.PLANAR)
+        return super().planar(x) if found is None else found
 
-    def _copy_gates(self, sources: Sequence[Array], targets: Sequence[Array]) -> bool:
-        """Copy four matrices; return False if the kernel does not take them."""
-        first = sources[0]
-        kind = numpy.ndarray, first.shape, first.dtype, (first.itemsize,)
-        if {(type(x), x.shape, x.dtype, x.strides[1:]) for x in sources} != {kind}:
-            return False
-        if first.dtype.char not in 'fd' or not first.dtype.isnative or first.size <= _SMALL:
-            return False
-        self._kernel('copy_gates', first.dtype)(first.shape, *sources, *targets)
-        return True
+    def _joined(self, gates: Sequence[Array], order: str) -> Optional[Array]:
+        """Return a, i, f, o joined by the kernel; None if it does not take them."""
+        first = gates[0]
+        if first.ndim != 2 or 4 * first.size <= _SMALL:
+            return None
+        if first.dtype.char not in 'fd' or not first.dtype.isnative:
+            return None
+        out = numpy.empty((4 * len(first), first.shape[1]), first.dtype)
+        copy = native.function(self.instruction_set, 'copy_gates', first.dtype)
+        return out if copy(first.shape, *gates, *layout.split(out, order)) else None
 
     def column_sums(self, x: Array) -> Array:
         return self._product(numpy.ones((1, len(x)), x.dtype), x, None)[0]

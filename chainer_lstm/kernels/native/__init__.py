@@ -158,8 +158,9 @@ def kernel(instruction_set: str, name: str, dtype: numpy.dtype) -> Callable[...,
     Returns:
         A function of the kernel's sizes, a tuple, and its arrays.  It raises
 
-        - ValueError: an array has another shape or dtype, or an output, or each row of one with a
-          stride of rows, is not contiguous, or not aligned, or read-only; nothing was computed.
+        - ValueError: an array has another shape or dtype, or an output is read-only, not aligned
+          or not contiguous; where the kernel takes a stride of rows, only each row has to be
+          contiguous.  Nothing was computed.
         - MemoryError: memory is exhausted.
 
     Raises:

@@ -32,7 +32,7 @@ struct Matmul {
     MEMBERS(isize M, N, K; Matrix<const T> a, b; const T* bias; T* out;)
 };
 
-// `to` = `from`, four matrices each
+// `to` = `from`, the rows of each of four gates, which may lie in any order of gates
 template <typename T>
 struct CopyGates {
     MEMBERS(isize units, columns; Rows<const T> from[4]; Rows<T> to[4];)

@@ -7,10 +7,10 @@
 #include <chrono>
 #include <cstdint>
 
-// They do after a job in which thread 0 slept most of the time, until another thread that had lost
-// its core came to a barrier; and after a millisecond of jobs to which a thread came late. Then the
-// calling thread runs jobs alone for as long as that took; for twice as long as the last time if
-// that was soon before.
+// It is presumed after a job in which thread 0 slept most of the time, until another thread that
+// had lost its core came to a barrier; and after a millisecond of jobs to which a thread came late.
+// Then the calling thread runs jobs alone for as long as that took; for twice as long as the last
+// time if that was soon before.
 template <typename Clock>
 class Crowding {
 public:

@@ -27,6 +27,16 @@ void compute(const Pack<T>& k) {
     });
 }
 
+template <typename T>
+void compute(const CopyGates<T>& k) {
+    ThreadPool::run(work_of_an_update * 4 * k.units * k.columns, [&](Worker& worker) {
+        for (isize u = worker.begin(k.units); u < worker.end(k.units); u++)
+            for (int g = 0; g < 4; g++)
+                std::memcpy(k.to[g].data + u * k.to[g].row, k.from[g].data + u * k.from[g].row,
+                            k.columns * sizeof(T));
+    });
+}
+
 constexpr double work_of_an_exponential = 20;
 
 template <typename T>

@@ -215,8 +215,8 @@ private:
         isize rows = 0;
         for (isize k = from; k < to; k++) rows += s.n[k];
         for (isize p = 0; p < W.panels.count; p++) {
-            const auto multiply = [&](isize start, isize rows, T* gates) {
-                W.multiply(p, p + 1, rows, x.from(start, 0), gates, gates_row, false);
+            const auto multiply = [&](isize start, isize count, T* gates) {
+                W.multiply(p, p + 1, count, x.from(start, 0), gates, gates_row, false);
             };
             if (!part.by_rows) {  // the rows of all steps are contiguous
                 const isize start = start_of_chunk(from);
@@ -277,7 +277,6 @@ private:
     template <int S>
     void activate(isize k, isize top, isize end) {
         const bool keep = s.gates || S + 1 < stages<Cell>;
-        const T* const bias = S == 0 ? s.b : nullptr;
         Weights<Cell, const T> products;
         each_of<Stage<Cell, S>::to_one>([&](auto w) { products[w] = product<S>(w); });
         for (isize r = top; r < end; r++) {
@@ -287,7 +286,7 @@ private:
             const isize packed = s.start[k] + r;
             States<Cell, T> now = s.states + row * H;
             if (s.V) now[h] = s.m + packed * H;
-            forward_row<Cell, S, T>(part.units.first, part.units.last, {gates, nullptr, bias},
+            forward_row<Cell, S, T>(part.units.first, part.units.last, {gates, nullptr, s.b},
                                     products + r * H, given.of_row(packed * H),
                                     s.states + before * H, keep ? gates : nullptr, now);
             if (S + 1 == stages<Cell>)

@@ -1,5 +1,4 @@
-// Updates of parameters by their gradients, the norm of gradients, and copies: one pass over memory
-// each.
+// Updates of parameters by their gradients, and the norm of gradients: one pass over memory each.
 #ifndef CHAINER_LSTM_UPDATES_HPP
 #define CHAINER_LSTM_UPDATES_HPP
 
@@ -19,16 +18,6 @@ void each_number(isize size, const F& f) {
     ThreadPool::run(work_of_an_update * size, [&](Worker& worker) {
         const Share mine(size, lanes<T>, worker);
         each_vector<T>(mine.first, mine.last, f);
-    });
-}
-
-template <typename T>
-void compute(const CopyGates<T>& k) {
-    ThreadPool::run(work_of_an_update * 4 * k.units * k.columns, [&](Worker& worker) {
-        for (isize u = worker.begin(k.units); u < worker.end(k.units); u++)
-            for (int g = 0; g < 4; g++)
-                std::memcpy(k.to[g].data + u * k.to[g].row, k.from[g].data + u * k.from[g].row,
-                            k.columns * sizeof(T));
     });
 }
 
