@@ -61,7 +61,7 @@ ALLOWED = {
     'chainer_lstm/interop/torch_module.py': {'.load': 'weights of a module'},
     'chainer_lstm/interop/weights.py': {'.load': 'arrays of a link'},
     'chainer_lstm/kernels/engines/cublas.py': {'ctypes': 'the library that CuPy has loaded'},
-    'chainer_lstm/kernels/engines/numpy.py': {'ctypes': 'addresses of arrays'},
+    'chainer_lstm/kernels/engines/numpy_updates.py': {'ctypes': 'addresses of arrays'},
     'chainer_lstm/kernels/native/__init__.py': {
         'ctypes': 'the library that was installed, and libc',
         'importlib': 'the name of that library, and the library as a module',
