@@ -149,10 +149,9 @@ class SequenceNode(Node):
         for first in range(0, len(groups), plan.directions):
             x = _rows_of_all(xp, layers, 'h') if layers else self._packed(xp, xs)
             layers = []
-            for k in range(first, first + plan.directions):
+            for k, group in enumerate(groups[first : first + plan.directions], first):
                 initial = plan.cell.State(*(s[k] for s in states))
                 drawn = self._drawn(xp, k, initial[0])
-                group = groups[k]
                 named = form.parts(xp, group) if apart else form.pack(xp, group, engine)
                 job = plan.cell, named, plan.rows(k), self._dropped(engine, x, k), initial, drawn
                 if engine is None:

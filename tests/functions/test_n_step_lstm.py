@@ -13,7 +13,7 @@ from chainer.backends import cuda
 
 from chainer_lstm import functions
 from tests.support import reference
-from tests.support.arrays import LAYOUTS, assert_close, gradients, uniforms, variables
+from tests.support.arrays import LAYOUTS, assert_close, gradients, unaligned, uniforms, variables
 
 pytestmark = pytest.mark.pairwise
 
@@ -236,12 +236,7 @@ def test_weights_at_odd_addresses():
         F.sum(F.concat(ys, axis=0)).backward()
         return [y.array for y in ys] + [w.grad for w in (*ws[0], *bs[0], *xs)]
 
-    def odd(x):
-        there = numpy.frombuffer(bytearray(x.nbytes + 1), 'f', x.size, offset=1).reshape(x.shape)
-        there[...] = x
-        return there
-
-    for x, y in zip(run(odd), run(lambda x: x)):
+    for x, y in zip(run(unaligned), run(lambda x: x)):
         numpy.testing.assert_array_equal(x, y)
 
 

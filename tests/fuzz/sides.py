@@ -18,6 +18,7 @@ from chainer_lstm.kernels.engines import registry
 from chainer_lstm.kernels.engines.native import NativeEngine
 from tests.fuzz import chainers, loops, unusual
 from tests.fuzz.case import Case
+from tests.support.arrays import unaligned
 
 DTYPES = {
     'float32': numpy.float32,
@@ -38,18 +39,10 @@ LAYOUTS = {
         xp.concatenate((x, x), axis=-1)[..., : x.shape[-1]] if x.ndim else x
     ),
     'axes moved': lambda xp, x: xp.moveaxis(xp.moveaxis(x, 0, -1).copy(), -1, 0) if x.ndim else x,
-    'unaligned': lambda xp, x: _unaligned(xp, x),
+    'unaligned': lambda xp, x: unaligned(x) if xp is numpy else x,
     'read-only': lambda xp, x: _read_only(xp, x),
     'one row': lambda xp, x: xp.broadcast_to(x[:1].copy(), x.shape) if x.ndim > 1 and len(x) else x,
 }
-
-
-def _unaligned(xp, x):
-    if xp is not numpy:
-        return x
-    result = numpy.empty(x.nbytes + 1, 'b')[1:].view(x.dtype).reshape(x.shape)
-    result[...] = x
-    return result
 
 
 def _read_only(xp, x):

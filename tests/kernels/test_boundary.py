@@ -20,14 +20,9 @@ from tests.kernels.boundary_cases import (
     strided,
     with_one,
 )
+from tests.support.arrays import unaligned
 
 pytestmark = pytest.mark.pairwise
-
-
-def unaligned(x):
-    there = numpy.empty(x.nbytes + 1, numpy.uint8)[1:].view(x.dtype).reshape(x.shape)
-    there[...] = x
-    return there
 
 
 def read_only(x):

@@ -7,6 +7,7 @@ from chainer_lstm import cells
 from chainer_lstm.kernels.engines.numpy import NumpyEngine
 from chainer_lstm.kernels.engines.types import AdamRates, Part, SgdRates
 from tests.kernels import cases
+from tests.support.arrays import unaligned
 
 pytestmark = pytest.mark.pairwise
 SHAPES = [
@@ -16,13 +17,6 @@ SHAPES = [
 ]  # fmt: skip
 
 
-def anywhere(x):
-    """The same array at an odd address."""
-    there = numpy.empty(x.nbytes + 1, numpy.uint8)[1:].view(x.dtype).reshape(x.shape)
-    there[...] = x
-    return there
-
-
 def orders(x):
     """The same matrix, wherever its elements lie; what lies between them is not a number."""
     room = numpy.full((x.shape[0] + 2, 2 * x.shape[1] + 3), numpy.nan, x.dtype)
@@ -30,7 +24,7 @@ def orders(x):
     every_other = room.copy()[1:-1, 3::2]
     part[...] = x
     every_other[...] = x
-    yield from (x, numpy.asfortranarray(x), part, every_other, anywhere(x))
+    yield from (x, numpy.asfortranarray(x), part, every_other, unaligned(x))
 
 
 @pytest.mark.parametrize('dtype', 'fd')
@@ -135,7 +129,7 @@ def test_sigmoid(engine, dtype):
 def test_arrays_at_odd_addresses(engine, dtype):
     for call in cases.CALLS:
         inputs = cases.call_inputs(call, dtype, 4, 7)
-        odd = {name: None if x is None else anywhere(x) for name, x in inputs.items()}
+        odd = {name: None if x is None else unaligned(x) for name, x in inputs.items()}
         found, expected = (cases.run_call(engine, call, each) for each in (odd, inputs))
         cases.assert_close(list(found.values()), list(expected.values()), (0, 0))
     x, W, b = (
@@ -143,9 +137,11 @@ def test_arrays_at_odd_addresses(engine, dtype):
         for k, shape in enumerate([(4, 7), (7, 7), (7,)])
     )
     cases.assert_close(
-        engine.linear(*map(anywhere, (x, W, b))), engine.linear(x, W, b), cases.TOLERANCE[dtype]
+        engine.linear(*map(unaligned, (x, W, b))), engine.linear(x, W, b), cases.TOLERANCE[dtype]
     )
-    cases.assert_close(engine.exponentials(anywhere(x), True), engine.exponentials(x, True), (0, 0))
+    cases.assert_close(
+        engine.exponentials(unaligned(x), True), engine.exponentials(x, True), (0, 0)
+    )
 
 
 @pytest.mark.parametrize('dtype', 'fd')

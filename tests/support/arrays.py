@@ -19,6 +19,13 @@ LAYOUTS = {
 }
 
 
+def unaligned(x):
+    """The same array of NumPy at an odd address."""
+    there = numpy.empty(x.nbytes + 1, numpy.uint8)[1:].view(x.dtype).reshape(x.shape)
+    there[...] = x
+    return there
+
+
 DTYPES = {
     'float16': numpy.float16,
     'float32': numpy.float32,
