@@ -122,7 +122,8 @@ def logged_after_a_snapshot(out):
 @needs_mpi
 def test_interrupted_ranks_resume_bit_for_bit(start, run, data, tmp_path):
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-    options = ['--dropout', '0.5', '--batchsize', '5', '--epoch', '4']
+    # so many epochs that a run is not over when the signal comes
+    options = ['--dropout', '0.5', '--batchsize', '5', '--epoch', '30']
     assert finish(start(*options, out=whole))[0] == 0
     process = start(*options, out=parts)
     end = time.monotonic() + 60
