@@ -17,7 +17,7 @@ from tests.functions.cell_cases import (
     step_inputs,
     weights_of,
 )
-from tests.support.arrays import assert_close, gradients, uniform
+from tests.support.arrays import assert_close, gradients, uniform, uniforms, variables
 from tests.support.links import INPUT, UNITS
 from tests.support.reference import sigmoid
 
@@ -89,6 +89,20 @@ def test_a_first_step_without_h(engine):
     assert_close(gradients(expected, inputs, 2), gradients(expected, inputs, 2))
     wanted = [v for v, name in zip(weights, cell.weights) if name not in ('U', 'gamma_h')]
     assert_close(gradients(found, wanted, 2), gradients(expected, wanted, 2))
+
+
+@pytest.mark.parametrize('steps', [1, 5])  # steps, and the kernel of sequences
+def test_one_unit_has_no_gradient_through_its_normalization(engine, steps):
+    """It becomes 0 whatever it was, so no h depends on any c."""
+    cell = LSTMVariant(layer_norm=True)
+    shapes = [(9, 1), (9, 1), *cell.shapes(INPUT, 1).values(), *((9, INPUT),) * steps]
+    inputs = variables(uniforms(shapes, 'f'))
+    c, h, weights, xs = *inputs[:2], inputs[2:-steps], inputs[-steps:]
+    _, ys = functions.sequence(cell, [s[None] for s in (c, h)], xs, [weights])
+    outputs = [*ys, functions.step(cell, (c, h), xs[0], weights).h]
+    for y in outputs:
+        (gc,) = chainer.grad([y], [c], [chainer.Variable(uniform(y.shape, 'f', seed=9))])
+        numpy.testing.assert_array_equal(gc.array, 0)
 
 
 def test_epsilon():

@@ -18,6 +18,7 @@ from tests.fuzz.surfaces import SURFACES
 EPSILON = {'e': 2.0**-11, 'f': 2.0**-24, 'd': 2.0**-53}  # the rounding of one operation
 SMALLEST = {char: float(numpy.finfo(char).tiny) for char in 'fd'}  # that are not denormal
 FLOAT16_MAX = 65504
+STEEPEST = 1e-5**-0.5  # of layer normalization, for a row of equal numbers
 REFUSALS = (ValueError, TypeError, IndexError, type_check.InvalidType)  # of arrays that do not fit
 GPU_EPSILON = {
     'highest': 2.0**-16,
@@ -163,9 +164,11 @@ def _roundings(chainers: Side, order: int, largest: float) -> float:
     order of gradients.  A step is a sum of at most ``terms`` rounded products
     of numbers that are no larger than ``largest``.  Slopes of the gates are at
     most 1 and rows of weights are scaled to sums near 1, so an error does not
-    grow on its way.
+    grow on its way; but normalization multiplies rows by up to ``STEEPEST``,
+    and so do its gradients, of which what cancels may be larger than the rest.
     """
-    return (order + 1) * chainers.depth * chainers.terms * largest
+    slope = STEEPEST if chainers.case.choices.get('cell') == 'layer norm' else 1
+    return (order + 1) * chainers.depth * chainers.terms * largest * slope
 
 
 def _tolerance(ours: Side, roundings: float, scale: float) -> dict[str, float]:

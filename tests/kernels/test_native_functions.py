@@ -187,6 +187,14 @@ def test_normalization(engine, threads, shape, dtype):
             cases.assert_close([found], [gx], (tolerance, 10 * tolerance))
 
 
+def test_equal_numbers_have_no_gradient_through_their_normalization(engine):
+    """Not even what rounding leaves, times the scale of 316."""
+    rows, scale = numpy.zeros((9, 4), 'f'), numpy.full(9, 1e-5**-0.5, 'f')
+    gy = numpy.random.RandomState(0).uniform(-1, 1, (9, 1)).astype('f').repeat(4, 1)
+    gain = numpy.full(4, 0.7, 'f')
+    numpy.testing.assert_array_equal(engine.normalize_backward(gy, gain, rows, scale), 0)
+
+
 @pytest.mark.parametrize('dtype', 'fd')
 @pytest.mark.parametrize('size', [0, 1, 17, 5000, 70001])
 def test_sum_of_squares(engine, threads, size, dtype):

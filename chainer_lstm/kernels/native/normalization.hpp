@@ -54,16 +54,20 @@ private:
     T mean_, mean_along_, scale_;
 };
 
-// gx = the gradient with respect to a row, from gy with respect to y = the normalized row * gain
+// gx = the gradient with respect to a row, from gy with respect to y = the normalized row * gain.
+// The products gy * gain pass through memory, so that the mean is that of the rounded ones: where
+// they are equal, or one alone, their differences from it are exactly 0, whatever the scale.
 template <typename T>
 void through_row(isize N, const T* gy, const T* gain, const T* normalized, T scale, T* gx) {
     Through<T> through;
     each_vector<T>(0, N, [&](isize k, isize n) __attribute__((always_inline)) {
-        through.add(load(gy + k, n) * load(gain + k, n), load(normalized + k, n));
+        const Vec<T> g = load(gy + k, n) * load(gain + k, n);
+        store(gx + k, g, n);
+        through.add(g, load(normalized + k, n));
     });
     through.finish(N, scale);
     each_vector<T>(0, N, [&](isize k, isize n) __attribute__((always_inline)) {
-        store(gx + k, through(load(gy + k, n) * load(gain + k, n), load(normalized + k, n)), n);
+        store(gx + k, through(load(gx + k, n), load(normalized + k, n)), n);
     });
 }
 

@@ -68,21 +68,22 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, isize r, isiz
                      y = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
                      t = tanh(y * gain + load(s.beta_c + u, n)),
                      gh_all = load(gh + u, n) + load_or_zero(gh_output, u, n),
-                     gz = gh_all * o * (T(1) - t * t);
+                     gz = gh_all * o * (T(1) - t * t), along = gz * gain;
         g[3] = gh_all * t * (o - o * o);
         store_gates(gates + G * u, g, n);
-        store(of_gamma + u, gz * y, n);
+        store(of_gamma + u, along, n);  // as in through_row, the rounded ones
         store(of_beta + u, gz, n);
-        cell.add(gz * gain, y);
+        cell.add(along, y);
     });
     cell.finish(H, of_cell.scale);
     each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {
         Vec<T> g[G];
         load_gates(gates + G * u, g, n);
-        const Vec<T> of_cell_row = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
+        const Vec<T> y = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
                      gs = load(gc + u, n) + load_or_zero(gc_output, u, n) +
-                          cell(load(of_beta + u, n) * load(s.gamma_c + u, n), of_cell_row),
+                          cell(load(of_gamma + u, n), y),
                      a = g[0], i = g[1], f = g[2];
+        store(of_gamma + u, load(of_beta + u, n) * y, n);
         g[0] = gs * i * (T(1) - a * a);
         g[1] = gs * a * (i - i * i);
         g[2] = gs * load(c_prev + u, n) * (f - f * f);
