@@ -17,8 +17,6 @@
 #ifndef CHAINER_LSTM_PRODUCT_HPP
 #define CHAINER_LSTM_PRODUCT_HPP
 
-#include <unistd.h>
-
 #include "streaming.hpp"
 
 namespace SIMD {
@@ -33,18 +31,6 @@ constexpr isize k_block = 416, most_sums = 2, row_block = 96;
 constexpr isize rows_to_prefetch = 2 * tile_rows;
 // bytes of B that are packed together for each thread: they stay in the caches near it
 constexpr isize packed_together = 2 << 20;
-
-// bytes of the second-level cache of a core, or of a usual one if the system does not tell
-inline isize second_level_cache() {
-    static const isize bytes = [] {
-#ifdef _SC_LEVEL2_CACHE_SIZE
-        const isize known = sysconf(_SC_LEVEL2_CACHE_SIZE);
-        if (known > 0) return known;
-#endif
-        return isize(1) << 20;
-    }();
-    return bytes;
-}
 
 // Panels of B (K, N), packed once for many products. Without memory B is not packed but streamed;
 // then the rows of A are contiguous.

@@ -13,6 +13,8 @@
 #ifndef CHAINER_LSTM_STREAMING_HPP
 #define CHAINER_LSTM_STREAMING_HPP
 
+#include <unistd.h>
+
 #include "panels.hpp"
 
 namespace SIMD {
@@ -24,6 +26,18 @@ constexpr isize streamed_rows = 32, streamed_block = 128;
 // that a first-level cache of 32 KB holds beside a tile of A.
 constexpr isize dots_rows = 96, dots_depth = 64, dots_bytes = 24 << 10;
 constexpr isize most_panels = 6;  // panels that are summed up together
+
+// bytes of the second-level cache of a core, or of a usual one if the system does not tell
+inline isize second_level_cache() {
+    static const isize bytes = [] {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+        const isize known = sysconf(_SC_LEVEL2_CACHE_SIZE);
+        if (known > 0) return known;
+#endif
+        return isize(1) << 20;
+    }();
+    return bytes;
+}
 
 // The columns of a matrix B (K, N), each of which is contiguous, in fours: for column n + 4 all
 // four addresses are `step` further than for column n. The four may be rows of one weight, or of
@@ -38,6 +52,16 @@ struct Columns {
         : of{b.at(0, 0), b.at(0, 1), b.at(0, 2), b.at(0, 3)}, step(b.col * 4) {}
 
     const T* at(isize n) const { return of[n % 4] + n / 4 * step; }
+};
+
+// What a tile of rows of A prefetches of B: nothing, the next four columns into the first-level
+// cache, or some of four columns further away into the second.
+enum class Prefetch { none, near, far };
+
+// Those columns: [begin, end) of the four that come `fours` fours later.
+struct Ahead {
+    isize fours;
+    int begin, end;
 };
 
 // A product A B, K multiplications for each element.
@@ -61,11 +85,11 @@ INLINE void keep(Vec<T>& x) {
 }
 
 // Adds A Bᵀ to sums of vectors, for a tile of rows of A and of four rows of B whose elements lie
-// side by side. If AHEAD, it prefetches the rows that are `next` further: the hardware prefetches
-// within a row, and waits for memory at the beginning of each.
-template <typename T, int R, bool AHEAD>
+// side by side. It prefetches rows that are `next` further: the hardware prefetches within a row,
+// and waits for memory at the beginning of each.
+template <typename T, int R, Prefetch P>
 INLINE void add_dots(Vec<T> (&sum)[R][4], const T* a, isize a_row, const T* const (&b)[4], isize K,
-                     isize next) {
+                     isize next, const Ahead& ahead) {
     constexpr isize n = lanes<T>;
     const auto step = [&](isize k, const auto& at) __attribute__((always_inline)) {
         Vec<T> row[4];
@@ -73,8 +97,10 @@ INLINE void add_dots(Vec<T> (&sum)[R][4], const T* a, isize a_row, const T* cons
         for (int j = 0; j < 4; j++) {
             row[j] = at(b[j] + k);
             keep<R>(row[j]);
-            if (AHEAD) __builtin_prefetch(b[j] + next + k);
+            if (P == Prefetch::near) __builtin_prefetch(b[j] + next + k);
         }
+        if (P == Prefetch::far)
+            for (int j = ahead.begin; j < ahead.end; j++) prefetch(b[j] + next + k);
         UNROLL
         for (int r = 0; r < R; r++) {
             const Vec<T> x = at(a + r * a_row + k);
@@ -92,9 +118,9 @@ INLINE void add_dots(Vec<T> (&sum)[R][4], const T* a, isize a_row, const T* cons
 
 // A tile of C (R, width), width 4 or 1, = the sum of some terms, or += it if `add`: rows from m on,
 // columns from n on. Width 4 begins at a multiple of 4.
-template <typename T, int R, bool AHEAD>
+template <typename T, int R, Prefetch P>
 void dots(const Term<T>* terms, int count, isize m, isize n, T* c, isize c_row, isize width,
-          bool add) {
+          bool add, const Ahead& ahead) {
     typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
     Vec<T> sum[R][4];
     UNROLL
@@ -102,8 +128,9 @@ void dots(const Term<T>* terms, int count, isize m, isize n, T* c, isize c_row, 
     for (int j = 0; j < 4; j++) sum[r][j] = T(0);
     for (const Term<T>* term = terms; term < terms + count; term++) {
         const auto column = [&](isize j) { return term->b.at(width == 4 ? n + j : n); };
-        add_dots<T, R, AHEAD>(sum, term->a.at(m, 0), term->a.row,
-                              {column(0), column(1), column(2), column(3)}, term->K, term->b.step);
+        add_dots<T, R, P>(sum, term->a.at(m, 0), term->a.row,
+                          {column(0), column(1), column(2), column(3)}, term->K,
+                          ahead.fours * term->b.step, ahead);
     }
     Vec<T> totals[R];
     UNROLL
@@ -124,9 +151,9 @@ void dots(const Term<T>* terms, int count, isize m, isize n, T* c, isize c_row, 
     }
 }
 
-template <typename T, bool AHEAD, int... R>
+template <typename T, Prefetch P, int... R>
 auto dots_of(isize rows, std::integer_sequence<int, R...>) {
-    static constexpr decltype(&dots<T, 1, AHEAD>) all[] = {dots<T, R + 1, AHEAD>...};
+    static constexpr decltype(&dots<T, 1, P>) all[] = {dots<T, R + 1, P>...};
     return all[rows - 1];
 }
 
@@ -167,20 +194,29 @@ void stream_columns(isize M, isize N, const Term<T>* terms, int count, bool add,
     const isize tiles = pieces(M, tile_rows);
     isize depth = 0;
     for (int k = 0; k < count; k++) depth += terms[k].K;
+    const isize four = 4 * std::max<isize>(depth, 1) * isize(sizeof(T));  // bytes of four columns
     // columns that stay in the first-level cache for all tiles of A
-    const isize bytes = 4 * std::max<isize>(depth, 1) * isize(sizeof(T));
-    const isize most = std::max<isize>(dots_bytes / bytes, 1) * 4;
+    const isize most = std::max<isize>(dots_bytes / four, 1) * 4;
+    // A single tile prefetches the next four columns; if the first-level cache does not hold them
+    // beside these, into the second. Several tiles share that, unless the second-level cache holds
+    // all columns from one call to the next.
+    const bool alone = tiles == 1, near = alone && four <= dots_bytes / 2,
+               far = alone || (last - first) * four / 4 > second_level_cache() / 2;
+    const auto tile_of = [&](isize rows) {
+        typedef std::make_integer_sequence<int, tile_rows> All;
+        return near  ? dots_of<T, Prefetch::near>(rows, All{})
+               : far ? dots_of<T, Prefetch::far>(rows, All{})
+                     : dots_of<T, Prefetch::none>(rows, All{});
+    };
     for (isize some = first; some < last; some += most) {
         const isize end = std::min(some + most, last);
         for (isize t = 0; t < tiles; t++) {
             const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
-            // with a single tile, most of the time is that of loading the columns
-            typedef std::make_integer_sequence<int, tile_rows> All;
-            const auto tile =
-                tiles == 1 ? dots_of<T, true>(rows, All{}) : dots_of<T, false>(rows, All{});
+            const Ahead ahead{alone ? 1 : most / 4, int(4 * t / tiles), int(4 * (t + 1) / tiles)};
+            const auto tile = tile_of(rows);
             for (isize n = some, width; n < end; n += width) {
                 width = n + 4 <= end ? 4 : 1;
-                tile(terms, count, m, n, c, N, width, add);
+                tile(terms, count, m, n, c, N, width, add, ahead);
             }
         }
     }
