@@ -54,8 +54,8 @@ struct Columns {
     const T* at(isize n) const { return of[n % 4] + n / 4 * step; }
 };
 
-// What a tile of rows of A prefetches of B: nothing, the next four columns into the first-level
-// cache, or some of four columns further away into the second.
+// A tile of rows of A prefetches nothing of B, the next four columns into the first-level cache, or
+// some of four columns further away into the second.
 enum class Prefetch { none, near, far };
 
 // Those columns: [begin, end) of the four that come `fours` fours later.
