@@ -54,7 +54,7 @@ class Case(NamedTuple):
         )
 
     def call(self, module, arrays, dropout=0.0):
-        """hy, cy and all ys of the function of ``chainer.functions`` or of ours."""
+        """hy, cy and all ys of the function of ``chainer.functions`` or of this package."""
         hy, cy, ys = getattr(module, self.name)(self.layers, dropout, *self.arguments(arrays))
         assert isinstance(ys, tuple)
         return [hy, cy, *ys]

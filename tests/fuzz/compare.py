@@ -9,6 +9,7 @@ import chainer
 import numpy
 from chainer.utils import type_check
 
+from tests.cells import layer_norm
 from tests.fuzz import loops, unusual
 from tests.fuzz.case import Case
 from tests.fuzz.gradients import Arrays, Gradients, Mismatch
@@ -18,7 +19,7 @@ from tests.fuzz.surfaces import SURFACES
 EPSILON = {'e': 2.0**-11, 'f': 2.0**-24, 'd': 2.0**-53}  # the rounding of one operation
 SMALLEST = {char: float(numpy.finfo(char).tiny) for char in 'fd'}  # that are not denormal
 FLOAT16_MAX = 65504
-STEEPEST = 1e-5**-0.5  # of layer normalization, for a row of equal numbers
+STEEPEST = layer_norm.layer_norm_epsilon**-0.5  # of normalization, for a row of equal numbers
 REFUSALS = (ValueError, TypeError, IndexError, type_check.InvalidType)  # of arrays that do not fit
 GPU_EPSILON = {
     'highest': 2.0**-16,
