@@ -68,12 +68,12 @@ void backward_row(const NormalizedBackward<T>& s, const T* c_prev, isize r, isiz
                      y = (load(c + u, n, of_cell.mean) - of_cell.mean) * of_cell.scale,
                      t = tanh(y * gain + load(s.beta_c + u, n)),
                      gh_all = load(gh + u, n) + load_or_zero(gh_output, u, n),
-                     gz = gh_all * o * (T(1) - t * t), along = gz * gain;
+                     gz = gh_all * o * (T(1) - t * t), gy = gz * gain;
         g[3] = gh_all * t * (o - o * o);
         store_gates(gates + G * u, g, n);
-        store(of_gamma + u, along, n);  // as in through_row, the rounded ones
+        store(of_gamma + u, gy, n);  // for the next loop: rounded, as in through_row
         store(of_beta + u, gz, n);
-        cell.add(along, y);
+        cell.add(gy, y);
     });
     cell.finish(H, of_cell.scale);
     each_vector<T>(0, H, [&](isize u, isize n) __attribute__((always_inline)) {

@@ -151,10 +151,11 @@ void dots(const Term<T>* terms, int count, isize m, isize n, T* c, isize c_row, 
     }
 }
 
+// the instances of `dots` for tiles of 1, 2, … rows
 template <typename T, Prefetch P, int... R>
-auto dots_of(isize rows, std::integer_sequence<int, R...>) {
+auto all_dots(std::integer_sequence<int, R...>) {
     static constexpr decltype(&dots<T, 1, P>) all[] = {dots<T, R + 1, P>...};
-    return all[rows - 1];
+    return all;
 }
 
 // Columns of panels [first, last) of C = A B or += A B, where B lies in rows.
@@ -202,21 +203,18 @@ void stream_columns(isize M, isize N, const Term<T>* terms, int count, bool add,
     // all columns from one call to the next.
     const bool alone = tiles == 1, near = alone && four <= dots_bytes / 2,
                far = alone || (last - first) * four / 4 > second_level_cache() / 2;
-    const auto tile_of = [&](isize rows) {
-        typedef std::make_integer_sequence<int, tile_rows> All;
-        return near  ? dots_of<T, Prefetch::near>(rows, All{})
-               : far ? dots_of<T, Prefetch::far>(rows, All{})
-                     : dots_of<T, Prefetch::none>(rows, All{});
-    };
+    const std::make_integer_sequence<int, tile_rows> heights;
+    const auto* const tile_dots = near  ? all_dots<T, Prefetch::near>(heights)
+                                  : far ? all_dots<T, Prefetch::far>(heights)
+                                        : all_dots<T, Prefetch::none>(heights);
     for (isize some = first; some < last; some += most) {
         const isize end = std::min(some + most, last);
         for (isize t = 0; t < tiles; t++) {
             const isize m = M * t / tiles, rows = M * (t + 1) / tiles - m;
             const Ahead ahead{alone ? 1 : most / 4, int(4 * t / tiles), int(4 * (t + 1) / tiles)};
-            const auto tile = tile_of(rows);
             for (isize n = some, width; n < end; n += width) {
                 width = n + 4 <= end ? 4 : 1;
-                tile(terms, count, m, n, c, N, width, add, ahead);
+                tile_dots[rows - 1](terms, count, m, n, c, N, width, add, ahead);
             }
         }
     }
